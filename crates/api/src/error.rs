@@ -1,0 +1,181 @@
+//! The error model between processes: a kind that programs act on, a message and a hint for people.
+
+use std::fmt;
+
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+/// Metadata key that carries [`Error::hint`]; `-bin` because a hint may hold any UTF-8.
+const HINT_KEY: &str = "container-hint-bin";
+
+/// What went wrong, as far as a program needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The request itself is wrong.
+    InvalidArgument,
+    /// The named thing is not there.
+    NotFound,
+    /// The name is taken.
+    Exists,
+    /// The thing is not in a state that allows this.
+    InvalidState,
+    /// The peer gave up waiting, or nobody answered in time.
+    Timeout,
+    /// This build, host or image cannot do it.
+    Unsupported,
+    /// The caller may not.
+    PermissionDenied,
+    /// Disk, memory or a quota is used up.
+    Exhausted,
+    /// The other process cannot be reached or went away.
+    Unavailable,
+    /// The caller went away.
+    Cancelled,
+    /// Anything else; a defect or a failing host.
+    Internal,
+}
+
+impl Kind {
+    const fn code(self) -> Code {
+        match self {
+            Self::InvalidArgument => Code::InvalidArgument,
+            Self::NotFound => Code::NotFound,
+            Self::Exists => Code::AlreadyExists,
+            Self::InvalidState => Code::FailedPrecondition,
+            Self::Timeout => Code::DeadlineExceeded,
+            Self::Unsupported => Code::Unimplemented,
+            Self::PermissionDenied => Code::PermissionDenied,
+            Self::Exhausted => Code::ResourceExhausted,
+            Self::Unavailable => Code::Unavailable,
+            Self::Cancelled => Code::Cancelled,
+            Self::Internal => Code::Internal,
+        }
+    }
+
+    const fn of(code: Code) -> Self {
+        match code {
+            Code::InvalidArgument | Code::OutOfRange => Self::InvalidArgument,
+            Code::NotFound => Self::NotFound,
+            Code::AlreadyExists => Self::Exists,
+            Code::FailedPrecondition | Code::Aborted => Self::InvalidState,
+            Code::DeadlineExceeded => Self::Timeout,
+            Code::Unimplemented => Self::Unsupported,
+            Code::PermissionDenied | Code::Unauthenticated => Self::PermissionDenied,
+            Code::ResourceExhausted => Self::Exhausted,
+            Code::Unavailable => Self::Unavailable,
+            Code::Cancelled => Self::Cancelled,
+            Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => Self::Internal,
+        }
+    }
+}
+
+/// An error as it crosses a process boundary. The message is the whole chain, joined by `: `.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// What a program acts on.
+    pub kind: Kind,
+    /// The chain of causes, outermost first.
+    pub message: String,
+    /// What the user can do about it.
+    pub hint: Option<String>,
+}
+
+impl Error {
+    /// An error without a hint.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    /// Joins `error` and its sources into one message.
+    pub fn chain(kind: Kind, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message.push_str(": ");
+            message.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        Self::new(kind, message)
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same with the operation that failed put before the message.
+    #[must_use]
+    pub fn context(mut self, operation: impl fmt::Display) -> Self {
+        self.message = format!("{operation}: {}", self.message);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let mut status = Self::new(error.kind.code(), error.message);
+        if let Some(hint) = error.hint {
+            status.metadata_mut().insert_bin(HINT_KEY, MetadataValue::from_bytes(hint.as_bytes()));
+        }
+        status
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        let hint = status
+            .metadata()
+            .get_bin(HINT_KEY)
+            .and_then(|value| value.to_bytes().ok())
+            .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+        // A lost connection reaches tonic as Unknown or Cancelled with a transport error behind it.
+        let transport = std::error::Error::source(&status)
+            .is_some_and(|source| source.is::<tonic::transport::Error>() || source.is::<std::io::Error>());
+        let kind = if transport { Kind::Unavailable } else { Kind::of(status.code()) };
+        Self { kind, message: status.message().to_owned(), hint }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_message_and_hint_survive_the_wire() {
+        for kind in [
+            Kind::InvalidArgument,
+            Kind::NotFound,
+            Kind::Exists,
+            Kind::InvalidState,
+            Kind::Timeout,
+            Kind::Unsupported,
+            Kind::PermissionDenied,
+            Kind::Exhausted,
+            Kind::Unavailable,
+            Kind::Cancelled,
+            Kind::Internal,
+        ] {
+            let error = Error::new(kind, "what happened").with_hint("do é this");
+            assert_eq!(Error::from(Status::from(error.clone())), error);
+        }
+    }
+
+    #[test]
+    fn chain_names_each_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer")]
+        struct Outer(#[source] std::io::Error);
+        let error = Error::chain(Kind::Internal, &Outer(std::io::Error::other("inner")));
+        assert_eq!(error.message, "outer: inner");
+    }
+}

@@ -1,0 +1,19 @@
+//! What the processes of `container` say to each other, and how.
+//!
+//! The generated modules mirror `proto/`, one per service. The rest is what every server and client of the
+//! host shares: Unix sockets that only their owner may use, descriptors passed beside them, the error model,
+//! and the places on disk.
+
+#[cfg(feature = "host")]
+pub mod descriptors;
+pub mod error;
+#[cfg(feature = "host")]
+pub mod inherited;
+#[cfg(feature = "host")]
+pub mod roots;
+#[cfg(feature = "host")]
+pub mod socket;
+mod generated;
+
+pub use error::{Error, Kind};
+pub use generated::{api, guest, images, runtime};

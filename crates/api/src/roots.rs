@@ -1,0 +1,192 @@
+//! Where things are on disk (XDG base directories, reference section 3.2).
+
+use std::fmt::Write as _;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// The directories of one system. Two systems with different app roots share nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roots {
+    /// State: images, containers, kernels.
+    pub app: PathBuf,
+    /// The installed prefix: `bin`, `libexec`, `share`.
+    pub install: PathBuf,
+    /// Log files of the daemons.
+    pub log: PathBuf,
+    /// Sockets of the daemons, mode 0700.
+    pub runtime: PathBuf,
+}
+
+impl Roots {
+    /// From `CONTAINER_APP_ROOT`, `CONTAINER_INSTALL_ROOT`, `CONTAINER_LOG_ROOT`, the XDG variables and the
+    /// place of the running binary (`<install>/bin/container`).
+    ///
+    /// # Errors
+    /// When neither a home directory nor the variables are set, or the binary's own path is unknown.
+    pub fn from_environment() -> io::Result<Self> {
+        let app = match directory("CONTAINER_APP_ROOT") {
+            Some(path) => path,
+            None => data_home()?.join("container"),
+        };
+        let install = match directory("CONTAINER_INSTALL_ROOT") {
+            Some(path) => path,
+            None => install_root()?,
+        };
+        let log = directory("CONTAINER_LOG_ROOT");
+        Self::new(app, install, log)
+    }
+
+    /// For the given app root. The runtime directory is derived from it, so that whoever knows the app root
+    /// finds the sockets.
+    ///
+    /// # Errors
+    /// When a relative path cannot be made absolute.
+    pub fn new(app: PathBuf, install: PathBuf, log: Option<PathBuf>) -> io::Result<Self> {
+        let app = std::path::absolute(app)?;
+        let install = std::path::absolute(install)?;
+        let log = log.map_or_else(|| Ok(app.join("log")), std::path::absolute)?;
+        let mut name = String::from("container");
+        let default = data_home().map(|data| data.join("container")).ok();
+        if default.as_deref() != Some(app.as_path()) {
+            name.push('-');
+            for byte in &Sha256::digest(app.as_os_str().as_encoded_bytes())[..6] {
+                let _ = write!(name, "{byte:02x}");
+            }
+        }
+        Ok(Self { app, install, log, runtime: runtime_home().join(name) })
+    }
+
+    /// Socket of the apiserver.
+    pub fn apiserver_socket(&self) -> PathBuf {
+        self.runtime.join("apiserver.sock")
+    }
+
+    /// Where clients hand descriptors to the apiserver.
+    pub fn apiserver_descriptors(&self) -> PathBuf {
+        self.runtime.join("apiserver-descriptors.sock")
+    }
+
+    /// Socket of core-images.
+    pub fn images_socket(&self) -> PathBuf {
+        self.runtime.join("images.sock")
+    }
+
+    /// Where clients hand descriptors to core-images.
+    pub fn images_descriptors(&self) -> PathBuf {
+        self.runtime.join("images-descriptors.sock")
+    }
+
+    /// Bundles, one directory per container.
+    pub fn containers(&self) -> PathBuf {
+        self.app.join("containers")
+    }
+
+    /// Guest kernels and the links that name the default ones.
+    pub fn kernels(&self) -> PathBuf {
+        self.app.join("kernels")
+    }
+
+    /// The program of a helper plugin in the installed prefix.
+    pub fn plugin(&self, name: &str) -> PathBuf {
+        self.install.join("libexec/container/plugins").join(name).join("bin").join(name)
+    }
+
+    /// Guest files of the installed prefix.
+    pub fn share(&self) -> PathBuf {
+        self.install.join("share/container")
+    }
+
+    /// Creates the app, log and runtime directories, closed to other users.
+    ///
+    /// # Errors
+    /// When a directory cannot be made, or the runtime directory belongs to somebody else (it may lie in a
+    /// place where everybody can create names).
+    pub fn create(&self) -> io::Result<()> {
+        for directory in [&self.app, &self.log, &self.runtime] {
+            create_private(directory)?;
+        }
+        let metadata = std::fs::symlink_metadata(&self.runtime)?;
+        let own = rustix::process::geteuid().as_raw();
+        if !metadata.is_dir() || metadata.uid() != own {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("{} is not a directory of user {own}", self.runtime.display()),
+            ));
+        }
+        if metadata.mode() & 0o077 != 0 {
+            std::fs::set_permissions(&self.runtime, std::fs::Permissions::from_mode(0o700))?;
+        }
+        Ok(())
+    }
+}
+
+/// Creates `path` and what is missing above it, mode 0700.
+///
+/// # Errors
+/// As `mkdir(2)`.
+pub fn create_private(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn directory(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn data_home() -> io::Result<PathBuf> {
+    directory("XDG_DATA_HOME")
+        .or_else(|| directory("HOME").map(|home| home.join(".local/share")))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "neither CONTAINER_APP_ROOT nor HOME is set"))
+}
+
+/// `XDG_RUNTIME_DIR`, else the place where systemd would put it, else one in `/tmp` (checked on creation).
+fn runtime_home() -> PathBuf {
+    if let Some(directory) = directory("XDG_RUNTIME_DIR") {
+        return directory;
+    }
+    let uid = rustix::process::geteuid().as_raw();
+    let systemd = PathBuf::from(format!("/run/user/{uid}"));
+    if systemd.is_dir() {
+        return systemd;
+    }
+    if uid == 0 { PathBuf::from("/run") } else { PathBuf::from(format!("/tmp/container-{uid}")) }
+}
+
+/// The prefix above the running binary: `<install>/bin/<binary>` or
+/// `<install>/libexec/container/plugins/<name>/bin/<name>`.
+fn install_root() -> io::Result<PathBuf> {
+    let binary = std::env::current_exe()?.canonicalize()?;
+    binary
+        .ancestors()
+        .skip(1)
+        .find(|directory| directory.join("share/container").is_dir())
+        .or_else(|| binary.parent().and_then(Path::parent))
+        .map(Path::to_path_buf)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the binary lies in no install prefix"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn different_app_roots_have_different_sockets() {
+        let one = Roots::new("/a".into(), "/p".into(), None).unwrap();
+        let two = Roots::new("/b".into(), "/p".into(), None).unwrap();
+        assert_ne!(one.apiserver_socket(), two.apiserver_socket());
+        assert_eq!(one.log, Path::new("/a/log"));
+    }
+
+    #[test]
+    fn created_directories_are_private() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut roots = Roots::new(scratch.path().join("app"), "/p".into(), None).unwrap();
+        roots.runtime = scratch.path().join("run");
+        roots.create().unwrap();
+        for directory in [&roots.app, &roots.log, &roots.runtime] {
+            assert_eq!(std::fs::metadata(directory).unwrap().mode() & 0o777, 0o700);
+        }
+    }
+}
