@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
@@ -38,19 +39,28 @@ const TAKEN: u8 = b'+';
 /// As `connect(2)` and `sendmsg(2)`, and when the server refuses them.
 pub async fn send(path: &Path, descriptors: &[BorrowedFd<'_>]) -> io::Result<String> {
     if descriptors.is_empty() || descriptors.len() > MAX_DESCRIPTORS {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "1 to 4 descriptors can be handed over"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "1 to 4 descriptors can be handed over",
+        ));
     }
     let token = token()?;
     let mut stream = socket::open(path).await?;
     stream
         .async_io(Interest::WRITABLE, || {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+            let mut space =
+                [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
             let mut control = SendAncillaryBuffer::new(&mut space);
             // The buffer holds MAX_DESCRIPTORS, so this always fits.
             control.push(SendAncillaryMessage::ScmRights(descriptors));
             let data = [IoSlice::new(token.as_bytes())];
-            let sent = rustix::net::sendmsg(stream.as_fd(), &data, &mut control, SendFlags::NOSIGNAL)?;
-            if sent == TOKEN { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+            let sent =
+                rustix::net::sendmsg(stream.as_fd(), &data, &mut control, SendFlags::NOSIGNAL)?;
+            if sent == TOKEN {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::WriteZero.into())
+            }
         })
         .await?;
     let mut answer = [0];
@@ -102,7 +112,9 @@ impl Descriptors {
     }
 
     async fn receive(&self, mut stream: UnixStream) -> io::Result<()> {
-        let (token, descriptors) = stream.async_io(Interest::READABLE, || receive_message(stream.as_fd())).await?;
+        let (token, descriptors) = stream
+            .async_io(Interest::READABLE, || receive_message(stream.as_fd()))
+            .await?;
         if !self.insert(token, descriptors) {
             return Err(io::Error::other("too many descriptors wait"));
         }
@@ -116,7 +128,13 @@ impl Descriptors {
         if waiting.len() >= MAX_WAITING || waiting.contains_key(&token) {
             return false;
         }
-        waiting.insert(token, Waiting { descriptors, since: now });
+        waiting.insert(
+            token,
+            Waiting {
+                descriptors,
+                since: now,
+            },
+        );
         true
     }
 }
@@ -170,7 +188,9 @@ mod tests {
         drop(writer);
         let mut taken = table.take(&token).unwrap();
         assert!(table.take(&token).is_none());
-        std::fs::File::from(taken.remove(0)).write_all(b"abc").unwrap();
+        std::fs::File::from(taken.remove(0))
+            .write_all(b"abc")
+            .unwrap();
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "abc");
@@ -181,7 +201,10 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let (path, table) = server(scratch.path()).await;
         let mut stream = socket::open(&path).await.unwrap();
-        stream.write_all(b"no descriptors and no token at all").await.unwrap();
+        stream
+            .write_all(b"no descriptors and no token at all")
+            .await
+            .unwrap();
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest).await;
         assert!(rest.is_empty());

@@ -83,7 +83,11 @@ pub struct Error {
 impl Error {
     /// An error without a hint.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// Joins `error` and its sources into one message.
@@ -125,7 +129,9 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let mut status = Self::new(error.kind.code(), error.message);
         if let Some(hint) = error.hint {
-            status.metadata_mut().insert_bin(HINT_KEY, MetadataValue::from_bytes(hint.as_bytes()));
+            status
+                .metadata_mut()
+                .insert_bin(HINT_KEY, MetadataValue::from_bytes(hint.as_bytes()));
         }
         status
     }
@@ -139,10 +145,19 @@ impl From<Status> for Error {
             .and_then(|value| value.to_bytes().ok())
             .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
         // A lost connection reaches tonic as Unknown or Cancelled with a transport error behind it.
-        let transport = std::error::Error::source(&status)
-            .is_some_and(|source| source.is::<tonic::transport::Error>() || source.is::<std::io::Error>());
-        let kind = if transport { Kind::Unavailable } else { Kind::of(status.code()) };
-        Self { kind, message: status.message().to_owned(), hint }
+        let transport = std::error::Error::source(&status).is_some_and(|source| {
+            source.is::<tonic::transport::Error>() || source.is::<std::io::Error>()
+        });
+        let kind = if transport {
+            Kind::Unavailable
+        } else {
+            Kind::of(status.code())
+        };
+        Self {
+            kind,
+            message: status.message().to_owned(),
+            hint,
+        }
     }
 }
 

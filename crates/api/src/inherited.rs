@@ -44,5 +44,7 @@ pub fn listeners<const N: usize>(paths: [&Path; N]) -> io::Result<[UnixListener;
             }
         }
     }
-    listeners.try_into().map_err(|_| io::ErrorKind::InvalidInput.into())
+    listeners
+        .try_into()
+        .map_err(|_| io::ErrorKind::InvalidInput.into())
 }

@@ -7,13 +7,15 @@
 #[cfg(feature = "host")]
 pub mod descriptors;
 pub mod error;
+mod generated;
 #[cfg(feature = "host")]
 pub mod inherited;
+#[cfg(feature = "host")]
+pub mod lock;
 #[cfg(feature = "host")]
 pub mod roots;
 #[cfg(feature = "host")]
 pub mod socket;
-mod generated;
 
 pub use error::{Error, Kind};
 pub use generated::{api, guest, images, runtime};

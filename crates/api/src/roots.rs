@@ -56,7 +56,12 @@ impl Roots {
                 let _ = write!(name, "{byte:02x}");
             }
         }
-        Ok(Self { app, install, log, runtime: runtime_home().join(name) })
+        Ok(Self {
+            app,
+            install,
+            log,
+            runtime: runtime_home().join(name),
+        })
     }
 
     /// Socket of the apiserver.
@@ -91,7 +96,11 @@ impl Roots {
 
     /// The program of a helper plugin in the installed prefix.
     pub fn plugin(&self, name: &str) -> PathBuf {
-        self.install.join("libexec/container/plugins").join(name).join("bin").join(name)
+        self.install
+            .join("libexec/container/plugins")
+            .join(name)
+            .join("bin")
+            .join(name)
     }
 
     /// Guest files of the installed prefix.
@@ -113,7 +122,10 @@ impl Roots {
         if !metadata.is_dir() || metadata.uid() != own {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
-                format!("{} is not a directory of user {own}", self.runtime.display()),
+                format!(
+                    "{} is not a directory of user {own}",
+                    self.runtime.display()
+                ),
             ));
         }
         if metadata.mode() & 0o077 != 0 {
@@ -128,17 +140,27 @@ impl Roots {
 /// # Errors
 /// As `mkdir(2)`.
 pub fn create_private(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 fn directory(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+    std::env::var_os(variable)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
 }
 
 fn data_home() -> io::Result<PathBuf> {
     directory("XDG_DATA_HOME")
         .or_else(|| directory("HOME").map(|home| home.join(".local/share")))
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "neither CONTAINER_APP_ROOT nor HOME is set"))
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "neither CONTAINER_APP_ROOT nor HOME is set",
+            )
+        })
 }
 
 /// `XDG_RUNTIME_DIR`, else the place where systemd would put it, else one in `/tmp` (checked on creation).
@@ -151,7 +173,11 @@ fn runtime_home() -> PathBuf {
     if systemd.is_dir() {
         return systemd;
     }
-    if uid == 0 { PathBuf::from("/run") } else { PathBuf::from(format!("/tmp/container-{uid}")) }
+    if uid == 0 {
+        PathBuf::from("/run")
+    } else {
+        PathBuf::from(format!("/tmp/container-{uid}"))
+    }
 }
 
 /// The prefix above the running binary: `<install>/bin/<binary>` or
@@ -164,7 +190,12 @@ fn install_root() -> io::Result<PathBuf> {
         .find(|directory| directory.join("share/container").is_dir())
         .or_else(|| binary.parent().and_then(Path::parent))
         .map(Path::to_path_buf)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the binary lies in no install prefix"))
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "the binary lies in no install prefix",
+            )
+        })
 }
 
 #[cfg(test)]

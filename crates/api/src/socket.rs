@@ -24,9 +24,16 @@ fn with_short_path<T>(path: &Path, f: impl FnOnce(&Path) -> io::Result<T>) -> io
         return f(path);
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a socket path"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a socket path",
+        ));
     };
-    let directory = rustix::fs::open(parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let directory = rustix::fs::open(
+        parent,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     let short = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name);
     f(&short)
 }
@@ -54,12 +61,15 @@ pub fn bind(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
 /// Whether the process at the other end is this user's or root's (`SO_PEERCRED`).
 pub fn is_trusted(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
 /// Connections of `listener` whose peer is trusted; others are closed without an answer.
 pub fn incoming(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>> {
-    UnixListenerStream::new(listener).filter(|connection| connection.as_ref().map_or(true, is_trusted))
+    UnixListenerStream::new(listener)
+        .filter(|connection| connection.as_ref().map_or(true, is_trusted))
 }
 
 /// A connected channel to the server at `path`.
@@ -107,7 +117,10 @@ mod tests {
         let (client, server) = tokio::join!(open(&path), listener.accept());
         assert!(is_trusted(&client.unwrap()));
         server.unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[tokio::test]
@@ -118,7 +131,10 @@ mod tests {
         drop(bind(&path).unwrap());
         let file = scratch.path().join("f");
         std::fs::write(&file, "kept").unwrap();
-        assert_eq!(bind(&file).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            bind(&file).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
     }
 

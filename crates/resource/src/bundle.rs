@@ -1,0 +1,250 @@
+//! A container's directory: one file per fact, each readable with `cat`.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The largest JSON file read from a bundle, in bytes.
+const JSON_LIMIT: u64 = 8 << 20;
+
+/// A bundle directory. Nothing is checked or created by naming it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    directory: PathBuf,
+}
+
+impl Bundle {
+    /// The bundle at `directory`.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+        }
+    }
+
+    /// The directory itself.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// [`crate::container::ContainerConfiguration`]. Written last at creation: a bundle without it is not one.
+    pub fn configuration(&self) -> PathBuf {
+        self.directory.join("config.json")
+    }
+
+    /// [`crate::container::CreateOptions`].
+    pub fn options(&self) -> PathBuf {
+        self.directory.join("options.json")
+    }
+
+    /// [`Boot`], written before each start.
+    pub fn boot(&self) -> PathBuf {
+        self.directory.join("boot.json")
+    }
+
+    /// [`Exit`], written when the container has ended, removed when it is started.
+    pub fn exit(&self) -> PathBuf {
+        self.directory.join("exit.json")
+    }
+
+    /// [`Timeline`] of the last start.
+    pub fn timeline(&self) -> PathBuf {
+        self.directory.join("timeline.json")
+    }
+
+    /// The writable layer: an ext4 disk, sparse.
+    pub fn upper(&self) -> PathBuf {
+        self.directory.join("upper.ext4")
+    }
+
+    /// Output of the first process, in the format of [`crate::log`].
+    pub fn stdio_log(&self) -> PathBuf {
+        self.directory.join("stdio.log")
+    }
+
+    /// Console of the guest.
+    pub fn boot_log(&self) -> PathBuf {
+        self.directory.join("boot.log")
+    }
+
+    /// Messages of the runtime helper.
+    pub fn runtime_log(&self) -> PathBuf {
+        self.directory.join("runtime.log")
+    }
+
+    /// Held by the runtime helper as long as it lives.
+    pub fn lock(&self) -> PathBuf {
+        self.directory.join("runtime.lock")
+    }
+
+    /// Where the runtime helper serves.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("runtime.sock")
+    }
+
+    /// Where the runtime helper is handed descriptors.
+    pub fn descriptors(&self) -> PathBuf {
+        self.directory.join("descriptors.sock")
+    }
+}
+
+/// What a start needs beside the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Boot {
+    /// Guest kernel.
+    pub kernel: PathBuf,
+    /// Initramfs with vminitd.
+    pub initramfs: PathBuf,
+    /// The image's root, composed of runs of files.
+    pub root: RootDisk,
+    /// Where shared, remakeable files are kept: empty uppers, templates, the accelerator's probe.
+    pub cache: PathBuf,
+    /// Microseconds since the epoch when the apiserver took the request to start.
+    pub requested_us: i64,
+}
+
+/// A read-only disk composed of runs of files, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootDisk {
+    /// The runs.
+    pub extents: Vec<Extent>,
+    /// Bytes of the whole.
+    pub size: u64,
+}
+
+/// A run of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// File.
+    pub path: PathBuf,
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exit {
+    /// Exit status of the first process, or 128 + signal; 255 when it is not known.
+    pub exit_code: i32,
+    /// When it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub exited: Timestamp,
+    /// Why, where that was not its own process's exit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The guest's kernel killed one of its processes for lack of memory.
+    #[serde(default)]
+    pub oom_killed: bool,
+}
+
+/// The phases of a start, in order, each with the moment it was reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// Phases.
+    pub phases: Vec<Phase>,
+}
+
+/// One phase of a start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Phase {
+    /// What was reached.
+    pub name: String,
+    /// Microseconds since the epoch, by the host's clock.
+    pub at_us: i64,
+}
+
+impl Timeline {
+    /// Adds `name`, reached at `at_us` microseconds since the epoch.
+    pub fn reached_at(&mut self, name: impl Into<String>, at_us: i64) {
+        self.phases.push(Phase {
+            name: name.into(),
+            at_us,
+        });
+    }
+
+    /// Adds `name`, reached now.
+    pub fn reached(&mut self, name: impl Into<String>) {
+        self.reached_at(name, Timestamp::now().as_microsecond());
+    }
+}
+
+/// Reads a JSON file of at most 8 MiB.
+///
+/// # Errors
+/// As `open(2)`; [`io::ErrorKind::InvalidData`] when it is too large or does not parse.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() > JSON_LIMIT {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "too large"));
+    }
+    serde_json::from_reader(io::BufReader::new(file))
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Writes `value` so that the file is whole, old or new, whatever happens: temporary file, fsync, rename.
+///
+/// # Errors
+/// As `write(2)` and `rename(2)`; nothing is left behind then.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    write_file(path, &text)
+}
+
+/// As [`write_json`], for bytes.
+///
+/// # Errors
+/// As [`write_json`].
+pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}", std::process::id()));
+    let temporary = parent.join(temporary);
+    let written = File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one to tell; what is left of the file is of no use.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_whole_or_absent() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("e.json");
+        let exit = Exit {
+            exit_code: 3,
+            started: None,
+            exited: Timestamp::UNIX_EPOCH,
+            reason: None,
+            oom_killed: false,
+        };
+        write_json(&path, &exit).unwrap();
+        assert_eq!(read_json::<Exit>(&path).unwrap(), exit);
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);
+        std::fs::write(&path, b"{\"exitCode\": 3").unwrap();
+        assert_eq!(
+            read_json::<Exit>(&path).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
+    }
+}
