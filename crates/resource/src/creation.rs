@@ -1,0 +1,174 @@
+//! From flags and an image to a [`ContainerConfiguration`].
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::container::{
+    ContainerConfiguration, ImageDescription, Mount, ProcessConfiguration, Resources,
+};
+use crate::hidden_path;
+use crate::image_settings::ImageSettings;
+use crate::name::{self, NameError};
+use crate::platform::Platform;
+use crate::process::{self, ProcessError, ProcessOptions};
+use crate::signal::{self, SignalError};
+
+/// The runtime plugin of containers that ask for no other.
+pub const DEFAULT_RUNTIME: &str = "container-runtime-linux";
+
+/// What the flags of `run` and `create` say.
+#[derive(Clone, Debug)]
+pub struct Creation {
+    /// Name of the container.
+    pub id: String,
+    /// The image, resolved.
+    pub image: ImageDescription,
+    /// Which of the image's platforms.
+    pub platform: Platform,
+    /// Replaces the image's entrypoint.
+    pub entrypoint: Option<String>,
+    /// Replace the image's command.
+    pub arguments: Vec<String>,
+    /// Process flags.
+    pub process: ProcessOptions,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Bytes.
+    pub memory: u64,
+    /// File systems in memory.
+    pub mounts: Vec<Mount>,
+    /// Over the image's.
+    pub labels: BTreeMap<String, String>,
+    /// Kernel parameters of the guest.
+    pub sysctls: BTreeMap<String, String>,
+    /// The guest may run virtual machines.
+    pub virtualization: bool,
+    /// The root is read-only.
+    pub read_only: bool,
+    /// A small init is the first process.
+    pub use_init: bool,
+    /// Plugin that runs it.
+    pub runtime: String,
+    /// `CAP_X` or `ALL`.
+    pub cap_add: Vec<String>,
+    /// `CAP_X` or `ALL`.
+    pub cap_drop: Vec<String>,
+    /// Bytes of `/dev/shm`.
+    pub shm_size: Option<u64>,
+    /// Over the image's.
+    pub stop_signal: Option<String>,
+    /// Seconds.
+    pub stop_timeout: Option<u32>,
+    /// As given, see [`hidden_path::resolve`].
+    pub masked_paths: Vec<String>,
+    /// As given, see [`hidden_path::resolve`].
+    pub read_only_paths: Vec<String>,
+    /// UTS host name.
+    pub hostname: Option<String>,
+    /// The most processes.
+    pub pids_limit: Option<u64>,
+    /// No gain of privileges by executing a file.
+    pub no_new_privileges: bool,
+    /// Docker's format.
+    pub seccomp_profile: Option<serde_json::Value>,
+    /// Words for the guest kernel's command line.
+    pub kernel_arguments: Vec<String>,
+    /// Kernel to boot.
+    pub kernel: Option<String>,
+}
+
+/// Why no container can be made of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreationError {
+    /// The name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The first process.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// Stop signal of the image.
+    #[error("the image's stop signal")]
+    StopSignal(#[source] SignalError),
+    /// No CPU at all.
+    #[error("at least 1 CPU is needed")]
+    Cpus,
+}
+
+impl Creation {
+    /// The container's configuration, with what the image says where the flags say nothing.
+    ///
+    /// # Errors
+    /// See [`CreationError`].
+    pub fn configuration(
+        self,
+        image: &ImageSettings,
+        now: Timestamp,
+    ) -> Result<ContainerConfiguration, CreationError> {
+        name::validate(&self.id)?;
+        if self.cpus == 0 {
+            return Err(CreationError::Cpus);
+        }
+        let init_process = self.first_process(image)?;
+        let stop_signal = match self.stop_signal {
+            Some(given) => Some(given),
+            None if image.stop_signal.is_empty() => None,
+            None => {
+                signal::parse(&image.stop_signal).map_err(CreationError::StopSignal)?;
+                Some(image.stop_signal.clone())
+            }
+        };
+        let mut labels = image.labels.clone();
+        labels.extend(self.labels);
+        Ok(ContainerConfiguration {
+            id: self.id,
+            image: self.image,
+            mounts: self.mounts,
+            published_ports: Vec::new(),
+            published_sockets: Vec::new(),
+            labels,
+            sysctls: self.sysctls,
+            networks: Vec::new(),
+            dns: None,
+            rosetta: false,
+            virtualization: self.virtualization,
+            ssh: false,
+            read_only: self.read_only,
+            use_init: self.use_init,
+            init_process,
+            platform: self.platform,
+            resources: Resources {
+                cpus: self.cpus,
+                memory_in_bytes: self.memory,
+                storage: None,
+                cpu_overhead: 0,
+            },
+            runtime_handler: self.runtime,
+            cap_add: self.cap_add,
+            cap_drop: self.cap_drop,
+            shm_size: self.shm_size,
+            stop_signal,
+            masked_paths: hidden_path::resolve(&self.masked_paths, &hidden_path::MASKED),
+            readonly_paths: hidden_path::resolve(&self.read_only_paths, &hidden_path::READ_ONLY),
+            creation_date: now,
+            stop_timeout: self.stop_timeout,
+            hostname: self.hostname,
+            pids_limit: self.pids_limit,
+            no_new_privileges: self.no_new_privileges,
+            seccomp_profile: self.seccomp_profile,
+            restart_policy: None,
+            health_check: None,
+            kernel_arguments: self.kernel_arguments,
+            kernel: self.kernel,
+        })
+    }
+
+    fn first_process(&self, image: &ImageSettings) -> Result<ProcessConfiguration, ProcessError> {
+        process::first(
+            image,
+            &self.process,
+            self.entrypoint.as_deref(),
+            &self.arguments,
+        )
+    }
+}

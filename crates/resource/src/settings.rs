@@ -1,0 +1,168 @@
+//! The system's `config.toml` (reference section 3.1).
+//!
+//! The user's file is copied into the app root when the system starts, so that all processes agree on it until
+//! it is started again; the installed prefix may hold another. For each key the first file that has it wins.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::size;
+
+/// The largest file, in bytes.
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// The keys that are understood. Others are left for other versions and plugins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Defaults of `run` and `create`.
+    pub container: ContainerDefaults,
+    /// Registries.
+    pub registry: RegistrySettings,
+}
+
+/// `[container]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ContainerDefaults {
+    /// Virtual CPUs.
+    pub cpus: Option<u32>,
+    /// A size such as `1gb`.
+    pub memory: Option<String>,
+}
+
+/// `[registry]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct RegistrySettings {
+    /// Registry of references that name none.
+    pub domain: Option<String>,
+}
+
+/// Why the configuration is not understood.
+#[derive(Debug, thiserror::Error)]
+#[error("configuration file {path}")]
+pub struct SettingsError {
+    /// The file.
+    path: PathBuf,
+    #[source]
+    source: Reason,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Reason {
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    #[error("larger than 1 MiB")]
+    TooLarge,
+    #[error("{}", .0.to_string().trim_end())]
+    Parse(#[from] toml::de::Error),
+    #[error("container.cpus must be at least 1")]
+    Cpus,
+    #[error("container.memory")]
+    Memory(#[from] size::SizeError),
+}
+
+/// Where the copy of the user's file lies in `app_root`.
+pub fn snapshot_path(app_root: &Path) -> PathBuf {
+    app_root.join("config/config.toml")
+}
+
+impl Settings {
+    /// The effective settings: the copy in `app_root`, then the file of `install_root`. Missing files are fine.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is no TOML, or a value has the wrong type or is out of its range.
+    pub fn load(app_root: &Path, install_root: &Path) -> Result<Self, SettingsError> {
+        let user = Self::read(&snapshot_path(app_root))?;
+        let installed = Self::read(&install_root.join("etc/container/config.toml"))?;
+        Ok(Self {
+            container: ContainerDefaults {
+                cpus: user.container.cpus.or(installed.container.cpus),
+                memory: user.container.memory.or(installed.container.memory),
+            },
+            registry: RegistrySettings {
+                domain: user.registry.domain.or(installed.registry.domain),
+            },
+        })
+    }
+
+    /// The settings of one file; the default ones when it is missing.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        Self::parse(path).map_err(|source| SettingsError {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    fn parse(path: &Path) -> Result<Self, Reason> {
+        use io::Read;
+        let file = match std::fs::File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut text = String::new();
+        file.take(FILE_LIMIT + 1).read_to_string(&mut text)?;
+        if u64::try_from(text.len()).is_ok_and(|length| length > FILE_LIMIT) {
+            return Err(Reason::TooLarge);
+        }
+        let settings: Self = toml::from_str(&text)?;
+        if settings.container.cpus == Some(0) {
+            return Err(Reason::Cpus);
+        }
+        if let Some(memory) = &settings.container.memory {
+            size::parse_memory(memory)?;
+        }
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn each_key_comes_from_the_first_file_that_has_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (app, install) = (scratch.path().join("app"), scratch.path().join("install"));
+        assert_eq!(Settings::load(&app, &install).unwrap(), Settings::default());
+        write(
+            &snapshot_path(&app),
+            "[container]\ncpus = 2\n[plugin.x]\ny = 1\n",
+        );
+        let installed =
+            "[container]\ncpus = 8\nmemory = \"2gb\"\n[registry]\ndomain = \"localhost\"\n";
+        write(&install.join("etc/container/config.toml"), installed);
+        let settings = Settings::load(&app, &install).unwrap();
+        assert_eq!(settings.container.cpus, Some(2));
+        assert_eq!(settings.container.memory.as_deref(), Some("2gb"));
+        assert_eq!(settings.registry.domain.as_deref(), Some("localhost"));
+    }
+
+    #[test]
+    fn wrong_values_are_errors_that_name_the_file() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = snapshot_path(scratch.path());
+        for text in [
+            "[container",
+            "[container]\ncpus = \"2\"",
+            "[container]\ncpus = 0",
+            "[container]\nmemory = \"1m\"",
+        ] {
+            write(&path, text);
+            let error = Settings::read(&path).unwrap_err();
+            assert!(error.to_string().contains("config.toml"), "{text}");
+        }
+    }
+}

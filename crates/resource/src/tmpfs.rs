@@ -1,0 +1,90 @@
+//! File systems in the guest's memory: `--tmpfs <path>[:<options>]`.
+
+use crate::container::{Mount, MountKind};
+
+/// Options without a value that a tmpfs may have (`mount(8)`).
+const FLAGS: [&str; 12] = [
+    "ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "atime", "noatime", "sync",
+    "async",
+];
+/// Options with a value (`tmpfs(5)`).
+const VALUES: [&str; 5] = ["size", "mode", "nr_inodes", "uid", "gid"];
+
+/// Why a text describes no tmpfs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TmpfsError {
+    /// The destination is not an absolute path below the root.
+    #[error("invalid tmpfs destination '{0}': an absolute path below / is expected")]
+    Destination(String),
+    /// An option that a tmpfs does not have.
+    #[error("invalid tmpfs option '{0}'")]
+    Option(String),
+}
+
+/// A mount of a new, empty file system at an absolute path of the container.
+///
+/// # Errors
+/// When the path is not absolute, climbs with `..`, or an option is unknown.
+pub fn parse(text: &str) -> Result<Mount, TmpfsError> {
+    let (destination, options) = text.split_once(':').unwrap_or((text, ""));
+    if !is_absolute(destination) || destination.trim_matches('/').is_empty() {
+        return Err(TmpfsError::Destination(destination.to_owned()));
+    }
+    let options: Vec<String> = options
+        .split(',')
+        .filter(|option| !option.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let known = |option: &&String| match option.split_once('=') {
+        Some((name, value)) => VALUES.contains(&name) && !value.is_empty(),
+        None => FLAGS.contains(&option.as_str()),
+    };
+    if let Some(unknown) = options.iter().find(|option| !known(option)) {
+        return Err(TmpfsError::Option(unknown.clone()));
+    }
+    Ok(Mount {
+        kind: MountKind::Tmpfs {},
+        source: String::new(),
+        destination: destination.to_owned(),
+        options,
+    })
+}
+
+/// Whether `path` is absolute and stays where it says: no `..`, no NUL.
+pub(crate) fn is_absolute(path: &str) -> bool {
+    path.starts_with('/') && !path.contains('\0') && !path.split('/').any(|part| part == "..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_enough() {
+        let mount = parse("/run").unwrap();
+        assert_eq!(
+            (mount.destination.as_str(), mount.options.len()),
+            ("/run", 0)
+        );
+        assert_eq!(
+            parse("/t:size=64m,mode=1777,ro").unwrap().options,
+            ["size=64m", "mode=1777", "ro"]
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for text in ["", "run", "/", "//", "/a/../..", "/a\0"] {
+            assert!(
+                matches!(parse(text), Err(TmpfsError::Destination(_))),
+                "{text:?}"
+            );
+        }
+        for option in ["size", "size=", "bind", "lowerdir=/"] {
+            assert_eq!(
+                parse(&format!("/t:{option}")),
+                Err(TmpfsError::Option(option.into()))
+            );
+        }
+    }
+}
