@@ -1,0 +1,185 @@
+#!/usr/bin/env bash
+# Builds the guest kernel from Debian's source package; see README.md.
+set -euo pipefail
+
+readonly PACKAGE=linux-source-6.12
+readonly TARBALL=/usr/src/$PACKAGE.tar.xz
+readonly INTERVAL=15 # seconds between progress lines where there is no terminal
+
+usage() {
+  cat <<USAGE
+Usage: kernel/build.sh [--force] [OUTPUT-DIRECTORY]
+
+Builds the guest kernel into OUTPUT-DIRECTORY (default: target/kernel):
+
+  vmlinux     the kernel, an ELF file with a PVH entry, stripped
+  System.map  its symbols, to read a panic's addresses with
+  config      its full configuration
+
+Does nothing if they are up to date. OUTPUT-DIRECTORY/.work keeps the source
+and the objects, so that a changed option costs seconds, not minutes; it can be
+deleted at any time.
+
+  --force     build from scratch
+  -h, --help  show this text
+
+Environment: JOBS (parallel compilers, default: all processors).
+USAGE
+}
+
+say() { printf 'kernel: %s\n' "$*"; }
+die() {
+  printf 'kernel: error: %s\n' "$*" >&2
+  exit 1
+}
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+out='' force=
+while (($#)); do
+  case $1 in
+    -h | --help) usage; exit ;;
+    --force) force=1 ;;
+    -*) usage >&2; die "unknown option: $1" ;;
+    *) [[ -z $out ]] || { usage >&2; die "more than one output directory"; }; out=$1 ;;
+  esac
+  shift
+done
+[[ $(uname -m) == x86_64 ]] || die "only x86_64 is supported, this is $(uname -m)"
+mkdir -p "${out:=$here/../target/kernel}"
+out=$(cd "$out" && pwd)
+work=$out/.work src=$out/.work/src obj=$out/.work/obj log=$out/.work/build.log
+shopt -s nullglob
+patches=("$here"/patches/*.patch)
+
+check_requirements() {
+  local missing=() tool
+  for tool in flex bison bc gcc make patch; do
+    command -v "$tool" >/dev/null || missing+=("$tool")
+  done
+  command -v xz >/dev/null || missing+=(xz-utils)
+  [[ -e /usr/include/gelf.h ]] || missing+=(libelf-dev)
+  [[ -e $TARBALL ]] || missing+=("$PACKAGE")
+  ((${#missing[@]} == 0)) || die "missing packages; run: sudo apt-get install ${missing[*]}"
+}
+
+# What the result depends on, as one hash.
+inputs() {
+  {
+    dpkg-query -W "$PACKAGE" gcc binutils
+    gcc -dumpfullversion
+    cat "$here/build.sh" "$here/container.config" "${patches[@]}"
+  } | sha256sum | cut -d' ' -f1
+}
+
+up_to_date() {
+  [[ -z $force && -e $out/vmlinux && -e $out/vmlinux.inputs && $(<"$out/vmlinux.inputs") == "$hash" ]]
+}
+
+# Passes make's output to the log, and counts what it did on the terminal.
+progress() {
+  local line count=0 last=$SECONDS start=$SECONDS
+  while IFS= read -r line; do
+    printf '%s\n' "$line"
+    [[ $line =~ ^\ +(CC|AS)\  ]] || continue
+    count=$((count + 1))
+    if [[ -t 2 ]]; then
+      ((count % 5)) || printf '\rkernel: compiling, %d objects, %d s ' "$count" $((SECONDS - start)) >&2
+    elif ((SECONDS - last >= INTERVAL)); then
+      last=$SECONDS
+      say "compiling, $count objects, $((SECONDS - start)) s" >&2
+    fi
+  done >>"$log"
+  [[ ! -t 2 ]] || printf '\r\033[K' >&2
+  ((count == 0)) || say "compiled $count objects in $((SECONDS - start)) s" >&2
+}
+
+kernel_make() {
+  make -C "$src" O="$obj" ARCH=x86_64 LC_ALL=C \
+    KBUILD_BUILD_USER=container KBUILD_BUILD_HOST=kernel KBUILD_BUILD_VERSION=1 \
+    KBUILD_BUILD_TIMESTAMP="$(date -u -r "$TARBALL")" "$@"
+}
+
+unpack() {
+  local stamp
+  stamp=$({ dpkg-query -W "$PACKAGE"; declare -f unpack; cat "${patches[@]}" /dev/null; } | sha256sum)
+  [[ ! -e $src.stamp || $(<"$src.stamp") != "$stamp" ]] || return 0
+  say "unpacking $PACKAGE"
+  rm -rf "$src" "$src.stamp" "$obj"
+  mkdir -p "$src"
+  # Half of the tree is not for us, but Kconfig and make read every file of
+  # theirs on their way. Few patterns: tar tries each on each of 92000 names.
+  local exclude=() pattern
+  for pattern in 'arch/[a-tv-w]*.[chS]' 'arch/*.dts*' 'drivers/[gm]*.[ch]' 'drivers/net/ethernet/*.[ch]' \
+    'drivers/net/wireless/*.[ch]' 'drivers/s[ct]*.[ch]' 'sound/*.[ch]' 'Documentation/*.*' 'tools/[pt]*.*'; do
+    exclude+=(--exclude="$PACKAGE/$pattern")
+  done
+  xz -T0 -dc "$TARBALL" | tar -x -C "$src" --strip-components=1 "${exclude[@]}"
+  local patch
+  for patch in "${patches[@]}"; do
+    patch -s -d "$src" -p1 <"$patch" || die "$(basename "$patch") does not apply to $PACKAGE"
+  done
+  printf '%s\n' "$stamp" >"$src.stamp"
+}
+
+configure() {
+  mkdir -p "$obj"
+  say "configuring"
+  kernel_make -s KCONFIG_ALLCONFIG="$here/container.config" allnoconfig >"$log" 2>&1 ||
+    { tail -n 20 "$log" >&2; die "configuration failed"; }
+  # Kconfig drops what a dependency forbids without a word: say it.
+  local line name dropped=()
+  while IFS= read -r line; do
+    case $line in
+      CONFIG_*=*) grep -qxF -e "$line" "$obj/.config" || dropped+=("$line") ;;
+      '# CONFIG_'*' is not set')
+        name=${line#\# }
+        ! grep -q "^${name%% *}=" "$obj/.config" || dropped+=("$line")
+        ;;
+    esac
+  done <"$here/container.config"
+  ((${#dropped[@]} == 0)) || die "the kernel's Kconfig did not accept:$(printf '\n  %s' "${dropped[@]}")"
+}
+
+compile() {
+  kernel_make -j"${JOBS:-$(nproc)}" vmlinux 2>&1 | progress ||
+    { tail -n 30 "$log" >&2; die "compilation failed; the whole output is in $log"; }
+}
+
+install_result() {
+  strip -o "$work/vmlinux" "$obj/vmlinux"
+  # Note 18 of Xen is the PVH entry point: without it QEMU can't start an ELF file.
+  readelf -nW "$work/vmlinux" 2>/dev/null | grep -Eq 'Xen +0x[0-9a-f]+.*(0x0*12)' ||
+    die "the kernel has no PVH entry"
+  rm -f "$out/vmlinux.inputs"
+  cp "$obj/System.map" "$work/System.map"
+  cp "$obj/.config" "$work/config"
+  mv "$work/System.map" "$work/config" "$out/"
+  mv "$work/vmlinux" "$out/vmlinux"
+  printf '%s\n' "$hash" >"$work/vmlinux.inputs"
+  mv "$work/vmlinux.inputs" "$out/"
+}
+
+check_requirements
+hash=$(inputs)
+if up_to_date; then
+  say "up to date: $out/vmlinux"
+  exit
+fi
+
+mkdir -p "$work"
+exec 9>"$out/.lock"
+if ! flock -n 9; then
+  say "another build is running here, waiting for it"
+  flock 9
+  if up_to_date; then
+    say "up to date: $out/vmlinux"
+    exit
+  fi
+fi
+[[ -z $force ]] || rm -rf "$work"
+mkdir -p "$work"
+unpack
+configure
+compile
+install_result
+say "built $out/vmlinux ($(du -h "$out/vmlinux" | cut -f1)) in $((SECONDS / 60)) min $((SECONDS % 60)) s"
