@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Boots a kernel under QEMU (TCG, so that it runs everywhere) with check.c as
+# PID 1; says what is missing from it.
+set -euo pipefail
+
+[[ ${1:-} != -* && $# -le 1 ]] || {
+  echo "Usage: kernel/check.sh [VMLINUX]   (default: target/kernel/vmlinux)"
+  [[ $1 == -h || $1 == --help ]]
+  exit
+}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+kernel=$(realpath "${1:-$here/../target/kernel/vmlinux}")
+for tool in qemu-system-x86_64 mkfs.erofs mke2fs gcc; do
+  command -v "$tool" >/dev/null || {
+    echo "kernel check: $tool is missing; run: sudo apt-get install qemu-system-x86 erofs-utils e2fsprogs gcc libc6-dev" >&2
+    exit 1
+  }
+done
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+
+# One record of an initramfs in "newc" format: record NAME MODE [FILE]
+record() {
+  local size=0
+  [[ -z ${3:-} ]] || size=$(stat -c %s "$3")
+  printf '070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x' \
+    0 "$2" 0 0 1 0 "$size" 0 0 0 0 $((${#1} + 1)) 0
+  printf '%s\0' "$1"
+  head -c $(((4 - (110 + ${#1} + 1) % 4) % 4)) /dev/zero
+  [[ -z ${3:-} ]] || { cat "$3" && head -c $(((4 - size % 4) % 4)) /dev/zero; }
+}
+
+gcc -O1 -static -o init "$here/check.c"
+# exit(0) for i386, assembled and linked without a 32-bit C library.
+printf '.globl _start\n_start: mov $1, %%eax\nxor %%ebx, %%ebx\nint $0x80\n' | as --32 -o check32.o -
+ld -m elf_i386 -o check32 check32.o
+{ record init 0100755 init && record check32 0100755 check32 && record 'TRAILER!!!' 0; } >initramfs
+
+mkdir image
+echo image >image/file
+setfattr -n user.from -v image image/file 2>/dev/null || python3 -c 'import os; os.setxattr("image/file", "user.from", b"image")'
+mkfs.erofs -x1 image.erofs image >/dev/null 2>&1
+mke2fs -qF -t ext4 disk.ext4 64M >/dev/null
+
+khz=$(awk '/^cpu MHz/ { printf "%d", $4 * 1000; exit }' /proc/cpuinfo)
+timeout 120 qemu-system-x86_64 -M microvm,acpi=off,x-option-roms=off,isa-serial=on -accel tcg -cpu max -m 640 \
+  -nodefaults -no-user-config -nographic -no-reboot -kernel "$kernel" -initrd initramfs \
+  -append "quiet earlyprintk=ttyS0 console=hvc0 tsc_early_khz=$khz reboot=t lapic_timer_khz=1000000" \
+  -serial file:early.log \
+  -device virtio-serial-device -chardev file,id=console,path=console.log -device virtconsole,chardev=console \
+  -chardev file,id=channel,path=channel.log -device virtserialport,chardev=channel,name=check.channel \
+  -drive id=image,file=image.erofs,format=raw,if=none,readonly=on -device virtio-blk-device,drive=image \
+  -drive id=disk,file=disk.ext4,format=raw,if=none -device virtio-blk-device,drive=disk \
+  -device virtio-rng-device -device virtio-balloon-device,free-page-reporting=on \
+  -netdev user,id=net,restrict=on -device virtio-net-device,netdev=net ||
+  { echo "kernel check: the VM did not end by itself" >&2; }
+tr -d '\r' <early.log
+tr -d '\r' <console.log
+grep -qx hello channel.log || { echo "FAIL nothing came through the named port"; exit 1; }
+grep -q '^checks: .*, failed: 0' console.log
