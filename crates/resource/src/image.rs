@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::platform::Platform;
@@ -28,4 +29,58 @@ pub struct Descriptor {
     /// Kind of an artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
+}
+
+/// An image as `image list` and `image inspect` show it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImageResource {
+    /// Digits of the digest that [`ImageConfiguration::descriptor`] names, without `sha256:`.
+    pub id: String,
+    /// What the name stands for.
+    pub configuration: ImageConfiguration,
+    /// One per platform whose content is here.
+    pub variants: Vec<ImageVariant>,
+}
+
+/// An image's name and what it stands for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageConfiguration {
+    /// When the image was made, as its first variant says; else the epoch.
+    pub creation_date: Timestamp,
+    /// Normalised reference.
+    pub name: String,
+    /// The index, or the manifest of an image for one platform.
+    pub descriptor: Descriptor,
+}
+
+/// An image for one platform.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImageVariant {
+    /// What it was built for.
+    pub platform: Platform,
+    /// Of the manifest.
+    pub digest: String,
+    /// Bytes of the manifest, the configuration and the layers, as stored.
+    pub size: u64,
+    /// OCI image configuration, as stored.
+    pub config: serde_json::Value,
+}
+
+/// A registry that credentials are stored for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistryLogin {
+    /// Same as `name`.
+    pub id: String,
+    /// Host, with its port where one was given.
+    pub name: String,
+    /// Who logged in.
+    pub username: String,
+    /// When the first login was.
+    pub creation_date: Timestamp,
+    /// When the last one was.
+    pub modification_date: Timestamp,
+    /// Free-form.
+    pub labels: BTreeMap<String, String>,
 }

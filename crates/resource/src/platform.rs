@@ -1,5 +1,8 @@
 //! Platforms: `os/architecture[/variant]`.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 /// What an image was built for (OCI image specification, image-index.md).
@@ -12,4 +15,136 @@ pub struct Platform {
     /// CPU variant, such as `v8`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
+}
+
+/// A text that is not `os/architecture[/variant]`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid platform '{0}': it is written os/architecture[/variant], as in linux/amd64")]
+pub struct PlatformError(String);
+
+impl Platform {
+    /// Linux on this machine's CPU.
+    pub fn host() -> Self {
+        Self::new("linux", std::env::consts::ARCH, None)
+    }
+
+    /// Normalised: `x86_64` is `amd64`, `aarch64` is `arm64`, and a variant that the architecture implies is
+    /// left out (containerd `platforms/database.go`).
+    pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+        let os = os.to_ascii_lowercase();
+        let os = if os == "macos" {
+            "darwin".to_owned()
+        } else {
+            os
+        };
+        let architecture = architecture.to_ascii_lowercase();
+        let variant = variant
+            .map(str::to_ascii_lowercase)
+            .filter(|variant| !variant.is_empty());
+        let (architecture, variant) = match (architecture.as_str(), variant.as_deref()) {
+            ("x86_64" | "x86-64" | "amd64", Some("v1")) => ("amd64", None),
+            ("x86_64" | "x86-64" | "amd64", variant) => ("amd64", variant),
+            ("aarch64" | "arm64", Some("8" | "v8")) => ("arm64", None),
+            ("aarch64" | "arm64", variant) => ("arm64", variant),
+            ("i386" | "i686" | "x86" | "386", _) => ("386", None),
+            ("armhf", _) | ("arm", None | Some("7")) => ("arm", Some("v7")),
+            ("armel", _) | ("arm", Some("6")) => ("arm", Some("v6")),
+            ("arm", Some("5")) => ("arm", Some("v5")),
+            ("arm", Some("8")) => ("arm", Some("v8")),
+            (other, variant) => (other, variant),
+        };
+        Self {
+            os,
+            architecture: architecture.to_owned(),
+            variant: variant.map(str::to_owned),
+        }
+    }
+
+    /// The normal form of this platform.
+    #[must_use]
+    pub fn normalised(&self) -> Self {
+        Self::new(&self.os, &self.architecture, self.variant.as_deref())
+    }
+
+    /// Whether an image for `self` is what somebody who asks for `wanted` means. A wanted platform without a
+    /// variant takes any.
+    pub fn satisfies(&self, wanted: &Self) -> bool {
+        let (own, wanted) = (self.normalised(), wanted.normalised());
+        own.os == wanted.os
+            && own.architecture == wanted.architecture
+            && (own.variant == wanted.variant || wanted.variant.is_none())
+    }
+}
+
+impl FromStr for Platform {
+    type Err = PlatformError;
+
+    fn from_str(text: &str) -> Result<Self, PlatformError> {
+        let error = || PlatformError(text.to_owned());
+        let parts: Vec<&str> = text.split('/').collect();
+        let is_word = |part: &&str| {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+            !part.is_empty() && part.chars().all(allowed)
+        };
+        if !parts.iter().all(is_word) {
+            return Err(error());
+        }
+        match parts.as_slice() {
+            [os, architecture] => Ok(Self::new(os, architecture, None)),
+            [os, architecture, variant] => Ok(Self::new(os, architecture, Some(variant))),
+            _ => Err(error()),
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn normal_forms() {
+        for (text, normal) in [
+            ("linux/x86_64", "linux/amd64"),
+            ("Linux/AArch64/v8", "linux/arm64"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/arm/6", "linux/arm/v6"),
+            ("linux/amd64/v3", "linux/amd64/v3"),
+            ("linux/riscv64", "linux/riscv64"),
+        ] {
+            assert_eq!(text.parse::<Platform>().unwrap().to_string(), normal);
+        }
+        for text in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/amd 64"] {
+            assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_variant_is_needed_only_when_asked_for() {
+        let platform = |text: &str| text.parse::<Platform>().unwrap();
+        assert!(platform("linux/amd64/v3").satisfies(&platform("linux/amd64")));
+        assert!(!platform("linux/amd64").satisfies(&platform("linux/amd64/v3")));
+        assert!(platform("linux/arm64/v8").satisfies(&platform("linux/arm64")));
+        assert!(!platform("linux/arm/v6").satisfies(&platform("linux/arm")));
+    }
+
+    proptest! {
+        #[test]
+        fn normal_form_is_stable(text in "[a-zA-Z0-9/]{1,20}") {
+            if let Ok(platform) = text.parse::<Platform>() {
+                prop_assert_eq!(platform.to_string().parse(), Ok(platform));
+            }
+        }
+    }
 }
