@@ -1,0 +1,271 @@
+//! Starts virtual machines on this host.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+
+use crate::accelerator::Verdict;
+use crate::console::BoundedFile;
+use crate::facts::Facts;
+use crate::host;
+use crate::kernel::{self, KernelError};
+use crate::process;
+use crate::qemu::arguments::{CommandLine, MAX_DISKS, Streams};
+use crate::qemu::binary::{Binary, FindVmmError};
+use crate::qemu::disk::DiskError;
+use crate::qemu::qmp::QmpError;
+use crate::spec::{Accelerator, VmSpec};
+use crate::vm::{Recorder, Spawned, Vm};
+
+/// How long a VMM may take to set up its machine. Usual are 50 ms; many starts at once on a busy
+/// host take their turns.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// Least guest memory, in bytes, with which a Linux kernel starts.
+const MEMORY_MINIMUM: u64 = 32 << 20;
+/// Guest memory comes in these units, in bytes.
+const MEMORY_UNIT: u64 = 1 << 20;
+
+/// What this host starts virtual machines with.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    binary: Binary,
+    verdict: Verdict,
+    tsc_khz: u64,
+}
+
+/// Why a virtual machine could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The kernel image is missing or damaged.
+    #[error("cannot start the kernel {}", path.display())]
+    Kernel {
+        /// The image.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: KernelError,
+    },
+    /// The initial RAM file system is missing or empty.
+    #[error("cannot read the initial RAM file system {}", path.display())]
+    Initramfs {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: io::Error,
+    },
+    /// More memory than the host has, or less than a kernel needs, or not in whole MiB.
+    #[error("a guest's memory must be a whole number of MiB from {} to {limit}, not {} bytes",
+        MEMORY_MINIMUM >> 20, requested)]
+    Memory {
+        /// Bytes asked for.
+        requested: u64,
+        /// The host's memory in MiB.
+        limit: u64,
+    },
+    /// More virtual CPUs than this host allows.
+    #[error("{requested} vCPUs were asked for, this host allows {limit}")]
+    Vcpus {
+        /// Number asked for.
+        requested: u32,
+        /// See [`host::vcpu_limit`].
+        limit: u32,
+    },
+    /// More disks than the machine has places for.
+    #[error("{0} disks were asked for, the machine takes {MAX_DISKS}")]
+    TooManyDisks(usize),
+    /// A disk can't be opened or composed.
+    #[error("cannot attach disk {index}")]
+    Disk {
+        /// Index in the specification.
+        index: usize,
+        /// What is wrong with it.
+        #[source]
+        source: DiskError,
+    },
+    /// The console's file can't be created.
+    #[error("cannot create the console's file {}", path.display())]
+    Console {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// The VMM's process could not be started.
+    #[error("cannot start the VMM {}", path.display())]
+    Spawn {
+        /// The executable.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// The VMM ended before its machine was complete.
+    #[error("the VMM ended at its start: {0}")]
+    Died(String),
+    /// The VMM did not become ready.
+    #[error("the VMM does not answer")]
+    Silent(#[source] QmpError),
+}
+
+impl Engine {
+    /// Finds the VMM and learns what the host can do. Slow answers are kept in `cache`, a directory
+    /// that the caller owns, until the next boot.
+    pub async fn open(cache: &Path) -> Result<Self, FindVmmError> {
+        let facts = Facts::gather(cache).await?;
+        Ok(Self {
+            binary: facts.binary,
+            verdict: facts.kvm,
+            tsc_khz: facts.tsc_khz,
+        })
+    }
+
+    /// Whether KVM works here, and if not, why.
+    pub fn kvm(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// The fastest accelerator that works here.
+    pub fn accelerator(&self) -> Accelerator {
+        match self.verdict {
+            Verdict::Works => Accelerator::Kvm,
+            _ => Accelerator::Tcg,
+        }
+    }
+
+    /// The VMM's executable and version, for people to read.
+    pub fn vmm(&self) -> String {
+        format!(
+            "QEMU {} ({})",
+            self.binary.version,
+            self.binary.path.display()
+        )
+    }
+
+    /// Starts a machine. Returns when it runs, which is before its kernel has done anything.
+    ///
+    /// The VMM dies with the calling thread: call this on a thread that lives as long as the
+    /// machine may (a runtime's worker, not `spawn_blocking`).
+    pub async fn start(&self, spec: &VmSpec) -> Result<Vm, StartError> {
+        check(spec)?;
+        let streams = OpenStreams::new().map_err(|source| self.spawn_failed(source))?;
+        let line = CommandLine::new(spec, self.tsc_khz, streams.vmm)
+            .map_err(|(index, source)| StartError::Disk { index, source })?;
+        let console = match &spec.console {
+            None => None,
+            Some(path) => {
+                Some(
+                    BoundedFile::create(path).map_err(|source| StartError::Console {
+                        path: path.clone(),
+                        source,
+                    })?,
+                )
+            }
+        };
+        let at = Instant::now();
+        let (process, stderr) =
+            process::spawn(&self.binary.path, &line.arguments, &line.descriptors)
+                .map_err(|source| self.spawn_failed(source))?;
+        drop(line);
+        let stderr = pipe::Receiver::from_owned_fd(OwnedFd::from(stderr))
+            .map_err(|source| self.spawn_failed(source))?;
+        let spawned = Spawned {
+            process,
+            channel: streams.channel,
+            console: Recorder::start(streams.console, console),
+            messages: Recorder::start(stderr, None),
+            at,
+        };
+        spawned
+            .answer(streams.monitor, ANSWER_LIMIT)
+            .await
+            .map_err(|(error, exit)| match exit {
+                Some(exit) => StartError::Died(exit.to_string()),
+                None => StartError::Silent(error),
+            })
+    }
+
+    fn spawn_failed(&self, source: io::Error) -> StartError {
+        StartError::Spawn {
+            path: self.binary.path.clone(),
+            source,
+        }
+    }
+}
+
+/// Both ends of the streams to a VMM.
+#[derive(Debug)]
+struct OpenStreams {
+    monitor: UnixStream,
+    channel: UnixStream,
+    console: UnixStream,
+    vmm: Streams,
+}
+
+impl OpenStreams {
+    fn new() -> io::Result<Self> {
+        let (monitor, vmm_monitor) = pair()?;
+        let (channel, vmm_channel) = pair()?;
+        let (console, vmm_console) = pair()?;
+        let vmm = Streams {
+            monitor: vmm_monitor,
+            channel: vmm_channel,
+            console: vmm_console,
+        };
+        Ok(Self {
+            monitor,
+            channel,
+            console,
+            vmm,
+        })
+    }
+}
+
+fn pair() -> io::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    Ok((ours, theirs.into_std()?.into()))
+}
+
+/// Refuses what the VMM would refuse late or obscurely.
+fn check(spec: &VmSpec) -> Result<(), StartError> {
+    kernel::check(&spec.kernel).map_err(|source| StartError::Kernel {
+        path: spec.kernel.clone(),
+        source,
+    })?;
+    check_initramfs(&spec.initramfs).map_err(|source| StartError::Initramfs {
+        path: spec.initramfs.clone(),
+        source,
+    })?;
+    let (requested, limit) = (spec.memory_bytes, host::memory_limit());
+    if requested < MEMORY_MINIMUM || requested > limit || requested % MEMORY_UNIT != 0 {
+        return Err(StartError::Memory {
+            requested,
+            limit: limit >> 20,
+        });
+    }
+    let (requested, limit) = (spec.vcpus.get(), host::vcpu_limit());
+    if requested > limit {
+        return Err(StartError::Vcpus { requested, limit });
+    }
+    if spec.disks.len() > MAX_DISKS {
+        return Err(StartError::TooManyDisks(spec.disks.len()));
+    }
+    Ok(())
+}
+
+fn check_initramfs(path: &Path) -> io::Result<()> {
+    let file = std::fs::File::open(path)?.metadata()?;
+    if !file.is_file() || file.len() == 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not a file with content",
+        ));
+    }
+    Ok(())
+}

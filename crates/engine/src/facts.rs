@@ -1,0 +1,86 @@
+//! What is learnt about the host once per boot and remembered: each answer costs milliseconds that
+//! no start should pay twice.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::accelerator::{self, Verdict};
+use crate::host;
+use crate::qemu::binary::{Binary, FindVmmError};
+
+const FILE: &str = "engine.json";
+
+/// The facts, and the boot in which they were found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    boot_id: String,
+    pub(crate) binary: Binary,
+    pub(crate) kvm: Verdict,
+    pub(crate) tsc_khz: u64,
+}
+
+impl Facts {
+    /// Reads what is known from `cache`, learns the rest, and writes it back.
+    pub(crate) async fn gather(cache: &Path) -> Result<Self, FindVmmError> {
+        let boot_id = host::boot_id();
+        let known = Self::read(cache).filter(|known| known.boot_id == boot_id);
+        let binary = Binary::find(known.as_ref().map(|known| &known.binary)).await?;
+        let before = known.as_ref().map(|known| known.kvm.clone());
+        // Blocks for up to 300 ms, once per boot.
+        let kvm = tokio::task::spawn_blocking(move || accelerator::verdict(before)).await;
+        let kvm = kvm.unwrap_or_else(|error| Verdict::Unable {
+            reason: error.to_string(),
+        });
+        let tsc_khz = known
+            .as_ref()
+            .map_or_else(host::measure_tsc_khz, |known| known.tsc_khz);
+        let facts = Self {
+            boot_id,
+            binary,
+            kvm,
+            tsc_khz,
+        };
+        if known.as_ref() != Some(&facts) {
+            facts.write(cache);
+        }
+        Ok(facts)
+    }
+
+    fn read(cache: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(cache.join(FILE)).ok()?).ok()
+    }
+
+    /// Writes the facts; a failure costs the next start some milliseconds.
+    fn write(&self, cache: &Path) {
+        let written = std::fs::create_dir_all(cache).and_then(|()| {
+            let temporary = cache.join(format!("{FILE}.{}", std::process::id()));
+            let mut file = std::fs::File::create(&temporary)?;
+            file.write_all(&serde_json::to_vec_pretty(self)?)?;
+            std::fs::rename(&temporary, cache.join(FILE))
+        });
+        if let Err(error) = written {
+            tracing::debug!(%error, directory = %cache.display(), "facts are not remembered");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_second_look_agrees_and_a_damaged_memory_is_replaced() {
+        let cache = tempfile::tempdir().unwrap();
+        let Ok(first) = Facts::gather(cache.path()).await else {
+            return;
+        };
+        assert_eq!(Facts::gather(cache.path()).await.unwrap(), first);
+        std::fs::write(cache.path().join(FILE), "{").unwrap();
+        let again = Facts::gather(cache.path()).await.unwrap();
+        assert_eq!(again.binary, first.binary);
+        assert_eq!(Facts::read(cache.path()).unwrap(), again);
+        assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 1);
+    }
+}

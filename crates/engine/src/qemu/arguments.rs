@@ -1,0 +1,346 @@
+//! QEMU's command line for a [`VmSpec`].
+
+use std::ffi::OsString;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use super::disk::{self, Backend, Composition, DiskError};
+use crate::spec::{Accelerator, VmSpec};
+
+/// Most disks: the machine has eight virtio transports, three of which carry the serial ports, the
+/// balloon and the random number generator.
+pub(crate) const MAX_DISKS: usize = TRANSPORTS - 3;
+
+/// virtio-mmio transports of a `microvm` without ACPI tables (`hw/i386/microvm.c`).
+const TRANSPORTS: usize = 8;
+const SERIAL_TRANSPORT: usize = 0;
+const BALLOON_TRANSPORT: usize = 1;
+const RNG_TRANSPORT: usize = 2;
+
+/// No system call that a virtual machine monitor needs after its start is denied by these.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// Streams between the engine and the VMM, the VMM's ends.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    /// Machine protocol.
+    pub(crate) monitor: OwnedFd,
+    /// Guest channel.
+    pub(crate) channel: OwnedFd,
+    /// Console output.
+    pub(crate) console: OwnedFd,
+}
+
+/// A command line, and the descriptors it refers to by number.
+#[derive(Debug, Default)]
+pub(crate) struct CommandLine {
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) descriptors: Vec<OwnedFd>,
+    sets: usize,
+}
+
+impl CommandLine {
+    /// The complete command line of `spec`. `tsc_khz` is the frequency of the host's time-stamp
+    /// counter. An error comes with the index of its disk.
+    pub(crate) fn new(
+        spec: &VmSpec,
+        tsc_khz: u64,
+        streams: Streams,
+    ) -> Result<Self, (usize, DiskError)> {
+        let mut line = Self::default();
+        line.machine(spec);
+        line.boot(spec, tsc_khz);
+        line.serial_ports(spec, streams);
+        line.option(
+            "-device",
+            format!(
+                "virtio-balloon-device,bus=virtio-mmio-bus.{BALLOON_TRANSPORT},\
+                 free-page-reporting=on,deflate-on-oom=on"
+            ),
+        );
+        line.option("-object", "rng-builtin,id=entropy");
+        line.option(
+            "-device",
+            format!("virtio-rng-device,bus=virtio-mmio-bus.{RNG_TRANSPORT},rng=entropy"),
+        );
+        for (index, disk) in spec.disks.iter().enumerate() {
+            let attached =
+                disk::open(disk).and_then(|backend| line.disk(index, backend, disk.read_only));
+            attached.map_err(|error| (index, error))?;
+        }
+        Ok(line)
+    }
+
+    fn machine(&mut self, spec: &VmSpec) {
+        for flag in ["-nodefaults", "-no-user-config", "-no-reboot"] {
+            self.arguments.push(flag.into());
+        }
+        self.option("-display", "none");
+        self.option("-sandbox", SANDBOX);
+        self.option("-machine", machine(spec.accelerator));
+        self.option("-accel", accelerator(spec.accelerator));
+        self.option("-cpu", cpu(spec.accelerator, spec.nested_virtualization));
+        self.option("-smp", spec.vcpus.to_string());
+        self.option("-m", format!("{}K", spec.memory_bytes / 1024));
+        self.option("-global", "virtio-mmio.force-legacy=false");
+    }
+
+    fn boot(&mut self, spec: &VmSpec, tsc_khz: u64) {
+        self.option("-kernel", &spec.kernel);
+        self.option("-initrd", &spec.initramfs);
+        let engine = kernel_parameters(spec.accelerator, tsc_khz);
+        self.option("-append", format!("{} {engine}", spec.command_line).trim());
+    }
+
+    /// The console and the guest channel are two ports of one device.
+    fn serial_ports(&mut self, spec: &VmSpec, streams: Streams) {
+        let Streams {
+            monitor,
+            channel,
+            console,
+        } = streams;
+        for (name, stream) in [
+            ("monitor", monitor),
+            ("channel", channel),
+            ("console", console),
+        ] {
+            let number = self.inherit(stream);
+            self.option("-chardev", format!("socket,id={name},fd={number}"));
+        }
+        self.option("-mon", "chardev=monitor,mode=control");
+        self.option(
+            "-device",
+            format!("virtio-serial-device,bus=virtio-mmio-bus.{SERIAL_TRANSPORT},max_ports=2"),
+        );
+        self.option("-device", "virtconsole,chardev=console,nr=0");
+        let name = escape(&spec.guest_channel);
+        self.option(
+            "-device",
+            format!("virtserialport,chardev=channel,nr=1,name={name}"),
+        );
+    }
+
+    fn disk(&mut self, index: usize, backend: Backend, read_only: bool) -> Result<(), DiskError> {
+        let source = match backend {
+            Backend::Raw(file) => format!("driver=raw,file={}", self.file(index, file, read_only)),
+            Backend::Composed(composition) => self.composed(index, composition)?,
+        };
+        let access = if read_only {
+            "read-only=on"
+        } else {
+            // Space that the guest frees or fills with zeroes returns to the host.
+            "read-only=off,discard=unmap,detect-zeroes=unmap"
+        };
+        self.option(
+            "-blockdev",
+            format!("node-name=disk{index},{source},{access}"),
+        );
+        // QEMU tells the kernel of the transports in descending order, and the kernel names disks
+        // as it meets them.
+        let transport = TRANSPORTS - 1 - index;
+        self.option(
+            "-device",
+            format!(
+                "virtio-blk-device,bus=virtio-mmio-bus.{transport},drive=disk{index},\
+                 serial=disk{index}"
+            ),
+        );
+        Ok(())
+    }
+
+    /// Adds a protocol node for an opened file and returns the node's name.
+    fn file(&mut self, index: usize, file: OwnedFd, read_only: bool) -> String {
+        let set = self.add_to_set(file);
+        let access = if read_only {
+            "read-only=on"
+        } else {
+            "read-only=off,discard=unmap"
+        };
+        let name = format!("file{index}");
+        self.option(
+            "-blockdev",
+            format!("node-name={name},driver=file,filename=/dev/fdset/{set},{access}"),
+        );
+        name
+    }
+
+    fn composed(&mut self, index: usize, composition: Composition) -> Result<String, DiskError> {
+        let first = self.sets;
+        let description = disk::descriptor(&composition, |file| first + file)?;
+        for file in composition.files {
+            self.add_to_set(file);
+        }
+        Ok(format!(
+            "driver=vmdk,file={}",
+            self.file(index, description, true)
+        ))
+    }
+
+    /// Makes a descriptor available to QEMU as `/dev/fdset/<the returned number>`.
+    fn add_to_set(&mut self, descriptor: OwnedFd) -> usize {
+        let set = self.sets;
+        self.sets += 1;
+        let number = self.inherit(descriptor);
+        self.option("-add-fd", format!("fd={number},set={set}"));
+        set
+    }
+
+    fn inherit(&mut self, descriptor: OwnedFd) -> RawFd {
+        let number = descriptor.as_raw_fd();
+        self.descriptors.push(descriptor);
+        number
+    }
+
+    fn option(&mut self, name: &str, value: impl Into<OsString>) {
+        self.arguments.push(name.into());
+        self.arguments.push(value.into());
+    }
+}
+
+/// The machine without firmware tables, legacy devices and option ROMs. Under TCG the kernel needs
+/// the interval timer to find the local APIC's frequency; under KVM it is told.
+fn machine(accelerator: Accelerator) -> String {
+    let timers = match accelerator {
+        Accelerator::Kvm => "pit=off,pic=off",
+        Accelerator::Tcg => "pit=on,pic=on",
+    };
+    format!(
+        "microvm,acpi=off,rtc=off,isa-serial=off,x-option-roms=off,{timers},\
+         mem-merge=off,dump-guest-core=off"
+    )
+}
+
+fn accelerator(accelerator: Accelerator) -> &'static str {
+    match accelerator {
+        Accelerator::Kvm => "kvm",
+        Accelerator::Tcg => "tcg,thread=multi",
+    }
+}
+
+fn cpu(accelerator: Accelerator, nested: bool) -> &'static str {
+    match (accelerator, nested) {
+        (Accelerator::Kvm, true) => "host",
+        // Features that the host's CPU doesn't have anyway are left out in silence.
+        (Accelerator::Kvm, false) => "host,-vmx,-svm",
+        (Accelerator::Tcg, true) => "max",
+        (Accelerator::Tcg, false) => "max,-svm",
+    }
+}
+
+/// What the machine above needs the kernel to know (Documentation/admin-guide/kernel-parameters).
+fn kernel_parameters(accelerator: Accelerator, tsc_khz: u64) -> String {
+    // A triple fault is the only reset of a machine without keyboard controller and ACPI; with
+    // `-no-reboot` it ends the VMM. A panic does the same at once.
+    let common = "console=hvc0 reboot=t panic=-1";
+    match accelerator {
+        Accelerator::Kvm => common.to_owned(),
+        // Neither calibration nor the clock watchdog can be trusted when the vCPU is starved.
+        Accelerator::Tcg => {
+            format!("{common} tsc_early_khz={tsc_khz} tsc=reliable no_timer_check")
+        }
+    }
+}
+
+/// Doubles commas, as QEMU's option syntax wants them inside values.
+fn escape(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::os::unix::net::UnixStream;
+    use std::path::Path;
+
+    use super::*;
+    use crate::spec::{Disk, Extent};
+
+    fn streams() -> Streams {
+        let end = || OwnedFd::from(UnixStream::pair().unwrap().0);
+        Streams {
+            monitor: end(),
+            channel: end(),
+            console: end(),
+        }
+    }
+
+    fn spec(disks: Vec<Disk>, accelerator: Accelerator) -> VmSpec {
+        VmSpec {
+            kernel: "/k".into(),
+            initramfs: "/i".into(),
+            command_line: "quiet".into(),
+            vcpus: NonZeroU32::MIN,
+            memory_bytes: 256 << 20,
+            disks,
+            guest_channel: "a,readonly=on".into(),
+            console: None,
+            accelerator,
+            nested_virtualization: false,
+        }
+    }
+
+    fn build(disks: Vec<Disk>, accelerator: Accelerator) -> (String, Vec<OwnedFd>) {
+        let line = CommandLine::new(&spec(disks, accelerator), 2_500_000, streams()).unwrap();
+        let words: Vec<_> = line
+            .arguments
+            .iter()
+            .map(|word| word.to_str().unwrap())
+            .collect();
+        (words.join(" "), line.descriptors)
+    }
+
+    #[test]
+    fn a_name_cannot_smuggle_options() {
+        let (line, _) = build(vec![], Accelerator::Tcg);
+        assert!(line.contains("name=a,,readonly=on"), "{line}");
+    }
+
+    #[test]
+    fn the_clock_is_given_only_where_it_cannot_be_learnt() {
+        let (line, _) = build(vec![], Accelerator::Tcg);
+        assert!(line.contains("-append quiet console=hvc0"), "{line}");
+        assert!(line.contains("tsc_early_khz=2500000"), "{line}");
+        let (line, _) = build(vec![], Accelerator::Kvm);
+        assert!(!line.contains("tsc"), "{line}");
+    }
+
+    #[test]
+    fn no_path_of_a_disk_and_no_detected_format_reaches_the_vmm() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("layer");
+        std::fs::write(&path, vec![0; 4096]).unwrap();
+        let part = |offset, length| Extent {
+            path: path.clone(),
+            offset,
+            length,
+        };
+        let view = Disk {
+            extents: vec![part(0, 1024), part(512, 512)],
+            size: 1 << 20,
+            read_only: true,
+        };
+        let (line, descriptors) = build(vec![view, Disk::writable(&path, 4096)], Accelerator::Tcg);
+        assert!(!line.contains(directory.path().to_str().unwrap()), "{line}");
+        // Monitor, channel, console; layer, padding, description; the writable file.
+        assert_eq!(descriptors.len(), 7);
+        assert_eq!(line.matches("-blockdev").count(), 4);
+        assert_eq!(line.matches("driver=").count(), 4);
+        assert!(
+            line.contains("node-name=disk0,driver=vmdk,file=file0,read-only=on"),
+            "{line}"
+        );
+        assert!(
+            line.contains("node-name=disk1,driver=raw,file=file1,read-only=off"),
+            "{line}"
+        );
+        for descriptor in &descriptors[3..6] {
+            let flags = rustix::fs::fcntl_getfl(descriptor).unwrap();
+            assert!(!flags.intersects(rustix::fs::OFlags::RDWR | rustix::fs::OFlags::WRONLY));
+        }
+    }
+
+    #[test]
+    fn a_missing_disk_is_an_error() {
+        let disks = vec![Disk::writable(Path::new("/nonexistent"), 512)];
+        CommandLine::new(&spec(disks, Accelerator::Kvm), 0, streams()).unwrap_err();
+    }
+}

@@ -1,0 +1,227 @@
+//! Finds QEMU and learns its version, which is run at most once per installed binary.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Oldest version whose `microvm` machine and command line are known to work.
+const OLDEST: Version = Version { major: 7, minor: 2 };
+
+/// How long `--version` may take on a busy host.
+const VERSION_LIMIT: Duration = Duration::from_secs(20);
+
+/// Places where distributions put a QEMU that is not in `PATH` (Fedora and its kin).
+const ELSEWHERE: [&str; 1] = ["/usr/libexec/qemu-kvm"];
+
+const NAME: &str = "qemu-system-x86_64";
+
+/// Why no usable VMM was found.
+#[derive(Debug, thiserror::Error)]
+pub enum FindVmmError {
+    /// There is none.
+    #[error(
+        "no {NAME} in PATH; install the package qemu-system-x86 (Debian, Ubuntu), \
+         qemu-system-x86-core (Fedora) or qemu-system-x86 (Arch)"
+    )]
+    Missing,
+    /// It can't be run.
+    #[error("cannot run {} --version", path.display())]
+    Run {
+        /// The binary.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// It ran and said something else.
+    #[error("{} does not tell its version: {output:?}", path.display())]
+    Unrecognised {
+        /// The binary.
+        path: PathBuf,
+        /// Start of its output.
+        output: String,
+    },
+    /// It is older than the engine needs.
+    #[error("{} is version {found}; {OLDEST} or newer is needed", path.display())]
+    TooOld {
+        /// The binary.
+        path: PathBuf,
+        /// Its version.
+        found: Version,
+    },
+}
+
+/// A QEMU release, without its patch level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Version {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl Version {
+    /// Reads the first line of `qemu-system-x86_64 --version`.
+    fn parse(output: &str) -> Option<Self> {
+        let rest = output.strip_prefix("QEMU emulator version ")?;
+        let mut numbers = rest.split(|c: char| !c.is_ascii_digit());
+        let major = numbers.next()?.parse().ok()?;
+        let minor = numbers.next()?.parse().ok()?;
+        Some(Self { major, minor })
+    }
+}
+
+/// An installed QEMU of a known version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binary {
+    /// The executable, symbolic links resolved.
+    pub path: PathBuf,
+    /// What it says it is.
+    pub version: Version,
+    /// Identity of the file: device, inode, size, modification time in nanoseconds.
+    pub identity: (u64, u64, u64, i128),
+}
+
+impl Binary {
+    /// Finds QEMU; `known` is trusted if it still describes the file found.
+    pub async fn find(known: Option<&Self>) -> Result<Self, FindVmmError> {
+        let search = std::env::var_os("PATH").unwrap_or_default();
+        let path = locate(&search).ok_or(FindVmmError::Missing)?;
+        let failed = |source| FindVmmError::Run {
+            path: path.clone(),
+            source,
+        };
+        let identity = identity(&path).map_err(failed)?;
+        if let Some(known) = known.filter(|known| known.path == path && known.identity == identity)
+        {
+            return Ok(known.clone());
+        }
+        let output = run_version(&path).await.map_err(failed)?;
+        let Some(version) = Version::parse(&output) else {
+            let output = output.chars().take(200).collect();
+            return Err(FindVmmError::Unrecognised { path, output });
+        };
+        if version < OLDEST {
+            return Err(FindVmmError::TooOld {
+                path,
+                found: version,
+            });
+        }
+        Ok(Self {
+            path,
+            version,
+            identity,
+        })
+    }
+}
+
+fn locate(search: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(search)
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join(NAME))
+        .chain(ELSEWHERE.map(PathBuf::from))
+        .find(|path| is_executable(path))
+        .and_then(|path| path.canonicalize().ok())
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64, u64, i128)> {
+    let file = path.metadata()?;
+    let modified = i128::from(file.mtime()) * 1_000_000_000 + i128::from(file.mtime_nsec());
+    Ok((file.dev(), file.ino(), file.size(), modified))
+}
+
+async fn run_version(path: &Path) -> io::Result<String> {
+    let output = tokio::process::Command::new(path)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(VERSION_LIMIT, output).await??;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fake(directory: &Path, script: &str) -> PathBuf {
+        let path = directory.join(NAME);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn versions_are_read_and_ordered() {
+        let parse = |text| Version::parse(text).map(|version| version.to_string());
+        assert_eq!(
+            parse("QEMU emulator version 7.2.22 (Debian 1:7.2)\n").unwrap(),
+            "7.2"
+        );
+        assert_eq!(
+            parse("QEMU emulator version 10.0.2\nCopyright").unwrap(),
+            "10.0"
+        );
+        for text in [
+            "",
+            "QEMU emulator version",
+            "QEMU emulator version x.y",
+            "qemu 9",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+        assert!(
+            Version {
+                major: 10,
+                minor: 0
+            } > OLDEST
+        );
+        assert!(Version { major: 6, minor: 9 } < OLDEST);
+    }
+
+    #[test]
+    fn only_an_executable_in_an_absolute_directory_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = fake(directory.path(), "true");
+        assert_eq!(
+            locate(directory.path().as_os_str()),
+            Some(path.canonicalize().unwrap())
+        );
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let found = locate(directory.path().as_os_str());
+        assert!(found.is_none_or(|found| ELSEWHERE.iter().any(|other| found == Path::new(other))));
+    }
+
+    #[tokio::test]
+    async fn the_version_is_asked_once_per_binary() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = fake(directory.path(), "echo QEMU emulator version 9.1.0");
+        assert_eq!(
+            run_version(&path).await.unwrap(),
+            "QEMU emulator version 9.1.0\n"
+        );
+        let before = identity(&path).unwrap();
+        fake(
+            directory.path(),
+            "echo QEMU emulator version 9.1.0 # rebuilt",
+        );
+        assert_ne!(identity(&path).unwrap(), before);
+    }
+}

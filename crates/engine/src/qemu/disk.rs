@@ -1,0 +1,373 @@
+//! Disks: files of the host composed into block devices.
+//!
+//! The VMM never sees a path: it gets descriptors, opened read-only where the disk is, and finds
+//! them through its own `/dev/fdset`. Each format is named, none is detected.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, MemfdFlags, Mode, OFlags};
+
+use crate::spec::{Disk, Extent, MAX_EXTENTS, SECTOR};
+
+/// Why a disk can't be given to a guest.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// A file can't be opened as the disk needs it.
+    #[error("cannot open {} {}", path.display(), if *read_only { "for reading" } else { "for writing" })]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What was asked for.
+        read_only: bool,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A disk is neither a regular file nor a block device.
+    #[error("{} is neither a regular file nor a block device", .0.display())]
+    FileType(PathBuf),
+    /// An extent reaches beyond its file.
+    #[error("{} has {actual} bytes, the disk needs {expected}", path.display())]
+    TooShort {
+        /// The file.
+        path: PathBuf,
+        /// End of the extent.
+        expected: u64,
+        /// Bytes in the file.
+        actual: u64,
+    },
+    /// The extents and the size contradict each other or the sector size.
+    #[error("a disk's layout is invalid: {0}")]
+    Layout(&'static str),
+    /// A temporary description of the disk can't be made.
+    #[error("cannot describe a disk to the VMM")]
+    Describe(#[source] io::Error),
+}
+
+/// How a disk is presented to QEMU.
+#[derive(Debug)]
+pub(super) enum Backend {
+    /// One file, all of it.
+    Raw(OwnedFd),
+    /// Several ranges joined by a flat VMDK descriptor.
+    Composed(Composition),
+}
+
+/// The parts of a flat VMDK image.
+#[derive(Debug)]
+pub(super) struct Composition {
+    /// Files and the ranges they give, in order; `None` stands for the padding.
+    pub(super) parts: Vec<Part>,
+    /// Each file once, with the index that [`Part::file`] refers to.
+    pub(super) files: Vec<OwnedFd>,
+}
+
+/// A range of one file of a [`Composition`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) file: usize,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+}
+
+/// Checks a disk's layout and opens its files.
+pub(super) fn open(disk: &Disk) -> Result<Backend, DiskError> {
+    check_layout(disk)?;
+    match &disk.extents[..] {
+        [only] if only.offset == 0 && only.length == disk.size => {
+            let (file, length) = open_file(only, disk.read_only)?;
+            if disk.read_only || length == disk.size {
+                let aligned = length == disk.size;
+                return if aligned {
+                    Ok(Backend::Raw(file))
+                } else {
+                    compose(disk)
+                };
+            }
+            Err(DiskError::Layout(
+                "a writable disk must be as large as its file",
+            ))
+        }
+        _ if disk.read_only => compose(disk),
+        _ => Err(DiskError::Layout("a writable disk must be one whole file")),
+    }
+}
+
+fn check_layout(disk: &Disk) -> Result<(), DiskError> {
+    if disk.extents.is_empty() || disk.extents.len() > MAX_EXTENTS {
+        return Err(DiskError::Layout("it needs between 1 and 512 extents"));
+    }
+    let sectors = |value: u64| value % SECTOR == 0;
+    let aligned = disk
+        .extents
+        .iter()
+        .all(|e| sectors(e.offset) && sectors(e.length));
+    if !aligned || !sectors(disk.size) || disk.size == 0 {
+        return Err(DiskError::Layout(
+            "sizes and offsets must be multiples of 512 bytes",
+        ));
+    }
+    match disk.covered() {
+        Some(covered) if covered <= disk.size => Ok(()),
+        _ => Err(DiskError::Layout("its extents are larger than its size")),
+    }
+}
+
+/// Opens an extent's file, and returns it with its length.
+fn open_file(extent: &Extent, read_only: bool) -> Result<(OwnedFd, u64), DiskError> {
+    let path = &extent.path;
+    let failed = |source: io::Error| DiskError::Open {
+        path: path.clone(),
+        read_only,
+        source,
+    };
+    let access = if read_only {
+        OFlags::RDONLY
+    } else {
+        OFlags::RDWR
+    };
+    // Without NONBLOCK a FIFO in the file's place would block; it means nothing to real disks.
+    let file = rustix::fs::open(
+        path,
+        access | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+    )
+    .map_err(|error| failed(error.into()))?;
+    let status = rustix::fs::fstat(&file).map_err(|error| failed(error.into()))?;
+    let length = match FileType::from_raw_mode(status.st_mode) {
+        FileType::RegularFile => u64::try_from(status.st_size).unwrap_or(0),
+        FileType::BlockDevice => rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0))
+            .map_err(|error| failed(error.into()))?,
+        _ => return Err(DiskError::FileType(path.clone())),
+    };
+    let expected = extent.offset.saturating_add(extent.length);
+    if length < expected {
+        return Err(DiskError::TooShort {
+            path: path.clone(),
+            expected,
+            actual: length,
+        });
+    }
+    Ok((file, length))
+}
+
+fn compose(disk: &Disk) -> Result<Backend, DiskError> {
+    let mut opened: Vec<&Path> = Vec::new();
+    let mut composition = Composition {
+        parts: Vec::new(),
+        files: Vec::new(),
+    };
+    for extent in disk.extents.iter().filter(|extent| extent.length > 0) {
+        let known = opened.iter().position(|path| *path == extent.path);
+        let (descriptor, _) = open_file(extent, true)?;
+        let file = known.unwrap_or(composition.files.len());
+        if known.is_none() {
+            opened.push(&extent.path);
+            composition.files.push(descriptor);
+        }
+        composition.parts.push(Part {
+            file,
+            offset: extent.offset,
+            length: extent.length,
+        });
+    }
+    let padding = disk.size - disk.covered().unwrap_or(disk.size);
+    if padding > 0 {
+        // A hole of a memory file: reads as zeroes and holds no memory.
+        let hole = sealed_memfd("padding", &[], padding).map_err(DiskError::Describe)?;
+        composition.parts.push(Part {
+            file: composition.files.len(),
+            offset: 0,
+            length: padding,
+        });
+        composition.files.push(hole);
+    }
+    Ok(Backend::Composed(composition))
+}
+
+/// A read-only description of a composed disk, in the text format of VMDK ("Virtual Disk Format
+/// 5.0", section "The Descriptor File"), in a file without a name. `number(n)` is the set of
+/// descriptors under which QEMU finds the composition's file `n`.
+pub(super) fn descriptor(
+    composition: &Composition,
+    number: impl Fn(usize) -> usize,
+) -> Result<OwnedFd, DiskError> {
+    let text = descriptor_text(&composition.parts, number);
+    let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    sealed_memfd("disk", text.as_bytes(), length).map_err(DiskError::Describe)
+}
+
+fn descriptor_text(parts: &[Part], number: impl Fn(usize) -> usize) -> String {
+    // Access "RW" is the only one QEMU reads; the descriptors given to it are what forbids writing.
+    let mut text = String::from(
+        "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n\
+         createType=\"twoGbMaxExtentFlat\"\n",
+    );
+    for part in parts {
+        // Writing to a String can't fail.
+        let _ = writeln!(
+            text,
+            "RW {} FLAT \"/dev/fdset/{}\" {}",
+            part.length / SECTOR,
+            number(part.file),
+            part.offset / SECTOR
+        );
+    }
+    text
+}
+
+/// A file in memory with `content`, `length` bytes long, that nobody can change, opened read-only.
+fn sealed_memfd(name: &str, content: &[u8], length: u64) -> io::Result<OwnedFd> {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd;
+
+    use rustix::fs::SealFlags;
+
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut file = File::from(rustix::fs::memfd_create(name, flags)?);
+    file.write_all(content)?;
+    file.set_len(length)?;
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&file, seals)?;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::open(
+        path,
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extent(path: &Path, offset: u64, length: u64) -> Extent {
+        Extent {
+            path: path.to_owned(),
+            offset,
+            length,
+        }
+    }
+
+    fn file(directory: &tempfile::TempDir, name: &str, length: u64) -> PathBuf {
+        let path = directory.path().join(name);
+        File::create(&path).unwrap().set_len(length).unwrap();
+        path
+    }
+
+    #[test]
+    fn one_whole_file_is_raw() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = file(&directory, "disk", 4096);
+        assert!(matches!(
+            open(&Disk::writable(&path, 4096)),
+            Ok(Backend::Raw(_))
+        ));
+        assert!(matches!(
+            open(&Disk::read_only(&path, 4096)),
+            Ok(Backend::Raw(_))
+        ));
+        assert!(matches!(
+            open(&Disk::read_only(&path, 2048)),
+            Ok(Backend::Composed(_))
+        ));
+        assert!(matches!(
+            open(&Disk::writable(&path, 2048)),
+            Err(DiskError::Layout(_))
+        ));
+    }
+
+    #[test]
+    fn ranges_are_joined_and_padded_and_files_opened_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let (view, layer) = (
+            file(&directory, "view", 4096),
+            file(&directory, "layer", 8192),
+        );
+        let extents = vec![
+            extent(&view, 0, 4096),
+            extent(&layer, 512, 1024),
+            extent(&view, 1024, 512),
+        ];
+        let disk = Disk {
+            extents,
+            size: 1 << 20,
+            read_only: true,
+        };
+        let Ok(Backend::Composed(composition)) = open(&disk) else {
+            panic!()
+        };
+        assert_eq!(composition.files.len(), 3);
+        assert_eq!(
+            descriptor_text(&composition.parts, |file| file + 7)
+                .lines()
+                .skip(5)
+                .collect::<Vec<_>>(),
+            [
+                "RW 8 FLAT \"/dev/fdset/7\" 0",
+                "RW 2 FLAT \"/dev/fdset/8\" 1",
+                "RW 1 FLAT \"/dev/fdset/7\" 2",
+                "RW 2037 FLAT \"/dev/fdset/9\" 0",
+            ]
+        );
+    }
+
+    #[test]
+    fn impossible_layouts_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = file(&directory, "disk", 4096);
+        let disk = |extents, size| Disk {
+            extents,
+            size,
+            read_only: true,
+        };
+        for bad in [
+            disk(vec![], 512),
+            disk(vec![extent(&path, 0, 512)], 0),
+            disk(vec![extent(&path, 0, 1024)], 512),
+            disk(vec![extent(&path, 1, 512)], 512),
+            disk(vec![extent(&path, 0, 100)], 512),
+            disk(
+                vec![extent(&path, 0, u64::MAX - 511), extent(&path, 0, 1024)],
+                512,
+            ),
+            disk(vec![extent(&path, 0, 512); MAX_EXTENTS + 1], 1 << 30),
+        ] {
+            assert!(matches!(open(&bad), Err(DiskError::Layout(_))), "{bad:?}");
+        }
+        let short = disk(vec![extent(&path, 4096, 512)], 512);
+        assert!(matches!(
+            open(&short),
+            Err(DiskError::TooShort { actual: 4096, .. })
+        ));
+        assert!(matches!(
+            open(&Disk::read_only(directory.path(), 512)),
+            Err(DiskError::FileType(_))
+        ));
+        let missing = Disk::writable(Path::new("/nonexistent"), 512);
+        assert!(matches!(
+            open(&missing),
+            Err(DiskError::Open {
+                read_only: false,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn descriptions_can_be_neither_written_nor_reopened_for_writing() {
+        use std::os::fd::AsRawFd;
+        let sealed = sealed_memfd("test", b"text", 1 << 40).unwrap();
+        assert!(rustix::io::write(&sealed, b"x").is_err());
+        let path = format!("/proc/self/fd/{}", sealed.as_raw_fd());
+        let reopened = File::options().write(true).open(path).unwrap();
+        assert!(rustix::io::write(&reopened, b"x").is_err());
+        let mut start = [0; 8];
+        rustix::io::pread(&sealed, &mut start, 0).unwrap();
+        assert_eq!(&start, b"text\0\0\0\0");
+    }
+}

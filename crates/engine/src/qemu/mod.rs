@@ -1,0 +1,6 @@
+//! QEMU's `microvm` machine.
+
+pub(crate) mod arguments;
+pub mod binary;
+pub mod disk;
+pub mod qmp;

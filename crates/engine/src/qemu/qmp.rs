@@ -1,0 +1,253 @@
+//! A thin client of the QEMU machine protocol: JSON objects, one per line, over a stream
+//! (QEMU documentation, "QEMU Machine Protocol Specification").
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Longest line accepted, in bytes. The answers to the commands used here are far shorter.
+const LINE_LIMIT: u64 = 256 << 10;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum QmpError {
+    /// The VMM ended, or closed the connection.
+    #[error("the VMM closed its control connection")]
+    Closed,
+    /// The command could not be sent.
+    #[error("cannot write to the VMM's control connection")]
+    Write(#[source] io::Error),
+    /// No answer came in time.
+    #[error("the VMM did not answer `{command}` within {} s", limit.as_secs())]
+    Timeout {
+        /// The command sent.
+        command: &'static str,
+        /// How long the answer was awaited.
+        limit: Duration,
+    },
+    /// The VMM refused the command.
+    #[error("the VMM refused `{command}`: {description}")]
+    Refused {
+        /// The command sent.
+        command: &'static str,
+        /// The VMM's explanation.
+        description: String,
+    },
+}
+
+/// A connection on which commands can be given.
+#[derive(Debug)]
+pub(crate) struct Qmp {
+    writer: tokio::sync::Mutex<OwnedWriteHalf>,
+    shared: Arc<Shared>,
+    reader: JoinHandle<()>,
+}
+
+type Answer = Result<Value, String>;
+
+#[derive(Debug)]
+struct Shared {
+    /// Commands that await their answers, oldest first; answers come in order. `None` when the
+    /// connection has ended.
+    pending: Mutex<Option<VecDeque<oneshot::Sender<Answer>>>>,
+}
+
+impl Shared {
+    fn pending(&self) -> MutexGuard<'_, Option<VecDeque<oneshot::Sender<Answer>>>> {
+        // The queue is consistent between any two statements, so a poisoned lock is harmless.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Qmp {
+    /// Takes the connection and leaves negotiation mode: succeeds as soon as the VMM's main loop
+    /// runs.
+    pub(crate) async fn negotiate(stream: UnixStream, limit: Duration) -> Result<Self, QmpError> {
+        let (reader, writer) = stream.into_split();
+        let shared = Arc::new(Shared {
+            pending: Mutex::new(Some(VecDeque::new())),
+        });
+        let reader = tokio::spawn(read(BufReader::new(reader), Arc::clone(&shared)));
+        let qmp = Self {
+            writer: tokio::sync::Mutex::new(writer),
+            shared,
+            reader,
+        };
+        qmp.execute("qmp_capabilities", Value::Null, limit).await?;
+        Ok(qmp)
+    }
+
+    /// Executes one command and returns its `return` value.
+    pub(crate) async fn execute(
+        &self,
+        command: &'static str,
+        arguments: Value,
+        limit: Duration,
+    ) -> Result<Value, QmpError> {
+        let answer = tokio::time::timeout(limit, async {
+            let answer = self.send(command, arguments).await?;
+            answer.await.map_err(|_| QmpError::Closed)
+        });
+        match answer.await {
+            Err(_) => Err(QmpError::Timeout { command, limit }),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(description))) => Err(QmpError::Refused {
+                command,
+                description,
+            }),
+        }
+    }
+
+    async fn send(
+        &self,
+        command: &str,
+        arguments: Value,
+    ) -> Result<oneshot::Receiver<Answer>, QmpError> {
+        let mut request = json!({ "execute": command });
+        if !arguments.is_null() {
+            request["arguments"] = arguments;
+        }
+        let mut line = request.to_string();
+        line.push('\n');
+        let (sender, receiver) = oneshot::channel();
+        let mut writer = self.writer.lock().await;
+        self.shared
+            .pending()
+            .as_mut()
+            .ok_or(QmpError::Closed)?
+            .push_back(sender);
+        writer
+            .write_all(line.as_bytes())
+            .await
+            .map_err(QmpError::Write)?;
+        Ok(receiver)
+    }
+}
+
+impl Drop for Qmp {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+async fn read(mut stream: BufReader<OwnedReadHalf>, shared: Arc<Shared>) {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = (&mut stream)
+            .take(LINE_LIMIT)
+            .read_until(b'\n', &mut line)
+            .await;
+        if !matches!(read, Ok(1..)) || line.last() != Some(&b'\n') {
+            break;
+        }
+        match serde_json::from_slice(&line) {
+            Ok(message) => dispatch(message, &shared),
+            Err(_) => break,
+        }
+    }
+    // Dropping the senders tells whoever still waits.
+    shared.pending().take();
+}
+
+fn dispatch(mut message: Value, shared: &Shared) {
+    let answer = if let Some(value) = message.get_mut("return") {
+        Ok(value.take())
+    } else if let Some(error) = message.get("error") {
+        Err(error["desc"].as_str().unwrap_or("unknown error").to_owned())
+    } else {
+        // A greeting or an event.
+        return;
+    };
+    let waiting = shared.pending().as_mut().and_then(VecDeque::pop_front);
+    if let Some(waiting) = waiting {
+        // Fails when the caller has given up.
+        let _ = waiting.send(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    /// A VMM that answers each line it gets with the next of `answers`, then closes.
+    fn vmm(answers: &'static [&'static str]) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        tokio::spawn(async move {
+            let (reader, mut writer) = theirs.into_split();
+            let mut lines = BufReader::new(reader).lines();
+            writer
+                .write_all(b"{\"QMP\": {\"version\": {}}}\r\n")
+                .await
+                .unwrap();
+            for answer in answers {
+                lines.next_line().await.unwrap();
+                writer.write_all(answer.as_bytes()).await.unwrap();
+                writer.write_all(b"\r\n").await.unwrap();
+            }
+        });
+        ours
+    }
+
+    #[tokio::test]
+    async fn answers_are_told_from_errors_and_events() {
+        let stream = vmm(&[
+            r#"{"return": {}}"#,
+            "{\"event\": \"STOP\", \"data\": {\"a\": 1}}\n{\"return\": {\"running\": false}}",
+            r#"{"error": {"class": "GenericError", "desc": "no such thing"}}"#,
+        ]);
+        let qmp = Qmp::negotiate(stream, LIMIT).await.unwrap();
+        let value = qmp
+            .execute("query-status", Value::Null, LIMIT)
+            .await
+            .unwrap();
+        assert_eq!(value, json!({ "running": false }));
+        let error = qmp
+            .execute("eject", json!({ "id": "x" }), LIMIT)
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), "the VMM refused `eject`: no such thing");
+        let error = qmp.execute("quit", Value::Null, LIMIT).await.unwrap_err();
+        assert!(
+            matches!(error, QmpError::Closed | QmpError::Write(_)),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn silence_ends_in_a_timeout() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let error = Qmp::negotiate(ours, Duration::from_millis(10))
+            .await
+            .unwrap_err();
+        assert!(matches!(
+            error,
+            QmpError::Timeout {
+                command: "qmp_capabilities",
+                ..
+            }
+        ));
+    }
+
+    #[tokio::test]
+    async fn an_endless_line_closes_the_connection() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        tokio::spawn(async move {
+            let junk = vec![b'x'; 64 << 10];
+            while theirs.write_all(&junk).await.is_ok() {}
+        });
+        let error = Qmp::negotiate(ours, LIMIT).await.unwrap_err();
+        assert!(matches!(error, QmpError::Closed), "{error}");
+    }
+}

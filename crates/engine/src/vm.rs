@@ -1,0 +1,305 @@
+//! A running virtual machine.
+
+use std::io;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::io::AsyncRead;
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+
+use crate::console::{self, BoundedFile, Tail};
+use crate::process::{VmmProcess, describe};
+use crate::qemu::qmp::{Qmp, QmpError};
+
+/// How long the VMM may take over a control command.
+const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the last output of an ended VMM is awaited. Its descriptors are closed by then.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// What Linux prints first when it gives up (`kernel/panic.c`).
+const PANIC: &str = "Kernel panic - not syncing";
+
+/// Lines of the console or of the VMM's messages that explain a failure.
+const EXPLANATION_LINES: usize = 10;
+
+/// A virtual machine and its VMM process. Dropping it kills both.
+#[derive(Debug)]
+pub struct Vm {
+    process: VmmProcess,
+    pub(crate) control: Qmp,
+    channel: Option<UnixStream>,
+    console: Recorder,
+    messages: Recorder,
+    moments: Moments,
+    exit: Option<VmExit>,
+}
+
+/// When the phases of a start ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Moments {
+    /// The VMM's process was started.
+    pub spawned: Instant,
+    /// The VMM answered: the machine is complete and executes the guest.
+    pub running: Instant,
+}
+
+/// How a virtual machine ended.
+#[derive(Debug, Clone)]
+pub struct VmExit {
+    /// Exit status of the VMM.
+    pub status: ExitStatus,
+    /// Who ended it.
+    pub cause: ExitCause,
+    /// The last lines of whatever explains the end: the guest's console, or the VMM's messages.
+    pub explanation: Vec<String>,
+}
+
+/// Who ended a virtual machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExitCause {
+    /// The guest switched itself off, or asked for a reset.
+    Guest,
+    /// The guest's kernel panicked, with this message.
+    Panic(String),
+    /// The VMM was killed by a signal or failed.
+    Vmm,
+}
+
+impl std::fmt::Display for VmExit {
+    /// One line, such as "the VMM was killed by signal 9".
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.cause {
+            ExitCause::Guest => f.write_str("the guest switched itself off"),
+            ExitCause::Panic(message) => write!(f, "the guest's kernel panicked: {message}"),
+            ExitCause::Vmm => {
+                write!(f, "the VMM {}", describe(self.status))?;
+                self.explanation
+                    .last()
+                    .map_or(Ok(()), |line| write!(f, ": {line}"))
+            }
+        }
+    }
+}
+
+/// The parts of a VM that has just been spawned.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    pub(crate) process: VmmProcess,
+    pub(crate) channel: UnixStream,
+    pub(crate) console: Recorder,
+    pub(crate) messages: Recorder,
+    pub(crate) at: Instant,
+}
+
+impl Spawned {
+    /// Waits until the VMM answers on its control connection, for at most `limit`.
+    pub(crate) async fn answer(
+        mut self,
+        control: UnixStream,
+        limit: Duration,
+    ) -> Result<Vm, (QmpError, Option<VmExit>)> {
+        match Qmp::negotiate(control, limit).await {
+            Ok(control) => Ok(Vm {
+                process: self.process,
+                control,
+                channel: Some(self.channel),
+                console: self.console,
+                messages: self.messages,
+                moments: Moments {
+                    spawned: self.at,
+                    running: Instant::now(),
+                },
+                exit: None,
+            }),
+            Err(error @ QmpError::Timeout { .. }) => Err((error, None)),
+            Err(error) => {
+                // The connection was closed, so the process is about to end.
+                let exit = tokio::time::timeout(DRAIN_LIMIT, async {
+                    let status = self.process.wait().await.ok()?;
+                    Some(explain(status, &mut self.console, &mut self.messages).await)
+                });
+                Err((error, exit.await.ok().flatten()))
+            }
+        }
+    }
+}
+
+impl Vm {
+    /// Takes the guest channel: what the guest reads from and writes to its virtio-serial port.
+    /// `None` if it has been taken before.
+    pub fn take_channel(&mut self) -> Option<UnixStream> {
+        self.channel.take()
+    }
+
+    /// Process id of the VMM.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// When the phases of the start ended.
+    pub fn moments(&self) -> Moments {
+        self.moments
+    }
+
+    /// Waits for the end of the machine. May be cancelled, and asked again.
+    ///
+    /// # Errors
+    /// Only if the process can't be waited for, which the kernel doesn't do.
+    pub async fn wait(&mut self) -> io::Result<VmExit> {
+        if let Some(exit) = &self.exit {
+            return Ok(exit.clone());
+        }
+        let status = self.process.wait().await?;
+        let exit = explain(status, &mut self.console, &mut self.messages).await;
+        Ok(self.exit.insert(exit).clone())
+    }
+
+    /// Ends the machine at once. What the guest has flushed to its disks is safe, the rest is lost.
+    /// [`Vm::wait`] tells when it is over.
+    pub fn kill(&self) -> io::Result<()> {
+        self.process.kill()
+    }
+
+    /// Stops the virtual CPUs.
+    pub async fn pause(&self) -> Result<(), QmpError> {
+        self.control
+            .execute("stop", Value::Null, COMMAND_LIMIT)
+            .await
+            .map(drop)
+    }
+
+    /// Lets the virtual CPUs run again.
+    pub async fn resume(&self) -> Result<(), QmpError> {
+        self.control
+            .execute("cont", Value::Null, COMMAND_LIMIT)
+            .await
+            .map(drop)
+    }
+
+    /// What the machine costs the host: the VMM's proportional set size in bytes, guest memory
+    /// included.
+    pub fn host_memory(&self) -> io::Result<u64> {
+        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))?;
+        parse_pss(&rollup).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// The `Pss:` line of a `smaps_rollup` (Documentation/filesystems/proc.rst), in bytes.
+fn parse_pss(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
+}
+
+async fn explain(status: ExitStatus, console: &mut Recorder, messages: &mut Recorder) -> VmExit {
+    let console = console.finish().await;
+    if !status.success() {
+        let explanation = messages.finish().await.last_lines(EXPLANATION_LINES);
+        return VmExit {
+            status,
+            cause: ExitCause::Vmm,
+            explanation,
+        };
+    }
+    let cause = console.find_last(PANIC).map_or(ExitCause::Guest, |line| {
+        let message = line[PANIC.len()..].trim_start_matches([':', ' ']);
+        ExitCause::Panic(message.to_owned())
+    });
+    VmExit {
+        status,
+        cause,
+        explanation: console.last_lines(EXPLANATION_LINES),
+    }
+}
+
+/// A task that records one of the VMM's outputs.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    task: Option<JoinHandle<Tail>>,
+    tail: Tail,
+}
+
+impl Recorder {
+    pub(crate) fn start(
+        stream: impl AsyncRead + Unpin + Send + 'static,
+        file: Option<BoundedFile>,
+    ) -> Self {
+        let task = tokio::spawn(console::record(stream, file));
+        Self {
+            task: Some(task),
+            tail: Tail::default(),
+        }
+    }
+
+    /// The end of the output, when the VMM has closed it.
+    async fn finish(&mut self) -> &Tail {
+        if let Some(task) = &mut self.task {
+            match tokio::time::timeout(DRAIN_LIMIT, &mut *task).await {
+                Ok(tail) => self.tail = tail.unwrap_or_default(),
+                Err(_) => task.abort(),
+            }
+            self.task = None;
+        }
+        &self.tail
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    async fn exit(status: i32, console: &'static str, messages: &'static str) -> VmExit {
+        let mut console = Recorder::start(console.as_bytes(), None);
+        let mut messages = Recorder::start(messages.as_bytes(), None);
+        explain(ExitStatus::from_raw(status), &mut console, &mut messages).await
+    }
+
+    #[tokio::test]
+    async fn the_cause_is_told_from_status_and_output() {
+        let text = "[ 0.5] Kernel panic - not syncing: No working init found.\n[ 0.6] ---[ end ]\n";
+        assert_eq!(
+            exit(0, text, "").await.to_string(),
+            "the guest's kernel panicked: No working init found."
+        );
+        assert_eq!(
+            exit(0, "all well\n", "warning").await.cause,
+            ExitCause::Guest
+        );
+        assert_eq!(
+            exit(9, text, "").await.to_string(),
+            "the VMM was killed by signal 9"
+        );
+        assert_eq!(
+            exit(1 << 8, "", "qemu: first\nqemu: out of memory\n")
+                .await
+                .to_string(),
+            "the VMM exited with status 1: qemu: out of memory"
+        );
+    }
+
+    #[test]
+    fn pss_is_read_in_bytes() {
+        let rollup = "55d0-7ffe ---p 00000000 00:00 0 [rollup]\nRss:  900 kB\nPss:   123 kB\n";
+        assert_eq!(parse_pss(rollup), Some(123 * 1024));
+        assert_eq!(parse_pss("Rss: 1 kB\n"), None);
+        let own = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+        assert!(parse_pss(&own).unwrap() > 100_000);
+    }
+}

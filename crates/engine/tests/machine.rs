@@ -1,0 +1,211 @@
+//! Real machines: what the guest sees, and what the host sees of the guest.
+
+#![allow(clippy::unwrap_used)] // A failing step is a failing test, in helpers as in tests.
+
+mod support;
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use container_engine::{Disk, ExitCause, Extent, StartError};
+use support::{Guest, PATIENCE, engine, spec};
+
+fn file(directory: &Path, name: &str, fill: u8, length: usize) -> PathBuf {
+    let path = directory.join(name);
+    std::fs::write(&path, vec![fill; length]).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn disks_channel_and_console_reach_the_guest_and_nothing_remains() {
+    let directory = tempfile::tempdir().unwrap();
+    let view = file(directory.path(), "view", b'v', 4096);
+    let layer = file(directory.path(), "layer", b'l', 8192);
+    let upper = directory.path().join("upper");
+    std::fs::File::create(&upper)
+        .unwrap()
+        .set_len(64 << 20)
+        .unwrap();
+    let part = |path: &Path, offset, length| Extent {
+        path: path.to_owned(),
+        offset,
+        length,
+    };
+    let composed = Disk {
+        extents: vec![part(&view, 0, 4096), part(&layer, 512, 4096)],
+        size: 1 << 30,
+        read_only: true,
+    };
+    let engine = engine().await;
+    let disks = vec![
+        composed,
+        Disk::writable(&upper, 64 << 20),
+        Disk::read_only(&layer, 8192),
+    ];
+    let mut spec = spec(&engine, disks);
+    spec.console = Some(directory.path().join("console.log"));
+    let mut guest = Guest::boot(&engine, &spec).await;
+
+    assert_eq!(guest.ask("echo hello there").await, "hello there");
+    for (index, sectors) in ["2097152", "131072", "16"].iter().enumerate() {
+        assert_eq!(guest.ask(&format!("size {index}")).await, *sectors);
+        assert_eq!(
+            guest.ask(&format!("serial {index}")).await,
+            index.to_string()
+        );
+    }
+    // The view's last sector, the layer's first given one, its last, and the padding.
+    assert_eq!(guest.ask("read 0 7").await, "v".repeat(16));
+    assert_eq!(guest.ask("read 0 8").await, "l".repeat(16));
+    assert_eq!(guest.ask("read 0 15").await, "l".repeat(16));
+    assert_eq!(guest.ask("read 0 16").await, ".".repeat(16));
+    assert_eq!(guest.ask("read 0 2097151").await, ".".repeat(16));
+    // Read-only means that opening for writing fails; writable means that the host has it.
+    let denied = guest.ask("write 0 0").await;
+    assert!(denied.starts_with('-'), "{denied}");
+    assert!(guest.ask("write 2 0").await.starts_with('-'));
+    assert_eq!(guest.ask("write 1 5").await, "0");
+    let mut written = [0; 16];
+    let mut host = std::fs::File::open(&upper).unwrap();
+    host.seek(SeekFrom::Start(5 * 512)).unwrap();
+    host.read_exact(&mut written).unwrap();
+    assert_eq!(&written, b"WWWWWWWWWWWWWWWW");
+
+    guest.vm.pause().await.unwrap();
+    guest.send("echo paused").await;
+    let silence = tokio::time::timeout(Duration::from_millis(300), guest.line()).await;
+    assert!(silence.is_err(), "a paused guest answered");
+    guest.vm.resume().await.unwrap();
+    assert_eq!(guest.line().await, "paused");
+    assert!(guest.vm.host_memory().unwrap() > 10 << 20);
+
+    let process = PathBuf::from(format!("/proc/{}", guest.vm.pid()));
+    guest.send("exit").await;
+    let exit = tokio::time::timeout(PATIENCE, guest.vm.wait())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(exit.cause, ExitCause::Guest);
+    assert!(!process.exists());
+    let console = std::fs::read_to_string(directory.path().join("console.log")).unwrap();
+    assert!(console.contains("guest: ready"), "{console}");
+    assert_eq!(std::fs::read(&view).unwrap(), vec![b'v'; 4096]);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 4);
+}
+
+#[tokio::test]
+async fn a_flood_on_the_console_stays_bounded_and_a_kill_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine().await;
+    let mut spec = spec(&engine, vec![]);
+    let log = directory.path().join("console.log");
+    spec.console = Some(log.clone());
+    let mut guest = Guest::boot(&engine, &spec).await;
+    guest.send("flood").await;
+    // Until the log has been cut once.
+    let cut = async {
+        loop {
+            let mut start = [0; 5];
+            let length = std::fs::metadata(&log).unwrap().len();
+            assert!(length <= container_engine::console::CAPACITY);
+            let mut file = std::fs::File::open(&log).unwrap();
+            if file.read_exact(&mut start).is_ok() && &start == b"[... " {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, cut).await.unwrap();
+    guest.vm.kill().unwrap();
+    let exit = guest.vm.wait().await.unwrap();
+    assert_eq!(exit.cause, ExitCause::Vmm);
+    assert_eq!(exit.to_string(), "the VMM was killed by signal 9");
+}
+
+#[tokio::test]
+async fn a_panic_is_told_with_its_message() {
+    let engine = engine().await;
+    let mut guest = Guest::boot(&engine, &spec(&engine, vec![])).await;
+    guest.send("panic").await;
+    let exit = tokio::time::timeout(PATIENCE, guest.vm.wait())
+        .await
+        .unwrap()
+        .unwrap();
+    let ExitCause::Panic(message) = &exit.cause else {
+        panic!("{exit:?}")
+    };
+    assert!(
+        message.starts_with("Attempted to kill init! exitcode=0x00000700"),
+        "{exit:?}"
+    );
+}
+
+#[tokio::test]
+async fn bad_specifications_are_refused_before_anything_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine().await;
+    let good = spec(&engine, vec![]);
+
+    let mut bad = good.clone();
+    bad.kernel = directory.path().join("missing");
+    assert!(matches!(
+        engine.start(&bad).await,
+        Err(StartError::Kernel { .. })
+    ));
+
+    let mut bad = good.clone();
+    bad.kernel = directory.path().join("truncated");
+    let mut start = vec![0; 100_000];
+    std::fs::File::open(&good.kernel)
+        .unwrap()
+        .read_exact(&mut start)
+        .unwrap();
+    std::fs::File::create(&bad.kernel)
+        .unwrap()
+        .write_all(&start)
+        .unwrap();
+    let error = engine.start(&bad).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.starts_with("the kernel is truncated"), "{source}");
+
+    let mut bad = good.clone();
+    bad.initramfs = directory.path().to_owned();
+    assert!(matches!(
+        engine.start(&bad).await,
+        Err(StartError::Initramfs { .. })
+    ));
+
+    let mut bad = good.clone();
+    for memory in [0, (64 << 20) + 1, 1 << 50] {
+        bad.memory_bytes = memory;
+        assert!(matches!(
+            engine.start(&bad).await,
+            Err(StartError::Memory { .. })
+        ));
+    }
+
+    let mut bad = good.clone();
+    bad.vcpus = std::num::NonZeroU32::new(4096).unwrap();
+    assert!(matches!(
+        engine.start(&bad).await,
+        Err(StartError::Vcpus { .. })
+    ));
+
+    let mut bad = good.clone();
+    bad.disks = vec![Disk::read_only(&directory.path().join("none"), 512)];
+    assert!(matches!(
+        engine.start(&bad).await,
+        Err(StartError::Disk { index: 0, .. })
+    ));
+
+    // A kernel that passes for one until the VMM looks closer.
+    let mut bad = good;
+    bad.kernel = directory.path().join("elf");
+    let mut elf = vec![0u8; 120];
+    elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    (elf[18], elf[32], elf[54], elf[56]) = (62, 64, 56, 1);
+    std::fs::write(&bad.kernel, elf).unwrap();
+    let error = engine.start(&bad).await.unwrap_err();
+    assert!(matches!(error, StartError::Died(_)), "{error:?}");
+}

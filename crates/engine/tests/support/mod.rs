@@ -1,0 +1,157 @@
+//! A guest for tests: the workspace's kernel with `guest.c` as its only program.
+
+#![allow(clippy::unwrap_used)] // A failing step is a failing test, here as in a test's body.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use container_engine::{Disk, Engine, Vm, VmSpec};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+/// Longest wait for anything that a guest does, on a busy host without KVM.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The kernel under test: `CONTAINER_TEST_KERNEL`, or the one that `make kernel` builds.
+pub fn kernel() -> PathBuf {
+    std::env::var_os("CONTAINER_TEST_KERNEL").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/kernel/vmlinux"),
+        PathBuf::from,
+    )
+}
+
+/// Builds the guest's initial RAM file system once per test run.
+pub fn initramfs() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(std::process::id().to_string());
+        std::fs::create_dir_all(&directory).unwrap();
+        let program = directory.join("init");
+        let flags = [
+            "-static",
+            "-nostdlib",
+            "-ffreestanding",
+            "-fno-stack-protector",
+            "-O1",
+            "-s",
+        ];
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/guest.c");
+        let status = Command::new("cc")
+            .args(flags)
+            .arg("-o")
+            .arg(&program)
+            .arg(source)
+            .status();
+        assert!(status.unwrap().success());
+        let archive = directory.join("initramfs");
+        let mut bytes = Vec::new();
+        add(&mut bytes, "dev", 0o040_755, 0, &[]);
+        // /dev/console, character device 5:1: what the kernel gives the first process.
+        add(&mut bytes, "dev/console", 0o020_600, 0x0005_0001, &[]);
+        add(
+            &mut bytes,
+            "init",
+            0o100_755,
+            0,
+            &std::fs::read(&program).unwrap(),
+        );
+        add(&mut bytes, "TRAILER!!!", 0, 0, &[]);
+        std::fs::write(&archive, bytes).unwrap();
+        archive
+    })
+}
+
+/// Appends a member in cpio's "newc" format (Documentation/driver-api/early-userspace).
+fn add(archive: &mut Vec<u8>, name: &str, mode: u32, device: u32, content: &[u8]) {
+    let fields = [
+        0,
+        mode,
+        0,
+        0,
+        1,
+        0,
+        u32::try_from(content.len()).unwrap(),
+        0,
+        0,
+        device >> 16,
+        device & 0xffff,
+        u32::try_from(name.len() + 1).unwrap(),
+        0,
+    ];
+    archive.extend_from_slice(b"070701");
+    for field in fields {
+        archive.extend_from_slice(format!("{field:08x}").as_bytes());
+    }
+    archive.extend_from_slice(name.as_bytes());
+    archive.push(0);
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    archive.extend_from_slice(content);
+    archive.resize(archive.len().next_multiple_of(4), 0);
+}
+
+pub async fn engine() -> Engine {
+    Engine::open(Path::new(env!("CARGO_TARGET_TMPDIR")))
+        .await
+        .unwrap()
+}
+
+/// A small machine with these disks.
+pub fn spec(engine: &Engine, disks: Vec<Disk>) -> VmSpec {
+    VmSpec {
+        kernel: kernel(),
+        initramfs: initramfs().to_owned(),
+        command_line: String::new(),
+        vcpus: NonZeroU32::MIN,
+        memory_bytes: 256 << 20,
+        disks,
+        guest_channel: "container.guest".to_owned(),
+        console: None,
+        accelerator: engine.accelerator(),
+        nested_virtualization: false,
+    }
+}
+
+/// A guest that has said "ready".
+pub struct Guest {
+    pub vm: Vm,
+    channel: BufReader<UnixStream>,
+}
+
+impl Guest {
+    pub async fn boot(engine: &Engine, spec: &VmSpec) -> Self {
+        let mut guest = Self::attach(engine.start(spec).await.unwrap());
+        assert_eq!(guest.line().await, "ready");
+        guest
+    }
+
+    pub fn attach(mut vm: Vm) -> Self {
+        let channel = BufReader::new(vm.take_channel().unwrap());
+        Self { vm, channel }
+    }
+
+    pub async fn send(&mut self, command: &str) {
+        self.channel
+            .write_all(format!("{command}\n").as_bytes())
+            .await
+            .unwrap();
+    }
+
+    pub async fn ask(&mut self, command: &str) -> String {
+        self.send(command).await;
+        self.line().await
+    }
+
+    pub async fn line(&mut self) -> String {
+        let mut line = String::new();
+        tokio::select! {
+            read = tokio::time::timeout(PATIENCE, self.channel.read_line(&mut line)) => {
+                read.expect("the guest is silent").unwrap();
+            }
+            exit = self.vm.wait() => panic!("{:?}", exit.unwrap()),
+        }
+        line.trim_end().to_owned()
+    }
+}
