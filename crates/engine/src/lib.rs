@@ -20,4 +20,4 @@ pub use qemu::binary::{FindVmmError, Version};
 pub use qemu::disk::DiskError;
 pub use qemu::qmp::QmpError as ControlError;
 pub use spec::{Accelerator, Disk, Extent, MAX_EXTENTS, SECTOR, VmSpec};
-pub use vm::{ExitCause, Moments, Vm, VmExit};
+pub use vm::{ExitCause, Moments, Vm, VmExit, host_memory};

@@ -182,9 +182,17 @@ impl Vm {
     /// What the machine costs the host: the VMM's proportional set size in bytes, guest memory
     /// included.
     pub fn host_memory(&self) -> io::Result<u64> {
-        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid()))?;
-        parse_pss(&rollup).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        host_memory(self.pid())
     }
+}
+
+/// As [`Vm::host_memory`], for whoever knows only the VMM's process id.
+///
+/// # Errors
+/// When there is no such process, or it is another user's.
+pub fn host_memory(pid: u32) -> io::Result<u64> {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    parse_pss(&rollup).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// The `Pss:` line of a `smaps_rollup` (Documentation/filesystems/proc.rst), in bytes.

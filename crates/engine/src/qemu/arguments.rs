@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 
 use super::disk::{self, Backend, Composition, DiskError};
 use crate::spec::{Accelerator, VmSpec};
@@ -85,8 +86,8 @@ impl CommandLine {
     }
 
     fn boot(&mut self, spec: &VmSpec, tsc_khz: u64) {
-        self.option("-kernel", &spec.kernel);
-        self.option("-initrd", &spec.initramfs);
+        self.option("-kernel", absolute(&spec.kernel));
+        self.option("-initrd", absolute(&spec.initramfs));
         let engine = kernel_parameters(spec.accelerator, tsc_khz);
         self.option("-append", format!("{} {engine}", spec.command_line).trim());
     }
@@ -240,6 +241,11 @@ fn kernel_parameters(accelerator: Accelerator, tsc_khz: u64) -> String {
     }
 }
 
+/// The VMM's working directory is not the caller's.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Doubles commas, as QEMU's option syntax wants them inside values.
 fn escape(value: &str) -> String {
     value.replace(',', ",,")
@@ -249,7 +255,6 @@ fn escape(value: &str) -> String {
 mod tests {
     use std::num::NonZeroU32;
     use std::os::unix::net::UnixStream;
-    use std::path::Path;
 
     use super::*;
     use crate::spec::{Disk, Extent};

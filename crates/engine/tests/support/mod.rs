@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // A failing step is a failing test, here as in a test's body.
 
+mod cpio;
+
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,48 +50,20 @@ pub fn initramfs() -> &'static Path {
         assert!(status.unwrap().success());
         let archive = directory.join("initramfs");
         let mut bytes = Vec::new();
-        add(&mut bytes, "dev", 0o040_755, 0, &[]);
+        cpio::add(&mut bytes, "dev", 0o040_755, 0, &[]);
         // /dev/console, character device 5:1: what the kernel gives the first process.
-        add(&mut bytes, "dev/console", 0o020_600, 0x0005_0001, &[]);
-        add(
+        cpio::add(&mut bytes, "dev/console", 0o020_600, 0x0005_0001, &[]);
+        cpio::add(
             &mut bytes,
             "init",
             0o100_755,
             0,
             &std::fs::read(&program).unwrap(),
         );
-        add(&mut bytes, "TRAILER!!!", 0, 0, &[]);
+        cpio::add(&mut bytes, "TRAILER!!!", 0, 0, &[]);
         std::fs::write(&archive, bytes).unwrap();
         archive
     })
-}
-
-/// Appends a member in cpio's "newc" format (Documentation/driver-api/early-userspace).
-fn add(archive: &mut Vec<u8>, name: &str, mode: u32, device: u32, content: &[u8]) {
-    let fields = [
-        0,
-        mode,
-        0,
-        0,
-        1,
-        0,
-        u32::try_from(content.len()).unwrap(),
-        0,
-        0,
-        device >> 16,
-        device & 0xffff,
-        u32::try_from(name.len() + 1).unwrap(),
-        0,
-    ];
-    archive.extend_from_slice(b"070701");
-    for field in fields {
-        archive.extend_from_slice(format!("{field:08x}").as_bytes());
-    }
-    archive.extend_from_slice(name.as_bytes());
-    archive.push(0);
-    archive.resize(archive.len().next_multiple_of(4), 0);
-    archive.extend_from_slice(content);
-    archive.resize(archive.len().next_multiple_of(4), 0);
 }
 
 pub async fn engine() -> Engine {
