@@ -4,6 +4,7 @@
 //! under a random token (`SCM_RIGHTS`, `unix(7)`) and names the token in the request that follows.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -45,7 +46,7 @@ pub async fn send(path: &Path, descriptors: &[BorrowedFd<'_>]) -> io::Result<Str
         ));
     }
     let token = token()?;
-    let mut stream = socket::open(path).await?;
+    let mut stream = socket::open(path)?;
     stream
         .async_io(Interest::WRITABLE, || {
             let mut space =
@@ -74,7 +75,12 @@ pub async fn send(path: &Path, descriptors: &[BorrowedFd<'_>]) -> io::Result<Str
 fn token() -> io::Result<String> {
     let mut random = [0; TOKEN / 2];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut token = String::with_capacity(TOKEN);
+    for byte in random {
+        // Writing to a String cannot fail.
+        let _ = write!(token, "{byte:02x}");
+    }
+    Ok(token)
 }
 
 #[derive(Debug)]
@@ -171,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    async fn server(directory: &Path) -> (std::path::PathBuf, Descriptors) {
+    fn server(directory: &Path) -> (std::path::PathBuf, Descriptors) {
         let path = directory.join("d.sock");
         let listener = UnixListener::from_std(socket::bind(&path).unwrap()).unwrap();
         let table = Descriptors::default();
@@ -182,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn a_descriptor_arrives_and_works_once() {
         let scratch = tempfile::tempdir().unwrap();
-        let (path, table) = server(scratch.path()).await;
+        let (path, table) = server(scratch.path());
         let (mut reader, writer) = std::io::pipe().unwrap();
         let token = send(&path, &[writer.as_fd()]).await.unwrap();
         drop(writer);
@@ -199,8 +205,8 @@ mod tests {
     #[tokio::test]
     async fn nonsense_is_dropped_and_the_server_lives() {
         let scratch = tempfile::tempdir().unwrap();
-        let (path, table) = server(scratch.path()).await;
-        let mut stream = socket::open(&path).await.unwrap();
+        let (path, table) = server(scratch.path());
+        let mut stream = socket::open(&path).unwrap();
         stream
             .write_all(b"no descriptors and no token at all")
             .await

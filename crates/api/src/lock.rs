@@ -10,6 +10,8 @@ use std::path::Path;
 
 use rustix::fs::FlockOperation;
 use rustix::process::{Flock, FlockType, Pid, PidfdFlags, Signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// A held lock; released when dropped, or when the process ends.
 ///
@@ -77,6 +79,27 @@ pub fn signal_holder(path: &Path, signal: Signal) -> io::Result<bool> {
         Err(rustix::io::Errno::SRCH) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Waits until nobody holds the lock at `path`.
+///
+/// # Errors
+/// As [`holder`], and when the holder cannot be watched.
+pub async fn released(path: &Path) -> io::Result<()> {
+    while let Some(pid) = holder(path)? {
+        let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            // SAFETY: an OwnedFd names one open description as long as it lives.
+            Ok(pidfd) => unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE)? },
+            Err(rustix::io::Errno::SRCH) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        // It may have died, and its number been given away, between the two calls.
+        if holder(path)? == Some(pid) {
+            // Readable: the process has ended (pidfd_open(2)).
+            let _ = pidfd.readable().await?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -76,9 +76,9 @@ pub fn incoming(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStr
 ///
 /// # Errors
 /// As `connect(2)`: nobody listens, or the path is not there.
-pub async fn connect(path: &Path) -> io::Result<Channel> {
+pub fn connect(path: &Path) -> io::Result<Channel> {
     // The first connection is made here, so that a missing server is an io::Error with its errno.
-    let first = open(path).await?;
+    let first = open(path)?;
     let mut first = Some(first);
     let path = path.to_path_buf();
     let connector = tower::service_fn(move |_: Uri| {
@@ -87,7 +87,7 @@ pub async fn connect(path: &Path) -> io::Result<Channel> {
         async move {
             let stream = match ready {
                 Some(stream) => stream,
-                None => open(&path).await?,
+                None => open(&path)?,
             };
             Ok::<_, io::Error>(TokioIo::new(stream))
         }
@@ -97,7 +97,7 @@ pub async fn connect(path: &Path) -> io::Result<Channel> {
 }
 
 /// A plain connection to `path`.
-pub(crate) async fn open(path: &Path) -> io::Result<UnixStream> {
+pub(crate) fn open(path: &Path) -> io::Result<UnixStream> {
     let stream = with_short_path(path, |path| std::os::unix::net::UnixStream::connect(path))?;
     stream.set_nonblocking(true)?;
     UnixStream::from_std(stream)
@@ -114,7 +114,8 @@ mod tests {
         std::fs::create_dir(&directory).unwrap();
         let path = directory.join("s.sock");
         let listener = UnixListener::from_std(bind(&path).unwrap()).unwrap();
-        let (client, server) = tokio::join!(open(&path), listener.accept());
+        let client = open(&path);
+        let server = listener.accept().await;
         assert!(is_trusted(&client.unwrap()));
         server.unwrap();
         assert_eq!(
@@ -141,6 +142,6 @@ mod tests {
     #[tokio::test]
     async fn connecting_to_nobody_is_an_error() {
         let scratch = tempfile::tempdir().unwrap();
-        assert!(connect(&scratch.path().join("absent")).await.is_err());
+        assert!(connect(&scratch.path().join("absent")).is_err());
     }
 }

@@ -1,0 +1,86 @@
+# container: every container in a virtual machine of its own.
+#
+#   make hello                      install what is missing, build, run a first container
+#   make test                       everything that CI checks
+#   make install PREFIX=/usr/local  a complete prefix; DESTDIR for packagers
+
+SHELL := /bin/bash
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+TARGET := target
+STAGE := $(CURDIR)/$(TARGET)/stage
+KERNEL := $(TARGET)/kernel/vmlinux
+GUEST := x86_64-unknown-linux-gnu
+VMINITD := $(TARGET)/$(GUEST)/guest/vminitd
+INITRAMFS := $(TARGET)/initramfs.cpio
+BUSYBOX := $(TARGET)/busybox.tar
+CARGO ?= cargo
+export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || echo unspecified)
+
+PLUGINS := container-core-images container-runtime-linux
+
+.PHONY: hello build kernel programs initramfs stage install test unit e2e lint deny bench clean packages-% help
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,6p'
+
+## The first container.
+hello: packages-run packages-build packages-test stage $(BUSYBOX)
+	@scripts/hello.sh $(STAGE) $(BUSYBOX)
+
+## What is built.
+build: packages-build stage
+
+packages-%:
+	@scripts/packages.sh $*
+
+kernel:
+	@kernel/build.sh $(TARGET)/kernel
+
+programs:
+	$(CARGO) build --release --locked -p container-cli -p container-apiserver -p container-core-images -p container-runtime-linux
+
+initramfs:
+	RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
+	    $(CARGO) build --profile guest --locked --target $(GUEST) -p vminitd
+	@kernel/initramfs.sh $(VMINITD) $(INITRAMFS)
+
+$(BUSYBOX): images/busybox.sh
+	@images/busybox.sh $@
+
+# A complete prefix in the build directory: what `install` copies, and what the tests drive.
+stage: kernel programs initramfs
+	@$(MAKE) --no-print-directory install PREFIX=$(STAGE) DESTDIR= FROM_STAGE=1
+
+install: $(if $(FROM_STAGE),,build)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/container/kernel
+	install -m 0755 $(TARGET)/release/container $(TARGET)/release/container-apiserver $(DESTDIR)$(PREFIX)/bin
+	for plugin in $(PLUGINS); do \
+	    install -D -m 0755 $(TARGET)/release/$$plugin \
+	        $(DESTDIR)$(PREFIX)/libexec/container/plugins/$$plugin/bin/$$plugin || exit 1; \
+	done
+	install -m 0644 $(KERNEL) $(DESTDIR)$(PREFIX)/share/container/kernel/vmlinux-amd64
+	install -m 0644 $(INITRAMFS) $(DESTDIR)$(PREFIX)/share/container/initramfs-amd64.cpio
+
+## What is checked.
+test: packages-run packages-build packages-test lint stage $(BUSYBOX) unit e2e
+
+lint: packages-build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@scripts/deny.sh
+
+unit:
+	CONTAINER_TEST_KERNEL=$(CURDIR)/$(KERNEL) CONTAINER_TEST_INITRAMFS=$(CURDIR)/$(INITRAMFS) \
+	    $(CARGO) test --workspace --locked
+
+e2e: $(BUSYBOX)
+	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
+	    $(CARGO) test --release --locked --manifest-path tests/Cargo.toml -- --test-threads=2
+
+bench: stage $(BUSYBOX)
+	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) bench/run.sh
+
+clean:
+	rm -rf $(TARGET)

@@ -1,0 +1,121 @@
+//! Bundle directories: made whole, removed whole.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use container_api::roots::{Roots, create_private};
+use container_resource::bundle::{self, Bundle};
+use container_resource::container::{ContainerConfiguration, CreateOptions};
+
+/// Starts the name of a directory that is being removed.
+const REMOVING: &str = ".removing-";
+
+/// Makes the bundle of `configuration`. `config.json` is written last: without it the directory is none.
+pub fn create(
+    bundle: &Bundle,
+    configuration: &ContainerConfiguration,
+    options: &CreateOptions,
+) -> io::Result<()> {
+    bundle::write_json(&bundle.options(), options)?;
+    bundle::write_json(&bundle.configuration(), configuration)
+}
+
+/// Frees the name of a bundle at once; gives the directory that remains to be removed.
+pub fn detach(roots: &Roots, bundle: &Bundle) -> io::Result<PathBuf> {
+    let trash = roots
+        .containers()
+        .join(format!("{REMOVING}{}", uuid::Uuid::new_v4()));
+    std::fs::rename(bundle.directory(), &trash)?;
+    Ok(trash)
+}
+
+/// Removes `directory` with all that is in it; gives the bytes that were allocated.
+pub fn remove(directory: &Path) -> io::Result<u64> {
+    let allocated = allocated(directory);
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(allocated),
+    }
+}
+
+/// Bytes allocated on disk for the files of `directory`.
+pub fn allocated(directory: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return 0;
+    };
+    // st_blocks counts 512-byte units (stat(2)).
+    entries
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|metadata| metadata.blocks() * 512)
+        .sum()
+}
+
+/// What lies in the containers' directory.
+#[derive(Debug)]
+pub enum Found {
+    /// A bundle, by its id.
+    Bundle(String, Bundle),
+    /// A directory whose creation or removal was cut off.
+    Remains(PathBuf),
+}
+
+/// Looks through the containers' directory, making it when it is missing.
+pub fn scan(roots: &Roots) -> io::Result<Vec<Found>> {
+    let directory = roots.containers();
+    create_private(&directory)?;
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&directory)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        let bundle = Bundle::new(entry.path());
+        // Bundles of other names were not made by us: what is not UTF-8 cannot be an id.
+        let Ok(id) = entry.file_name().into_string() else {
+            continue;
+        };
+        let unfinished = !bundle.configuration().exists() && !bundle.upper().exists();
+        if id.starts_with(REMOVING) || unfinished {
+            found.push(Found::Remains(entry.path()));
+        } else {
+            found.push(Found::Bundle(id, bundle));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cut_off_creations_and_removals_are_remains_and_damaged_bundles_are_not() {
+        let scratch = tempfile::tempdir().unwrap();
+        let roots = Roots::new(scratch.path().into(), "/p".into(), None).unwrap();
+        let make = |name: &str, files: &[&str]| {
+            let directory = roots.containers().join(name);
+            std::fs::create_dir_all(&directory).unwrap();
+            for file in files {
+                std::fs::write(directory.join(file), "x").unwrap();
+            }
+        };
+        make("whole", &["config.json", "options.json"]);
+        make("damaged", &["upper.ext4"]);
+        make("unfinished", &["options.json"]);
+        make(".removing-1", &["config.json", "upper.ext4"]);
+        let (mut bundles, mut remains) = (Vec::new(), 0);
+        for found in scan(&roots).unwrap() {
+            match found {
+                Found::Bundle(id, _) => bundles.push(id),
+                Found::Remains(_) => remains += 1,
+            }
+        }
+        bundles.sort();
+        assert_eq!(
+            (bundles, remains),
+            (vec!["damaged".to_owned(), "whole".to_owned()], 2)
+        );
+    }
+}

@@ -1,0 +1,103 @@
+//! `create`: a bundle and a name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use container_api::roots::create_private;
+use container_api::{Error, Kind};
+use container_resource::bundle::{self, Boot, Bundle};
+use container_resource::container::{ContainerConfiguration, CreateOptions};
+
+use super::{Containers, Entry, bundles};
+use crate::guest_files;
+
+/// The least memory of a container, in bytes: Apple's 200 MiB.
+const MINIMUM_MEMORY: u64 = 200 << 20;
+
+impl Containers {
+    /// Makes a container that can be started.
+    pub async fn create(
+        &self,
+        configuration: ContainerConfiguration,
+        options: CreateOptions,
+    ) -> Result<(), Error> {
+        let id = configuration.id.clone();
+        check(&configuration)?;
+        let bundle = Bundle::new(self.roots.containers().join(&id));
+        let entry = Arc::new(Entry::new(id, bundle, Some(configuration), options));
+        let _operation = entry.operation.lock().await;
+        self.reserve(entry.clone())?;
+        let created = self.make(&entry).await;
+        if created.is_err() {
+            self.release(&entry);
+            if let Err(error) = bundles::remove(entry.bundle.directory()) {
+                tracing::warn!(
+                    "cannot remove what is left of container {}: {error}",
+                    entry.id
+                );
+            }
+        } else {
+            self.events.tell("create", &entry.id, HashMap::new());
+        }
+        created
+    }
+
+    async fn make(&self, entry: &Entry) -> Result<(), Error> {
+        let failed = |error: &std::io::Error| {
+            Error::chain(kind(error), error).context(format_args!(
+                "create the bundle {}",
+                entry.bundle.directory().display()
+            ))
+        };
+        let configuration = entry.configuration()?;
+        // The directory comes before the lease, which is dropped where it does not exist.
+        create_private(entry.bundle.directory()).map_err(|error| failed(&error))?;
+        let root = self
+            .images
+            .prepare_root(&configuration.image.manifest_digest, &entry.id)
+            .await?;
+        let boot = Boot {
+            kernel: guest_files::kernel(&self.roots)?,
+            initramfs: guest_files::initramfs(&self.roots)?,
+            root,
+            cache: self.roots.app.join("cache"),
+            requested_us: 0,
+        };
+        bundle::write_json(&entry.bundle.boot(), &boot).map_err(|error| failed(&error))?;
+        bundles::create(&entry.bundle, configuration, &entry.options)
+            .map_err(|error| failed(&error))
+    }
+}
+
+/// What the file system said, as far as a client acts on it.
+pub fn kind(error: &std::io::Error) -> Kind {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Exhausted,
+        std::io::ErrorKind::PermissionDenied => Kind::PermissionDenied,
+        _ => Kind::Internal,
+    }
+}
+
+/// What must hold whatever client asks.
+fn check(configuration: &ContainerConfiguration) -> Result<(), Error> {
+    let invalid = |text: String| Err(Error::new(Kind::InvalidArgument, text));
+    if let Err(error) = container_resource::name::validate(&configuration.id) {
+        return Err(Error::chain(Kind::InvalidArgument, &error));
+    }
+    let memory = configuration.resources.memory_in_bytes;
+    if memory < MINIMUM_MEMORY {
+        return invalid(format!(
+            "minimum memory amount allowed is 200 MiB (got {memory} bytes)"
+        ));
+    }
+    if configuration.resources.cpus == 0 {
+        return invalid("a container needs at least one CPU".into());
+    }
+    if configuration.init_process.executable.is_empty() {
+        return invalid("no command: neither the image nor the request names an executable".into());
+    }
+    if configuration.image.manifest_digest.is_empty() {
+        return invalid("the configuration names no image manifest".into());
+    }
+    Ok(())
+}

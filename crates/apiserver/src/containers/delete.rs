@@ -1,0 +1,70 @@
+//! `delete`: the name is free at once, the disk soon after.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use container_api::{Error, Kind, lock};
+use rustix::process::Signal;
+
+use super::{Containers, bundles};
+
+impl Containers {
+    /// Deletes the container `id`; a running one only where `force` is set. Gives the bytes freed.
+    pub async fn delete(self: &Arc<Self>, id: &str, force: bool) -> Result<u64, Error> {
+        let entry = self.get(id)?;
+        let operation = if entry.is_active() && !force {
+            return Err(not_stopped(id));
+        } else if force {
+            // A start that is under way is cut short rather than waited for.
+            if let Ok(helper) = entry.helper() {
+                helper.kill().await.map_err(|error| failed(id, &error))?;
+            }
+            entry.operation.lock().await
+        } else {
+            entry.operation.lock().await
+        };
+        if entry.is_active() {
+            if !force {
+                return Err(not_stopped(id));
+            }
+            if let Ok(helper) = entry.helper() {
+                helper.kill().await.map_err(|error| failed(id, &error))?;
+            }
+            // Its follower has seen the end, and may have removed it.
+            let _ = entry.ended().await;
+        }
+        // Another request may have deleted it while this one waited.
+        if !self
+            .get(id)
+            .is_ok_and(|current| Arc::ptr_eq(&current, &entry))
+        {
+            return Ok(0);
+        }
+        // A damaged bundle may have a helper that nobody could connect to.
+        lock::signal_holder(&entry.bundle.lock(), Signal::KILL)
+            .map_err(|error| failed(id, &error))?;
+        lock::released(&entry.bundle.lock())
+            .await
+            .map_err(|error| failed(id, &error))?;
+        let trash =
+            bundles::detach(&self.roots, &entry.bundle).map_err(|error| failed(id, &error))?;
+        self.release(&entry);
+        drop(operation);
+        self.events.tell("delete", id, HashMap::new());
+        bundles::remove(&trash).map_err(|error| failed(id, &error))
+    }
+}
+
+fn not_stopped(id: &str) -> Error {
+    Error::new(
+        Kind::InvalidState,
+        format!("container {id} is not yet stopped and can not be deleted"),
+    )
+    .with_hint(format!(
+        "Stop it first: `container stop {id}`, or use `container delete --force {id}`."
+    ))
+}
+
+fn failed(id: &str, error: &std::io::Error) -> Error {
+    Error::chain(Kind::Internal, error).context(format_args!("delete container {id}"))
+}

@@ -1,0 +1,245 @@
+//! One container, as the apiserver knows it.
+
+use std::sync::{Mutex, PoisonError};
+
+use container_api::{Error, Kind};
+use container_resource::bundle::{Bundle, Exit};
+use container_resource::container::{
+    ContainerConfiguration, ContainerState, ContainerStatus, CreateOptions, ManagedContainer,
+};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::helper::Helper;
+
+/// The present or last run of a container.
+#[derive(Clone, Debug)]
+pub enum Run {
+    /// Never started since it is known here.
+    None,
+    /// Its helper lives.
+    Active,
+    /// It has ended.
+    Ended(Exit),
+}
+
+/// One container.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name.
+    pub id: String,
+    /// Its directory.
+    pub bundle: Bundle,
+    /// What was asked for; absent: the bundle is damaged.
+    pub configuration: Option<ContainerConfiguration>,
+    /// How it is to be treated.
+    pub options: CreateOptions,
+    /// What `list` shows. Never locked for long.
+    pub status: watch::Sender<ContainerStatus>,
+    /// The present or last run.
+    pub run: watch::Sender<Run>,
+    /// Held while the container is created, started or deleted.
+    pub operation: tokio::sync::Mutex<()>,
+    helper: Mutex<Option<Helper>>,
+}
+
+impl Entry {
+    /// A container at rest.
+    pub fn new(
+        id: String,
+        bundle: Bundle,
+        configuration: Option<ContainerConfiguration>,
+        options: CreateOptions,
+    ) -> Self {
+        Self {
+            id,
+            bundle,
+            configuration,
+            options,
+            status: watch::Sender::default(),
+            run: watch::Sender::new(Run::None),
+            operation: tokio::sync::Mutex::default(),
+            helper: Mutex::default(),
+        }
+    }
+
+    /// As `list` and `inspect` show it.
+    pub fn managed(&self) -> ManagedContainer {
+        ManagedContainer {
+            id: self.id.clone(),
+            configuration: self
+                .configuration
+                .clone()
+                .unwrap_or_else(|| damaged(&self.id)),
+            status: self.status.borrow().clone(),
+        }
+    }
+
+    /// The configuration of a container that is not damaged.
+    pub fn configuration(&self) -> Result<&ContainerConfiguration, Error> {
+        self.configuration.as_ref().ok_or_else(|| {
+            let reason = self.status.borrow().reason.clone().unwrap_or_default();
+            Error::new(
+                Kind::InvalidState,
+                format!(
+                    "the bundle of container {} cannot be read: {reason}",
+                    self.id
+                ),
+            )
+            .with_hint(format!(
+                "Mend {}, or `container delete --force {}`.",
+                self.bundle.directory().display(),
+                self.id
+            ))
+        })
+    }
+
+    /// The helper of a running container.
+    pub fn helper(&self) -> Result<Helper, Error> {
+        let helper = self
+            .helper
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        helper.ok_or_else(|| {
+            Error::new(
+                Kind::InvalidState,
+                format!("container {} is not running", self.id),
+            )
+        })
+    }
+
+    /// Whether a helper of this container lives.
+    pub fn is_active(&self) -> bool {
+        matches!(*self.run.borrow(), Run::Active)
+    }
+
+    /// A helper lives from now on.
+    pub fn begin(&self, helper: Helper) {
+        *self.helper.lock().unwrap_or_else(PoisonError::into_inner) = Some(helper);
+        self.run.send_replace(Run::Active);
+    }
+
+    /// Its first process runs since `started`.
+    pub fn running(&self, started: Timestamp) {
+        self.status.send_modify(|status| {
+            *status = ContainerStatus {
+                state: ContainerState::Running,
+                started_date: Some(started),
+                restart_count: status.restart_count,
+                ..ContainerStatus::default()
+            };
+        });
+    }
+
+    /// Shows `state` of a container whose helper lives.
+    pub fn show(&self, state: ContainerState) {
+        if self.is_active() {
+            self.status.send_modify(|status| status.state = state);
+        }
+    }
+
+    /// Its helper is gone.
+    pub fn end(&self, exit: Exit) {
+        *self.helper.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.status.send_modify(|status| {
+            *status = ContainerStatus {
+                state: ContainerState::Stopped,
+                started_date: exit.started.or(status.started_date),
+                exited_date: Some(exit.exited),
+                exit_code: Some(exit.exit_code),
+                reason: exit.reason.clone(),
+                oom_killed: exit.oom_killed,
+                restart_count: status.restart_count,
+                ..ContainerStatus::default()
+            };
+        });
+        self.run.send_replace(Run::Ended(exit));
+    }
+
+    /// How the present run ends, or the last one ended.
+    pub async fn ended(&self) -> Result<Exit, Error> {
+        let mut run = self.run.subscribe();
+        let reached = run.wait_for(|run| !matches!(run, Run::Active)).await;
+        match reached.as_deref() {
+            Ok(Run::Ended(exit)) => Ok(exit.clone()),
+            _ => Err(Error::new(
+                Kind::InvalidState,
+                format!("container {} was never started", self.id),
+            )),
+        }
+    }
+}
+
+/// Stands for a configuration that cannot be read, so that the container is listed at all.
+fn damaged(id: &str) -> ContainerConfiguration {
+    use container_resource::container::{ImageDescription, ProcessConfiguration, Resources, User};
+    use container_resource::image::Descriptor;
+    use container_resource::platform::Platform;
+    ContainerConfiguration {
+        id: id.to_owned(),
+        image: ImageDescription {
+            reference: String::new(),
+            descriptor: Descriptor {
+                media_type: String::new(),
+                digest: String::new(),
+                size: 0,
+                urls: None,
+                annotations: None,
+                platform: None,
+                artifact_type: None,
+            },
+            manifest_digest: String::new(),
+        },
+        mounts: Vec::new(),
+        published_ports: Vec::new(),
+        published_sockets: Vec::new(),
+        labels: std::collections::BTreeMap::new(),
+        sysctls: std::collections::BTreeMap::new(),
+        networks: Vec::new(),
+        dns: None,
+        rosetta: false,
+        virtualization: false,
+        ssh: false,
+        read_only: false,
+        use_init: false,
+        init_process: ProcessConfiguration {
+            executable: String::new(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            working_directory: String::new(),
+            terminal: false,
+            user: User::Id { uid: 0, gid: 0 },
+            supplemental_groups: Vec::new(),
+            rlimits: Vec::new(),
+        },
+        platform: Platform {
+            os: String::new(),
+            architecture: String::new(),
+            variant: None,
+        },
+        resources: Resources {
+            cpus: 0,
+            memory_in_bytes: 0,
+            storage: None,
+            cpu_overhead: 0,
+        },
+        runtime_handler: String::new(),
+        cap_add: Vec::new(),
+        cap_drop: Vec::new(),
+        shm_size: None,
+        stop_signal: None,
+        masked_paths: None,
+        readonly_paths: None,
+        creation_date: Timestamp::UNIX_EPOCH,
+        stop_timeout: None,
+        hostname: None,
+        pids_limit: None,
+        no_new_privileges: false,
+        seccomp_profile: None,
+        restart_policy: None,
+        health_check: None,
+        kernel_arguments: Vec::new(),
+        kernel: None,
+    }
+}

@@ -1,0 +1,126 @@
+//! From a started helper to the end of its container.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use container_api::runtime::{WaitReply, WaitRequest};
+use container_resource::bundle::{self, Exit};
+use jiff::Timestamp;
+
+use super::helper::Helper;
+use super::{Containers, Entry, bundles};
+
+/// Exit code of a container whose end nobody saw.
+const LOST: i32 = 255;
+/// How long a helper may take to end after it said that its container had ended.
+const LINGER: Duration = Duration::from_secs(30);
+
+impl Containers {
+    /// Waits for the end of a running container, tells it, and cleans up after it.
+    pub async fn follow(self: Arc<Self>, entry: Arc<Entry>, helper: Helper) {
+        let reply = helper
+            .client()
+            .wait(WaitRequest {
+                process: String::new(),
+            })
+            .await;
+        let exit = match reply {
+            Ok(reply) => exit(&entry, &reply.into_inner()),
+            Err(status) => {
+                tracing::debug!("container {}: {}", entry.id, status.message());
+                if tokio::time::timeout(LINGER, helper.gone()).await.is_err() {
+                    tracing::warn!(
+                        "container {}: the runtime helper lives but does not answer",
+                        entry.id
+                    );
+                    self.kill(&entry, &helper).await;
+                }
+                recorded(&entry)
+            }
+        };
+        if entry.options.auto_remove {
+            // The name is free before the client hears of the end; the machine dies meanwhile.
+            self.release(&entry);
+            match bundles::detach(&self.roots, &entry.bundle) {
+                Ok(trash) => {
+                    tokio::spawn(async move {
+                        if tokio::time::timeout(LINGER, helper.gone()).await.is_err() {
+                            // Its lock moved with the directory: it is found there.
+                            let lock = bundle::Bundle::new(&trash).lock();
+                            let _ = container_api::lock::signal_holder(
+                                &lock,
+                                rustix::process::Signal::KILL,
+                            );
+                        }
+                        if let Err(error) = bundles::remove(&trash) {
+                            tracing::warn!("cannot remove {}: {error}", trash.display());
+                        }
+                    });
+                }
+                Err(error) => tracing::warn!("cannot remove container {}: {error}", entry.id),
+            }
+            self.tell_end(&entry, exit);
+            self.events.tell("delete", &entry.id, HashMap::new());
+            return;
+        }
+        if tokio::time::timeout(LINGER, helper.gone()).await.is_err() {
+            self.kill(&entry, &helper).await;
+        }
+        remove_sockets(&entry);
+        self.tell_end(&entry, exit);
+    }
+
+    async fn kill(&self, entry: &Entry, helper: &Helper) {
+        if let Err(error) = helper.kill().await {
+            tracing::error!("container {}: {error}", entry.id);
+        }
+    }
+
+    fn tell_end(&self, entry: &Entry, exit: Exit) {
+        let mut attributes = HashMap::from([("exitCode".to_owned(), exit.exit_code.to_string())]);
+        if let Some(reason) = &exit.reason {
+            attributes.insert("reason".to_owned(), reason.clone());
+        }
+        if exit.oom_killed {
+            self.events.tell("oom", &entry.id, HashMap::new());
+        }
+        entry.end(exit);
+        self.events.tell("die", &entry.id, attributes);
+    }
+}
+
+fn exit(entry: &Entry, reply: &WaitReply) -> Exit {
+    Exit {
+        exit_code: reply.exit_code,
+        started: entry.status.borrow().started_date,
+        exited: Timestamp::from_millisecond(reply.exited_ms).unwrap_or_else(|_| Timestamp::now()),
+        reason: Some(reply.reason.clone()).filter(|reason| !reason.is_empty()),
+        oom_killed: reply.oom_killed,
+    }
+}
+
+/// What the helper wrote before it ended, else that it did not write anything.
+pub fn recorded(entry: &Entry) -> Exit {
+    bundle::read_json(&entry.bundle.exit()).unwrap_or_else(|_| {
+        let exit = Exit {
+            exit_code: LOST,
+            started: entry.status.borrow().started_date,
+            exited: Timestamp::now(),
+            reason: Some("the runtime helper died".into()),
+            oom_killed: false,
+        };
+        if let Err(error) = bundle::write_json(&entry.bundle.exit(), &exit) {
+            tracing::debug!("container {}: cannot write exit.json: {error}", entry.id);
+        }
+        exit
+    })
+}
+
+/// What a helper that was killed leaves behind.
+pub fn remove_sockets(entry: &Entry) {
+    for path in [entry.bundle.socket(), entry.bundle.descriptors()] {
+        // A helper that ended by itself has removed them.
+        let _ = std::fs::remove_file(path);
+    }
+}

@@ -1,0 +1,137 @@
+//! The runtime helper of one container.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use command_fds::{CommandFdExt, FdMapping};
+use container_api::descriptors::{self, Descriptors};
+use container_api::runtime::runtime_client::RuntimeClient;
+use container_api::{Error, Kind, api, inherited, lock, runtime, socket};
+use container_resource::bundle::Bundle;
+use rustix::process::Signal;
+use tonic::transport::Channel;
+
+/// How long a helper may take to be gone after SIGKILL.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A living helper. Clones share one connection.
+#[derive(Clone, Debug)]
+pub struct Helper {
+    client: RuntimeClient<Channel>,
+    descriptors: PathBuf,
+    lock: PathBuf,
+}
+
+impl Helper {
+    /// Starts the helper of `bundle`, which begins to boot at once.
+    pub fn spawn(program: &Path, bundle: &Bundle, id: &str, debug: bool) -> io::Result<Self> {
+        let main = socket::bind(&bundle.socket())?;
+        let handed = socket::bind(&bundle.descriptors())?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(bundle.runtime_log())?;
+        let mut command = std::process::Command::new(program);
+        command
+            .arg("start")
+            .arg("--root")
+            .arg(bundle.directory())
+            .arg("--uuid")
+            .arg(id);
+        if debug {
+            command.arg("--debug");
+        }
+        command
+            .env(inherited::VARIABLE, "2")
+            .current_dir("/")
+            .stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        // A signal to the apiserver's group is not for the containers.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mappings = [main.into(), handed.into()]
+            .into_iter()
+            .zip(inherited::FIRST..)
+            .map(|(parent_fd, child_fd)| FdMapping {
+                parent_fd,
+                child_fd,
+            })
+            .collect();
+        command.fd_mappings(mappings).map_err(io::Error::other)?;
+        let mut child = tokio::process::Command::from(command)
+            .spawn()
+            .map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", program.display()))
+            })?;
+        tokio::spawn(async move {
+            // Only to reap it: its end is seen on its connection and lock, as for an adopted one.
+            let _ = child.wait().await;
+        });
+        Self::connect(bundle)
+    }
+
+    /// Connects to a helper that may live already.
+    pub fn connect(bundle: &Bundle) -> io::Result<Self> {
+        let channel = socket::connect(&bundle.socket())?;
+        let client = RuntimeClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT);
+        Ok(Self {
+            client,
+            descriptors: bundle.descriptors(),
+            lock: bundle.lock(),
+        })
+    }
+
+    /// Calls of the helper.
+    pub fn client(&self) -> RuntimeClient<Channel> {
+        self.client.clone()
+    }
+
+    /// Hands a client's descriptors on.
+    pub async fn relay(
+        &self,
+        from: &Descriptors,
+        stdio: Option<api::Stdio>,
+    ) -> Result<Option<runtime::Stdio>, Error> {
+        let Some(stdio) = stdio.filter(|stdio| !stdio.token.is_empty()) else {
+            return Ok(None);
+        };
+        let owned = from.take(&stdio.token).ok_or_else(|| {
+            Error::new(
+                Kind::InvalidArgument,
+                "the standard streams were not handed over",
+            )
+        })?;
+        let borrowed: Vec<_> = owned.iter().map(AsFd::as_fd).collect();
+        let token = descriptors::send(&self.descriptors, &borrowed)
+            .await
+            .map_err(|error| {
+                Error::chain(Kind::Unavailable, &error).context("hand the standard streams over")
+            })?;
+        Ok(Some(runtime::Stdio {
+            token,
+            stdin: stdio.stdin,
+            stdout: stdio.stdout,
+            stderr: stdio.stderr,
+        }))
+    }
+
+    /// Waits until the helper, and with it its VMM, is gone.
+    pub async fn gone(&self) -> io::Result<()> {
+        lock::released(&self.lock).await
+    }
+
+    /// Ends the helper and with it the virtual machine, whatever state they are in.
+    pub async fn kill(&self) -> io::Result<()> {
+        lock::signal_holder(&self.lock, Signal::KILL)?;
+        tokio::time::timeout(KILL_TIMEOUT, self.gone())
+            .await
+            .map_err(|_| {
+                io::Error::new(io::ErrorKind::TimedOut, "the runtime helper does not die")
+            })?
+    }
+}

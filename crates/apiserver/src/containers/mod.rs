@@ -1,0 +1,113 @@
+//! The containers of the system: one [`Entry`] each, locked one by one, so that a slow boot delays nobody else.
+
+mod bundles;
+mod create;
+mod delete;
+mod entry;
+mod follow;
+mod helper;
+mod load;
+mod rename;
+mod start;
+mod stop;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use container_api::descriptors::Descriptors;
+use container_api::roots::Roots;
+use container_api::{Error, Kind, api, runtime};
+use container_resource::container::ManagedContainer;
+
+pub use entry::Entry;
+pub use helper::Helper;
+
+use crate::events::Events;
+use crate::images::Images;
+
+/// Every container of the system.
+#[derive(Debug)]
+pub struct Containers {
+    roots: Roots,
+    images: Images,
+    descriptors: Descriptors,
+    debug: bool,
+    /// What happens to them.
+    pub events: Events,
+    entries: Mutex<BTreeMap<String, Arc<Entry>>>,
+}
+
+impl Containers {
+    /// No containers yet: see [`Self::load`].
+    pub fn new(roots: Roots, images: Images, descriptors: Descriptors, debug: bool) -> Self {
+        Self {
+            roots,
+            images,
+            descriptors,
+            debug,
+            events: Events::new(),
+            entries: Mutex::default(),
+        }
+    }
+
+    /// The container `id`.
+    pub fn get(&self, id: &str) -> Result<Arc<Entry>, Error> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries
+            .get(id)
+            .cloned()
+            .ok_or_else(|| Error::new(Kind::NotFound, format!("container not found: {id}")))
+    }
+
+    /// Those of `ids` that exist; all where `ids` is empty.
+    pub fn list(&self, ids: &[String]) -> Vec<ManagedContainer> {
+        self.all()
+            .iter()
+            .filter(|entry| ids.is_empty() || ids.contains(&entry.id))
+            .map(|entry| entry.managed())
+            .collect()
+    }
+
+    /// Every entry, by id.
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    /// Hands a client's descriptors on to `helper`.
+    pub async fn relay(
+        &self,
+        helper: &Helper,
+        stdio: Option<api::Stdio>,
+    ) -> Result<Option<runtime::Stdio>, Error> {
+        helper.relay(&self.descriptors, stdio).await
+    }
+
+    /// Takes the name of `entry`, if it is free.
+    fn reserve(&self, entry: Arc<Entry>) -> Result<(), Error> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.contains_key(&entry.id) {
+            return Err(Error::new(
+                Kind::Exists,
+                format!("container already exists: {}", entry.id),
+            ));
+        }
+        entries.insert(entry.id.clone(), entry);
+        Ok(())
+    }
+
+    /// Frees the name of `entry`, unless another one has it by now.
+    fn release(&self, entry: &Arc<Entry>) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries
+            .get(&entry.id)
+            .is_some_and(|current| Arc::ptr_eq(current, entry))
+        {
+            entries.remove(&entry.id);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `start`: a helper, its machine, the first process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use container_api::{Error, Kind, api, runtime};
+use container_resource::bundle::{self, Boot};
+use jiff::Timestamp;
+
+use super::create::kind;
+use super::follow::{recorded, remove_sockets};
+use super::helper::Helper;
+use super::{Containers, Entry};
+use crate::guest_files;
+
+/// How long a start may take. The helper's own bounds end it earlier, with a better reason.
+const START_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long a container may take to be stopped before it is started again.
+const STOPPING_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Containers {
+    /// Starts the container `id`; true when it was running already.
+    pub async fn start(
+        self: &Arc<Self>,
+        id: &str,
+        stdio: Option<api::Stdio>,
+    ) -> Result<bool, Error> {
+        let entry = self.get(id)?;
+        let _operation = entry.operation.lock().await;
+        if entry.is_active() {
+            if entry.status.borrow().state
+                != container_resource::container::ContainerState::Stopping
+            {
+                return Ok(true);
+            }
+            tokio::time::timeout(STOPPING_TIMEOUT, entry.ended())
+                .await
+                .map_err(|_| {
+                    Error::new(Kind::Timeout, format!("container {id} does not stop"))
+                })??;
+        }
+        self.boot(&entry, stdio).await?;
+        self.events.tell("start", id, HashMap::new());
+        Ok(false)
+    }
+
+    async fn boot(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        stdio: Option<api::Stdio>,
+    ) -> Result<(), Error> {
+        let requested_us = Timestamp::now().as_microsecond();
+        let configuration = entry.configuration()?;
+        let program = self.roots.plugin(&configuration.runtime_handler);
+        self.write_boot(entry, requested_us).await?;
+        let failed = |error: std::io::Error| {
+            Error::chain(kind(&error), &error).context(format_args!(
+                "start the runtime helper of container {}",
+                entry.id
+            ))
+        };
+        match std::fs::remove_file(entry.bundle.exit()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(error));
+            }
+            _ => {}
+        }
+        let helper =
+            Helper::spawn(&program, &entry.bundle, &entry.id, self.debug).map_err(failed)?;
+        entry.begin(helper.clone());
+        let started = self.start_process(&helper, stdio).await;
+        match started {
+            Ok(started) => {
+                entry.running(started);
+                tokio::spawn(self.clone().follow(entry.clone(), helper));
+                Ok(())
+            }
+            Err(mut error) => {
+                // It records why and ends by itself; one that hangs is ended.
+                if tokio::time::timeout(Duration::from_secs(5), helper.gone())
+                    .await
+                    .is_err()
+                {
+                    if let Err(error) = helper.kill().await {
+                        tracing::error!("container {}: {error}", entry.id);
+                    }
+                }
+                remove_sockets(entry);
+                let exit = recorded(entry);
+                if error.kind == Kind::Unavailable {
+                    if let Some(reason) = &exit.reason {
+                        error = Error::new(Kind::Internal, reason.clone());
+                    }
+                }
+                entry.end(exit);
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_process(
+        &self,
+        helper: &Helper,
+        stdio: Option<api::Stdio>,
+    ) -> Result<Timestamp, Error> {
+        let stdio = helper.relay(&self.descriptors, stdio).await?;
+        let mut client = helper.client();
+        let call = client.start(runtime::StartRequest { stdio });
+        let reply = tokio::time::timeout(START_TIMEOUT, call)
+            .await
+            .map_err(|_| {
+                Error::new(
+                    Kind::Timeout,
+                    "the runtime helper did not start the container in time",
+                )
+            })??;
+        Timestamp::from_millisecond(reply.into_inner().started_ms)
+            .map_err(|error| Error::chain(Kind::Internal, &error))
+    }
+
+    /// Brings `boot.json` up to date: the default kernel may be another one by now, and a layer may have to
+    /// be unpacked again.
+    async fn write_boot(&self, entry: &Entry, requested_us: i64) -> Result<(), Error> {
+        let path = entry.bundle.boot();
+        let mut boot: Boot = bundle::read_json(&path)
+            .map_err(|error| Error::chain(Kind::Internal, &error).context("read boot.json"))?;
+        if !boot.root.extents.iter().all(|extent| extent.path.exists()) {
+            let digest = &entry.configuration()?.image.manifest_digest;
+            boot.root = self.images.prepare_root(digest, &entry.id).await?;
+        }
+        boot.kernel = guest_files::kernel(&self.roots)?;
+        boot.initramfs = guest_files::initramfs(&self.roots)?;
+        boot.requested_us = requested_us;
+        bundle::write_json(&path, &boot)
+            .map_err(|error| Error::chain(kind(&error), &error).context("write boot.json"))
+    }
+}

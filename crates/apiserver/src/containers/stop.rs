@@ -1,0 +1,87 @@
+//! `stop`, `kill`, and the end of the whole system.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use container_api::{Error, Kind, runtime};
+use container_resource::container::ContainerState;
+use container_resource::signal;
+use rustix::process::Signal;
+
+use super::{Containers, Entry};
+
+/// Grace of `stop` where neither the request nor the container sets one: Apple's 5 s.
+const GRACE: Duration = Duration::from_secs(5);
+/// Time beside the grace in which a helper must have stopped its container: SIGKILL, shutdown and sync.
+const MARGIN: Duration = Duration::from_secs(30);
+
+impl Containers {
+    /// Stops the container `id`; one that is not running is stopped already.
+    pub async fn stop(
+        &self,
+        id: &str,
+        signal: Option<i32>,
+        timeout: Option<Duration>,
+    ) -> Result<(), Error> {
+        let entry = self.get(id)?;
+        if !entry.is_active() {
+            return Ok(());
+        }
+        // It may have ended between the two looks.
+        let Ok(helper) = entry.helper() else {
+            return Ok(());
+        };
+        let configuration = entry.configuration()?;
+        let signal = match signal {
+            Some(signal) => signal,
+            None => match &configuration.stop_signal {
+                Some(name) => signal::parse(name).map_err(|error| {
+                    Error::chain(Kind::InvalidArgument, &error).context("stop signal")
+                })?,
+                None => Signal::TERM.as_raw(),
+            },
+        };
+        let grace = timeout
+            .or_else(|| {
+                configuration
+                    .stop_timeout
+                    .map(|seconds| Duration::from_secs(seconds.into()))
+            })
+            .unwrap_or(GRACE);
+        entry.show(ContainerState::Stopping);
+        let request = runtime::StopRequest {
+            signal,
+            timeout_ms: u32::try_from(grace.as_millis()).unwrap_or(u32::MAX),
+        };
+        let mut client = helper.client();
+        let stopped =
+            tokio::time::timeout(grace.saturating_add(MARGIN), client.stop(request)).await;
+        if !matches!(stopped, Ok(Ok(_))) {
+            // A helper that does not answer, or died meanwhile: `follow` sees its end.
+            helper.kill().await.map_err(|error| {
+                Error::chain(Kind::Internal, &error).context(format_args!("stop container {id}"))
+            })?;
+        }
+        entry.ended().await?;
+        self.events.tell("stop", id, HashMap::new());
+        Ok(())
+    }
+
+    /// Stops every running container, all at once; gives what went wrong.
+    pub async fn stop_all(self: &Arc<Self>, grace: Duration) -> Vec<Error> {
+        let running: Vec<Arc<Entry>> = self
+            .all()
+            .into_iter()
+            .filter(|entry| entry.is_active())
+            .collect();
+        let stops = running
+            .iter()
+            .map(|entry| self.stop(&entry.id, None, Some(grace)));
+        futures::future::join_all(stops)
+            .await
+            .into_iter()
+            .filter_map(Result::err)
+            .collect()
+    }
+}

@@ -1,0 +1,103 @@
+//! The apiserver's process: one per app root.
+
+use std::io::Write;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use anyhow::Context;
+use container_api::api::containers_server::ContainersServer;
+use container_api::api::system_server::SystemServer;
+use container_api::descriptors::Descriptors;
+use container_api::lock;
+use container_api::roots::Roots;
+use container_api::socket;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tonic::transport::Server;
+
+use crate::containers::Containers;
+use crate::images::Images;
+use crate::service;
+
+/// Variable that names the descriptor of [`announce`].
+const READY_VARIABLE: &str = "CONTAINER_READY_FD";
+
+/// Serves until told to stop. Containers and core-images go on, unless they were stopped by request.
+pub async fn serve(roots: Roots, debug: bool) -> anyhow::Result<()> {
+    let ready = ready_descriptor();
+    let _lock = lock::acquire(&roots.app.join("apiserver.lock")).with_context(|| {
+        format!(
+            "an apiserver for {} is running already",
+            roots.app.display()
+        )
+    })?;
+    let main = listen(&roots.apiserver_socket())?;
+    let handed = listen(&roots.apiserver_descriptors())?;
+
+    let descriptors = Descriptors::default();
+    tokio::spawn(descriptors.clone().serve(handed));
+    let images = Images::new(roots.clone(), debug);
+    tokio::spawn(images.clone().supervise());
+    let containers = Arc::new(Containers::new(
+        roots.clone(),
+        images.clone(),
+        descriptors,
+        debug,
+    ));
+    containers.load().await.context("load the containers")?;
+
+    let stop = Arc::new(Notify::new());
+    let system = service::System::new(roots.clone(), containers.clone(), images, stop.clone());
+    let server = Server::builder()
+        .add_service(SystemServer::new(system))
+        .add_service(
+            ContainersServer::new(service::Containers(containers))
+                .max_decoding_message_size(socket::MESSAGE_LIMIT),
+        )
+        .serve_with_incoming(socket::incoming(main));
+    announce(ready);
+    tracing::info!("serving {}", roots.app.display());
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        served = server => served.context("serve")?,
+        () = stop.notified() => tracing::info!("stopped by request"),
+        _ = terminate.recv() => tracing::info!("SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("SIGINT"),
+    }
+    for path in [roots.apiserver_socket(), roots.apiserver_descriptors()] {
+        // Already gone is as good.
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
+
+fn listen(path: &std::path::Path) -> anyhow::Result<UnixListener> {
+    let listener = socket::bind(path).with_context(|| format!("listen at {}", path.display()))?;
+    UnixListener::from_std(listener).context("listen")
+}
+
+/// The descriptor on which whoever started the daemon waits.
+fn ready_descriptor() -> Option<OwnedFd> {
+    let number: RawFd = std::env::var(READY_VARIABLE)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|number| *number > 2)?;
+    // SAFETY: whoever set the variable opened this descriptor for us alone; nothing else was opened yet
+    // that could have taken its number.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+    // Helpers must not hold it open; without the flag they would, which is only a late "not ready".
+    let _ = rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC);
+    Some(descriptor)
+}
+
+/// Says that the sockets are served.
+fn announce(ready: Option<OwnedFd>) {
+    if let Some(descriptor) = ready {
+        // Whoever waited may have given up.
+        let _ = std::fs::File::from(descriptor).write_all(b"1");
+    }
+}

@@ -1,0 +1,180 @@
+//! core-images: started when it is not there, started again when it has died.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use command_fds::{CommandFdExt, FdMapping};
+use container_api::images::images_client::ImagesClient;
+use container_api::images::{PrepareRootReply, PrepareRootRequest};
+use container_api::roots::Roots;
+use container_api::{Error, Kind, inherited, lock, socket};
+use container_resource::bundle::{Extent, RootDisk};
+use rustix::process::Signal;
+use tonic::transport::Channel;
+
+/// Name of the plugin.
+const PLUGIN: &str = "container-core-images";
+/// First and longest pause before a helper that died is started again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// How long a call waits for a helper that is being started.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the helper may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The helper that owns images.
+#[derive(Clone, Debug)]
+pub struct Images {
+    roots: Roots,
+    debug: bool,
+    stopping: Arc<tokio::sync::watch::Sender<bool>>,
+}
+
+impl Images {
+    /// The helper of this system.
+    pub fn new(roots: Roots, debug: bool) -> Self {
+        Self {
+            roots,
+            debug,
+            stopping: Arc::new(tokio::sync::watch::Sender::new(false)),
+        }
+    }
+
+    /// The file whose lock the helper holds.
+    pub fn lock_path(&self) -> PathBuf {
+        self.roots.app.join("core-images.lock")
+    }
+
+    /// Keeps the helper running until [`Self::stop`].
+    pub async fn supervise(self) {
+        let mut pause = BACKOFF.0;
+        while !*self.stopping.borrow() {
+            let begun = tokio::time::Instant::now();
+            match self.run().await {
+                Ok(()) => tracing::info!("{PLUGIN} ended"),
+                Err(error) => tracing::error!("{PLUGIN}: {error}"),
+            }
+            if begun.elapsed() > BACKOFF.1 {
+                pause = BACKOFF.0;
+            }
+            let mut stopping = self.stopping.subscribe();
+            // Either way the loop looks again.
+            let _ = tokio::time::timeout(pause, stopping.wait_for(|stopping| *stopping)).await;
+            pause = (pause * 2).min(BACKOFF.1);
+        }
+    }
+
+    /// Adopts the running helper or starts one; returns when it has ended.
+    async fn run(&self) -> std::io::Result<()> {
+        if lock::holder(&self.lock_path())?.is_some() {
+            tracing::info!("{PLUGIN} is running already");
+            return lock::released(&self.lock_path()).await;
+        }
+        let main = socket::bind(&self.roots.images_socket())?;
+        let descriptors = socket::bind(&self.roots.images_descriptors())?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.roots.log.join("core-images.log"))?;
+        let mut command = std::process::Command::new(self.roots.plugin(PLUGIN));
+        command.arg("start").arg("--app-root").arg(&self.roots.app);
+        command.arg("--runtime-root").arg(&self.roots.runtime);
+        if self.debug {
+            command.arg("--debug");
+        }
+        command.env(inherited::VARIABLE, "2").stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mappings = [main.into(), descriptors.into()]
+            .into_iter()
+            .zip(inherited::FIRST..)
+            .map(|(parent_fd, child_fd)| FdMapping {
+                parent_fd,
+                child_fd,
+            })
+            .collect();
+        command
+            .fd_mappings(mappings)
+            .map_err(std::io::Error::other)?;
+        let mut child = tokio::process::Command::from(command)
+            .spawn()
+            .map_err(|error| {
+                std::io::Error::new(
+                    error.kind(),
+                    format!("{}: {error}", self.roots.plugin(PLUGIN).display()),
+                )
+            })?;
+        let status = child.wait().await?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(std::io::Error::other(status.to_string()))
+        }
+    }
+
+    async fn connect(&self) -> Result<ImagesClient<Channel>, Error> {
+        let deadline = tokio::time::Instant::now() + CONNECT_TIMEOUT;
+        loop {
+            match socket::connect(&self.roots.images_socket()) {
+                Ok(channel) => {
+                    return Ok(
+                        ImagesClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT)
+                    );
+                }
+                Err(error) if tokio::time::Instant::now() >= deadline => {
+                    return Err(Error::chain(Kind::Unavailable, &error)
+                        .context(format_args!("{PLUGIN} does not answer"))
+                        .with_hint(format!(
+                            "See {}.",
+                            self.roots.log.join("core-images.log").display()
+                        )));
+                }
+                // It is being started: there is no event to wait for across processes.
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// The root of the image whose manifest is `digest`, kept as long as the container `lease` exists.
+    pub async fn prepare_root(&self, digest: &str, lease: &str) -> Result<RootDisk, Error> {
+        let request = PrepareRootRequest {
+            manifest_digest: digest.to_owned(),
+            lease: lease.to_owned(),
+        };
+        let PrepareRootReply { extents, size } = self
+            .connect()
+            .await?
+            .prepare_root(request)
+            .await?
+            .into_inner();
+        let extents = extents
+            .into_iter()
+            .map(|extent| Extent {
+                path: extent.path.into(),
+                offset: extent.offset,
+                length: extent.length,
+            })
+            .collect();
+        Ok(RootDisk { extents, size })
+    }
+
+    /// Ends the helper.
+    pub async fn stop(&self) -> std::io::Result<()> {
+        self.stopping.send_replace(true);
+        let path = self.lock_path();
+        lock::signal_holder(&path, Signal::TERM)?;
+        if tokio::time::timeout(STOP_TIMEOUT, lock::released(&path))
+            .await
+            .is_err()
+        {
+            lock::signal_holder(&path, Signal::KILL)?;
+        }
+        for path in [self.roots.images_socket(), self.roots.images_descriptors()] {
+            // Already gone is as good.
+            let _ = std::fs::remove_file(path);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! Owns the containers; starts and watches the helper processes.
+
+mod containers;
+mod daemon;
+mod events;
+mod guest_files;
+mod images;
+mod service;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use container_api::roots::Roots;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "container-apiserver",
+    version,
+    about = "Serves the container command: containers and their helpers"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve in the foreground until `container system stop`, SIGTERM or SIGINT.
+    ///
+    /// `container system start` runs this as a daemon. Containers outlive it: the next apiserver of the
+    /// same app root takes them over. `CONTAINER_READY_FD` may name a descriptor that receives one byte when
+    /// the sockets are served.
+    Start {
+        /// State: images, containers, kernels.
+        #[arg(long)]
+        app_root: Option<PathBuf>,
+        /// Installed prefix, with the helpers in libexec and the guest's files in share.
+        #[arg(long)]
+        install_root: Option<PathBuf>,
+        /// Log files.
+        #[arg(long)]
+        log_root: Option<PathBuf>,
+        /// Log what happens in detail.
+        #[arg(long)]
+        debug: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let Command::Start {
+        app_root,
+        install_root,
+        log_root,
+        debug,
+    } = Arguments::parse().command;
+    let level = if debug {
+        tracing::Level::DEBUG
+    } else {
+        tracing::Level::INFO
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    match run(app_root, install_root, log_root, debug) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(
+    app: Option<PathBuf>,
+    install: Option<PathBuf>,
+    log: Option<PathBuf>,
+    debug: bool,
+) -> anyhow::Result<()> {
+    let mut roots = Roots::from_environment().context("find the directories")?;
+    if app.is_some() || install.is_some() || log.is_some() {
+        let log = log.or_else(|| app.is_none().then(|| roots.log.clone()));
+        roots = Roots::new(
+            app.unwrap_or(roots.app),
+            install.unwrap_or(roots.install),
+            log,
+        )
+        .context("find the directories")?;
+    }
+    roots.create().context("create the directories")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start tokio")?;
+    runtime.block_on(daemon::serve(roots, debug))
+}

@@ -1,0 +1,293 @@
+//! Calls about containers: each finds its container and passes the call on.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use container_api::api::containers_server;
+use container_api::api::{
+    AttachReply, AttachRequest, CreateReply, CreateRequest, DeleteReply, DeleteRequest, Event,
+    EventsRequest, ExecReply, ExecRequest, ListReply, ListRequest, LogsReply, LogsRequest,
+    PauseReply, PauseRequest, Process, ProcessesReply, ProcessesRequest, RenameReply,
+    RenameRequest, ResizeReply, ResizeRequest, SignalReply, SignalRequest, StartReply,
+    StartRequest, StatisticsReply, StatisticsRequest, StopReply, StopRequest, WaitReply,
+    WaitRequest,
+};
+use container_api::{Error, Kind, runtime};
+use container_resource::container::{ContainerState, ContainerStatistics};
+use futures::{Stream, StreamExt};
+use serde::de::DeserializeOwned;
+use tokio_stream::wrappers::BroadcastStream;
+use tonic::{Request, Response, Status};
+
+use crate::containers::Containers;
+
+/// The calls about containers.
+#[derive(Debug)]
+pub struct Service(pub Arc<Containers>);
+
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl containers_server::Containers for Service {
+    async fn create(&self, request: Request<CreateRequest>) -> Reply<CreateReply> {
+        let request = request.into_inner();
+        let configuration = json("container configuration", &request.configuration)?;
+        let options = json("create options", &request.options)?;
+        self.0.create(configuration, options).await?;
+        Ok(Response::new(CreateReply {}))
+    }
+
+    async fn start(&self, request: Request<StartRequest>) -> Reply<StartReply> {
+        let StartRequest { id, stdio } = request.into_inner();
+        // A client that goes away does not cut a start in half.
+        let containers = self.0.clone();
+        let started = tokio::spawn(async move { containers.start(&id, stdio).await });
+        let already_running = started
+            .await
+            .map_err(|error| Error::chain(Kind::Internal, &error))??;
+        Ok(Response::new(StartReply { already_running }))
+    }
+
+    async fn exec(&self, request: Request<ExecRequest>) -> Reply<ExecReply> {
+        let ExecRequest {
+            id,
+            configuration,
+            stdio,
+        } = request.into_inner();
+        let entry = self.0.get(&id)?;
+        let helper = entry.helper()?;
+        let stdio = self.0.relay(&helper, stdio).await?;
+        let process = uuid::Uuid::new_v4().to_string();
+        let request = runtime::ExecRequest {
+            process: process.clone(),
+            configuration,
+            stdio,
+        };
+        helper.client().exec(request).await?;
+        self.0.events.tell(
+            "exec",
+            &id,
+            HashMap::from([("process".to_owned(), process.clone())]),
+        );
+        Ok(Response::new(ExecReply { process }))
+    }
+
+    async fn wait(&self, request: Request<WaitRequest>) -> Reply<WaitReply> {
+        let WaitRequest { id, process } = request.into_inner();
+        let entry = self.0.get(&id)?;
+        if !process.is_empty() {
+            let reply = entry
+                .helper()?
+                .client()
+                .wait(runtime::WaitRequest { process })
+                .await?
+                .into_inner();
+            let runtime::WaitReply {
+                exit_code,
+                exited_ms,
+                reason,
+                oom_killed,
+            } = reply;
+            return Ok(Response::new(WaitReply {
+                exit_code,
+                exited_ms,
+                reason,
+                oom_killed,
+            }));
+        }
+        let exit = entry.ended().await?;
+        Ok(Response::new(WaitReply {
+            exit_code: exit.exit_code,
+            exited_ms: exit.exited.as_millisecond(),
+            reason: exit.reason.unwrap_or_default(),
+            oom_killed: exit.oom_killed,
+        }))
+    }
+
+    async fn signal(&self, request: Request<SignalRequest>) -> Reply<SignalReply> {
+        let SignalRequest {
+            id,
+            process,
+            signal,
+        } = request.into_inner();
+        let helper = self.0.get(&id)?.helper()?;
+        helper
+            .client()
+            .signal(runtime::SignalRequest { process, signal })
+            .await?;
+        self.0.events.tell(
+            "kill",
+            &id,
+            HashMap::from([("signal".to_owned(), signal.to_string())]),
+        );
+        Ok(Response::new(SignalReply {}))
+    }
+
+    async fn resize(&self, request: Request<ResizeRequest>) -> Reply<ResizeReply> {
+        let ResizeRequest {
+            id,
+            process,
+            rows,
+            columns,
+        } = request.into_inner();
+        let helper = self.0.get(&id)?.helper()?;
+        helper
+            .client()
+            .resize(runtime::ResizeRequest {
+                process,
+                rows,
+                columns,
+            })
+            .await?;
+        Ok(Response::new(ResizeReply {}))
+    }
+
+    async fn stop(&self, request: Request<StopRequest>) -> Reply<StopReply> {
+        let StopRequest {
+            id,
+            signal,
+            timeout_ms,
+        } = request.into_inner();
+        self.0
+            .stop(
+                &id,
+                signal,
+                timeout_ms.map(|ms| Duration::from_millis(ms.into())),
+            )
+            .await?;
+        Ok(Response::new(StopReply {}))
+    }
+
+    async fn delete(&self, request: Request<DeleteRequest>) -> Reply<DeleteReply> {
+        let DeleteRequest { id, force } = request.into_inner();
+        let reclaimed_bytes = self.0.delete(&id, force).await?;
+        Ok(Response::new(DeleteReply { reclaimed_bytes }))
+    }
+
+    async fn list(&self, request: Request<ListRequest>) -> Reply<ListReply> {
+        let containers = self.0.list(&request.into_inner().ids);
+        let containers = serde_json::to_vec(&containers)
+            .map_err(|error| Error::chain(Kind::Internal, &error))?;
+        Ok(Response::new(ListReply {
+            containers: containers.into(),
+        }))
+    }
+
+    async fn logs(&self, request: Request<LogsRequest>) -> Reply<LogsReply> {
+        let entry = self.0.get(&request.into_inner().id)?;
+        Ok(Response::new(LogsReply {
+            stdio_path: entry.bundle.stdio_log().display().to_string(),
+            boot_path: entry.bundle.boot_log().display().to_string(),
+            running: entry.is_active(),
+        }))
+    }
+
+    async fn statistics(&self, request: Request<StatisticsRequest>) -> Reply<StatisticsReply> {
+        let id = request.into_inner().id;
+        let helper = self.0.get(&id)?.helper()?;
+        let sample = helper
+            .client()
+            .statistics(runtime::StatisticsRequest {})
+            .await?
+            .into_inner();
+        let statistics = ContainerStatistics {
+            id,
+            memory_usage_bytes: Some(sample.memory_usage_bytes),
+            memory_limit_bytes: Some(sample.memory_limit_bytes),
+            cpu_usage_usec: Some(sample.cpu_usage_usec),
+            network_rx_bytes: Some(sample.network_rx_bytes),
+            network_tx_bytes: Some(sample.network_tx_bytes),
+            block_read_bytes: Some(sample.block_read_bytes),
+            block_write_bytes: Some(sample.block_write_bytes),
+            num_processes: Some(sample.processes),
+            host_memory_bytes: Some(sample.host_memory_bytes),
+            cpu_pressure_usec: Some(sample.cpu_pressure_usec),
+            memory_pressure_usec: Some(sample.memory_pressure_usec),
+            io_pressure_usec: Some(sample.io_pressure_usec),
+        };
+        let statistics = serde_json::to_vec(&statistics)
+            .map_err(|error| Error::chain(Kind::Internal, &error))?;
+        Ok(Response::new(StatisticsReply {
+            statistics: statistics.into(),
+        }))
+    }
+
+    async fn pause(&self, request: Request<PauseRequest>) -> Reply<PauseReply> {
+        let PauseRequest { id, paused } = request.into_inner();
+        let entry = self.0.get(&id)?;
+        entry
+            .helper()?
+            .client()
+            .pause(runtime::PauseRequest { paused })
+            .await?;
+        entry.show(if paused {
+            ContainerState::Paused
+        } else {
+            ContainerState::Running
+        });
+        self.0.events.tell(
+            if paused { "pause" } else { "unpause" },
+            &id,
+            HashMap::new(),
+        );
+        Ok(Response::new(PauseReply {}))
+    }
+
+    async fn rename(&self, request: Request<RenameRequest>) -> Reply<RenameReply> {
+        let RenameRequest { id, new_id } = request.into_inner();
+        self.0.rename(&id, &new_id).await?;
+        Ok(Response::new(RenameReply {}))
+    }
+
+    async fn processes(&self, request: Request<ProcessesRequest>) -> Reply<ProcessesReply> {
+        let helper = self.0.get(&request.into_inner().id)?.helper()?;
+        let reply = helper
+            .client()
+            .processes(runtime::ProcessesRequest {})
+            .await?
+            .into_inner();
+        let processes = reply
+            .processes
+            .into_iter()
+            .map(|process| Process {
+                pid: process.pid,
+                parent: process.parent,
+                uid: process.uid,
+                state: process.state,
+                cpu_usec: process.cpu_usec,
+                age_seconds: process.age_seconds,
+                command: process.command,
+            })
+            .collect();
+        Ok(Response::new(ProcessesReply { processes }))
+    }
+
+    async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {
+        let AttachRequest { id, stdio } = request.into_inner();
+        let helper = self.0.get(&id)?.helper()?;
+        let stdio = self.0.relay(&helper, stdio).await?;
+        helper
+            .client()
+            .attach(runtime::AttachRequest {
+                process: String::new(),
+                stdio,
+            })
+            .await?;
+        Ok(Response::new(AttachReply {}))
+    }
+
+    type EventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
+
+    async fn events(&self, _: Request<EventsRequest>) -> Reply<Self::EventsStream> {
+        let events = BroadcastStream::new(self.0.events.listen())
+            .map(|event| event.map_err(|missed| Status::data_loss(missed.to_string())));
+        Ok(Response::new(Box::pin(events)))
+    }
+}
+
+fn json<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::chain(Kind::InvalidArgument, &error).context(what))
+}

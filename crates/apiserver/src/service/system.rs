@@ -1,0 +1,91 @@
+//! The system as a whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use container_api::api::system_server;
+use container_api::api::{PingReply, PingRequest, ShutdownReply, ShutdownRequest};
+use container_api::roots::Roots;
+use container_api::{Error, Kind};
+use tokio::sync::Notify;
+use tonic::{Request, Response, Status};
+
+use crate::containers::Containers;
+use crate::images::Images;
+
+/// The calls about the system.
+#[derive(Debug)]
+pub struct System {
+    roots: Roots,
+    containers: Arc<Containers>,
+    images: Images,
+    stop: Arc<Notify>,
+}
+
+impl System {
+    /// Rings `stop` when it was asked to shut down.
+    pub fn new(
+        roots: Roots,
+        containers: Arc<Containers>,
+        images: Images,
+        stop: Arc<Notify>,
+    ) -> Self {
+        Self {
+            roots,
+            containers,
+            images,
+            stop,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl system_server::System for System {
+    async fn ping(&self, _: Request<PingRequest>) -> Result<Response<PingReply>, Status> {
+        Ok(Response::new(PingReply {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("CONTAINER_COMMIT")
+                .unwrap_or("unspecified")
+                .to_owned(),
+            build: if cfg!(debug_assertions) {
+                "debug"
+            } else {
+                "release"
+            }
+            .to_owned(),
+            app_name: "container-apiserver".to_owned(),
+            app_root: self.roots.app.display().to_string(),
+            install_root: self.roots.install.display().to_string(),
+            log_root: self.roots.log.display().to_string(),
+            pid: rustix::process::getpid().as_raw_nonzero().get(),
+        }))
+    }
+
+    async fn shutdown(
+        &self,
+        request: Request<ShutdownRequest>,
+    ) -> Result<Response<ShutdownReply>, Status> {
+        let grace = Duration::from_millis(request.into_inner().grace_ms.into());
+        let mut errors: Vec<String> = self
+            .containers
+            .stop_all(grace)
+            .await
+            .into_iter()
+            .map(|error| error.message)
+            .collect();
+        if let Err(error) = self.images.stop().await {
+            errors.push(format!("stop container-core-images: {error}"));
+        }
+        // Rung after this answer has left: the server ends with the select of the daemon.
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            stop.notify_one();
+        });
+        if errors.is_empty() {
+            Ok(Response::new(ShutdownReply {}))
+        } else {
+            Err(Error::new(Kind::Internal, errors.join("; ")).into())
+        }
+    }
+}

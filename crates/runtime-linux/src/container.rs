@@ -1,0 +1,292 @@
+//! The container as the calls of the apiserver meet it, wherever it is in its life.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use container_api::descriptors::Descriptors;
+use container_api::guest::{ExecRequest, SignalRequest};
+use container_api::runtime;
+use container_api::{Error, Kind};
+use container_resource::bundle::Bundle;
+use container_resource::container::{ContainerConfiguration, CreateOptions, ProcessConfiguration};
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use crate::guest::{ANSWER_TIMEOUT, Guest};
+use crate::oci;
+use crate::process::{Ended, Process};
+use crate::stdio::Stdio;
+
+/// The most processes that are remembered; beyond, those that have ended are forgotten.
+const MAX_PROCESSES: usize = 4096;
+
+/// How far a container has come.
+#[derive(Clone, Debug)]
+pub enum Stage {
+    /// Its machine boots, or waits for the request to start.
+    Booting,
+    /// Its first process runs.
+    Running {
+        /// Calls into the guest.
+        guest: Guest,
+        /// The first process.
+        first: Arc<Process>,
+        /// When it was started.
+        started: Timestamp,
+    },
+    /// It could not be started.
+    Failed(Error),
+    /// It has ended, and so has its machine.
+    Stopped(Ended),
+}
+
+/// What the calls and the life of a container share.
+#[derive(Debug)]
+pub struct Container {
+    /// Its directory.
+    pub bundle: Bundle,
+    /// What was asked for.
+    pub configuration: ContainerConfiguration,
+    /// How it is to be treated.
+    pub options: CreateOptions,
+    /// Descriptors that clients have handed over.
+    pub descriptors: Descriptors,
+    /// How far it has come.
+    pub stage: watch::Sender<Stage>,
+    /// The request to start, with the client's streams: the first one counts.
+    pub start: Mutex<Option<Stdio>>,
+    /// Rung when [`Self::start`] was set.
+    pub start_asked: Notify,
+    /// Rung to end the machine without asking its guest.
+    pub kill_machine: Notify,
+    /// On its way to stopped.
+    pub stopping: watch::Sender<bool>,
+    /// Its processes are frozen.
+    pub paused: watch::Sender<bool>,
+    /// Process id of the VMM, once there is one.
+    pub vmm: watch::Sender<Option<u32>>,
+    processes: Mutex<HashMap<String, Arc<Process>>>,
+}
+
+impl Container {
+    /// A container that has not come anywhere yet.
+    pub fn new(
+        bundle: Bundle,
+        configuration: ContainerConfiguration,
+        options: CreateOptions,
+    ) -> Self {
+        Self {
+            bundle,
+            configuration,
+            options,
+            descriptors: Descriptors::default(),
+            stage: watch::Sender::new(Stage::Booting),
+            start: Mutex::new(None),
+            start_asked: Notify::new(),
+            kill_machine: Notify::new(),
+            stopping: watch::Sender::new(false),
+            paused: watch::Sender::new(false),
+            vmm: watch::Sender::new(None),
+            processes: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The client's descriptors for `stdio`.
+    pub fn stdio(&self, stdio: Option<runtime::Stdio>) -> Result<Stdio, Error> {
+        let Some(wanted) = stdio.filter(|stdio| !stdio.token.is_empty()) else {
+            return Ok(Stdio::default());
+        };
+        let descriptors = self.descriptors.take(&wanted.token).ok_or_else(|| {
+            Error::new(
+                Kind::InvalidArgument,
+                "the standard streams were not handed over",
+            )
+        })?;
+        let mut descriptors = descriptors.into_iter();
+        let mut next =
+            |is_set: bool| -> Option<OwnedFd> { if is_set { descriptors.next() } else { None } };
+        Ok(Stdio {
+            stdin: next(wanted.stdin),
+            stdout: next(wanted.stdout),
+            stderr: next(wanted.stderr),
+        })
+    }
+
+    /// Starts the first process, once; answers when it runs.
+    pub async fn start(&self, stdio: Stdio) -> Result<Timestamp, Error> {
+        {
+            let mut start = self.start.lock().unwrap_or_else(PoisonError::into_inner);
+            if start.is_none() {
+                *start = Some(stdio);
+            }
+        }
+        self.start_asked.notify_one();
+        let mut stage = self.stage.subscribe();
+        let reached = stage
+            .wait_for(|stage| !matches!(stage, Stage::Booting))
+            .await;
+        match reached.as_deref() {
+            Ok(Stage::Running { started, .. }) => Ok(*started),
+            Ok(Stage::Failed(error)) => Err(error.clone()),
+            Ok(Stage::Stopped(ended)) => {
+                Err(not_running(&self.configuration.id, ended.reason.as_deref()))
+            }
+            Ok(Stage::Booting) | Err(_) => {
+                Err(Error::new(Kind::Internal, "the helper is shutting down"))
+            }
+        }
+    }
+
+    /// The guest of a running container.
+    pub fn guest(&self) -> Result<Guest, Error> {
+        match &*self.stage.borrow() {
+            Stage::Running { guest, .. } => Ok(guest.clone()),
+            Stage::Booting => Err(Error::new(
+                Kind::InvalidState,
+                format!("container {} is not running yet", self.configuration.id),
+            )),
+            Stage::Failed(error) => Err(error.clone()),
+            Stage::Stopped(ended) => {
+                Err(not_running(&self.configuration.id, ended.reason.as_deref()))
+            }
+        }
+    }
+
+    /// Runs `process` beside the first one, under the name `id`.
+    pub async fn exec(
+        &self,
+        id: &str,
+        process: &ProcessConfiguration,
+        stdio: Stdio,
+    ) -> Result<(), Error> {
+        let mut guest = self.guest()?;
+        let oci = oci::process(&self.configuration, process)
+            .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+        let oci = serde_json::to_vec(&oci).map_err(|error| Error::chain(Kind::Internal, &error))?;
+        let request = ExecRequest {
+            process: id.to_owned(),
+            oci_process: Bytes::from(oci),
+            user: oci::user(process).to_owned(),
+            stdin: stdio.stdin.is_some(),
+        };
+        answer(guest.exec(request)).await?;
+        let followed = Process::follow(&guest, id, process.terminal, stdio, None)
+            .await
+            .map_err(|error| Error::chain(Kind::Internal, &error).context("connect the process"))?;
+        self.remember(id, followed);
+        Ok(())
+    }
+
+    /// The process `id`; an empty one is the first.
+    pub fn process(&self, id: &str) -> Result<Arc<Process>, Error> {
+        if id.is_empty() {
+            if let Stage::Running { first, .. } = &*self.stage.borrow() {
+                return Ok(first.clone());
+            }
+        }
+        let processes = self
+            .processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        processes.get(id).cloned().ok_or_else(|| {
+            Error::new(
+                Kind::NotFound,
+                format!("container {} has no process {id}", self.configuration.id),
+            )
+        })
+    }
+
+    fn remember(&self, id: &str, process: Arc<Process>) {
+        let mut processes = self
+            .processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if processes.len() >= MAX_PROCESSES {
+            processes.retain(|_, process| !process.has_ended());
+        }
+        processes.insert(id.to_owned(), process);
+    }
+
+    /// Forgets a process whose end has been told.
+    pub fn forget(&self, id: &str) {
+        self.processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
+    }
+
+    /// Sends `signal` to the process `id`, or to every process where `all` is set.
+    pub async fn signal(&self, id: &str, signal: i32, all: bool) -> Result<(), Error> {
+        let mut guest = self.guest()?;
+        let process = if id.is_empty() {
+            self.configuration.id.clone()
+        } else {
+            id.to_owned()
+        };
+        answer(guest.signal(SignalRequest {
+            process,
+            signal,
+            all,
+        }))
+        .await?;
+        Ok(())
+    }
+
+    /// How the container ended, once its machine is gone. A container that deletes itself is told of as
+    /// soon as its process has ended and its output is handed over: nobody will look at its disk.
+    pub async fn ended(&self) -> Result<Ended, Error> {
+        if self.options.auto_remove {
+            let first = match &*self.stage.borrow() {
+                Stage::Running { first, .. } => Some(first.clone()),
+                _ => None,
+            };
+            if let Some(first) = first {
+                let ended = first.ended().await;
+                if ended.reason.is_none() {
+                    return Ok(ended);
+                }
+            }
+        }
+        self.stopped().await
+    }
+
+    /// How the container ended, once its machine is gone.
+    pub async fn stopped(&self) -> Result<Ended, Error> {
+        let mut stage = self.stage.subscribe();
+        let reached = stage
+            .wait_for(|stage| matches!(stage, Stage::Stopped(_) | Stage::Failed(_)))
+            .await;
+        match reached.as_deref() {
+            Ok(Stage::Stopped(ended)) => Ok(ended.clone()),
+            Ok(Stage::Failed(error)) => Err(error.clone()),
+            _ => Err(Error::new(Kind::Internal, "the helper is shutting down")),
+        }
+    }
+}
+
+/// Bounds a call to the guest that has nothing to wait for.
+pub async fn answer<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, call).await {
+        Ok(reply) => Ok(reply?.into_inner()),
+        Err(_) => Err(Error::new(
+            Kind::Timeout,
+            format!(
+                "the guest did not answer within {} s",
+                ANSWER_TIMEOUT.as_secs()
+            ),
+        )),
+    }
+}
+
+fn not_running(id: &str, reason: Option<&str>) -> Error {
+    let mut text = format!("container {id} is not running");
+    if let Some(reason) = reason {
+        text.push_str(": ");
+        text.push_str(reason);
+    }
+    Error::new(Kind::InvalidState, text)
+}

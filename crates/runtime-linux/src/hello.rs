@@ -1,0 +1,84 @@
+//! The guest's first words on its channel.
+
+use std::io;
+
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Longest hello line, in bytes, with its newline.
+const LIMIT: usize = 512;
+/// What a hello starts with: the protocol's name and version.
+const MAGIC: &str = "CONTAINER-GUEST 1 ";
+
+/// Moments of the guest's start, in nanoseconds of its `CLOCK_BOOTTIME`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Hello {
+    /// `main` of vminitd.
+    #[serde(default)]
+    pub pid1_ns: u64,
+    /// The channel was found and opened; the hello is sent now.
+    #[serde(default)]
+    pub channel_open_ns: u64,
+}
+
+/// Why a guest's hello was not one.
+#[derive(Debug, thiserror::Error)]
+pub enum HelloError {
+    /// The channel broke.
+    #[error("the guest's channel ended before it announced itself")]
+    Channel(#[source] io::Error),
+    /// Something else spoke.
+    #[error("the guest announced itself in an unknown way: {0:?}")]
+    Unknown(String),
+}
+
+/// Reads the hello, byte by byte so that nothing after it is taken.
+pub async fn read(channel: &mut (impl AsyncRead + Unpin)) -> Result<Hello, HelloError> {
+    let mut line = Vec::with_capacity(LIMIT);
+    loop {
+        let byte = channel.read_u8().await.map_err(HelloError::Channel)?;
+        if byte == b'\n' {
+            return parse(&line);
+        }
+        line.push(byte);
+        if line.len() >= LIMIT {
+            return parse(&line);
+        }
+    }
+}
+
+fn parse(line: &[u8]) -> Result<Hello, HelloError> {
+    let text = String::from_utf8_lossy(line);
+    text.strip_prefix(MAGIC)
+        .and_then(|json| serde_json::from_str(json).ok())
+        .ok_or_else(|| HelloError::Unknown(text.chars().take(80).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn takes_the_line_and_nothing_after_it() {
+        let mut channel: &[u8] =
+            b"CONTAINER-GUEST 1 {\"pid1_ns\":5,\"channel_open_ns\":7,\"new\":1}\nPRI";
+        let hello = read(&mut channel).await.unwrap();
+        assert_eq!((hello.pid1_ns, hello.channel_open_ns), (5, 7));
+        assert_eq!(channel, b"PRI");
+    }
+
+    #[tokio::test]
+    async fn nonsense_and_silence_are_errors() {
+        let long = vec![b'x'; 10_000];
+        for bytes in [
+            &b"hello\n"[..],
+            b"CONTAINER-GUEST 2 {}\n",
+            b"CONTAINER-GUEST 1 {\n",
+            b"",
+            &long,
+        ] {
+            let mut channel = bytes;
+            assert!(read(&mut channel).await.is_err(), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The container's life: boot, start, wait, shut down, and say how it ended.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use container_api::guest::{Root, ShutdownRequest, StartRequest, Timeline as GuestTimeline};
+use container_api::{Error, Kind};
+use container_engine::{Vm, VmExit};
+use container_resource::bundle::{self, Boot, Exit, Timeline};
+use jiff::Timestamp;
+
+use crate::boot::{self, Announced, Machine};
+use crate::container::{Container, Stage, answer};
+use crate::files::files;
+use crate::guest::Guest;
+use crate::oci;
+use crate::process::{Ended, LOST, Process};
+use crate::stdio::{LogFile, Stdio};
+
+/// How long a booted machine waits for the request to start.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the guest may take to unmount, sync and power off.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Bytes of entropy given to a guest: twice the seed of the kernel's generator.
+const ENTROPY: usize = 64;
+/// Index of the image's root and of the writable layer among the machine's disks.
+const IMAGE_DISK: u32 = 0;
+const UPPER_DISK: u32 = 1;
+
+/// Lives the container's life; returns when its machine is gone and `exit.json` is written.
+pub async fn live(container: &Arc<Container>) {
+    let mut timeline = Timeline::default();
+    timeline.reached("helper started");
+    let ended = match start(container, &mut timeline).await {
+        Ok((machine, first, started)) => {
+            let guest = machine.guest.clone();
+            container.stage.send_replace(Stage::Running {
+                guest,
+                first: first.clone(),
+                started,
+            });
+            write(container, "timeline", || {
+                bundle::write_json(&container.bundle.timeline(), &timeline)
+            });
+            let (ended, vm) = wait(container, machine, &first).await;
+            let _ = container.stopping.send_replace(true);
+            drop(vm);
+            record(container, Some(started), &ended);
+            ended
+        }
+        Err(error) => {
+            write(container, "timeline", || {
+                bundle::write_json(&container.bundle.timeline(), &timeline)
+            });
+            let ended = Ended {
+                exit_code: LOST,
+                at: Timestamp::now(),
+                oom_killed: false,
+                reason: Some(error.message.clone()),
+            };
+            record(container, None, &ended);
+            container.stage.send_replace(Stage::Failed(error));
+            return;
+        }
+    };
+    container.stage.send_replace(Stage::Stopped(ended));
+}
+
+async fn start(
+    container: &Container,
+    timeline: &mut Timeline,
+) -> Result<(Machine, Arc<Process>, Timestamp), Error> {
+    let boot: Boot = bundle::read_json(&container.bundle.boot())
+        .map_err(|error| Error::chain(Kind::Internal, &error).context("read boot.json"))?;
+    timeline.phases.insert(
+        0,
+        bundle::Phase {
+            name: "start requested".into(),
+            at_us: boot.requested_us,
+        },
+    );
+    let mut machine = tokio::select! {
+        machine = boot::boot(&container.bundle, &container.configuration, &boot, timeline) => machine?,
+        () = container.kill_machine.notified() => return Err(stopped_early(container)),
+    };
+    container.vmm.send_replace(Some(machine.vm.pid()));
+    let started = tokio::select! {
+        started = first_process(container, &machine.guest, machine.announced, timeline) => started,
+        exit = machine.vm.wait() => Err(Error::new(Kind::Internal, boot::describe(exit))),
+        () = container.kill_machine.notified() => Err(stopped_early(container)),
+    };
+    match started {
+        Ok((first, at)) => Ok((machine, first, at)),
+        Err(error) => {
+            boot::end(&mut machine.vm).await;
+            Err(error)
+        }
+    }
+}
+
+fn stopped_early(container: &Container) -> Error {
+    Error::new(
+        Kind::Cancelled,
+        format!(
+            "container {} was stopped while it started",
+            container.configuration.id
+        ),
+    )
+}
+
+async fn first_process(
+    container: &Container,
+    guest: &Guest,
+    announced: Announced,
+    timeline: &mut Timeline,
+) -> Result<(Arc<Process>, Timestamp), Error> {
+    let stdio = request(container).await?;
+    let configuration = &container.configuration;
+    let spec =
+        oci::spec(configuration).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+    let spec = serde_json::to_vec(&spec).map_err(|error| Error::chain(Kind::Internal, &error))?;
+    let mut entropy = vec![0; ENTROPY];
+    rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Error::chain(Kind::Internal, &error))?;
+    let mut sysctls: std::collections::HashMap<_, _> = oci::SYSCTLS
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    sysctls.extend(configuration.sysctls.clone());
+    let request = StartRequest {
+        id: configuration.id.clone(),
+        hostname: configuration
+            .hostname
+            .clone()
+            .unwrap_or_else(|| configuration.id.clone()),
+        realtime_ns: u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0),
+        entropy: Bytes::from(entropy),
+        root: Some(Root {
+            image_disk: IMAGE_DISK,
+            upper_disk: Some(UPPER_DISK),
+            read_only: configuration.read_only,
+        }),
+        oci_spec: Bytes::from(spec),
+        user: oci::user(&configuration.init_process).to_owned(),
+        files: files(configuration),
+        init: configuration.use_init,
+        stdin: stdio.stdin.is_some(),
+        sysctls,
+    };
+    timeline.reached("start sent");
+    let reply = answer(guest.clone().start(request)).await?;
+    let started = Timestamp::now();
+    guest_phases(timeline, announced, reply.timeline.as_ref());
+    timeline.reached_at("start answered", started.as_microsecond());
+    let log = LogFile::create(&container.bundle.stdio_log())
+        .map_err(|error| Error::chain(Kind::Internal, &error).context("create the log"))?;
+    let terminal = configuration.init_process.terminal;
+    let first = Process::follow(guest, &configuration.id, terminal, stdio, Some(log))
+        .await
+        .map_err(|error| Error::chain(Kind::Internal, &error).context("connect the process"))?;
+    Ok((first, started))
+}
+
+/// Waits for the client's streams.
+async fn request(container: &Container) -> Result<Stdio, Error> {
+    let asked = async {
+        loop {
+            container.start_asked.notified().await;
+            // Left as `Some`, so that a second request does not count.
+            let taken = container
+                .start
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_mut()
+                .map(std::mem::take);
+            if let Some(stdio) = taken {
+                return stdio;
+            }
+        }
+    };
+    tokio::time::timeout(START_TIMEOUT, asked)
+        .await
+        .map_err(|_| {
+            Error::new(
+                Kind::Timeout,
+                "nobody asked for the container to be started",
+            )
+        })
+}
+
+/// The guest's own moments, on the host's clock: both read their clocks at the hello.
+fn guest_phases(timeline: &mut Timeline, announced: Announced, reported: Option<&GuestTimeline>) {
+    let host = |boot_ns: u64| {
+        let behind = i64::try_from(announced.hello.channel_open_ns / 1000).unwrap_or(0);
+        announced.at_us - behind + i64::try_from(boot_ns / 1000).unwrap_or(0)
+    };
+    timeline.reached_at("kernel entered", host(0));
+    timeline.reached_at("PID 1", host(announced.hello.pid1_ns));
+    timeline.reached_at("guest announced itself", announced.at_us);
+    if let Some(reported) = reported {
+        timeline.reached_at("root mounted", host(reported.root_mounted_ns));
+        timeline.reached_at("process started", host(reported.process_started_ns));
+    }
+    timeline.phases.sort_by_key(|phase| phase.at_us);
+}
+
+/// Waits for the end of the first process or of the machine, and brings the machine down.
+async fn wait(container: &Container, machine: Machine, first: &Process) -> (Ended, Vm) {
+    let Machine { mut vm, guest, .. } = machine;
+    let ended = tokio::select! {
+        biased;
+        exit = vm.wait() => return (lost(exit), vm),
+        () = container.kill_machine.notified() => {
+            boot::end(&mut vm).await;
+            let ended = Ended { exit_code: 128 + libc::SIGKILL, at: Timestamp::now(), oom_killed: false, reason: Some("killed: its guest did not obey".into()) };
+            return (ended, vm);
+        }
+        ended = first.ended() => ended,
+    };
+    if ended.reason.is_some() {
+        // The channel broke: most often the VMM's end is behind it.
+        if let Ok(exit) = tokio::time::timeout(boot::LOST_TIMEOUT, vm.wait()).await {
+            return (lost(exit), vm);
+        }
+        boot::end(&mut vm).await;
+        return (ended, vm);
+    }
+    shut_down(container, guest, &mut vm).await;
+    (ended, vm)
+}
+
+fn lost(exit: std::io::Result<VmExit>) -> Ended {
+    let reason = boot::describe(exit);
+    Ended {
+        exit_code: LOST,
+        at: Timestamp::now(),
+        oom_killed: false,
+        reason: Some(reason),
+    }
+}
+
+async fn shut_down(container: &Container, mut guest: Guest, vm: &mut Vm) {
+    if container.options.auto_remove {
+        boot::end(vm).await;
+        return;
+    }
+    let orderly = async {
+        guest.shutdown(ShutdownRequest { discard: false }).await?;
+        Ok::<_, tonic::Status>(vm.wait().await)
+    };
+    match tokio::time::timeout(SHUTDOWN_TIMEOUT, orderly).await {
+        Ok(Ok(exit)) => tracing::debug!("{}", boot::describe(exit)),
+        Ok(Err(status)) => {
+            tracing::warn!("the guest did not shut down: {}", status.message());
+            boot::end(vm).await;
+        }
+        Err(_) => {
+            tracing::warn!(
+                "the guest did not shut down within {} s",
+                SHUTDOWN_TIMEOUT.as_secs()
+            );
+            boot::end(vm).await;
+        }
+    }
+}
+
+fn record(container: &Container, started: Option<Timestamp>, ended: &Ended) {
+    let exit = Exit {
+        exit_code: ended.exit_code,
+        started,
+        exited: ended.at,
+        reason: ended.reason.clone(),
+        oom_killed: ended.oom_killed,
+    };
+    write(container, "exit", || {
+        bundle::write_json(&container.bundle.exit(), &exit)
+    });
+}
+
+/// A record that cannot be written (the disk is full, the bundle was moved away to be deleted) is told of,
+/// and the life goes on.
+fn write(container: &Container, what: &str, write: impl FnOnce() -> std::io::Result<()>) {
+    if let Err(error) = write() {
+        tracing::warn!(
+            "container {}: cannot write {what}.json: {error}",
+            container.configuration.id
+        );
+    }
+}

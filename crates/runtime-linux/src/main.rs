@@ -1,0 +1,91 @@
+//! One container's virtual machine: its VMM, its devices, its standard streams.
+//!
+//! The helper boots the machine of its bundle as soon as it is started, serves `proto/runtime.proto` on the
+//! bundle's socket, and ends when the container has ended. It outlives the apiserver that started it.
+
+mod boot;
+mod container;
+mod files;
+mod guest;
+mod hello;
+mod life;
+mod oci;
+mod process;
+mod serve;
+mod service;
+mod stdio;
+mod upper;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use container_resource::bundle::Bundle;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "container-runtime-linux",
+    version,
+    about = "Runs one container in its own virtual machine"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Boot the virtual machine of a bundle and serve its container until it ends.
+    ///
+    /// The bundle must hold config.json, options.json and boot.json. The helper serves runtime.sock and
+    /// descriptors.sock there, or listeners that its parent opened (`CONTAINER_LISTEN_FDS=2`).
+    Start {
+        /// Bundle directory.
+        #[arg(long)]
+        root: PathBuf,
+        /// Container's id; shown in process lists.
+        #[arg(long)]
+        uuid: String,
+        /// Log what happens in detail.
+        #[arg(long)]
+        debug: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let Command::Start { root, uuid, debug } = Arguments::parse().command;
+    let level = if debug {
+        tracing::Level::DEBUG
+    } else {
+        tracing::Level::INFO
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    match run(root, &uuid) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(root: PathBuf, id: &str) -> anyhow::Result<()> {
+    let bundle = Bundle::new(root);
+    let listeners = container_api::inherited::listeners([&bundle.socket(), &bundle.descriptors()])
+        .context("listen")?;
+    let _lock = container_api::lock::acquire(&bundle.lock())
+        .with_context(|| format!("container {id} has a runtime helper already"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start tokio")?;
+    let served = runtime.block_on(serve::serve(bundle, listeners));
+    // Threads that still wait for a client's terminal end with the process.
+    runtime.shutdown_background();
+    served
+}

@@ -1,0 +1,90 @@
+//! What every container gets unless it asks otherwise (reference section 5.2, and Docker's).
+
+use oci_spec::OciSpecError;
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType};
+
+/// Capabilities, without their `CAP_`.
+pub const CAPABILITIES: &[&str] = &[
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+
+/// Hidden: they tell of, or reach, the machine rather than the container.
+pub const MASKED_PATHS: &[&str] = &[
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+
+/// Readable only.
+pub const READONLY_PATHS: &[&str] = &[
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// Kernel parameters of the guest; the container's own come after.
+pub const SYSCTLS: &[(&str, &str)] = &[
+    ("vm.overcommit_memory", "1"),
+    ("vm.max_map_count", "262144"),
+];
+
+/// Devices a container may use: the default devices of the runtime specification and terminals. Any node
+/// may be made (`CAP_MKNOD`), so that archives unpack; only these open.
+pub fn devices() -> Result<Vec<LinuxDeviceCgroup>, OciSpecError> {
+    let rule = |allow, kind, major, minor, access: &str| {
+        let mut rule = LinuxDeviceCgroupBuilder::default()
+            .allow(allow)
+            .access(access)
+            .build()?;
+        rule.set_typ(kind);
+        rule.set_major(major);
+        rule.set_minor(minor);
+        Ok::<_, OciSpecError>(rule)
+    };
+    let character = Some(LinuxDeviceType::C);
+    let mut rules = vec![
+        rule(false, None, None, None, "rwm")?,
+        rule(true, character, None, None, "m")?,
+        rule(true, Some(LinuxDeviceType::B), None, None, "m")?,
+    ];
+    // null, zero, full, random, urandom, tty, console, ptmx, /dev/pts/*, fuse, net/tun
+    for (major, minor) in [
+        (1, Some(3)),
+        (1, Some(5)),
+        (1, Some(7)),
+        (1, Some(8)),
+        (1, Some(9)),
+        (5, Some(0)),
+        (5, Some(1)),
+        (5, Some(2)),
+        (136, None),
+        (10, Some(229)),
+        (10, Some(200)),
+    ] {
+        rules.push(rule(true, character, Some(major), minor, "rwm")?);
+    }
+    Ok(rules)
+}

@@ -1,0 +1,185 @@
+//! From what the container's configuration asks for to the OCI runtime specification the guest runs.
+
+mod defaults;
+mod mounts;
+mod process;
+
+use container_resource::container::ContainerConfiguration;
+use oci_spec::OciSpecError;
+use oci_spec::runtime::{
+    Linux, LinuxBuilder, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxNamespaceBuilder,
+    LinuxNamespaceType, LinuxPidsBuilder, LinuxResourcesBuilder, LinuxSeccomp, RootBuilder, Spec,
+    SpecBuilder,
+};
+
+pub use defaults::SYSCTLS;
+pub use process::{process, user};
+
+/// Microseconds of one CPU scheduling period (`cpu.max`, cgroup-v2.rst).
+const CPU_PERIOD: u64 = 100_000;
+
+/// Why a configuration has no specification.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// A value is out of the specification's range.
+    #[error("the configuration does not make a runtime specification")]
+    Build(#[source] OciSpecError),
+    /// A capability that Linux does not have.
+    #[error("unknown capability {0:?}")]
+    Capability(String),
+    /// A limit that Linux does not have.
+    #[error("unknown resource limit {0:?}")]
+    Rlimit(String),
+    /// The seccomp profile does not parse.
+    #[error("the seccomp profile is not valid")]
+    Seccomp(#[source] serde_json::Error),
+}
+
+impl From<OciSpecError> for SpecError {
+    fn from(error: OciSpecError) -> Self {
+        Self::Build(error)
+    }
+}
+
+/// The `config.json` of a container.
+pub fn spec(configuration: &ContainerConfiguration) -> Result<Spec, SpecError> {
+    let hostname = configuration.hostname.as_ref().unwrap_or(&configuration.id);
+    Ok(SpecBuilder::default()
+        .version("1.2.0")
+        .root(
+            RootBuilder::default()
+                .path("rootfs")
+                .readonly(configuration.read_only)
+                .build()?,
+        )
+        .hostname(hostname.clone())
+        .process(process(configuration, &configuration.init_process)?)
+        .mounts(mounts::mounts(configuration)?)
+        .linux(linux(configuration)?)
+        .build()?)
+}
+
+fn linux(configuration: &ContainerConfiguration) -> Result<Linux, SpecError> {
+    // The guest's network and users are the container's own: the machine is the boundary.
+    let namespaces = [
+        LinuxNamespaceType::Pid,
+        LinuxNamespaceType::Mount,
+        LinuxNamespaceType::Uts,
+        LinuxNamespaceType::Ipc,
+        LinuxNamespaceType::Cgroup,
+    ]
+    .into_iter()
+    .map(|kind| LinuxNamespaceBuilder::default().typ(kind).build())
+    .collect::<Result<Vec<_>, _>>()?;
+    let paths = |chosen: &Option<Vec<String>>, default: &[&str]| {
+        chosen
+            .clone()
+            .unwrap_or_else(|| default.iter().map(|path| (*path).to_owned()).collect())
+    };
+    let mut linux = LinuxBuilder::default()
+        .namespaces(namespaces)
+        .resources(resources(configuration)?)
+        .cgroups_path(format!("/container/{}", configuration.id))
+        .masked_paths(paths(&configuration.masked_paths, defaults::MASKED_PATHS))
+        .readonly_paths(paths(
+            &configuration.readonly_paths,
+            defaults::READONLY_PATHS,
+        ))
+        .build()?;
+    linux.set_seccomp(seccomp(configuration)?);
+    Ok(linux)
+}
+
+fn resources(
+    configuration: &ContainerConfiguration,
+) -> Result<oci_spec::runtime::LinuxResources, SpecError> {
+    let size = &configuration.resources;
+    let memory = i64::try_from(size.memory_in_bytes).unwrap_or(i64::MAX);
+    let quota = i64::try_from(CPU_PERIOD * u64::from(size.cpus)).unwrap_or(i64::MAX);
+    let mut resources = LinuxResourcesBuilder::default()
+        .memory(LinuxMemoryBuilder::default().limit(memory).build()?)
+        .cpu(
+            LinuxCpuBuilder::default()
+                .quota(quota)
+                .period(CPU_PERIOD)
+                .build()?,
+        )
+        .devices(defaults::devices()?)
+        .build()?;
+    if let Some(limit) = configuration.pids_limit {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        resources.set_pids(Some(LinuxPidsBuilder::default().limit(limit).build()?));
+    }
+    Ok(resources)
+}
+
+fn seccomp(configuration: &ContainerConfiguration) -> Result<Option<LinuxSeccomp>, SpecError> {
+    configuration
+        .seccomp_profile
+        .as_ref()
+        .map(|profile| serde_json::from_value(profile.clone()).map_err(SpecError::Seccomp))
+        .transpose()
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A small configuration.
+    pub fn configuration() -> ContainerConfiguration {
+        serde_json::from_value(serde_json::json!({
+            "id": "c1",
+            "image": {"reference": "docker.io/library/busybox:latest",
+                      "descriptor": {"mediaType": "m", "digest": "sha256:00", "size": 1}},
+            "initProcess": {"executable": "sh", "arguments": ["-c", "true"], "environment": ["A=b"],
+                            "workingDirectory": "/", "terminal": false, "user": {"id": {"uid": 0, "gid": 0}}},
+            "platform": {"os": "linux", "architecture": "amd64"},
+            "resources": {"cpus": 2, "memoryInBytes": 268_435_456_u64},
+            "runtimeHandler": "container-runtime-linux",
+            "creationDate": "2026-01-01T00:00:00Z"
+        }))
+        .unwrap()
+    }
+
+    fn json(configuration: &ContainerConfiguration) -> serde_json::Value {
+        serde_json::to_value(spec(configuration).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn limits_are_the_containers() {
+        let mut configuration = configuration();
+        configuration.pids_limit = Some(7);
+        let spec = json(&configuration);
+        let resources = &spec["linux"]["resources"];
+        assert_eq!(resources["memory"]["limit"], 268_435_456);
+        assert_eq!(resources["cpu"]["quota"], 200_000);
+        assert_eq!(resources["pids"]["limit"], 7);
+        assert_eq!(spec["hostname"], "c1");
+    }
+
+    #[test]
+    fn paths_are_the_defaults_unless_chosen() {
+        let mut configuration = configuration();
+        assert_eq!(
+            json(&configuration)["linux"]["maskedPaths"][0],
+            "/proc/asound"
+        );
+        configuration.masked_paths = Some(vec![]);
+        assert_eq!(
+            json(&configuration)["linux"]["maskedPaths"],
+            serde_json::json!([])
+        );
+    }
+
+    #[test]
+    fn namespaces_leave_network_and_users_to_the_machine() {
+        let spec = json(&configuration());
+        let kinds: Vec<_> = spec["linux"]["namespaces"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| &n["type"])
+            .collect();
+        assert_eq!(kinds, ["pid", "mount", "uts", "ipc", "cgroup"]);
+    }
+}

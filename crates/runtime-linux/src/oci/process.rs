@@ -1,0 +1,191 @@
+//! A process of a container: the first one, or one beside it.
+
+use std::collections::HashSet;
+use std::str::FromStr;
+
+use container_resource::container::{ContainerConfiguration, ProcessConfiguration, User};
+use oci_spec::runtime::{
+    Capability, LinuxCapabilities, LinuxCapabilitiesBuilder, PosixRlimit, PosixRlimitBuilder,
+    PosixRlimitType, Process, ProcessBuilder, UserBuilder,
+};
+
+use super::{SpecError, defaults};
+
+/// The OCI `process` of `process` in the container of `configuration`.
+pub fn process(
+    configuration: &ContainerConfiguration,
+    process: &ProcessConfiguration,
+) -> Result<Process, SpecError> {
+    let (uid, gid) = match process.user {
+        User::Id { uid, gid } => (uid, gid),
+        // The guest looks it up in the container's own files: see `user`.
+        User::Raw { .. } => (0, 0),
+    };
+    let mut user = UserBuilder::default().uid(uid).gid(gid).build()?;
+    if !process.supplemental_groups.is_empty() {
+        user.set_additional_gids(Some(process.supplemental_groups.clone()));
+    }
+    let mut arguments = Vec::with_capacity(1 + process.arguments.len());
+    arguments.push(process.executable.clone());
+    arguments.extend_from_slice(&process.arguments);
+    let rlimits = process
+        .rlimits
+        .iter()
+        .map(rlimit)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(ProcessBuilder::default()
+        .terminal(process.terminal)
+        .user(user)
+        .args(arguments)
+        .env(process.environment.clone())
+        .cwd(&process.working_directory)
+        .capabilities(capabilities(configuration)?)
+        .rlimits(rlimits)
+        .no_new_privileges(configuration.no_new_privileges)
+        .build()?)
+}
+
+/// The user to look up in the container's own files, or an empty string.
+pub fn user(process: &ProcessConfiguration) -> &str {
+    match &process.user {
+        User::Id { .. } => "",
+        User::Raw { user_string } => user_string,
+    }
+}
+
+fn rlimit(limit: &container_resource::container::Rlimit) -> Result<PosixRlimit, SpecError> {
+    let kind = PosixRlimitType::from_str(&limit.limit)
+        .map_err(|_| SpecError::Rlimit(limit.limit.clone()))?;
+    Ok(PosixRlimitBuilder::default()
+        .typ(kind)
+        .soft(limit.soft)
+        .hard(limit.hard)
+        .build()?)
+}
+
+/// `--cap-drop` first, then `--cap-add`, so that `--cap-drop ALL --cap-add X` leaves X, as in Docker.
+fn capabilities(configuration: &ContainerConfiguration) -> Result<LinuxCapabilities, SpecError> {
+    let mut set: HashSet<Capability> = defaults::CAPABILITIES
+        .iter()
+        .map(|name| capability(name))
+        .collect::<Result<_, _>>()?;
+    for name in &configuration.cap_drop {
+        if name == "ALL" {
+            set.clear();
+        } else {
+            set.remove(&capability(name)?);
+        }
+    }
+    for name in &configuration.cap_add {
+        if name == "ALL" {
+            set = all();
+            for dropped in configuration
+                .cap_drop
+                .iter()
+                .filter(|dropped| *dropped != "ALL")
+            {
+                set.remove(&capability(dropped)?);
+            }
+        } else {
+            set.insert(capability(name)?);
+        }
+    }
+    Ok(LinuxCapabilitiesBuilder::default()
+        .bounding(set.clone())
+        .effective(set.clone())
+        .permitted(set)
+        .inheritable(HashSet::new())
+        .ambient(HashSet::new())
+        .build()?)
+}
+
+fn capability(name: &str) -> Result<Capability, SpecError> {
+    let short = name.strip_prefix("CAP_").unwrap_or(name);
+    Capability::from_str(short).map_err(|_| SpecError::Capability(name.to_owned()))
+}
+
+/// Every capability of `linux/capability.h` up to `CAP_CHECKPOINT_RESTORE` (Linux 5.9).
+fn all() -> HashSet<Capability> {
+    use Capability as C;
+    HashSet::from([
+        C::AuditControl,
+        C::AuditRead,
+        C::AuditWrite,
+        C::BlockSuspend,
+        C::Bpf,
+        C::CheckpointRestore,
+        C::Chown,
+        C::DacOverride,
+        C::DacReadSearch,
+        C::Fowner,
+        C::Fsetid,
+        C::IpcLock,
+        C::IpcOwner,
+        C::Kill,
+        C::Lease,
+        C::LinuxImmutable,
+        C::MacAdmin,
+        C::MacOverride,
+        C::Mknod,
+        C::NetAdmin,
+        C::NetBindService,
+        C::NetBroadcast,
+        C::NetRaw,
+        C::Perfmon,
+        C::Setfcap,
+        C::Setgid,
+        C::Setpcap,
+        C::Setuid,
+        C::SysAdmin,
+        C::SysBoot,
+        C::SysChroot,
+        C::SysModule,
+        C::SysNice,
+        C::SysPacct,
+        C::SysPtrace,
+        C::SysRawio,
+        C::SysResource,
+        C::SysTime,
+        C::SysTtyConfig,
+        C::Syslog,
+        C::WakeAlarm,
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounding(add: &[&str], drop: &[&str]) -> HashSet<Capability> {
+        let mut configuration = crate::oci::tests::configuration();
+        configuration.cap_add = add.iter().map(|name| (*name).to_owned()).collect();
+        configuration.cap_drop = drop.iter().map(|name| (*name).to_owned()).collect();
+        capabilities(&configuration)
+            .unwrap()
+            .bounding()
+            .clone()
+            .unwrap()
+    }
+
+    #[test]
+    fn capabilities_are_added_after_they_are_dropped() {
+        assert_eq!(bounding(&[], &[]).len(), 14);
+        assert_eq!(
+            bounding(&["CAP_SYS_ADMIN"], &["ALL"]),
+            HashSet::from([Capability::SysAdmin])
+        );
+        assert_eq!(bounding(&["ALL"], &[]).len(), 41);
+        assert!(!bounding(&["ALL"], &["CAP_MKNOD"]).contains(&Capability::Mknod));
+        assert!(!bounding(&[], &["CAP_CHOWN"]).contains(&Capability::Chown));
+    }
+
+    #[test]
+    fn unknown_names_are_refused() {
+        let mut configuration = crate::oci::tests::configuration();
+        configuration.cap_add = vec!["CAP_NONSENSE".into()];
+        assert!(matches!(
+            capabilities(&configuration),
+            Err(SpecError::Capability(_))
+        ));
+    }
+}

@@ -1,0 +1,203 @@
+//! A process in the guest, as the helper follows it.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use container_api::guest::{OutputRequest, OutputStream, StdinChunk, WaitReply, WaitRequest};
+use container_api::{Error, Kind};
+use container_resource::log::Stream;
+use futures::StreamExt;
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::guest::Guest;
+use crate::stdio::{Fanout, LogFile, Sink, Source, Stdio};
+
+/// How a process ended, with its output handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Exit status, or 128 + signal.
+    pub exit_code: i32,
+    /// When the guest said so.
+    pub at: jiff::Timestamp,
+    /// The guest's kernel killed a process of the container for lack of memory.
+    pub oom_killed: bool,
+    /// Why, where that was not the process's own exit.
+    pub reason: Option<String>,
+}
+
+/// A process that has been started in the guest.
+#[derive(Debug)]
+pub struct Process {
+    ended: watch::Receiver<Option<Ended>>,
+    stdout: Arc<Fanout>,
+    stderr: Arc<Fanout>,
+}
+
+impl Process {
+    /// Connects a process that the guest has just started to `stdio` and `log`, and waits for it.
+    ///
+    /// # Errors
+    /// When a thread for a descriptor cannot be started.
+    pub async fn follow(
+        guest: &Guest,
+        id: &str,
+        terminal: bool,
+        stdio: Stdio,
+        log: Option<LogFile>,
+    ) -> io::Result<Arc<Self>> {
+        let log = log.map(|log| Arc::new(Mutex::new(log)));
+        let stdout = Arc::new(Fanout::new(Stream::Stdout, log.clone()));
+        let stderr = Arc::new(Fanout::new(Stream::Stderr, log));
+        if let Some(descriptor) = stdio.stdout {
+            stdout.attach(Sink::new(descriptor)?).await;
+        }
+        if let Some(descriptor) = stdio.stderr {
+            stderr.attach(Sink::new(descriptor)?).await;
+        }
+        let input = stdio.stdin.map(Source::new).transpose()?;
+
+        let (sender, ended) = watch::channel(None);
+        let process = Arc::new(Self {
+            ended,
+            stdout,
+            stderr,
+        });
+        let feed = input.map(|source| tokio::spawn(feed(guest.clone(), id.to_owned(), source)));
+        let output = tokio::spawn(pump(
+            guest.clone(),
+            id.to_owned(),
+            OutputStream::Stdout,
+            process.stdout.clone(),
+        ));
+        // A terminal has one stream for both.
+        let error = (!terminal).then(|| {
+            tokio::spawn(pump(
+                guest.clone(),
+                id.to_owned(),
+                OutputStream::Stderr,
+                process.stderr.clone(),
+            ))
+        });
+        let (guest, id) = (guest.clone(), id.to_owned());
+        tokio::spawn(async move {
+            let reply = wait(guest, id).await;
+            let at = jiff::Timestamp::now();
+            if let Some(feed) = feed {
+                feed.abort();
+            }
+            for pump in [Some(output), error].into_iter().flatten() {
+                // A pump ends with its stream; a panic in it is not the process's.
+                let _ = pump.await;
+            }
+            let ended = match reply {
+                Ok(reply) => Ended {
+                    exit_code: reply.exit_code & 0xff,
+                    at,
+                    oom_killed: reply.oom_killed,
+                    reason: None,
+                },
+                Err(status) => Ended {
+                    exit_code: LOST,
+                    at,
+                    oom_killed: false,
+                    reason: Some(format!("the guest was lost: {}", status.message())),
+                },
+            };
+            // Nobody may wait for it any more.
+            let _ = sender.send(Some(ended));
+        });
+        Ok(process)
+    }
+
+    /// How the process ended, once it has and every client has its output.
+    pub async fn ended(&self) -> Ended {
+        let mut ended = self.ended.clone();
+        let lost = || Ended {
+            exit_code: LOST,
+            at: jiff::Timestamp::now(),
+            oom_killed: false,
+            reason: Some("the helper is shutting down".into()),
+        };
+        match ended.wait_for(Option::is_some).await {
+            Ok(value) => value.clone().unwrap_or_else(lost),
+            Err(_) => lost(),
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
+    /// Gives its output to a further client.
+    ///
+    /// # Errors
+    /// When it has ended, or no thread can be started.
+    pub async fn attach(&self, stdio: Stdio) -> Result<(), Error> {
+        if self.has_ended() {
+            return Err(Error::new(Kind::InvalidState, "the process has ended"));
+        }
+        let failed = |error: io::Error| Error::chain(Kind::Internal, &error).context("attach");
+        if let Some(descriptor) = stdio.stdout {
+            self.stdout
+                .attach(Sink::new(descriptor).map_err(failed)?)
+                .await;
+        }
+        if let Some(descriptor) = stdio.stderr {
+            self.stderr
+                .attach(Sink::new(descriptor).map_err(failed)?)
+                .await;
+        }
+        Ok(())
+    }
+}
+
+/// Exit code of a process whose end is not known.
+pub const LOST: i32 = 255;
+
+async fn wait(mut guest: Guest, process: String) -> Result<WaitReply, Status> {
+    guest
+        .wait(WaitRequest { process })
+        .await
+        .map(tonic::Response::into_inner)
+}
+
+async fn feed(mut guest: Guest, process: String, source: Source) {
+    let first = futures::stream::iter([StdinChunk {
+        process,
+        data: Bytes::new(),
+    }]);
+    let rest = futures::stream::unfold(source, |mut source| async move {
+        let data = source.next().await?;
+        Some((
+            StdinChunk {
+                process: String::new(),
+                data,
+            },
+            source,
+        ))
+    });
+    // The process may end, or close its input, before it has taken everything.
+    if let Err(status) = guest.stdin(first.chain(rest)).await {
+        tracing::debug!("input ended early: {}", status.message());
+    }
+}
+
+async fn pump(mut guest: Guest, process: String, stream: OutputStream, fanout: Arc<Fanout>) {
+    let request = OutputRequest {
+        process,
+        stream: stream.into(),
+    };
+    match guest.output(request).await {
+        Ok(reply) => {
+            let mut chunks = reply.into_inner();
+            while let Ok(Some(chunk)) = chunks.message().await {
+                fanout.write(chunk.data).await;
+            }
+        }
+        Err(status) => tracing::warn!("no output stream: {}", status.message()),
+    }
+    fanout.finish().await;
+}

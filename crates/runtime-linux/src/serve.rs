@@ -1,0 +1,54 @@
+//! The helper's process: its sockets, open as long as the container lives.
+
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use container_api::runtime::runtime_server::RuntimeServer;
+use container_api::socket;
+use container_resource::bundle::{self, Bundle};
+use tokio::sync::oneshot;
+use tonic::transport::Server;
+
+use crate::container::Container;
+use crate::life;
+use crate::service::Service;
+
+/// How long callers have to take their answers when the container has ended.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Serves the container of `bundle` until it has ended.
+pub async fn serve(bundle: Bundle, [main, descriptors]: [UnixListener; 2]) -> anyhow::Result<()> {
+    let configuration = bundle::read_json(&bundle.configuration()).context("read config.json")?;
+    let options = bundle::read_json(&bundle.options()).context("read options.json")?;
+    let container = Arc::new(Container::new(bundle, configuration, options));
+
+    let descriptors =
+        tokio::net::UnixListener::from_std(descriptors).context("listen for descriptors")?;
+    tokio::spawn(container.descriptors.clone().serve(descriptors));
+    let main = tokio::net::UnixListener::from_std(main).context("listen")?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = Server::builder()
+        .add_service(
+            RuntimeServer::new(Service(container.clone()))
+                .max_decoding_message_size(socket::MESSAGE_LIMIT),
+        )
+        .serve_with_incoming_shutdown(socket::incoming(main), async {
+            // Sent or dropped: both mean that the container has ended.
+            let _ = stopped.await;
+        });
+    let server = tokio::spawn(server);
+
+    life::live(&container).await;
+    drop(stop);
+    // Callers that wait get their answer now; one that does not read it does not keep the helper.
+    if let Ok(served) = tokio::time::timeout(GOODBYE, server).await {
+        served.context("server task")?.context("serve")?;
+    }
+    for path in [container.bundle.socket(), container.bundle.descriptors()] {
+        // Removed with the bundle, or already.
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! `proto/runtime.proto`, served.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use container_api::guest::{
+    FreezeRequest, ProcessesRequest as GuestProcesses, ResizeRequest as GuestResize,
+    StatisticsRequest as GuestStatistics,
+};
+use container_api::runtime::runtime_server::Runtime;
+use container_api::runtime::{
+    AttachReply, AttachRequest, ExecReply, ExecRequest, PauseReply, PauseRequest, Process,
+    ProcessesReply, ProcessesRequest, ResizeReply, ResizeRequest, SignalReply, SignalRequest,
+    StartReply, StartRequest, StateReply, StateRequest, StatisticsReply, StatisticsRequest,
+    StopReply, StopRequest, WaitReply, WaitRequest,
+};
+use container_api::{Error, Kind};
+use tonic::{Request, Response, Status};
+
+use crate::container::{Container, Stage, answer};
+use crate::process::Ended;
+
+/// How long processes may take to be gone after SIGKILL before the machine itself is ended.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The calls of one container.
+#[derive(Debug)]
+pub struct Service(pub Arc<Container>);
+
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Runtime for Service {
+    async fn start(&self, request: Request<StartRequest>) -> Reply<StartReply> {
+        let stdio = self.0.stdio(request.into_inner().stdio)?;
+        let started = self.0.start(stdio).await?;
+        Ok(Response::new(StartReply {
+            started_ms: started.as_millisecond(),
+        }))
+    }
+
+    async fn exec(&self, request: Request<ExecRequest>) -> Reply<ExecReply> {
+        let request = request.into_inner();
+        let stdio = self.0.stdio(request.stdio)?;
+        let process = serde_json::from_slice(&request.configuration).map_err(|error| {
+            Error::chain(Kind::InvalidArgument, &error).context("process configuration")
+        })?;
+        self.0.exec(&request.process, &process, stdio).await?;
+        Ok(Response::new(ExecReply {}))
+    }
+
+    async fn wait(&self, request: Request<WaitRequest>) -> Reply<WaitReply> {
+        let id = request.into_inner().process;
+        let ended = if id.is_empty() {
+            self.0.ended().await?
+        } else {
+            let ended = self.0.process(&id)?.ended().await;
+            self.0.forget(&id);
+            ended
+        };
+        let Ended {
+            exit_code,
+            at,
+            oom_killed,
+            reason,
+        } = ended;
+        let reason = reason.unwrap_or_default();
+        Ok(Response::new(WaitReply {
+            exit_code,
+            exited_ms: at.as_millisecond(),
+            reason,
+            oom_killed,
+        }))
+    }
+
+    async fn signal(&self, request: Request<SignalRequest>) -> Reply<SignalReply> {
+        let SignalRequest { process, signal } = request.into_inner();
+        self.0.signal(&process, signal, false).await?;
+        Ok(Response::new(SignalReply {}))
+    }
+
+    async fn resize(&self, request: Request<ResizeRequest>) -> Reply<ResizeReply> {
+        let ResizeRequest {
+            process,
+            rows,
+            columns,
+        } = request.into_inner();
+        let process = if process.is_empty() {
+            self.0.configuration.id.clone()
+        } else {
+            process
+        };
+        answer(self.0.guest()?.resize(GuestResize {
+            process,
+            rows,
+            columns,
+        }))
+        .await?;
+        Ok(Response::new(ResizeReply {}))
+    }
+
+    async fn stop(&self, request: Request<StopRequest>) -> Reply<StopReply> {
+        let StopRequest { signal, timeout_ms } = request.into_inner();
+        stop(&self.0, signal, Duration::from_millis(timeout_ms.into())).await;
+        Ok(Response::new(StopReply {}))
+    }
+
+    async fn state(&self, _: Request<StateRequest>) -> Reply<StateReply> {
+        let (state, started_ms) = match &*self.0.stage.borrow() {
+            Stage::Booting => ("booting", 0),
+            Stage::Running { started, .. } => {
+                let state = if *self.0.stopping.borrow() {
+                    "stopping"
+                } else if *self.0.paused.borrow() {
+                    "paused"
+                } else {
+                    "running"
+                };
+                (state, started.as_millisecond())
+            }
+            Stage::Failed(_) | Stage::Stopped(_) => ("stopped", 0),
+        };
+        Ok(Response::new(StateReply {
+            state: state.to_owned(),
+            started_ms,
+        }))
+    }
+
+    async fn statistics(&self, _: Request<StatisticsRequest>) -> Reply<StatisticsReply> {
+        let inside = answer(self.0.guest()?.statistics(GuestStatistics {})).await?;
+        let vmm = *self.0.vmm.borrow();
+        Ok(Response::new(StatisticsReply {
+            memory_usage_bytes: inside.memory_usage_bytes,
+            memory_limit_bytes: inside.memory_limit_bytes,
+            cpu_usage_usec: inside.cpu_usage_usec,
+            block_read_bytes: inside.block_read_bytes,
+            block_write_bytes: inside.block_write_bytes,
+            network_rx_bytes: inside.network_rx_bytes,
+            network_tx_bytes: inside.network_tx_bytes,
+            processes: inside.processes,
+            oom_kills: inside.oom_kills,
+            host_memory_bytes: vmm
+                .and_then(|pid| container_engine::host_memory(pid).ok())
+                .unwrap_or(0),
+            cpu_pressure_usec: inside.cpu_pressure_usec,
+            memory_pressure_usec: inside.memory_pressure_usec,
+            io_pressure_usec: inside.io_pressure_usec,
+        }))
+    }
+
+    async fn pause(&self, request: Request<PauseRequest>) -> Reply<PauseReply> {
+        let PauseRequest { paused } = request.into_inner();
+        answer(self.0.guest()?.freeze(FreezeRequest { frozen: paused })).await?;
+        self.0.paused.send_replace(paused);
+        Ok(Response::new(PauseReply {}))
+    }
+
+    async fn processes(&self, _: Request<ProcessesRequest>) -> Reply<ProcessesReply> {
+        let inside = answer(self.0.guest()?.processes(GuestProcesses {})).await?;
+        let processes = inside
+            .processes
+            .into_iter()
+            .map(|process| Process {
+                pid: process.pid,
+                parent: process.parent,
+                uid: process.uid,
+                state: process.state,
+                cpu_usec: process.cpu_usec,
+                age_seconds: process.age_seconds,
+                command: process.command,
+            })
+            .collect();
+        Ok(Response::new(ProcessesReply { processes }))
+    }
+
+    async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {
+        let request = request.into_inner();
+        let stdio = self.0.stdio(request.stdio)?;
+        self.0.process(&request.process)?.attach(stdio).await?;
+        Ok(Response::new(AttachReply {}))
+    }
+}
+
+/// Asks the first process to end, then makes it, then ends the machine. Answers when the machine is gone.
+async fn stop(container: &Container, signal: i32, grace: Duration) {
+    container.stopping.send_replace(true);
+    if *container.paused.borrow() {
+        if let Ok(mut guest) = container.guest() {
+            // Frozen processes take no signal but SIGKILL; if this fails the kill below does it.
+            let _ = answer(guest.freeze(FreezeRequest { frozen: false })).await;
+            container.paused.send_replace(false);
+        }
+    }
+    let stopped = async {
+        // Why it ended is told to whoever waits for it.
+        let _ = container.stopped().await;
+    };
+    tokio::pin!(stopped);
+    let steps = [(signal, false, grace), (libc::SIGKILL, true, KILL_TIMEOUT)];
+    for (signal, all, wait) in steps {
+        if !grace.is_zero() || all {
+            let sent = tokio::time::timeout(wait, container.signal("", signal, all)).await;
+            if let Ok(Err(error)) = &sent {
+                tracing::debug!("signal {signal}: {error}");
+            }
+        }
+        if tokio::time::timeout(wait, &mut stopped).await.is_ok() {
+            return;
+        }
+    }
+    container.kill_machine.notify_one();
+    stopped.await;
+}

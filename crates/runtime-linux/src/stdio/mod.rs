@@ -1,0 +1,32 @@
+//! Standard streams: between the client's descriptors and the guest's streams.
+//!
+//! The client's descriptors may be its terminal, a pipe or a file, and are shared with other processes, so
+//! they are never made non-blocking: each has a thread of its own that polls before it reads or writes.
+
+mod fanout;
+mod log;
+mod sink;
+mod source;
+
+use std::os::fd::OwnedFd;
+
+pub use fanout::Fanout;
+pub use log::LogFile;
+pub use sink::Sink;
+pub use source::Source;
+
+/// Bytes read from a client at once.
+const CHUNK: usize = 128 << 10;
+/// Chunks that wait for a slow side before the other one must wait too.
+const QUEUE: usize = 4;
+
+/// A client's descriptors; those that are absent are not connected.
+#[derive(Debug, Default)]
+pub struct Stdio {
+    /// Read for the process's standard input.
+    pub stdin: Option<OwnedFd>,
+    /// Receives its standard output.
+    pub stdout: Option<OwnedFd>,
+    /// Receives its standard error.
+    pub stderr: Option<OwnedFd>,
+}

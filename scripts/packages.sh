@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Makes sure that Debian's packages for a purpose are there; installs what is missing.
+set -euo pipefail
+
+usage() {
+    cat <<'TXT'
+usage: packages.sh run|build|test ...
+
+Installs the Debian packages that are missing for:
+  run     running containers
+  build   building the guest kernel and the programs
+  test    the test suite's peers and oracles
+As another user than root it uses sudo.
+TXT
+}
+
+run=(qemu-system-x86 e2fsprogs)
+build=(gcc libc6-dev make flex bison bc libelf-dev xz-utils cpio linux-source-6.12 ca-certificates)
+test=(busybox-static erofs-utils skopeo umoci crun docker-registry apache2-utils jq python3 util-linux procps zstd)
+
+wanted=()
+[ $# -gt 0 ] || { usage; exit 2; }
+for purpose in "$@"; do
+    case $purpose in
+        run) wanted+=("${run[@]}") ;;
+        build) wanted+=("${build[@]}") ;;
+        test) wanted+=("${test[@]}") ;;
+        -h | --help) usage; exit 0 ;;
+        *) usage >&2; exit 2 ;;
+    esac
+done
+
+missing=()
+for package in "${wanted[@]}"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+sudo=()
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || {
+        echo "packages.sh: as root, run: apt-get install ${missing[*]}" >&2
+        exit 1
+    }
+    sudo=(sudo)
+fi
+echo "installing: ${missing[*]}"
+"${sudo[@]}" apt-get -q update
+DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get -q install -y --no-install-recommends "${missing[@]}"

@@ -1,0 +1,69 @@
+//! The apiserver may die: containers do not.
+
+use rustix::process::Signal;
+
+use crate::system::{System, eventually, kill};
+
+#[test]
+fn containers_outlive_the_apiserver_and_are_taken_over() {
+    let system = System::start();
+    for id in ["one", "two", "three"] {
+        system.sleeper(id);
+    }
+    let attached = system.spawn([
+        "run", "--name", "waits", "-m", "256M", "-c", "1", "busybox", "sleep", "3000",
+    ]);
+    eventually("the attached one runs", || {
+        system.list().len() == 4 && system.state("waits") == "running"
+    });
+    let apiserver = system.pids("container-apiserver")[0];
+    kill(apiserver, Signal::KILL);
+    assert_ne!(attached.outcome().code, 0);
+    system.run(["list"]).code(1).says("container system start");
+    system.run(["system", "status"]).code(1);
+
+    system.run(["system", "start"]).ok();
+    assert_ne!(system.pids("container-apiserver")[0], apiserver);
+    for id in ["one", "two", "three", "waits"] {
+        assert_eq!(system.state(id), "running", "{id}");
+        assert_eq!(
+            system.run(["exec", id, "echo", id]).ok().stdout,
+            format!("{id}\n")
+        );
+    }
+    system
+        .run(["stop", "-t", "0", "one", "two", "three", "waits"])
+        .ok();
+    for id in ["one", "two", "three", "waits"] {
+        assert_eq!(system.state(id), "stopped", "{id}");
+    }
+}
+
+#[test]
+fn an_end_that_nobody_saw_is_told_by_the_next_apiserver() {
+    let system = System::start();
+    system
+        .run([
+            "run",
+            "-d",
+            "--name",
+            "ends",
+            "busybox",
+            "sh",
+            "-c",
+            "sleep 2; exit 6",
+        ])
+        .ok();
+    system
+        .run([
+            "run", "-d", "--rm", "--name", "vanishes", "busybox", "sleep", "2",
+        ])
+        .ok();
+    kill(system.pids("container-apiserver")[0], Signal::KILL);
+    eventually("both helpers have ended", || {
+        system.pids("--uuid").is_empty()
+    });
+    system.run(["system", "start"]).ok();
+    assert_eq!(system.inspect("ends")["status"]["exitCode"], 6);
+    assert_eq!(system.list().len(), 1);
+}

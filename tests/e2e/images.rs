@@ -1,0 +1,174 @@
+//! Images from archives.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::system::{System, image};
+
+#[test]
+fn loaded_listed_tagged_and_deleted() {
+    let system = System::start();
+    let listed: Vec<Value> = serde_json::from_str(
+        &system
+            .run(["image", "list", "--format", "json"])
+            .ok()
+            .stdout,
+    )
+    .unwrap();
+    assert_eq!(
+        listed[0]["configuration"]["name"],
+        "docker.io/library/busybox:latest"
+    );
+    assert_eq!(
+        system
+            .run(["image", "tag", "busybox", "example.test/other:1"])
+            .ok()
+            .stdout,
+        "example.test/other:1\n"
+    );
+    assert_eq!(system.run(["i", "ls", "-q"]).ok().stdout.lines().count(), 2);
+    assert_eq!(
+        system
+            .run(["run", "--rm", "example.test/other:1", "echo", "x"])
+            .ok()
+            .stdout,
+        "x\n"
+    );
+    system.run(["image", "delete", "busybox"]).ok();
+    system
+        .run(["run", "--rm", "busybox", "true"])
+        .code(1)
+        .says("busybox");
+    system
+        .run([
+            "create",
+            "--name",
+            "keeps",
+            "example.test/other:1",
+            "echo",
+            "kept",
+        ])
+        .ok();
+    // A container keeps what it was made of.
+    system.run(["image", "delete", "example.test/other:1"]).ok();
+    assert_eq!(system.run(["start", "-a", "keeps"]).ok().stdout, "kept\n");
+    let inspected = system.run(["image", "inspect", "gone"]).code(1);
+    assert!(
+        inspected.stderr.contains("image not found: gone"),
+        "{inspected:?}"
+    );
+}
+
+#[test]
+fn the_store_is_an_image_layout_that_others_read() {
+    let system = System::start();
+    let layout = format!(
+        "oci:{}:docker.io/library/busybox:latest",
+        system.app().join("content").display()
+    );
+    let seen = Command::new("skopeo")
+        .args(["inspect", &layout])
+        .output()
+        .unwrap();
+    assert!(
+        seen.status.success(),
+        "{}",
+        String::from_utf8_lossy(&seen.stderr)
+    );
+}
+
+#[test]
+fn an_archive_comes_from_a_pipe_as_well() {
+    let system = System::shared();
+    let output = system.pipe(["image", "load"], &std::fs::read(image()).unwrap());
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "docker.io/library/busybox:latest\n"
+    );
+}
+
+#[test]
+fn damaged_archives_are_refused_and_leave_nothing() {
+    let system = System::start();
+    let whole = std::fs::read(image()).unwrap();
+    let blobs =
+        || std::fs::read_dir(system.app().join("content/blobs/sha256")).map_or(0, Iterator::count);
+    let before = blobs();
+    let load = |name: &str, bytes: &[u8]| {
+        let path = system.scratch().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let outcome = system
+            .run(["image", "load", "-i", path.to_str().unwrap()])
+            .code(1);
+        assert!(
+            outcome.stdout.is_empty() && outcome.stderr.starts_with("Error: "),
+            "{name}: {outcome:?}"
+        );
+        assert_eq!(blobs(), before, "{name} left blobs");
+        outcome
+    };
+    load("truncated.tar", &whole[..whole.len() / 2]);
+    load("empty.tar", b"");
+    load("noise.tar", &vec![0xa5; 4096]);
+    let mut tampered = whole.clone();
+    // The layer is the largest member: its middle is in the middle of the archive.
+    tampered[whole.len() / 2] ^= 1;
+    load("tampered.tar", &tampered).says("digest");
+
+    let evil = system.scratch().join("evil");
+    std::fs::create_dir(&evil).unwrap();
+    let script = "cd \"$0\" && tar -xf \"$1\" && echo x > ../outside && \
+                  tar -cf ../evil.tar --transform 's,^outside$,../../outside,' -P . ../outside";
+    let made = Command::new("sh")
+        .args(["-c", script])
+        .arg(&evil)
+        .arg(image())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    load(
+        "escape.tar",
+        &std::fs::read(system.scratch().join("evil.tar")).unwrap(),
+    )
+    .says("outside");
+    system
+        .run(["image", "load", "-i", "/no/such/file"])
+        .code(1)
+        .says("file does not exist");
+}
+
+#[test]
+fn an_image_without_layers_is_refused() {
+    let system = System::start();
+    let script = r#"
+        set -e; cd "$0"; mkdir -p l/blobs/sha256
+        put() { d=$(sha256sum "$1" | cut -d' ' -f1); mv "$1" "l/blobs/sha256/$d"; echo "$d"; }
+        printf '{"architecture":"amd64","os":"linux","config":{"Cmd":["sh"]},"rootfs":{"type":"layers","diff_ids":[]}}' > c
+        cs=$(stat -c %s c); c=$(put c)
+        printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:%s","size":%s},"layers":[]}' "$c" "$cs" > m
+        ms=$(stat -c %s m); m=$(put m)
+        printf '{"imageLayoutVersion":"1.0.0"}' > l/oci-layout
+        printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%s,"annotations":{"org.opencontainers.image.ref.name":"docker.io/library/nothing:latest"}}]}' "$m" "$ms" > l/index.json
+        tar -C l -cf nothing.tar .
+    "#;
+    assert!(
+        Command::new("bash")
+            .args(["-c", script])
+            .arg(system.scratch())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let path = system.scratch().join("nothing.tar");
+    let loaded = system.run(["image", "load", "-i", path.to_str().unwrap()]);
+    if loaded.code == 0 {
+        system
+            .run(["run", "--rm", "nothing", "true"])
+            .code(1)
+            .says("layers");
+    } else {
+        loaded.says("layers");
+    }
+    assert!(system.list().is_empty());
+}

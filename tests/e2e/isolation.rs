@@ -1,0 +1,99 @@
+//! What a process in a container can see and do.
+
+use crate::system::System;
+
+#[test]
+fn capabilities_paths_and_devices() {
+    let system = System::shared();
+    let script = "grep -E 'Cap(Eff|Bnd)' /proc/self/status; cat /proc/kcore | wc -c; \
+                  echo x 2>&1 > /proc/sys/kernel/hostname; ls /dev | tr '\\n' ' '; \
+                  mknod /tmp/vda b 254 0 && head -c 1 /tmp/vda 2>&1; df /dev/shm | tail -1; ulimit -n";
+    let outcome = system.run([
+        "run",
+        "--rm",
+        "--ulimit",
+        "nofile=77:88",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ]);
+    let text = &outcome.stdout;
+    // The 14 default capabilities of Docker and Apple.
+    assert!(
+        text.contains("CapEff:\t00000000a80425fb") && text.contains("CapBnd:\t00000000a80425fb"),
+        "{outcome:?}"
+    );
+    assert!(text.contains("\n0\n"), "/proc/kcore is masked: {outcome:?}");
+    assert!(
+        outcome.stderr.contains("Read-only file system"),
+        "{outcome:?}"
+    );
+    assert!(
+        text.contains("console") || text.contains("null"),
+        "{outcome:?}"
+    );
+    assert!(
+        text.contains("Operation not permitted"),
+        "the disk can be opened: {outcome:?}"
+    );
+    assert!(text.contains("65536"), "{outcome:?}");
+    assert!(text.ends_with("77\n"), "{outcome:?}");
+}
+
+#[test]
+fn memory_and_processes_are_limited() {
+    let system = System::shared();
+    let outcome = system
+        .run([
+            "run",
+            "--rm",
+            "-m",
+            "256M",
+            "-c",
+            "1",
+            "busybox",
+            "sh",
+            "-c",
+            "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max",
+        ])
+        .ok();
+    assert_eq!(outcome.stdout, "268435456\n100000 100000\n");
+}
+
+#[test]
+fn a_read_only_image_stays_as_it_is() {
+    let system = System::shared();
+    let layers = || {
+        let mut sums: Vec<_> = std::fs::read_dir(system.app().join("layers"))
+            .unwrap()
+            .map(|entry| {
+                std::fs::read(entry.unwrap().path())
+                    .unwrap()
+                    .iter()
+                    .fold(0_u64, |sum, byte| {
+                        sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
+                    })
+            })
+            .collect();
+        sums.sort_unstable();
+        sums
+    };
+    let before = layers();
+    // Even a container that may do everything in its guest writes to its own layer only.
+    let script = "mknod /tmp/vda b 254 0; for node in /tmp/vda /dev/vda; do echo damage > $node; done; echo x > /bin/new";
+    system.run([
+        "run",
+        "--rm",
+        "--cap-add",
+        "ALL",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert_eq!(before, layers());
+    system
+        .run(["run", "--rm", "busybox", "ls", "/bin/new"])
+        .code(1);
+}

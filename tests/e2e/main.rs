@@ -1,0 +1,19 @@
+//! End-to-end tests: the staged prefix (`CONTAINER_TEST_PREFIX`), the busybox image (`CONTAINER_TEST_IMAGE`),
+//! real virtual machines. Each test has a deadline, an app root that is its own or shared with tests that do
+//! no harm to each other, and leaves nothing behind: [`system::System`] checks that.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod adoption;
+mod arguments;
+mod exec;
+mod faults;
+mod images;
+mod isolation;
+mod lifecycle;
+mod pty;
+mod run;
+mod streams;
+mod system;
+mod terminal;
+mod users;

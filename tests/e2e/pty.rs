@@ -1,0 +1,140 @@
+//! A terminal for the commands under test.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+/// How long an expected text may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A command on a terminal of its own.
+#[derive(Debug)]
+pub struct Pty {
+    master: OwnedFd,
+    child: Child,
+    seen: String,
+}
+
+impl Pty {
+    /// Starts `command` on a new terminal of `rows` by `columns`.
+    pub fn spawn(mut command: Command, rows: u16, columns: u16) -> Self {
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let slave = rustix::fs::open(
+            &name,
+            OFlags::RDWR | OFlags::NOCTTY,
+            rustix::fs::Mode::empty(),
+        )
+        .unwrap();
+        let pty = |slave: &OwnedFd| slave.try_clone().unwrap();
+        command.stdin(pty(&slave)).stdout(pty(&slave)).stderr(slave);
+        let child = command.spawn().unwrap();
+        let pty = Self {
+            master,
+            child,
+            seen: String::new(),
+        };
+        pty.resize(rows, columns);
+        pty
+    }
+
+    /// Changes the terminal's size.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        tcsetwinsize(
+            &self.master,
+            Winsize {
+                ws_row: rows,
+                ws_col: columns,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            },
+        )
+        .unwrap();
+    }
+
+    /// Process id of the command.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Types `text`.
+    pub fn send(&self, text: &str) {
+        File::from(self.master.try_clone().unwrap())
+            .write_all(text.as_bytes())
+            .unwrap();
+    }
+
+    /// Waits until `text` has appeared; forgets what was before it.
+    #[track_caller]
+    pub fn expect(&mut self, text: &str) {
+        let begun = Instant::now();
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                self.seen.drain(..at + text.len());
+                return;
+            }
+            assert!(
+                begun.elapsed() < PATIENCE && self.read(),
+                "no {text:?} in {:?}",
+                self.seen
+            );
+        }
+    }
+
+    /// Waits for the command's end; gives what was not expected yet.
+    pub fn finish(mut self) -> (ExitStatus, String) {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                while self.read_for(Duration::from_millis(50)) {}
+                return (status, std::mem::take(&mut self.seen));
+            }
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "it does not end; seen: {:?}",
+                self.seen
+            );
+            self.read_for(Duration::from_millis(50));
+        }
+    }
+
+    fn read(&mut self) -> bool {
+        self.read_for(PATIENCE)
+    }
+
+    /// Reads what is there, or comes within `patience`; false at the end.
+    fn read_for(&mut self, patience: Duration) -> bool {
+        let limit = Timespec::try_from(patience).unwrap();
+        let mut ready = [PollFd::from_borrowed_fd(self.master.as_fd(), PollFlags::IN)];
+        if poll(&mut ready, Some(&limit)).unwrap() == 0 {
+            return false;
+        }
+        let mut buffer = [0; 4096];
+        match File::from(self.master.try_clone().unwrap()).read(&mut buffer) {
+            Ok(length) if length > 0 => {
+                self.seen
+                    .push_str(&String::from_utf8_lossy(&buffer[..length]));
+                true
+            }
+            // EIO: the command has closed its side.
+            _ => false,
+        }
+    }
+}
+
+impl Drop for Pty {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,121 @@
+//! Standard streams: pipes, amounts, and what happens when one side goes away.
+
+use std::io::{Read, Write};
+use std::process::Stdio;
+
+use crate::system::System;
+
+#[test]
+fn a_pipe_goes_through() {
+    let output = System::shared().pipe(["run", "-i", "--rm", "busybox", "cat"], b"abc");
+    assert_eq!(
+        (output.status.code(), output.stdout.as_slice()),
+        (Some(0), &b"abc"[..]),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn without_interactive_there_is_no_input() {
+    let output = System::shared().pipe(["run", "--rm", "busybox", "cat"], b"abc");
+    assert_eq!(
+        (output.status.code(), output.stdout.as_slice()),
+        (Some(0), &b""[..]),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_hundred_megabytes_arrive_intact() {
+    let system = System::shared();
+    // Not compressible into a pattern that a lost or doubled block would keep.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let data: Vec<u8> = (0..100_000_000 / 8)
+        .flat_map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        })
+        .collect();
+    let output = system.pipe(["run", "-i", "--rm", "busybox", "cat"], &data);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.stdout == data,
+        "{} bytes came back",
+        output.stdout.len()
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_writer() {
+    let system = System::shared();
+    let mut child = system
+        .command(["run", "--rm", "--name", "broken-pipe", "busybox", "yes"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let mut some = [0; 4096];
+    output.read_exact(&mut some).unwrap();
+    drop(output);
+    // As with any pipe in a container: the process goes on writing to its log until it is stopped.
+    system.run(["kill", "broken-pipe"]).ok();
+    assert_eq!(child.wait().unwrap().code(), Some(137));
+}
+
+#[test]
+fn input_may_end_while_output_goes_on() {
+    let system = System::shared();
+    let mut child = system
+        .command([
+            "run",
+            "-i",
+            "--rm",
+            "busybox",
+            "sh",
+            "-c",
+            "cat; echo after",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"before\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "before\nafter\n");
+}
+
+#[test]
+fn logs_keep_both_streams_and_follow_until_the_end() {
+    let system = System::shared();
+    system
+        .run([
+            "run",
+            "-d",
+            "--name",
+            "logged",
+            "busybox",
+            "sh",
+            "-c",
+            "echo one; echo two >&2; sleep 1; echo three",
+        ])
+        .ok();
+    let followed = system.run(["logs", "-f", "logged"]).ok();
+    assert_eq!(
+        (followed.stdout.as_str(), followed.stderr.as_str()),
+        ("one\nthree\n", "two\n")
+    );
+    let last = system.run(["logs", "-n", "1", "logged"]).ok();
+    assert_eq!(last.stdout, "three\n");
+    let boot = system.run(["logs", "--boot", "logged"]).ok();
+    assert_eq!(boot.code, 0);
+    system.run(["delete", "logged"]).ok();
+}

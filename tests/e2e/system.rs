@@ -1,0 +1,360 @@
+//! A system under test.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Seconds after which a command under test is ended. Far more than any needs, on a loaded machine.
+const DEADLINE: &str = "120";
+
+/// What a command under test printed, and how it ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Standard output, lossy.
+    pub stdout: String,
+    /// Standard error, lossy.
+    pub stderr: String,
+    /// Exit code; 124 when the deadline passed.
+    pub code: i32,
+}
+
+impl Outcome {
+    /// Itself, if the command succeeded.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "{self:?}");
+        self
+    }
+
+    /// Itself, if the command ended with `code`.
+    #[track_caller]
+    pub fn code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+
+    /// Itself, if standard error holds `text`.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(
+            self.stderr.contains(text),
+            "stderr lacks {text:?}: {self:?}"
+        );
+        self
+    }
+}
+
+impl From<Output> for Outcome {
+    fn from(output: Output) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        Self {
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            code: output
+                .status
+                .code()
+                .unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
+        }
+    }
+}
+
+/// A started system with the busybox image, in an app root of its own. Dropped: stopped, and checked for
+/// what it left behind.
+#[derive(Debug)]
+pub struct System {
+    scratch: tempfile::TempDir,
+    prefix: PathBuf,
+}
+
+static SHARED: Mutex<Weak<System>> = Mutex::new(Weak::new());
+
+impl System {
+    /// A system that tests share which only make and remove containers of their own.
+    pub fn shared() -> Arc<Self> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(system) = shared.upgrade() {
+            return system;
+        }
+        let system = Arc::new(Self::start());
+        *shared = Arc::downgrade(&system);
+        system
+    }
+
+    /// A system of the test's own, which it may do harm to.
+    pub fn start() -> Self {
+        let system = Self::stopped();
+        system
+            .run(["system", "start", "--enable-kernel-install"])
+            .ok();
+        let loaded = system.run([
+            OsStr::new("image"),
+            OsStr::new("load"),
+            OsStr::new("-i"),
+            image().as_os_str(),
+        ]);
+        loaded.ok();
+        system
+    }
+
+    /// An app root without a daemon.
+    pub fn stopped() -> Self {
+        let prefix = PathBuf::from(
+            std::env::var_os("CONTAINER_TEST_PREFIX")
+                .expect("CONTAINER_TEST_PREFIX: run `make e2e`"),
+        );
+        Self {
+            scratch: tempfile::Builder::new()
+                .prefix("container-e2e")
+                .tempdir()
+                .unwrap(),
+            prefix,
+        }
+    }
+
+    /// The app root.
+    pub fn app(&self) -> PathBuf {
+        self.scratch.path().join("app")
+    }
+
+    /// A directory for the test's own files.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// The installed prefix.
+    pub fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    /// The bundle of the container `id`.
+    pub fn bundle(&self, id: &str) -> PathBuf {
+        self.app().join("containers").join(id)
+    }
+
+    /// `container` with `arguments`, to be run by the test. It has no deadline.
+    pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(self.prefix.join("bin/container"));
+        command.args(arguments);
+        self.environment(&mut command);
+        command
+    }
+
+    /// What makes a command one of this system.
+    pub fn environment(&self, command: &mut Command) {
+        command
+            .env("CONTAINER_APP_ROOT", self.app())
+            .env("XDG_RUNTIME_DIR", self.scratch.path());
+        command.env("XDG_CONFIG_HOME", self.scratch.path().join("config"));
+        command
+            .env_remove("CONTAINER_DEBUG")
+            .env_remove("CONTAINER_INSTALL_ROOT");
+    }
+
+    fn with_deadline<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new("timeout");
+        command
+            .args(["-k", "5", DEADLINE])
+            .arg(self.prefix.join("bin/container"))
+            .args(arguments);
+        self.environment(&mut command);
+        command
+    }
+
+    /// Runs `container` with `arguments` and no input.
+    pub fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Outcome {
+        self.with_deadline(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+            .into()
+    }
+
+    /// Runs `container` with `arguments` and `input` on a pipe.
+    pub fn pipe<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+        input: &[u8],
+    ) -> Output {
+        let mut child = self
+            .with_deadline(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        // The container may end before it has read everything.
+        let writer = std::thread::spawn(move || stdin.write_all(&input));
+        let output = child.wait_with_output().unwrap();
+        let _ = writer.join().unwrap();
+        output
+    }
+
+    /// Starts `container` with `arguments` in the background; ended when dropped.
+    pub fn spawn<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Background {
+        let child = self
+            .command(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Background(Some(child))
+    }
+
+    /// The containers, as `list --all --format json` shows them.
+    pub fn list(&self) -> Vec<Value> {
+        let listed = self.run(["list", "--all", "--format", "json"]).ok();
+        serde_json::from_str(&listed.stdout).unwrap()
+    }
+
+    /// One container, as `inspect` shows it.
+    pub fn inspect(&self, id: &str) -> Value {
+        let shown = self.run(["inspect", id]).ok();
+        let mut shown: Vec<Value> = serde_json::from_str(&shown.stdout).unwrap();
+        shown.remove(0)
+    }
+
+    /// State of a container.
+    pub fn state(&self, id: &str) -> String {
+        self.inspect(id)["status"]["state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// Runs `sleep` in a container `id` in the background.
+    pub fn sleeper(&self, id: &str) {
+        self.run([
+            "run", "-d", "--name", id, "-m", "256M", "-c", "1", "busybox", "sleep", "100000",
+        ])
+        .ok();
+    }
+
+    /// Processes whose command line names this system.
+    pub fn processes(&self) -> Vec<(u32, String)> {
+        let mark = self.scratch.path().to_str().unwrap().to_owned();
+        let own = std::process::id();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            let Ok(line) = std::fs::read(entry.path().join("cmdline")) else {
+                continue;
+            };
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            if pid != own && line.contains(&mark) {
+                found.push((pid, line));
+            }
+        }
+        found
+    }
+
+    /// Process ids of those whose command line also holds `text`.
+    pub fn pids(&self, text: &str) -> Vec<u32> {
+        self.processes()
+            .into_iter()
+            .filter(|(_, line)| line.contains(text))
+            .map(|(pid, _)| pid)
+            .collect()
+    }
+
+    /// Process ids of the VMMs: children of the helper of `id`.
+    pub fn vmm(&self, id: &str) -> u32 {
+        let helper = self.pids(&format!("--uuid {id}"))[0];
+        let children =
+            std::fs::read_to_string(format!("/proc/{helper}/task/{helper}/children")).unwrap();
+        children.split_whitespace().next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        let stopped = self.run(["system", "stop"]);
+        if std::thread::panicking() {
+            eprintln!("{stopped:?}");
+            for log in ["apiserver.log", "core-images.log"] {
+                let text =
+                    std::fs::read_to_string(self.app().join("log").join(log)).unwrap_or_default();
+                eprintln!("--- {log}\n{text}");
+            }
+            for (pid, _) in self.processes() {
+                kill(pid, rustix::process::Signal::KILL);
+            }
+            return;
+        }
+        assert_eq!(stopped.code, 0, "{stopped:?}");
+        eventually("every process has ended", || self.processes().is_empty());
+        let sockets = Command::new("find")
+            .arg(self.scratch.path())
+            .args(["-type", "s"])
+            .output()
+            .unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&sockets.stdout),
+            "",
+            "sockets are left"
+        );
+    }
+}
+
+/// A command in the background.
+#[derive(Debug)]
+pub struct Background(Option<Child>);
+
+impl Background {
+    /// Waits for its end.
+    pub fn outcome(mut self) -> Outcome {
+        self.0.take().unwrap().wait_with_output().unwrap().into()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Sends `signal` to a process of the test's own system.
+pub fn kill(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    // It may have ended by itself.
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
+/// Waits until `condition` holds; there is no event to wait for across processes.
+#[track_caller]
+pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+    within(Duration::from_secs(30), what, condition);
+}
+
+/// As [`eventually`], for at most `limit`.
+#[track_caller]
+pub fn within(limit: Duration, what: &str, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The busybox image archive.
+pub fn image() -> PathBuf {
+    PathBuf::from(
+        std::env::var_os("CONTAINER_TEST_IMAGE").expect("CONTAINER_TEST_IMAGE: run `make e2e`"),
+    )
+}
