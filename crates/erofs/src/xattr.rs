@@ -38,6 +38,12 @@ pub enum XattrError {
 }
 
 impl Xattrs {
+    /// Whether an attribute of that name can be stored: its namespace is user, trusted, security or a POSIX
+    /// ACL, and its name fits.
+    pub fn is_storable(name: &[u8]) -> bool {
+        split(name).is_some()
+    }
+
     /// Sets the attribute `name` (with its namespace: `user.x`) to `value`.
     pub fn insert(&mut self, name: &[u8], value: &[u8]) -> Result<(), XattrError> {
         split(name).ok_or(XattrError::Name)?;

@@ -1,0 +1,183 @@
+//! `image load`.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+
+use container_resource::digest::Digest;
+use container_resource::image::Descriptor;
+use container_resource::reference::ReferenceError;
+use serde::Deserialize;
+
+use super::content::Content;
+use crate::image::{Graph, GraphError, MAX_DOCUMENT, normalise};
+use crate::store::{Ingest, IngestError, REF_NAME, Store, StoreError, UNTAGGED};
+use crate::tar::TarError;
+
+/// Annotations that hold an image's name, the best first (reference section 2.3).
+const NAME_ANNOTATIONS: [&str; 3] = [
+    "com.apple.containerization.image.name",
+    "io.containerd.image.name",
+    REF_NAME,
+];
+
+/// What was loaded.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// Full names.
+    pub references: Vec<String>,
+    /// Members that were skipped because their path would lead out of the archive.
+    pub rejected: Vec<String>,
+}
+
+/// Why an archive can't be loaded. Nothing of it stays.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The stream failed.
+    #[error("the archive can't be read")]
+    Read(#[source] io::Error),
+    /// The stream ends early.
+    #[error("the archive is truncated")]
+    Truncated,
+    /// Not a tar archive.
+    #[error("the archive is malformed")]
+    Tar(#[source] TarError),
+    /// Members with paths that lead out of the archive.
+    #[error("the archive contains invalid members, rejected paths: {}", .0.join(", "))]
+    Rejected(Vec<String>),
+    /// A member that no image archive has: a device, a link in place of a blob.
+    #[error("the archive's member {0:?} is not allowed")]
+    Member(String),
+    /// Two members with one path.
+    #[error("the archive has two members {0:?}")]
+    Twice(String),
+    /// More members than make sense.
+    #[error("the archive has more than {0} members")]
+    TooMany(usize),
+    /// A member can't be copied.
+    #[error("the archive's member {path:?} can't be copied")]
+    Copy {
+        /// Which one.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A member is not what its name says.
+    #[error("the archive's member {path:?} is refused")]
+    Blob {
+        /// Which one.
+        path: String,
+        /// Why.
+        source: IngestError,
+    },
+    /// Neither `index.json` nor `manifest.json`.
+    #[error("the archive is not an image archive: it has neither index.json nor manifest.json")]
+    NoIndex,
+    /// The index names no image.
+    #[error("the archive contains no images")]
+    Empty,
+    /// The index does not parse.
+    #[error("the archive's index is malformed")]
+    Index(#[source] serde_json::Error),
+    /// An image's name is none.
+    #[error("the archive names an image {name:?}")]
+    Name {
+        /// As written.
+        name: String,
+        /// Why.
+        source: ReferenceError,
+    },
+    /// An image is not whole.
+    #[error("the archive's image {0} can't be used")]
+    Image(String, #[source] GraphError),
+    /// An image has no part that could be used.
+    #[error("the archive's image {0} is incomplete: none of its manifests is there")]
+    Incomplete(String),
+    /// Taking blobs in failed.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[derive(Deserialize)]
+struct Index {
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+}
+
+/// Loads all images of an archive, or none. `force` skips members whose path would lead out of it;
+/// `progress` is told the bytes read so far and says whether to go on.
+pub fn load(
+    store: &Store,
+    input: impl Read,
+    force: bool,
+    progress: &mut dyn FnMut(u64) -> bool,
+) -> Result<Loaded, LoadError> {
+    let mut ingest = store.ingest()?;
+    let budget = crate::store::free_space(&store.paths().content())?;
+    let content = Content::read(input, &mut ingest, budget, progress)?;
+    if !force && !content.rejected.is_empty() {
+        return Err(LoadError::Rejected(content.rejected));
+    }
+    let images = match content.files.get("index.json") {
+        Some((digest, _)) => named_images(&ingest.read(*digest, MAX_DOCUMENT)?)?,
+        None => return Err(LoadError::NoIndex),
+    };
+    if images.is_empty() {
+        return Err(LoadError::Empty);
+    }
+    let mut wanted = BTreeSet::new();
+    for (_, descriptor) in &images {
+        wanted.extend(check(&mut ingest, descriptor)?);
+    }
+    let pin = ingest.commit(|digest| wanted.contains(&digest))?;
+    let references = images.iter().map(|(name, _)| name.clone()).collect();
+    let guard = store.lock();
+    store.change_names(&guard, |names| {
+        for (name, descriptor) in images {
+            names.insert(name, descriptor);
+        }
+    })?;
+    drop((guard, pin));
+    Ok(Loaded {
+        references,
+        rejected: content.rejected,
+    })
+}
+
+/// The images of an OCI layout's index, with their full names.
+fn named_images(index: &[u8]) -> Result<Vec<(String, Descriptor)>, LoadError> {
+    let index: Index = serde_json::from_slice(index).map_err(LoadError::Index)?;
+    let mut images: Vec<(String, Descriptor)> = Vec::new();
+    for descriptor in index.manifests {
+        let name = NAME_ANNOTATIONS
+            .iter()
+            .find_map(|key| descriptor.annotations.as_ref()?.get(*key))
+            .filter(|name| !name.is_empty());
+        let name = match name {
+            Some(name) => normalise(name).map_err(|source| LoadError::Name {
+                name: name.clone(),
+                source,
+            })?,
+            None => format!("{UNTAGGED}{}", descriptor.digest),
+        };
+        images.push((name, descriptor));
+    }
+    Ok(images)
+}
+
+/// Everything that the image needs, if it is whole.
+pub(super) fn check(
+    ingest: &mut Ingest<'_>,
+    descriptor: &Descriptor,
+) -> Result<BTreeSet<Digest>, LoadError> {
+    let mut graph = Graph::walk(ingest, descriptor);
+    if let Some(damage) = graph.damage.pop() {
+        return Err(LoadError::Image(descriptor.digest.clone(), damage));
+    }
+    if graph.variants.is_empty() && !graph.absent.is_empty() {
+        return Err(LoadError::Incomplete(descriptor.digest.clone()));
+    }
+    Ok(graph.blobs)
+}

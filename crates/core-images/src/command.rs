@@ -1,0 +1,79 @@
+//! The command line.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::layer::worker::{self, WorkerArguments};
+use crate::serve;
+
+/// Serves images to the other processes of `container`.
+///
+/// It owns a content store, which is a plain OCI image layout under <app-root>/content, the registries'
+/// credentials, and the unpacked layers that virtual machines read their root from. It answers gRPC on
+/// <runtime-root>/images.sock (service container.images.v1.Images) and takes file descriptors for archives on
+/// <runtime-root>/images-descriptors.sock.
+#[derive(Debug, Parser)]
+#[command(
+    name = "container-core-images",
+    version,
+    disable_help_subcommand = true
+)]
+pub struct Command {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Serve until SIGTERM.
+    Start(Start),
+    /// Unpack one layer from standard input to standard output, shut in a sandbox.
+    #[command(name = crate::layer::unpack::SUBCOMMAND, hide = true)]
+    UnpackLayer(WorkerArguments),
+}
+
+/// Where the server keeps its things.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// Directory of the system's state.
+    #[arg(long, env = "CONTAINER_APP_ROOT")]
+    pub app_root: PathBuf,
+    /// Directory of the sockets; not used when they are inherited (`CONTAINER_LISTEN_FDS=2`).
+    #[arg(long)]
+    pub runtime_root: PathBuf,
+    /// Log more.
+    #[arg(long, env = "CONTAINER_DEBUG")]
+    pub debug: bool,
+}
+
+impl Command {
+    /// Does what was asked for.
+    pub fn run(self) -> ExitCode {
+        match self.action {
+            Action::UnpackLayer(arguments) => worker::run(arguments),
+            Action::Start(start) => {
+                let level = if start.debug {
+                    "debug,h2=info,hyper=info"
+                } else {
+                    "info"
+                };
+                tracing_subscriber::fmt()
+                    .with_env_filter(EnvFilter::new(level))
+                    .with_writer(std::io::stderr)
+                    .with_ansi(std::io::stderr().is_terminal())
+                    .init();
+                match serve::run(&start) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(error) => {
+                        tracing::error!("{error:#}");
+                        ExitCode::FAILURE
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Media types (image-spec `media-types.md`; Docker image manifest version 2, schema 2).
+
+/// An index over manifests.
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Docker's name for the same.
+pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// A manifest.
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Docker's name for the same.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// An image's configuration.
+pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Docker's name for the same.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// A layer, not compressed.
+pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// A layer, compressed with gzip.
+pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// Whether a configuration of that type makes its manifest an image that can run.
+pub fn is_config(media_type: &str) -> bool {
+    matches!(media_type, CONFIG | DOCKER_CONFIG)
+}
+
+/// Whether a layer of that type is a tar archive, however compressed.
+pub fn is_layer(media_type: &str) -> bool {
+    media_type.starts_with("application/vnd.oci.image.layer.v1.tar")
+        || media_type.starts_with("application/vnd.oci.image.layer.nondistributable.v1.tar")
+        || media_type.starts_with("application/vnd.docker.image.rootfs.diff.tar")
+        || media_type.starts_with("application/vnd.docker.image.rootfs.foreign.diff.tar")
+}

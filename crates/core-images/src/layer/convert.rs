@@ -1,0 +1,220 @@
+//! One layer's tar stream into one EROFS image.
+
+use std::io::{self, BufReader, Read, Seek, Write};
+
+use container_resource::digest::Digest;
+use erofs::{LayerWriter, Limits, Tree, TreeError, WriteError};
+
+use super::hashing::Hashing;
+use super::member::{EnterError, Meaning, PathError, enter, metadata};
+use crate::tar::{self, Kind, Member, TarError};
+
+/// What a conversion found out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Converted {
+    /// Of the compressed stream.
+    pub blob: Digest,
+    /// Of the tar stream.
+    pub diff_id: Digest,
+    /// Members of the tar stream.
+    pub entries: u64,
+}
+
+/// Why a layer can't be converted.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConvertError {
+    #[error("the layer can't be read")]
+    Read(#[source] io::Error),
+    #[error("the layer can't be decompressed")]
+    Decompress(#[source] io::Error),
+    #[error("the layer is no valid tar archive")]
+    Tar(#[from] TarError),
+    #[error("the layer's member {path:?} is refused")]
+    Path { path: String, source: PathError },
+    #[error("the layer's member {path:?} can't be kept")]
+    Member { path: String, source: EnterError },
+    #[error("the layer expands to more than {0} bytes")]
+    Budget(u64),
+    #[error("the unpacked layer can't be written")]
+    Write(#[from] WriteError),
+    #[error("the layer is empty: it is not even a tar archive")]
+    Empty,
+}
+
+const BUFFER: usize = 128 * 1024;
+
+/// Reads a compressed layer to its end and writes its image. `budget` bounds the decompressed bytes and, with
+/// holes counted, the files.
+pub(super) fn convert<W: Write + Seek>(
+    blob: impl Read,
+    image: W,
+    budget: u64,
+    limits: Limits,
+) -> Result<Converted, ConvertError> {
+    let mut blob = BufReader::with_capacity(BUFFER, Hashing::new(blob));
+    let decompressed = decompress(&mut blob)?;
+    let mut stream = Hashing::new(decompressed.take(budget.saturating_add(1)));
+    let mut layer = Layer {
+        tree: Tree::new(limits),
+        writer: LayerWriter::new(image)?,
+        buffer: vec![0; BUFFER],
+        budget,
+        holes: 0,
+        entries: 0,
+    };
+    let result = layer.read(&mut stream);
+    // The digest is that of the whole stream, whatever stands behind the archive's end.
+    let drained = io::copy(&mut stream, &mut io::sink());
+    if stream.count() > budget {
+        return Err(ConvertError::Budget(budget));
+    }
+    result.map_err(|error| blame(error, drained.is_err()))?;
+    drained.map_err(ConvertError::Decompress)?;
+    if stream.count() == 0 {
+        return Err(ConvertError::Empty);
+    }
+    let diff_id = stream.digest();
+    drop(stream);
+    // What a decompressor leaves behind its last frame belongs to the blob all the same.
+    let left = io::copy(&mut blob, &mut io::sink()).map_err(ConvertError::Read)?;
+    if left > 0 {
+        let error = io::Error::new(
+            io::ErrorKind::InvalidData,
+            "garbage behind the compressed data",
+        );
+        return Err(ConvertError::Decompress(error));
+    }
+    let mut uuid = [0; 16];
+    uuid.copy_from_slice(&diff_id.bytes()[..16]);
+    layer.writer.finish(&layer.tree, uuid)?;
+    Ok(Converted {
+        blob: blob.get_ref().digest(),
+        diff_id,
+        entries: layer.entries,
+    })
+}
+
+/// A failing decompressor reaches the tar reader as a failing stream.
+fn blame(error: ConvertError, stream_is_bad: bool) -> ConvertError {
+    match error {
+        ConvertError::Tar(TarError::Io(error)) if stream_is_bad => ConvertError::Decompress(error),
+        other => other,
+    }
+}
+
+/// By the first bytes rather than by the media type, which is often wrong.
+fn decompress<'r, R: Read>(blob: &'r mut BufReader<R>) -> Result<Box<dyn Read + 'r>, ConvertError> {
+    let mut magic = Vec::new();
+    // A pipe may give fewer bytes than asked for at first; `chain` gives back what was looked at.
+    blob.by_ref()
+        .take(4)
+        .read_to_end(&mut magic)
+        .map_err(ConvertError::Read)?;
+    let is_gzip = magic.starts_with(&[0x1f, 0x8b]);
+    let is_zstd = magic == [0x28, 0xb5, 0x2f, 0xfd];
+    let whole = io::Cursor::new(magic).chain(blob);
+    Ok(if is_gzip {
+        Box::new(flate2::bufread::MultiGzDecoder::new(whole))
+    } else if is_zstd {
+        Box::new(zstd::Decoder::with_buffer(whole).map_err(ConvertError::Decompress)?)
+    } else {
+        Box::new(whole)
+    })
+}
+
+struct Layer<W: Write + Seek> {
+    tree: Tree,
+    writer: LayerWriter<W>,
+    buffer: Vec<u8>,
+    budget: u64,
+    /// Bytes of holes so far.
+    holes: u64,
+    entries: u64,
+}
+
+impl<W: Write + Seek> Layer<W> {
+    fn read(&mut self, stream: impl Read) -> Result<(), ConvertError> {
+        let mut reader = tar::Reader::new(stream);
+        while let Some(member) = reader.next_member()? {
+            self.entries += 1;
+            self.member(&mut reader, &member)?;
+        }
+        Ok(())
+    }
+
+    fn member<R: Read>(
+        &mut self,
+        reader: &mut tar::Reader<R>,
+        member: &Member,
+    ) -> Result<(), ConvertError> {
+        let shown = || String::from_utf8_lossy(&member.path).into_owned();
+        let meaning = Meaning::of(&member.path).map_err(|source| ConvertError::Path {
+            path: shown(),
+            source,
+        })?;
+        let entered = match meaning {
+            Meaning::Ignored => Ok(()),
+            Meaning::Whiteout(path) => self.tree.insert_whiteout(&path).map_err(EnterError::from),
+            Meaning::Opaque(path) => self.tree.insert_opaque(&path).map_err(EnterError::from),
+            Meaning::Entry(path) if member.kind == Kind::File => {
+                let data = self.data(reader, member)?;
+                self.file(&path, member, data).map_err(EnterError::from)
+            }
+            Meaning::Entry(path) => enter(&mut self.tree, &path, member),
+        };
+        entered.map_err(|source| ConvertError::Member {
+            path: shown(),
+            source,
+        })
+    }
+
+    fn file(
+        &mut self,
+        path: &[u8],
+        member: &Member,
+        data: erofs::FileData,
+    ) -> Result<(), TreeError> {
+        self.tree
+            .insert(path, metadata(member)?, erofs::Kind::File(data))
+            .map(drop)
+    }
+
+    fn data<R: Read>(
+        &mut self,
+        reader: &mut tar::Reader<R>,
+        member: &Member,
+    ) -> Result<erofs::FileData, ConvertError> {
+        let mut file = self.writer.file()?;
+        let whole = [tar::Run {
+            offset: 0,
+            length: member.size,
+        }];
+        let mut position = 0;
+        for run in member.sparse.as_deref().unwrap_or(&whole) {
+            // Maps are checked: runs ascend within the size.
+            let hole = run.offset - position;
+            self.holes = self.holes.saturating_add(hole);
+            if self.holes > self.budget {
+                return Err(ConvertError::Budget(self.budget));
+            }
+            file.skip(hole)?;
+            let mut left = run.length;
+            while left > 0 {
+                let want = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+                let count = reader
+                    .read(&mut self.buffer[..want])
+                    .map_err(TarError::from)?;
+                file.write(&self.buffer[..count])?;
+                left -= count as u64;
+            }
+            position = run.offset + run.length;
+        }
+        let tail = member.size - position;
+        self.holes = self.holes.saturating_add(tail);
+        if self.holes > self.budget {
+            return Err(ConvertError::Budget(self.budget));
+        }
+        file.skip(tail)?;
+        Ok(file.finish()?)
+    }
+}

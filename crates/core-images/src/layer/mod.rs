@@ -1,0 +1,10 @@
+//! Layers: from a compressed tar to an EROFS image, in a process that owns nothing else.
+
+mod convert;
+mod hashing;
+mod member;
+mod sandbox;
+pub mod unpack;
+pub mod worker;
+
+pub use hashing::Hashing;

@@ -1,0 +1,13 @@
+//! The process that owns images: content store, archives, registries, unpacked layers.
+//!
+//! A library for the sake of tests and fuzzing; the program is [`command::Command`].
+
+pub mod archive;
+pub mod command;
+pub mod image;
+pub mod layer;
+pub mod root;
+pub mod serve;
+pub mod service;
+pub mod store;
+pub mod tar;

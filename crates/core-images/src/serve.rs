@@ -1,0 +1,82 @@
+//! From start to SIGTERM.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use container_api::descriptors::Descriptors;
+use container_api::images::images_server::ImagesServer;
+use container_api::{inherited, lock, roots, socket};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::command::Start;
+use crate::layer::unpack::Unpacker;
+use crate::service::Service;
+use crate::store::{Paths, Store};
+
+/// Serves until SIGTERM or SIGINT. Work that goes on when the signal comes is given up: the store heals at the
+/// next start.
+pub fn run(start: &Start) -> anyhow::Result<()> {
+    let sockets = ["images.sock", "images-descriptors.sock"];
+    let [rpc, descriptors] = sockets.map(|name| start.runtime_root.join(name));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(32)
+        .enable_all()
+        .build()?;
+    roots::create_private(&start.app_root).context("can't create the app root")?;
+    let app_root = start
+        .app_root
+        .canonicalize()
+        .context("can't find the app root")?;
+    let paths = Paths::new(app_root);
+    let _lock = lock::acquire(&paths.lock()).with_context(|| {
+        format!(
+            "another container-core-images owns {}",
+            start.app_root.display()
+        )
+    })?;
+    let listeners = listen(&start.runtime_root, [&rpc, &descriptors])?;
+    let store = Arc::new(Store::open(paths).context("can't open the store")?);
+    runtime.block_on(serve(store, listeners))?;
+    runtime.shutdown_background();
+    Ok(())
+}
+
+fn listen(
+    runtime_root: &Path,
+    paths: [&Path; 2],
+) -> anyhow::Result<[std::os::unix::net::UnixListener; 2]> {
+    if std::env::var_os(inherited::VARIABLE).is_none() {
+        roots::create_private(runtime_root).context("can't create the runtime root")?;
+    }
+    inherited::listeners(paths).context("can't listen")
+}
+
+async fn serve(
+    store: Arc<Store>,
+    [rpc, descriptors]: [std::os::unix::net::UnixListener; 2],
+) -> anyhow::Result<()> {
+    let rpc = UnixListener::from_std(rpc)?;
+    let descriptors_listener = UnixListener::from_std(descriptors)?;
+    let descriptors = Descriptors::default();
+    tokio::spawn(descriptors.clone().serve(descriptors_listener));
+    let unpacker = Unpacker::new().context("can't find this program")?;
+    let service = ImagesServer::new(Service::new(store, unpacker, descriptors))
+        .max_decoding_message_size(socket::MESSAGE_LIMIT)
+        .max_encoding_message_size(socket::MESSAGE_LIMIT);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let server = tonic::transport::Server::builder()
+        .add_service(service)
+        .serve_with_incoming(socket::incoming(rpc));
+    tracing::info!("serving images");
+    tokio::select! {
+        result = server => result.context("the server failed"),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}

@@ -1,0 +1,107 @@
+//! Which kind of error each failure is to a client.
+
+use std::io;
+
+use container_api::{Error, Kind};
+
+use crate::archive::LoadError;
+use crate::image::{FindError, GraphError};
+use crate::layer::unpack::UnpackError;
+use crate::root::RootError;
+use crate::store::{IngestError, StoreError};
+
+/// An error of this process that knows what it means to a client.
+pub(super) trait Fault: std::error::Error + Sized + 'static {
+    /// What a client acts on.
+    fn kind(&self) -> Kind;
+
+    /// For the wire.
+    fn fault(self) -> Error {
+        Error::chain(self.kind(), &self)
+    }
+}
+
+fn of_io(error: &io::Error) -> Kind {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory => {
+            Kind::Exhausted
+        }
+        _ => Kind::Internal,
+    }
+}
+
+impl Fault for StoreError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::File { source, .. } => of_io(source),
+            Self::MissingBlob(_) => Kind::NotFound,
+            Self::TooLarge { .. } => Kind::InvalidArgument,
+        }
+    }
+}
+
+impl Fault for FindError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound(_) => Kind::NotFound,
+            Self::Ambiguous(_) | Self::Reference(_) => Kind::InvalidArgument,
+            Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+impl Fault for IngestError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Mismatch { .. } | Self::Read(_) => Kind::InvalidArgument,
+            Self::Write(error) => of_io(error),
+            Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+impl Fault for GraphError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::LayerType(_) => Kind::Unsupported,
+            _ => Kind::InvalidArgument,
+        }
+    }
+}
+
+impl Fault for LoadError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Copy { source, .. } => of_io(source),
+            Self::Blob { source, .. } | Self::Ingest(source) => source.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Image(_, error) => error.kind(),
+            _ => Kind::InvalidArgument,
+        }
+    }
+}
+
+impl Fault for UnpackError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Refused { .. } | Self::Blob { .. } | Self::DiffId { .. } => Kind::InvalidArgument,
+            Self::NoSpace(_) => Kind::Exhausted,
+            Self::Died { .. } => Kind::Internal,
+            Self::Worker(error) => of_io(error),
+            Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+impl Fault for RootError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NoImage(_) => Kind::NotFound,
+            Self::Unpack(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Merge(_) | Self::Damaged { .. } => Kind::InvalidArgument,
+            Self::Layer { .. } | Self::Write(_) => Kind::Internal,
+            Self::Cancelled => Kind::Cancelled,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Questions about images.
+
+use std::collections::BTreeSet;
+
+use container_api::images::{DiskUsageReply, DiskUsageRequest, GetReply, GetRequest, ListReply};
+use container_api::{Error, Kind};
+use container_resource::image::Descriptor;
+use container_resource::platform::Platform;
+
+use super::fault::Fault;
+use crate::image::{self, Graph};
+use crate::store::Store;
+
+pub(super) fn list(store: &Store) -> Result<ListReply, Error> {
+    let images = image::list(store).map_err(Fault::fault)?;
+    Ok(ListReply {
+        images: json(&images)?,
+    })
+}
+
+pub(super) fn get(store: &Store, request: &GetRequest) -> Result<GetReply, Error> {
+    let found = image::find(store, &request.reference).map_err(Fault::fault)?;
+    let platform = platform(&request.platform)?;
+    let graph = Graph::walk(&mut &*store, &found.descriptor);
+    let Some(variant) = graph.variant(&platform) else {
+        return Err(no_variant(&found.name, &platform, &graph));
+    };
+    Ok(GetReply {
+        image: json(&image::resource(&found.name, &found.descriptor, &graph))?,
+        descriptor: json(&found.descriptor)?,
+        reference: found.name,
+        manifest_digest: variant.digest.to_string(),
+        config: variant.config_bytes.clone().into(),
+    })
+}
+
+pub(super) fn disk_usage(
+    store: &Store,
+    request: &DiskUsageRequest,
+) -> Result<DiskUsageReply, Error> {
+    let names = store.names().map_err(Fault::fault)?;
+    let mut images = BTreeSet::new();
+    let mut active: Vec<Descriptor> = Vec::new();
+    for (_, descriptor) in names.iter() {
+        if !images.insert(descriptor.digest.clone()) {
+            continue;
+        }
+        let graph = Graph::walk(&mut &*store, descriptor);
+        let manifests = graph
+            .variants
+            .iter()
+            .map(|variant| variant.digest.to_string());
+        if manifests
+            .into_iter()
+            .any(|digest| request.active.contains(&digest))
+        {
+            active.push(descriptor.clone());
+        }
+    }
+    let usage = store.usage(&active);
+    Ok(DiskUsageReply {
+        total: images.len() as u64,
+        active: active.len() as u64,
+        size_bytes: usage.total,
+        reclaimable_bytes: usage.reclaimable,
+    })
+}
+
+/// The platform that a request means: the host's when it says nothing.
+pub(super) fn platform(text: &str) -> Result<Platform, Error> {
+    if text.is_empty() {
+        return Ok(Platform::host());
+    }
+    text.parse()
+        .map_err(|error| Error::chain(Kind::InvalidArgument, &error))
+}
+
+/// Why there is no image for `platform`.
+pub(super) fn no_variant(name: &str, platform: &Platform, graph: &Graph) -> Error {
+    if let Some(damage) = graph.damage.first().filter(|_| graph.variants.is_empty()) {
+        return Error::chain(Kind::InvalidState, damage)
+            .context(format!("image {name} is damaged"))
+            .with_hint("Pull or load it again.");
+    }
+    let text = format!(
+        "image {name} has no content for platform {platform}, available platforms: {}",
+        graph.platforms()
+    );
+    Error::new(Kind::Unsupported, text)
+}
+
+fn json<T: From<Vec<u8>>>(value: &impl serde::Serialize) -> Result<T, Error> {
+    serde_json::to_vec(value)
+        .map(T::from)
+        .map_err(|error| Error::chain(Kind::Internal, &error))
+}

@@ -1,0 +1,54 @@
+//! Roots for containers.
+
+use std::sync::Arc;
+
+use container_api::images::{Extent, PrepareRootReply, PrepareRootRequest};
+use container_api::{Error, Kind};
+use container_resource::digest::{Digest, DigestError};
+use container_resource::name;
+
+use super::fault::Fault;
+use crate::layer::unpack::Unpacker;
+use crate::root;
+use crate::store::{Store, StoreError};
+
+pub(super) async fn prepare(
+    store: &Arc<Store>,
+    unpacker: &Unpacker,
+    request: &PrepareRootRequest,
+) -> Result<PrepareRootReply, Error> {
+    let manifest: Digest = request
+        .manifest_digest
+        .parse()
+        .map_err(|error: DigestError| Error::chain(Kind::InvalidArgument, &error))?;
+    name::validate(&request.lease)
+        .map_err(|error| Error::chain(Kind::InvalidArgument, &error).context("invalid lease"))?;
+    let mut pin = store.pin();
+    let extents = root::prepare(store, unpacker, manifest, &mut pin)
+        .await
+        .map_err(Fault::fault)?;
+    let (leased, id) = (Arc::clone(store), request.lease.clone());
+    tokio::task::spawn_blocking(move || {
+        let guard = leased.lock();
+        leased.leases().take(&guard, &id, manifest)
+    })
+    .await
+    .map_err(|_| Error::new(Kind::Cancelled, "the work was given up"))?
+    .map_err(StoreError::fault)?;
+    // Only now may the pin go: the lease holds everything.
+    drop(pin);
+    let size = extents.iter().map(|extent| extent.length).sum();
+    let extents = extents.into_iter().map(|extent| {
+        let path = extent.path.into_os_string().into_string();
+        let path = path.map_err(|_| Error::new(Kind::Unsupported, "the app root is no UTF-8"))?;
+        Ok(Extent {
+            path,
+            offset: 0,
+            length: extent.length,
+        })
+    });
+    Ok(PrepareRootReply {
+        extents: extents.collect::<Result<_, Error>>()?,
+        size,
+    })
+}

@@ -1,0 +1,70 @@
+//! Files that are there as a whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+const PREFIX: &str = ".writing-";
+
+/// A file being written beside its destination; removed when it is dropped unfinished.
+#[derive(Debug)]
+pub struct Temporary {
+    path: PathBuf,
+    file: File,
+}
+
+impl Temporary {
+    /// Creates an empty file in `directory`, mode 0600.
+    pub fn create(directory: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = directory.join(format!("{PREFIX}{}", uuid::Uuid::new_v4()));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        Ok(Self { path, file })
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Syncs the file and gives it its name, in place of what has it.
+    pub fn publish(self, destination: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.path, destination)?;
+        sync_parent(destination)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Gone when it was published.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Makes the names in a path's directory last.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Replaces a small file.
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let temporary = Temporary::create(directory)?;
+    temporary.file().write_all(content)?;
+    temporary.publish(path)
+}
+
+/// Whether [`Temporary`] made a file of that name.
+pub(super) fn is_temporary(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+}

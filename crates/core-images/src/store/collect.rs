@@ -1,0 +1,168 @@
+//! Removing what nothing leads to, and counting what takes space.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use container_resource::digest::Digest;
+use container_resource::image::Descriptor;
+
+use super::paths::entries;
+use super::{NamesGuard, Store, StoreError};
+use crate::image::Graph;
+
+/// What a collection removed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Blobs, by digest.
+    pub blobs: Vec<Digest>,
+    /// Disk space of blobs, layers and views together, in bytes.
+    pub bytes: u64,
+}
+
+/// Disk space in bytes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Of everything.
+    pub total: u64,
+    /// Of what the named images don't need.
+    pub reclaimable: u64,
+}
+
+/// What must stay.
+#[derive(Debug, Default)]
+struct Live {
+    blobs: BTreeSet<Digest>,
+    layers: BTreeSet<Digest>,
+    views: BTreeSet<Digest>,
+}
+
+impl Live {
+    fn add_image(&mut self, store: &Store, descriptor: &Descriptor) {
+        let graph = Graph::walk(&mut &*store, descriptor);
+        self.blobs.extend(&graph.blobs);
+        for variant in &graph.variants {
+            self.views.insert(variant.digest);
+            self.layers.extend(&variant.config.rootfs.diff_ids);
+        }
+    }
+
+    /// A container needs the root, and the documents that tell which layers it has; not the blobs that the
+    /// layers were made of.
+    fn add_lease(&mut self, store: &Store, manifest: Digest) {
+        let Ok(size) = fs::metadata(store.paths.blob(manifest)).map(|found| found.len()) else {
+            return;
+        };
+        let descriptor = Descriptor {
+            media_type: String::new(),
+            digest: manifest.to_string(),
+            size,
+            urls: None,
+            annotations: None,
+            platform: None,
+            artifact_type: None,
+        };
+        let graph = Graph::walk(&mut &*store, &descriptor);
+        for variant in &graph.variants {
+            self.blobs.insert(variant.digest);
+            self.blobs
+                .extend(variant.manifest.config.digest.parse::<Digest>().ok());
+            self.views.insert(variant.digest);
+            self.layers.extend(&variant.config.rootfs.diff_ids);
+        }
+    }
+}
+
+impl Store {
+    /// Removes every blob, layer and view that no name, no container and no work that goes on needs.
+    pub fn collect(&self, guard: &NamesGuard<'_>) -> Result<Collected, StoreError> {
+        let mut live = Live::default();
+        for (_, descriptor) in self.names()?.iter() {
+            live.add_image(self, descriptor);
+        }
+        for manifest in self.leases.held(guard) {
+            live.add_lease(self, manifest);
+        }
+        let mut collected = Collected::default();
+        for (path, digest, kind) in self.files() {
+            let keep = match kind {
+                FileKind::Blob => live.blobs.contains(&digest),
+                FileKind::Layer => live.layers.contains(&digest),
+                FileKind::View => live.views.contains(&digest),
+            };
+            if keep {
+                continue;
+            }
+            let removed = self.pins.unless_pinned(digest, || {
+                let bytes = disk_space(&path);
+                fs::remove_file(&path).map(|()| bytes)
+            });
+            match removed {
+                Some(Ok(bytes)) => {
+                    collected.bytes += bytes;
+                    if kind == FileKind::Blob {
+                        collected.blobs.push(digest);
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(path = %path.display(), %error, "can't remove what nothing needs");
+                }
+                None => {}
+            }
+        }
+        collected.blobs.sort();
+        Ok(collected)
+    }
+
+    /// Disk space of everything, and of what images other than those with an `active` manifest take.
+    pub fn usage(&self, active: &[Descriptor]) -> Usage {
+        let mut live = Live::default();
+        for descriptor in active {
+            live.add_image(self, descriptor);
+        }
+        let mut usage = Usage::default();
+        for (path, digest, kind) in self.files() {
+            let bytes = disk_space(&path);
+            usage.total += bytes;
+            let needed = match kind {
+                FileKind::Blob => live.blobs.contains(&digest),
+                FileKind::Layer => live.layers.contains(&digest),
+                FileKind::View => live.views.contains(&digest),
+            };
+            if !needed {
+                usage.reclaimable += bytes;
+            }
+        }
+        usage
+    }
+
+    /// Every file whose name is a digest.
+    fn files(&self) -> impl Iterator<Item = (PathBuf, Digest, FileKind)> {
+        let kinds = [
+            (self.paths.blobs(), "", FileKind::Blob),
+            (self.paths.layers(), ".erofs", FileKind::Layer),
+            (self.paths.views(), ".erofs", FileKind::View),
+        ];
+        kinds.into_iter().flat_map(|(directory, suffix, kind)| {
+            let files: Vec<PathBuf> = entries(&directory).collect();
+            files.into_iter().filter_map(move |path| {
+                let digits = path.file_name()?.to_str()?.strip_suffix(suffix)?;
+                let digest = Digest::from_hex(digits).ok()?;
+                Some((path, digest, kind))
+            })
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FileKind {
+    Blob,
+    Layer,
+    View,
+}
+
+/// Holes take none.
+fn disk_space(path: &Path) -> u64 {
+    fs::symlink_metadata(path).map_or(0, |found| found.blocks() * 512)
+}

@@ -1,0 +1,335 @@
+//! Loading archives and making roots of them, through the real program.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::io::Write;
+use std::process::Command;
+
+use container_api::Kind;
+use container_api::images::{DeleteRequest, PruneRequest, TagRequest};
+use support::oci::{self, Layer, Layout};
+use support::server::{Server, compose};
+use support::tarball;
+
+fn base() -> Vec<u8> {
+    tarball::archive(&[
+        tarball::directory("bin/"),
+        tarball::file("bin/tool", "tool"),
+        tarball::symlink("sh", "bin/tool"),
+        tarball::file("gone", "x"),
+    ])
+}
+
+fn upper() -> Vec<u8> {
+    tarball::archive(&[
+        tarball::file(".wh.gone", ""),
+        tarball::file("etc/new", "new"),
+    ])
+}
+
+/// Extracts a composed disk with `fsck.erofs` of erofs-utils.
+fn extract(disk: &std::path::Path, to: &std::path::Path) {
+    let status = Command::new("fsck.erofs")
+        .arg(format!("--extract={}", to.display()))
+        .arg("--overwrite")
+        .arg(disk)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[tokio::test]
+async fn an_archive_becomes_a_root() {
+    let mut server = Server::start().await;
+    for (name, pack) in [
+        ("gzip", Layer::gzip as fn(&[u8]) -> Layer),
+        ("zstd", Layer::zstd),
+        ("plain", Layer::plain),
+    ] {
+        let archive = oci::archive(name, &[pack(&base()), pack(&upper())]);
+        let loaded = server.load(&archive).await.unwrap();
+        assert_eq!(loaded, [format!("docker.io/library/{name}:latest")]);
+        let root = server.prepare(name, "lease-1").await.unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let disk = scratch.path().join("disk");
+        compose(&root, &disk);
+        let tree = scratch.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        extract(&disk, &tree);
+        assert_eq!(std::fs::read(tree.join("sh")).unwrap(), b"tool");
+        assert_eq!(std::fs::read(tree.join("etc/new")).unwrap(), b"new");
+        assert!(!tree.join("gone").exists());
+    }
+    // Three ways to compress, but the same two layers.
+    assert_eq!(server.files("layers").len(), 2);
+}
+
+#[tokio::test]
+async fn an_archive_comes_through_a_pipe_and_compressed() {
+    let mut server = Server::start().await;
+    let archive = oci::gzip(&oci::archive("piped:1", &[Layer::gzip(&base())]));
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let feeder = std::thread::spawn(move || writer.write_all(&archive));
+    let loaded = server.load_from(reader, false).await.unwrap();
+    feeder.join().unwrap().unwrap();
+    assert_eq!(loaded, ["docker.io/library/piped:1"]);
+}
+
+#[tokio::test]
+async fn bad_archives_are_refused_and_leave_nothing() {
+    let mut server = Server::start().await;
+    let mut layout = Layout::default();
+    let manifest = layout.manifest(oci::host(), &[Layer::gzip(&base())]);
+    layout.name(manifest.clone(), "x");
+    let good = layout.archive();
+
+    let mut tampered = layout.clone();
+    tampered.blobs[1].1[10] ^= 1;
+    let mut missing = layout.clone();
+    missing.blobs.remove(1);
+    let mut no_layers = Layout::default();
+    let empty = no_layers.manifest(oci::host(), &[]);
+    no_layers.name(empty, "x");
+    let mut bad_name = layout.clone();
+    bad_name.name(manifest, "UPPER/../x");
+    let mut foreign = Layout::default();
+    let odd = Layer {
+        media_type: "application/x-odd",
+        ..Layer::gzip(&base())
+    };
+    let odd = foreign.manifest(oci::host(), &[odd]);
+    foreign.name(odd, "x");
+    let with = |extra: Vec<u8>| tarball::archive(&[layout.members(), vec![extra]].concat());
+    let mut linked = layout.members();
+    linked.pop();
+    linked.pop();
+    linked.push(tarball::symlink("index.json", "/etc/passwd"));
+
+    for (what, archive, text) in [
+        ("truncated", good[..good.len() / 2].to_vec(), "truncated"),
+        ("empty", Vec::new(), "neither index.json"),
+        ("no tar", b"hello".repeat(1000), "checksum"),
+        ("tampered blob", tampered.archive(), "tampered"),
+        ("missing blob", missing.archive(), "missing"),
+        ("no layers", no_layers.archive(), "no layers"),
+        ("bad name", bad_name.archive(), "invalid image reference"),
+        (
+            "layer type",
+            foreign.archive(),
+            "media type application/x-odd not supported",
+        ),
+        ("symlinked index", tarball::archive(&linked), "index.json"),
+        (
+            "symlinked blob",
+            with(tarball::symlink("blobs/sha256/x", "/etc/passwd")),
+            "not allowed",
+        ),
+        (
+            "device",
+            with(tarball::device(b'3', "null", 1, 3)),
+            "not allowed",
+        ),
+        (
+            "upwards",
+            with(tarball::file("a/../../x", "")),
+            "rejected paths: a/../../x",
+        ),
+        (
+            "absolute",
+            with(tarball::file("/etc/x", "")),
+            "rejected paths: /etc/x",
+        ),
+        (
+            "twice",
+            with(tarball::file("index.json", "{}")),
+            "two members",
+        ),
+        (
+            "digest",
+            with(tarball::file("blobs/sha256/zz", "")),
+            "not allowed",
+        ),
+    ] {
+        let error = server.load(&archive).await.unwrap_err();
+        assert!(error.message.contains(text), "{what}: {error}");
+        assert_eq!(error.kind == Kind::Internal, false, "{what}: {error:?}");
+    }
+    assert_eq!(server.names().await, Vec::<String>::new());
+    assert_eq!(server.files("content/blobs/sha256"), Vec::<String>::new());
+    assert_eq!(server.files("content/ingest"), Vec::<String>::new());
+
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&with(tarball::file("../x", "y"))).unwrap();
+    std::io::Seek::rewind(&mut file).unwrap();
+    assert_eq!(
+        server.load_from(file, true).await.unwrap(),
+        ["docker.io/library/x:latest"]
+    );
+}
+
+#[tokio::test]
+async fn names_are_given_and_taken_away() {
+    let mut server = Server::start().await;
+    server
+        .load(&oci::archive("one:1", &[Layer::gzip(&base())]))
+        .await
+        .unwrap();
+    let tag = |source: &str, target: &str| TagRequest {
+        source: source.into(),
+        target: target.into(),
+    };
+    let tagged = server
+        .client
+        .tag(tag("one:1", "Host.example/two"))
+        .await
+        .unwrap();
+    assert_eq!(tagged.into_inner().reference, "Host.example/two:latest");
+    assert!(server.client.tag(tag("absent", "x")).await.is_err());
+    assert!(
+        server
+            .client
+            .tag(tag("one:1", "x@sha256:00"))
+            .await
+            .is_err()
+    );
+    let id = server.list().await[0]["id"].as_str().unwrap().to_owned();
+    let one = "docker.io/library/one:1";
+    for text in ["one:1", one, &id, &id[..12], &format!("one@sha256:{id}")] {
+        assert_eq!(
+            server.get(text).await.unwrap().reference.is_empty(),
+            false,
+            "{text}"
+        );
+    }
+    let error = server.get("absent").await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.message.as_str()),
+        (Kind::NotFound, "image not found: absent")
+    );
+
+    let delete = |name: &str, force| DeleteRequest {
+        references: vec![name.into()],
+        force,
+    };
+    let reply = server
+        .client
+        .delete(delete("one:1", false))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(reply.deleted, [one]);
+    assert_eq!(reply.reclaimed_bytes, 0, "the other name keeps everything");
+    let reply = server
+        .client
+        .delete(delete("one:1", false))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(reply.errors, ["image not found: one:1"]);
+    let reply = server
+        .client
+        .delete(delete("one:1", true))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(reply.errors.is_empty());
+    let reply = server
+        .client
+        .delete(delete("Host.example/two", false))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(reply.reclaimed_bytes > 0);
+    assert_eq!(server.files("content/blobs/sha256"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_lease_keeps_the_root_of_a_container() {
+    let mut server = Server::start().await;
+    server
+        .load(&oci::archive("leased", &[Layer::gzip(&base())]))
+        .await
+        .unwrap();
+    let container = server.app_root().join("containers/box-1");
+    std::fs::create_dir_all(&container).unwrap();
+    let root = server.prepare("leased", "box-1").await.unwrap();
+    let delete = DeleteRequest {
+        references: vec!["leased".into()],
+        force: false,
+    };
+    server.client.delete(delete).await.unwrap();
+    assert!(
+        root.extents
+            .iter()
+            .all(|extent| std::path::Path::new(&extent.path).exists())
+    );
+    std::fs::remove_dir(&container).unwrap();
+    server
+        .client
+        .prune(PruneRequest { all: false })
+        .await
+        .unwrap();
+    assert!(
+        root.extents
+            .iter()
+            .all(|extent| !std::path::Path::new(&extent.path).exists())
+    );
+    assert_eq!(server.files("leases"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_killed_server_heals() {
+    let mut server = Server::start().await;
+    server
+        .load(&oci::archive("kept", &[Layer::gzip(&base())]))
+        .await
+        .unwrap();
+    let app_root = server.app_root();
+    std::fs::create_dir_all(app_root.join("content/ingest/left")).unwrap();
+    std::fs::write(app_root.join("layers/.writing-x"), "half").unwrap();
+    let scratch = server.kill();
+    let mut server = Server::start_in(scratch, &[]).await;
+    assert_eq!(server.names().await, ["docker.io/library/kept:latest"]);
+    assert_eq!(server.files("content/ingest"), Vec::<String>::new());
+    assert_eq!(server.files("layers"), Vec::<String>::new());
+
+    let index = server.app_root().join("content/index.json");
+    std::fs::write(&index, "").unwrap();
+    let scratch = server.kill();
+    let mut server = Server::start_in(scratch, &[]).await;
+    assert_eq!(server.names().await, Vec::<String>::new());
+    server
+        .client
+        .prune(PruneRequest { all: true })
+        .await
+        .unwrap();
+    assert_eq!(server.files("content/blobs/sha256"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_damaged_image_harms_only_itself() {
+    let mut server = Server::start().await;
+    server
+        .load(&oci::archive("hurt", &[Layer::gzip(&base())]))
+        .await
+        .unwrap();
+    server
+        .load(&oci::archive("sound", &[Layer::gzip(&upper())]))
+        .await
+        .unwrap();
+    let digest = server.get("hurt").await.unwrap().manifest_digest;
+    let blobs = server.app_root().join("content/blobs/sha256");
+    std::fs::remove_file(blobs.join(digest.trim_start_matches("sha256:"))).unwrap();
+    assert_eq!(server.names().await.len(), 2);
+    let error = server.get("hurt").await.unwrap_err();
+    assert!(error.message.contains("damaged"), "{error}");
+    server.prepare("sound", "lease-1").await.unwrap();
+    let delete = DeleteRequest {
+        references: vec!["hurt".into()],
+        force: false,
+    };
+    server.client.delete(delete).await.unwrap();
+    assert_eq!(server.names().await, ["docker.io/library/sound:latest"]);
+}

@@ -1,0 +1,7 @@
+//! Archives made by a generator of the tests' own, and a server to feed them to.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+pub mod oci;
+pub mod server;
+pub mod tarball;

@@ -1,0 +1,174 @@
+//! The real program on a scratch app root.
+
+use std::io::{Seek, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use container_api::images::images_client::ImagesClient;
+use container_api::images::{
+    GetReply, GetRequest, ListRequest, LoadRequest, PrepareRootReply, PrepareRootRequest,
+};
+use container_api::{Error, descriptors, socket};
+use serde_json::Value;
+use tonic::transport::Channel;
+
+pub struct Server {
+    pub scratch: tempfile::TempDir,
+    child: Child,
+    pub client: ImagesClient<Channel>,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), &[]).await
+    }
+
+    pub async fn start_in(scratch: tempfile::TempDir, environment: &[(&str, &str)]) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_container-core-images"))
+            .arg("start")
+            .arg("--app-root")
+            .arg(scratch.path().join("app"))
+            .arg("--runtime-root")
+            .arg(scratch.path().join("run"))
+            .env("HOME", scratch.path())
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let socket_path = scratch.path().join("run/images.sock");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let channel = loop {
+            match socket::connect(&socket_path) {
+                Ok(channel) => break channel,
+                Err(error) if Instant::now() > deadline => panic!("no server: {error}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        let client = ImagesClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT);
+        Self {
+            scratch,
+            child,
+            client,
+        }
+    }
+
+    pub fn app_root(&self) -> PathBuf {
+        self.scratch.path().join("app")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends the server without a chance to clean up, and keeps its files.
+    pub fn kill(mut self) -> tempfile::TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let scratch = std::mem::replace(&mut self.scratch, tempfile::tempdir().unwrap());
+        drop(self);
+        scratch
+    }
+
+    pub async fn load_from(
+        &mut self,
+        descriptor: impl AsFd,
+        force: bool,
+    ) -> Result<Vec<String>, Error> {
+        let path = self.scratch.path().join("run/images-descriptors.sock");
+        let token = descriptors::send(&path, &[descriptor.as_fd()])
+            .await
+            .unwrap();
+        drop(descriptor);
+        let request = LoadRequest { token, force };
+        let mut stream = self
+            .client
+            .load(request)
+            .await
+            .map_err(Error::from)?
+            .into_inner();
+        let mut references = Vec::new();
+        while let Some(progress) = stream.message().await.map_err(Error::from)? {
+            references = progress.references;
+        }
+        Ok(references)
+    }
+
+    pub async fn load(&mut self, archive: &[u8]) -> Result<Vec<String>, Error> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(archive).unwrap();
+        file.rewind().unwrap();
+        self.load_from(file, false).await
+    }
+
+    pub async fn get(&mut self, reference: &str) -> Result<GetReply, Error> {
+        let request = GetRequest {
+            reference: reference.into(),
+            platform: String::new(),
+        };
+        Ok(self
+            .client
+            .get(request)
+            .await
+            .map_err(Error::from)?
+            .into_inner())
+    }
+
+    pub async fn list(&mut self) -> Value {
+        let reply = self.client.list(ListRequest {}).await.unwrap().into_inner();
+        serde_json::from_slice(&reply.images).unwrap()
+    }
+
+    pub async fn names(&mut self) -> Vec<String> {
+        let images = self.list().await;
+        let name = |image: &Value| image["configuration"]["name"].as_str().unwrap().to_owned();
+        images.as_array().unwrap().iter().map(name).collect()
+    }
+
+    pub async fn prepare(
+        &mut self,
+        reference: &str,
+        lease: &str,
+    ) -> Result<PrepareRootReply, Error> {
+        let manifest_digest = self.get(reference).await?.manifest_digest;
+        let request = PrepareRootRequest {
+            manifest_digest,
+            lease: lease.into(),
+        };
+        Ok(self
+            .client
+            .prepare_root(request)
+            .await
+            .map_err(Error::from)?
+            .into_inner())
+    }
+
+    /// Files below the app root, as relative paths, sorted.
+    pub fn files(&self, directory: &str) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(self.app_root().join(directory))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The composed disk as one file.
+pub fn compose(root: &PrepareRootReply, disk: &Path) {
+    let mut out = std::fs::File::create(disk).unwrap();
+    for extent in &root.extents {
+        let mut part = std::fs::File::open(&extent.path).unwrap();
+        assert_eq!(part.metadata().unwrap().len(), extent.length);
+        std::io::copy(&mut part, &mut out).unwrap();
+    }
+    assert_eq!(out.metadata().unwrap().len(), root.size);
+}
