@@ -13,15 +13,36 @@ const BLOCK: u64 = 64 << 10;
 /// # Errors
 /// As `pread(2)`.
 pub fn tail(file: &File, lines: u64) -> io::Result<u64> {
-    let size = file.metadata()?.len();
+    let mut last = true;
+    // A record ends a line when it says so, or when nothing follows it.
+    backwards(file, lines, |line| {
+        Record::parse(line).is_some_and(|record| std::mem::take(&mut last) || record.ends_line)
+    })
+}
+
+/// As [`tail`], for a file of plain text.
+///
+/// # Errors
+/// As `pread(2)`.
+pub fn tail_plain(file: &File, lines: u64) -> io::Result<u64> {
+    let mut last = true;
+    // What follows the last newline is a line only where there is something.
+    backwards(file, lines, |line| !std::mem::take(&mut last) || !line.is_empty())
+}
+
+/// Where the last lines begin of which `lines` count.
+fn backwards(
+    file: &File,
+    lines: u64,
+    mut counts: impl FnMut(&[u8]) -> bool,
+) -> io::Result<u64> {
+    let mut start = file.metadata()?.len();
     if lines == 0 {
-        return Ok(size);
+        return Ok(start);
     }
-    let mut start = size;
-    // The record that lies across `start`: its beginning is in the next block.
+    // The line that lies across `start`: its beginning is in the next block.
     let mut across = Vec::new();
     let mut seen = 0;
-    let mut last = true;
     while start > 0 {
         let length = start.min(BLOCK);
         start -= length;
@@ -30,11 +51,10 @@ pub fn tail(file: &File, lines: u64) -> io::Result<u64> {
         block.append(&mut across);
         let mut end = block.len();
         while let Some(newline) = block[..end].iter().rposition(|&byte| byte == b'\n') {
-            let record = Record::parse(&block[newline + 1..end]);
-            if counts(record, &mut last) {
+            if counts(&block[newline + 1..end]) {
                 seen += 1;
                 if seen > lines {
-                    // The record between `newline` and `end` ends the line before those that are wanted.
+                    // This line stands before those that are wanted.
                     let skipped = u64::try_from(end + 1).map_err(io::Error::other)?;
                     return Ok(start + skipped);
                 }
@@ -44,15 +64,10 @@ pub fn tail(file: &File, lines: u64) -> io::Result<u64> {
         block.truncate(end);
         across = block;
     }
-    if counts(Record::parse(&across), &mut last) && seen == lines {
+    if seen == lines && counts(&across) {
         return u64::try_from(across.len() + 1).map_err(io::Error::other);
     }
     Ok(0)
-}
-
-/// Whether a record ends a line of output; the last record of the file always does.
-fn counts(record: Option<Record<'_>>, last: &mut bool) -> bool {
-    record.is_some_and(|record| std::mem::take(last) || record.ends_line)
 }
 
 #[cfg(test)]
@@ -89,6 +104,17 @@ mod tests {
         assert_eq!(last_lines(b"a\nb\nc\n", 2), b"b\nc\n");
         assert_eq!(last_lines(b"a\nb\nc\n", 9), b"a\nb\nc\n");
         assert_eq!(last_lines(b"a\nb\nc", 2), b"b\nc");
+    }
+
+    #[test]
+    fn plain_text() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"a\n\nb\nc").unwrap();
+        for (lines, start) in [(0, 6), (1, 5), (2, 3), (3, 2), (4, 0), (9, 0)] {
+            assert_eq!(tail_plain(&file, lines).unwrap(), start);
+        }
+        file.write_all(b"\n").unwrap();
+        assert_eq!(tail_plain(&file, 1).unwrap(), 5);
     }
 
     #[test]

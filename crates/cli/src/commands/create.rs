@@ -1,0 +1,33 @@
+use clap::Args;
+
+use super::creating::{CreationFlags, IdFile, ImageWords};
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::output;
+
+/// Create a container without starting it
+///
+/// Prints its id. `container start` boots its virtual machine and runs its first process.
+#[derive(Args, Debug)]
+#[command(override_usage = "container create [OPTIONS] <IMAGE> [ARGUMENT]...")]
+#[command(after_long_help = "Examples:
+  Create a container and run it with this terminal attached:
+    container create -it --name shell busybox sh
+    container start -ai shell")]
+pub struct Create {
+    #[command(flatten)]
+    flags: CreationFlags,
+    #[command(flatten)]
+    words: ImageWords,
+}
+
+impl Create {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let file = IdFile::reserve(self.flags.management.cidfile.as_deref())?;
+        let mut containers = context.containers()?;
+        let configuration = self.flags.configuration(context, &self.words).await?;
+        self.flags.create(&mut containers, &configuration).await?;
+        IdFile::keep(file, &configuration.id)?;
+        output::write_lines([&configuration.id])
+    }
+}

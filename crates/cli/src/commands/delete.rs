@@ -1,0 +1,41 @@
+use clap::Args;
+use container_api::api::DeleteRequest;
+
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::select::{self, Selection};
+
+/// Delete containers
+///
+/// With everything they wrote. One that runs is refused (or, with --all, left) unless --force kills it first.
+/// Prints the ids.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container delete web
+  container delete --all --force")]
+pub struct Delete {
+    #[command(flatten)]
+    selection: Selection,
+
+    /// Kill containers that run
+    #[arg(short, long)]
+    force: bool,
+}
+
+impl Delete {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        self.selection.check()?;
+        let mut containers = context.containers()?;
+        let deletable = |container: &_| self.force || !select::is_running(container);
+        let ids = self.selection.resolve(&mut containers, deletable).await?;
+        select::for_each(ids, |id| {
+            let mut containers = containers.clone();
+            let request = DeleteRequest {
+                id,
+                force: self.force,
+            };
+            async move { Ok(containers.delete(request).await.map(drop)?) }
+        })
+        .await
+    }
+}

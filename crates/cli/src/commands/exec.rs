@@ -1,0 +1,81 @@
+use clap::Args;
+use container_api::api::{ExecRequest, Stdio};
+use container_api::{Error, Kind};
+use container_resource::process;
+
+use super::inspect;
+use crate::completion;
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::flags::ProcessFlags;
+use crate::output;
+use crate::select;
+use crate::session::{Foreground, Process, Streams};
+
+/// Run a further command in a running container
+///
+/// With the container's environment, directory and user, unless the options say otherwise. Its exit code is this
+/// command's.
+#[derive(Args, Debug)]
+#[command(override_usage = "container exec [OPTIONS] <CONTAINER> <COMMAND> [ARGUMENT]...")]
+#[command(after_long_help = "Examples:
+  A shell:
+    container exec -it web sh
+
+  In the background:
+    container exec -d web touch /tmp/mark")]
+pub struct Exec {
+    #[command(flatten)]
+    process: ProcessFlags,
+
+    /// Run in the background and print the container's id
+    #[arg(short, long)]
+    detach: bool,
+
+    /// Container
+    #[arg(help_heading = "Arguments", value_name = "CONTAINER", add = completion::containers())]
+    id: String,
+
+    /// Command and arguments
+    #[arg(value_name = "COMMAND [ARGUMENT]", required = true, num_args = 1.., trailing_var_arg = true)]
+    words: Vec<String>,
+}
+
+impl Exec {
+    pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
+        let options = self.process.options()?;
+        let mut containers = context.containers()?;
+        let container = inspect::one(&mut containers, &self.id).await?;
+        if !select::is_running(&container) {
+            let message = format!("container {} is not running", self.id);
+            return Err(Failure::Service(Error::new(Kind::InvalidState, message)));
+        }
+        let first = &container.configuration.init_process;
+        let process =
+            process::further(first, &options, &self.words).map_err(Failure::usage_chain)?;
+        let configuration = serde_json::to_vec(&process)?;
+        let request = |stdio: Option<Stdio>| ExecRequest {
+            id: self.id.clone(),
+            configuration: configuration.into(),
+            stdio,
+        };
+        if self.detach {
+            containers.exec(request(None)).await?;
+            output::write_lines([&self.id])?;
+            return Ok(0);
+        }
+        let streams = Streams::new(self.process.interactive, self.process.tty)
+            .map_err(|error| Failure::Local(error.into()))?;
+        let mut foreground = Foreground::new(streams)?;
+        let stdio = foreground
+            .lend(&context.roots.apiserver_descriptors())
+            .await?;
+        let starting = async { Ok(containers.exec(request(Some(stdio))).await?.into_inner()) };
+        let reply = foreground.interruptible(starting).await?;
+        let process = Process {
+            id: self.id.clone(),
+            process: reply.process,
+        };
+        foreground.wait(containers, process).await
+    }
+}

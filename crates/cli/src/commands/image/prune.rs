@@ -1,0 +1,39 @@
+use clap::Args;
+use container_api::images::PruneRequest;
+use container_resource::size;
+
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::output;
+
+/// Delete images that nothing uses
+///
+/// Those without a name; with --all also those that no container was made of.
+#[derive(Args, Debug)]
+pub struct Prune {
+    /// Also images that have a name
+    #[arg(short, long)]
+    all: bool,
+}
+
+impl Prune {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let reply = context
+            .images()
+            .await?
+            .prune(PruneRequest { all: self.all })
+            .await?
+            .into_inner();
+        let untagged = reply.untagged.iter().map(|name| format!("untagged {name}"));
+        let deleted = reply
+            .deleted
+            .iter()
+            .map(|digest| format!("deleted {digest}"));
+        output::write_lines(untagged.chain(deleted))?;
+        eprintln!(
+            "Reclaimed {} in disk space",
+            size::disk(reply.reclaimed_bytes)
+        );
+        Ok(())
+    }
+}

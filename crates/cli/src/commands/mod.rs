@@ -1,0 +1,87 @@
+//! One module per command (reference section 1.7).
+
+mod create;
+mod creating;
+mod delete;
+mod exec;
+mod follow;
+pub mod image;
+mod inspect;
+mod kill;
+mod list;
+mod logs;
+mod prune;
+mod registry;
+mod run;
+mod start;
+mod stats;
+mod stop;
+mod system;
+
+use std::ffi::OsString;
+
+use clap::Subcommand;
+
+use crate::connection::Context;
+use crate::failure::Failure;
+
+/// The first word after `container`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Create(create::Create),
+    #[command(visible_alias = "rm")]
+    Delete(delete::Delete),
+    Exec(exec::Exec),
+    Inspect(inspect::Inspect),
+    Kill(kill::Kill),
+    #[command(visible_alias = "ls")]
+    List(list::List),
+    Logs(logs::Logs),
+    Prune(prune::Prune),
+    Run(run::Run),
+    Start(start::Start),
+    Stats(stats::Stats),
+    Stop(stop::Stop),
+
+    #[command(visible_alias = "i", subcommand, arg_required_else_help = true)]
+    Image(image::Command),
+    #[command(visible_alias = "r", subcommand, arg_required_else_help = true)]
+    Registry(registry::Command),
+    #[command(visible_alias = "s", subcommand, arg_required_else_help = true)]
+    System(system::Command),
+
+    /// Show help for a command
+    #[command(hide = true)]
+    Help {
+        /// The words of the command
+        path: Vec<String>,
+    },
+    #[command(external_subcommand)]
+    External(Vec<OsString>),
+}
+
+impl Command {
+    /// Does it; gives the exit code.
+    pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
+        match self {
+            Self::Run(command) => return command.execute(context).await,
+            Self::Start(command) => return command.execute(context).await,
+            Self::Exec(command) => return command.execute(context).await,
+            Self::System(command) => return command.execute(context).await,
+            Self::Create(command) => command.execute(context).await,
+            Self::Delete(command) => command.execute(context).await,
+            Self::Inspect(command) => command.execute(context).await,
+            Self::Kill(command) => command.execute(context).await,
+            Self::List(command) => command.execute(context).await,
+            Self::Logs(command) => command.execute(context).await,
+            Self::Prune(command) => command.execute(context).await,
+            Self::Stats(command) => command.execute(context).await,
+            Self::Stop(command) => command.execute(context).await,
+            Self::Image(command) => command.execute(context).await,
+            Self::Registry(command) => command.execute(context).await,
+            // Answered before any server is needed.
+            Self::Help { .. } | Self::External(_) => Ok(()),
+        }?;
+        Ok(0)
+    }
+}

@@ -1,0 +1,47 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clap::Args;
+use container_api::api::DeleteRequest;
+use container_resource::container::ContainerState;
+use container_resource::size;
+
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::select;
+
+/// Delete all containers that do not run
+///
+/// Prints their ids, and on standard error how much space that gave back.
+#[derive(Args, Debug)]
+pub struct Prune {}
+
+impl Prune {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let mut containers = context.containers()?;
+        let stopped = select::list(&mut containers, &[])
+            .await?
+            .into_iter()
+            .filter(|container| container.status.state == ContainerState::Stopped)
+            .map(|container| container.id)
+            .collect();
+        let reclaimed = AtomicU64::new(0);
+        let outcome = select::for_each(stopped, |id| {
+            let mut containers = containers.clone();
+            let reclaimed = &reclaimed;
+            async move {
+                let reply = containers
+                    .delete(DeleteRequest { id, force: false })
+                    .await?
+                    .into_inner();
+                reclaimed.fetch_add(reply.reclaimed_bytes, Ordering::Relaxed);
+                Ok(())
+            }
+        })
+        .await;
+        eprintln!(
+            "Reclaimed {} in disk space",
+            size::disk(reclaimed.into_inner())
+        );
+        outcome
+    }
+}

@@ -1,0 +1,73 @@
+use clap::Args;
+use container_api::api::StartRequest;
+use container_api::{Error, Kind};
+
+use super::{inspect, run};
+use crate::completion;
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::output;
+use crate::select;
+use crate::session::{Foreground, Process, Streams};
+
+/// Start a stopped container
+///
+/// Prints its id; or, attached, stays until its first process ends and gives its exit code.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  Start in the background:
+    container start web
+
+  Start with this terminal as its standard input and output:
+    container start -ai shell")]
+pub struct Start {
+    /// Stay, and show what the container's first process prints
+    #[arg(short, long)]
+    attach: bool,
+
+    /// Hand standard input to the container's first process
+    #[arg(short, long)]
+    interactive: bool,
+
+    /// Container
+    #[arg(value_name = "CONTAINER", add = completion::containers())]
+    id: String,
+}
+
+impl Start {
+    pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
+        let mut containers = context.containers()?;
+        if !(self.attach || self.interactive) {
+            containers
+                .start(StartRequest {
+                    id: self.id.clone(),
+                    stdio: None,
+                })
+                .await?;
+            output::write_lines([&self.id])?;
+            return Ok(0);
+        }
+        let container = inspect::one(&mut containers, &self.id).await?;
+        if select::is_running(&container) {
+            return Err(running());
+        }
+        let terminal = container.configuration.init_process.terminal;
+        let streams = Streams::new(self.interactive, terminal)
+            .map_err(|error| Failure::Local(error.into()))?;
+        let mut foreground = Foreground::new(streams)?;
+        let already = run::start(context, &mut foreground, &mut containers, &self.id).await?;
+        if already {
+            return Err(running());
+        }
+        let process = Process {
+            id: self.id,
+            process: String::new(),
+        };
+        foreground.wait(containers, process).await
+    }
+}
+
+fn running() -> Failure {
+    let message = "attach is currently unsupported on already running containers";
+    Failure::Service(Error::new(Kind::InvalidState, message))
+}

@@ -1,0 +1,209 @@
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use clap::Args;
+use container_api::api::StatisticsRequest;
+use container_resource::container::ContainerStatistics;
+use container_resource::size;
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use super::inspect;
+use crate::completion;
+use crate::connection::{Containers, Context};
+use crate::failure::Failure;
+use crate::flags::FormatFlags;
+use crate::output::{self, Format, Table};
+use crate::select;
+use crate::session::Signals;
+
+/// Between two samples.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// Uses the terminal's other screen, without a cursor (`console_codes(4)`).
+const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l";
+/// Goes back to what was on the screen.
+const LEAVE: &[u8] = b"\x1b[?25h\x1b[?1049l";
+/// To the upper left corner.
+const HOME: &[u8] = b"\x1b[H";
+/// Clears what is behind and below.
+const CLEAR: &[u8] = b"\x1b[J";
+
+/// Show what containers use
+///
+/// CPU use is that of the last two seconds, in percent of one CPU. On a terminal it goes on until Ctrl-C.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  Watch everything that runs:
+    container stats
+
+  One sample for a program:
+    container stats --no-stream --format json web")]
+pub struct Stats {
+    /// Containers (default: all that run)
+    #[arg(value_name = "CONTAINER", add = completion::containers())]
+    ids: Vec<String>,
+
+    #[command(flatten)]
+    format: FormatFlags,
+
+    /// Show one sample and end
+    #[arg(long)]
+    no_stream: bool,
+}
+
+/// Counters of a container at a moment.
+struct Sample {
+    at: Instant,
+    statistics: ContainerStatistics,
+}
+
+impl Stats {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let containers = context.containers()?;
+        if self.format.format != Format::Table {
+            // Counters are totals: whoever reads them takes the differences.
+            let samples = self.sample(&containers).await?;
+            let statistics: Vec<_> = samples
+                .into_iter()
+                .map(|sample| sample.statistics)
+                .collect();
+            return output::write(self.format.format, &statistics, || Table::new([]));
+        }
+        let live = !self.no_stream && io::stdout().is_terminal();
+        if !live {
+            let before = self.sample(&containers).await?;
+            tokio::time::sleep(INTERVAL).await;
+            let after = self.sample(&containers).await?;
+            return output::print(table(&before, &after).render().as_bytes());
+        }
+        let mut signals = Signals::take().map_err(|error| Failure::Local(error.into()))?;
+        output::print(ENTER)?;
+        let outcome = tokio::select! {
+            outcome = self.watch(&containers) => outcome,
+            _ = signals.interrupted() => Ok(()),
+        };
+        output::print(LEAVE)?;
+        outcome
+    }
+
+    async fn watch(&self, containers: &Containers) -> Result<(), Failure> {
+        let mut before = Vec::new();
+        loop {
+            let after = self.sample(containers).await?;
+            let text = table(&before, &after).render();
+            output::print(&[HOME, CLEAR, text.as_bytes()].concat())?;
+            before = after;
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    async fn sample(&self, containers: &Containers) -> Result<Vec<Sample>, Failure> {
+        let mut client = containers.clone();
+        let chosen = if self.ids.is_empty() {
+            select::list(&mut client, &[]).await?
+        } else {
+            inspect::named(&mut client, &self.ids).await?
+        };
+        let running = chosen.into_iter().filter(select::is_running);
+        let samples = join_all(running.map(|container| one(client.clone(), container.id))).await;
+        // One that ended meanwhile is not an error.
+        Ok(samples.into_iter().flatten().collect())
+    }
+}
+
+async fn one(mut containers: Containers, id: String) -> Option<Sample> {
+    let reply = containers
+        .statistics(StatisticsRequest { id })
+        .await
+        .ok()?
+        .into_inner();
+    let statistics = serde_json::from_slice(&reply.statistics).ok()?;
+    Some(Sample {
+        at: Instant::now(),
+        statistics,
+    })
+}
+
+fn table(before: &[Sample], after: &[Sample]) -> Table {
+    let mut table = Table::new([
+        "Container ID",
+        "Cpu %",
+        "Memory Usage",
+        "Net Rx/Tx",
+        "Block I/O",
+        "Pids",
+    ]);
+    for sample in after {
+        let now = &sample.statistics;
+        let earlier = before
+            .iter()
+            .find(|earlier| earlier.statistics.id == now.id);
+        let pair = |left: Option<u64>, right: Option<u64>| {
+            let text = |bytes: Option<u64>| bytes.map_or_else(|| "--".to_owned(), size::memory);
+            format!("{} / {}", text(left), text(right))
+        };
+        table.row([
+            now.id.clone(),
+            earlier
+                .and_then(|earlier| cpu(earlier, sample))
+                .unwrap_or_else(|| "--".to_owned()),
+            pair(now.memory_usage_bytes, now.memory_limit_bytes),
+            pair(now.network_rx_bytes, now.network_tx_bytes),
+            pair(now.block_read_bytes, now.block_write_bytes),
+            now.num_processes
+                .map_or_else(|| "--".to_owned(), |number| number.to_string()),
+        ]);
+    }
+    table
+}
+
+/// Percent of one CPU between two samples, with two digits.
+fn cpu(before: &Sample, after: &Sample) -> Option<String> {
+    let used = after
+        .statistics
+        .cpu_usage_usec?
+        .checked_sub(before.statistics.cpu_usage_usec?)?;
+    let elapsed = after.at.checked_duration_since(before.at)?.as_micros();
+    let hundredths = u128::from(used).checked_mul(10_000)?.checked_div(elapsed)?;
+    Some(format!("{}.{:02}%", hundredths / 100, hundredths % 100))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(at: Instant, cpu_usage_usec: u64) -> Sample {
+        let statistics = ContainerStatistics {
+            id: "web".into(),
+            cpu_usage_usec: Some(cpu_usage_usec),
+            memory_usage_bytes: Some(3 << 20),
+            memory_limit_bytes: Some(1 << 30),
+            num_processes: Some(2),
+            ..ContainerStatistics::default()
+        };
+        Sample { at, statistics }
+    }
+
+    #[test]
+    fn cpu_is_the_share_of_the_time_between_samples() {
+        let start = Instant::now();
+        let after = sample(start + Duration::from_secs(2), 3_010_000);
+        assert_eq!(
+            cpu(&sample(start, 10_000), &after).as_deref(),
+            Some("150.00%")
+        );
+        // A counter that went back: the container was started again.
+        assert_eq!(cpu(&sample(start, 9_000_000), &after), None);
+        assert_eq!(cpu(&after, &after), None);
+    }
+
+    #[test]
+    fn what_is_not_known_is_two_dashes() {
+        let text = table(&[], &[sample(Instant::now(), 1)]).render();
+        assert_eq!(
+            text,
+            "Container ID  Cpu %  Memory Usage   Net Rx/Tx  Block I/O  Pids\n\
+             web           --     3 MiB / 1 GiB  -- / --    -- / --    2\n"
+        );
+    }
+}

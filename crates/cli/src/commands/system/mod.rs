@@ -1,0 +1,39 @@
+//! `container system`.
+
+mod disk_usage;
+mod logs;
+mod start;
+mod status;
+mod stop;
+mod version;
+
+use clap::Subcommand;
+
+use crate::connection::Context;
+use crate::failure::Failure;
+
+/// Manage the services that containers need
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Df(disk_usage::DiskUsage),
+    Logs(logs::Logs),
+    Start(start::Start),
+    Status(status::Status),
+    Stop(stop::Stop),
+    Version(version::Version),
+}
+
+impl Command {
+    /// Does it; gives the exit code.
+    pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
+        match self {
+            Self::Status(command) => return command.execute(context).await,
+            Self::Df(command) => command.execute(context).await,
+            Self::Logs(command) => command.execute(context).await,
+            Self::Start(command) => command.execute(context).await,
+            Self::Stop(command) => command.execute(context).await,
+            Self::Version(command) => command.execute(context).await,
+        }?;
+        Ok(0)
+    }
+}

@@ -1,0 +1,89 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use container_api::roots::Roots;
+
+use crate::connection::Context;
+use crate::daemon::{self, kernel};
+use crate::failure::Failure;
+
+/// Start the services that containers need
+///
+/// They go on in the background until `container system stop`. Where they run already nothing is done.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container system start
+
+  A second system beside the first; the commands find it by the variable:
+    export CONTAINER_APP_ROOT=/tmp/other
+    container system start")]
+pub struct Start {
+    /// Directory for state: images, containers, kernels
+    #[arg(short, long, value_name = "DIRECTORY")]
+    app_root: Option<PathBuf>,
+
+    /// Installed prefix, with the helpers and the guest's files
+    #[arg(long, value_name = "DIRECTORY")]
+    install_root: Option<PathBuf>,
+
+    /// Directory for log files
+    #[arg(long, value_name = "DIRECTORY")]
+    log_root: Option<PathBuf>,
+
+    /// Install the default kernel without asking
+    #[arg(long, overrides_with = "disable_kernel_install")]
+    enable_kernel_install: bool,
+
+    /// Do not install the default kernel
+    #[arg(long)]
+    disable_kernel_install: bool,
+
+    /// Seconds to wait until the services answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+impl Start {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let roots = self.roots(&context.roots)?;
+        roots
+            .create()
+            .context("create the directories of the system")?;
+        let answer = if self.enable_kernel_install {
+            kernel::Answer::Install
+        } else if self.disable_kernel_install {
+            kernel::Answer::Leave
+        } else {
+            kernel::Answer::Ask
+        };
+        kernel::provide(&roots, answer)?;
+        if daemon::is_running(&roots).await {
+            eprintln!("The container system service is running already.");
+            return Ok(());
+        }
+        daemon::snapshot_configuration(&roots)?;
+        let debug = context.debug;
+        daemon::start(&roots, debug, Duration::from_secs(self.timeout)).await
+    }
+
+    fn roots(&self, found: &Roots) -> Result<Roots, Failure> {
+        if self.app_root.is_none() && self.install_root.is_none() && self.log_root.is_none() {
+            return Ok(found.clone());
+        }
+        // Logs lie in the app root unless they were put somewhere else.
+        let log = match (&self.log_root, &self.app_root) {
+            (Some(log), _) => Some(log.clone()),
+            (None, Some(_)) => std::env::var_os("CONTAINER_LOG_ROOT").map(PathBuf::from),
+            (None, None) => Some(found.log.clone()),
+        };
+        let app = self.app_root.clone().unwrap_or_else(|| found.app.clone());
+        let install = self
+            .install_root
+            .clone()
+            .unwrap_or_else(|| found.install.clone());
+        Ok(Roots::new(app, install, log).context("find the directories of the system")?)
+    }
+}

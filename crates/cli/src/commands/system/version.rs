@@ -1,0 +1,59 @@
+use clap::Args;
+use serde::Serialize;
+
+use super::status;
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::flags::FormatFlags;
+use crate::output::{self, Table};
+use crate::version;
+
+/// Show the versions of this command and of the running services
+#[derive(Args, Debug)]
+pub struct Version {
+    #[command(flatten)]
+    format: FormatFlags,
+}
+
+/// Reference section 2.2.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Component {
+    app_name: String,
+    build_type: String,
+    commit: String,
+    version: String,
+}
+
+impl Version {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let mut components = vec![Component {
+            app_name: "container".to_owned(),
+            build_type: version::BUILD.to_owned(),
+            commit: version::COMMIT.to_owned(),
+            version: version::VERSION.to_owned(),
+        }];
+        if let Some(reply) = status::ping(context).await {
+            components.push(Component {
+                app_name: reply.app_name,
+                build_type: reply.build,
+                commit: reply.commit,
+                version: reply.version,
+            });
+        }
+        output::write(self.format.format, &components, || table(&components))
+    }
+}
+
+fn table(components: &[Component]) -> Table {
+    let mut table = Table::new(["COMPONENT", "VERSION", "BUILD", "COMMIT"]);
+    for component in components {
+        table.row([
+            component.app_name.clone(),
+            component.version.clone(),
+            component.build_type.clone(),
+            component.commit.clone(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,83 @@
+//! Completion of container ids and image names, asked of the running system.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use clap::CommandFactory as _;
+use clap_complete::CompletionCandidate;
+use clap_complete::engine::ArgValueCompleter;
+use clap_complete::env::CompleteEnv;
+use container_api::api::ListRequest;
+use container_resource::container::ManagedContainer;
+
+use crate::cli::Cli;
+use crate::connection::Context;
+
+/// The variable by which a shell asks (see `clap_complete`).
+const VARIABLE: &str = "COMPLETE";
+/// A shell that waits for candidates is a user who waits.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Answers a shell that asks for completions, and ends; otherwise does nothing.
+pub fn answer_shell() {
+    if std::env::var_os(VARIABLE).is_some() {
+        CompleteEnv::with_factory(Cli::command)
+            .var(VARIABLE)
+            .complete();
+    }
+}
+
+/// Completes ids of containers.
+pub fn containers() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| candidates(typed, ask(container_ids())))
+}
+
+/// Completes references of images.
+pub fn images() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| candidates(typed, ask(image_references())))
+}
+
+fn candidates(typed: &OsStr, names: Vec<String>) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    names
+        .into_iter()
+        .filter(|name| name.starts_with(typed.as_ref()))
+        .map(CompletionCandidate::new)
+        .collect()
+}
+
+/// Nothing, where the system does not answer: completion never complains.
+fn ask(names: impl Future<Output = Option<Vec<String>>>) -> Vec<String> {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    else {
+        return Vec::new();
+    };
+    runtime
+        .block_on(async { tokio::time::timeout(PATIENCE, names).await.ok().flatten() })
+        .unwrap_or_default()
+}
+
+async fn container_ids() -> Option<Vec<String>> {
+    let mut client = Context::new(false).ok()?.containers().ok()?;
+    let reply = client.list(ListRequest::default()).await.ok()?.into_inner();
+    let containers: Vec<ManagedContainer> = serde_json::from_slice(&reply.containers).ok()?;
+    Some(
+        containers
+            .into_iter()
+            .map(|container| container.id)
+            .collect(),
+    )
+}
+
+async fn image_references() -> Option<Vec<String>> {
+    let context = Context::new(false).ok()?;
+    let images = crate::commands::image::all(&context).await.ok()?;
+    Some(
+        images
+            .iter()
+            .map(crate::commands::image::short_name)
+            .collect(),
+    )
+}

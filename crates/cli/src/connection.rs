@@ -1,0 +1,93 @@
+//! The servers, as a command reaches them.
+
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use container_api::api::containers_client::ContainersClient;
+use container_api::api::system_client::SystemClient;
+use container_api::images::images_client::ImagesClient;
+use container_api::roots::Roots;
+use container_api::{descriptors, socket};
+use tonic::transport::Channel;
+
+use crate::failure::Failure;
+
+/// How long core-images may take to be started, again perhaps.
+const IMAGES_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is tried meanwhile.
+const IMAGES_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The apiserver's containers.
+pub type Containers = ContainersClient<Channel>;
+/// The images of core-images.
+pub type Images = ImagesClient<Channel>;
+
+/// What every command knows: where the system is.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Directories and sockets of the system.
+    pub roots: Roots,
+    /// `--debug`.
+    pub debug: bool,
+}
+
+impl Context {
+    /// From the environment and the place of the binary.
+    pub fn new(debug: bool) -> Result<Self, Failure> {
+        let roots =
+            Roots::from_environment().context("cannot tell where the container system is")?;
+        Ok(Self { roots, debug })
+    }
+
+    /// A connection to the apiserver, for containers.
+    pub fn containers(&self) -> Result<Containers, Failure> {
+        let channel = connect(&self.roots.apiserver_socket())?;
+        Ok(ContainersClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT))
+    }
+
+    /// A connection to the apiserver, for the system as a whole.
+    pub fn system(&self) -> Result<SystemClient<Channel>, Failure> {
+        Ok(SystemClient::new(connect(&self.roots.apiserver_socket())?))
+    }
+
+    /// A connection to core-images. The apiserver starts it: as long as that one is there, this one will be.
+    pub async fn images(&self) -> Result<Images, Failure> {
+        let path = self.roots.images_socket();
+        let deadline = Instant::now() + IMAGES_PATIENCE;
+        loop {
+            match socket::connect(&path) {
+                Ok(channel) => {
+                    return Ok(
+                        ImagesClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT)
+                    );
+                }
+                Err(error) if Instant::now() >= deadline || self.containers().is_err() => {
+                    return Err(Failure::not_running(&error));
+                }
+                // No event tells another process's first listening.
+                Err(_) => tokio::time::sleep(IMAGES_INTERVAL).await,
+            }
+        }
+    }
+
+    /// Hands a descriptor to core-images; gives the token that names it.
+    pub async fn hand_to_images(&self, descriptor: BorrowedFd<'_>) -> Result<String, Failure> {
+        let token = descriptors::send(&self.roots.images_descriptors(), &[descriptor])
+            .await
+            .context("cannot hand the archive to the image service")?;
+        Ok(token)
+    }
+
+    /// Tells something only when `--debug` is given.
+    pub fn debug(&self, message: impl FnOnce() -> String) {
+        if self.debug {
+            eprintln!("debug: {}", message());
+        }
+    }
+}
+
+fn connect(path: &Path) -> Result<Channel, Failure> {
+    socket::connect(path).map_err(|error| Failure::not_running(&error))
+}

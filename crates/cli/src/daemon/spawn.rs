@@ -1,0 +1,174 @@
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use container_api::roots::Roots;
+use rustix::fs::Mode;
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
+
+use super::is_running;
+use crate::failure::Failure;
+
+/// Names the descriptor on which the apiserver says, by one byte, that it serves.
+const READY_VARIABLE: &str = "CONTAINER_READY_FD";
+/// Bytes of the log that are shown of an apiserver that died.
+const LOG_TAIL: u64 = 4096;
+/// Variables that services inherit, beside those with one of [`PREFIXES`]: where things are, how the network is
+/// reached, how messages are written. Others are the user's own business.
+const INHERITED: [&str; 19] = [
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "PATH",
+    "TMPDIR",
+    "LANG",
+    "TZ",
+    "RUST_BACKTRACE",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "DOCKER_CONFIG",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+];
+const PREFIXES: [&str; 2] = ["CONTAINER_", "XDG_"];
+
+/// Starts the apiserver and waits until it serves.
+pub async fn start(roots: &Roots, debug: bool, timeout: Duration) -> Result<(), Failure> {
+    let log_path = roots.log.join("apiserver.log");
+    let mut log = File::options()
+        .create(true)
+        .append(true)
+        .read(true)
+        .mode(0o600)
+        .open(&log_path)
+        .with_context(|| format!("log file {}", log_path.display()))?;
+    let begin = log.seek(SeekFrom::End(0)).context("log file")?;
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
+    let mut child = spawn(roots, debug, &log, writer)?;
+    let mut ready = pipe::Receiver::from_owned_fd(reader).context("wait for the service")?;
+    let mut answer = [0];
+    match tokio::time::timeout(timeout, ready.read(&mut answer)).await {
+        Ok(Ok(1)) => Ok(()),
+        // Another one may have been faster, and this one given way to it.
+        Ok(_) if is_running(roots).await => Ok(()),
+        Ok(_) => {
+            let said = said_since(&mut log, begin).unwrap_or_default();
+            Err(anyhow::anyhow!("the container system service did not start{said}").into())
+        }
+        Err(_) => {
+            // It was ours to start, so it is ours to end: half a service helps nobody.
+            let _ = child.kill();
+            let _ = child.wait();
+            let said = said_since(&mut log, begin).unwrap_or_default();
+            let seconds = timeout.as_secs();
+            Err(anyhow::anyhow!(
+                "the container system service does not answer after {seconds} s{said}"
+            )
+            .into())
+        }
+    }
+}
+
+/// The apiserver in a session of its own, with nothing of this process but its log and `ready`.
+fn spawn(roots: &Roots, debug: bool, log: &File, ready: OwnedFd) -> Result<Child, Failure> {
+    let program = roots.install.join("bin/container-apiserver");
+    let mut command = Command::new(&program);
+    command.arg("start");
+    command.arg("--app-root").arg(&roots.app);
+    command.arg("--install-root").arg(&roots.install);
+    command.arg("--log-root").arg(&roots.log);
+    if debug {
+        command.arg("--debug");
+    }
+    command.env_clear().envs(environment(std::env::vars_os()));
+    command.env(READY_VARIABLE, ready.as_raw_fd().to_string());
+    command.current_dir("/").stdin(Stdio::null());
+    let output = || log.try_clone().context("log file");
+    command.stdout(output()?).stderr(output()?);
+    // The one descriptor that the new program keeps, by its number; this process has no other thread that could
+    // start a program meanwhile.
+    rustix::io::fcntl_setfd(&ready, rustix::io::FdFlags::empty()).context("make a pipe")?;
+    let detach = || {
+        rustix::process::setsid()?;
+        rustix::process::umask(Mode::from_raw_mode(0o077));
+        Ok(())
+    };
+    // SAFETY: the closure makes two system calls and touches no memory of the parent.
+    unsafe { command.pre_exec(detach) };
+    let child = command.spawn();
+    // From here on only the service holds it: its death closes the pipe.
+    drop(ready);
+    Ok(child.with_context(|| format!("start {}", program.display()))?)
+}
+
+fn environment(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    all.filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        INHERITED.contains(&name.as_ref()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    })
+    .collect()
+}
+
+/// The end of what the apiserver wrote to its log since then, on lines of its own.
+fn said_since(log: &mut File, begin: u64) -> io::Result<String> {
+    let end = log.seek(SeekFrom::End(0))?;
+    log.seek(SeekFrom::Start(begin.max(end.saturating_sub(LOG_TAIL))))?;
+    let mut bytes = Vec::new();
+    log.take(LOG_TAIL).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.trim_end();
+    Ok(if text.is_empty() {
+        String::new()
+    } else {
+        format!("; it said:\n{text}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_inherit_only_what_concerns_them() {
+        let pair = |name: &str| (OsString::from(name), OsString::from("x"));
+        let all = [
+            "PATH",
+            "CONTAINER_APP_ROOT",
+            "XDG_DATA_HOME",
+            "https_proxy",
+            "AWS_SECRET_KEY",
+            "LD_PRELOAD",
+        ];
+        let kept = environment(all.into_iter().map(pair));
+        let names: Vec<_> = kept
+            .iter()
+            .map(|(name, _)| name.to_str().unwrap())
+            .collect();
+        assert_eq!(
+            names,
+            ["PATH", "CONTAINER_APP_ROOT", "XDG_DATA_HOME", "https_proxy"]
+        );
+    }
+
+    #[test]
+    fn what_was_said_is_the_end_of_the_log() {
+        let mut log = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut log, b"before\nreason\n").unwrap();
+        assert_eq!(said_since(&mut log, 7).unwrap(), "; it said:\nreason");
+        assert_eq!(said_since(&mut log, 14).unwrap(), "");
+    }
+}

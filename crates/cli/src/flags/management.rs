@@ -1,0 +1,249 @@
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use container_resource::container::{ImageDescription, Mount};
+use container_resource::creation::{Creation, DEFAULT_RUNTIME};
+use container_resource::platform::Platform;
+use container_resource::process::ProcessOptions;
+use container_resource::settings::ContainerDefaults;
+use container_resource::{capability, hidden_path, label, name, signal, size, sysctl, tmpfs};
+
+use super::security::SecurityOptions;
+use super::{PlatformFlags, ResourceFlags};
+use crate::failure::Failure;
+
+/// What a container is and how it is treated.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Management options")]
+pub struct ManagementFlags {
+    #[command(flatten)]
+    pub platform: PlatformFlags,
+
+    /// Add a Linux capability (or ALL)
+    #[arg(long, value_name = "CAPABILITY", value_parser = capability::parse)]
+    cap_add: Vec<String>,
+
+    /// Take away a Linux capability (or ALL)
+    #[arg(long, value_name = "CAPABILITY", value_parser = capability::parse)]
+    cap_drop: Vec<String>,
+
+    /// Write the container's id to this file, which must not exist yet
+    #[arg(long, value_name = "PATH")]
+    pub cidfile: Option<PathBuf>,
+
+    /// Run in the background and print the container's id
+    #[arg(short, long)]
+    pub detach: bool,
+
+    /// Run this program instead of the image's entrypoint; an empty text removes the entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+
+    /// Host name in the container (default: its id)
+    #[arg(long, value_name = "NAME", value_parser = hostname)]
+    hostname: Option<String>,
+
+    /// Run a small init as the first process, which forwards signals and reaps processes
+    #[arg(long)]
+    init: bool,
+
+    /// Guest kernel to boot
+    #[arg(short, long, value_name = "PATH")]
+    kernel: Option<PathBuf>,
+
+    /// Add a word to the guest kernel's command line
+    #[arg(long = "kernel-arg", value_name = "WORD", value_parser = kernel_word)]
+    kernel_arguments: Vec<String>,
+
+    /// Set a label
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label::parse)]
+    labels: Vec<(String, String)>,
+
+    /// Hide a path from the container, beside those hidden by default (NONE: none of those)
+    #[arg(long = "masked-path", value_name = "PATH", value_parser = hidden_path::parse)]
+    masked_paths: Vec<String>,
+
+    /// Name of the container (default: a new UUID)
+    #[arg(long, value_name = "NAME", value_parser = container_name)]
+    name: Option<String>,
+
+    /// Network of the container: none
+    #[arg(long, value_name = "NETWORK", value_parser = ["none"])]
+    network: Option<String>,
+
+    /// Allow at most so many processes in the container
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=4_194_304))]
+    pids_limit: Option<u64>,
+
+    /// Mount the root read-only
+    #[arg(long)]
+    read_only: bool,
+
+    /// Make a path read-only, beside those that are by default (NONE: none of those)
+    #[arg(long = "read-only-path", value_name = "PATH", value_parser = hidden_path::parse)]
+    read_only_paths: Vec<String>,
+
+    /// Delete the container when it has stopped
+    #[arg(long = "rm", visible_alias = "remove")]
+    pub remove: bool,
+
+    /// Apple's translation of amd64 programs
+    #[arg(long, hide = true)]
+    rosetta: bool,
+
+    /// Plugin that runs the container
+    #[arg(long, value_name = "PLUGIN", default_value = DEFAULT_RUNTIME, hide_default_value = true)]
+    runtime: String,
+
+    /// Security option: no-new-privileges, seccomp=<path of a profile>, seccomp=unconfined
+    #[arg(long = "security-opt", value_name = "OPTION")]
+    security_options: Vec<String>,
+
+    /// Size of /dev/shm (default: 64M)
+    #[arg(long, value_name = "SIZE", value_parser = size::parse_positive)]
+    shm_size: Option<u64>,
+
+    /// Signal that stops the container (default: the image's, else SIGTERM)
+    #[arg(long, value_name = "SIGNAL", value_parser = stop_signal)]
+    stop_signal: Option<String>,
+
+    /// Seconds that a stop waits before it kills (default: 5)
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    stop_timeout: Option<u32>,
+
+    /// Set a kernel parameter of the guest
+    #[arg(long = "sysctl", value_name = "NAME=VALUE", value_parser = sysctl::parse)]
+    sysctls: Vec<(String, String)>,
+
+    /// Mount a file system in memory at this path: <path>[:<options>]
+    #[arg(long, value_name = "PATH", value_parser = tmpfs::parse)]
+    tmpfs: Vec<Mount>,
+
+    /// Let the container run virtual machines, where the host can
+    #[arg(long)]
+    virtualization: bool,
+}
+
+impl ManagementFlags {
+    /// What the flags say of a container of `image`.
+    pub fn creation(
+        &self,
+        process: ProcessOptions,
+        resources: &ResourceFlags,
+        defaults: &ContainerDefaults,
+        image: ImageDescription,
+        platform: Platform,
+        arguments: &[String],
+    ) -> Result<Creation, Failure> {
+        if self.rosetta && std::env::consts::ARCH != "aarch64" {
+            return Err(Failure::usage("--rosetta flag requires an arm64 host"));
+        }
+        let security = SecurityOptions::parse(&self.security_options)?;
+        Ok(Creation {
+            id: self
+                .name
+                .clone()
+                .unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+            image,
+            platform,
+            entrypoint: self.entrypoint.clone(),
+            arguments: arguments.to_vec(),
+            process,
+            cpus: resources.cpus(defaults),
+            memory: resources.memory(defaults),
+            mounts: self.tmpfs.clone(),
+            labels: self.labels.iter().cloned().collect(),
+            sysctls: self.sysctls.iter().cloned().collect(),
+            virtualization: self.virtualization,
+            read_only: self.read_only,
+            use_init: self.init,
+            runtime: self.runtime.clone(),
+            cap_add: self.cap_add.clone(),
+            cap_drop: self.cap_drop.clone(),
+            shm_size: self.shm_size,
+            stop_signal: self.stop_signal.clone(),
+            stop_timeout: self.stop_timeout,
+            masked_paths: self.masked_paths.clone(),
+            read_only_paths: self.read_only_paths.clone(),
+            hostname: self.hostname.clone(),
+            pids_limit: self.pids_limit,
+            no_new_privileges: security.no_new_privileges,
+            seccomp_profile: security.seccomp_profile,
+            kernel_arguments: self.kernel_arguments.clone(),
+            kernel: self.kernel_path()?,
+        })
+    }
+
+    /// The kernel as the system, which runs in another directory, finds it.
+    fn kernel_path(&self) -> Result<Option<String>, Failure> {
+        let Some(path) = &self.kernel else {
+            return Ok(None);
+        };
+        let absolute = path
+            .canonicalize()
+            .with_context(|| format!("kernel {}", path.display()))
+            .map_err(Failure::usage_chain)?;
+        match absolute.into_os_string().into_string() {
+            Ok(path) => Ok(Some(path)),
+            Err(_) => Err(Failure::usage("the path of the kernel is not UTF-8")),
+        }
+    }
+}
+
+fn container_name(text: &str) -> Result<String, name::NameError> {
+    name::validate(text).map(|()| text.to_owned())
+}
+
+fn stop_signal(text: &str) -> Result<String, signal::SignalError> {
+    signal::parse(text).map(signal::name)
+}
+
+/// `hostname(7)`: labels of letters, digits and hyphens, joined by dots, at most 64 bytes for Linux.
+fn hostname(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if text.len() <= 64 && text.split('.').all(label) {
+        Ok(text.to_owned())
+    } else {
+        Err("letters, digits, '-' and '.' are allowed, at most 64 of them".to_owned())
+    }
+}
+
+/// A word is one parameter: white space would make it two.
+fn kernel_word(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("a word without white space is expected".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names() {
+        for text in ["a", "web-1", "web.example", &"a".repeat(64)] {
+            assert!(hostname(text).is_ok(), "{text}");
+        }
+        for text in ["", "-a", "a-", "a..b", "a_b", "a b", &"a".repeat(65)] {
+            assert!(hostname(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn kernel_words_are_words() {
+        assert!(kernel_word("quiet").is_ok());
+        assert!(kernel_word("a=b,c").is_ok());
+        for text in ["", "a b", "a\n"] {
+            assert!(kernel_word(text).is_err());
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Flags that several commands share (reference section 1.6).
+
+mod format;
+mod management;
+mod platform;
+mod process;
+mod progress;
+mod registry;
+mod resource;
+mod security;
+
+pub use format::FormatFlags;
+pub use management::ManagementFlags;
+pub use platform::PlatformFlags;
+pub use process::ProcessFlags;
+pub use progress::{ProgressFlags, ProgressStyle};
+pub use registry::{DownloadFlags, SchemeFlags};
+pub use resource::ResourceFlags;

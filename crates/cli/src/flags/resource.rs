@@ -1,0 +1,68 @@
+use clap::Args;
+use container_resource::settings::ContainerDefaults;
+use container_resource::size;
+
+/// Virtual CPUs unless the flags or the configuration say otherwise, where the host has as many.
+const DEFAULT_CPUS: u32 = 4;
+/// Bytes unless the flags or the configuration say otherwise.
+const DEFAULT_MEMORY: u64 = 1 << 30;
+
+/// How large the virtual machine is.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Resource options")]
+pub struct ResourceFlags {
+    /// Number of CPUs (default: 4, or what the host has)
+    #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    cpus: Option<u32>,
+
+    /// Memory with an optional unit (K, M, G, T or P), in whole MiB, at least 200M (default: 1G)
+    #[arg(short, long, value_name = "SIZE", value_parser = size::parse_memory)]
+    memory: Option<u64>,
+}
+
+impl ResourceFlags {
+    /// Virtual CPUs.
+    pub fn cpus(&self, defaults: &ContainerDefaults) -> u32 {
+        self.cpus.or(defaults.cpus).unwrap_or_else(|| {
+            let host = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            u32::try_from(host).map_or(DEFAULT_CPUS, |host| host.min(DEFAULT_CPUS))
+        })
+    }
+
+    /// Bytes of memory.
+    pub fn memory(&self, defaults: &ContainerDefaults) -> u64 {
+        let configured = defaults
+            .memory
+            .as_deref()
+            .and_then(|text| size::parse_memory(text).ok());
+        self.memory.or(configured).unwrap_or(DEFAULT_MEMORY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flag_then_configuration_then_default() {
+        let configured = ContainerDefaults {
+            cpus: Some(3),
+            memory: Some("2gb".into()),
+        };
+        let flags = ResourceFlags {
+            cpus: Some(1),
+            memory: Some(5 << 30),
+        };
+        let none = ResourceFlags::default();
+        assert_eq!(
+            (flags.cpus(&configured), flags.memory(&configured)),
+            (1, 5 << 30)
+        );
+        assert_eq!(
+            (none.cpus(&configured), none.memory(&configured)),
+            (3, 2 << 30)
+        );
+        assert_eq!(none.memory(&ContainerDefaults::default()), 1 << 30);
+        assert!((1..=4).contains(&none.cpus(&ContainerDefaults::default())));
+    }
+}

@@ -1,0 +1,59 @@
+//! The overview of all commands, in the groups of the reference.
+
+use std::fmt::Write as _;
+
+use clap::Command;
+
+/// Groups, and their commands in the order in which they are shown.
+const GROUPS: [(&str, &[&str]); 4] = [
+    (
+        "CONTAINER COMMANDS",
+        &[
+            "create", "delete", "exec", "inspect", "kill", "list", "logs", "prune", "run", "start",
+            "stats", "stop",
+        ],
+    ),
+    ("IMAGE COMMANDS", &["image", "registry"]),
+    ("OTHER COMMANDS", &["system"]),
+    ("", &[]),
+];
+
+/// The help of `container` itself; `plugins` are the names and abstracts of what is installed beside it.
+pub fn overview(root: &Command, plugins: &[(String, String)]) -> String {
+    let about = root
+        .get_about()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let mut text =
+        format!("OVERVIEW: {about}\n\nUSAGE: container [--debug] <command>\n\nOPTIONS:\n");
+    entry(
+        &mut text,
+        "--debug",
+        "Tell on standard error what is being done [env: CONTAINER_DEBUG]",
+    );
+    entry(&mut text, "--version", "Show the version");
+    entry(&mut text, "-h, --help", "Show help");
+    for (title, names) in GROUPS.iter().filter(|(title, _)| !title.is_empty()) {
+        let _ = write!(text, "\n{title}:\n");
+        for command in names.iter().filter_map(|name| root.find_subcommand(name)) {
+            let names: Vec<&str> = command.get_name_and_visible_aliases();
+            let about = command
+                .get_about()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            entry(&mut text, &names.join(", "), &about);
+        }
+    }
+    if !plugins.is_empty() {
+        text.push_str("\nPLUGINS:\n");
+        for (name, about) in plugins {
+            entry(&mut text, name, about);
+        }
+    }
+    text.push_str("\nSee 'container help <command>' for what a command does, with examples.\n");
+    text
+}
+
+fn entry(text: &mut String, name: &str, about: &str) {
+    let _ = writeln!(text, "  {name:<24}{about}");
+}

@@ -1,0 +1,100 @@
+//! How results are written on standard output (reference section 1.4).
+
+mod json;
+mod table;
+mod toml;
+mod yaml;
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+pub use table::Table;
+
+use crate::failure::Failure;
+
+/// How a result is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For programs: one line, sorted keys.
+    Json,
+    /// For people.
+    #[default]
+    Table,
+    /// For people and programs.
+    Yaml,
+    /// For programs; arrays are the value of `items`.
+    Toml,
+}
+
+/// Writes `value` in `format`; `table` is asked only where a table is wanted.
+pub fn write<T: Serialize>(
+    format: Format,
+    value: &T,
+    table: impl FnOnce() -> Table,
+) -> Result<(), Failure> {
+    let text = match format {
+        Format::Table => table().render(),
+        Format::Json => json::compact(value)?,
+        Format::Yaml => yaml::render(&serde_json::to_value(value)?),
+        Format::Toml => toml::render(&serde_json::to_value(value)?),
+    };
+    print(text.as_bytes())
+}
+
+/// Writes `value` as JSON over several lines, as every `inspect` does.
+pub fn write_pretty<T: Serialize>(value: &T) -> Result<(), Failure> {
+    print(json::pretty(value)?.as_bytes())
+}
+
+/// Writes each of `lines` with a newline.
+pub fn write_lines<T: AsRef<str>>(lines: impl IntoIterator<Item = T>) -> Result<(), Failure> {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(line.as_ref());
+        text.push('\n');
+    }
+    print(text.as_bytes())
+}
+
+/// Writes bytes as they are, at once.
+pub fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(|error| write_failure(&error))
+}
+
+/// What a failing standard output means for the command.
+pub fn write_failure(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::BrokenPipe;
+    }
+    Failure::Local(anyhow::anyhow!("cannot write to standard output: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Every format says the same of the same value, as independent parsers read it.
+    #[test]
+    fn formats_agree() {
+        let value = json!([
+            {"id": "a/b", "n": 18_446_744_073_709_551_615_u64, "labels": {}, "list": [1, -2, 1.5], "on": true},
+            {"id": "null", "text": "x: y # z", "lines": "a\nb", "empty": "", "nested": {"k": [["v"]]}},
+        ]);
+        let compact = json::compact(&value).unwrap();
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&compact).unwrap(),
+            value
+        );
+        let parsed: ::toml::Value = ::toml::from_str(&toml::render(&value)).unwrap();
+        assert_eq!(parsed["items"][0]["id"].as_str(), Some("a/b"));
+        assert_eq!(parsed["items"][1]["nested"]["k"][0][0].as_str(), Some("v"));
+    }
+}

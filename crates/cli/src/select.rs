@@ -1,0 +1,113 @@
+//! Which containers a command is about: those named, or `--all`.
+
+use clap::Args;
+use container_api::api::ListRequest;
+use container_resource::container::{ContainerState, ManagedContainer};
+use container_resource::label::well_known;
+use futures::future::join_all;
+
+use crate::completion;
+use crate::connection::Containers;
+use crate::failure::Failure;
+use crate::output;
+
+/// Containers by id, or all of them.
+#[derive(Args, Debug)]
+pub struct Selection {
+    /// Containers
+    #[arg(value_name = "CONTAINER", add = completion::containers())]
+    ids: Vec<String>,
+
+    /// Take all containers
+    #[arg(short, long)]
+    all: bool,
+}
+
+impl Selection {
+    /// The ids, each once. With `--all` those of the containers that `fits`.
+    pub async fn resolve(
+        &self,
+        client: &mut Containers,
+        fits: impl Fn(&ManagedContainer) -> bool,
+    ) -> Result<Vec<String>, Failure> {
+        if self.all {
+            let containers = list(client, &[]).await?;
+            return Ok(containers
+                .into_iter()
+                .filter(fits)
+                .map(|container| container.id)
+                .collect());
+        }
+        let mut ids: Vec<String> = Vec::with_capacity(self.ids.len());
+        for id in &self.ids {
+            if !ids.contains(id) {
+                ids.push(id.clone());
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Whether something was selected at all, and only in one way.
+    pub fn check(&self) -> Result<(), Failure> {
+        match (self.all, self.ids.is_empty()) {
+            (false, true) => Err(Failure::usage(
+                "no containers specified and --all not supplied",
+            )),
+            (true, false) => Err(Failure::usage(
+                "explicitly supplied container ID(s) conflict with the --all flag",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The containers with these ids, all of them for none; those that plugins manage for themselves are left out of
+/// all.
+pub async fn list(
+    client: &mut Containers,
+    ids: &[String],
+) -> Result<Vec<ManagedContainer>, Failure> {
+    let reply = client
+        .list(ListRequest { ids: ids.to_vec() })
+        .await?
+        .into_inner();
+    let mut containers: Vec<ManagedContainer> = serde_json::from_slice(&reply.containers)?;
+    if ids.is_empty() {
+        let labels = |container: &ManagedContainer| {
+            container
+                .configuration
+                .labels
+                .get(well_known::PLUGIN)
+                .cloned()
+        };
+        containers.retain(|container| labels(container).as_deref() != Some("machine"));
+    }
+    Ok(containers)
+}
+
+/// Whether a process of the container may be running.
+pub fn is_running(container: &ManagedContainer) -> bool {
+    matches!(
+        container.status.state,
+        ContainerState::Running | ContainerState::Paused
+    )
+}
+
+/// Does `work` for all `ids` at once. Prints each id that it was done for, in their order, and gives every
+/// failure.
+pub async fn for_each<F>(ids: Vec<String>, work: impl Fn(String) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let outcomes = join_all(ids.iter().map(|id| work(id.clone()))).await;
+    let mut done = Vec::new();
+    let mut failures = Vec::new();
+    for (id, outcome) in ids.iter().zip(outcomes) {
+        match outcome {
+            Ok(()) => done.push(id),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    output::write_lines(done)?;
+    Failure::gather(failures)
+}

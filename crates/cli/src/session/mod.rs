@@ -1,0 +1,12 @@
+//! A client attached to a process: its streams, its terminal and its signals (reference appendix C).
+
+mod detach;
+mod foreground;
+mod signals;
+mod streams;
+mod terminal;
+
+pub use foreground::{Foreground, Process};
+pub use signals::Signals;
+pub use streams::Streams;
+pub use terminal::restore_on_panic;
