@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used)] // A benchmark that can't run should say why and stop.
 
-#[path = "../tests/support/cpio.rs"]
+#[path = "../tests/vm/cpio.rs"]
 mod cpio;
 
 use std::num::NonZeroU32;

@@ -14,16 +14,17 @@ use crate::facts::Facts;
 use crate::host;
 use crate::kernel::{self, KernelError};
 use crate::process;
-use crate::qemu::arguments::{CommandLine, MAX_DISKS, Streams};
+use crate::qemu::arguments::{CommandLine, MAX_DISKS, Memory, Streams};
 use crate::qemu::binary::{Binary, FindVmmError};
 use crate::qemu::disk::DiskError;
 use crate::qemu::qmp::QmpError;
 use crate::spec::{Accelerator, VmSpec};
+use crate::template::shape::Shape;
 use crate::vm::{Recorder, Spawned, Vm};
 
 /// How long a VMM may take to set up its machine. Usual are 50 ms; many starts at once on a busy
 /// host take their turns.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Least guest memory, in bytes, with which a Linux kernel starts.
 const MEMORY_MINIMUM: u64 = 32 << 20;
@@ -154,44 +155,40 @@ impl Engine {
     /// machine may (a runtime's worker, not `spawn_blocking`).
     pub async fn start(&self, spec: &VmSpec) -> Result<Vm, StartError> {
         check(spec)?;
+        self.launch(spec, Memory::Private)?
+            .answer(ANSWER_LIMIT)
+            .await
+    }
+
+    /// Spawns the VMM for a checked `spec`.
+    pub(crate) fn launch(&self, spec: &VmSpec, memory: Memory) -> Result<Spawned, StartError> {
         let streams = OpenStreams::new().map_err(|source| self.spawn_failed(source))?;
-        let line = CommandLine::new(spec, self.tsc_khz, streams.vmm)
+        let line = CommandLine::new(spec, self.tsc_khz, memory, streams.vmm)
             .map_err(|(index, source)| StartError::Disk { index, source })?;
-        let console = match &spec.console {
-            None => None,
-            Some(path) => {
-                Some(
-                    BoundedFile::create(path).map_err(|source| StartError::Console {
-                        path: path.clone(),
-                        source,
-                    })?,
-                )
-            }
-        };
+        let console = spec.console.as_deref().map(create_console).transpose()?;
         let at = Instant::now();
         let (process, stderr) =
             process::spawn(&self.binary.path, &line.arguments, &line.descriptors)
                 .map_err(|source| self.spawn_failed(source))?;
-        drop(line);
         let stderr = pipe::Receiver::from_owned_fd(OwnedFd::from(stderr))
             .map_err(|source| self.spawn_failed(source))?;
-        let spawned = Spawned {
+        Ok(Spawned {
             process,
+            control: streams.monitor,
             channel: streams.channel,
             console: Recorder::start(streams.console, console),
             messages: Recorder::start(stderr, None),
+            state: line.state,
             at,
-        };
-        spawned
-            .answer(streams.monitor, ANSWER_LIMIT)
-            .await
-            .map_err(|(error, exit)| match exit {
-                Some(exit) => StartError::Died(exit.to_string()),
-                None => StartError::Silent(error),
-            })
+        })
     }
 
-    fn spawn_failed(&self, source: io::Error) -> StartError {
+    /// The shape of `spec` as this engine would run it.
+    pub(crate) fn shape(&self, spec: &VmSpec) -> io::Result<Shape> {
+        Shape::of(spec, &self.binary.identity, self.tsc_khz)
+    }
+
+    pub(crate) fn spawn_failed(&self, source: io::Error) -> StartError {
         StartError::Spawn {
             path: self.binary.path.clone(),
             source,
@@ -232,8 +229,15 @@ fn pair() -> io::Result<(UnixStream, OwnedFd)> {
     Ok((ours, theirs.into_std()?.into()))
 }
 
+fn create_console(path: &Path) -> Result<BoundedFile, StartError> {
+    BoundedFile::create(path).map_err(|source| StartError::Console {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 /// Refuses what the VMM would refuse late or obscurely.
-fn check(spec: &VmSpec) -> Result<(), StartError> {
+pub(crate) fn check(spec: &VmSpec) -> Result<(), StartError> {
     kernel::check(&spec.kernel).map_err(|source| StartError::Kernel {
         path: spec.kernel.clone(),
         source,

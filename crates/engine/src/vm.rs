@@ -1,6 +1,7 @@
 //! A running virtual machine.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use crate::console::{self, BoundedFile, Tail};
+use crate::engine::StartError;
 use crate::process::{VmmProcess, describe};
 use crate::qemu::qmp::{Qmp, QmpError};
 
@@ -88,20 +90,19 @@ impl std::fmt::Display for VmExit {
 #[derive(Debug)]
 pub(crate) struct Spawned {
     pub(crate) process: VmmProcess,
+    pub(crate) control: UnixStream,
     pub(crate) channel: UnixStream,
     pub(crate) console: Recorder,
     pub(crate) messages: Recorder,
+    /// See [`crate::qemu::arguments::CommandLine::state`].
+    pub(crate) state: Option<RawFd>,
     pub(crate) at: Instant,
 }
 
 impl Spawned {
     /// Waits until the VMM answers on its control connection, for at most `limit`.
-    pub(crate) async fn answer(
-        mut self,
-        control: UnixStream,
-        limit: Duration,
-    ) -> Result<Vm, (QmpError, Option<VmExit>)> {
-        match Qmp::negotiate(control, limit).await {
+    pub(crate) async fn answer(mut self, limit: Duration) -> Result<Vm, StartError> {
+        match Qmp::negotiate(self.control, limit).await {
             Ok(control) => Ok(Vm {
                 process: self.process,
                 control,
@@ -114,14 +115,17 @@ impl Spawned {
                 },
                 exit: None,
             }),
-            Err(error @ QmpError::Timeout { .. }) => Err((error, None)),
+            Err(error @ QmpError::Timeout { .. }) => Err(StartError::Silent(error)),
             Err(error) => {
                 // The connection was closed, so the process is about to end.
                 let exit = tokio::time::timeout(DRAIN_LIMIT, async {
                     let status = self.process.wait().await.ok()?;
                     Some(explain(status, &mut self.console, &mut self.messages).await)
                 });
-                Err((error, exit.await.ok().flatten()))
+                match exit.await.ok().flatten() {
+                    Some(exit) => Err(StartError::Died(exit.to_string())),
+                    None => Err(StartError::Silent(error)),
+                }
             }
         }
     }

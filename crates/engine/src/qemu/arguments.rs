@@ -31,11 +31,30 @@ pub(crate) struct Streams {
     pub(crate) console: OwnedFd,
 }
 
+/// Where a guest's memory is, and where its state comes from.
+#[derive(Debug)]
+pub(crate) enum Memory {
+    /// Private to the VMM, empty.
+    Private,
+    /// A memory file of the machine's size that the engine can read, empty: the machine can be
+    /// saved. Its disks are empty placeholders; the real ones come when it is restored.
+    Saveable(OwnedFd),
+    /// As saved: a memory file with the content, and the state of the devices.
+    Restored {
+        /// Guest memory.
+        memory: OwnedFd,
+        /// A migration stream.
+        state: OwnedFd,
+    },
+}
+
 /// A command line, and the descriptors it refers to by number.
 #[derive(Debug, Default)]
 pub(crate) struct CommandLine {
     pub(crate) arguments: Vec<OsString>,
     pub(crate) descriptors: Vec<OwnedFd>,
+    /// Number, in the VMM, of the descriptor to read the machine's state from.
+    pub(crate) state: Option<RawFd>,
     sets: usize,
 }
 
@@ -45,10 +64,13 @@ impl CommandLine {
     pub(crate) fn new(
         spec: &VmSpec,
         tsc_khz: u64,
+        memory: Memory,
         streams: Streams,
     ) -> Result<Self, (usize, DiskError)> {
+        let saveable = matches!(memory, Memory::Saveable(_));
         let mut line = Self::default();
         line.machine(spec);
+        line.memory(spec, memory);
         line.boot(spec, tsc_khz);
         line.serial_ports(spec, streams);
         line.option(
@@ -64,9 +86,14 @@ impl CommandLine {
             format!("virtio-rng-device,bus=virtio-mmio-bus.{RNG_TRANSPORT},rng=entropy"),
         );
         for (index, disk) in spec.disks.iter().enumerate() {
-            let attached =
-                disk::open(disk).and_then(|backend| line.disk(index, backend, disk.read_only));
-            attached.map_err(|error| (index, error))?;
+            let opened = if saveable {
+                disk::placeholder(disk)
+            } else {
+                disk::open(disk)
+            };
+            opened
+                .and_then(|backend| line.disk(index, backend, disk.read_only))
+                .map_err(|error| (index, error))?;
         }
         Ok(line)
     }
@@ -81,8 +108,29 @@ impl CommandLine {
         self.option("-accel", accelerator(spec.accelerator));
         self.option("-cpu", cpu(spec.accelerator, spec.nested_virtualization));
         self.option("-smp", spec.vcpus.to_string());
-        self.option("-m", format!("{}K", spec.memory_bytes / 1024));
         self.option("-global", "virtio-mmio.force-legacy=false");
+    }
+
+    fn memory(&mut self, spec: &VmSpec, memory: Memory) {
+        self.option("-m", format!("{}K", spec.memory_bytes / 1024));
+        let file = match memory {
+            Memory::Private => return,
+            Memory::Saveable(file) => file,
+            Memory::Restored { memory, state } => {
+                self.state = Some(self.inherit(state));
+                self.option("-incoming", "defer");
+                memory
+            }
+        };
+        let number = self.inherit(file);
+        let size = spec.memory_bytes;
+        self.option(
+            "-object",
+            format!(
+                "memory-backend-file,id=memory,mem-path=/proc/self/fd/{number},size={size},share=on"
+            ),
+        );
+        self.option("-machine", "memory-backend=memory");
     }
 
     fn boot(&mut self, spec: &VmSpec, tsc_khz: u64) {
@@ -284,7 +332,13 @@ mod tests {
     }
 
     fn build(disks: Vec<Disk>, accelerator: Accelerator) -> (String, Vec<OwnedFd>) {
-        let line = CommandLine::new(&spec(disks, accelerator), 2_500_000, streams()).unwrap();
+        let line = CommandLine::new(
+            &spec(disks, accelerator),
+            2_500_000,
+            Memory::Private,
+            streams(),
+        )
+        .unwrap();
         let words: Vec<_> = line
             .arguments
             .iter()
@@ -346,6 +400,12 @@ mod tests {
     #[test]
     fn a_missing_disk_is_an_error() {
         let disks = vec![Disk::writable(Path::new("/nonexistent"), 512)];
-        CommandLine::new(&spec(disks, Accelerator::Kvm), 0, streams()).unwrap_err();
+        CommandLine::new(
+            &spec(disks, Accelerator::Kvm),
+            0,
+            Memory::Private,
+            streams(),
+        )
+        .unwrap_err();
     }
 }

@@ -2,12 +2,14 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::identity::FileIdentity;
 
 /// Oldest version whose `microvm` machine and command line are known to work.
 const OLDEST: Version = Version { major: 7, minor: 2 };
@@ -89,8 +91,8 @@ pub struct Binary {
     pub path: PathBuf,
     /// What it says it is.
     pub version: Version,
-    /// Identity of the file: device, inode, size, modification time in nanoseconds.
-    pub identity: (u64, u64, u64, i128),
+    /// The file in which it was found.
+    pub(crate) identity: FileIdentity,
 }
 
 impl Binary {
@@ -102,7 +104,7 @@ impl Binary {
             path: path.clone(),
             source,
         };
-        let identity = identity(&path).map_err(failed)?;
+        let identity = FileIdentity::of(&path).map_err(failed)?;
         if let Some(known) = known.filter(|known| known.path == path && known.identity == identity)
         {
             return Ok(known.clone());
@@ -138,12 +140,6 @@ fn locate(search: &OsStr) -> Option<PathBuf> {
 fn is_executable(path: &Path) -> bool {
     path.metadata()
         .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64, u64, i128)> {
-    let file = path.metadata()?;
-    let modified = i128::from(file.mtime()) * 1_000_000_000 + i128::from(file.mtime_nsec());
-    Ok((file.dev(), file.ino(), file.size(), modified))
 }
 
 async fn run_version(path: &Path) -> io::Result<String> {
@@ -217,11 +213,11 @@ mod tests {
             run_version(&path).await.unwrap(),
             "QEMU emulator version 9.1.0\n"
         );
-        let before = identity(&path).unwrap();
+        let before = FileIdentity::of(&path).unwrap();
         fake(
             directory.path(),
             "echo QEMU emulator version 9.1.0 # rebuilt",
         );
-        assert_ne!(identity(&path).unwrap(), before);
+        assert_ne!(FileIdentity::of(&path).unwrap(), before);
     }
 }

@@ -60,7 +60,7 @@ pub(super) enum Backend {
 /// The parts of a flat VMDK image.
 #[derive(Debug)]
 pub(super) struct Composition {
-    /// Files and the ranges they give, in order; `None` stands for the padding.
+    /// Ranges of files, in order.
     pub(super) parts: Vec<Part>,
     /// Each file once, with the index that [`Part::file`] refers to.
     pub(super) files: Vec<OwnedFd>,
@@ -95,6 +95,17 @@ pub(super) fn open(disk: &Disk) -> Result<Backend, DiskError> {
         _ if disk.read_only => compose(disk),
         _ => Err(DiskError::Layout("a writable disk must be one whole file")),
     }
+}
+
+/// An empty disk that looks like `disk` to a guest that doesn't read it.
+pub(super) fn placeholder(disk: &Disk) -> Result<Backend, DiskError> {
+    check_layout(disk)?;
+    let hole = if disk.read_only {
+        sealed_memfd("placeholder", &[], disk.size)
+    } else {
+        crate::template::memory::empty(disk.size)
+    };
+    hole.map(Backend::Raw).map_err(DiskError::Describe)
 }
 
 fn check_layout(disk: &Disk) -> Result<(), DiskError> {

@@ -3,4 +3,5 @@
 pub(crate) mod arguments;
 pub mod binary;
 pub mod disk;
+pub(crate) mod migration;
 pub mod qmp;

@@ -3,18 +3,24 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
 
 /// Longest line accepted, in bytes. The answers to the commands used here are far shorter.
 const LINE_LIMIT: u64 = 256 << 10;
+
+/// Events kept for a subscriber that lags.
+const EVENT_BACKLOG: usize = 64;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -53,17 +59,22 @@ pub(crate) struct Qmp {
 
 type Answer = Result<Value, String>;
 
+/// What the reading task and the commands share; gone when the connection has ended.
 #[derive(Debug)]
-struct Shared {
-    /// Commands that await their answers, oldest first; answers come in order. `None` when the
-    /// connection has ended.
-    pending: Mutex<Option<VecDeque<oneshot::Sender<Answer>>>>,
+struct Shared(Mutex<Option<State>>);
+
+#[derive(Debug)]
+struct State {
+    /// Commands that await their answers, oldest first; answers come in order.
+    pending: VecDeque<oneshot::Sender<Answer>>,
+    /// Names of events, for whoever listens.
+    events: broadcast::Sender<String>,
 }
 
 impl Shared {
-    fn pending(&self) -> MutexGuard<'_, Option<VecDeque<oneshot::Sender<Answer>>>> {
-        // The queue is consistent between any two statements, so a poisoned lock is harmless.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, Option<State>> {
+        // The state is consistent between any two statements, so a poisoned lock is harmless.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,9 +83,12 @@ impl Qmp {
     /// runs.
     pub(crate) async fn negotiate(stream: UnixStream, limit: Duration) -> Result<Self, QmpError> {
         let (reader, writer) = stream.into_split();
-        let shared = Arc::new(Shared {
-            pending: Mutex::new(Some(VecDeque::new())),
-        });
+        let (events, _) = broadcast::channel(EVENT_BACKLOG);
+        let state = State {
+            pending: VecDeque::new(),
+            events,
+        };
+        let shared = Arc::new(Shared(Mutex::new(Some(state))));
         let reader = tokio::spawn(read(BufReader::new(reader), Arc::clone(&shared)));
         let qmp = Self {
             writer: tokio::sync::Mutex::new(writer),
@@ -92,8 +106,19 @@ impl Qmp {
         arguments: Value,
         limit: Duration,
     ) -> Result<Value, QmpError> {
+        self.execute_with(command, arguments, None, limit).await
+    }
+
+    /// As [`Qmp::execute`], with a descriptor that travels along (for `getfd`).
+    pub(crate) async fn execute_with(
+        &self,
+        command: &'static str,
+        arguments: Value,
+        descriptor: Option<BorrowedFd<'_>>,
+        limit: Duration,
+    ) -> Result<Value, QmpError> {
         let answer = tokio::time::timeout(limit, async {
-            let answer = self.send(command, arguments).await?;
+            let answer = self.send(command, arguments, descriptor).await?;
             answer.await.map_err(|_| QmpError::Closed)
         });
         match answer.await {
@@ -111,6 +136,7 @@ impl Qmp {
         &self,
         command: &str,
         arguments: Value,
+        descriptor: Option<BorrowedFd<'_>>,
     ) -> Result<oneshot::Receiver<Answer>, QmpError> {
         let mut request = json!({ "execute": command });
         if !arguments.is_null() {
@@ -121,15 +147,28 @@ impl Qmp {
         let (sender, receiver) = oneshot::channel();
         let mut writer = self.writer.lock().await;
         self.shared
-            .pending()
+            .state()
             .as_mut()
             .ok_or(QmpError::Closed)?
+            .pending
             .push_back(sender);
+        let sent = match descriptor {
+            None => 0,
+            Some(descriptor) => send_with(writer.as_ref(), line.as_bytes(), descriptor)
+                .await
+                .map_err(QmpError::Write)?,
+        };
         writer
-            .write_all(line.as_bytes())
+            .write_all(&line.as_bytes()[sent..])
             .await
             .map_err(QmpError::Write)?;
         Ok(receiver)
+    }
+
+    /// Names of the events from now on; ends with the connection.
+    pub(crate) fn subscribe(&self) -> Result<broadcast::Receiver<String>, QmpError> {
+        let state = self.shared.state();
+        Ok(state.as_ref().ok_or(QmpError::Closed)?.events.subscribe())
     }
 }
 
@@ -137,6 +176,24 @@ impl Drop for Qmp {
     fn drop(&mut self) {
         self.reader.abort();
     }
+}
+
+/// Sends the start of `bytes` together with a descriptor; returns how many bytes went.
+async fn send_with(
+    stream: &UnixStream,
+    bytes: &[u8],
+    descriptor: BorrowedFd<'_>,
+) -> io::Result<usize> {
+    stream
+        .async_io(Interest::WRITABLE, || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let descriptors = [descriptor];
+            control.push(SendAncillaryMessage::ScmRights(&descriptors));
+            let bytes = [io::IoSlice::new(bytes)];
+            Ok(sendmsg(stream, &bytes, &mut control, SendFlags::NOSIGNAL)?)
+        })
+        .await
 }
 
 async fn read(mut stream: BufReader<OwnedReadHalf>, shared: Arc<Shared>) {
@@ -156,20 +213,26 @@ async fn read(mut stream: BufReader<OwnedReadHalf>, shared: Arc<Shared>) {
         }
     }
     // Dropping the senders tells whoever still waits.
-    shared.pending().take();
+    shared.state().take();
 }
 
 fn dispatch(mut message: Value, shared: &Shared) {
+    let mut state = shared.state();
+    let Some(state) = state.as_mut() else { return };
+    if let Some(name) = message["event"].as_str() {
+        // Fails when nobody listens.
+        let _ = state.events.send(name.to_owned());
+        return;
+    }
     let answer = if let Some(value) = message.get_mut("return") {
         Ok(value.take())
     } else if let Some(error) = message.get("error") {
         Err(error["desc"].as_str().unwrap_or("unknown error").to_owned())
     } else {
-        // A greeting or an event.
+        // The greeting.
         return;
     };
-    let waiting = shared.pending().as_mut().and_then(VecDeque::pop_front);
-    if let Some(waiting) = waiting {
+    if let Some(waiting) = state.pending.pop_front() {
         // Fails when the caller has given up.
         let _ = waiting.send(answer);
     }
@@ -208,11 +271,13 @@ mod tests {
             r#"{"error": {"class": "GenericError", "desc": "no such thing"}}"#,
         ]);
         let qmp = Qmp::negotiate(stream, LIMIT).await.unwrap();
+        let mut events = qmp.subscribe().unwrap();
         let value = qmp
             .execute("query-status", Value::Null, LIMIT)
             .await
             .unwrap();
         assert_eq!(value, json!({ "running": false }));
+        assert_eq!(events.recv().await.unwrap(), "STOP");
         let error = qmp
             .execute("eject", json!({ "id": "x" }), LIMIT)
             .await

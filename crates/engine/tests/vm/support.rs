@@ -1,9 +1,5 @@
 //! A guest for tests: the workspace's kernel with `guest.c` as its only program.
 
-#![allow(clippy::unwrap_used)] // A failing step is a failing test, here as in a test's body.
-
-mod cpio;
-
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,6 +9,8 @@ use std::time::Duration;
 use container_engine::{Disk, Engine, Vm, VmSpec};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+
+use crate::cpio;
 
 /// Longest wait for anything that a guest does, on a busy host without KVM.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,7 +38,7 @@ pub fn initramfs() -> &'static Path {
             "-O1",
             "-s",
         ];
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/guest.c");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/guest.c");
         let status = Command::new("cc")
             .args(flags)
             .arg("-o")

@@ -1,15 +1,11 @@
 //! Real machines: what the guest sees, and what the host sees of the guest.
 
-#![allow(clippy::unwrap_used)] // A failing step is a failing test, in helpers as in tests.
-
-mod support;
-
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::support::{Guest, PATIENCE, engine, spec};
 use container_engine::{Disk, ExitCause, Extent, StartError};
-use support::{Guest, PATIENCE, engine, spec};
 
 fn file(directory: &Path, name: &str, fill: u8, length: usize) -> PathBuf {
     let path = directory.join(name);

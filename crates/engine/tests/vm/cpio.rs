@@ -1,7 +1,5 @@
 //! Writes initial RAM file systems.
 
-#![allow(clippy::unwrap_used)] // Names and sizes here are a few bytes long.
-
 /// Appends a member in cpio's "newc" format (Documentation/driver-api/early-userspace).
 pub fn add(archive: &mut Vec<u8>, name: &str, mode: u32, device: u32, content: &[u8]) {
     let fields = [

@@ -1,0 +1,152 @@
+//! Saves a machine as a template, and starts machines from it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use tokio::task::JoinError;
+
+use crate::engine::{ANSWER_LIMIT, Engine, StartError, check};
+use crate::qemu::arguments::Memory;
+use crate::qemu::migration;
+use crate::qemu::qmp::QmpError;
+use crate::spec::VmSpec;
+use crate::template::shape::Shape;
+use crate::template::{self, OpenTemplateError, Template, memory};
+use crate::vm::Vm;
+
+/// A machine that runs only to be saved.
+#[derive(Debug)]
+pub struct Saveable {
+    /// The machine. Its disks are empty placeholders, so its guest must not mount them.
+    pub vm: Vm,
+    memory: OwnedFd,
+    shape: Shape,
+}
+
+/// Why a machine could not be saved.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// The VMM did not write its state.
+    #[error("the VMM did not save its state")]
+    State(#[source] QmpError),
+    /// The template's files could not be written.
+    #[error("cannot write the template")]
+    Write(#[source] io::Error),
+}
+
+/// Why a machine could not be restored. A cold start may still work.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The template is of no use for this machine.
+    #[error("the template cannot be used")]
+    Template(#[source] OpenTemplateError),
+    /// Guest memory could not be prepared.
+    #[error("cannot prepare the guest's memory")]
+    Memory(#[source] io::Error),
+    /// The VMM could not be started.
+    #[error("cannot start the VMM")]
+    Start(#[source] Box<StartError>),
+    /// The VMM did not accept the saved state.
+    #[error("the VMM did not load the saved state")]
+    State(#[source] QmpError),
+}
+
+impl Engine {
+    /// Names the template that machines like `spec` can share: 32 hexadecimal digits, different
+    /// whenever the kernel, the initial RAM file system, the VMM, the host's CPU or a property of
+    /// the machine that its guest could see is different.
+    pub fn template_key(&self, spec: &VmSpec) -> io::Result<String> {
+        Ok(self.shape(spec)?.key())
+    }
+
+    /// Opens the template in `directory` if it fits `spec` and is what was saved.
+    pub fn open_template(
+        &self,
+        directory: &Path,
+        spec: &VmSpec,
+    ) -> Result<Template, OpenTemplateError> {
+        let shape = self.shape(spec).map_err(OpenTemplateError::Read)?;
+        Template::open(directory, &shape)
+    }
+
+    /// Starts a machine to be saved. As [`Engine::start`], but its disks are empty.
+    pub async fn start_saveable(&self, spec: &VmSpec) -> Result<Saveable, StartError> {
+        check(spec)?;
+        let failed = |source| self.spawn_failed(source);
+        let shape = self.shape(spec).map_err(failed)?;
+        let memory = memory::empty(spec.memory_bytes).map_err(failed)?;
+        let given = memory.try_clone().map_err(failed)?;
+        let vm = self
+            .launch(spec, Memory::Saveable(given))?
+            .answer(ANSWER_LIMIT)
+            .await?;
+        Ok(Saveable { vm, memory, shape })
+    }
+
+    /// Starts a machine where `template` was saved. Its disks, console and channel are those of
+    /// `spec`; what the guest had said on the channel before is [`Template::preamble`].
+    ///
+    /// As with [`Engine::start`], the VMM dies with the calling thread.
+    pub async fn restore(&self, template: &Template, spec: &VmSpec) -> Result<Vm, RestoreError> {
+        let shape = self.shape(spec).map_err(RestoreError::Memory)?;
+        if shape != template.shape {
+            return Err(RestoreError::Template(OpenTemplateError::OtherShape));
+        }
+        let memory = memory::empty(spec.memory_bytes).map_err(RestoreError::Memory)?;
+        let ours = memory.try_clone().map_err(RestoreError::Memory)?;
+        let saved = template.memory.try_clone().map_err(RestoreError::Memory)?;
+        let state = reopen(&template.state).map_err(RestoreError::Memory)?;
+        let started = |error| RestoreError::Start(Box::new(error));
+        let spawned = self
+            .launch(spec, Memory::Restored { memory, state })
+            .map_err(started)?;
+        // The VMM looks at the memory only when it loads the state, so both prepare themselves.
+        let copied = tokio::task::spawn_blocking(move || memory::copy_data(&saved, &ours));
+        let number = spawned.state;
+        let vm = spawned.answer(ANSWER_LIMIT).await.map_err(started)?;
+        copied
+            .await
+            .map_err(JoinError::into)
+            .and_then(|copied| copied)
+            .map_err(RestoreError::Memory)?;
+        if let Some(number) = number {
+            migration::load(&vm.control, number)
+                .await
+                .map_err(RestoreError::State)?;
+        }
+        Ok(vm)
+    }
+}
+
+impl Saveable {
+    /// Ends the machine and writes it to `directory`, which appears in one step. `preamble` is what
+    /// the guest has said on its channel; nothing must have been said to it. If the directory
+    /// already holds a template, that one stays.
+    pub async fn save(self, directory: &Path, preamble: Vec<u8>) -> Result<(), SaveError> {
+        let Self { vm, memory, shape } = self;
+        let state = memory::empty(0).map_err(SaveError::Write)?;
+        migration::save(&vm.control, state.as_fd())
+            .await
+            .map_err(SaveError::State)?;
+        drop(vm);
+        let directory = directory.to_owned();
+        let written = tokio::task::spawn_blocking(move || {
+            let (memory, state) = (File::from(memory), File::from(state));
+            template::write(&directory, shape, &memory, &state, preamble)
+        });
+        written
+            .await
+            .map_err(JoinError::into)
+            .and_then(|written| written)
+            .map_err(SaveError::Write)
+    }
+}
+
+/// The same file with a position of its own: each VMM reads from the start.
+fn reopen(file: &File) -> io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(File::open(path)?.into())
+}

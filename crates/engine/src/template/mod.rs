@@ -1,0 +1,233 @@
+//! Machines that were saved while they waited, to be started again many times.
+//!
+//! A template is a directory with guest memory, the state of the devices, and a description. It
+//! is written in full before it gets its name, and it is verified before its first use in a boot
+//! and whenever one of its files has changed.
+
+pub(crate) mod memory;
+pub(crate) mod shape;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::host;
+use crate::identity::FileIdentity;
+use shape::Shape;
+
+const MEMORY: &str = "memory";
+const STATE: &str = "state";
+const DESCRIPTION: &str = "template.json";
+/// Remembers that the files were verified, so that a start need not read them all.
+const VERIFIED: &str = "verified.json";
+
+/// Largest description accepted, in bytes.
+const DESCRIPTION_LIMIT: u64 = 256 << 10;
+/// Largest device state accepted, in bytes; usual are 40 KB.
+const STATE_LIMIT: u64 = 16 << 20;
+
+/// A saved machine that can be restored.
+#[derive(Debug)]
+pub struct Template {
+    pub(crate) memory: File,
+    pub(crate) state: File,
+    pub(crate) shape: Shape,
+    preamble: Vec<u8>,
+}
+
+/// Why a saved machine can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenTemplateError {
+    /// There is none.
+    #[error("there is no template in {}", .0.display())]
+    Missing(PathBuf),
+    /// It was saved from another machine, or under another VMM, kernel or CPU.
+    #[error("the template was made for another machine")]
+    OtherShape,
+    /// Its files are not those that were saved.
+    #[error("the template is damaged: {0}")]
+    Damaged(String),
+    /// Its files can't be read.
+    #[error("cannot read the template")]
+    Read(#[source] io::Error),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Description {
+    shape: Shape,
+    memory: Sum,
+    state: Sum,
+    /// What the guest had said on its channel before it was saved.
+    preamble: Vec<u8>,
+}
+
+/// Length and checksum of a file.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Sum {
+    length: u64,
+    sha256: String,
+}
+
+/// In which boot, and in which condition, the files were found to be right.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Verified {
+    boot_id: String,
+    memory: FileIdentity,
+    state: FileIdentity,
+}
+
+impl Template {
+    /// Opens the template in `directory` for a machine of this shape.
+    pub(crate) fn open(directory: &Path, shape: &Shape) -> Result<Self, OpenTemplateError> {
+        let description = read_description(directory)?;
+        if description.shape != *shape {
+            return Err(OpenTemplateError::OtherShape);
+        }
+        let open = |name| File::open(directory.join(name)).map_err(OpenTemplateError::Read);
+        let (memory, state) = (open(MEMORY)?, open(STATE)?);
+        let verified = Verified::now(&memory, &state).map_err(OpenTemplateError::Read)?;
+        if !verified.is_known(directory) {
+            description
+                .memory
+                .check(MEMORY, &memory, shape.memory_bytes())?;
+            description.state.check(STATE, &state, STATE_LIMIT)?;
+            // Without the note the next start verifies again.
+            let _ = write_json(&directory.join(VERIFIED), &verified);
+        }
+        Ok(Self {
+            memory,
+            state,
+            shape: description.shape,
+            preamble: description.preamble,
+        })
+    }
+
+    /// What the guest had said on its channel before it was saved: the restored guest won't say it
+    /// again.
+    pub fn preamble(&self) -> &[u8] {
+        &self.preamble
+    }
+}
+
+/// Writes a template into `directory`, which must not exist, or be a template: then the older one
+/// stays.
+pub(crate) fn write(
+    directory: &Path,
+    shape: Shape,
+    memory: &File,
+    state: &File,
+    preamble: Vec<u8>,
+) -> io::Result<()> {
+    let parent = directory.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent)?;
+    let mut name = directory.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = parent.join(name);
+    // What an earlier process of the same number left when it was killed.
+    let _ = std::fs::remove_dir_all(&temporary);
+    std::fs::create_dir(&temporary)?;
+    let written = fill(&temporary, shape, memory, state, preamble).and_then(|()| {
+        match std::fs::rename(&temporary, directory) {
+            Err(_) if directory.join(DESCRIPTION).exists() => std::fs::remove_dir_all(&temporary),
+            other => other,
+        }
+    });
+    if written.is_err() {
+        let _ = std::fs::remove_dir_all(&temporary);
+    }
+    written?;
+    File::open(parent)?.sync_all()
+}
+
+fn fill(
+    directory: &Path,
+    shape: Shape,
+    memory: &File,
+    state: &File,
+    preamble: Vec<u8>,
+) -> io::Result<()> {
+    let length = shape.memory_bytes();
+    let saved_memory = File::create_new(directory.join(MEMORY))?;
+    let sha256 = memory::copy_pages(memory, &saved_memory, length)?;
+    let memory_sum = Sum { length, sha256 };
+    let saved_state = File::create_new(directory.join(STATE))?;
+    // The stream carries its own end: zeroes behind it are never read.
+    let length = state.metadata()?.len().next_multiple_of(4096);
+    state.set_len(length)?;
+    let sha256 = memory::copy_pages(state, &saved_state, length)?;
+    let state_sum = Sum { length, sha256 };
+    saved_memory.sync_all()?;
+    saved_state.sync_all()?;
+    let description = Description {
+        shape,
+        memory: memory_sum,
+        state: state_sum,
+        preamble,
+    };
+    write_json(&directory.join(DESCRIPTION), &description)?;
+    let verified = Verified::now(&saved_memory, &saved_state)?;
+    write_json(&directory.join(VERIFIED), &verified)
+}
+
+fn read_description(directory: &Path) -> Result<Description, OpenTemplateError> {
+    let file = match File::open(directory.join(DESCRIPTION)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(OpenTemplateError::Missing(directory.to_owned()));
+        }
+        Err(error) => return Err(OpenTemplateError::Read(error)),
+    };
+    let mut text = Vec::new();
+    file.take(DESCRIPTION_LIMIT)
+        .read_to_end(&mut text)
+        .map_err(OpenTemplateError::Read)?;
+    serde_json::from_slice(&text)
+        .map_err(|error| OpenTemplateError::Damaged(format!("{DESCRIPTION}: {error}")))
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let mut file = File::create(&temporary)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}
+
+impl Sum {
+    /// Compares with a file that may have at most `limit` bytes.
+    fn check(&self, name: &str, file: &File, limit: u64) -> Result<(), OpenTemplateError> {
+        let actual = file.metadata().map_err(OpenTemplateError::Read)?.len();
+        if actual != self.length || actual > limit {
+            let text = format!("{name} has {actual} bytes instead of {}", self.length);
+            return Err(OpenTemplateError::Damaged(text));
+        }
+        if memory::checksum(file).map_err(OpenTemplateError::Read)? != self.sha256 {
+            return Err(OpenTemplateError::Damaged(format!(
+                "{name} has other content"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Verified {
+    fn now(memory: &File, state: &File) -> io::Result<Self> {
+        let memory = FileIdentity::of_open(memory)?;
+        let state = FileIdentity::of_open(state)?;
+        Ok(Self {
+            boot_id: host::boot_id(),
+            memory,
+            state,
+        })
+    }
+
+    fn is_known(&self, directory: &Path) -> bool {
+        let known = std::fs::read(directory.join(VERIFIED)).ok();
+        known
+            .and_then(|text| serde_json::from_slice::<Self>(&text).ok())
+            .as_ref()
+            == Some(self)
+    }
+}

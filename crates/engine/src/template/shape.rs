@@ -1,0 +1,157 @@
+//! What a template was made for. A machine can only be restored into its equal.
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::identity::FileIdentity;
+use crate::spec::{Accelerator, VmSpec};
+use crate::template::memory::hexadecimal;
+
+/// Changes when a machine of the same specification would look different to its guest.
+const REVISION: u32 = 1;
+
+/// Everything that must be equal between the machine that was saved and the one restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shape {
+    revision: u32,
+    vmm: FileIdentity,
+    kernel: FileIdentity,
+    initramfs: FileIdentity,
+    command_line: String,
+    vcpus: u32,
+    memory_bytes: u64,
+    disks: Vec<(u64, bool)>,
+    guest_channel: String,
+    accelerator: Accelerator,
+    nested_virtualization: bool,
+    cpu: String,
+    tsc_khz: u64,
+}
+
+impl Shape {
+    /// The shape of `spec` on this host under the VMM `vmm`.
+    pub(crate) fn of(spec: &VmSpec, vmm: &FileIdentity, tsc_khz: u64) -> io::Result<Self> {
+        Ok(Self {
+            revision: REVISION,
+            vmm: vmm.clone(),
+            kernel: FileIdentity::of(&spec.kernel)?,
+            initramfs: FileIdentity::of(&spec.initramfs)?,
+            command_line: spec.command_line.clone(),
+            vcpus: spec.vcpus.get(),
+            memory_bytes: spec.memory_bytes,
+            disks: spec
+                .disks
+                .iter()
+                .map(|disk| (disk.size, disk.read_only))
+                .collect(),
+            guest_channel: spec.guest_channel.clone(),
+            accelerator: spec.accelerator,
+            nested_virtualization: spec.nested_virtualization,
+            cpu: cpu(Path::new("/proc/cpuinfo"))?,
+            tsc_khz,
+        })
+    }
+
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// A name for the shape: 32 hexadecimal digits.
+    pub(crate) fn key(&self) -> String {
+        // A structure of strings and integers always has a JSON form.
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        hexadecimal(&Sha256::digest(text)[..16])
+    }
+}
+
+/// Model and features of the first CPU; what else `cpuinfo` tells changes from moment to moment.
+fn cpu(cpuinfo: &Path) -> io::Result<String> {
+    const FIELDS: [&str; 6] = [
+        "vendor_id",
+        "cpu family",
+        "model",
+        "model name",
+        "stepping",
+        "flags",
+    ];
+    let text = std::fs::read_to_string(cpuinfo)?;
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let lines = first.lines().filter(|line| {
+        line.split_once(':')
+            .is_some_and(|(name, _)| FIELDS.contains(&name.trim_end()))
+    });
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::spec::Disk;
+
+    fn spec(file: &Path) -> VmSpec {
+        VmSpec {
+            kernel: file.to_owned(),
+            initramfs: file.to_owned(),
+            command_line: "quiet".into(),
+            vcpus: NonZeroU32::MIN,
+            memory_bytes: 1 << 30,
+            disks: vec![Disk::read_only(file, 512)],
+            guest_channel: "c".into(),
+            console: None,
+            accelerator: Accelerator::Tcg,
+            nested_virtualization: false,
+        }
+    }
+
+    #[test]
+    fn every_difference_that_a_guest_could_see_changes_the_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "one").unwrap();
+        let vmm = FileIdentity::of(&path).unwrap();
+        let key = |spec: &VmSpec, tsc| Shape::of(spec, &vmm, tsc).unwrap().key();
+        let base = spec(&path);
+        let mut keys = vec![key(&base, 1), key(&base, 2)];
+        let changes: [fn(&mut VmSpec); 7] = [
+            |spec| spec.command_line.push('x'),
+            |spec| spec.vcpus = NonZeroU32::MAX,
+            |spec| spec.memory_bytes += 1,
+            |spec| spec.disks[0].size += 512,
+            |spec| spec.disks[0].read_only = false,
+            |spec| spec.accelerator = Accelerator::Kvm,
+            |spec| spec.nested_virtualization = true,
+        ];
+        for change in changes {
+            let mut changed = base.clone();
+            change(&mut changed);
+            keys.push(key(&changed, 1));
+        }
+        std::fs::write(&path, "two!").unwrap();
+        keys.push(key(&base, 1));
+        let distinct: std::collections::HashSet<_> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len());
+        // Which file lies behind a disk, and where the console goes, makes no difference.
+        let mut same = base.clone();
+        same.console = Some("/tmp/console".into());
+        same.disks[0].extents[0].path = "/elsewhere".into();
+        assert_eq!(key(&same, 1), key(&base, 1));
+        assert_eq!(key(&base, 1).len(), 32);
+    }
+
+    #[test]
+    fn the_cpu_is_described_without_its_present_speed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "processor\t: 0\nmodel name\t: X\ncpu MHz\t\t: 1.5\nflags\t\t: fpu sse\n\n\
+                    processor\t: 1\nmodel name\t: Y\n";
+        std::fs::write(file.path(), text).unwrap();
+        assert_eq!(
+            cpu(file.path()).unwrap(),
+            "model name\t: X\nflags\t\t: fpu sse"
+        );
+    }
+}

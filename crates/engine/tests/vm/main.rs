@@ -1,0 +1,8 @@
+//! Real machines with the workspace's kernel and a guest of our own.
+
+#![allow(clippy::unwrap_used)] // A failing step is a failing test, in helpers as in tests.
+
+mod cpio;
+mod machine;
+mod support;
+mod template;

@@ -1,0 +1,110 @@
+//! Machines saved while they wait, and restored.
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Instant;
+
+use crate::support::{Guest, PATIENCE, engine, spec};
+use container_engine::{Disk, Engine, ExitCause, OpenTemplateError, VmSpec};
+
+/// Boots a guest to its first word and saves it.
+async fn save(engine: &Engine, spec: &VmSpec, directory: &Path) {
+    let mut saveable = engine.start_saveable(spec).await.unwrap();
+    let mut channel = saveable.vm.take_channel().unwrap();
+    let mut word = [0; 6];
+    let read = tokio::io::AsyncReadExt::read_exact(&mut channel, &mut word);
+    tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
+    saveable.save(directory, word.to_vec()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_saved_machine_starts_often_with_disks_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine().await;
+    let image = directory.path().join("image");
+    std::fs::write(&image, vec![b'i'; 8192]).unwrap();
+    let machine = |upper: &Path| {
+        std::fs::File::create(upper)
+            .unwrap()
+            .set_len(1 << 20)
+            .unwrap();
+        let mut image = Disk::read_only(&image, 8192);
+        image.size = 1 << 20;
+        spec(&engine, vec![image, Disk::writable(upper, 1 << 20)])
+    };
+    let place = directory.path().join("templates/one");
+    let specs: Vec<_> = ["a", "b"]
+        .iter()
+        .map(|name| machine(&directory.path().join(name)))
+        .collect();
+    assert_eq!(
+        engine.template_key(&specs[0]).unwrap(),
+        engine.template_key(&specs[1]).unwrap()
+    );
+    assert!(matches!(
+        engine.open_template(&place, &specs[0]),
+        Err(OpenTemplateError::Missing(_))
+    ));
+
+    let cold = Instant::now();
+    save(&engine, &specs[0], &place).await;
+    eprintln!("cold boot and save: {:?}", cold.elapsed());
+
+    for (spec, upper) in specs.iter().zip(["a", "b"]) {
+        let start = Instant::now();
+        let template = engine.open_template(&place, spec).unwrap();
+        let opened = start.elapsed();
+        assert_eq!(template.preamble(), b"ready\n");
+        let mut guest = Guest::attach(engine.restore(&template, spec).await.unwrap());
+        let restored = start.elapsed();
+        assert_eq!(guest.ask("echo again").await, "again");
+        eprintln!(
+            "opened {opened:?}, restored {restored:?}, first byte {:?}",
+            start.elapsed()
+        );
+        assert_eq!(guest.ask("read 0 15").await, "i".repeat(16));
+        assert_eq!(guest.ask("read 0 16").await, ".".repeat(16));
+        assert_eq!(guest.ask("read 1 3").await, ".".repeat(16));
+        assert_eq!(guest.ask("write 1 3").await, "0");
+        assert!(guest.ask("write 0 3").await.starts_with('-'));
+        // Pages that the guest frees go back to the host, never out of the template.
+        assert_eq!(guest.ask("touch 64").await, "done");
+        let mut written = [0];
+        let disk = std::fs::File::open(directory.path().join(upper)).unwrap();
+        disk.read_exact_at(&mut written, 3 * 512).unwrap();
+        assert_eq!(&written, b"W");
+        guest.send("exit").await;
+        assert_eq!(guest.vm.wait().await.unwrap().cause, ExitCause::Guest);
+    }
+
+    // Another machine does not fit; a damaged template is refused, and so is a truncated one.
+    let mut other = specs[0].clone();
+    other.memory_bytes += 1 << 20;
+    assert!(matches!(
+        engine.open_template(&place, &other),
+        Err(OpenTemplateError::OtherShape)
+    ));
+    let memory = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(place.join("memory"))
+        .unwrap();
+    let mut byte = [0];
+    memory.read_exact_at(&mut byte, 20 << 20).unwrap();
+    memory.write_all_at(&[byte[0] ^ 1], 20 << 20).unwrap();
+    assert!(matches!(
+        engine.open_template(&place, &specs[0]),
+        Err(OpenTemplateError::Damaged(_))
+    ));
+    memory.write_all_at(&byte, 20 << 20).unwrap();
+    engine.open_template(&place, &specs[0]).unwrap();
+    let state = std::fs::File::options()
+        .write(true)
+        .open(place.join("state"))
+        .unwrap();
+    state.set_len(100).unwrap();
+    assert!(matches!(
+        engine.open_template(&place, &specs[0]),
+        Err(OpenTemplateError::Damaged(_))
+    ));
+}
