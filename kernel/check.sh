@@ -47,7 +47,7 @@ mke2fs -qF -t ext4 disk.ext4 64M >/dev/null
 khz=$(awk '/^cpu MHz/ { printf "%d", $4 * 1000; exit }' /proc/cpuinfo)
 timeout 120 qemu-system-x86_64 -M microvm,acpi=off,x-option-roms=off,isa-serial=on -accel tcg -cpu max -m 640 \
   -nodefaults -no-user-config -nographic -no-reboot -kernel "$kernel" -initrd initramfs \
-  -append "quiet earlyprintk=ttyS0 console=hvc0 tsc_early_khz=$khz reboot=t lapic_timer_khz=1000000" \
+  -append "quiet earlyprintk=ttyS0 console=hvc0 tsc_early_khz=$khz reboot=t noreplace-smp no_timer_check lapic_timer_khz=1000000" \
   -serial file:early.log \
   -device virtio-serial-device -chardev file,id=console,path=console.log -device virtconsole,chardev=console \
   -chardev file,id=channel,path=channel.log -device virtserialport,chardev=channel,name=check.channel \
