@@ -25,20 +25,20 @@ use crate::session::{Foreground, Process, Streams};
   In the background:
     container exec -d web touch /tmp/mark")]
 pub struct Exec {
-    #[command(flatten)]
-    process: ProcessFlags,
-
     /// Run in the background and print the container's id
     #[arg(short, long)]
     detach: bool,
 
     /// Container
-    #[arg(help_heading = "Arguments", value_name = "CONTAINER", add = completion::containers())]
+    #[arg(value_name = "CONTAINER", add = completion::containers())]
     id: String,
 
     /// Command and arguments
     #[arg(value_name = "COMMAND [ARGUMENT]", required = true, num_args = 1.., trailing_var_arg = true)]
     words: Vec<String>,
+
+    #[command(flatten)]
+    process: ProcessFlags,
 }
 
 impl Exec {
