@@ -5,17 +5,17 @@ use std::fmt::Write as _;
 use clap::Command;
 
 /// Groups, and their commands in the order in which they are shown.
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 3] = [
     (
         "CONTAINER COMMANDS",
         &[
-            "create", "delete", "exec", "inspect", "kill", "list", "logs", "prune", "run", "start",
-            "stats", "stop",
+            "attach", "create", "delete", "events", "exec", "inspect", "kill", "list", "logs",
+            "pause", "prune", "rename", "restart", "run", "start", "stats", "stop", "top",
+            "unpause", "wait",
         ],
     ),
     ("IMAGE COMMANDS", &["image", "registry"]),
     ("OTHER COMMANDS", &["system"]),
-    ("", &[]),
 ];
 
 /// The help of `container` itself; `plugins` are the names and abstracts of what is installed beside it.
@@ -33,7 +33,7 @@ pub fn overview(root: &Command, plugins: &[(String, String)]) -> String {
     );
     entry(&mut text, "--version", "Show the version");
     entry(&mut text, "-h, --help", "Show help");
-    for (title, names) in GROUPS.iter().filter(|(title, _)| !title.is_empty()) {
+    for (title, names) in GROUPS {
         let _ = write!(text, "\n{title}:\n");
         for command in names.iter().filter_map(|name| root.find_subcommand(name)) {
             let names: Vec<&str> = command.get_name_and_visible_aliases();

@@ -40,6 +40,23 @@ fn help_is_as_committed() {
     );
 }
 
+#[test]
+fn the_overview_shows_every_command() {
+    let root = Cli::command();
+    let overview = help::overview(&root, &[]);
+    for command in root
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+    {
+        let shown = overview.contains(&format!("\n  {}", command.get_name()));
+        assert!(
+            shown,
+            "{} is in no group of the overview",
+            command.get_name()
+        );
+    }
+}
+
 fn collect(command: &mut clap::Command, path: &str, texts: &mut Vec<(String, String)>) {
     let names: Vec<String> = command
         .get_subcommands()

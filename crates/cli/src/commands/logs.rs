@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use clap::Args;
 use container_api::api::{LogsRequest, WaitRequest};
-use container_resource::log::{self, Parser, Stream};
+use container_resource::log::{self, Parser, Record, Stream};
+use jiff::{SignedDuration, Timestamp};
 
 use super::follow::Follower;
 use crate::completion;
@@ -32,9 +33,21 @@ pub struct Logs {
     #[arg(short, long)]
     follow: bool,
 
-    /// Only the last lines
+    /// Only the last lines (before --since and --until are looked at)
     #[arg(short = 'n', value_name = "LINES")]
     lines: Option<u64>,
+
+    /// Only output from then on: a time (RFC 3339), or how long ago (10m, 2h)
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "boot")]
+    since: Option<Timestamp>,
+
+    /// Only output until then
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "boot")]
+    until: Option<Timestamp>,
+
+    /// Put the time before each line
+    #[arg(short, long, conflicts_with = "boot")]
+    timestamps: bool,
 
     /// Container
     #[arg(value_name = "CONTAINER", add = completion::containers())]
@@ -66,7 +79,15 @@ impl Logs {
         let mut printer = if self.boot {
             Printer::Plain
         } else {
-            Printer::Records(Parser::default())
+            Printer::Records(Records {
+                parser: Parser::default(),
+                view: View {
+                    since: self.since,
+                    until: self.until,
+                    timestamps: self.timestamps,
+                    mid_line: [false; 2],
+                },
+            })
         };
         let mut follower = Follower::new(file, path.into(), start).context("follow the log")?;
         if !(self.follow && reply.running) {
@@ -101,29 +122,131 @@ enum Printer {
     /// Bytes as they are.
     Plain,
     /// Records of the two streams.
-    Records(Parser),
+    Records(Records),
+}
+
+struct Records {
+    parser: Parser,
+    view: View,
+}
+
+/// What of the records is wanted, and how.
+struct View {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    timestamps: bool,
+    /// Whether standard output and standard error are inside a line.
+    mid_line: [bool; 2],
 }
 
 impl Printer {
     fn print(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let parser = match self {
+        let Records { parser, view } = match self {
             Self::Plain => return output::print(bytes),
-            Self::Records(parser) => parser,
+            Self::Records(records) => records,
         };
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        parser.feed(bytes, |record| {
-            let stream = match record.stream {
-                Stream::Stdout => &mut stdout,
-                Stream::Stderr => &mut stderr,
-            };
-            stream.extend_from_slice(record.content);
-            if record.ends_line {
-                stream.push(b'\n');
-            }
-        });
-        output::print(&stdout)?;
+        let mut streams = [Vec::new(), Vec::new()];
+        parser.feed(bytes, |record| view.append(&record, &mut streams));
+        output::print(&streams[0])?;
         // Nobody to tell that nobody can be told.
-        let _ = io::stderr().write_all(&stderr);
+        let _ = io::stderr().write_all(&streams[1]);
         Ok(())
+    }
+}
+
+impl View {
+    /// Adds the output of `record` to what is to be written to standard output and standard error.
+    fn append(&mut self, record: &Record<'_>, streams: &mut [Vec<u8>; 2]) {
+        if self.since.is_some() || self.until.is_some() {
+            let Some(time) = record.time() else { return };
+            let early = self.since.is_some_and(|since| time < since);
+            if early || self.until.is_some_and(|until| time > until) {
+                return;
+            }
+        }
+        let index = match record.stream {
+            Stream::Stdout => 0,
+            Stream::Stderr => 1,
+        };
+        let stream = &mut streams[index];
+        if self.timestamps && !self.mid_line[index] {
+            stream.extend_from_slice(record.time_text());
+            stream.push(b' ');
+        }
+        stream.extend_from_slice(record.content);
+        if record.ends_line {
+            stream.push(b'\n');
+        }
+        self.mid_line[index] = !record.ends_line;
+    }
+}
+
+/// A time, or a time ago.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    if let Some(time) = text
+        .parse()
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+    {
+        return Ok(time);
+    }
+    let invalid =
+        || "a time such as 2026-01-31T12:00:00Z, or a span such as 10m, is expected".to_owned();
+    let span: SignedDuration = text.parse().map_err(|_| invalid())?;
+    Timestamp::now().checked_sub(span).map_err(|_| invalid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &[u8] = b"2026-01-01T00:00:01Z stdout P a\n2026-01-01T00:00:02Z stderr F e\n\
+        2026-01-01T00:00:03Z stdout F b\n2026-01-01T00:00:04Z stdout F c\n";
+
+    fn view(since: Option<&str>, until: Option<&str>, timestamps: bool) -> [String; 2] {
+        let moment = |text: &str| moment(text).unwrap();
+        let mut view = View {
+            since: since.map(moment),
+            until: until.map(moment),
+            timestamps,
+            mid_line: [false; 2],
+        };
+        let mut streams = [Vec::new(), Vec::new()];
+        Parser::default().feed(LOG, |record| view.append(&record, &mut streams));
+        streams.map(|stream| String::from_utf8(stream).unwrap())
+    }
+
+    #[test]
+    fn streams_are_told_apart() {
+        assert_eq!(view(None, None, false), ["ab\nc\n", "e\n"]);
+    }
+
+    #[test]
+    fn each_line_has_the_time_of_its_beginning() {
+        let [stdout, stderr] = view(None, None, true);
+        assert_eq!(stdout, "2026-01-01T00:00:01Z ab\n2026-01-01T00:00:04Z c\n");
+        assert_eq!(stderr, "2026-01-01T00:00:02Z e\n");
+    }
+
+    #[test]
+    fn a_part_of_the_time() {
+        let since = Some("2026-01-01T00:00:02Z");
+        assert_eq!(
+            view(since, Some("2026-01-01T00:00:03Z"), false),
+            ["b\n", "e\n"]
+        );
+        assert_eq!(view(Some("1h"), None, false), ["", ""]);
+    }
+
+    #[test]
+    fn moments() {
+        assert_eq!(moment("1").unwrap().as_second(), 1);
+        assert!(moment("10m").unwrap() < Timestamp::now());
+        for text in ["", "yesterday", "10x", "99999999999999999999h"] {
+            assert!(moment(text).is_err(), "{text}");
+        }
     }
 }

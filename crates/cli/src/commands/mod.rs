@@ -1,8 +1,10 @@
 //! One module per command (reference section 1.7).
 
+mod attach;
 mod create;
 mod creating;
 mod delete;
+mod events;
 mod exec;
 mod follow;
 pub mod image;
@@ -10,13 +12,18 @@ mod inspect;
 mod kill;
 mod list;
 mod logs;
+mod pause;
 mod prune;
 mod registry;
+mod rename;
+mod restart;
 mod run;
 mod start;
 mod stats;
 mod stop;
 mod system;
+mod top;
+mod wait;
 
 use std::ffi::OsString;
 
@@ -28,20 +35,28 @@ use crate::failure::Failure;
 /// The first word after `container`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Attach(attach::Attach),
     Create(create::Create),
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
+    Events(events::Events),
     Exec(exec::Exec),
     Inspect(inspect::Inspect),
     Kill(kill::Kill),
     #[command(visible_alias = "ls")]
     List(list::List),
     Logs(logs::Logs),
+    Pause(pause::Pause),
     Prune(prune::Prune),
+    Rename(rename::Rename),
+    Restart(restart::Restart),
     Run(run::Run),
     Start(start::Start),
     Stats(stats::Stats),
     Stop(stop::Stop),
+    Top(top::Top),
+    Unpause(pause::Unpause),
+    Wait(wait::Wait),
 
     #[command(visible_alias = "i", subcommand, arg_required_else_help = true)]
     Image(image::Command),
@@ -64,6 +79,7 @@ impl Command {
     /// Does it; gives the exit code.
     pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
         match self {
+            Self::Attach(command) => return command.execute(context).await,
             Self::Run(command) => return command.execute(context).await,
             Self::Start(command) => return command.execute(context).await,
             Self::Exec(command) => return command.execute(context).await,
@@ -77,6 +93,13 @@ impl Command {
             Self::Prune(command) => command.execute(context).await,
             Self::Stats(command) => command.execute(context).await,
             Self::Stop(command) => command.execute(context).await,
+            Self::Events(command) => command.execute(context).await,
+            Self::Pause(command) => command.execute(context).await,
+            Self::Rename(command) => command.execute(context).await,
+            Self::Restart(command) => command.execute(context).await,
+            Self::Top(command) => command.execute(context).await,
+            Self::Unpause(command) => command.execute(context).await,
+            Self::Wait(command) => command.execute(context).await,
             Self::Image(command) => command.execute(context).await,
             Self::Registry(command) => command.execute(context).await,
             // Answered before any server is needed.

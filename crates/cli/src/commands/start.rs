@@ -49,7 +49,7 @@ impl Start {
         }
         let container = inspect::one(&mut containers, &self.id).await?;
         if select::is_running(&container) {
-            return Err(running());
+            return Err(running(&self.id));
         }
         let terminal = container.configuration.init_process.terminal;
         let streams = Streams::new(self.interactive, terminal)
@@ -57,7 +57,7 @@ impl Start {
         let mut foreground = Foreground::new(streams)?;
         let already = run::start(context, &mut foreground, &mut containers, &self.id).await?;
         if already {
-            return Err(running());
+            return Err(running(&self.id));
         }
         let process = Process {
             id: self.id,
@@ -67,7 +67,8 @@ impl Start {
     }
 }
 
-fn running() -> Failure {
+fn running(id: &str) -> Failure {
     let message = "attach is currently unsupported on already running containers";
-    Failure::Service(Error::new(Kind::InvalidState, message))
+    let hint = format!("Attach to it with `container attach {id}`.");
+    Failure::Service(Error::new(Kind::InvalidState, message).with_hint(hint))
 }

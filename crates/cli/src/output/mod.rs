@@ -48,6 +48,11 @@ pub fn write_pretty<T: Serialize>(value: &T) -> Result<(), Failure> {
     print(json::pretty(value)?.as_bytes())
 }
 
+/// Writes `value` as JSON on one line, whatever follows it.
+pub fn write_json_line<T: Serialize>(value: &T) -> Result<(), Failure> {
+    print(json::compact(value)?.as_bytes())
+}
+
 /// Writes each of `lines` with a newline.
 pub fn write_lines<T: AsRef<str>>(lines: impl IntoIterator<Item = T>) -> Result<(), Failure> {
     let mut text = String::new();

@@ -1,0 +1,61 @@
+use anyhow::Context as _;
+use clap::Args;
+use container_api::api::AttachRequest;
+use container_api::{Error, Kind};
+
+use super::inspect;
+use crate::completion;
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::select;
+use crate::session::{Foreground, Process, Streams};
+
+/// Attach to the first process of a running container
+///
+/// From now on its output comes here, and what is typed here goes to it. Several clients can be attached at
+/// once. Ctrl-P Ctrl-Q leaves a terminal without ending anything. The exit code is that of the process.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container attach shell
+  container attach --no-stdin web")]
+pub struct Attach {
+    /// Do not hand standard input over
+    #[arg(long)]
+    no_stdin: bool,
+
+    /// Container
+    #[arg(value_name = "CONTAINER", add = completion::containers())]
+    id: String,
+}
+
+impl Attach {
+    pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
+        let mut containers = context.containers()?;
+        let container = inspect::one(&mut containers, &self.id).await?;
+        if !select::is_running(&container) {
+            let message = format!("container {} is not running", self.id);
+            return Err(Failure::Service(Error::new(Kind::InvalidState, message)));
+        }
+        let terminal = container.configuration.init_process.terminal;
+        let streams = Streams::new(!self.no_stdin, terminal).context("prepare the streams")?;
+        let mut foreground = Foreground::new(streams)?;
+        let stdio = foreground
+            .lend(&context.roots.apiserver_descriptors())
+            .await?;
+        let request = AttachRequest {
+            id: self.id.clone(),
+            stdio: Some(stdio),
+        };
+        let attaching = async { Ok(containers.attach(request).await?) };
+        foreground.interruptible(attaching).await?;
+        foreground
+            .wait(
+                containers,
+                Process {
+                    id: self.id,
+                    process: String::new(),
+                },
+            )
+            .await
+    }
+}
