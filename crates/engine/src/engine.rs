@@ -1,5 +1,6 @@
 //! Starts virtual machines on this host.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -8,18 +9,18 @@ use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
-use crate::accelerator::Verdict;
+use crate::accelerator::{self, Verdict};
 use crate::console::BoundedFile;
 use crate::facts::Facts;
 use crate::host;
 use crate::kernel::{self, KernelError};
-use crate::process;
-use crate::qemu::arguments::{CommandLine, MAX_DISKS, Memory, Streams};
+use crate::process::{self, Program};
+use crate::qemu::arguments::{Boot, CommandLine, MAX_DISKS, Memory, Resources, Streams};
 use crate::qemu::binary::{Binary, FindVmmError};
 use crate::qemu::disk::DiskError;
 use crate::qemu::qmp::QmpError;
 use crate::spec::{Accelerator, VmSpec};
-use crate::template::shape::Shape;
+use crate::template::{self, shape::Shape};
 use crate::vm::{Recorder, Spawned, Vm};
 
 /// How long a VMM may take to set up its machine. Usual are 50 ms; many starts at once on a busy
@@ -154,24 +155,47 @@ impl Engine {
     /// The VMM dies with the calling thread: call this on a thread that lives as long as the
     /// machine may (a runtime's worker, not `spawn_blocking`).
     pub async fn start(&self, spec: &VmSpec) -> Result<Vm, StartError> {
-        check(spec)?;
-        self.launch(spec, Memory::Private)?
+        let boot = check(spec)?;
+        self.launch(spec, boot, Memory::Private)?
             .answer(ANSWER_LIMIT)
             .await
     }
 
     /// Spawns the VMM for a checked `spec`.
-    pub(crate) fn launch(&self, spec: &VmSpec, memory: Memory) -> Result<Spawned, StartError> {
+    pub(crate) fn launch(
+        &self,
+        spec: &VmSpec,
+        boot: Boot,
+        memory: Memory,
+    ) -> Result<Spawned, StartError> {
         let streams = OpenStreams::new().map_err(|source| self.spawn_failed(source))?;
-        let line = CommandLine::new(spec, self.tsc_khz, memory, streams.vmm)
-            .map_err(|(index, source)| StartError::Disk { index, source })?;
+        let line = CommandLine::new(
+            spec,
+            self.tsc_khz,
+            Resources {
+                boot,
+                memory,
+                streams: streams.vmm,
+            },
+        )
+        .map_err(|(index, source)| StartError::Disk { index, source })?;
         let console = spec.console.as_deref().map(create_console).transpose()?;
         let at = Instant::now();
-        let (process, stderr) =
-            process::spawn(&self.binary.path, &line.arguments, &line.descriptors)
-                .map_err(|source| self.spawn_failed(source))?;
-        let stderr = pipe::Receiver::from_owned_fd(OwnedFd::from(stderr))
-            .map_err(|source| self.spawn_failed(source))?;
+        let kvm = [Path::new(accelerator::DEVICE)];
+        let devices: &[&Path] = match spec.accelerator {
+            Accelerator::Kvm => &kvm,
+            Accelerator::Tcg => &[],
+        };
+        let (process, stderr) = process::spawn(&Program {
+            path: &self.binary.path,
+            arguments: &line.arguments,
+            descriptors: &line.descriptors,
+            devices,
+            file_size: largest_file(spec),
+        })
+        .map_err(|source| self.spawn_failed(source))?;
+        let stderr =
+            pipe::Receiver::from_owned_fd(stderr).map_err(|source| self.spawn_failed(source))?;
         Ok(Spawned {
             process,
             control: streams.monitor,
@@ -229,6 +253,19 @@ fn pair() -> io::Result<(UnixStream, OwnedFd)> {
     Ok((ours, theirs.into_std()?.into()))
 }
 
+/// The largest file that the VMM has a reason to write: a disk, or the saved state.
+fn largest_file(spec: &VmSpec) -> u64 {
+    let disks = spec
+        .disks
+        .iter()
+        .filter(|disk| !disk.read_only)
+        .map(|disk| disk.size);
+    disks
+        .chain([template::STATE_LIMIT])
+        .max()
+        .unwrap_or_default()
+}
+
 fn create_console(path: &Path) -> Result<BoundedFile, StartError> {
     BoundedFile::create(path).map_err(|source| StartError::Console {
         path: path.to_owned(),
@@ -236,13 +273,13 @@ fn create_console(path: &Path) -> Result<BoundedFile, StartError> {
     })
 }
 
-/// Refuses what the VMM would refuse late or obscurely.
-pub(crate) fn check(spec: &VmSpec) -> Result<(), StartError> {
-    kernel::check(&spec.kernel).map_err(|source| StartError::Kernel {
+/// Refuses what the VMM would refuse late or obscurely, and opens what it boots.
+pub(crate) fn check(spec: &VmSpec) -> Result<Boot, StartError> {
+    let kernel = kernel::open(&spec.kernel).map_err(|source| StartError::Kernel {
         path: spec.kernel.clone(),
         source,
     })?;
-    check_initramfs(&spec.initramfs).map_err(|source| StartError::Initramfs {
+    let initramfs = open_initramfs(&spec.initramfs).map_err(|source| StartError::Initramfs {
         path: spec.initramfs.clone(),
         source,
     })?;
@@ -260,16 +297,17 @@ pub(crate) fn check(spec: &VmSpec) -> Result<(), StartError> {
     if spec.disks.len() > MAX_DISKS {
         return Err(StartError::TooManyDisks(spec.disks.len()));
     }
-    Ok(())
+    Ok(Boot { kernel, initramfs })
 }
 
-fn check_initramfs(path: &Path) -> io::Result<()> {
-    let file = std::fs::File::open(path)?.metadata()?;
-    if !file.is_file() || file.len() == 0 {
+fn open_initramfs(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() == 0 {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "not a file with content",
         ));
     }
-    Ok(())
+    Ok(file)
 }

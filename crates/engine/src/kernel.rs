@@ -30,8 +30,8 @@ const MAX_PROGRAM_HEADERS: u16 = 64;
 /// Size of an `Elf64_Phdr`.
 const PROGRAM_HEADER: u64 = 56;
 
-/// Accepts an ELF `vmlinux` for x86-64 or a bzImage whose file is complete.
-pub fn check(path: &Path) -> Result<(), KernelError> {
+/// Opens an ELF `vmlinux` for x86-64 or a bzImage whose file is complete.
+pub fn open(path: &Path) -> Result<File, KernelError> {
     let file = File::open(path).map_err(KernelError::Read)?;
     let metadata = file.metadata().map_err(KernelError::Read)?;
     if !metadata.is_file() {
@@ -61,7 +61,7 @@ pub fn check(path: &Path) -> Result<(), KernelError> {
     if actual < expected {
         return Err(KernelError::Truncated { expected, actual });
     }
-    Ok(())
+    Ok(file)
 }
 
 /// End of the last segment of an ELF file (System V ABI, "Program Header").
@@ -147,8 +147,8 @@ mod tests {
 
     #[test]
     fn complete_images_pass() {
-        check(written(&elf(1000)).path()).unwrap();
-        check(written(&bzimage()).path()).unwrap();
+        open(written(&elf(1000)).path()).unwrap();
+        open(written(&bzimage()).path()).unwrap();
     }
 
     #[test]
@@ -156,7 +156,7 @@ mod tests {
         for image in [elf(1000), bzimage()] {
             // Cut just before the end, and inside the program headers or setup code.
             for length in [image.len() - 1, 600, 100] {
-                let error = check(written(&image[..length.min(image.len() - 1)]).path());
+                let error = open(written(&image[..length.min(image.len() - 1)]).path());
                 match error.unwrap_err() {
                     KernelError::Truncated { expected, .. } => assert!(expected > 100),
                     // Too short to hold the magic at all.
@@ -173,16 +173,16 @@ mod tests {
         arm[18] = 183;
         for bytes in [&b""[..], b"#!/bin/sh\n", &[0u8; 4096], &arm] {
             assert!(matches!(
-                check(written(bytes).path()),
+                open(written(bytes).path()),
                 Err(KernelError::Unrecognised)
             ));
         }
         assert!(matches!(
-            check(Path::new("/nonexistent")),
+            open(Path::new("/nonexistent")),
             Err(KernelError::Read(_))
         ));
         assert!(matches!(
-            check(Path::new("/dev/zero")),
+            open(Path::new("/dev/zero")),
             Err(KernelError::Unrecognised)
         ));
     }
@@ -193,7 +193,7 @@ mod tests {
             let mut image = match kind { 0 => elf(0), 1 => bzimage(), _ => Vec::new() };
             let length = image.len().min(bytes.len());
             image[..length].iter_mut().zip(&bytes).skip(6).for_each(|(a, b)| *a = *b);
-            let _ = check(written(&image).path());
+            let _ = open(written(&image).path());
         }
     }
 }

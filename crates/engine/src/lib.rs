@@ -5,6 +5,7 @@
 //! guest. It ends with its [`Vm`] value, and with the thread that started it.
 
 pub mod accelerator;
+mod confinement;
 pub mod console;
 mod engine;
 mod facts;

@@ -1,81 +1,238 @@
-//! The VMM's process: started with exactly the descriptors it is given, ended with its owner.
+//! The VMM's process: started with exactly the descriptors it is given, confined, ended with its
+//! owner.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 
-use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use crate::confinement::{self, Confinement};
 
 /// A running process that is killed and reaped when dropped.
 #[derive(Debug)]
 pub(crate) struct VmmProcess {
-    child: Child,
+    pid: u32,
     pidfd: AsyncFd<OwnedFd>,
+    status: Option<ExitStatus>,
 }
 
-/// Starts `program` in a session of its own, with `descriptors` open under their present numbers
-/// and no others beside standard error, which the returned pipe captures.
+/// What to run, and with what.
+#[derive(Debug)]
+pub(crate) struct Program<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) arguments: &'a [OsString],
+    /// Open in the program under their present numbers, and no others beside standard error.
+    pub(crate) descriptors: &'a [OwnedFd],
+    /// Device nodes that the program opens by itself.
+    pub(crate) devices: &'a [&'a Path],
+    /// Largest file, in bytes, that the program may write.
+    pub(crate) file_size: u64,
+}
+
+/// Everything that the new process needs, made before it exists.
+struct Plan {
+    /// Null-terminated, as exec wants it; points into `_words`.
+    arguments: Vec<*const libc::c_char>,
+    _words: Vec<CString>,
+    descriptors: Vec<RawFd>,
+    input: OwnedFd,
+    stderr: OwnedFd,
+    confinement: Option<Confinement>,
+    file_size: u64,
+}
+
+/// Starts a program, and returns it with the reading end of its standard error.
 ///
-/// The kernel kills the process when the calling *thread* ends, so that a killed owner leaves no
-/// VM behind: call it on a thread that lives as long as the VM may (a runtime's worker, not
-/// `spawn_blocking`).
-pub(crate) fn spawn(
-    program: &Path,
-    arguments: &[OsString],
-    descriptors: &[OwnedFd],
-) -> io::Result<(VmmProcess, ChildStderr)> {
-    let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-    let owner = rustix::process::getpid();
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    // SAFETY: the closure runs between fork and exec. It makes system calls only, allocates
-    // nothing and takes no lock.
-    unsafe {
-        command.pre_exec(move || prepare(owner, &numbers));
+/// It is confined, unless the host's administrator has forbidden user namespaces. The kernel kills
+/// it when the calling *thread* ends, so that a killed owner leaves no VM behind: call it on a
+/// thread that lives as long as the VM may (a runtime's worker, not `spawn_blocking`).
+pub(crate) fn spawn(program: &Program<'_>) -> io::Result<(VmmProcess, OwnedFd)> {
+    let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+    let mut words = vec![c_string(program.path.as_os_str().to_owned())?];
+    for argument in program.arguments {
+        words.push(c_string(argument.clone())?);
     }
-    let mut child = command.spawn()?;
-    let stderr = child.stderr.take();
-    let watched = watch(&child);
-    match (watched, stderr) {
-        (Ok(pidfd), Some(stderr)) => Ok((VmmProcess { child, pidfd }, stderr)),
-        (watched, _) => {
-            let _ = child.kill();
-            let _ = child.wait();
-            Err(watched
-                .err()
-                .unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
+    let mut arguments: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
+    arguments.push(std::ptr::null());
+    let mut plan = Plan {
+        arguments,
+        _words: words,
+        descriptors: program.descriptors.iter().map(AsRawFd::as_raw_fd).collect(),
+        input: std::fs::File::open("/dev/null")?.into(),
+        stderr: their_stderr,
+        confinement: Some(Confinement::plan(program.path, program.devices)?),
+        file_size: program.file_size,
+    };
+    let process = match start(&plan) {
+        Err(SpawnError::Confine(error)) => {
+            tracing::warn!(%error, "the VMM runs without namespaces of its own");
+            plan.confinement = None;
+            start(&plan)
+        }
+        started => started,
+    };
+    match process {
+        Ok(process) => Ok((process, stderr)),
+        Err(SpawnError::Confine(error) | SpawnError::Execute(error)) => Err(error),
+    }
+}
+
+/// Why a program could not be started.
+#[derive(Debug)]
+enum SpawnError {
+    /// The host doesn't give the namespaces.
+    Confine(io::Error),
+    /// Anything else.
+    Execute(io::Error),
+}
+
+impl<E: Into<io::Error>> From<E> for SpawnError {
+    fn from(error: E) -> Self {
+        Self::Execute(error.into())
+    }
+}
+
+/// Starts the process and waits until it has become the program.
+fn start(plan: &Plan) -> Result<VmmProcess, SpawnError> {
+    let (outcome, report) = pipe_with(PipeFlags::CLOEXEC)?;
+    let process = clone(plan, &report).map_err(|error| match &plan.confinement {
+        Some(_) => SpawnError::Confine(error),
+        None => SpawnError::Execute(error),
+    })?;
+    drop(report);
+    // Ends without a byte when the program is executed.
+    let mut failure = [0; 8];
+    let length = rustix::io::retry_on_intr(|| rustix::io::read(&outcome, &mut failure))?;
+    if length == 0 {
+        return Ok(process);
+    }
+    let [s0, s1, s2, s3, e0, e1, e2, e3] = failure;
+    let error = io::Error::from_raw_os_error(i32::from_ne_bytes([e0, e1, e2, e3]));
+    Err(match i32::from_ne_bytes([s0, s1, s2, s3]) {
+        STAGE_CONFINE => SpawnError::Confine(error),
+        _ => SpawnError::Execute(error),
+    })
+}
+
+fn clone(plan: &Plan, report: &OwnedFd) -> io::Result<VmmProcess> {
+    let namespaces = if plan.confinement.is_some() {
+        confinement::NAMESPACES
+    } else {
+        0
+    };
+    let flags = libc::c_long::from(namespaces | libc::CLONE_PIDFD | libc::SIGCHLD);
+    let mut pidfd: RawFd = -1;
+    // SAFETY: without CLONE_VM this is a fork: the child has a copy of everything. It makes system
+    // calls only, allocates nothing, takes no lock, and ends in exec or exit.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            flags,
+            0_usize,
+            &raw mut pidfd,
+            0_usize,
+            0_usize,
+        )
+    };
+    if pid == 0 {
+        become_program(plan, report);
+    }
+    let pid = u32::try_from(pid).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: clone succeeded, so it opened the descriptor for us.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    // SAFETY: an OwnedFd names the same open descriptor for as long as the AsyncFd owns it.
+    match unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) } {
+        Ok(pidfd) => Ok(VmmProcess {
+            pid,
+            pidfd,
+            status: None,
+        }),
+        Err(error) => {
+            let (pidfd, error) = error.into_parts();
+            let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+            let _ = reap(pidfd.as_fd());
+            Err(error)
         }
     }
 }
 
-/// Runs in the new process, before the program.
-fn prepare(owner: Pid, descriptors: &[RawFd]) -> io::Result<()> {
+/// What a new process was doing when it failed, as it reports it.
+const STAGE_CONFINE: i32 = 1;
+const STAGE_EXECUTE: i32 = 2;
+
+/// Runs in the new process: becomes the program, or reports why not.
+fn become_program(plan: &Plan, report: &OwnedFd) -> ! {
+    let (stage, error) = match confine(plan) {
+        Err(error) => (STAGE_CONFINE, error),
+        Ok(()) => (STAGE_EXECUTE, execute(plan, report)),
+    };
+    let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+    let [s0, s1, s2, s3] = stage.to_ne_bytes();
+    let [e0, e1, e2, e3] = errno.to_ne_bytes();
+    // If nobody reads it, nobody waits for it.
+    let _ = rustix::io::write(report, &[s0, s1, s2, s3, e0, e1, e2, e3]);
+    // SAFETY: ends the process at once, running nothing of the parent's.
+    unsafe { libc::_exit(127) }
+}
+
+fn confine(plan: &Plan) -> io::Result<()> {
+    match &plan.confinement {
+        Some(confinement) => confinement.enter(),
+        None => confinement::drop_capabilities(),
+    }
+}
+
+/// Executes the program; returns if that fails.
+fn execute(plan: &Plan, report: &OwnedFd) -> io::Error {
+    prepare(plan, report).err().unwrap_or_else(|| {
+        let environment: [*const libc::c_char; 1] = [std::ptr::null()];
+        // SAFETY: both arrays are null-terminated arrays of C strings that outlive the call.
+        unsafe {
+            libc::execve(
+                plan.arguments[0],
+                plan.arguments.as_ptr(),
+                environment.as_ptr(),
+            );
+        }
+        io::Error::last_os_error()
+    })
+}
+
+fn prepare(plan: &Plan, report: &OwnedFd) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    if rustix::process::getppid() != Some(owner) {
-        // The owner died before the request above was in force.
-        return Err(io::ErrorKind::NotFound.into());
+    if owner_is_gone(report)? {
+        return Err(io::ErrorKind::BrokenPipe.into());
     }
     rustix::process::setsid()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    rustix::stdio::dup2_stdin(&plan.input)?;
+    rustix::stdio::dup2_stdout(&plan.stderr)?;
+    rustix::stdio::dup2_stderr(&plan.stderr)?;
     close_on_exec_from(3)?;
-    for descriptor in descriptors {
+    for descriptor in &plan.descriptors {
         // SAFETY: the parent holds the descriptors open until the child has been started.
-        let descriptor = unsafe { std::os::fd::BorrowedFd::borrow_raw(*descriptor) };
+        let descriptor = unsafe { BorrowedFd::borrow_raw(*descriptor) };
         fcntl_setfd(descriptor, FdFlags::empty())?;
     }
-    Ok(())
+    confinement::limit(plan.file_size)
+}
+
+/// Whether the owner died before the request for a signal on its death was in force: then nobody
+/// has the other end of the pipe any more.
+fn owner_is_gone(report: &OwnedFd) -> io::Result<bool> {
+    let mut report = [PollFd::new(report, PollFlags::empty())];
+    poll(&mut report, Some(&Timespec::default()))?;
+    Ok(report[0].revents().contains(PollFlags::ERR))
 }
 
 /// Marks every descriptor from `first` on to be closed by exec, whoever opened it.
@@ -96,30 +253,30 @@ fn close_on_exec_from(first: libc::c_uint) -> io::Result<()> {
     }
 }
 
-fn watch(child: &Child) -> io::Result<AsyncFd<OwnedFd>> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
-    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-    // SAFETY: an OwnedFd names the same open descriptor for as long as the AsyncFd owns it.
-    Ok(unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?)
+fn c_string(word: OsString) -> io::Result<CString> {
+    Ok(CString::new(word.into_vec())?)
 }
 
 impl VmmProcess {
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
     }
 
     /// Waits for the end of the process. May be called again and cancelled at any time.
     pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        if let Some(status) = self.status {
+            return Ok(status);
+        }
         // Becomes readable when the process ends, and stays so.
         let _ended = self.pidfd.readable().await?;
-        self.child.wait()
+        let status = reap(self.pidfd.get_ref().as_fd())?;
+        Ok(*self.status.insert(status))
     }
 
     /// Sends SIGKILL. Succeeds if the process has already ended.
     pub(crate) fn kill(&self) -> io::Result<()> {
         match rustix::process::pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -127,10 +284,26 @@ impl VmmProcess {
 
 impl Drop for VmmProcess {
     fn drop(&mut self) {
-        // Both fail only when the process has been reaped, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if self.status.is_none() {
+            // Neither fails for a child that has not been reaped.
+            let _ = self.kill();
+            let _ = reap(self.pidfd.get_ref().as_fd());
+        }
     }
+}
+
+/// Waits for a child and removes it from the process table.
+fn reap(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
+    let ended = rustix::io::retry_on_intr(|| {
+        rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED)
+    })?;
+    Ok(exit_status(ended.ok_or(io::ErrorKind::WouldBlock)?))
+}
+
+/// The same in the encoding of wait(2).
+fn exit_status(ended: WaitIdStatus) -> ExitStatus {
+    let code = ended.exit_status().map(|code| code << 8);
+    ExitStatus::from_raw(code.or(ended.terminating_signal()).unwrap_or_default())
 }
 
 /// Describes how a process ended: "exited with status 1", "was killed by signal 9".
@@ -144,18 +317,36 @@ pub(crate) fn describe(status: ExitStatus) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Read;
 
     use super::*;
 
-    fn shell(script: &str, descriptors: &[OwnedFd]) -> (VmmProcess, ChildStderr) {
+    fn shell(script: &str, descriptors: &[OwnedFd]) -> (VmmProcess, OwnedFd) {
         let arguments = ["-c".into(), script.into()];
-        spawn(Path::new("/bin/sh"), &arguments, descriptors).unwrap()
+        let path = Path::new("/bin/sh").canonicalize().unwrap();
+        spawn(&Program {
+            path: &path,
+            arguments: &arguments,
+            descriptors,
+            devices: &[],
+            file_size: 1 << 20,
+        })
+        .unwrap()
+    }
+
+    /// What a confined script prints.
+    async fn output(script: &str) -> String {
+        let (mut process, stderr) = shell(script, &[]);
+        process.wait().await.unwrap();
+        let mut text = String::new();
+        File::from(stderr).read_to_string(&mut text).unwrap();
+        text
     }
 
     #[tokio::test]
-    async fn status_and_stderr_come_back() {
-        let (mut process, mut stderr) = shell("echo broken >&2; exit 3", &[]);
+    async fn status_and_messages_come_back() {
+        let (mut process, stderr) = shell("echo broken >&2; exit 3", &[]);
         assert_eq!(
             describe(process.wait().await.unwrap()),
             "exited with status 3"
@@ -165,14 +356,28 @@ mod tests {
             "exited with status 3"
         );
         let mut text = String::new();
-        stderr.read_to_string(&mut text).unwrap();
+        File::from(stderr).read_to_string(&mut text).unwrap();
         assert_eq!(text, "broken\n");
     }
 
     #[tokio::test]
+    async fn a_program_that_cannot_be_executed_is_an_error() {
+        let program = |path| Program {
+            path: Path::new(path),
+            arguments: &[],
+            descriptors: &[],
+            devices: &[],
+            file_size: 0,
+        };
+        let error = spawn(&program("/usr/bin/nonexistent")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        spawn(&program("/usr/lib")).unwrap_err();
+    }
+
+    #[tokio::test]
     async fn only_given_descriptors_are_open() {
-        let given = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        let leaked = std::fs::File::open("/dev/null").unwrap();
+        let given = OwnedFd::from(File::open("/dev/null").unwrap());
+        let leaked = File::open("/dev/null").unwrap();
         // As if an ancestor had left it open for us.
         fcntl_setfd(&leaked, FdFlags::empty()).unwrap();
         let script = format!(
@@ -182,6 +387,49 @@ mod tests {
         );
         let (mut process, _stderr) = shell(&script, &[given]);
         assert!(process.wait().await.unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn nothing_foreign_can_be_reached() {
+        let directory = tempfile::tempdir().unwrap();
+        let secret = directory.path().join("secret");
+        std::fs::write(&secret, "hush").unwrap();
+        let secret = secret.display();
+        let script = format!("cat {secret} /etc/passwd /etc/shadow; echo /*; echo /etc/*");
+        let text = output(&script).await;
+        assert!(!text.contains("hush") && !text.contains("root:"), "{text}");
+        assert!(text.contains("\n/dev /etc /lib"), "{text}");
+        assert!(text.contains("\n/etc/ld.so.cache\n"), "{text}");
+        // Nor written to, whoever owns it.
+        assert!(
+            output("touch /usr/x /x /dev/x")
+                .await
+                .matches("Read-only")
+                .count()
+                == 3
+        );
+    }
+
+    #[tokio::test]
+    async fn no_power_is_left() {
+        let status = output("cat /proc/self/status").await;
+        for line in [
+            "CapEff:\t0000000000000000",
+            "CapPrm:\t0000000000000000",
+            "NoNewPrivs:\t1",
+        ] {
+            assert!(status.contains(line), "{line} in {status}");
+        }
+        // No other process is seen, and none but its own can be signalled.
+        assert_eq!(output("echo /proc/[0-9]*").await, "/proc/1\n");
+        let owner = std::process::id();
+        assert!(
+            output(&format!("kill -0 {owner} || echo none"))
+                .await
+                .ends_with("none\n")
+        );
+        assert!(output("mount -t tmpfs none /usr").await.contains("mount"));
+        assert_eq!(output("ulimit -c; ulimit -f").await, "0\n2048\n");
     }
 
     #[tokio::test]

@@ -73,13 +73,13 @@ impl Engine {
 
     /// Starts a machine to be saved. As [`Engine::start`], but its disks are empty.
     pub async fn start_saveable(&self, spec: &VmSpec) -> Result<Saveable, StartError> {
-        check(spec)?;
+        let boot = check(spec)?;
         let failed = |source| self.spawn_failed(source);
         let shape = self.shape(spec).map_err(failed)?;
         let memory = memory::empty(spec.memory_bytes).map_err(failed)?;
         let given = memory.try_clone().map_err(failed)?;
         let vm = self
-            .launch(spec, Memory::Saveable(given))?
+            .launch(spec, boot, Memory::Saveable(given))?
             .answer(ANSWER_LIMIT)
             .await?;
         Ok(Saveable { vm, memory, shape })
@@ -99,8 +99,9 @@ impl Engine {
         let saved = template.memory.try_clone().map_err(RestoreError::Memory)?;
         let state = reopen(&template.state).map_err(RestoreError::Memory)?;
         let started = |error| RestoreError::Start(Box::new(error));
+        let boot = check(spec).map_err(started)?;
         let spawned = self
-            .launch(spec, Memory::Restored { memory, state })
+            .launch(spec, boot, Memory::Restored { memory, state })
             .map_err(started)?;
         // The VMM looks at the memory only when it loads the state, so both prepare themselves.
         let copied = tokio::task::spawn_blocking(move || memory::copy_data(&saved, &ours));

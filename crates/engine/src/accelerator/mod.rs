@@ -35,7 +35,8 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-const DEVICE: &str = "/dev/kvm";
+/// The device node of KVM.
+pub(crate) const DEVICE: &str = "/dev/kvm";
 
 /// The verdict on this host's KVM. `known` is what was found earlier in this boot: it spares the
 /// trial, but not the look at the device, whose permissions can change.

@@ -1,8 +1,8 @@
 //! QEMU's command line for a [`VmSpec`].
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
 
 use super::disk::{self, Backend, Composition, DiskError};
 use crate::spec::{Accelerator, VmSpec};
@@ -48,6 +48,23 @@ pub(crate) enum Memory {
     },
 }
 
+/// What the machine boots.
+#[derive(Debug)]
+pub(crate) struct Boot {
+    /// Kernel image.
+    pub(crate) kernel: File,
+    /// Initial RAM file system.
+    pub(crate) initramfs: File,
+}
+
+/// Everything that a VMM is given open.
+#[derive(Debug)]
+pub(crate) struct Resources {
+    pub(crate) boot: Boot,
+    pub(crate) memory: Memory,
+    pub(crate) streams: Streams,
+}
+
 /// A command line, and the descriptors it refers to by number.
 #[derive(Debug, Default)]
 pub(crate) struct CommandLine {
@@ -64,14 +81,18 @@ impl CommandLine {
     pub(crate) fn new(
         spec: &VmSpec,
         tsc_khz: u64,
-        memory: Memory,
-        streams: Streams,
+        resources: Resources,
     ) -> Result<Self, (usize, DiskError)> {
+        let Resources {
+            boot,
+            memory,
+            streams,
+        } = resources;
         let saveable = matches!(memory, Memory::Saveable(_));
         let mut line = Self::default();
         line.machine(spec);
         line.memory(spec, memory);
-        line.boot(spec, tsc_khz);
+        line.boot(spec, boot, tsc_khz);
         line.serial_ports(spec, streams);
         line.option(
             "-device",
@@ -133,9 +154,11 @@ impl CommandLine {
         self.option("-machine", "memory-backend=memory");
     }
 
-    fn boot(&mut self, spec: &VmSpec, tsc_khz: u64) {
-        self.option("-kernel", absolute(&spec.kernel));
-        self.option("-initrd", absolute(&spec.initramfs));
+    fn boot(&mut self, spec: &VmSpec, boot: Boot, tsc_khz: u64) {
+        let kernel = self.inherit(boot.kernel.into());
+        self.option("-kernel", format!("/proc/self/fd/{kernel}"));
+        let initramfs = self.inherit(boot.initramfs.into());
+        self.option("-initrd", format!("/proc/self/fd/{initramfs}"));
         let engine = kernel_parameters(spec.accelerator, tsc_khz);
         self.option("-append", format!("{} {engine}", spec.command_line).trim());
     }
@@ -289,11 +312,6 @@ fn kernel_parameters(accelerator: Accelerator, tsc_khz: u64) -> String {
     }
 }
 
-/// The VMM's working directory is not the caller's.
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
 /// Doubles commas, as QEMU's option syntax wants them inside values.
 fn escape(value: &str) -> String {
     value.replace(',', ",,")
@@ -307,12 +325,20 @@ mod tests {
     use super::*;
     use crate::spec::{Disk, Extent};
 
-    fn streams() -> Streams {
+    fn resources() -> Resources {
         let end = || OwnedFd::from(UnixStream::pair().unwrap().0);
-        Streams {
-            monitor: end(),
-            channel: end(),
-            console: end(),
+        let null = || File::open("/dev/null").unwrap();
+        Resources {
+            boot: Boot {
+                kernel: null(),
+                initramfs: null(),
+            },
+            memory: Memory::Private,
+            streams: Streams {
+                monitor: end(),
+                channel: end(),
+                console: end(),
+            },
         }
     }
 
@@ -332,13 +358,7 @@ mod tests {
     }
 
     fn build(disks: Vec<Disk>, accelerator: Accelerator) -> (String, Vec<OwnedFd>) {
-        let line = CommandLine::new(
-            &spec(disks, accelerator),
-            2_500_000,
-            Memory::Private,
-            streams(),
-        )
-        .unwrap();
+        let line = CommandLine::new(&spec(disks, accelerator), 2_500_000, resources()).unwrap();
         let words: Vec<_> = line
             .arguments
             .iter()
@@ -379,8 +399,8 @@ mod tests {
         };
         let (line, descriptors) = build(vec![view, Disk::writable(&path, 4096)], Accelerator::Tcg);
         assert!(!line.contains(directory.path().to_str().unwrap()), "{line}");
-        // Monitor, channel, console; layer, padding, description; the writable file.
-        assert_eq!(descriptors.len(), 7);
+        // Kernel and initramfs; three streams; layer, padding, description; the writable file.
+        assert_eq!(descriptors.len(), 9);
         assert_eq!(line.matches("-blockdev").count(), 4);
         assert_eq!(line.matches("driver=").count(), 4);
         assert!(
@@ -391,7 +411,7 @@ mod tests {
             line.contains("node-name=disk1,driver=raw,file=file1,read-only=off"),
             "{line}"
         );
-        for descriptor in &descriptors[3..6] {
+        for descriptor in &descriptors[5..8] {
             let flags = rustix::fs::fcntl_getfl(descriptor).unwrap();
             assert!(!flags.intersects(rustix::fs::OFlags::RDWR | rustix::fs::OFlags::WRONLY));
         }
@@ -399,13 +419,7 @@ mod tests {
 
     #[test]
     fn a_missing_disk_is_an_error() {
-        let disks = vec![Disk::writable(Path::new("/nonexistent"), 512)];
-        CommandLine::new(
-            &spec(disks, Accelerator::Kvm),
-            0,
-            Memory::Private,
-            streams(),
-        )
-        .unwrap_err();
+        let disks = vec![Disk::writable("/nonexistent".as_ref(), 512)];
+        CommandLine::new(&spec(disks, Accelerator::Kvm), 0, resources()).unwrap_err();
     }
 }

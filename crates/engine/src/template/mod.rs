@@ -26,7 +26,7 @@ const VERIFIED: &str = "verified.json";
 /// Largest description accepted, in bytes.
 const DESCRIPTION_LIMIT: u64 = 256 << 10;
 /// Largest device state accepted, in bytes; usual are 40 KB.
-const STATE_LIMIT: u64 = 16 << 20;
+pub(crate) const STATE_LIMIT: u64 = 16 << 20;
 
 /// A saved machine that can be restored.
 #[derive(Debug)]
