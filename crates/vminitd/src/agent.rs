@@ -1,0 +1,151 @@
+//! The guest's state and what can be done with it, free of the wire.
+
+mod control;
+mod error;
+mod shutdown;
+mod start;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{pidfd_open, Pid, PidfdFlags};
+use rustix::thread::ThreadNameSpaceType;
+use tokio::sync::watch;
+
+use crate::container::{Cgroup, UpperDisk};
+use crate::launch::{seccomp, ProcessPlan};
+use crate::process::{self, Process, Scratch, SpawnError, Table, Wanted};
+
+pub use control::resize;
+pub use error::AgentError;
+
+/// The one agent.
+#[derive(Debug)]
+pub struct Agent {
+    state: Mutex<State>,
+    shut_down: watch::Sender<bool>,
+    /// Where the agent itself lives, to come back from other pid namespaces.
+    own: OwnedFd,
+    scratch: Scratch,
+    pid1_ns: u64,
+    channel_open_ns: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Set for good by the first Start.
+    started: bool,
+    container: Option<Arc<Container>>,
+    processes: Table,
+}
+
+/// A container that was started.
+#[derive(Debug)]
+pub struct Container {
+    pub cgroup: Arc<Cgroup>,
+    namespaces: ThreadNameSpaceType,
+    leader: Arc<Process>,
+    upper: Option<UpperDisk>,
+    seccomp: Option<seccomp::Filter>,
+}
+
+impl Agent {
+    /// Nothing is started yet. The times are for the timeline.
+    pub fn new(pid1_ns: u64, channel_open_ns: u64) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            state: Mutex::default(),
+            shut_down: watch::Sender::new(false),
+            own: pidfd_open(Pid::INIT, PidfdFlags::empty())?,
+            scratch: Scratch::new(),
+            pid1_ns,
+            channel_open_ns,
+        }))
+    }
+
+    /// The container, running or not.
+    pub fn container(&self) -> Result<Arc<Container>, AgentError> {
+        self.state().container.clone().ok_or(AgentError::NotStarted)
+    }
+
+    /// A process by its id.
+    pub fn process(&self, id: &str) -> Result<Arc<Process>, AgentError> {
+        Ok(self.state().processes.get(id)?)
+    }
+
+    /// The buffer that all outputs share.
+    pub fn scratch(&self) -> Scratch {
+        self.scratch.clone()
+    }
+
+    /// Runs a further process in the container.
+    pub async fn exec(
+        &self,
+        id: String,
+        process: crate::spec::Process,
+        user: &str,
+        stdin: bool,
+    ) -> Result<Arc<Process>, AgentError> {
+        let container = self.container()?;
+        if container.leader.exit().is_some() {
+            return Err(AgentError::NotRunning);
+        }
+        check_id(&id)?;
+        self.state().processes.vacant(&id)?;
+        let plan = ProcessPlan::new(process, user, container.seccomp.clone(), false)?;
+        let wanted = Wanted { terminal: plan.terminal, stdin };
+        let inside = process::Inside {
+            leader: container.leader.pidfd(),
+            own: &self.own,
+            namespaces: container.namespaces,
+        };
+        let birth = process::join(wanted, &plan, inside, &container.cgroup).await;
+        let birth = birth.map_err(|error| match error {
+            SpawnError::Clone(_) if container.leader.exit().is_some() => AgentError::NotRunning,
+            error => AgentError::Spawn(error),
+        })?;
+        let process = self.adopt(birth, &container.cgroup)?;
+        self.state().processes.insert(id, Arc::clone(&process));
+        Ok(process)
+    }
+
+    fn adopt(
+        &self,
+        birth: process::Birth,
+        cgroup: &Arc<Cgroup>,
+    ) -> Result<Arc<Process>, AgentError> {
+        let cgroup = Arc::clone(cgroup);
+        Process::new(birth, move || cgroup.oom_kills() > 0).map_err(AgentError::Watch)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An id becomes the name of a control group.
+fn check_id(id: &str) -> Result<(), AgentError> {
+    let valid = matches!(id.len(), 1..=128)
+        && id.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    if valid {
+        Ok(())
+    } else {
+        Err(AgentError::Id(id.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_file_names() {
+        for id in ["a", "web-1", "0b9c5e3c-7d1e-4f57-8a3c-2b4f5b1c0d9e", "a..b"] {
+            assert!(check_id(id).is_ok(), "{id}");
+        }
+        for id in ["", ".", "..", "../x", "a/b", "-x", "a b", "é", &"x".repeat(129)] {
+            assert!(check_id(id).is_err(), "{id}");
+        }
+    }
+}

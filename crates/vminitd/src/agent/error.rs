@@ -1,0 +1,161 @@
+//! Why the agent refused or failed, and what kind of error that is for the host.
+
+use std::io;
+
+use container_api::{Error, Kind};
+use thiserror::Error as ThisError;
+
+use crate::container::{LimitError, RootError, SysctlError};
+use crate::launch::{FailureKind, PlanError};
+use crate::process::{SpawnError, TableError};
+
+/// An operation that failed.
+#[derive(Debug, ThisError)]
+pub enum AgentError {
+    /// Start comes once.
+    #[error("the container was started already")]
+    Started,
+    /// Everything else comes after Start.
+    #[error("the container was not started")]
+    NotStarted,
+    /// The first process has ended.
+    #[error("the container is not running")]
+    NotRunning,
+    /// Not a name for a process.
+    #[error("invalid process id {0:?}")]
+    Id(String),
+    /// A field that must be there is not.
+    #[error("the request has no {0}")]
+    Missing(&'static str),
+    /// Not JSON, or JSON of another form.
+    #[error("invalid OCI specification")]
+    Json(#[source] serde_json::Error),
+    /// A specification that can't be carried out.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A limit that can't be expressed.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// A kernel parameter of the guest.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    /// The clock.
+    #[error("cannot set the clock")]
+    Clock(#[source] io::Error),
+    /// The random pool.
+    #[error("cannot seed the random number generator")]
+    Entropy(#[source] io::Error),
+    /// The root.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// The container's control group.
+    #[error("cannot make the control group")]
+    Cgroup(#[source] io::Error),
+    /// A limit that the kernel refuses.
+    #[error("cannot set {file} to {value:?}")]
+    Setting {
+        file: String,
+        value: String,
+        #[source]
+        source: io::Error,
+    },
+    /// The device filter.
+    #[error("cannot restrict the devices")]
+    Devices(#[source] io::Error),
+    /// The process did not start.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// The process started but can't be watched.
+    #[error("cannot watch the process")]
+    Watch(#[source] io::Error),
+    /// The table of processes.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A number that is no signal.
+    #[error("there is no signal {0}")]
+    SignalNumber(i32),
+    /// There is nobody to signal.
+    #[error("the process has ended")]
+    ProcessEnded,
+    /// The kernel refuses the signal.
+    #[error("cannot send the signal")]
+    Signal(#[source] io::Error),
+    /// Only terminals have a size.
+    #[error("the process has no terminal")]
+    NoTerminal,
+    /// Terminals have at most 65535 rows and columns.
+    #[error("invalid terminal size")]
+    TerminalSize,
+    /// The kernel refuses the size.
+    #[error("cannot resize the terminal")]
+    Resize(#[source] io::Error),
+    /// One reader, one feeder.
+    #[error("the stream has ended, is in use, or does not exist")]
+    StreamTaken,
+    /// Reading or writing a stream.
+    #[error("cannot move data of the process")]
+    Stream(#[source] io::Error),
+    /// The freezer.
+    #[error("cannot freeze or thaw the container")]
+    Freeze(#[source] io::Error),
+    /// The freezer did not come to an end.
+    #[error("the container did not freeze or thaw in time")]
+    FreezeTimeout,
+}
+
+impl AgentError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Started
+            | Self::NotStarted
+            | Self::NotRunning
+            | Self::NoTerminal
+            | Self::ProcessEnded
+            | Self::StreamTaken => Kind::InvalidState,
+            Self::Plan(PlanError::Unsupported(_)) => Kind::Unsupported,
+            Self::Id(_)
+            | Self::Missing(_)
+            | Self::Json(_)
+            | Self::Plan(_)
+            | Self::Limit(_)
+            | Self::Sysctl(_)
+            | Self::Setting { .. }
+            | Self::Devices(_)
+            | Self::SignalNumber(_)
+            | Self::TerminalSize => Kind::InvalidArgument,
+            Self::Spawn(SpawnError::Child { kind, .. }) => match kind {
+                FailureKind::NotFound => Kind::NotFound,
+                FailureKind::PermissionDenied => Kind::PermissionDenied,
+                FailureKind::InvalidArgument => Kind::InvalidArgument,
+                FailureKind::InvalidState => Kind::InvalidState,
+                FailureKind::Internal => Kind::Internal,
+            },
+            Self::Spawn(SpawnError::Clone(error)) | Self::Signal(error)
+                if error.raw_os_error() == Some(libc::EAGAIN) =>
+            {
+                Kind::Exhausted
+            }
+            Self::Signal(error) if error.raw_os_error() == Some(libc::ESRCH) => Kind::InvalidState,
+            Self::Table(TableError::Unknown(_)) => Kind::NotFound,
+            Self::Table(TableError::Exists(_)) => Kind::Exists,
+            Self::Table(TableError::Full) => Kind::Exhausted,
+            Self::FreezeTimeout => Kind::Timeout,
+            Self::Clock(_)
+            | Self::Entropy(_)
+            | Self::Root(_)
+            | Self::Cgroup(_)
+            | Self::Spawn(_)
+            | Self::Watch(_)
+            | Self::Signal(_)
+            | Self::Resize(_)
+            | Self::Stream(_)
+            | Self::Freeze(_) => Kind::Internal,
+        }
+    }
+}
+
+impl From<AgentError> for tonic::Status {
+    fn from(error: AgentError) -> Self {
+        Error::chain(error.kind(), &error).into()
+    }
+}

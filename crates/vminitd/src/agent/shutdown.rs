@@ -1,0 +1,53 @@
+//! Shutdown: nothing runs, nothing is unwritten, and the host has its answer before the machine goes.
+
+use std::time::Duration;
+
+use super::{Agent, Container};
+use crate::fatal::say;
+
+/// How long killed processes may take to go. The kernel reaps at once unless a device hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Agent {
+    /// Ends the container. With `discard`, what it wrote is not needed any more. Faults are reported on the
+    /// console and hold nothing up.
+    pub async fn shut_down(&self, discard: bool) {
+        let container = self.state().container.clone();
+        if let Some(container) = container {
+            self.end(&container, discard).await;
+        }
+        self.shut_down.send_replace(true);
+    }
+
+    async fn end(&self, container: &Container, discard: bool) {
+        if let Err(error) = container.cgroup.kill() {
+            say(&format!("cannot kill the container's processes: {error}"));
+        }
+        let running = self.state().processes.all();
+        let all_ended = async {
+            for process in running {
+                process.ended().await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, all_ended).await.is_err() {
+            say("the container's processes do not end");
+        }
+        if let (Some(upper), false) = (&container.upper, discard) {
+            if let Err(error) = upper.close() {
+                say(&format!("cannot close the writable layer: {error}"));
+                rustix::fs::sync();
+            }
+        }
+    }
+
+    /// Whether the machine is about to go.
+    pub fn is_shut_down(&self) -> bool {
+        *self.shut_down.borrow()
+    }
+
+    /// Waits for [`Agent::shut_down`] to be done.
+    pub async fn shutting_down(&self) {
+        // The sender lives as long as `self`, so there is no error.
+        let _ = self.shut_down.subscribe().wait_for(|done| *done).await;
+    }
+}

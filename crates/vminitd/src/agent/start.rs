@@ -1,0 +1,80 @@
+//! Start: from a bare kernel to a running container.
+
+use std::sync::Arc;
+
+use container_api::guest::{StartReply, StartRequest, Timeline};
+
+use super::{check_id, Agent, AgentError, Container};
+use crate::clock::{add_entropy, boottime_ns, set_realtime};
+use crate::container::{mount_root, set_sysctl, settings, Cgroup};
+use crate::launch::ContainerPlan;
+use crate::process::{self, Wanted};
+use crate::spec::{Resources, Spec};
+
+impl Agent {
+    /// Builds the container and runs its first process. What fails half-way is not undone: the host ends the
+    /// machine then.
+    pub async fn start(&self, request: StartRequest) -> Result<StartReply, AgentError> {
+        let request_ns = boottime_ns();
+        check_id(&request.id)?;
+        if std::mem::replace(&mut self.state().started, true) {
+            return Err(AgentError::Started);
+        }
+        set_realtime(request.realtime_ns).map_err(AgentError::Clock)?;
+        add_entropy(&request.entropy).map_err(AgentError::Entropy)?;
+        for (name, value) in &request.sysctls {
+            set_sysctl(name, value)?;
+        }
+        let mut spec: Spec =
+            serde_json::from_slice(&request.oci_spec).map_err(AgentError::Json)?;
+        let root = request.root.ok_or(AgentError::Missing("root"))?;
+        spec.root.readonly |= root.read_only;
+        let resources = std::mem::take(&mut spec.linux.resources);
+        let plan = ContainerPlan::new(
+            spec,
+            request.hostname,
+            &request.user,
+            request.init,
+            request.files,
+        )?;
+        let limits = settings(&resources)?;
+        let (root, upper) = mount_root(&root)?;
+        let root_mounted_ns = boottime_ns();
+        let cgroup = Cgroup::create(&request.id).map_err(AgentError::Cgroup)?;
+        for setting in &limits {
+            cgroup.set(setting).map_err(|source| AgentError::Setting {
+                file: setting.file.clone(),
+                value: setting.value.clone(),
+                source,
+            })?;
+        }
+        let Resources { devices, .. } = &resources;
+        cgroup.restrict_devices(devices).map_err(AgentError::Devices)?;
+        let wanted = Wanted { terminal: plan.process.terminal, stdin: request.stdin };
+        let birth = process::first(wanted, &plan, &root, &cgroup).await?;
+        let process_started_ns = boottime_ns();
+        let cgroup = Arc::new(cgroup);
+        let leader = self.adopt(birth, &cgroup)?;
+        let pid = leader.pid.as_raw_nonzero().get();
+        let container = Container {
+            cgroup,
+            namespaces: plan.namespaces,
+            leader: Arc::clone(&leader),
+            upper,
+            seccomp: plan.process.seccomp,
+        };
+        let mut state = self.state();
+        state.processes.insert(request.id, leader);
+        state.container = Some(Arc::new(container));
+        Ok(StartReply {
+            pid,
+            timeline: Some(Timeline {
+                pid1_ns: self.pid1_ns,
+                channel_open_ns: self.channel_open_ns,
+                request_ns,
+                root_mounted_ns,
+                process_started_ns,
+            }),
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! What PID 1 does before it can be spoken to: kernel file systems, control groups, limits, `lo`.
+
+mod loopback;
+
+use std::fs;
+use std::io;
+
+use rustix::mount::{mount, MountFlags};
+use rustix::process::{setrlimit, Resource, Rlimit};
+use thiserror::Error;
+
+use crate::container::cgroup;
+
+/// Where the guest's own mounts are. Containers get a view without them.
+pub const GUEST_MOUNTS: [&str; 5] = ["/proc", "/sys", "/dev", IMAGE, UPPER];
+/// Mount point of the image (EROFS).
+pub const IMAGE: &str = "/run/image";
+/// Mount point of the writable disk (ext4) or tmpfs under the overlay.
+pub const UPPER: &str = "/run/upper";
+
+/// Open files: what dockerd and containerd grant, and the kernel's default `fs.nr_open`.
+const OPEN_FILES: u64 = 1_048_576;
+
+/// A step of the early boot that failed; the guest is of no use then.
+#[derive(Debug, Error)]
+pub enum BootError {
+    /// One of the kernel's file systems.
+    #[error("cannot mount {target}")]
+    Mount {
+        target: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    /// The hierarchy under which the container will live.
+    #[error("cannot prepare the control groups")]
+    ControlGroups(#[source] io::Error),
+    /// The limit on open files.
+    #[error("cannot raise the limit of open files")]
+    OpenFiles(#[source] io::Error),
+    /// The loopback interface.
+    #[error("cannot bring up lo")]
+    Loopback(#[source] io::Error),
+}
+
+/// Makes the guest's kernel usable. Touches no disk, so that the machine can be saved after it as a template.
+pub fn prepare() -> Result<(), BootError> {
+    let strict = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    for (fs, target, flags) in [
+        ("devtmpfs", "/dev", MountFlags::NOSUID),
+        ("sysfs", "/sys", strict),
+        ("proc", "/proc", strict),
+        ("cgroup2", cgroup::ROOT, strict),
+    ] {
+        mount(fs, target, fs, flags, None)
+            .map_err(|source| BootError::Mount { target, source: source.into() })?;
+    }
+    own_cgroup().map_err(BootError::ControlGroups)?;
+    let limit = Rlimit { current: Some(OPEN_FILES), maximum: Some(OPEN_FILES) };
+    setrlimit(Resource::Nofile, limit).map_err(|source| BootError::OpenFiles(source.into()))?;
+    loopback::up().map_err(BootError::Loopback)
+}
+
+/// Leaves the root group to the kernel, and hands every controller down to the container's parent.
+fn own_cgroup() -> io::Result<()> {
+    let leaf = format!("{}/vminitd", cgroup::ROOT);
+    fs::create_dir(&leaf)?;
+    fs::write(format!("{leaf}/cgroup.procs"), "0")?;
+    let parent = cgroup::parent();
+    fs::create_dir(&parent)?;
+    cgroup::delegate_controllers(cgroup::ROOT)?;
+    cgroup::delegate_controllers(&parent)
+}

@@ -1,0 +1,115 @@
+//! Finds the channel's port and announces the guest on it.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::event::{poll, PollFd, PollFlags};
+use rustix::fs::{open as open_file, Mode, OFlags};
+use rustix::io::{write, Errno};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::clock::boottime_ns;
+use crate::uevent;
+
+/// Name that the VMM gives the port. Its number depends on the devices before it.
+const NAME: &str = "container.guest";
+/// sysfs directory with one entry per virtio-serial port.
+const PORTS: &str = "/sys/class/virtio-ports";
+/// The kernel learns the names of ports after it has started PID 1.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What the host reads at most before the line's end.
+const HELLO_MAX: usize = 512;
+
+/// Why the host can't be reached.
+#[derive(Debug, Error)]
+pub enum ChannelError {
+    /// The VMM has no such device.
+    #[error("no virtio-serial port is named {NAME}")]
+    Absent,
+    /// sysfs, the node or the port itself.
+    #[error("cannot open the guest channel")]
+    Open(#[source] io::Error),
+    /// The first line.
+    #[error("cannot announce the guest")]
+    Hello(#[source] io::Error),
+}
+
+/// What the host is told before it asks: moments in nanoseconds of `CLOCK_BOOTTIME`.
+#[derive(Debug, Serialize)]
+struct Hello {
+    pid1_ns: u64,
+    channel_open_ns: u64,
+}
+
+/// Opens the port by its name and writes the hello line. Returns the port, which never blocks, and the moment
+/// at which it was open.
+pub fn open(pid1_ns: u64) -> Result<(OwnedFd, u64), ChannelError> {
+    let node = uevent::wait_for(PATIENCE, find)
+        .map_err(ChannelError::Open)?
+        .ok_or(ChannelError::Absent)?;
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let port = open_file(format!("/dev/{node}"), flags, Mode::empty())
+        .map_err(|error| ChannelError::Open(error.into()))?;
+    let hello = Hello { pid1_ns, channel_open_ns: boottime_ns() };
+    let line = hello_line(&hello).map_err(ChannelError::Hello)?;
+    announce(&port, &line).map_err(ChannelError::Hello)?;
+    Ok((port, hello.channel_open_ns))
+}
+
+/// Name of the port's device node, as soon as the kernel knows it.
+fn find() -> io::Result<Option<String>> {
+    let entries = match fs::read_dir(PORTS) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
+        if name.trim_end() == NAME {
+            return Ok(entry.file_name().into_string().ok());
+        }
+    }
+    Ok(None)
+}
+
+fn hello_line(hello: &Hello) -> io::Result<String> {
+    let line = format!("CONTAINER-GUEST 1 {}\n", serde_json::to_string(hello)?);
+    if line.len() > HELLO_MAX {
+        return Err(io::Error::other("the hello line is too long"));
+    }
+    Ok(line)
+}
+
+/// A write is taken whole or not at all; not at all while the host's side is closed.
+fn announce(port: &OwnedFd, line: &str) -> io::Result<()> {
+    loop {
+        match write(port, line.as_bytes()) {
+            Ok(_) => return Ok(()),
+            Err(Errno::AGAIN) => {
+                poll(&mut [PollFd::new(port, PollFlags::OUT)], None)?;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hello_is_one_short_line() {
+        let hello = Hello { pid1_ns: u64::MAX, channel_open_ns: u64::MAX };
+        let line = hello_line(&hello).unwrap();
+        assert!(line.len() <= HELLO_MAX);
+        assert_eq!(line.matches('\n').count(), 1);
+        let json = line.strip_prefix("CONTAINER-GUEST 1 ").unwrap();
+        let value: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(value["pid1_ns"], u64::MAX);
+    }
+}

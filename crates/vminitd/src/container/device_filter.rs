@@ -1,0 +1,336 @@
+//! The device control group: an eBPF program that says which devices may be opened or made
+//! (cgroup-v2.rst, "Device controller"; linux/bpf.h, `struct bpf_cgroup_dev_ctx`).
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use crate::spec::DeviceRule;
+
+/// `BPF_DEVCG_DEV_*` and `BPF_DEVCG_ACC_*`.
+const BLOCK: i32 = 1;
+const CHARACTER: i32 = 2;
+const MKNOD: i32 = 1;
+const READ: i32 = 2;
+const WRITE: i32 = 4;
+const EVERY_ACCESS: i32 = MKNOD | READ | WRITE;
+
+/// Offsets in `struct bpf_cgroup_dev_ctx`; `access_type` has the access in its high half, the type in the low.
+const ACCESS_TYPE: i16 = 0;
+const MAJOR: i16 = 4;
+const MINOR: i16 = 8;
+
+/// Devices that the runtime specification gives to every container: character major, minor or any.
+const DEFAULT: [(i64, Option<i64>); 8] = [
+    (1, Some(3)),
+    (1, Some(5)),
+    (1, Some(7)),
+    (1, Some(8)),
+    (1, Some(9)),
+    (5, Some(0)),
+    (5, Some(2)),
+    (136, None),
+];
+
+/// `BPF_JMP | BPF_EXIT`.
+const EXIT: u8 = 0x95;
+
+/// `struct bpf_insn`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Instruction {
+    code: u8,
+    registers: u8,
+    offset: i16,
+    immediate: i32,
+}
+
+/// Attaches a filter for `rules` to the group whose directory is open at `cgroup`.
+pub fn attach(cgroup: &OwnedFd, rules: &[DeviceRule]) -> io::Result<()> {
+    let program = load(&program(rules)?)?;
+    let attributes = BpfAttach {
+        target: cgroup.as_raw_fd(),
+        program: program.as_raw_fd(),
+        kind: BPF_CGROUP_DEVICE,
+        flags: 0,
+    };
+    bpf(BPF_PROG_ATTACH, &attributes).map(|_| ())
+}
+
+/// The last rule that matches decides; without any, nothing is allowed but the default devices.
+fn program(rules: &[DeviceRule]) -> io::Result<Vec<Instruction>> {
+    let mut program = vec![
+        // r2 = type, r3 = access, r4 = major, r5 = minor
+        load_word(2, ACCESS_TYPE),
+        and(2, 0xffff),
+        load_word(3, ACCESS_TYPE),
+        shift_right(3, 16),
+        load_word(4, MAJOR),
+        load_word(5, MINOR),
+    ];
+    // An explicit rule about one of the default devices comes later in the list, so it wins.
+    let defaults = DEFAULT.iter().map(|(major, minor)| DeviceRule {
+        allow: true,
+        kind: Some("c".to_owned()),
+        major: Some(*major),
+        minor: *minor,
+        access: None,
+    });
+    let all = rules.iter().take_while(|rule| is_catch_all(rule)).cloned();
+    let specific = rules.iter().skip_while(|rule| is_catch_all(rule)).cloned();
+    let ordered: Vec<DeviceRule> = all.chain(defaults).chain(specific).collect();
+    for rule in ordered.iter().rev() {
+        let block = block(rule)?;
+        let always = !block.iter().any(|instruction| instruction.is_conditional());
+        program.extend(block);
+        if always {
+            // The verifier refuses a program with instructions that are never reached.
+            return Ok(program);
+        }
+    }
+    program.extend(answer(false));
+    Ok(program)
+}
+
+fn is_catch_all(rule: &DeviceRule) -> bool {
+    rule.major.is_none_or(|n| n < 0)
+        && rule.minor.is_none_or(|n| n < 0)
+        && matches!(rule.kind.as_deref(), None | Some("" | "a"))
+}
+
+/// Answers if the rule matches, else falls through.
+fn block(rule: &DeviceRule) -> io::Result<Vec<Instruction>> {
+    let mut tests: Vec<Instruction> = Vec::new();
+    match rule.kind.as_deref() {
+        None | Some("" | "a") => {}
+        Some("b") => tests.push(unless_equal(2, BLOCK)),
+        Some("c" | "u") => tests.push(unless_equal(2, CHARACTER)),
+        Some(other) => return Err(invalid(format!("unknown device type {other:?}"))),
+    }
+    let access = access(rule.access.as_deref().unwrap_or_default())?;
+    if access != EVERY_ACCESS {
+        // An allowed access must ask for nothing else; a denied one for any of it.
+        tests.extend([copy(1, 3), and(1, access)]);
+        tests.push(if rule.allow { unless_same(1, 3) } else { if_zero(1) });
+    }
+    for (register, number) in [(4, rule.major), (5, rule.minor)] {
+        if let Some(number) = number.filter(|number| *number >= 0) {
+            let number = u32::try_from(number).map_err(|_| invalid("device number too large"))?;
+            tests.push(unless_equal(register, number.cast_signed()));
+        }
+    }
+    let answer = answer(rule.allow);
+    let length = tests.len() + answer.len();
+    for (index, test) in tests.iter_mut().enumerate().filter(|(_, test)| test.is_jump()) {
+        test.offset = i16::try_from(length - index - 1).map_err(io::Error::other)?;
+    }
+    tests.extend(answer);
+    Ok(tests)
+}
+
+fn access(letters: &str) -> io::Result<i32> {
+    if letters.is_empty() {
+        return Ok(EVERY_ACCESS);
+    }
+    letters.chars().try_fold(0, |set, letter| match letter {
+        'r' => Ok(set | READ),
+        'w' => Ok(set | WRITE),
+        'm' => Ok(set | MKNOD),
+        other => Err(invalid(format!("unknown device access {other:?}"))),
+    })
+}
+
+fn invalid(message: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message.into())
+}
+
+// Opcodes of linux/bpf.h and linux/bpf_common.h.
+
+impl Instruction {
+    /// A jump other than the program's exit.
+    fn is_conditional(self) -> bool {
+        self.is_jump() && self.code != EXIT
+    }
+
+    fn is_jump(self) -> bool {
+        matches!(self.code & 0x07, 0x05 | 0x06)
+    }
+}
+
+fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> Instruction {
+    Instruction { code, registers: source << 4 | destination, offset, immediate }
+}
+
+/// `BPF_LDX | BPF_MEM | BPF_W` from the context, which is in r1 at the start.
+fn load_word(destination: u8, offset: i16) -> Instruction {
+    instruction(0x61, destination, 1, offset, 0)
+}
+
+/// `BPF_ALU | BPF_AND | BPF_K`.
+fn and(destination: u8, mask: i32) -> Instruction {
+    instruction(0x54, destination, 0, 0, mask)
+}
+
+/// `BPF_ALU | BPF_RSH | BPF_K`.
+fn shift_right(destination: u8, bits: i32) -> Instruction {
+    instruction(0x74, destination, 0, 0, bits)
+}
+
+/// `BPF_ALU | BPF_MOV | BPF_X`.
+fn copy(destination: u8, source: u8) -> Instruction {
+    instruction(0xbc, destination, source, 0, 0)
+}
+
+/// `BPF_JMP32 | BPF_JNE | BPF_K`, away from the block.
+fn unless_equal(register: u8, value: i32) -> Instruction {
+    instruction(0x56, register, 0, 0, value)
+}
+
+/// `BPF_JMP | BPF_JNE | BPF_X`, away from the block.
+fn unless_same(left: u8, right: u8) -> Instruction {
+    instruction(0x5d, left, right, 0, 0)
+}
+
+/// `BPF_JMP | BPF_JEQ | BPF_K` with zero, away from the block.
+fn if_zero(register: u8) -> Instruction {
+    instruction(0x15, register, 0, 0, 0)
+}
+
+/// r0 = `allow`; exit.
+fn answer(allow: bool) -> [Instruction; 2] {
+    [instruction(0xb7, 0, 0, 0, i32::from(allow)), instruction(EXIT, 0, 0, 0, 0)]
+}
+
+// bpf(2).
+
+const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_PROG_ATTACH: libc::c_int = 8;
+const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+const BPF_CGROUP_DEVICE: u32 = 6;
+
+/// The part of `union bpf_attr` that `BPF_PROG_LOAD` needs.
+#[repr(C)]
+struct BpfLoad {
+    kind: u32,
+    count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+}
+
+/// The part that `BPF_PROG_ATTACH` needs.
+#[repr(C)]
+struct BpfAttach {
+    target: RawFd,
+    program: RawFd,
+    kind: u32,
+    flags: u32,
+}
+
+fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
+    let attributes = BpfLoad {
+        kind: BPF_PROG_TYPE_CGROUP_DEVICE,
+        count: u32::try_from(program.len()).map_err(io::Error::other)?,
+        instructions: program.as_ptr().expose_provenance() as u64,
+        license: c"Apache-2.0".as_ptr().expose_provenance() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+    };
+    let descriptor = bpf(BPF_PROG_LOAD, &attributes)?;
+    // SAFETY: BPF_PROG_LOAD returns a new descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<RawFd> {
+    // SAFETY: `attributes` is the beginning of `union bpf_attr`, whose size is given, and what it points to
+    // outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    RawFd::try_from(result)
+        .ok()
+        .filter(|result| *result >= 0)
+        .ok_or_else(io::Error::last_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs the few opcodes that `program` uses.
+    fn allows(rules: &[DeviceRule], kind: i32, access: i32, major: u32, minor: u32) -> bool {
+        let program = program(rules).unwrap();
+        let mut registers = [0_u32; 6];
+        let mut at = 0;
+        loop {
+            let Instruction { code, registers: pair, offset, immediate } = program[at];
+            let (to, from) = (usize::from(pair & 15), usize::from(pair >> 4));
+            let value = immediate.cast_unsigned();
+            let mut jump = false;
+            match code {
+                0x61 => {
+                    registers[to] = match offset {
+                        ACCESS_TYPE => (access << 16 | kind).cast_unsigned(),
+                        MAJOR => major,
+                        _ => minor,
+                    }
+                }
+                0x54 => registers[to] &= value,
+                0x74 => registers[to] >>= value,
+                0xbc => registers[to] = registers[from],
+                0xb7 => registers[to] = value,
+                0x56 => jump = registers[to] != value,
+                0x5d => jump = registers[to] != registers[from],
+                0x15 => jump = registers[to] == value,
+                0x95 => return registers[0] == 1,
+                other => panic!("opcode {other:#x}"),
+            }
+            at += 1 + if jump { usize::try_from(offset).unwrap() } else { 0 };
+        }
+    }
+
+    fn rules(json: &str) -> Vec<DeviceRule> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn the_default_devices_are_always_there() {
+        let deny = rules(r#"[{"allow":false,"access":"rwm"}]"#);
+        for rules in [&deny[..], &[]] {
+            assert!(allows(rules, CHARACTER, READ | WRITE, 1, 3));
+            assert!(allows(rules, CHARACTER, READ | WRITE, 136, 77));
+            assert!(!allows(rules, BLOCK, READ, 254, 0));
+            assert!(!allows(rules, CHARACTER, READ, 1, 1));
+        }
+    }
+
+    #[test]
+    fn the_last_matching_rule_decides() {
+        let rules = rules(
+            r#"[{"allow":false},{"allow":true,"type":"b","major":254,"minor":2,"access":"r"},
+                {"allow":true,"type":"c","major":10,"access":"rw"},
+                {"allow":false,"type":"c","major":10,"minor":200,"access":"w"}]"#,
+        );
+        assert!(allows(&rules, BLOCK, READ, 254, 2));
+        assert!(!allows(&rules, BLOCK, READ | WRITE, 254, 2));
+        assert!(!allows(&rules, BLOCK, READ, 254, 3));
+        assert!(allows(&rules, CHARACTER, READ | WRITE, 10, 1));
+        assert!(allows(&rules, CHARACTER, READ, 10, 200));
+        assert!(!allows(&rules, CHARACTER, READ | WRITE, 10, 200));
+        assert!(!allows(&rules, CHARACTER, MKNOD, 10, 1));
+    }
+
+    #[test]
+    fn everything_can_be_allowed() {
+        let rules = rules(r#"[{"allow":true,"type":"a","major":-1,"minor":-1,"access":"rwm"}]"#);
+        assert!(allows(&rules, BLOCK, EVERY_ACCESS, 254, 0));
+    }
+
+    #[test]
+    fn what_no_kernel_knows_is_refused() {
+        assert!(program(&rules(r#"[{"allow":true,"type":"x"}]"#)).is_err());
+        assert!(program(&rules(r#"[{"allow":true,"access":"rx"}]"#)).is_err());
+        assert!(program(&rules(r#"[{"allow":true,"type":"c","major":4294967296}]"#)).is_err());
+    }
+}

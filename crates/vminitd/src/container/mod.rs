@@ -1,0 +1,16 @@
+//! The one container of this guest: its root, its control group, and what is known about it.
+
+pub mod cgroup;
+mod device_filter;
+mod limits;
+mod processes;
+mod root;
+mod statistics;
+mod sysctl;
+
+pub use cgroup::Cgroup;
+pub use limits::{settings, LimitError};
+pub use processes::{members, processes};
+pub use root::{mount_root, RootError, UpperDisk};
+pub use statistics::statistics;
+pub use sysctl::{set as set_sysctl, SysctlError};

@@ -1,0 +1,47 @@
+//! The end of the guest. PID 1 must not return: the machine is reset, and the VMM, which runs with
+//! `-no-reboot`, exits.
+
+use std::error::Error;
+use std::io::Write;
+
+use rustix::system::{reboot, RebootCommand};
+
+/// Prints `error` with its causes on the console and resets the machine.
+pub fn die(error: &(dyn Error + 'static)) -> ! {
+    say(&chain(error));
+    power_off()
+}
+
+/// Resets the machine. Should that fail, the exit of PID 1 makes the kernel panic and reset.
+pub fn power_off() -> ! {
+    if let Err(error) = reboot(RebootCommand::Restart) {
+        say(&format!("cannot reset the machine: {error}"));
+    }
+    std::process::exit(1)
+}
+
+/// A panic must end the machine too, with its reason on the console.
+pub fn reset_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        say(&panic.to_string());
+        power_off()
+    }));
+}
+
+/// `outer: inner: innermost`.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// One line on the console, which the kernel opened as our standard error.
+pub fn say(line: &str) {
+    // Nothing is left to tell when the console itself fails.
+    let _ = writeln!(std::io::stderr(), "vminitd: {line}");
+}

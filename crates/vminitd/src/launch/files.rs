@@ -1,0 +1,81 @@
+//! Files that the host writes into the root before the process starts.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use container_api::guest::File;
+use rustix::fs::{fchmod, fstat, ftruncate, open, unlink, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::failure::{Context, Failure};
+
+/// Writes `file` below the root of the calling process, which symbolic links can't leave: it is the
+/// container's. Links are followed, because images point /etc/resolv.conf to where they want it.
+pub fn write(file: &File) -> Result<(), Failure> {
+    let path = Path::new("/").join(file.path.trim_start_matches('/'));
+    let step = || format!("cannot write {}", path.display());
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).context(step)?;
+    }
+    let mode = Mode::from_raw_mode(file.mode & 0o7777);
+    // A FIFO would block without NONBLOCK, and a device is not what was meant.
+    let flags = OFlags::WRONLY
+        | OFlags::CREATE
+        | OFlags::NONBLOCK
+        | OFlags::NOCTTY
+        | OFlags::CLOEXEC;
+    let opened = open(&path, flags, mode).and_then(|file| {
+        let kind = FileType::from_raw_mode(fstat(&file)?.st_mode);
+        if kind == FileType::RegularFile { Ok(file) } else { Err(Errno::NXIO) }
+    });
+    let target = match opened {
+        // A FIFO, a device, a socket, a link to nowhere: the file replaces it.
+        Err(Errno::NXIO | Errno::NOENT | Errno::NODEV) => {
+            unlink(&path).context(step)?;
+            open(&path, flags | OFlags::EXCL, mode).context(step)?
+        }
+        opened => opened.context(step)?,
+    };
+    ftruncate(&target, 0).context(step)?;
+    fchmod(&target, mode).context(step)?;
+    fs::File::from(target).write_all(&file.data).context(step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{symlink, PermissionsExt};
+
+    fn write_to(path: &Path, data: &'static [u8]) {
+        let path = path.to_str().unwrap().to_owned();
+        write(&File { path, data: data.into(), mode: 0o640 }).unwrap();
+    }
+
+    #[test]
+    fn parents_are_made_and_old_content_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("etc/deep/hosts");
+        write_to(&path, b"a long first content");
+        write_to(&path, b"short");
+        assert_eq!(fs::read(&path).unwrap(), b"short");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn what_is_no_file_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        let dangling = directory.path().join("dangling");
+        symlink("/nonexistent/directory/file", &dangling).unwrap();
+        let link = directory.path().join("link");
+        symlink("target", &link).unwrap();
+        for path in [&fifo, &dangling, &link] {
+            write_to(path, b"data");
+            assert_eq!(fs::read(path).unwrap(), b"data");
+        }
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(fs::symlink_metadata(&dangling).unwrap().is_file());
+    }
+}

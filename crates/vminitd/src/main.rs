@@ -1,0 +1,45 @@
+//! PID 1 of the guest: mounts, processes, signals, statistics, at the request of the host's runtime helper.
+//!
+//! One thread: the agent clones itself to make containers, which is sound only while nobody else holds a lock.
+
+mod agent;
+mod boot;
+mod channel;
+mod clock;
+mod container;
+mod fatal;
+mod init;
+mod launch;
+mod mount;
+mod process;
+mod service;
+mod spec;
+mod uevent;
+mod watch;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::env::args_os().next().is_some_and(|name| name == init::NAME) {
+        return init::main();
+    }
+    if !rustix::process::getpid().is_init() {
+        eprintln!("vminitd is PID 1 of the guest of a container's virtual machine and has no options.");
+        return ExitCode::from(64);
+    }
+    fatal::reset_on_panic();
+    match run() {
+        Ok(()) => fatal::power_off(),
+        Err(error) => fatal::die(error.as_ref()),
+    }
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let pid1_ns = clock::boottime_ns();
+    boot::prepare()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (port, channel_open_ns) = channel::open(pid1_ns)?;
+    let service = service::Service::new(agent::Agent::new(pid1_ns, channel_open_ns)?);
+    runtime.block_on(channel::serve(port, service))?;
+    Ok(())
+}

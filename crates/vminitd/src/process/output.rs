@@ -1,0 +1,137 @@
+//! A process's output as a stream of chunks.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::io::{ioctl_fionread, read, Errno};
+use tokio::io::unix::AsyncFd;
+use tokio::time::{timeout, Instant};
+
+use super::table::{Process, Stream};
+use crate::watch::Watched;
+
+/// Bytes of one chunk at most.
+const CHUNK: usize = 128 * 1024;
+/// After the process's end, how long to wait for more from those that have inherited its stream, and for how
+/// long to go on when they keep writing. What the process itself wrote is in the pipe by then, and is always
+/// passed on: a daemon that keeps its parent's stdout open does not hold up whoever waits for the parent.
+const SILENCE: Duration = Duration::from_millis(100);
+const CHATTER: Duration = Duration::from_secs(2);
+
+/// One buffer to read into, shared by all outputs: memory does not grow with their number.
+#[derive(Clone, Debug)]
+pub struct Scratch(Arc<Mutex<Box<[u8]>>>);
+
+impl Scratch {
+    /// Allocates the buffer.
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(vec![0; CHUNK].into_boxed_slice())))
+    }
+
+    fn read(&self, descriptor: &OwnedFd) -> rustix::io::Result<Bytes> {
+        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = read(descriptor, &mut buffer[..])?;
+        Ok(Bytes::copy_from_slice(&buffer[..count]))
+    }
+}
+
+/// Reads one stream of one process. Dropped before the end, it gives the stream back for another reader.
+#[derive(Debug)]
+pub struct OutputReader {
+    process: Arc<Process>,
+    stream: Stream,
+    descriptor: Option<Watched>,
+    scratch: Scratch,
+    /// Set once the process has ended.
+    rest: Option<Rest>,
+}
+
+/// What may still come after the process's end.
+#[derive(Debug)]
+struct Rest {
+    /// Bytes that were in the pipe at the end.
+    owed: u64,
+    deadline: Instant,
+}
+
+impl OutputReader {
+    /// The next bytes; none at the end.
+    pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let Some(descriptor) = self.descriptor.clone() else { return Ok(None) };
+        loop {
+            match self.scratch.read(descriptor.get_ref()) {
+                // A terminal without any slave left says EIO.
+                Ok(chunk) if chunk.is_empty() => break,
+                Err(Errno::IO) => break,
+                Ok(chunk) => {
+                    if self.take(chunk.len() as u64) {
+                        return Ok(Some(chunk));
+                    }
+                    break;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    if !self.more(&descriptor).await? {
+                        break;
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.descriptor = None;
+        Ok(None)
+    }
+
+    /// Whether `count` further bytes are still of interest.
+    fn take(&mut self, count: u64) -> bool {
+        let Some(rest) = &mut self.rest else { return true };
+        if rest.owed == 0 && Instant::now() >= rest.deadline {
+            return false;
+        }
+        rest.owed = rest.owed.saturating_sub(count);
+        true
+    }
+
+    /// Waits until there may be more to read; false when no more is waited for.
+    async fn more(&mut self, descriptor: &AsyncFd<OwnedFd>) -> io::Result<bool> {
+        // Whatever comes between the failed read and this clearing is found by the next read.
+        let readable = async { Ok::<_, io::Error>(descriptor.readable().await?.clear_ready()) };
+        if self.rest.is_some() {
+            return match timeout(SILENCE, readable).await {
+                Ok(result) => result.map(|()| true),
+                Err(_) => Ok(false),
+            };
+        }
+        tokio::select! {
+            result = readable => result?,
+            () = self.process.ended() => {
+                let owed = ioctl_fionread(descriptor.get_ref()).unwrap_or_default();
+                self.rest = Some(Rest { owed, deadline: Instant::now() + CHATTER });
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for OutputReader {
+    fn drop(&mut self) {
+        if let Some(descriptor) = self.descriptor.take() {
+            self.process.put_back(self.stream, descriptor);
+        }
+    }
+}
+
+/// Reads `stream` of `process`; `None` if somebody else does or it has ended.
+pub fn output(process: &Arc<Process>, stream: Stream, scratch: Scratch) -> Option<OutputReader> {
+    let descriptor = process.take(stream)?;
+    Some(OutputReader {
+        process: Arc::clone(process),
+        stream,
+        descriptor: Some(descriptor),
+        scratch,
+        rest: None,
+    })
+}

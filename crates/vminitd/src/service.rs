@@ -1,0 +1,154 @@
+//! The Guest service: requests in, agent's answers out.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use container_api::guest::guest_server::Guest;
+use container_api::guest::{
+    ExecReply, ExecRequest, FreezeReply, FreezeRequest, OutputChunk, OutputRequest, OutputStream,
+    ProcessesReply, ProcessesRequest, ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest,
+    SignalReply, SignalRequest, StartReply, StartRequest, StatisticsReply, StatisticsRequest,
+    StdinChunk, StdinReply, WaitReply, WaitRequest,
+};
+use futures::stream::{self, Stream};
+use tonic::{async_trait, Request, Response, Status, Streaming};
+
+use crate::agent::{resize, Agent, AgentError};
+use crate::container::{processes, statistics};
+use crate::process::{output, Input, Stream as ProcessStream};
+
+/// Chunks of output on their way to the host.
+type Chunks = Pin<Box<dyn Stream<Item = Result<OutputChunk, Status>> + Send>>;
+
+/// Serves one agent.
+#[derive(Clone, Debug)]
+pub struct Service(Arc<Agent>);
+
+impl Service {
+    /// Serves `agent`.
+    pub fn new(agent: Arc<Agent>) -> Self {
+        Self(agent)
+    }
+
+    /// Whether a shutdown was carried out.
+    pub fn is_shut_down(&self) -> bool {
+        self.0.is_shut_down()
+    }
+
+    /// Waits until a shutdown was carried out.
+    pub fn shut_down(&self) -> impl Future<Output = ()> + '_ {
+        self.0.shutting_down()
+    }
+}
+
+#[async_trait]
+impl Guest for Service {
+    async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartReply>, Status> {
+        Ok(Response::new(self.0.start(request.into_inner()).await?))
+    }
+
+    async fn exec(&self, request: Request<ExecRequest>) -> Result<Response<ExecReply>, Status> {
+        let ExecRequest { process, oci_process, user, stdin } = request.into_inner();
+        let plan = serde_json::from_slice(&oci_process).map_err(AgentError::Json)?;
+        let process = self.0.exec(process, plan, &user, stdin).await?;
+        Ok(Response::new(ExecReply { pid: process.pid.as_raw_nonzero().get() }))
+    }
+
+    async fn stdin(
+        &self,
+        request: Request<Streaming<StdinChunk>>,
+    ) -> Result<Response<StdinReply>, Status> {
+        let mut chunks = request.into_inner();
+        // A stream without any chunk names no process, so there is nothing to close.
+        let Some(mut chunk) = chunks.message().await? else {
+            return Err(AgentError::Missing("process").into());
+        };
+        let process = self.0.process(&chunk.process)?;
+        let mut input = Input::take(process).ok_or(AgentError::StreamTaken)?;
+        loop {
+            if !input.write(&chunk.data).await.map_err(AgentError::Stream)? {
+                break;
+            }
+            // A connection that breaks leaves the input as it is, for the next one to go on.
+            match chunks.message().await? {
+                Some(next) => chunk = next,
+                None => break,
+            }
+        }
+        input.finish().await.map_err(AgentError::Stream)?;
+        Ok(Response::new(StdinReply {}))
+    }
+
+    type OutputStream = Chunks;
+
+    async fn output(&self, request: Request<OutputRequest>) -> Result<Response<Chunks>, Status> {
+        let request = request.into_inner();
+        let process = self.0.process(&request.process)?;
+        let stream = match request.stream() {
+            OutputStream::Stdout => ProcessStream::Stdout,
+            OutputStream::Stderr => ProcessStream::Stderr,
+        };
+        let reader =
+            output(&process, stream, self.0.scratch()).ok_or(AgentError::StreamTaken)?;
+        let chunks = stream::try_unfold(reader, |mut reader| async {
+            let chunk = reader.next().await.map_err(AgentError::Stream)?;
+            Ok(chunk.map(|data| (OutputChunk { data }, reader)))
+        });
+        Ok(Response::new(Box::pin(chunks)))
+    }
+
+    async fn wait(&self, request: Request<WaitRequest>) -> Result<Response<WaitReply>, Status> {
+        let exit = self.0.process(&request.into_inner().process)?.wait().await;
+        Ok(Response::new(WaitReply { exit_code: exit.code, oom_killed: exit.oom_killed }))
+    }
+
+    async fn signal(
+        &self,
+        request: Request<SignalRequest>,
+    ) -> Result<Response<SignalReply>, Status> {
+        let SignalRequest { process, signal, all } = request.into_inner();
+        self.0.signal(&process, signal, all)?;
+        Ok(Response::new(SignalReply {}))
+    }
+
+    async fn resize(
+        &self,
+        request: Request<ResizeRequest>,
+    ) -> Result<Response<ResizeReply>, Status> {
+        let ResizeRequest { process, rows, columns } = request.into_inner();
+        resize(&*self.0.process(&process)?, rows, columns)?;
+        Ok(Response::new(ResizeReply {}))
+    }
+
+    async fn statistics(
+        &self,
+        _: Request<StatisticsRequest>,
+    ) -> Result<Response<StatisticsReply>, Status> {
+        Ok(Response::new(statistics(&self.0.container()?.cgroup)))
+    }
+
+    async fn freeze(
+        &self,
+        request: Request<FreezeRequest>,
+    ) -> Result<Response<FreezeReply>, Status> {
+        self.0.freeze(request.into_inner().frozen).await?;
+        Ok(Response::new(FreezeReply {}))
+    }
+
+    async fn processes(
+        &self,
+        _: Request<ProcessesRequest>,
+    ) -> Result<Response<ProcessesReply>, Status> {
+        let processes = processes(&self.0.container()?.cgroup);
+        Ok(Response::new(ProcessesReply { processes }))
+    }
+
+    async fn shutdown(
+        &self,
+        request: Request<ShutdownRequest>,
+    ) -> Result<Response<ShutdownReply>, Status> {
+        self.0.shut_down(request.into_inner().discard).await;
+        Ok(Response::new(ShutdownReply {}))
+    }
+}

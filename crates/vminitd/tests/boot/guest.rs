@@ -1,0 +1,313 @@
+//! A guest under QEMU with a root made from the machine's own static busybox.
+
+use std::fs;
+use std::io::BufRead;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use container_api::guest::guest_client::GuestClient;
+use container_api::guest::{
+    ExecRequest, OutputRequest, OutputStream, Root, ShutdownRequest, StartRequest, StdinChunk,
+    WaitRequest,
+};
+use hyper_util::rt::TokioIo;
+use serde_json::{json, Value};
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+
+pub type Client = GuestClient<Channel>;
+
+/// A running machine.
+pub struct Guest {
+    pub client: Client,
+    pub hello: Value,
+    pub directory: TempDir,
+    vmm: Child,
+}
+
+/// How the machine is made.
+pub struct Options {
+    pub upper: bool,
+    pub memory_mib: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { upper: true, memory_mib: 512 }
+    }
+}
+
+impl Guest {
+    /// Boots a machine up to its hello line.
+    pub async fn boot(options: Options) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        make_image(&path("tree"), &path("image"));
+        let socket = path("guest.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let mut command = Command::new("timeout");
+        command.args(["120", "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m"]);
+        command.arg(options.memory_mib.to_string());
+        command.args(["-M", "microvm,acpi=off,rtc=off", "-nodefaults", "-no-user-config"]);
+        command.args(["-nographic", "-no-reboot", "-kernel"]).arg(kernel());
+        command.arg("-initrd").arg(initramfs());
+        let append = format!("console=hvc0 quiet tsc_early_khz={} reboot=t panic=-1", tsc_khz());
+        command.args(["-append", &append]);
+        command.args(["-device", "virtio-serial-device"]);
+        command.arg("-chardev").arg(format!("file,id=console,path={}", path("console").display()));
+        command.args(["-device", "virtconsole,chardev=console"]);
+        command.arg("-chardev").arg(format!("socket,id=guest,path={}", socket.display()));
+        command.args(["-device", "virtserialport,chardev=guest,name=container.guest"]);
+        if options.upper {
+            make_upper(&path("upper"));
+            disk(&mut command, "upper", &path("upper"), false);
+        }
+        disk(&mut command, "image", &path("image"), true);
+        let vmm = command.stdin(Stdio::null()).spawn().unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut line = String::new();
+        // One byte at a time would be needed if anything could follow the line before we speak.
+        std::io::BufReader::new(&stream).read_line(&mut line).unwrap();
+        let hello = line.strip_prefix("CONTAINER-GUEST 1 ").unwrap_or_else(|| {
+            panic!("{line:?} {}", fs::read_to_string(path("console")).unwrap_or_default())
+        });
+        let hello = serde_json::from_str(hello).unwrap();
+        Self { client: connect(stream).await, hello, directory, vmm }
+    }
+
+    /// What the guest has printed on its console.
+    pub fn console(&self) -> String {
+        fs::read_to_string(self.directory.path().join("console")).unwrap()
+    }
+
+    /// Output of a process to its end.
+    pub async fn output(&self, process: &str, stream: OutputStream) -> Vec<u8> {
+        let request = OutputRequest { process: process.to_owned(), stream: stream.into() };
+        let mut chunks = self.client.clone().output(request).await.unwrap().into_inner();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = chunks.message().await.unwrap() {
+            bytes.extend_from_slice(&chunk.data);
+        }
+        bytes
+    }
+
+    /// Standard output as text.
+    pub async fn stdout(&self, process: &str) -> String {
+        String::from_utf8(self.output(process, OutputStream::Stdout).await).unwrap()
+    }
+
+    /// Standard error as text.
+    pub async fn stderr(&self, process: &str) -> String {
+        String::from_utf8(self.output(process, OutputStream::Stderr).await).unwrap()
+    }
+
+    /// Exit code of a process.
+    pub async fn wait(&self, process: &str) -> i32 {
+        let request = WaitRequest { process: process.to_owned() };
+        self.client.clone().wait(request).await.unwrap().into_inner().exit_code
+    }
+
+    /// Feeds `data` and closes.
+    pub async fn stdin(&self, process: &str, data: Vec<u8>) {
+        let process = process.to_owned();
+        let mut first = true;
+        let chunks: Vec<StdinChunk> = std::iter::once(StdinChunk { process, data: Vec::new().into() })
+            .chain(data.chunks(64 * 1024).map(|data| StdinChunk {
+                process: String::new(),
+                data: data.to_vec().into(),
+            }))
+            .inspect(|_| first = false)
+            .collect();
+        self.client.clone().stdin(futures::stream::iter(chunks)).await.unwrap();
+    }
+
+    /// Runs a command in the container; its exit code, output and errors.
+    pub async fn exec(&self, id: &str, args: &[&str]) -> (i32, String, String) {
+        self.exec_process(id, process(args), "").await
+    }
+
+    /// The same with more to say.
+    pub async fn exec_process(&self, id: &str, process: Value, user: &str) -> (i32, String, String) {
+        let request = exec_request(id, process, user);
+        self.client.clone().exec(request).await.unwrap();
+        let (out, err) = tokio::join!(self.stdout(id), self.stderr(id));
+        (self.wait(id).await, out, err)
+    }
+
+    /// Ends the machine in order; the VMM must be gone within a second or two.
+    pub async fn shut_down(mut self) {
+        self.client.shutdown(ShutdownRequest { discard: false }).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.vmm.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "the machine goes on: {}", self.console());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = self.vmm.kill();
+        let _ = self.vmm.wait();
+    }
+}
+
+/// An exec of `process`.
+pub fn exec_request(id: &str, process: Value, user: &str) -> ExecRequest {
+    ExecRequest {
+        process: id.to_owned(),
+        oci_process: process.to_string().into(),
+        user: user.to_owned(),
+        stdin: false,
+    }
+}
+
+/// A request to run `args` as the container's first process.
+pub fn start_request(args: &[&str]) -> StartRequest {
+    start_with(spec(args))
+}
+
+/// The same with a specification.
+pub fn start_with(spec: Value) -> StartRequest {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    StartRequest {
+        id: "box".to_owned(),
+        hostname: "box".to_owned(),
+        realtime_ns: u64::try_from(now.as_nanos()).unwrap(),
+        entropy: vec![7; 64].into(),
+        root: Some(Root { image_disk: 0, upper_disk: Some(1), read_only: false }),
+        oci_spec: spec.to_string().into(),
+        ..StartRequest::default()
+    }
+}
+
+/// `process` with the default capabilities.
+pub fn process(args: &[&str]) -> Value {
+    let capabilities = [
+        "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
+        "CAP_MKNOD", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID",
+        "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+    ];
+    json!({
+        "args": args, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0},
+        "capabilities": {
+            "bounding": capabilities, "effective": capabilities, "permitted": capabilities
+        },
+        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 4096}],
+    })
+}
+
+/// config.json as the host makes it.
+pub fn spec(args: &[&str]) -> Value {
+    let strict = ["nosuid", "noexec", "nodev"];
+    let with = |more: &[&str]| -> Vec<String> {
+        strict.iter().chain(more).map(|&option| option.to_owned()).collect()
+    };
+    json!({
+        "ociVersion": "1.2.0",
+        "process": process(args),
+        "root": {"path": "rootfs"},
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc", "options": strict},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+             "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
+            {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
+            {"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+             "options": with(&["mode=1777", "size=65536k"])},
+            {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": strict},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": with(&["ro"])},
+            {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+             "options": with(&["relatime", "ro"])},
+        ],
+        "linux": {
+            "namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "uts"}, {"type": "ipc"},
+                           {"type": "cgroup"}],
+            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list",
+                            "/proc/sched_debug", "/proc/scsi", "/sys/firmware"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+                              "/proc/sysrq-trigger"],
+        },
+    })
+}
+
+async fn connect(stream: std::os::unix::net::UnixStream) -> Client {
+    stream.set_nonblocking(true).unwrap();
+    let stream = tokio::net::UnixStream::from_std(stream).unwrap();
+    let mut stream = Some(stream);
+    let connector = tower::service_fn(move |_| {
+        let stream = stream.take().ok_or_else(|| std::io::Error::other("one connection only"));
+        async move { stream.map(TokioIo::new) }
+    });
+    let channel = Endpoint::from_static("http://guest")
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(8 * 1024 * 1024)
+        .connect_with_connector(connector)
+        .await
+        .unwrap();
+    GuestClient::new(channel)
+}
+
+/// busybox with all its names, and users.
+fn make_image(tree: &Path, image: &Path) {
+    for directory in ["bin", "etc", "tmp", "home/user", "root"] {
+        fs::create_dir_all(tree.join(directory)).unwrap();
+    }
+    fs::copy("/bin/busybox", tree.join("bin/busybox")).unwrap();
+    let names = Command::new("/bin/busybox").arg("--list").output().unwrap().stdout;
+    for name in String::from_utf8(names).unwrap().lines().filter(|name| *name != "busybox") {
+        symlink("busybox", tree.join("bin").join(name)).unwrap();
+    }
+    let passwd = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001::/home/user:/bin/sh\n";
+    fs::write(tree.join("etc/passwd"), passwd).unwrap();
+    fs::write(tree.join("etc/group"), "root:x:0:\nuser:x:1001:\nvideo:x:44:user\n").unwrap();
+    fs::write(tree.join("etc/not-a-program"), "text").unwrap();
+    fs::write(tree.join("bin/broken"), "#!/no/such/interpreter\n").unwrap();
+    fs::set_permissions(tree.join("bin/broken"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    run(Command::new("mkfs.erofs").arg("--quiet").arg(image).arg(tree));
+}
+
+fn make_upper(path: &Path) {
+    fs::File::create(path).unwrap().set_len(256 << 20).unwrap();
+    run(Command::new("/sbin/mke2fs").args(["-q", "-t", "ext4", "-E", "lazy_itable_init=1"]).arg(path));
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn disk(command: &mut Command, id: &str, path: &Path, read_only: bool) {
+    let access = if read_only { "on" } else { "off" };
+    let file = path.display();
+    command
+        .args(["-drive", &format!("id={id},if=none,format=raw,file={file},readonly={access}")])
+        .args(["-device", &format!("virtio-blk-device,drive={id}")]);
+}
+
+fn kernel() -> PathBuf {
+    from_environment("VMINITD_KERNEL", "kernel/vmlinux")
+}
+
+fn initramfs() -> PathBuf {
+    from_environment("VMINITD_INITRAMFS", "kernel/initramfs")
+}
+
+fn from_environment(variable: &str, built: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target").join(built);
+    std::env::var_os(variable).map_or(target, PathBuf::from)
+}
+
+/// The host's time stamp counter frequency, without which the guest has to measure it.
+fn tsc_khz() -> u64 {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap();
+    let mhz = cpuinfo.lines().find_map(|line| line.strip_prefix("cpu MHz")?.split_once(": "));
+    let mhz: f64 = mhz.unwrap().1.trim().parse().unwrap();
+    format!("{:.0}", mhz * 1000.0).parse().unwrap()
+}
