@@ -4,7 +4,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::support::{Guest, PATIENCE, engine, spec};
+use crate::support::{self, Guest, PATIENCE, engine, spec};
 use container_engine::{Disk, ExitCause, Extent, StartError};
 
 fn file(directory: &Path, name: &str, fill: u8, length: usize) -> PathBuf {
@@ -204,4 +204,13 @@ async fn bad_specifications_are_refused_before_anything_starts() {
     std::fs::write(&bad.kernel, elf).unwrap();
     let error = engine.start(&bad).await.unwrap_err();
     assert!(matches!(error, StartError::Died(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn memory_that_the_guest_frees_returns_to_the_host() {
+    let engine = engine().await;
+    let mut spec = spec(&engine, vec![]);
+    spec.memory_bytes = 1 << 30;
+    let mut guest = Guest::boot(&engine, &spec).await;
+    support::expect_memory_to_return(&mut guest, 512).await;
 }

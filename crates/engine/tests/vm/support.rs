@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use container_engine::{Disk, Engine, Vm, VmSpec};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -125,5 +125,29 @@ impl Guest {
             exit = self.vm.wait() => panic!("{:?}", exit.unwrap()),
         }
         line.trim_end().to_owned()
+    }
+}
+
+/// Lets the guest dirty and free `mib` of memory: nine tenths must leave the host within 30 s.
+pub async fn expect_memory_to_return(guest: &mut Guest, mib: u64) {
+    let size = mib << 20;
+    let before = guest.vm.host_memory().unwrap();
+    assert_eq!(guest.ask(&format!("touch {mib}")).await, "done");
+    let peak = guest.vm.host_memory().unwrap();
+    assert!(peak > before + size / 2, "{before} bytes, then {peak}");
+    let start = Instant::now();
+    loop {
+        let now = guest.vm.host_memory().unwrap();
+        if now + size * 9 / 10 <= peak {
+            let [before, peak, now] = [before, peak, now].map(|bytes| bytes >> 20);
+            let after = start.elapsed();
+            eprintln!("memory: {before} MiB, {peak} MiB, {now} MiB after {after:?}");
+            return;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "{now} bytes of {peak} remain"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
