@@ -183,19 +183,16 @@ impl Vm {
             .map(drop)
     }
 
-    /// What the machine costs the host: the VMM's proportional set size in bytes, guest memory
-    /// included.
+    /// What the machine costs the host: see [`host_memory`].
     pub fn host_memory(&self) -> io::Result<u64> {
         host_memory(self.pid())
     }
 }
 
-/// As [`Vm::host_memory`], for whoever knows only the VMM's process id.
-///
-/// # Errors
-/// When there is no such process, or it is another user's.
-pub fn host_memory(pid: u32) -> io::Result<u64> {
-    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+/// What the machine of the VMM with process id `vmm` costs the host: the process's proportional
+/// set size in bytes, guest memory included.
+pub fn host_memory(vmm: u32) -> io::Result<u64> {
+    let rollup = std::fs::read_to_string(format!("/proc/{vmm}/smaps_rollup"))?;
     parse_pss(&rollup).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
