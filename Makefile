@@ -73,11 +73,11 @@ lint: packages-build
 
 unit:
 	CONTAINER_TEST_KERNEL=$(CURDIR)/$(KERNEL) CONTAINER_TEST_INITRAMFS=$(CURDIR)/$(INITRAMFS) \
-	    $(CARGO) test --workspace --locked
+	    $(CARGO) test --workspace --exclude container-tests --locked
 
 e2e: $(BUSYBOX)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
-	    $(CARGO) test --release --locked --manifest-path tests/Cargo.toml -- --test-threads=2
+	    $(CARGO) test --locked -p container-tests -- --test-threads=2
 
 bench: stage $(BUSYBOX)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) bench/run.sh

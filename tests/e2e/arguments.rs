@@ -23,13 +23,13 @@ fn bad_input_is_refused_and_leaves_nothing() {
         ),
         (
             &["run", "-m", "100M", "busybox", "true"],
-            1,
+            64,
             "minimum memory amount allowed is 200 MiB (got 104857600 bytes)",
         ),
         (&["run", "-m", "much", "busybox", "true"], 64, "much"),
         (&["run", "-m", "900T", "busybox", "true"], 1, "memory"),
         (&["run", "-c", "0", "busybox", "true"], 64, "cpus"),
-        (&["run", "-c", "100000", "busybox", "true"], 1, "vCPU"),
+        (&["run", "-c", "1000", "busybox", "true"], 1, "vCPU"),
         (&["run", "-e", "", "busybox", "true"], 64, "env"),
         (
             &["run", "--ulimit", "nofile", "busybox", "true"],
@@ -43,7 +43,7 @@ fn bad_input_is_refused_and_leaves_nothing() {
         ),
         (
             &["run", "--kernel", "/no/such/kernel", "busybox", "true"],
-            1,
+            64,
             "/no/such/kernel",
         ),
         (

@@ -5,7 +5,7 @@ use crate::system::System;
 #[test]
 fn capabilities_paths_and_devices() {
     let system = System::shared();
-    let script = "grep -E 'Cap(Eff|Bnd)' /proc/self/status; cat /proc/kcore | wc -c; \
+    let script = "grep -E 'Cap(Eff|Bnd)' /proc/self/status; cat /proc/kcore 2>/dev/null | wc -c; \
                   echo x 2>&1 > /proc/sys/kernel/hostname; ls /dev | tr '\\n' ' '; \
                   mknod /tmp/vda b 254 0 && head -c 1 /tmp/vda 2>&1; df /dev/shm | tail -1; ulimit -n";
     let outcome = system.run([
@@ -26,11 +26,11 @@ fn capabilities_paths_and_devices() {
     );
     assert!(text.contains("\n0\n"), "/proc/kcore is masked: {outcome:?}");
     assert!(
-        outcome.stderr.contains("Read-only file system"),
+        text.contains("Read-only file system"),
         "{outcome:?}"
     );
     assert!(
-        text.contains("console") || text.contains("null"),
+        text.contains("null"),
         "{outcome:?}"
     );
     assert!(
@@ -79,7 +79,10 @@ fn a_read_only_image_stays_as_it_is() {
         sums.sort_unstable();
         sums
     };
+    // The first start unpacks the layer.
+    system.run(["run", "--rm", "busybox", "true"]).ok();
     let before = layers();
+    assert!(!before.is_empty());
     // Even a container that may do everything in its guest writes to its own layer only.
     let script = "mknod /tmp/vda b 254 0; for node in /tmp/vda /dev/vda; do echo damage > $node; done; echo x > /bin/new";
     system.run([

@@ -51,9 +51,9 @@ fn stop_asks_and_then_kills() {
     assert_eq!(system.run(["stop", "polite"]).ok().stdout, "polite\n");
     assert_eq!(system.inspect("polite")["status"]["exitCode"], 3);
     system.run(["start", "polite"]).ok();
-    system.run(["kill", "-s", "USR1", "polite"]).ok();
+    system.run(["kill", "polite"]).ok();
     crate::system::eventually("it was killed", || system.state("polite") == "stopped");
-    assert_eq!(system.inspect("polite")["status"]["exitCode"], 138);
+    assert_eq!(system.inspect("polite")["status"]["exitCode"], 137);
     system.run(["delete", "polite"]).ok();
 
     // `sleep` as PID 1 does not care about SIGTERM.
