@@ -15,7 +15,7 @@ use crate::facts::Facts;
 use crate::host;
 use crate::kernel::{self, KernelError};
 use crate::process::{self, Program};
-use crate::qemu::arguments::{Boot, CommandLine, MAX_DISKS, Memory, Resources, Streams};
+use crate::qemu::arguments::{Boot, CommandLine, MAX_DISKS, Resources, Start, Streams};
 use crate::qemu::binary::{Binary, FindVmmError};
 use crate::qemu::disk::DiskError;
 use crate::qemu::qmp::QmpError;
@@ -156,25 +156,24 @@ impl Engine {
     /// machine may (a runtime's worker, not `spawn_blocking`).
     pub async fn start(&self, spec: &VmSpec) -> Result<Vm, StartError> {
         let boot = check(spec)?;
-        self.launch(spec, boot, Memory::Private)?
+        self.launch(spec, Start::Cold(boot), None)?
             .answer(ANSWER_LIMIT)
             .await
     }
 
-    /// Spawns the VMM for a checked `spec`.
+    /// Spawns the VMM for a checked `spec`. `memory` is what a restored machine borrows.
     pub(crate) fn launch(
         &self,
         spec: &VmSpec,
-        boot: Boot,
-        memory: Memory,
+        start: Start,
+        memory: Option<File>,
     ) -> Result<Spawned, StartError> {
         let streams = OpenStreams::new().map_err(|source| self.spawn_failed(source))?;
         let line = CommandLine::new(
             spec,
             self.tsc_khz,
             Resources {
-                boot,
-                memory,
+                start,
                 streams: streams.vmm,
             },
         )
@@ -186,22 +185,23 @@ impl Engine {
             Accelerator::Kvm => &kvm,
             Accelerator::Tcg => &[],
         };
-        let (process, stderr) = process::spawn(&Program {
+        let started = process::spawn(Program {
             path: &self.binary.path,
             arguments: &line.arguments,
             descriptors: &line.descriptors,
             devices,
             file_size: largest_file(spec),
+            memory,
         })
         .map_err(|source| self.spawn_failed(source))?;
-        let stderr =
-            pipe::Receiver::from_owned_fd(stderr).map_err(|source| self.spawn_failed(source))?;
+        let messages = pipe::Receiver::from_owned_fd(started.messages)
+            .map_err(|source| self.spawn_failed(source))?;
         Ok(Spawned {
-            process,
+            process: started.process,
             control: streams.monitor,
             channel: streams.channel,
             console: Recorder::start(streams.console, console),
-            messages: Recorder::start(stderr, None),
+            messages: Recorder::start(messages, None),
             state: line.state,
             at,
         })

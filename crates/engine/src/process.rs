@@ -2,7 +2,9 @@
 //! owner.
 
 use std::ffi::{CString, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::ExitStatusExt;
@@ -11,12 +13,18 @@ use std::process::ExitStatus;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
 
 use crate::confinement::{self, Confinement};
+use crate::template::loan::{self, Loan};
 
 /// A running process that is killed and reaped when dropped.
 #[derive(Debug)]
@@ -24,6 +32,7 @@ pub(crate) struct VmmProcess {
     pid: u32,
     pidfd: AsyncFd<OwnedFd>,
     status: Option<ExitStatus>,
+    loan: Option<JoinHandle<()>>,
 }
 
 /// What to run, and with what.
@@ -37,6 +46,16 @@ pub(crate) struct Program<'a> {
     pub(crate) devices: &'a [&'a Path],
     /// Largest file, in bytes, that the program may write.
     pub(crate) file_size: u64,
+    /// A memory file that the program borrows: see [`loan`].
+    pub(crate) memory: Option<File>,
+}
+
+/// A started program.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) process: VmmProcess,
+    /// Reading end of its standard error and standard output.
+    pub(crate) messages: OwnedFd,
 }
 
 /// Everything that the new process needs, made before it exists.
@@ -49,15 +68,16 @@ struct Plan {
     stderr: OwnedFd,
     confinement: Option<Confinement>,
     file_size: u64,
+    borrows: bool,
 }
 
-/// Starts a program, and returns it with the reading end of its standard error.
+/// Starts a program.
 ///
 /// It is confined, unless the host's administrator has forbidden user namespaces. The kernel kills
 /// it when the calling *thread* ends, so that a killed owner leaves no VM behind: call it on a
 /// thread that lives as long as the VM may (a runtime's worker, not `spawn_blocking`).
-pub(crate) fn spawn(program: &Program<'_>) -> io::Result<(VmmProcess, OwnedFd)> {
-    let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+pub(crate) fn spawn(program: Program<'_>) -> io::Result<Started> {
+    let (messages, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
     let mut words = vec![c_string(program.path.as_os_str().to_owned())?];
     for argument in program.arguments {
         words.push(c_string(argument.clone())?);
@@ -68,10 +88,11 @@ pub(crate) fn spawn(program: &Program<'_>) -> io::Result<(VmmProcess, OwnedFd)> 
         arguments,
         _words: words,
         descriptors: program.descriptors.iter().map(AsRawFd::as_raw_fd).collect(),
-        input: std::fs::File::open("/dev/null")?.into(),
+        input: File::open("/dev/null")?.into(),
         stderr: their_stderr,
         confinement: Some(Confinement::plan(program.path, program.devices)?),
         file_size: program.file_size,
+        borrows: program.memory.is_some(),
     };
     let process = match start(&plan) {
         Err(SpawnError::Confine(error)) => {
@@ -81,10 +102,13 @@ pub(crate) fn spawn(program: &Program<'_>) -> io::Result<(VmmProcess, OwnedFd)> 
         }
         started => started,
     };
-    match process {
-        Ok(process) => Ok((process, stderr)),
-        Err(SpawnError::Confine(error) | SpawnError::Execute(error)) => Err(error),
+    let (mut process, listener) = process.map_err(|error| match error {
+        SpawnError::Confine(error) | SpawnError::Execute(error) => error,
+    })?;
+    if let Some((listener, memory)) = listener.zip(program.memory) {
+        process.loan = Some(tokio::spawn(Loan::new(listener, memory)?.serve()));
     }
+    Ok(Started { process, messages })
 }
 
 /// Why a program could not be started.
@@ -102,26 +126,89 @@ impl<E: Into<io::Error>> From<E> for SpawnError {
     }
 }
 
-/// Starts the process and waits until it has become the program.
-fn start(plan: &Plan) -> Result<VmmProcess, SpawnError> {
-    let (outcome, report) = pipe_with(PipeFlags::CLOEXEC)?;
+/// Starts the process and waits until it has become the program. The descriptor is what
+/// [`loan::install_filter`] gave it.
+fn start(plan: &Plan) -> Result<(VmmProcess, Option<OwnedFd>), SpawnError> {
+    let flags = SocketFlags::CLOEXEC;
+    let (outcome, report) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     let process = clone(plan, &report).map_err(|error| match &plan.confinement {
         Some(_) => SpawnError::Confine(error),
         None => SpawnError::Execute(error),
     })?;
     drop(report);
-    // Ends without a byte when the program is executed.
-    let mut failure = [0; 8];
-    let length = rustix::io::retry_on_intr(|| rustix::io::read(&outcome, &mut failure))?;
-    if length == 0 {
-        return Ok(process);
+    let mut listener = None;
+    loop {
+        let (message, descriptor) = Report::receive(&outcome)?;
+        match message {
+            Report::Executed => return Ok((process, listener)),
+            Report::Filtered => listener = descriptor,
+            Report::NotConfined(error) => return Err(SpawnError::Confine(error)),
+            Report::NotExecuted(error) => return Err(SpawnError::Execute(error)),
+        }
     }
-    let [s0, s1, s2, s3, e0, e1, e2, e3] = failure;
-    let error = io::Error::from_raw_os_error(i32::from_ne_bytes([e0, e1, e2, e3]));
-    Err(match i32::from_ne_bytes([s0, s1, s2, s3]) {
-        STAGE_CONFINE => SpawnError::Confine(error),
-        _ => SpawnError::Execute(error),
-    })
+}
+
+/// What a new process tells its parent, one message each: two integers.
+#[derive(Debug)]
+enum Report {
+    /// It is the program now: said by the end of the connection.
+    Executed,
+    /// Its system calls are filtered; a descriptor comes along.
+    Filtered,
+    /// The host doesn't give the namespaces.
+    NotConfined(io::Error),
+    /// Anything else.
+    NotExecuted(io::Error),
+}
+
+impl Report {
+    fn receive(connection: &OwnedFd) -> io::Result<(Self, Option<OwnedFd>)> {
+        let (mut kind, mut errno) = ([0; 4], [0; 4]);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = rustix::io::retry_on_intr(|| {
+            let mut parts = [IoSliceMut::new(&mut kind), IoSliceMut::new(&mut errno)];
+            recvmsg(
+                connection,
+                &mut parts,
+                &mut control,
+                RecvFlags::CMSG_CLOEXEC,
+            )
+        })?;
+        if received.bytes == 0 {
+            return Ok((Self::Executed, None));
+        }
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        let error = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
+        let report = match i32::from_ne_bytes(kind) {
+            0 => Self::Filtered,
+            1 => Self::NotConfined(error),
+            _ => Self::NotExecuted(error),
+        };
+        Ok((report, descriptor))
+    }
+
+    /// Allocates nothing.
+    fn send(&self, connection: &OwnedFd, descriptor: Option<&OwnedFd>) -> io::Result<()> {
+        let (kind, errno) = match self {
+            Self::Executed | Self::Filtered => (0_i32, 0),
+            Self::NotConfined(error) => (1, error.raw_os_error().unwrap_or(libc::EINVAL)),
+            Self::NotExecuted(error) => (2, error.raw_os_error().unwrap_or(libc::EINVAL)),
+        };
+        let (kind, errno) = (kind.to_ne_bytes(), errno.to_ne_bytes());
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = descriptor.map(|descriptor| [descriptor.as_fd()]);
+        if let Some(descriptors) = &descriptors {
+            control.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        let parts = [IoSlice::new(&kind), IoSlice::new(&errno)];
+        sendmsg(connection, &parts, &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
 }
 
 fn clone(plan: &Plan, report: &OwnedFd) -> io::Result<VmmProcess> {
@@ -156,6 +243,7 @@ fn clone(plan: &Plan, report: &OwnedFd) -> io::Result<VmmProcess> {
             pid,
             pidfd,
             status: None,
+            loan: None,
         }),
         Err(error) => {
             let (pidfd, error) = error.into_parts();
@@ -166,21 +254,14 @@ fn clone(plan: &Plan, report: &OwnedFd) -> io::Result<VmmProcess> {
     }
 }
 
-/// What a new process was doing when it failed, as it reports it.
-const STAGE_CONFINE: i32 = 1;
-const STAGE_EXECUTE: i32 = 2;
-
 /// Runs in the new process: becomes the program, or reports why not.
 fn become_program(plan: &Plan, report: &OwnedFd) -> ! {
-    let (stage, error) = match confine(plan) {
-        Err(error) => (STAGE_CONFINE, error),
-        Ok(()) => (STAGE_EXECUTE, execute(plan, report)),
+    let failure = match confine(plan) {
+        Err(error) => Report::NotConfined(error),
+        Ok(()) => Report::NotExecuted(execute(plan, report)),
     };
-    let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
-    let [s0, s1, s2, s3] = stage.to_ne_bytes();
-    let [e0, e1, e2, e3] = errno.to_ne_bytes();
     // If nobody reads it, nobody waits for it.
-    let _ = rustix::io::write(report, &[s0, s1, s2, s3, e0, e1, e2, e3]);
+    let _ = failure.send(report, None);
     // SAFETY: ends the process at once, running nothing of the parent's.
     unsafe { libc::_exit(127) }
 }
@@ -224,15 +305,22 @@ fn prepare(plan: &Plan, report: &OwnedFd) -> io::Result<()> {
         let descriptor = unsafe { BorrowedFd::borrow_raw(*descriptor) };
         fcntl_setfd(descriptor, FdFlags::empty())?;
     }
-    confinement::limit(plan.file_size)
+    confinement::limit(plan.file_size)?;
+    if plan.borrows {
+        // The descriptor closes itself on exec.
+        let listener = loan::install_filter()?;
+        Report::Filtered.send(report, Some(&listener))?;
+        std::mem::forget(listener);
+    }
+    Ok(())
 }
 
 /// Whether the owner died before the request for a signal on its death was in force: then nobody
-/// has the other end of the pipe any more.
+/// has the other end of the connection any more.
 fn owner_is_gone(report: &OwnedFd) -> io::Result<bool> {
     let mut report = [PollFd::new(report, PollFlags::empty())];
     poll(&mut report, Some(&Timespec::default()))?;
-    Ok(report[0].revents().contains(PollFlags::ERR))
+    Ok(report[0].revents().contains(PollFlags::HUP))
 }
 
 /// Marks every descriptor from `first` on to be closed by exec, whoever opened it.
@@ -284,6 +372,9 @@ impl VmmProcess {
 
 impl Drop for VmmProcess {
     fn drop(&mut self) {
+        if let Some(loan) = &self.loan {
+            loan.abort();
+        }
         if self.status.is_none() {
             // Neither fails for a child that has not been reaped.
             let _ = self.kill();
@@ -317,7 +408,6 @@ pub(crate) fn describe(status: ExitStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
     use std::io::Read;
 
     use super::*;
@@ -325,14 +415,16 @@ mod tests {
     fn shell(script: &str, descriptors: &[OwnedFd]) -> (VmmProcess, OwnedFd) {
         let arguments = ["-c".into(), script.into()];
         let path = Path::new("/bin/sh").canonicalize().unwrap();
-        spawn(&Program {
+        let started = spawn(Program {
             path: &path,
             arguments: &arguments,
             descriptors,
             devices: &[],
             file_size: 1 << 20,
-        })
-        .unwrap()
+            memory: None,
+        });
+        let started = started.unwrap();
+        (started.process, started.messages)
     }
 
     /// What a confined script prints.
@@ -368,10 +460,11 @@ mod tests {
             descriptors: &[],
             devices: &[],
             file_size: 0,
+            memory: None,
         };
-        let error = spawn(&program("/usr/bin/nonexistent")).unwrap_err();
+        let error = spawn(program("/usr/bin/nonexistent")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        spawn(&program("/usr/lib")).unwrap_err();
+        spawn(program("/usr/lib")).unwrap_err();
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use tokio::task::JoinError;
 
 use crate::engine::{ANSWER_LIMIT, Engine, StartError, check};
-use crate::qemu::arguments::Memory;
+use crate::qemu::arguments::Start;
 use crate::qemu::migration;
 use crate::qemu::qmp::QmpError;
 use crate::spec::VmSpec;
@@ -79,7 +79,7 @@ impl Engine {
         let memory = memory::empty(spec.memory_bytes).map_err(failed)?;
         let given = memory.try_clone().map_err(failed)?;
         let vm = self
-            .launch(spec, boot, Memory::Saveable(given))?
+            .launch(spec, Start::Saveable(boot, given), None)?
             .answer(ANSWER_LIMIT)
             .await?;
         Ok(Saveable { vm, memory, shape })
@@ -94,24 +94,15 @@ impl Engine {
         if shape != template.shape {
             return Err(RestoreError::Template(OpenTemplateError::OtherShape));
         }
-        let memory = memory::empty(spec.memory_bytes).map_err(RestoreError::Memory)?;
-        let ours = memory.try_clone().map_err(RestoreError::Memory)?;
-        let saved = template.memory.try_clone().map_err(RestoreError::Memory)?;
+        let memory = template.memory.try_clone().map_err(RestoreError::Memory)?;
         let state = reopen(&template.state).map_err(RestoreError::Memory)?;
         let started = |error| RestoreError::Start(Box::new(error));
-        let boot = check(spec).map_err(started)?;
+        check(spec).map_err(started)?;
         let spawned = self
-            .launch(spec, boot, Memory::Restored { memory, state })
+            .launch(spec, Start::Restored(state), Some(memory))
             .map_err(started)?;
-        // The VMM looks at the memory only when it loads the state, so both prepare themselves.
-        let copied = tokio::task::spawn_blocking(move || memory::copy_data(&saved, &ours));
         let number = spawned.state;
         let vm = spawned.answer(ANSWER_LIMIT).await.map_err(started)?;
-        copied
-            .await
-            .map_err(JoinError::into)
-            .and_then(|copied| copied)
-            .map_err(RestoreError::Memory)?;
         if let Some(number) = number {
             migration::load(&vm.control, number)
                 .await

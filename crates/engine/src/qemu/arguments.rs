@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::disk::{self, Backend, Composition, DiskError};
 use crate::spec::{Accelerator, VmSpec};
+use crate::template::loan;
 
 /// Most disks: the machine has eight virtio transports, three of which carry the serial ports, the
 /// balloon and the random number generator.
@@ -34,23 +35,6 @@ pub(crate) struct Streams {
     pub(crate) console: OwnedFd,
 }
 
-/// Where a guest's memory is, and where its state comes from.
-#[derive(Debug)]
-pub(crate) enum Memory {
-    /// Private to the VMM, empty.
-    Private,
-    /// A memory file of the machine's size that the engine can read, empty: the machine can be
-    /// saved. Its disks are empty placeholders; the real ones come when it is restored.
-    Saveable(OwnedFd),
-    /// As saved: a memory file with the content, and the state of the devices.
-    Restored {
-        /// Guest memory.
-        memory: OwnedFd,
-        /// A migration stream.
-        state: OwnedFd,
-    },
-}
-
 /// What the machine boots.
 #[derive(Debug)]
 pub(crate) struct Boot {
@@ -60,11 +44,22 @@ pub(crate) struct Boot {
     pub(crate) initramfs: File,
 }
 
+/// How the machine starts.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// It boots.
+    Cold(Boot),
+    /// It boots to be saved: its memory is a file that the engine can read, and its disks are
+    /// empty placeholders.
+    Saveable(Boot, OwnedFd),
+    /// It goes on from a state of its devices (a migration stream) and a [`loan`] of memory.
+    Restored(OwnedFd),
+}
+
 /// Everything that a VMM is given open.
 #[derive(Debug)]
 pub(crate) struct Resources {
-    pub(crate) boot: Boot,
-    pub(crate) memory: Memory,
+    pub(crate) start: Start,
     pub(crate) streams: Streams,
 }
 
@@ -86,16 +81,24 @@ impl CommandLine {
         tsc_khz: u64,
         resources: Resources,
     ) -> Result<Self, (usize, DiskError)> {
-        let Resources {
-            boot,
-            memory,
-            streams,
-        } = resources;
-        let saveable = matches!(memory, Memory::Saveable(_));
+        let Resources { start, streams } = resources;
+        let saveable = matches!(start, Start::Saveable(..));
         let mut line = Self::default();
         line.machine(spec);
-        line.memory(spec, memory);
-        line.boot(spec, boot, tsc_khz);
+        line.option("-m", format!("{}K", spec.memory_bytes / 1024));
+        match start {
+            Start::Cold(boot) => line.boot(spec, boot, tsc_khz),
+            Start::Saveable(boot, memory) => {
+                let number = line.inherit(memory);
+                line.memory_file(spec, &format!("/proc/self/fd/{number}"), true);
+                line.boot(spec, boot, tsc_khz);
+            }
+            Start::Restored(state) => {
+                line.state = Some(line.inherit(state));
+                line.memory_file(spec, loan::PATH, false);
+                line.option("-incoming", "defer");
+            }
+        }
         line.serial_ports(spec, streams);
         line.option(
             "-device",
@@ -135,24 +138,13 @@ impl CommandLine {
         self.option("-global", "virtio-mmio.force-legacy=false");
     }
 
-    fn memory(&mut self, spec: &VmSpec, memory: Memory) {
-        self.option("-m", format!("{}K", spec.memory_bytes / 1024));
-        let file = match memory {
-            Memory::Private => return,
-            Memory::Saveable(file) => file,
-            Memory::Restored { memory, state } => {
-                self.state = Some(self.inherit(state));
-                self.option("-incoming", "defer");
-                memory
-            }
-        };
-        let number = self.inherit(file);
+    /// Guest memory in a file.
+    fn memory_file(&mut self, spec: &VmSpec, path: &str, share: bool) {
         let size = spec.memory_bytes;
+        let share = if share { "on" } else { "off" };
         self.option(
             "-object",
-            format!(
-                "memory-backend-file,id=memory,mem-path=/proc/self/fd/{number},size={size},share=on"
-            ),
+            format!("memory-backend-file,id=memory,mem-path={path},size={size},share={share}"),
         );
         self.option("-machine", "memory-backend=memory");
     }
@@ -339,11 +331,10 @@ mod tests {
         let end = || OwnedFd::from(UnixStream::pair().unwrap().0);
         let null = || File::open("/dev/null").unwrap();
         Resources {
-            boot: Boot {
+            start: Start::Cold(Boot {
                 kernel: null(),
                 initramfs: null(),
-            },
-            memory: Memory::Private,
+            }),
             streams: Streams {
                 monitor: end(),
                 channel: end(),

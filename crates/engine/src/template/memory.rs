@@ -23,21 +23,6 @@ pub(crate) fn empty(size: u64) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Copies what is not a hole in `from` to the same place in `to`.
-pub(crate) fn copy_data(from: &File, to: &OwnedFd) -> io::Result<()> {
-    for_each_extent(from, |start, end| {
-        rustix::fs::seek(to, SeekFrom::Start(start))?;
-        let mut at = start;
-        while at < end {
-            let rest = usize::try_from(end - at).unwrap_or(usize::MAX);
-            if rustix::fs::sendfile(to, from, Some(&mut at), rest)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        Ok(())
-    })
-}
-
 /// Copies the pages that are not zero to the same place in `to`, which is empty, and returns
 /// their [`checksum`].
 pub(super) fn copy_pages(from: &File, to: &File, size: u64) -> io::Result<String> {
@@ -126,14 +111,8 @@ mod tests {
         assert_eq!(checksum(&original).unwrap(), sum);
         assert_eq!(checksum(&saved).unwrap(), sum);
         assert!(saved.metadata().unwrap().blocks() * 512 < 1 << 20);
-        let restored = empty(64 << 20).unwrap();
-        copy_data(&saved, &restored).unwrap();
-        let restored = File::from(restored);
-        assert_eq!(checksum(&restored).unwrap(), sum);
         let mut bytes = [0; 3];
-        restored
-            .read_exact_at(&mut bytes, (1 << 20) + 9_998)
-            .unwrap();
+        saved.read_exact_at(&mut bytes, (1 << 20) + 9_998).unwrap();
         assert_eq!(bytes, [7, 7, 0]);
     }
 

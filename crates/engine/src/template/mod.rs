@@ -4,6 +4,7 @@
 //! is written in full before it gets its name, and it is verified before its first use in a boot
 //! and whenever one of its files has changed.
 
+pub(crate) mod loan;
 pub(crate) mod memory;
 pub(crate) mod shape;
 
