@@ -1,14 +1,22 @@
+use std::time::Duration;
+
 use clap::Args;
-use container_api::api::SignalRequest;
+use container_api::api::{SignalRequest, WaitRequest};
 use container_resource::signal;
 
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::select::{self, Selection};
 
+/// `signal(7)`.
+const SIGKILL: i32 = 9;
+/// How long a killed container may take to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Send a signal to containers
 ///
-/// To the first process of each. Prints the ids.
+/// To the first process of each. A container that is killed (the default signal) has stopped when this command
+/// ends. Prints the ids.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container kill web
@@ -32,12 +40,26 @@ impl Kill {
             .await?;
         select::for_each(ids, |id| {
             let mut containers = containers.clone();
-            let request = SignalRequest {
-                id,
-                process: String::new(),
-                signal: self.signal,
-            };
-            async move { Ok(containers.signal(request).await.map(drop)?) }
+            let signal = self.signal;
+            async move {
+                let process = String::new();
+                containers
+                    .signal(SignalRequest {
+                        id: id.clone(),
+                        process,
+                        signal,
+                    })
+                    .await?;
+                if signal == SIGKILL {
+                    let ended = containers.wait(WaitRequest {
+                        id,
+                        process: String::new(),
+                    });
+                    // Gone for good (--rm), or too slow to wait for: it is on its way either way.
+                    let _ = tokio::time::timeout(PATIENCE, ended).await;
+                }
+                Ok(())
+            }
         })
         .await
     }

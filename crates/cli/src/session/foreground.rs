@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Streams;
 use super::signals::{Event, Signals};
-use super::terminal::{self, RawMode};
+use super::terminal::{self, TerminalMode};
 use crate::connection::Containers;
 use crate::failure::Failure;
 
@@ -62,7 +62,7 @@ impl Foreground {
         process: Process,
     ) -> Result<u8, Failure> {
         let _raw = if self.streams.is_raw() {
-            Some(RawMode::enable().map_err(|error| Failure::Local(error.into()))?)
+            Some(TerminalMode::raw().map_err(|error| Failure::Local(error.into()))?)
         } else {
             None
         };
@@ -174,7 +174,8 @@ fn exit_code(code: i32) -> u8 {
     code.to_le_bytes()[0]
 }
 
-fn signalled(number: i32) -> u8 {
+/// The exit code of a client that a signal ended.
+pub fn signalled(number: i32) -> u8 {
     exit_code(128 + number)
 }
 

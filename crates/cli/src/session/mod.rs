@@ -6,7 +6,7 @@ mod signals;
 mod streams;
 mod terminal;
 
-pub use foreground::{Foreground, Process};
+pub use foreground::{Foreground, Process, signalled};
 pub use signals::Signals;
 pub use streams::Streams;
-pub use terminal::restore_on_panic;
+pub use terminal::{TerminalMode, restore_on_panic};

@@ -24,7 +24,11 @@ type Pipe = (OwnedFd, OwnedFd);
 pub struct Streams {
     interactive: bool,
     terminal: bool,
+    raw: bool,
+    /// What is typed, until it is pumped.
     keyboard: Option<Pipe>,
+    /// Ends with this process, however that ends: what was lent is given up then.
+    lifeline: Pipe,
 }
 
 impl Streams {
@@ -42,7 +46,9 @@ impl Streams {
         Ok(Self {
             interactive,
             terminal,
+            raw,
             keyboard,
+            lifeline: pipe_with(PipeFlags::CLOEXEC)?,
         })
     }
 
@@ -53,7 +59,7 @@ impl Streams {
 
     /// Whether this terminal is to be raw while the process runs.
     pub fn is_raw(&self) -> bool {
-        self.keyboard.is_some()
+        self.raw
     }
 
     /// Hands the descriptors to the server whose descriptors socket is `socket`.
@@ -61,7 +67,7 @@ impl Streams {
     /// # Errors
     /// As [`descriptors::send`].
     pub async fn hand_over(&self, socket: &Path) -> io::Result<Stdio> {
-        let mut lent: Vec<BorrowedFd<'_>> = Vec::with_capacity(3);
+        let mut lent: Vec<BorrowedFd<'_>> = Vec::with_capacity(4);
         if self.interactive {
             match &self.keyboard {
                 Some((reader, _)) => lent.push(reader.as_fd()),
@@ -72,12 +78,14 @@ impl Streams {
         if !self.terminal {
             lent.push(stdio::stderr());
         }
+        lent.push(self.lifeline.0.as_fd());
         let token = descriptors::send(socket, &lent).await?;
         Ok(Stdio {
             token,
             stdin: self.interactive,
             stdout: true,
             stderr: !self.terminal,
+            lifeline: true,
         })
     }
 

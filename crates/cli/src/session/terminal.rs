@@ -2,32 +2,46 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::stdio;
-use rustix::termios::{self, OptionalActions, Termios, Winsize};
+use rustix::termios::{self, LocalModes, OptionalActions, Termios, Winsize};
 
-/// The settings to go back to, as long as the terminal is raw. Standard input is one, so this is one.
+/// The settings to go back to, as long as the terminal has others. Standard input is one, so this is one.
 static ORIGINAL: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// The terminal on standard input, raw as long as this lives.
+/// The terminal on standard input, in another mode as long as this lives.
 #[derive(Debug)]
-pub struct RawMode(());
+pub struct TerminalMode(());
 
-impl RawMode {
+impl TerminalMode {
     /// Hands every key to the process in the container instead of to this terminal.
     ///
     /// # Errors
     /// As `tcgetattr(3)` and `tcsetattr(3)`.
-    pub fn enable() -> io::Result<Self> {
+    pub fn raw() -> io::Result<Self> {
+        Self::change(OptionalActions::Now, Termios::make_raw)
+    }
+
+    /// Does not show what is typed. What was typed before is thrown away.
+    ///
+    /// # Errors
+    /// As `tcgetattr(3)` and `tcsetattr(3)`.
+    pub fn hidden() -> io::Result<Self> {
+        Self::change(OptionalActions::Flush, |mode| {
+            mode.local_modes.remove(LocalModes::ECHO);
+        })
+    }
+
+    fn change(when: OptionalActions, change: impl FnOnce(&mut Termios)) -> io::Result<Self> {
         let original = termios::tcgetattr(stdio::stdin())?;
-        let mut raw = original.clone();
-        raw.make_raw();
+        let mut mode = original.clone();
+        change(&mut mode);
         *ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner) = Some(original);
         let guard = Self(());
-        termios::tcsetattr(stdio::stdin(), OptionalActions::Now, &raw)?;
+        termios::tcsetattr(stdio::stdin(), when, &mode)?;
         Ok(guard)
     }
 }
 
-impl Drop for RawMode {
+impl Drop for TerminalMode {
     fn drop(&mut self) {
         restore();
     }

@@ -1,13 +1,14 @@
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 
 use anyhow::Context as _;
 use clap::Args;
 use container_api::images::LoginRequest;
-use rustix::termios::{self, LocalModes, OptionalActions};
+use tokio::sync::oneshot;
 
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::SchemeFlags;
+use crate::session::{Signals, TerminalMode, signalled};
 
 /// The longest password, in bytes. Tokens of some registries have several thousand.
 const PASSWORD_LIMIT: u64 = 64 << 10;
@@ -47,17 +48,17 @@ impl Login {
         }
         let username = match self.username {
             Some(username) => username,
-            None => ask("Username: ").context("read the user name")?,
+            None => ask("Username: ", Echo::Shown).await?,
         };
         let password = if self.password_stdin {
-            read_password()
+            read_password().context("read the password")?
         } else {
-            ask_hidden("Password: ")
+            ask("Password: ", Echo::Hidden).await?
         };
         let request = LoginRequest {
             server: self.server,
             username,
-            password: password.context("read the password")?,
+            password,
             scheme: self.scheme.name(),
         };
         images.login(request).await?;
@@ -76,25 +77,35 @@ fn read_password() -> io::Result<String> {
     Ok(password.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-fn ask(question: &str) -> io::Result<String> {
-    eprint!("{question}");
-    io::stderr().flush()?;
-    let mut answer = String::new();
-    io::stdin()
-        .lock()
-        .take(PASSWORD_LIMIT)
-        .read_line(&mut answer)?;
-    Ok(answer.trim_end_matches(['\n', '\r']).to_owned())
+/// Whether an answer is shown while it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Echo {
+    Shown,
+    Hidden,
 }
 
-/// Asks without showing what is typed.
-fn ask_hidden(question: &str) -> io::Result<String> {
-    let original = termios::tcgetattr(rustix::stdio::stdin())?;
-    let mut silent = original.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
-    termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, &silent)?;
-    let answer = ask(question);
-    termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, &original)?;
-    eprintln!();
-    answer
+/// Asks at the terminal. A signal ends the question, with the terminal as it was.
+async fn ask(question: &str, echo: Echo) -> Result<String, Failure> {
+    let mut signals = Signals::take().context("take the signals")?;
+    let _mode = match echo {
+        Echo::Shown => None,
+        Echo::Hidden => Some(TerminalMode::hidden().context("hide what is typed")?),
+    };
+    eprint!("{question}");
+    let (sender, answer) = oneshot::channel();
+    // A thread, as reading a terminal blocks; it ends with this process.
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = io::stdin().lock().take(PASSWORD_LIMIT).read_line(&mut line);
+        // Nobody waits any more after a signal.
+        let _ = sender.send(read.map(|_| line));
+    });
+    let answer = tokio::select! {
+        answer = answer => answer.context("read the answer")?.context("read the answer")?,
+        number = signals.interrupted() => return Err(Failure::Exit(signalled(number))),
+    };
+    if echo == Echo::Hidden {
+        eprintln!();
+    }
+    Ok(answer.trim_end_matches(['\n', '\r']).to_owned())
 }
