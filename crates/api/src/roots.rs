@@ -89,6 +89,11 @@ impl Roots {
         self.app.join("containers")
     }
 
+    /// What can be made again.
+    pub fn cache(&self) -> PathBuf {
+        self.app.join("cache")
+    }
+
     /// Guest kernels and the links that name the default ones.
     pub fn kernels(&self) -> PathBuf {
         self.app.join("kernels")

@@ -19,6 +19,7 @@ use tonic::transport::Server;
 use crate::containers::Containers;
 use crate::images::Images;
 use crate::service;
+use crate::templates::Templates;
 
 /// Variable that names the descriptor of [`announce`].
 const READY_VARIABLE: &str = "CONTAINER_READY_FD";
@@ -39,16 +40,25 @@ pub async fn serve(roots: Roots, debug: bool) -> anyhow::Result<()> {
     tokio::spawn(descriptors.clone().serve(handed));
     let images = Images::new(roots.clone(), debug);
     tokio::spawn(images.clone().supervise());
+    let templates = Templates::new(&roots);
+    tokio::spawn(templates.clone().serve());
     let containers = Arc::new(Containers::new(
         roots.clone(),
         images.clone(),
+        templates.clone(),
         descriptors,
         debug,
     ));
     containers.load().await.context("load the containers")?;
 
     let stop = Arc::new(Notify::new());
-    let system = service::System::new(roots.clone(), containers.clone(), images, stop.clone());
+    let system = service::System::new(
+        roots.clone(),
+        containers.clone(),
+        images,
+        templates,
+        stop.clone(),
+    );
     let server = Server::builder()
         .add_service(SystemServer::new(system))
         .add_service(

@@ -6,6 +6,7 @@ mod events;
 mod guest_files;
 mod images;
 mod service;
+mod templates;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

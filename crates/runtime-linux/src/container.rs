@@ -9,7 +9,7 @@ use container_api::descriptors::Descriptors;
 use container_api::guest::{ExecRequest, SignalRequest};
 use container_api::runtime;
 use container_api::{Error, Kind};
-use container_resource::bundle::Bundle;
+use container_resource::bundle::{Bundle, Timeline};
 use container_resource::container::{ContainerConfiguration, CreateOptions, ProcessConfiguration};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
@@ -33,13 +33,24 @@ pub enum Stage {
         guest: Guest,
         /// The first process.
         first: Arc<Process>,
-        /// When it was started.
-        started: Timestamp,
+        /// How it was started.
+        started: Arc<Started>,
     },
     /// It could not be started.
     Failed(Error),
     /// It has ended, and so has its machine.
     Stopped(Ended),
+}
+
+/// How a container was started.
+#[derive(Debug)]
+pub struct Started {
+    /// When its first process ran.
+    pub at: Timestamp,
+    /// The phases up to then.
+    pub timeline: Timeline,
+    /// A template would have been used, had there been one.
+    pub template_wanted: bool,
 }
 
 /// What the calls and the life of a container share.
@@ -111,11 +122,12 @@ impl Container {
             stdin: next(wanted.stdin),
             stdout: next(wanted.stdout),
             stderr: next(wanted.stderr),
+            lifeline: next(wanted.lifeline),
         })
     }
 
     /// Starts the first process, once; answers when it runs.
-    pub async fn start(&self, stdio: Stdio) -> Result<Timestamp, Error> {
+    pub async fn start(&self, stdio: Stdio) -> Result<Arc<Started>, Error> {
         {
             let mut start = self.start.lock().unwrap_or_else(PoisonError::into_inner);
             if start.is_none() {
@@ -128,7 +140,7 @@ impl Container {
             .wait_for(|stage| !matches!(stage, Stage::Booting))
             .await;
         match reached.as_deref() {
-            Ok(Stage::Running { started, .. }) => Ok(*started),
+            Ok(Stage::Running { started, .. }) => Ok(started.clone()),
             Ok(Stage::Failed(error)) => Err(error.clone()),
             Ok(Stage::Stopped(ended)) => {
                 Err(not_running(&self.configuration.id, ended.reason.as_deref()))

@@ -10,12 +10,12 @@ use container_engine::{Vm, VmExit};
 use container_resource::bundle::{self, Boot, Exit, Timeline};
 use jiff::Timestamp;
 
-use crate::boot::{self, Announced, Machine};
-use crate::container::{Container, Stage, answer};
+use crate::container::{Container, Stage, Started, answer};
 use crate::files::files;
 use crate::guest::Guest;
+use crate::machine::{self, Machine, Origin};
 use crate::oci;
-use crate::process::{Ended, LOST, Process};
+use crate::process::{Ended, Process};
 use crate::stdio::{LogFile, Stdio};
 
 /// How long a booted machine waits for the request to start.
@@ -32,39 +32,38 @@ const UPPER_DISK: u32 = 1;
 pub async fn live(container: &Arc<Container>) {
     let mut timeline = Timeline::default();
     timeline.reached("helper started");
-    let ended = match start(container, &mut timeline).await {
-        Ok((machine, first, started)) => {
-            let guest = machine.guest.clone();
+    let started = start(container, &mut timeline).await;
+    write(container, "timeline", || {
+        bundle::write_json(&container.bundle.timeline(), &timeline)
+    });
+    match started {
+        Ok((machine, first, at)) => {
+            let template_wanted = matches!(
+                machine.origin,
+                Origin::Cold {
+                    template_wanted: true,
+                    ..
+                }
+            );
             container.stage.send_replace(Stage::Running {
-                guest,
+                guest: machine.guest.clone(),
                 first: first.clone(),
-                started,
-            });
-            write(container, "timeline", || {
-                bundle::write_json(&container.bundle.timeline(), &timeline)
+                started: Arc::new(Started {
+                    at,
+                    timeline,
+                    template_wanted,
+                }),
             });
             let (ended, vm) = wait(container, machine, &first).await;
-            let _ = container.stopping.send_replace(true);
             drop(vm);
-            record(container, Some(started), &ended);
-            ended
+            record(container, Some(at), &ended);
+            container.stage.send_replace(Stage::Stopped(ended));
         }
         Err(error) => {
-            write(container, "timeline", || {
-                bundle::write_json(&container.bundle.timeline(), &timeline)
-            });
-            let ended = Ended {
-                exit_code: LOST,
-                at: Timestamp::now(),
-                oom_killed: false,
-                reason: Some(error.message.clone()),
-            };
-            record(container, None, &ended);
+            record(container, None, &Ended::lost(error.message.clone()));
             container.stage.send_replace(Stage::Failed(error));
-            return;
         }
-    };
-    container.stage.send_replace(Stage::Stopped(ended));
+    }
 }
 
 async fn start(
@@ -81,19 +80,19 @@ async fn start(
         },
     );
     let mut machine = tokio::select! {
-        machine = boot::boot(&container.bundle, &container.configuration, &boot, timeline) => machine?,
+        machine = machine::boot(&container.bundle, &container.configuration, &boot, !container.options.no_template, timeline) => machine?,
         () = container.kill_machine.notified() => return Err(stopped_early(container)),
     };
     container.vmm.send_replace(Some(machine.vm.pid()));
     let started = tokio::select! {
-        started = first_process(container, &machine.guest, machine.announced, timeline) => started,
-        exit = machine.vm.wait() => Err(Error::new(Kind::Internal, boot::describe(exit))),
+        started = first_process(container, &machine.guest, machine.origin, timeline) => started,
+        exit = machine.vm.wait() => Err(Error::new(Kind::Internal, machine::describe(exit))),
         () = container.kill_machine.notified() => Err(stopped_early(container)),
     };
     match started {
         Ok((first, at)) => Ok((machine, first, at)),
         Err(error) => {
-            boot::end(&mut machine.vm).await;
+            machine::end(&mut machine.vm).await;
             Err(error)
         }
     }
@@ -112,7 +111,7 @@ fn stopped_early(container: &Container) -> Error {
 async fn first_process(
     container: &Container,
     guest: &Guest,
-    announced: Announced,
+    origin: Origin,
     timeline: &mut Timeline,
 ) -> Result<(Arc<Process>, Timestamp), Error> {
     let stdio = request(container).await?;
@@ -148,10 +147,16 @@ async fn first_process(
         stdin: stdio.stdin.is_some(),
         sysctls,
     };
-    timeline.reached("start sent");
+    let sent = Timestamp::now();
+    timeline.reached_at("start sent", sent.as_microsecond());
     let reply = answer(guest.clone().start(request)).await?;
     let started = Timestamp::now();
-    guest_phases(timeline, announced, reply.timeline.as_ref());
+    guest_phases(
+        timeline,
+        sent.as_microsecond(),
+        origin,
+        reply.timeline.as_ref(),
+    );
     timeline.reached_at("start answered", started.as_microsecond());
     let log = LogFile::create(&container.bundle.stdio_log())
         .map_err(|error| Error::chain(Kind::Internal, &error).context("create the log"))?;
@@ -189,19 +194,24 @@ async fn request(container: &Container) -> Result<Stdio, Error> {
         })
 }
 
-/// The guest's own moments, on the host's clock: both read their clocks at the hello.
-fn guest_phases(timeline: &mut Timeline, announced: Announced, reported: Option<&GuestTimeline>) {
+/// The guest's own moments, on the host's clock: it read its clock when the request came.
+fn guest_phases(
+    timeline: &mut Timeline,
+    sent_us: i64,
+    origin: Origin,
+    reported: Option<&GuestTimeline>,
+) {
+    let Some(reported) = reported else { return };
     let host = |boot_ns: u64| {
-        let behind = i64::try_from(announced.hello.channel_open_ns / 1000).unwrap_or(0);
-        announced.at_us - behind + i64::try_from(boot_ns / 1000).unwrap_or(0)
+        let before = i128::from(reported.request_ns) - i128::from(boot_ns);
+        sent_us.saturating_sub(i64::try_from(before / 1000).unwrap_or(0))
     };
-    timeline.reached_at("kernel entered", host(0));
-    timeline.reached_at("PID 1", host(announced.hello.pid1_ns));
-    timeline.reached_at("guest announced itself", announced.at_us);
-    if let Some(reported) = reported {
-        timeline.reached_at("root mounted", host(reported.root_mounted_ns));
-        timeline.reached_at("process started", host(reported.process_started_ns));
+    if let Origin::Cold { hello, .. } = origin {
+        timeline.reached_at("kernel entered", host(0));
+        timeline.reached_at("PID 1", host(hello.pid1_ns));
     }
+    timeline.reached_at("root mounted", host(reported.root_mounted_ns));
+    timeline.reached_at("process started", host(reported.process_started_ns));
     timeline.phases.sort_by_key(|phase| phase.at_us);
 }
 
@@ -212,7 +222,7 @@ async fn wait(container: &Container, machine: Machine, first: &Process) -> (Ende
         biased;
         exit = vm.wait() => return (lost(exit), vm),
         () = container.kill_machine.notified() => {
-            boot::end(&mut vm).await;
+            machine::end(&mut vm).await;
             let ended = Ended { exit_code: 128 + libc::SIGKILL, at: Timestamp::now(), oom_killed: false, reason: Some("killed: its guest did not obey".into()) };
             return (ended, vm);
         }
@@ -220,29 +230,24 @@ async fn wait(container: &Container, machine: Machine, first: &Process) -> (Ende
     };
     if ended.reason.is_some() {
         // The channel broke: most often the VMM's end is behind it.
-        if let Ok(exit) = tokio::time::timeout(boot::LOST_TIMEOUT, vm.wait()).await {
+        if let Ok(exit) = tokio::time::timeout(machine::LOST_TIMEOUT, vm.wait()).await {
             return (lost(exit), vm);
         }
-        boot::end(&mut vm).await;
+        machine::end(&mut vm).await;
         return (ended, vm);
     }
+    container.stopping.send_replace(true);
     shut_down(container, guest, &mut vm).await;
     (ended, vm)
 }
 
 fn lost(exit: std::io::Result<VmExit>) -> Ended {
-    let reason = boot::describe(exit);
-    Ended {
-        exit_code: LOST,
-        at: Timestamp::now(),
-        oom_killed: false,
-        reason: Some(reason),
-    }
+    Ended::lost(machine::describe(exit))
 }
 
 async fn shut_down(container: &Container, mut guest: Guest, vm: &mut Vm) {
     if container.options.auto_remove {
-        boot::end(vm).await;
+        machine::end(vm).await;
         return;
     }
     let orderly = async {
@@ -250,17 +255,17 @@ async fn shut_down(container: &Container, mut guest: Guest, vm: &mut Vm) {
         Ok::<_, tonic::Status>(vm.wait().await)
     };
     match tokio::time::timeout(SHUTDOWN_TIMEOUT, orderly).await {
-        Ok(Ok(exit)) => tracing::debug!("{}", boot::describe(exit)),
+        Ok(Ok(exit)) => tracing::debug!("{}", machine::describe(exit)),
         Ok(Err(status)) => {
             tracing::warn!("the guest did not shut down: {}", status.message());
-            boot::end(vm).await;
+            machine::end(vm).await;
         }
         Err(_) => {
             tracing::warn!(
                 "the guest did not shut down within {} s",
                 SHUTDOWN_TIMEOUT.as_secs()
             );
-            boot::end(vm).await;
+            machine::end(vm).await;
         }
     }
 }

@@ -3,18 +3,16 @@
 //! The helper boots the machine of its bundle as soon as it is started, serves `proto/runtime.proto` on the
 //! bundle's socket, and ends when the container has ended. It outlives the apiserver that started it.
 
-mod boot;
 mod container;
 mod files;
 mod guest;
-mod hello;
 mod life;
+mod machine;
 mod oci;
 mod process;
 mod serve;
 mod service;
 mod stdio;
-mod upper;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,21 +49,29 @@ enum Command {
         #[arg(long)]
         debug: bool,
     },
+    /// Save a booted machine for later starts to begin from.
+    ///
+    /// Standard input is a JSON object: configuration (as config.json) and boot (as boot.json) of a container
+    /// that would have used it.
+    MakeTemplate,
 }
 
 fn main() -> ExitCode {
-    let Command::Start { root, uuid, debug } = Arguments::parse().command;
-    let level = if debug {
-        tracing::Level::DEBUG
-    } else {
-        tracing::Level::INFO
+    let command = Arguments::parse().command;
+    let level = match command {
+        Command::Start { debug: true, .. } => tracing::Level::DEBUG,
+        _ => tracing::Level::INFO,
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
-    match run(root, &uuid) {
+    let done = match command {
+        Command::Start { root, uuid, .. } => run(root, &uuid),
+        Command::MakeTemplate => make_template(),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -88,4 +94,15 @@ fn run(root: PathBuf, id: &str) -> anyhow::Result<()> {
     // Threads that still wait for a client's terminal end with the process.
     runtime.shutdown_background();
     served
+}
+
+fn make_template() -> anyhow::Result<()> {
+    let request = serde_json::from_reader(std::io::stdin().lock()).context("read the request")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start tokio")?;
+    runtime
+        .block_on(machine::make_template(&request))
+        .context("make a template")
 }

@@ -12,7 +12,10 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::guest::Guest;
-use crate::stdio::{Fanout, LogFile, Sink, Source, Stdio};
+use crate::stdio::{self, Fanout, Input, InputStream, LogFile, Sink, Stdio};
+
+/// Exit code of a process whose end is not known.
+pub const LOST: i32 = 255;
 
 /// How a process ended, with its output handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +30,24 @@ pub struct Ended {
     pub reason: Option<String>,
 }
 
+impl Ended {
+    /// An end that nobody saw.
+    pub fn lost(reason: String) -> Self {
+        Self {
+            exit_code: LOST,
+            at: jiff::Timestamp::now(),
+            oom_killed: false,
+            reason: Some(reason),
+        }
+    }
+}
+
 /// A process that has been started in the guest.
 #[derive(Debug)]
 pub struct Process {
     ended: watch::Receiver<Option<Ended>>,
+    /// Present when it has a standard input that clients can feed.
+    input: Option<Input>,
     stdout: Arc<Fanout>,
     stderr: Arc<Fanout>,
 }
@@ -50,36 +67,23 @@ impl Process {
         let log = log.map(|log| Arc::new(Mutex::new(log)));
         let stdout = Arc::new(Fanout::new(Stream::Stdout, log.clone()));
         let stderr = Arc::new(Fanout::new(Stream::Stderr, log));
-        if let Some(descriptor) = stdio.stdout {
-            stdout.attach(Sink::new(descriptor)?).await;
-        }
-        if let Some(descriptor) = stdio.stderr {
-            stderr.attach(Sink::new(descriptor)?).await;
-        }
-        let input = stdio.stdin.map(Source::new).transpose()?;
-
+        let (input, given) = stdio.stdin.is_some().then(Input::new).unzip();
         let (sender, ended) = watch::channel(None);
         let process = Arc::new(Self {
             ended,
+            input,
             stdout,
             stderr,
         });
-        let feed = input.map(|source| tokio::spawn(feed(guest.clone(), id.to_owned(), source)));
-        let output = tokio::spawn(pump(
-            guest.clone(),
-            id.to_owned(),
-            OutputStream::Stdout,
-            process.stdout.clone(),
-        ));
+        process.connect(stdio, true).await?;
+
+        let feed = given.map(|given| tokio::spawn(feed(guest.clone(), id.to_owned(), given)));
+        let pump = |stream, fanout: &Arc<Fanout>| {
+            tokio::spawn(pump(guest.clone(), id.to_owned(), stream, fanout.clone()))
+        };
+        let output = pump(OutputStream::Stdout, &process.stdout);
         // A terminal has one stream for both.
-        let error = (!terminal).then(|| {
-            tokio::spawn(pump(
-                guest.clone(),
-                id.to_owned(),
-                OutputStream::Stderr,
-                process.stderr.clone(),
-            ))
-        });
+        let error = (!terminal).then(|| pump(OutputStream::Stderr, &process.stderr));
         let (guest, id) = (guest.clone(), id.to_owned());
         tokio::spawn(async move {
             let reply = wait(guest, id).await;
@@ -92,18 +96,16 @@ impl Process {
                 let _ = pump.await;
             }
             let ended = match reply {
-                Ok(reply) => Ended {
-                    exit_code: reply.exit_code & 0xff,
+                Ok(WaitReply {
+                    exit_code,
+                    oom_killed,
+                }) => Ended {
+                    exit_code: exit_code & 0xff,
                     at,
-                    oom_killed: reply.oom_killed,
+                    oom_killed,
                     reason: None,
                 },
-                Err(status) => Ended {
-                    exit_code: LOST,
-                    at,
-                    oom_killed: false,
-                    reason: Some(format!("the guest was lost: {}", status.message())),
-                },
+                Err(status) => Ended::lost(format!("the guest was lost: {}", status.message())),
             };
             // Nobody may wait for it any more.
             let _ = sender.send(Some(ended));
@@ -111,15 +113,37 @@ impl Process {
         Ok(process)
     }
 
+    /// Connects a client. The end of its input is the process's where it is the `first` one.
+    async fn connect(self: &Arc<Self>, stdio: Stdio, first: bool) -> io::Result<()> {
+        let gone = stdio::watch(stdio.lifeline)?;
+        if let (Some(input), Some(descriptor)) = (&self.input, stdio.stdin) {
+            input.give(descriptor, gone.clone(), first)?;
+        }
+        for (fanout, descriptor) in [(&self.stdout, stdio.stdout), (&self.stderr, stdio.stderr)] {
+            if let Some(descriptor) = descriptor {
+                fanout.attach(Sink::new(descriptor, gone.clone())?).await;
+            }
+        }
+        // A process that is silent would hold the descriptors of a client that has gone.
+        let process = Arc::downgrade(self);
+        let mut ended = self.ended.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = gone.cancelled() => {}
+                _ = ended.wait_for(Option::is_some) => return,
+            }
+            if let Some(process) = process.upgrade() {
+                process.stdout.sweep().await;
+                process.stderr.sweep().await;
+            }
+        });
+        Ok(())
+    }
+
     /// How the process ended, once it has and every client has its output.
     pub async fn ended(&self) -> Ended {
         let mut ended = self.ended.clone();
-        let lost = || Ended {
-            exit_code: LOST,
-            at: jiff::Timestamp::now(),
-            oom_killed: false,
-            reason: Some("the helper is shutting down".into()),
-        };
+        let lost = || Ended::lost("the helper is shutting down".into());
         match ended.wait_for(Option::is_some).await {
             Ok(value) => value.clone().unwrap_or_else(lost),
             Err(_) => lost(),
@@ -131,31 +155,19 @@ impl Process {
         self.ended.borrow().is_some()
     }
 
-    /// Gives its output to a further client.
+    /// Connects a further client.
     ///
     /// # Errors
     /// When it has ended, or no thread can be started.
-    pub async fn attach(&self, stdio: Stdio) -> Result<(), Error> {
+    pub async fn attach(self: &Arc<Self>, stdio: Stdio) -> Result<(), Error> {
         if self.has_ended() {
             return Err(Error::new(Kind::InvalidState, "the process has ended"));
         }
-        let failed = |error: io::Error| Error::chain(Kind::Internal, &error).context("attach");
-        if let Some(descriptor) = stdio.stdout {
-            self.stdout
-                .attach(Sink::new(descriptor).map_err(failed)?)
-                .await;
-        }
-        if let Some(descriptor) = stdio.stderr {
-            self.stderr
-                .attach(Sink::new(descriptor).map_err(failed)?)
-                .await;
-        }
-        Ok(())
+        self.connect(stdio, false)
+            .await
+            .map_err(|error| Error::chain(Kind::Internal, &error).context("attach"))
     }
 }
-
-/// Exit code of a process whose end is not known.
-pub const LOST: i32 = 255;
 
 async fn wait(mut guest: Guest, process: String) -> Result<WaitReply, Status> {
     guest
@@ -164,19 +176,19 @@ async fn wait(mut guest: Guest, process: String) -> Result<WaitReply, Status> {
         .map(tonic::Response::into_inner)
 }
 
-async fn feed(mut guest: Guest, process: String, source: Source) {
+async fn feed(mut guest: Guest, process: String, given: InputStream) {
     let first = futures::stream::iter([StdinChunk {
         process,
         data: Bytes::new(),
     }]);
-    let rest = futures::stream::unfold(source, |mut source| async move {
-        let data = source.next().await?;
+    let rest = futures::stream::unfold(given, |mut given| async move {
+        let data = given.next().await?;
         Some((
             StdinChunk {
                 process: String::new(),
                 data,
             },
-            source,
+            given,
         ))
     });
     // The process may end, or close its input, before it has taken everything.

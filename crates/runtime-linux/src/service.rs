@@ -34,8 +34,12 @@ impl Runtime for Service {
     async fn start(&self, request: Request<StartRequest>) -> Reply<StartReply> {
         let stdio = self.0.stdio(request.into_inner().stdio)?;
         let started = self.0.start(stdio).await?;
+        let timeline = serde_json::to_vec(&started.timeline)
+            .map_err(|error| Error::chain(Kind::Internal, &error))?;
         Ok(Response::new(StartReply {
-            started_ms: started.as_millisecond(),
+            started_ms: started.at.as_millisecond(),
+            timeline: timeline.into(),
+            template_wanted: started.template_wanted,
         }))
     }
 
@@ -116,7 +120,7 @@ impl Runtime for Service {
                 } else {
                     "running"
                 };
-                (state, started.as_millisecond())
+                (state, started.at.as_millisecond())
             }
             Stage::Failed(_) | Stage::Stopped(_) => ("stopped", 0),
         };

@@ -60,7 +60,7 @@ impl Containers {
             kernel: guest_files::kernel(&self.roots)?,
             initramfs: guest_files::initramfs(&self.roots)?,
             root,
-            cache: self.roots.app.join("cache"),
+            cache: self.roots.cache(),
             requested_us: 0,
         };
         bundle::write_json(&entry.bundle.boot(), &boot).map_err(|error| failed(&error))?;

@@ -117,6 +117,7 @@ impl Helper {
             stdin: stdio.stdin,
             stdout: stdio.stdout,
             stderr: stdio.stderr,
+            lifeline: stdio.lifeline,
         }))
     }
 

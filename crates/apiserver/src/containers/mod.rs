@@ -19,11 +19,13 @@ use container_api::roots::Roots;
 use container_api::{Error, Kind, api, runtime};
 use container_resource::container::ManagedContainer;
 
+pub use bundles::allocated;
 pub use entry::Entry;
 pub use helper::Helper;
 
 use crate::events::Events;
 use crate::images::Images;
+use crate::templates::Templates;
 
 /// Every container of the system.
 #[derive(Debug)]
@@ -31,6 +33,7 @@ pub struct Containers {
     roots: Roots,
     images: Images,
     descriptors: Descriptors,
+    templates: Templates,
     debug: bool,
     /// What happens to them.
     pub events: Events,
@@ -39,10 +42,17 @@ pub struct Containers {
 
 impl Containers {
     /// No containers yet: see [`Self::load`].
-    pub fn new(roots: Roots, images: Images, descriptors: Descriptors, debug: bool) -> Self {
+    pub fn new(
+        roots: Roots,
+        images: Images,
+        templates: Templates,
+        descriptors: Descriptors,
+        debug: bool,
+    ) -> Self {
         Self {
             roots,
             images,
+            templates,
             descriptors,
             debug,
             events: Events::new(),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use container_api::{Error, Kind, api, runtime};
 use container_resource::bundle::{self, Boot};
 use jiff::Timestamp;
@@ -16,23 +17,25 @@ use crate::guest_files;
 
 /// How long a start may take. The helper's own bounds end it earlier, with a better reason.
 const START_TIMEOUT: Duration = Duration::from_secs(180);
+/// How long a helper may take to end after its start failed.
+const GOODBYE: Duration = Duration::from_secs(5);
 /// How long a container may take to be stopped before it is started again.
 const STOPPING_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Containers {
-    /// Starts the container `id`; true when it was running already.
+    /// Starts the container `id`; nothing when it was running already.
     pub async fn start(
         self: &Arc<Self>,
         id: &str,
         stdio: Option<api::Stdio>,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Bytes>, Error> {
         let entry = self.get(id)?;
         let _operation = entry.operation.lock().await;
         if entry.is_active() {
             if entry.status.borrow().state
                 != container_resource::container::ContainerState::Stopping
             {
-                return Ok(true);
+                return Ok(None);
             }
             tokio::time::timeout(STOPPING_TIMEOUT, entry.ended())
                 .await
@@ -40,20 +43,20 @@ impl Containers {
                     Error::new(Kind::Timeout, format!("container {id} does not stop"))
                 })??;
         }
-        self.boot(&entry, stdio).await?;
+        let timeline = self.boot(&entry, stdio).await?;
         self.events.tell("start", id, HashMap::new());
-        Ok(false)
+        Ok(Some(timeline))
     }
 
     async fn boot(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         stdio: Option<api::Stdio>,
-    ) -> Result<(), Error> {
+    ) -> Result<Bytes, Error> {
         let requested_us = Timestamp::now().as_microsecond();
         let configuration = entry.configuration()?;
         let program = self.roots.plugin(&configuration.runtime_handler);
-        self.write_boot(entry, requested_us).await?;
+        let boot = self.write_boot(entry, requested_us).await?;
         let failed = |error: std::io::Error| {
             Error::chain(kind(&error), &error).context(format_args!(
                 "start the runtime helper of container {}",
@@ -69,59 +72,60 @@ impl Containers {
         let helper =
             Helper::spawn(&program, &entry.bundle, &entry.id, self.debug).map_err(failed)?;
         entry.begin(helper.clone());
-        let started = self.start_process(&helper, stdio).await;
-        match started {
-            Ok(started) => {
-                entry.running(started);
+        match self.start_process(&helper, stdio).await {
+            Ok(reply) => {
+                let started = Timestamp::from_millisecond(reply.started_ms);
+                entry.running(started.unwrap_or_else(|_| Timestamp::now()));
                 tokio::spawn(self.clone().follow(entry.clone(), helper));
-                Ok(())
+                if reply.template_wanted {
+                    self.templates.want(program, configuration.clone(), boot);
+                }
+                Ok(reply.timeline)
             }
-            Err(mut error) => {
-                // It records why and ends by itself; one that hangs is ended.
-                if tokio::time::timeout(Duration::from_secs(5), helper.gone())
-                    .await
-                    .is_err()
-                {
-                    if let Err(error) = helper.kill().await {
-                        tracing::error!("container {}: {error}", entry.id);
-                    }
-                }
-                remove_sockets(entry);
-                let exit = recorded(entry);
-                if error.kind == Kind::Unavailable {
-                    if let Some(reason) = &exit.reason {
-                        error = Error::new(Kind::Internal, reason.clone());
-                    }
-                }
-                entry.end(exit);
-                Err(error)
+            Err(error) => Err(self.start_failed(entry, &helper, error).await),
+        }
+    }
+
+    /// Cleans up after a start that failed; gives the best reason there is.
+    async fn start_failed(&self, entry: &Entry, helper: &Helper, error: Error) -> Error {
+        // The helper records why and ends by itself; one that hangs is ended.
+        if tokio::time::timeout(GOODBYE, helper.gone()).await.is_err() {
+            if let Err(error) = helper.kill().await {
+                tracing::error!("container {}: {error}", entry.id);
             }
         }
+        remove_sockets(entry);
+        let exit = recorded(entry);
+        let error = match &exit.reason {
+            Some(reason) if error.kind == Kind::Unavailable => {
+                Error::new(Kind::Internal, reason.clone())
+            }
+            _ => error,
+        };
+        entry.end(exit);
+        error
     }
 
     async fn start_process(
         &self,
         helper: &Helper,
         stdio: Option<api::Stdio>,
-    ) -> Result<Timestamp, Error> {
+    ) -> Result<runtime::StartReply, Error> {
         let stdio = helper.relay(&self.descriptors, stdio).await?;
         let mut client = helper.client();
         let call = client.start(runtime::StartRequest { stdio });
         let reply = tokio::time::timeout(START_TIMEOUT, call)
             .await
             .map_err(|_| {
-                Error::new(
-                    Kind::Timeout,
-                    "the runtime helper did not start the container in time",
-                )
+                let text = "the runtime helper did not start the container in time";
+                Error::new(Kind::Timeout, text)
             })??;
-        Timestamp::from_millisecond(reply.into_inner().started_ms)
-            .map_err(|error| Error::chain(Kind::Internal, &error))
+        Ok(reply.into_inner())
     }
 
     /// Brings `boot.json` up to date: the default kernel may be another one by now, and a layer may have to
     /// be unpacked again.
-    async fn write_boot(&self, entry: &Entry, requested_us: i64) -> Result<(), Error> {
+    async fn write_boot(&self, entry: &Entry, requested_us: i64) -> Result<Boot, Error> {
         let path = entry.bundle.boot();
         let mut boot: Boot = bundle::read_json(&path)
             .map_err(|error| Error::chain(Kind::Internal, &error).context("read boot.json"))?;
@@ -133,6 +137,7 @@ impl Containers {
         boot.initramfs = guest_files::initramfs(&self.roots)?;
         boot.requested_us = requested_us;
         bundle::write_json(&path, &boot)
-            .map_err(|error| Error::chain(kind(&error), &error).context("write boot.json"))
+            .map_err(|error| Error::chain(kind(&error), &error).context("write boot.json"))?;
+        Ok(boot)
     }
 }

@@ -44,10 +44,13 @@ impl containers_server::Containers for Service {
         // A client that goes away does not cut a start in half.
         let containers = self.0.clone();
         let started = tokio::spawn(async move { containers.start(&id, stdio).await });
-        let already_running = started
+        let timeline = started
             .await
             .map_err(|error| Error::chain(Kind::Internal, &error))??;
-        Ok(Response::new(StartReply { already_running }))
+        Ok(Response::new(StartReply {
+            already_running: timeline.is_none(),
+            timeline: timeline.unwrap_or_default(),
+        }))
     }
 
     async fn exec(&self, request: Request<ExecRequest>) -> Reply<ExecReply> {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use container_api::api::system_server;
-use container_api::api::{PingReply, PingRequest, ShutdownReply, ShutdownRequest};
+use container_api::api::{
+    ListTemplatesReply, ListTemplatesRequest, PingReply, PingRequest, PruneTemplatesReply,
+    PruneTemplatesRequest, ShutdownReply, ShutdownRequest,
+};
 use container_api::roots::Roots;
 use container_api::{Error, Kind};
 use tokio::sync::Notify;
@@ -12,6 +15,7 @@ use tonic::{Request, Response, Status};
 
 use crate::containers::Containers;
 use crate::images::Images;
+use crate::templates::Templates;
 
 /// The calls about the system.
 #[derive(Debug)]
@@ -19,6 +23,7 @@ pub struct System {
     roots: Roots,
     containers: Arc<Containers>,
     images: Images,
+    templates: Templates,
     stop: Arc<Notify>,
 }
 
@@ -28,12 +33,14 @@ impl System {
         roots: Roots,
         containers: Arc<Containers>,
         images: Images,
+        templates: Templates,
         stop: Arc<Notify>,
     ) -> Self {
         Self {
             roots,
             containers,
             images,
+            templates,
             stop,
         }
     }
@@ -87,5 +94,32 @@ impl system_server::System for System {
         } else {
             Err(Error::new(Kind::Internal, errors.join("; ")).into())
         }
+    }
+
+    async fn list_templates(
+        &self,
+        _: Request<ListTemplatesRequest>,
+    ) -> Result<Response<ListTemplatesReply>, Status> {
+        let templates = self
+            .templates
+            .list()
+            .map_err(|error| Error::chain(Kind::Internal, &error))?;
+        Ok(Response::new(ListTemplatesReply { templates }))
+    }
+
+    async fn prune_templates(
+        &self,
+        _: Request<PruneTemplatesRequest>,
+    ) -> Result<Response<PruneTemplatesReply>, Status> {
+        let pruned = self
+            .templates
+            .prune()
+            .map_err(|error| Error::chain(Kind::Internal, &error))?;
+        let reclaimed_bytes = pruned.iter().map(|template| template.size_bytes).sum();
+        let keys = pruned.into_iter().map(|template| template.key).collect();
+        Ok(Response::new(PruneTemplatesReply {
+            keys,
+            reclaimed_bytes,
+        }))
     }
 }

@@ -34,6 +34,11 @@ impl Fanout {
         self.sinks.lock().await.push(sink);
     }
 
+    /// Lets go of clients that have gone.
+    pub async fn sweep(&self) {
+        self.sinks.lock().await.retain(|sink| !sink.is_gone());
+    }
+
     /// Writes `data` everywhere. A slow client slows the process down; one that has gone is forgotten.
     pub async fn write(&self, data: Bytes) {
         if let Some(log) = &self.log {

@@ -4,6 +4,8 @@
 //! they are never made non-blocking: each has a thread of its own that polls before it reads or writes.
 
 mod fanout;
+mod input;
+mod lifeline;
 mod log;
 mod sink;
 mod source;
@@ -11,6 +13,8 @@ mod source;
 use std::os::fd::OwnedFd;
 
 pub use fanout::Fanout;
+pub use input::{Input, InputStream};
+pub use lifeline::watch;
 pub use log::LogFile;
 pub use sink::Sink;
 pub use source::Source;
@@ -29,4 +33,6 @@ pub struct Stdio {
     pub stdout: Option<OwnedFd>,
     /// Receives its standard error.
     pub stderr: Option<OwnedFd>,
+    /// A pipe that ends with the client.
+    pub lifeline: Option<OwnedFd>,
 }

@@ -7,22 +7,24 @@ use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::QUEUE;
 
 /// Hands bytes to the thread that writes them.
 #[derive(Debug)]
 pub struct Sink {
+    gone: CancellationToken,
     sender: mpsc::Sender<Bytes>,
     finished: oneshot::Receiver<()>,
 }
 
 impl Sink {
-    /// Writes to `descriptor` from a thread of its own.
+    /// Writes to `descriptor` from a thread of its own, until the client is `gone`.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn new(descriptor: OwnedFd) -> io::Result<Self> {
+    pub fn new(descriptor: OwnedFd, gone: CancellationToken) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (done, finished) = oneshot::channel();
         std::thread::Builder::new()
@@ -34,19 +36,34 @@ impl Sink {
                 // Nobody may wait for it any more.
                 let _ = done.send(());
             })?;
-        Ok(Self { sender, finished })
+        Ok(Self {
+            gone,
+            sender,
+            finished,
+        })
     }
 
     /// Queues `data`, waiting while the client is slow. False when the client has gone.
     pub async fn send(&self, data: Bytes) -> bool {
-        self.sender.send(data).await.is_ok()
+        tokio::select! {
+            sent = self.sender.send(data) => sent.is_ok(),
+            () = self.gone.cancelled() => false,
+        }
+    }
+
+    /// Whether the client has gone.
+    pub fn is_gone(&self) -> bool {
+        self.gone.is_cancelled()
     }
 
     /// Waits until everything queued has been written, or the client has gone.
     pub async fn finish(self) {
         drop(self.sender);
-        // An error means that the thread is gone, which is as good.
-        let _ = self.finished.await;
+        tokio::select! {
+            // An error means that the thread is gone, which is as good.
+            _ = self.finished => {}
+            () = self.gone.cancelled() => {}
+        }
     }
 }
 
@@ -83,7 +100,7 @@ mod tests {
     async fn everything_is_written_before_it_finishes() {
         let (mut reader, writer) = io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
-        let sink = Sink::new(writer.into()).unwrap();
+        let sink = Sink::new(writer.into(), CancellationToken::new()).unwrap();
         let collected = std::thread::spawn(move || {
             let mut all = Vec::new();
             reader.read_to_end(&mut all).unwrap();
@@ -106,7 +123,7 @@ mod tests {
     async fn a_client_that_has_gone_is_noticed() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let sink = Sink::new(writer.into()).unwrap();
+        let sink = Sink::new(writer.into(), CancellationToken::new()).unwrap();
         while sink.send(Bytes::from_static(b"x")).await {}
         sink.finish().await;
     }

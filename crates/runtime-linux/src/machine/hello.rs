@@ -32,17 +32,22 @@ pub enum HelloError {
     Unknown(String),
 }
 
-/// Reads the hello, byte by byte so that nothing after it is taken.
+/// Reads the hello.
 pub async fn read(channel: &mut (impl AsyncRead + Unpin)) -> Result<Hello, HelloError> {
+    parse(&read_line(channel).await?)
+}
+
+/// Reads a line, byte by byte so that nothing after it is taken.
+pub async fn read_line(channel: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, HelloError> {
     let mut line = Vec::with_capacity(LIMIT);
     loop {
         let byte = channel.read_u8().await.map_err(HelloError::Channel)?;
         if byte == b'\n' {
-            return parse(&line);
+            return Ok(line);
         }
         line.push(byte);
         if line.len() >= LIMIT {
-            return parse(&line);
+            return Ok(line);
         }
     }
 }

@@ -1,0 +1,138 @@
+//! From a bundle to a machine whose guest has announced itself.
+
+use std::time::Duration;
+
+use container_api::{Error, Kind};
+use container_engine::{Engine, FindVmmError, StartError, Vm, VmExit};
+use container_resource::bundle::{Boot, Bundle, Timeline};
+use container_resource::container::ContainerConfiguration;
+use tokio::net::UnixStream;
+
+use super::{LOST_TIMEOUT, Machine, Origin, describe, end, hello, spec, template, upper};
+use crate::guest;
+
+/// How long a guest may take to announce itself. A loaded machine under TCG needs seconds.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Starts the machine of `bundle`: from a template where `use_template` is set and one fits.
+pub async fn boot(
+    bundle: &Bundle,
+    configuration: &ContainerConfiguration,
+    boot: &Boot,
+    use_template: bool,
+    timeline: &mut Timeline,
+) -> Result<Machine, Error> {
+    upper::prepare(
+        &bundle.upper(),
+        spec::upper_size(configuration),
+        &boot.cache,
+    )
+    .map_err(|error| {
+        let kind = if is_full(&error) {
+            Kind::Exhausted
+        } else {
+            Kind::Internal
+        };
+        Error::chain(kind, &error).context("make the writable layer")
+    })?;
+    timeline.reached("upper ready");
+    let engine = Engine::open(&boot.cache)
+        .await
+        .map_err(|error| find_error(&error))?;
+    let spec = spec::spec(bundle, configuration, boot, &engine)?;
+    timeline.reached("engine ready");
+    if use_template {
+        if let Some(machine) = template::restore(&engine, &spec, &boot.cache, timeline).await {
+            return Ok(machine);
+        }
+    }
+    let mut vm = engine
+        .start(&spec)
+        .await
+        .map_err(|error| start_error(&error))?;
+    timeline.reached("VMM running");
+    let channel = vm
+        .take_channel()
+        .ok_or_else(|| Error::new(Kind::Internal, "the guest channel was taken"))?;
+    let machine = announced(bundle, vm, channel, use_template).await?;
+    timeline.reached("guest announced itself");
+    Ok(machine)
+}
+
+/// Waits for the guest's first words.
+async fn announced(
+    bundle: &Bundle,
+    mut vm: Vm,
+    mut channel: UnixStream,
+    template_wanted: bool,
+) -> Result<Machine, Error> {
+    let hello = tokio::select! {
+        hello = tokio::time::timeout(HELLO_TIMEOUT, hello::read(&mut channel)) => hello,
+        exit = vm.wait() => return Err(ended_early(exit)),
+    };
+    let error = match hello {
+        Ok(Ok(hello)) => {
+            return Ok(Machine {
+                vm,
+                guest: guest::connect(channel),
+                origin: Origin::Cold {
+                    hello,
+                    template_wanted,
+                },
+            });
+        }
+        Ok(Err(error)) => match tokio::time::timeout(LOST_TIMEOUT, vm.wait()).await {
+            Ok(exit) => ended_early(exit),
+            Err(_) => Error::chain(Kind::Internal, &error),
+        },
+        Err(_) => {
+            let text = format!(
+                "the guest did not announce itself within {} s",
+                HELLO_TIMEOUT.as_secs()
+            );
+            Error::new(Kind::Timeout, text)
+        }
+    };
+    end(&mut vm).await;
+    Err(error.with_hint(format!(
+        "The guest's console is in {}.",
+        bundle.boot_log().display()
+    )))
+}
+
+fn ended_early(exit: std::io::Result<VmExit>) -> Error {
+    Error::new(
+        Kind::Internal,
+        format!("{} while it booted", describe(exit)),
+    )
+}
+
+/// The VMM is missing or too old.
+pub fn find_error(error: &FindVmmError) -> Error {
+    Error::chain(Kind::Unsupported, error)
+        .with_hint("Install QEMU 7.2 or newer: `apt-get install qemu-system-x86`.")
+}
+
+/// The VMM did not start.
+pub fn start_error(error: &StartError) -> Error {
+    let kind = match error {
+        StartError::Memory { .. } | StartError::Vcpus { .. } | StartError::Kernel { .. } => {
+            Kind::InvalidArgument
+        }
+        StartError::Silent(_) => Kind::Timeout,
+        error if is_full(error) => Kind::Exhausted,
+        _ => Kind::Internal,
+    };
+    Error::chain(kind, error)
+}
+
+/// Whether a full disk is at the bottom of `error`.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let full = error.downcast_ref::<std::io::Error>().is_some_and(|error| {
+        matches!(
+            error.kind(),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+        )
+    });
+    full || error.source().is_some_and(is_full)
+}

@@ -1,0 +1,63 @@
+//! The machine of a container: booted, or started from a template.
+
+mod boot;
+mod hello;
+mod spec;
+mod template;
+mod upper;
+
+use std::time::Duration;
+
+use container_engine::{Vm, VmExit};
+
+pub use boot::boot;
+pub use template::make as make_template;
+
+use crate::guest::Guest;
+use hello::Hello;
+
+/// How long the end of a VMM may take to be seen after its guest was lost.
+pub const LOST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A machine whose guest waits for its first request.
+#[derive(Debug)]
+pub struct Machine {
+    /// The machine.
+    pub vm: Vm,
+    /// Calls into its guest.
+    pub guest: Guest,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a machine comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin {
+    /// Its kernel was booted for it.
+    Cold {
+        /// What the guest said of its start.
+        hello: Hello,
+        /// A template would have been used, had there been one.
+        template_wanted: bool,
+    },
+    /// It was saved before, waiting as it waits now.
+    Template,
+}
+
+/// Ends the machine and waits until it has.
+pub async fn end(vm: &mut Vm) {
+    if let Err(error) = vm.kill() {
+        tracing::warn!("cannot kill the VMM: {error}");
+    }
+    if let Err(error) = vm.wait().await {
+        tracing::warn!("cannot wait for the VMM: {error}");
+    }
+}
+
+/// How a machine ended, in words.
+pub fn describe(exit: std::io::Result<VmExit>) -> String {
+    match exit {
+        Ok(exit) => format!("the virtual machine ended: {exit}"),
+        Err(error) => format!("the virtual machine cannot be watched: {error}"),
+    }
+}

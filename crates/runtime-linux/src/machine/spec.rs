@@ -1,0 +1,119 @@
+//! What a container's machine is made of.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use container_api::{Error, Kind};
+use container_engine::{Disk, Engine, Extent, VmSpec};
+use container_resource::bundle::{Boot, Bundle};
+use container_resource::container::{ContainerConfiguration, MountKind};
+
+use super::upper;
+
+/// Name of the virtio-serial port that carries the guest channel.
+const GUEST_CHANNEL: &str = "container.guest";
+/// Guest memory beside the container's, in bytes: kernel, vminitd and the page cache of the root.
+const MEMORY_OVERHEAD: u64 = 128 << 20;
+/// Memory is given in these steps, in bytes.
+const MEMORY_STEP: u64 = 1 << 20;
+/// The kernel's part of the command line that does not depend on the machine (kernel-parameters.txt).
+const COMMAND_LINE: &str = "quiet panic=-1 oops=panic";
+/// Bytes that the image's disk seems to have, whatever the image: a machine can only be restored with disks
+/// of the size it was saved with. A larger image has a disk, and templates, of its own size.
+const ROOT_SIZE: u64 = 256 << 30;
+
+/// Bytes of the writable layer.
+pub fn upper_size(configuration: &ContainerConfiguration) -> u64 {
+    configuration
+        .resources
+        .storage
+        .unwrap_or(upper::DEFAULT_SIZE)
+}
+
+/// The machine of the container in `bundle`.
+pub fn spec(
+    bundle: &Bundle,
+    configuration: &ContainerConfiguration,
+    boot: &Boot,
+    engine: &Engine,
+) -> Result<VmSpec, Error> {
+    let extents = boot
+        .root
+        .extents
+        .iter()
+        .map(|extent| Extent {
+            path: extent.path.clone(),
+            offset: extent.offset,
+            length: extent.length,
+        })
+        .collect();
+    let root = Disk {
+        extents,
+        size: boot.root.size.max(ROOT_SIZE),
+        read_only: true,
+    };
+    let upper = Disk::writable(&bundle.upper(), upper_size(configuration));
+    let mut spec = shape(configuration, boot, engine)?;
+    spec.disks = vec![root, upper];
+    spec.console = Some(bundle.boot_log());
+    Ok(spec)
+}
+
+/// The machine that containers like this one can share a template of: its disks are empty, and it has no
+/// console.
+pub fn shape(
+    configuration: &ContainerConfiguration,
+    boot: &Boot,
+    engine: &Engine,
+) -> Result<VmSpec, Error> {
+    if let Some(mount) = configuration
+        .mounts
+        .iter()
+        .find(|mount| mount.kind != (MountKind::Tmpfs {}))
+    {
+        let text = format!(
+            "{}: this runtime mounts nothing but tmpfs",
+            mount.destination
+        );
+        return Err(Error::new(Kind::Unsupported, text));
+    }
+    let size = &configuration.resources;
+    let vcpus = NonZeroU32::new(size.cpus.saturating_add(size.cpu_overhead))
+        .ok_or_else(|| Error::new(Kind::InvalidArgument, "a container needs at least one CPU"))?;
+    let memory = size.memory_in_bytes.saturating_add(MEMORY_OVERHEAD);
+    let mut command_line = String::from(COMMAND_LINE);
+    for word in &configuration.kernel_arguments {
+        command_line.push(' ');
+        command_line.push_str(word);
+    }
+    let empty = |size, read_only| Disk {
+        extents: Vec::new(),
+        size,
+        read_only,
+    };
+    Ok(VmSpec {
+        kernel: configuration
+            .kernel
+            .as_ref()
+            .map_or_else(|| boot.kernel.clone(), PathBuf::from),
+        initramfs: boot.initramfs.clone(),
+        command_line,
+        vcpus,
+        memory_bytes: memory
+            .checked_next_multiple_of(MEMORY_STEP)
+            .unwrap_or(memory),
+        disks: vec![
+            empty(boot.root.size.max(ROOT_SIZE), true),
+            empty(upper_size(configuration), false),
+        ],
+        guest_channel: GUEST_CHANNEL.to_owned(),
+        console: None,
+        accelerator: engine.accelerator(),
+        nested_virtualization: configuration.virtualization,
+    })
+}
+
+/// Where templates are.
+pub fn templates(cache: &Path) -> PathBuf {
+    cache.join("templates")
+}

@@ -1,0 +1,120 @@
+//! Machines that were saved while they waited for their first request.
+
+use std::path::Path;
+
+use container_api::{Error, Kind};
+use container_engine::{Engine, RestoreError, VmSpec};
+use container_resource::bundle::{Boot, Timeline};
+use container_resource::container::ContainerConfiguration;
+use serde::Deserialize;
+
+use super::boot::{HELLO_TIMEOUT, find_error, start_error};
+use super::{Machine, Origin, hello, spec};
+use crate::guest;
+
+/// What a template is made for, on the standard input of `make-template`.
+#[derive(Debug, Deserialize)]
+pub struct TemplateRequest {
+    /// A container whose machine would have used it.
+    pub configuration: ContainerConfiguration,
+    /// What that container was started with.
+    pub boot: Boot,
+}
+
+/// Boots a machine up to its first words and saves it; nothing is done where a template exists.
+pub async fn make(request: &TemplateRequest) -> Result<(), Error> {
+    let TemplateRequest {
+        configuration,
+        boot,
+    } = request;
+    let engine = Engine::open(&boot.cache)
+        .await
+        .map_err(|error| find_error(&error))?;
+    let spec = spec::shape(configuration, boot, &engine)?;
+    let directory = directory(&engine, &spec, &boot.cache)?;
+    if engine.open_template(&directory, &spec).is_ok() {
+        return Ok(());
+    }
+    // A damaged or foreign one is of no use to anybody.
+    match std::fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::chain(Kind::Internal, &error).context("remove the damaged template"));
+        }
+        _ => {}
+    }
+    let mut saveable = engine
+        .start_saveable(&spec)
+        .await
+        .map_err(|error| start_error(&error))?;
+    let mut channel = saveable
+        .vm
+        .take_channel()
+        .ok_or_else(|| Error::new(Kind::Internal, "the guest channel was taken"))?;
+    let line = tokio::time::timeout(HELLO_TIMEOUT, hello::read_line(&mut channel))
+        .await
+        .map_err(|_| Error::new(Kind::Timeout, "the guest did not announce itself"))?
+        .map_err(|error| Error::chain(Kind::Internal, &error))?;
+    saveable
+        .save(&directory, line)
+        .await
+        .map_err(|error| Error::chain(Kind::Internal, &error).context("save the machine"))
+}
+
+/// Starts `spec` from its template, if there is one that fits. Gives nothing when the machine must boot: that
+/// is never an error of the container.
+pub async fn restore(
+    engine: &Engine,
+    spec: &VmSpec,
+    cache: &Path,
+    timeline: &mut Timeline,
+) -> Option<Machine> {
+    let directory = directory(engine, spec, cache).ok()?;
+    let template = match engine.open_template(&directory, spec) {
+        Ok(template) => template,
+        Err(error) => {
+            tracing::info!("no template: {}", Error::chain(Kind::Internal, &error));
+            return None;
+        }
+    };
+    timeline.reached("template opened");
+    match start(engine, &template, spec).await {
+        Ok(machine) => {
+            timeline.reached("machine restored");
+            // Templates that are not used are collected: this one was.
+            let _ = std::fs::File::open(&directory)
+                .and_then(|file| file.set_modified(std::time::SystemTime::now()));
+            Some(machine)
+        }
+        Err(error) => {
+            tracing::warn!(
+                "the template does not restore: {}",
+                Error::chain(Kind::Internal, &error)
+            );
+            None
+        }
+    }
+}
+
+async fn start(
+    engine: &Engine,
+    template: &container_engine::Template,
+    spec: &VmSpec,
+) -> Result<Machine, RestoreError> {
+    let mut vm = engine.restore(template, spec).await?;
+    // A machine that was just restored has its channel; without it the guest would not be reached.
+    let channel = vm.take_channel().ok_or_else(|| {
+        RestoreError::Memory(std::io::Error::other("the guest channel was taken"))
+    })?;
+    Ok(Machine {
+        vm,
+        guest: guest::connect(channel),
+        origin: Origin::Template,
+    })
+}
+
+fn directory(engine: &Engine, spec: &VmSpec, cache: &Path) -> Result<std::path::PathBuf, Error> {
+    let key = engine
+        .template_key(spec)
+        .map_err(|error| Error::chain(Kind::Internal, &error).context("name the template"))?;
+    Ok(spec::templates(cache).join(key))
+}

@@ -1,0 +1,110 @@
+//! A process's standard input: from one client after another, or several.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{QUEUE, Source};
+
+/// What clients give to a process.
+#[derive(Clone, Debug)]
+pub struct Input {
+    sender: mpsc::Sender<Given>,
+}
+
+#[derive(Debug)]
+enum Given {
+    Data(Bytes),
+    End,
+}
+
+/// The receiving side: what the process reads.
+#[derive(Debug)]
+pub struct InputStream {
+    receiver: mpsc::Receiver<Given>,
+}
+
+impl Input {
+    /// An input that nobody gives anything yet.
+    pub fn new() -> (Self, InputStream) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        (Self { sender }, InputStream { receiver })
+    }
+
+    /// Reads `descriptor` for the process until its end or until the client is `gone`.
+    ///
+    /// The end of what the client gives is the process's end of input where `closes` is set. A client that
+    /// went away leaves the input open for the next one.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn give(
+        &self,
+        descriptor: OwnedFd,
+        gone: CancellationToken,
+        closes: bool,
+    ) -> io::Result<()> {
+        let mut source = Source::new(descriptor)?;
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            loop {
+                let data = tokio::select! {
+                    data = source.next() => data,
+                    () = gone.cancelled() => return,
+                    () = sender.closed() => return,
+                };
+                let given = match data {
+                    Some(data) => Given::Data(data),
+                    // A client that is killed closes its input and its lifeline in one go.
+                    None if !closes || gone.is_cancelled() => return,
+                    None => Given::End,
+                };
+                let ends = matches!(given, Given::End);
+                if sender.send(given).await.is_err() || ends {
+                    return;
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+impl InputStream {
+    /// The next bytes, or `None` at the end.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        match self.receiver.recv().await {
+            Some(Given::Data(data)) => Some(data),
+            Some(Given::End) | None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_second_client_goes_on_where_the_first_one_left() {
+        let (input, mut stream) = Input::new();
+        let (reader, mut writer) = io::pipe().unwrap();
+        let gone = CancellationToken::new();
+        input.give(reader.into(), gone.clone(), true).unwrap();
+        writer.write_all(b"one").unwrap();
+        assert_eq!(stream.next().await.unwrap(), "one");
+        gone.cancel();
+        drop(writer);
+        let (reader, mut writer) = io::pipe().unwrap();
+        input
+            .give(reader.into(), CancellationToken::new(), true)
+            .unwrap();
+        writer.write_all(b"two").unwrap();
+        assert_eq!(stream.next().await.unwrap(), "two");
+        drop(writer);
+        assert_eq!(stream.next().await, None);
+    }
+}
