@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::platform::Platform;
 
 /// Names a blob (OCI image specification, descriptor.md).
@@ -29,6 +30,21 @@ pub struct Descriptor {
     /// Kind of an artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
+}
+
+impl Descriptor {
+    /// Of a blob, with nothing that is optional.
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: media_type.to_owned(),
+            digest: digest.to_string(),
+            size,
+            urls: None,
+            annotations: None,
+            platform: None,
+            artifact_type: None,
+        }
+    }
 }
 
 /// An image as `image list` and `image inspect` show it.
