@@ -5,7 +5,11 @@
 pub mod archive;
 pub mod command;
 pub mod image;
+
+pub mod import;
+pub mod keyed;
 pub mod layer;
+pub mod registry;
 pub mod root;
 pub mod serve;
 pub mod service;

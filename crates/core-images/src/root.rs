@@ -118,15 +118,7 @@ pub fn layers(variant: &Variant, pin: &mut Pin) -> Result<Vec<Layer>, RootError>
 
 fn load(store: &Store, manifest: Digest) -> Result<Variant, RootError> {
     let bytes = store.read_blob(manifest, crate::image::MAX_DOCUMENT)?;
-    let descriptor = Descriptor {
-        media_type: String::new(),
-        digest: manifest.to_string(),
-        size: bytes.len() as u64,
-        urls: None,
-        annotations: None,
-        platform: None,
-        artifact_type: None,
-    };
+    let descriptor = Descriptor::new("", manifest, bytes.len() as u64);
     let mut graph = Graph::walk(&mut &*store, &descriptor);
     // A layer's blob may be gone once the layer is unpacked.
     let is_harmless =

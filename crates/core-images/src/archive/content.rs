@@ -77,7 +77,6 @@ impl Content {
         match member.kind {
             Kind::Directory => Ok(()),
             Kind::File if member.sparse.is_some() => Err(LoadError::Member(path)),
-            Kind::File if self.files.contains_key(&path) => Err(LoadError::Twice(path)),
             Kind::File => {
                 let expected = blob_digest(&path)?;
                 let mut writer = ingest.writer()?;
@@ -94,8 +93,11 @@ impl Content {
                         path: path.clone(),
                         source,
                     })?;
-                self.files.insert(path, taken);
-                Ok(())
+                // Some writers repeat a blob that two images share.
+                match self.files.insert(path.clone(), taken) {
+                    Some(other) if other != taken => Err(LoadError::Twice(path)),
+                    _ => Ok(()),
+                }
             }
             Kind::Symlink | Kind::HardLink if is_layout_file(&path) => Err(LoadError::Member(path)),
             Kind::Symlink | Kind::HardLink => {

@@ -9,6 +9,7 @@ use container_resource::reference::ReferenceError;
 use serde::Deserialize;
 
 use super::content::Content;
+use super::docker;
 use crate::image::{Graph, GraphError, MAX_DOCUMENT, normalise};
 use crate::store::{Ingest, IngestError, REF_NAME, Store, StoreError, UNTAGGED};
 use crate::tar::TarError;
@@ -47,7 +48,7 @@ pub enum LoadError {
     /// A member that no image archive has: a device, a link in place of a blob.
     #[error("the archive's member {0:?} is not allowed")]
     Member(String),
-    /// Two members with one path.
+    /// Two members with one path and different content.
     #[error("the archive has two members {0:?}")]
     Twice(String),
     /// More members than make sense.
@@ -72,6 +73,9 @@ pub enum LoadError {
     /// Neither `index.json` nor `manifest.json`.
     #[error("the archive is not an image archive: it has neither index.json nor manifest.json")]
     NoIndex,
+    /// `manifest.json` names a file that is not there.
+    #[error("the archive lacks {0:?}, which its manifest.json names")]
+    MissingMember(String),
     /// The index names no image.
     #[error("the archive contains no images")]
     Empty,
@@ -122,7 +126,7 @@ pub fn load(
     }
     let images = match content.files.get("index.json") {
         Some((digest, _)) => named_images(&ingest.read(*digest, MAX_DOCUMENT)?)?,
-        None => return Err(LoadError::NoIndex),
+        None => docker::named_images(&content, &mut ingest)?.ok_or(LoadError::NoIndex)?,
     };
     if images.is_empty() {
         return Err(LoadError::Empty);

@@ -114,6 +114,18 @@ impl Document {
     }
 }
 
+impl Manifest {
+    /// An OCI manifest.
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        Self {
+            schema_version: 2,
+            media_type: media::MANIFEST.into(),
+            config,
+            layers,
+        }
+    }
+}
+
 impl Config {
     /// Reads a configuration.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {

@@ -12,10 +12,23 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// Docker's name for the same.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// A layer, compressed with Zstandard.
+const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 /// A layer, not compressed.
-pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// A layer, compressed with gzip.
-pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// The type of a layer that starts with these bytes.
+pub fn layer_type(head: &[u8]) -> &'static str {
+    if head.starts_with(&[0x1f, 0x8b]) {
+        LAYER_GZIP
+    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        LAYER_ZSTD
+    } else {
+        LAYER
+    }
+}
 
 /// Whether a configuration of that type makes its manifest an image that can run.
 pub fn is_config(media_type: &str) -> bool {

@@ -6,7 +6,7 @@ mod graph;
 pub mod media;
 mod resource;
 
-pub use document::MAX_DOCUMENT;
-pub use find::{FindError, find, normalise};
+pub use document::{Config, Document, DocumentError, MAX_DOCUMENT, Manifest};
+pub use find::{FindError, Found, find, normalise};
 pub use graph::{Graph, GraphError, Variant};
 pub use resource::{list, resource};

@@ -1,10 +1,9 @@
 //! Driving workers: which layers are unpacked, and where their images go.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use container_resource::digest::Digest;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -12,7 +11,8 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::worker::Verdict;
-use crate::store::{Store, StoreError, Temporary, free_space};
+use crate::keyed::KeyedLocks;
+use crate::store::{Pin, Store, StoreError, Temporary, free_space};
 
 /// Name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "unpack-layer";
@@ -30,7 +30,7 @@ pub struct Unpacker {
     program: PathBuf,
     permits: Arc<Semaphore>,
     /// One lock per layer in work, so that it is unpacked once.
-    layers: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
+    layers: KeyedLocks<Digest>,
 }
 
 /// A compressed layer and what it must turn out to be.
@@ -100,21 +100,20 @@ impl Unpacker {
         Ok(Self {
             program,
             permits: Arc::new(Semaphore::new(workers)),
-            layers: Mutex::default(),
+            layers: KeyedLocks::default(),
         })
     }
 
     /// Makes sure that the layer's image is there. The caller has pinned `layer.diff_id`.
     pub async fn unpack(&self, store: &Store, layer: Layer) -> Result<(), UnpackError> {
-        let lock = self.lock_of(layer.diff_id);
-        let _one_at_a_time = lock.lock().await;
+        let _one_at_a_time = self.layers.lock(layer.diff_id).await;
         if is_unpacked(store, layer.diff_id) {
             return Ok(());
         }
-        let blob = store.open_blob(layer.blob)?;
-        self.start(store, layer, Stdio::from(blob))
+        let input = Stdio::from(store.open_blob(layer.blob)?);
+        self.start(store, layer.blob, layer.size, input)
             .await?
-            .finish(store)
+            .finish(store, layer.diff_id)
             .await
     }
 
@@ -124,18 +123,36 @@ impl Unpacker {
         store: &Store,
         layer: Layer,
     ) -> Result<Running, UnpackError> {
-        self.start(store, layer, Stdio::piped()).await
+        self.start(store, layer.blob, layer.size, Stdio::piped())
+            .await
+    }
+
+    /// Unpacks a blob of the store whose diff id nobody knows yet, and gives that, pinned.
+    pub async fn convert(
+        &self,
+        store: &Store,
+        blob: Digest,
+        size: u64,
+        pin: &mut Pin,
+    ) -> Result<Digest, UnpackError> {
+        let input = Stdio::from(store.open_blob(blob)?);
+        let mut running = self.start(store, blob, size, input).await?;
+        let diff_id = running.converted().await?;
+        pin.hold(diff_id);
+        running.publish(store, diff_id).await?;
+        Ok(diff_id)
     }
 
     async fn start(
         &self,
         store: &Store,
-        layer: Layer,
+        blob: Digest,
+        size: u64,
         input: Stdio,
     ) -> Result<Running, UnpackError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let directory = store.paths().layers();
-        let budget = budget(&directory, layer)?;
+        let budget = budget(&directory, blob, size)?;
         let image = Temporary::create(&directory).map_err(StoreError::file(&directory))?;
         let output = image.file().try_clone().map_err(UnpackError::Worker)?;
         let child = Command::new(&self.program)
@@ -151,20 +168,9 @@ impl Unpacker {
         Ok(Running {
             child,
             image,
-            layer,
+            blob,
             _permit: permit.ok(),
         })
-    }
-
-    fn lock_of(&self, diff_id: Digest) -> Arc<tokio::sync::Mutex<()>> {
-        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
-        layers.retain(|_, lock| lock.strong_count() > 0);
-        if let Some(lock) = layers.get(&diff_id).and_then(Weak::upgrade) {
-            return lock;
-        }
-        let lock = Arc::new(tokio::sync::Mutex::new(()));
-        layers.insert(diff_id, Arc::downgrade(&lock));
-        lock
     }
 }
 
@@ -178,7 +184,7 @@ pub fn is_unpacked(store: &Store, diff_id: Digest) -> bool {
 pub struct Running {
     child: Child,
     image: Temporary,
-    layer: Layer,
+    blob: Digest,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -188,36 +194,47 @@ impl Running {
         self.child.stdin.take()
     }
 
-    /// Waits for the verdict and publishes the image.
-    pub async fn finish(mut self, store: &Store) -> Result<(), UnpackError> {
+    /// Waits for the verdict and publishes the image of the layer with that diff id.
+    pub async fn finish(mut self, store: &Store, diff_id: Digest) -> Result<(), UnpackError> {
+        let found = self.converted().await?;
+        if found != diff_id {
+            return Err(UnpackError::DiffId {
+                blob: self.blob,
+                expected: diff_id,
+                found,
+            });
+        }
+        self.publish(store, diff_id).await
+    }
+
+    /// Waits for the verdict: the diff id of what was converted.
+    async fn converted(&mut self) -> Result<Digest, UnpackError> {
         drop(self.child.stdin.take());
-        let verdict = self.verdict().await?;
-        let Layer { blob, diff_id, .. } = self.layer;
-        match verdict {
+        let blob = self.blob;
+        match self.verdict().await? {
             Verdict::Refused(reason) => Err(UnpackError::Refused { blob, reason }),
             Verdict::Converted { blob: found, .. } if found != blob => Err(UnpackError::Blob {
                 expected: blob,
                 found,
             }),
-            Verdict::Converted { diff_id: found, .. } if found != diff_id => {
-                Err(UnpackError::DiffId {
-                    blob,
-                    expected: diff_id,
-                    found,
-                })
-            }
-            Verdict::Converted { entries, .. } => {
-                let path = store.paths().layer(diff_id);
-                let image = self.image;
-                let destination = path.clone();
-                tokio::task::spawn_blocking(move || image.publish(&destination))
-                    .await
-                    .unwrap_or_else(|error| Err(io::Error::other(error)))
-                    .map_err(StoreError::file(&path))?;
+            Verdict::Converted {
+                diff_id, entries, ..
+            } => {
                 tracing::info!(%blob, %diff_id, entries, "layer unpacked");
-                Ok(())
+                Ok(diff_id)
             }
         }
+    }
+
+    async fn publish(self, store: &Store, diff_id: Digest) -> Result<(), UnpackError> {
+        let path = store.paths().layer(diff_id);
+        let image = self.image;
+        let destination = path.clone();
+        tokio::task::spawn_blocking(move || image.publish(&destination))
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(StoreError::file(&path))?;
+        Ok(())
     }
 
     async fn verdict(&mut self) -> Result<Verdict, UnpackError> {
@@ -230,17 +247,17 @@ impl Running {
         }
         let status = self.child.wait().await.map_err(UnpackError::Worker)?;
         serde_json::from_str(&line).map_err(|_| UnpackError::Died {
-            blob: self.layer.blob,
+            blob: self.blob,
             status,
         })
     }
 }
 
-fn budget(directory: &Path, layer: Layer) -> Result<u64, UnpackError> {
-    let by_size = layer.size.saturating_mul(RATIO).max(SMALL_BUDGET);
+fn budget(directory: &Path, blob: Digest, size: u64) -> Result<u64, UnpackError> {
+    let by_size = size.saturating_mul(RATIO).max(SMALL_BUDGET);
     let free = free_space(directory)?;
     if free == 0 {
-        return Err(UnpackError::NoSpace(layer.blob));
+        return Err(UnpackError::NoSpace(blob));
     }
     Ok(by_size.min(free))
 }

@@ -3,14 +3,19 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use container_api::images::LoadProgress;
+use container_api::images::{ImportReply, ImportRequest, LoadProgress, SaveReply, SaveRequest};
+use container_api::{Error, Kind};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::ReplyStream;
 use super::fault::Fault;
-use crate::archive::{self, Stream};
+use super::queries;
+use crate::archive::{self, Format, Stream};
+use crate::image;
+use crate::import::{Import, import as import_image};
+use crate::layer::unpack::Unpacker;
 use crate::store::Store;
 
 /// Progress messages that may wait for a slow client.
@@ -43,4 +48,64 @@ pub(super) fn load(
         let _ = sender.blocking_send(last);
     });
     Box::pin(ReceiverStream::new(receiver))
+}
+
+pub(super) fn save(
+    store: &Store,
+    request: &SaveRequest,
+    descriptor: OwnedFd,
+) -> Result<SaveReply, Error> {
+    let format = match request.format.as_str() {
+        "" | "oci" => Format::Oci,
+        "docker" => Format::Docker,
+        other => {
+            let text = format!("unknown archive format {other}: it is oci or docker");
+            return Err(Error::new(Kind::InvalidArgument, text));
+        }
+    };
+    if request.references.is_empty() {
+        return Err(Error::new(Kind::InvalidArgument, "no image is named"));
+    }
+    let platform = match request.platform.as_str() {
+        "" => None,
+        text => Some(queries::platform(text)?),
+    };
+    let images = request
+        .references
+        .iter()
+        .map(|text| image::find(store, text));
+    let images: Vec<image::Found> = images.collect::<Result<_, _>>().map_err(Fault::fault)?;
+    let out = Stream::new(descriptor);
+    archive::save(store, &images, platform.as_ref(), format, out).map_err(Fault::fault)?;
+    Ok(SaveReply {
+        references: images.into_iter().map(|image| image.name).collect(),
+    })
+}
+
+pub(super) async fn import(
+    store: Arc<Store>,
+    unpacker: Arc<Unpacker>,
+    request: ImportRequest,
+    descriptor: OwnedFd,
+) -> Result<ImportReply, Error> {
+    let name = match request.reference.as_str() {
+        "" => None,
+        text => Some(
+            image::normalise(text).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?,
+        ),
+    };
+    let platform = queries::platform(&request.platform)?;
+    let (changes, message) = (request.changes, request.message);
+    let request = Import {
+        name,
+        platform,
+        changes,
+        message,
+    };
+    let imported = import_image(store, unpacker, Stream::new(descriptor), request).await;
+    let (reference, digest) = imported.map_err(Fault::fault)?;
+    Ok(ImportReply {
+        reference,
+        digest: digest.to_string(),
+    })
 }

@@ -4,9 +4,13 @@ use std::io;
 
 use container_api::{Error, Kind};
 
-use crate::archive::LoadError;
+use crate::archive::{LoadError, SaveError};
 use crate::image::{FindError, GraphError};
+use crate::import::ImportError;
 use crate::layer::unpack::UnpackError;
+use crate::registry::RegistryError;
+use crate::registry::pull::PullError;
+use crate::registry::push::PushError;
 use crate::root::RootError;
 use crate::store::{IngestError, StoreError};
 
@@ -77,6 +81,73 @@ impl Fault for LoadError {
             Self::Store(error) => error.kind(),
             Self::Image(_, error) => error.kind(),
             _ => Kind::InvalidArgument,
+        }
+    }
+}
+
+impl Fault for SaveError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NoPlatform { .. } => Kind::Unsupported,
+            Self::Damaged { .. } => Kind::InvalidState,
+            Self::Write(error) => of_io(error),
+            Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+impl Fault for ImportError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Change(_) | Self::Read(_) => Kind::InvalidArgument,
+            Self::Unpack(error) => error.kind(),
+            Self::Ingest(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Cancelled => Kind::Cancelled,
+        }
+    }
+}
+
+impl Fault for RegistryError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Unreachable { .. } | Self::Status { .. } | Self::GivenUp { .. } => {
+                Kind::Unavailable
+            }
+            Self::NotFound { .. } => Kind::NotFound,
+            Self::Denied { .. } | Self::Refused { .. } => Kind::PermissionDenied,
+            Self::Protocol { .. } | Self::Mismatch { .. } | Self::Configuration { .. } => {
+                Kind::InvalidArgument
+            }
+            Self::Client(_) | Self::Credentials(_) => Kind::Internal,
+        }
+    }
+}
+
+impl Fault for PullError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Registry(error) => error.kind(),
+            Self::Document { .. } => Kind::InvalidArgument,
+            Self::NoPlatform { .. } => Kind::Unsupported,
+            Self::Image(error) => error.kind(),
+            Self::Ingest(error) => error.kind(),
+            Self::Unpack(error) => error.kind(),
+            Self::Root(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Cancelled => Kind::Cancelled,
+        }
+    }
+}
+
+impl Fault for PushError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Registry(error) => error.kind(),
+            Self::NoName(_) => Kind::InvalidArgument,
+            Self::NoPlatform { .. } | Self::Incomplete { .. } => Kind::Unsupported,
+            Self::Image { .. } => Kind::InvalidState,
+            Self::Store(error) => error.kind(),
         }
     }
 }

@@ -2,9 +2,11 @@
 
 mod archives;
 mod fault;
+mod logins;
 mod names;
 mod queries;
 mod roots;
+mod transfers;
 
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -23,7 +25,11 @@ use container_api::{Error, Kind};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
+use crate::keyed::KeyedLocks;
 use crate::layer::unpack::Unpacker;
+use crate::registry::Registries;
+use crate::registry::credentials::CredentialStore;
+use crate::registry::pull::Pulls;
 use crate::store::Store;
 
 type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -33,15 +39,25 @@ type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub struct Service {
     store: Arc<Store>,
     unpacker: Arc<Unpacker>,
+    pulls: Arc<Pulls>,
     descriptors: Descriptors,
 }
 
 impl Service {
     /// Over an open store.
     pub fn new(store: Arc<Store>, unpacker: Unpacker, descriptors: Descriptors) -> Self {
+        let unpacker = Arc::new(unpacker);
+        let credentials = CredentialStore::from_environment(store.paths().credentials());
+        let pulls = Arc::new(Pulls {
+            store: Arc::clone(&store),
+            unpacker: Arc::clone(&unpacker),
+            registries: Arc::new(Registries::new(credentials)),
+            blobs: KeyedLocks::default(),
+        });
         Self {
             store,
-            unpacker: Arc::new(unpacker),
+            unpacker,
+            pulls,
             descriptors,
         }
     }
@@ -75,6 +91,8 @@ impl Service {
 #[tonic::async_trait]
 impl Images for Service {
     type LoadStream = ReplyStream<LoadProgress>;
+    type PullStream = ReplyStream<TransferProgress>;
+    type PushStream = ReplyStream<TransferProgress>;
 
     async fn list(&self, _: Request<ListRequest>) -> Result<Response<ListReply>, Status> {
         self.with_store(queries::list).await.map(Response::new)
@@ -145,42 +163,61 @@ impl Images for Service {
         ))
     }
 
-    type PullStream = ReplyStream<TransferProgress>;
-    type PushStream = ReplyStream<TransferProgress>;
-
-    async fn save(&self, _: Request<SaveRequest>) -> Result<Response<SaveReply>, Status> {
-        Err(unsupported())
+    async fn save(&self, request: Request<SaveRequest>) -> Result<Response<SaveReply>, Status> {
+        let request = request.into_inner();
+        let descriptor = self.descriptor(&request.token)?;
+        self.with_store(move |store| archives::save(store, &request, descriptor))
+            .await
+            .map(Response::new)
     }
 
-    async fn import(&self, _: Request<ImportRequest>) -> Result<Response<ImportReply>, Status> {
-        Err(unsupported())
+    async fn import(
+        &self,
+        request: Request<ImportRequest>,
+    ) -> Result<Response<ImportReply>, Status> {
+        let request = request.into_inner();
+        let descriptor = self.descriptor(&request.token)?;
+        let (store, unpacker) = (Arc::clone(&self.store), Arc::clone(&self.unpacker));
+        let reply = archives::import(store, unpacker, request, descriptor).await?;
+        Ok(Response::new(reply))
     }
 
-    async fn pull(&self, _: Request<PullRequest>) -> Result<Response<Self::PullStream>, Status> {
-        Err(unsupported())
+    async fn pull(
+        &self,
+        request: Request<PullRequest>,
+    ) -> Result<Response<Self::PullStream>, Status> {
+        let pulls = Arc::clone(&self.pulls);
+        Ok(Response::new(transfers::pull(
+            pulls,
+            &request.into_inner(),
+        )?))
     }
 
-    async fn push(&self, _: Request<PushRequest>) -> Result<Response<Self::PushStream>, Status> {
-        Err(unsupported())
+    async fn push(
+        &self,
+        request: Request<PushRequest>,
+    ) -> Result<Response<Self::PushStream>, Status> {
+        let pulls = Arc::clone(&self.pulls);
+        Ok(Response::new(transfers::push(
+            pulls,
+            &request.into_inner(),
+        )?))
     }
 
-    async fn login(&self, _: Request<LoginRequest>) -> Result<Response<LoginReply>, Status> {
-        Err(unsupported())
+    async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginReply>, Status> {
+        logins::login(&self.pulls.registries, &request.into_inner()).await?;
+        Ok(Response::new(LoginReply {}))
     }
 
-    async fn logout(&self, _: Request<LogoutRequest>) -> Result<Response<LogoutReply>, Status> {
-        Err(unsupported())
+    async fn logout(
+        &self,
+        request: Request<LogoutRequest>,
+    ) -> Result<Response<LogoutReply>, Status> {
+        logins::logout(&self.pulls.registries, &request.into_inner())?;
+        Ok(Response::new(LogoutReply {}))
     }
 
     async fn logins(&self, _: Request<LoginsRequest>) -> Result<Response<LoginsReply>, Status> {
-        Err(unsupported())
+        Ok(Response::new(logins::list(&self.pulls.registries)?))
     }
-}
-
-fn unsupported() -> Status {
-    Error::new(
-        Kind::Unsupported,
-        "this version does not talk to registries",
-    )
-    .into()
 }

@@ -54,15 +54,7 @@ impl Live {
         let Ok(size) = fs::metadata(store.paths.blob(manifest)).map(|found| found.len()) else {
             return;
         };
-        let descriptor = Descriptor {
-            media_type: String::new(),
-            digest: manifest.to_string(),
-            size,
-            urls: None,
-            annotations: None,
-            platform: None,
-            artifact_type: None,
-        };
+        let descriptor = Descriptor::new("", manifest, size);
         let graph = Graph::walk(&mut &*store, &descriptor);
         for variant in &graph.variants {
             self.blobs.insert(variant.digest);

@@ -133,11 +133,13 @@ impl<'s> Ingest<'s> {
         fs::read(&path).map_err(StoreError::file(&path))
     }
 
-    /// Where a blob that was taken in is.
-    pub fn path(&self, digest: Digest) -> Option<PathBuf> {
-        self.taken
-            .contains_key(&digest)
-            .then(|| self.directory.join(digest.hex()))
+    /// Opens a blob from here or from the store.
+    pub fn open(&self, digest: Digest) -> Result<File, StoreError> {
+        if !self.taken.contains_key(&digest) {
+            return self.store.open_blob(digest);
+        }
+        let path = self.directory.join(digest.hex());
+        File::open(&path).map_err(StoreError::file(&path))
     }
 
     /// Moves those of the taken blobs that are `wanted` into the layout. They stay until the returned pin is

@@ -27,7 +27,7 @@ use container_resource::digest::Digest;
 pub use atomic::Temporary;
 pub use ingest::{Ingest, IngestError};
 pub use leases::Leases;
-pub use names::{Names, REF_NAME, UNTAGGED};
+pub use names::{LAYOUT, Names, REF_NAME, UNTAGGED};
 pub use paths::Paths;
 pub use pins::{Pin, Pins};
 

@@ -17,7 +17,8 @@ pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Start of the names of images that came without one; their digest follows.
 pub const UNTAGGED: &str = "untagged@";
 
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+/// Content of the file `oci-layout`.
+pub const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// The names of all images. A descriptor's digest is checked when it is read.

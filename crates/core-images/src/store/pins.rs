@@ -40,6 +40,13 @@ impl Pin {
     }
 }
 
+impl Pin {
+    /// Holds what `other` held, too.
+    pub fn take_over(&mut self, mut other: Self) {
+        self.held.append(&mut other.held);
+    }
+}
+
 impl Drop for Pin {
     fn drop(&mut self) {
         let mut pins = self.pins.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,5 +3,6 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub mod oci;
+pub mod registry;
 pub mod server;
 pub mod tarball;

@@ -2,17 +2,14 @@
 
 use std::io::Write;
 
+use container_resource::digest::Digest;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::tarball;
 
 pub fn digest(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("sha256:{hex}")
+    Digest::new(Sha256::digest(bytes).into()).to_string()
 }
 
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! The real program on a scratch app root.
 
-use std::io::{Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use container_api::images::images_client::ImagesClient;
 use container_api::images::{
     GetReply, GetRequest, ListRequest, LoadRequest, PrepareRootReply, PrepareRootRequest,
+    PullRequest, PushRequest, SaveRequest, TagRequest, TransferProgress,
 };
 use container_api::{Error, descriptors, socket};
 use serde_json::Value;
@@ -76,10 +77,7 @@ impl Server {
         descriptor: impl AsFd,
         force: bool,
     ) -> Result<Vec<String>, Error> {
-        let path = self.scratch.path().join("run/images-descriptors.sock");
-        let token = descriptors::send(&path, &[descriptor.as_fd()])
-            .await
-            .unwrap();
+        let token = self.hand_over(&descriptor).await;
         drop(descriptor);
         let request = LoadRequest { token, force };
         let mut stream = self
@@ -100,6 +98,81 @@ impl Server {
         file.write_all(archive).unwrap();
         file.rewind().unwrap();
         self.load_from(file, false).await
+    }
+
+    pub async fn save(&mut self, reference: &str, format: &str) -> Result<Vec<u8>, Error> {
+        let mut file = tempfile::tempfile().unwrap();
+        let token = self.hand_over(&file).await;
+        let (references, format) = (vec![reference.to_owned()], format.to_owned());
+        let request = SaveRequest {
+            references,
+            platform: String::new(),
+            token,
+            format,
+        };
+        self.client.save(request).await.map_err(Error::from)?;
+        file.rewind().unwrap();
+        let mut archive = Vec::new();
+        file.read_to_end(&mut archive).unwrap();
+        Ok(archive)
+    }
+
+    pub async fn pull(&mut self, reference: &str) -> Result<Vec<TransferProgress>, Error> {
+        self.pull_with(reference, "").await
+    }
+
+    pub async fn pull_with(
+        &mut self,
+        reference: &str,
+        platform: &str,
+    ) -> Result<Vec<TransferProgress>, Error> {
+        let request = PullRequest {
+            reference: reference.into(),
+            platform: platform.into(),
+            scheme: String::new(),
+            max_concurrent_downloads: 3,
+        };
+        collect(
+            self.client
+                .pull(request)
+                .await
+                .map_err(Error::from)?
+                .into_inner(),
+        )
+        .await
+    }
+
+    pub async fn push(&mut self, reference: &str) -> Result<Vec<TransferProgress>, Error> {
+        let (platform, scheme) = (String::new(), String::new());
+        let request = PushRequest {
+            reference: reference.into(),
+            platform,
+            scheme,
+        };
+        collect(
+            self.client
+                .push(request)
+                .await
+                .map_err(Error::from)?
+                .into_inner(),
+        )
+        .await
+    }
+
+    pub async fn tag(&mut self, source: &str, target: &str) {
+        let request = TagRequest {
+            source: source.into(),
+            target: target.into(),
+        };
+        self.client.tag(request).await.unwrap();
+    }
+
+    /// Hands a descriptor over and gives its token.
+    pub async fn hand_over(&self, descriptor: impl AsFd) -> String {
+        let path = self.scratch.path().join("run/images-descriptors.sock");
+        descriptors::send(&path, &[descriptor.as_fd()])
+            .await
+            .unwrap()
     }
 
     pub async fn get(&mut self, reference: &str) -> Result<GetReply, Error> {
@@ -153,6 +226,16 @@ impl Server {
         names.sort();
         names
     }
+}
+
+async fn collect(
+    mut stream: tonic::Streaming<TransferProgress>,
+) -> Result<Vec<TransferProgress>, Error> {
+    let mut lines = Vec::new();
+    while let Some(line) = stream.message().await.map_err(Error::from)? {
+        lines.push(line);
+    }
+    Ok(lines)
 }
 
 impl Drop for Server {

@@ -118,8 +118,8 @@ pub fn pax(records: &[(&str, &[u8])]) -> Vec<u8> {
     let mut data = Vec::new();
     for (key, value) in records {
         let body = key.len() + value.len() + 3;
-        let length = (body + 1..).find(|length| *length == body + length.to_string().len());
-        data.extend_from_slice(format!("{} {key}=", length.unwrap_or(0)).as_bytes());
+        let length = body + (body + body.to_string().len()).to_string().len();
+        data.extend_from_slice(format!("{length} {key}=").as_bytes());
         data.extend_from_slice(value);
         data.push(b'\n');
     }

@@ -1,0 +1,205 @@
+//! Dockerfile instructions that change an image's configuration.
+
+use serde_json::{Map, Value, json};
+
+/// Why an instruction can't be applied.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// Not one of those that make sense without a build.
+    #[error(
+        "the change {0:?} is not supported: one of CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR is"
+    )]
+    Unknown(String),
+    /// No value, or not of the needed form.
+    #[error("the change {0:?} is malformed")]
+    Malformed(String),
+}
+
+/// The `config` object of an image that these instructions describe.
+pub(super) fn apply(changes: &[String]) -> Result<Value, ChangeError> {
+    let mut config = Map::new();
+    for change in changes {
+        let malformed = || ChangeError::Malformed(change.clone());
+        let (instruction, value) = change
+            .trim()
+            .split_once(char::is_whitespace)
+            .ok_or_else(malformed)?;
+        let value = value.trim();
+        match instruction.to_ascii_uppercase().as_str() {
+            "CMD" => set(&mut config, "Cmd", command(value).ok_or_else(malformed)?),
+            "ENTRYPOINT" => set(
+                &mut config,
+                "Entrypoint",
+                command(value).ok_or_else(malformed)?,
+            ),
+            "ENV" => {
+                for (key, value) in pairs(value).ok_or_else(malformed)? {
+                    push(&mut config, "Env", json!(format!("{key}={value}")));
+                }
+            }
+            "LABEL" => {
+                for (key, value) in pairs(value).ok_or_else(malformed)? {
+                    put(&mut config, "Labels", &key, json!(value));
+                }
+            }
+            "EXPOSE" => {
+                for port in value.split_whitespace() {
+                    put(
+                        &mut config,
+                        "ExposedPorts",
+                        &exposed(port).ok_or_else(malformed)?,
+                        json!({}),
+                    );
+                }
+            }
+            "VOLUME" => {
+                for path in list(value).ok_or_else(malformed)? {
+                    put(&mut config, "Volumes", &path, json!({}));
+                }
+            }
+            "STOPSIGNAL" => set(&mut config, "StopSignal", json!(value)),
+            "USER" => set(&mut config, "User", json!(value)),
+            "WORKDIR" if value.starts_with('/') => set(&mut config, "WorkingDir", json!(value)),
+            "WORKDIR" => return Err(malformed()),
+            _ => return Err(ChangeError::Unknown(change.clone())),
+        }
+    }
+    Ok(Value::Object(config))
+}
+
+fn set(config: &mut Map<String, Value>, key: &str, value: Value) {
+    config.insert(key.into(), value);
+}
+
+fn push(config: &mut Map<String, Value>, key: &str, value: Value) {
+    if let Value::Array(values) = config.entry(key).or_insert_with(|| json!([])) {
+        values.push(value);
+    }
+}
+
+fn put(config: &mut Map<String, Value>, key: &str, name: &str, value: Value) {
+    if let Value::Object(values) = config.entry(key).or_insert_with(|| json!({})) {
+        values.insert(name.into(), value);
+    }
+}
+
+/// JSON form, or words for a shell.
+fn command(value: &str) -> Option<Value> {
+    if value.starts_with('[') {
+        let words: Vec<String> = serde_json::from_str(value).ok()?;
+        return Some(json!(words));
+    }
+    (!value.is_empty()).then(|| json!(["/bin/sh", "-c", value]))
+}
+
+/// JSON form, or words.
+fn list(value: &str) -> Option<Vec<String>> {
+    if value.starts_with('[') {
+        return serde_json::from_str(value).ok();
+    }
+    Some(value.split_whitespace().map(str::to_owned).collect())
+}
+
+fn exposed(port: &str) -> Option<String> {
+    let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+    let number: u16 = number.parse().ok()?;
+    let known = matches!(protocol, "tcp" | "udp" | "sctp");
+    known.then(|| format!("{number}/{protocol}"))
+}
+
+/// `key=value key="a value"`, or `key value` for the rest of the line.
+fn pairs(text: &str) -> Option<Vec<(String, String)>> {
+    let (first, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    if !first.contains('=') {
+        let rest = rest.trim();
+        return (!rest.is_empty()).then(|| vec![(first.to_owned(), rest.to_owned())]);
+    }
+    words(text)?
+        .into_iter()
+        .map(|word| {
+            let (key, value) = word.split_once('=')?;
+            (!key.is_empty()).then(|| (key.to_owned(), value.to_owned()))
+        })
+        .collect()
+}
+
+/// Words, with quotes and backslashes taken off.
+fn words(text: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match (character, quote) {
+            ('\\', None | Some('"')) => word.get_or_insert_default().push(characters.next()?),
+            ('"' | '\'', None) => {
+                quote = Some(character);
+                word.get_or_insert_default();
+            }
+            (end, Some(start)) if end == start => quote = None,
+            (space, None) if space.is_whitespace() => words.extend(word.take()),
+            (other, _) => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply_one(change: &str) -> Result<Value, ChangeError> {
+        apply(&[change.to_owned()])
+    }
+
+    #[test]
+    fn instructions() {
+        for (change, config) in [
+            (r#"CMD ["a","b c"]"#, json!({"Cmd": ["a", "b c"]})),
+            (
+                "entrypoint run it",
+                json!({"Entrypoint": ["/bin/sh", "-c", "run it"]}),
+            ),
+            (
+                r#"ENV A=1 B="two words""#,
+                json!({"Env": ["A=1", "B=two words"]}),
+            ),
+            ("ENV A the rest", json!({"Env": ["A=the rest"]})),
+            ("LABEL a.b=c", json!({"Labels": {"a.b": "c"}})),
+            (
+                "EXPOSE 80 53/udp",
+                json!({"ExposedPorts": {"80/tcp": {}, "53/udp": {}}}),
+            ),
+            (r#"VOLUME ["/a b"]"#, json!({"Volumes": {"/a b": {}}})),
+            ("WORKDIR /x", json!({"WorkingDir": "/x"})),
+            ("USER 1:2", json!({"User": "1:2"})),
+            ("STOPSIGNAL SIGINT", json!({"StopSignal": "SIGINT"})),
+        ] {
+            assert_eq!(apply_one(change), Ok(config), "{change}");
+        }
+    }
+
+    #[test]
+    fn mistakes() {
+        for change in [
+            "CMD",
+            "CMD [1]",
+            "ENV A",
+            r#"ENV A="open"#,
+            "EXPOSE x",
+            "EXPOSE 70000",
+            "WORKDIR x",
+            "ENV =x y=z",
+        ] {
+            assert!(
+                matches!(apply_one(change), Err(ChangeError::Malformed(_))),
+                "{change}"
+            );
+        }
+        assert!(matches!(
+            apply_one("RUN rm -rf /"),
+            Err(ChangeError::Unknown(_))
+        ));
+    }
+}

@@ -1,0 +1,134 @@
+//! `image import`: an image from a root file system's tar.
+
+mod changes;
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use container_resource::digest::Digest;
+use container_resource::image::Descriptor;
+use container_resource::platform::Platform;
+use serde_json::{Value, json};
+
+pub use changes::ChangeError;
+
+use crate::image::{Manifest, media};
+use crate::layer::unpack::{UnpackError, Unpacker};
+use crate::store::{IngestError, Store, StoreError, UNTAGGED};
+
+/// What to make of the tar.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// Full name; `None`: one from the digest.
+    pub name: Option<String>,
+    /// What the root is for.
+    pub platform: Platform,
+    /// Dockerfile instructions.
+    pub changes: Vec<String>,
+    /// For the history.
+    pub message: String,
+}
+
+/// Why an image can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// An instruction is wrong.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The stream failed.
+    #[error("the tar can't be read")]
+    Read(#[source] io::Error),
+    /// The tar is no layer.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+    /// The blobs can't be taken in.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// This process is ending.
+    #[error("the work was given up")]
+    Cancelled,
+}
+
+/// Makes an image; gives its name and its manifest's digest.
+pub async fn import(
+    store: Arc<Store>,
+    unpacker: Arc<Unpacker>,
+    input: impl Read + Send + 'static,
+    request: Import,
+) -> Result<(String, Digest), ImportError> {
+    let config = changes::apply(&request.changes)?;
+    let mut pin = store.pin();
+    let into = Arc::clone(&store);
+    let (blob, size, head) = blocking(move || take_blob(&into, input)).await??;
+    pin.hold(blob);
+    let into = Arc::clone(&store);
+    // The worker says what the tar's digest is, and whether it is a tar at all.
+    let diff_id = unpacker.convert(&into, blob, size, &mut pin).await?;
+    blocking(move || {
+        let layer = Descriptor::new(media::layer_type(&head), blob, size);
+        finish(&store, &request, &config, layer, diff_id)
+    })
+    .await?
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ImportError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| ImportError::Cancelled)
+}
+
+fn take_blob(store: &Store, mut input: impl Read) -> Result<(Digest, u64, Vec<u8>), ImportError> {
+    let mut ingest = store.ingest()?;
+    let mut head = Vec::new();
+    input
+        .by_ref()
+        .take(4)
+        .read_to_end(&mut head)
+        .map_err(ImportError::Read)?;
+    let mut writer = ingest.writer()?;
+    io::copy(&mut head.as_slice().chain(input), &mut writer).map_err(ImportError::Read)?;
+    let (digest, size) = ingest.take(&writer, None)?;
+    ingest.commit(|_| true)?;
+    Ok((digest, size, head))
+}
+
+fn finish(
+    store: &Store,
+    request: &Import,
+    config: &Value,
+    layer: Descriptor,
+    diff_id: Digest,
+) -> Result<(String, Digest), ImportError> {
+    let created = jiff::Timestamp::now().to_string();
+    let mut document = json!({
+        "created": created,
+        "architecture": request.platform.architecture,
+        "os": request.platform.os,
+        "config": config,
+        "rootfs": { "type": "layers", "diff_ids": [diff_id] },
+        "history": [{ "created": created, "comment": request.message }],
+    });
+    if let Some(variant) = &request.platform.variant {
+        document["variant"] = json!(variant);
+    }
+    let mut ingest = store.ingest()?;
+    let (digest, size) = ingest.take_bytes(document.to_string().as_bytes())?;
+    let config = Descriptor::new(media::CONFIG, digest, size);
+    let manifest = json!(Manifest::new(config, vec![layer])).to_string();
+    let (digest, size) = ingest.take_bytes(manifest.as_bytes())?;
+    let pin = ingest.commit(|_| true)?;
+    let name = request
+        .name
+        .clone()
+        .unwrap_or_else(|| format!("{UNTAGGED}{digest}"));
+    let descriptor = Descriptor::new(media::MANIFEST, digest, size);
+    let guard = store.lock();
+    store.change_names(&guard, |names| names.insert(name.clone(), descriptor))?;
+    drop((guard, pin));
+    Ok((name, digest))
+}

@@ -1,0 +1,245 @@
+//! Which URLs a registry may have, and which are never followed.
+
+use std::net::IpAddr;
+
+use reqwest::Url;
+
+/// How a registry is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// By the host: see [`Scheme::of`].
+    #[default]
+    Auto,
+    /// Without encryption.
+    Http,
+    /// With TLS.
+    Https,
+}
+
+/// Not `http`, `https` or `auto`.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid scheme {0:?}: it is http, https or auto")]
+pub struct SchemeError(String);
+
+impl std::str::FromStr for Scheme {
+    type Err = SchemeError;
+
+    fn from_str(text: &str) -> Result<Self, SchemeError> {
+        match text {
+            "" | "auto" => Ok(Self::Auto),
+            "http" => Ok(Self::Http),
+            "https" => Ok(Self::Https),
+            other => Err(SchemeError(other.to_owned())),
+        }
+    }
+}
+
+impl Scheme {
+    /// `http` or `https` for a registry. `auto` is HTTP for `localhost` and private IPv4 addresses (reference
+    /// section 1.6), and for IPv6's loopback address; HTTPS else.
+    pub fn of(self, domain: &str) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Auto if is_near(host_of(domain)) => "http",
+            Self::Auto | Self::Https => "https",
+        }
+    }
+}
+
+/// Where Docker's registry is in fact.
+pub fn api_host(domain: &str) -> &str {
+    if domain == "docker.io" {
+        "registry-1.docker.io"
+    } else {
+        domain
+    }
+}
+
+/// A domain without its port.
+fn host_of(domain: &str) -> &str {
+    match domain
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+    {
+        Some((address, _)) => address,
+        None => domain.split(':').next().unwrap_or(domain),
+    }
+}
+
+fn is_near(host: &str) -> bool {
+    match host.parse() {
+        Ok(IpAddr::V4(address)) => address.is_private() || address.is_loopback(),
+        Ok(IpAddr::V6(address)) => address.is_loopback(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
+/// Host and port, for messages and for comparing.
+pub(super) fn authority(url: &Url) -> String {
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (Some(host), None) => host.to_owned(),
+        (None, _) => String::new(),
+    }
+}
+
+/// Why a registry at `from` may not make us ask `target`; `None` if it may.
+pub(super) fn refusal(from: &Url, target: &Url) -> Option<&'static str> {
+    if !matches!(target.scheme(), "http" | "https") {
+        return Some("it is no HTTP address");
+    }
+    if from.scheme() == "https" && target.scheme() != "https" {
+        return Some("it is not encrypted");
+    }
+    if !target.username().is_empty() || target.password().is_some() {
+        return Some("it holds credentials");
+    }
+    let Some(host) = target.host_str() else {
+        return Some("it names no host");
+    };
+    if from.host_str() == Some(host) {
+        return None;
+    }
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let is_reachable_only_from_here = match bare.parse() {
+        Ok(IpAddr::V4(address)) => {
+            address.is_loopback() || address.is_link_local() || address.is_unspecified()
+        }
+        Ok(IpAddr::V6(address)) => {
+            let mapped = address.to_ipv4_mapped();
+            address.is_loopback()
+                || address.is_unicast_link_local()
+                || address.is_unspecified()
+                || mapped.is_some_and(|mapped| mapped.is_loopback() || mapped.is_link_local())
+        }
+        Err(_) => bare == "localhost" || bare.ends_with(".localhost"),
+    };
+    let from_here = from.host_str().is_some_and(is_loopback);
+    let is_link_local = matches!(bare.parse(), Ok(IpAddr::V4(address)) if address.is_link_local());
+    if is_link_local || (is_reachable_only_from_here && !from_here) {
+        return Some("it is an address of this machine or its link");
+    }
+    None
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost"
+        || bare
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Whether a token service at `realm` may be shown the credentials of the registry at `registry`: it is the
+/// same host, or both belong to one domain (`auth.docker.io` and `registry-1.docker.io`).
+pub(super) fn may_see_credentials(registry: &Url, realm: &Url) -> bool {
+    let (Some(registry_host), Some(realm_host)) = (registry.host_str(), realm.host_str()) else {
+        return false;
+    };
+    if registry_host == realm_host {
+        return true;
+    }
+    let is_name =
+        |host: &str| host.contains(|c: char| c.is_ascii_alphabetic()) && !host.contains(':');
+    is_name(registry_host)
+        && is_name(realm_host)
+        && realm.scheme() == "https"
+        && organisation(registry_host).is_some()
+        && organisation(registry_host) == organisation(realm_host)
+}
+
+/// The registered domain, near enough: two labels, or three below a short one (`example.co.uk`).
+fn organisation(host: &str) -> Option<Vec<&str>> {
+    let labels: Vec<&str> = host.rsplit('.').collect();
+    let depth = match labels.as_slice() {
+        [top, second, ..] if top.len() == 2 && second.len() <= 3 => 3,
+        _ => 2,
+    };
+    (labels.len() >= depth && !labels.iter().any(|label| label.is_empty()))
+        .then(|| labels[..depth].to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn schemes_by_host() {
+        for (domain, scheme) in [
+            ("localhost:5000", "http"),
+            ("127.0.0.1:5000", "http"),
+            ("[::1]:5000", "http"),
+            ("10.1.2.3", "http"),
+            ("172.16.0.1", "http"),
+            ("172.32.0.1", "https"),
+            ("192.168.1.1:80", "http"),
+            ("docker.io", "https"),
+            ("localhost.example.com", "https"),
+        ] {
+            assert_eq!(Scheme::Auto.of(domain), scheme, "{domain}");
+        }
+        assert_eq!(Scheme::Http.of("docker.io"), "http");
+        assert!("ftp".parse::<Scheme>().is_err());
+    }
+
+    #[test]
+    fn redirects_that_are_refused() {
+        let outside = url("https://registry.example/v2/");
+        for target in [
+            "file:///etc/passwd",
+            "http://cdn.example/",
+            "https://169.254.169.254/latest",
+            "https://127.0.0.1/",
+            "https://localhost/",
+            "https://[::1]/",
+            "https://[fe80::1]/",
+            "https://[::ffff:169.254.169.254]/",
+            "https://user:pass@cdn.example/",
+            "https://0.0.0.0/",
+        ] {
+            assert!(refusal(&outside, &url(target)).is_some(), "{target}");
+        }
+        assert!(refusal(&outside, &url("https://cdn.example/x")).is_none());
+        let inside = url("http://127.0.0.1:5000/v2/");
+        assert!(refusal(&inside, &url("http://127.0.0.1:6000/")).is_none());
+        assert!(refusal(&inside, &url("http://localhost:6000/")).is_none());
+        assert!(refusal(&inside, &url("http://169.254.169.254/")).is_some());
+    }
+
+    #[test]
+    fn who_may_see_credentials() {
+        for (registry, realm, may) in [
+            (
+                "https://registry-1.docker.io",
+                "https://auth.docker.io/token",
+                true,
+            ),
+            (
+                "https://registry.gitlab.com",
+                "https://gitlab.com/jwt/auth",
+                true,
+            ),
+            ("https://r.example.com", "https://evil.example", false),
+            ("https://a.co.uk", "https://b.co.uk", false),
+            ("https://r.a.co.uk", "https://auth.a.co.uk", true),
+            ("https://r.example.com", "http://auth.example.com", false),
+            ("http://127.0.0.1:5000", "http://127.0.0.1:5001/token", true),
+            (
+                "http://127.0.0.1:5000",
+                "http://127.0.0.2:5001/token",
+                false,
+            ),
+            ("http://10.0.0.1", "http://11.0.0.1", false),
+        ] {
+            assert_eq!(
+                may_see_credentials(&url(registry), &url(realm)),
+                may,
+                "{registry} {realm}"
+            );
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! User names and passwords for registries.
+//!
+//! Looked for in this order: the environment (reference section 1.3), our own file, Docker's configuration
+//! with its helpers, podman's file. Secrets are never shown: not in logs, errors or arguments.
+
+mod docker;
+mod file;
+mod helper;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use container_resource::image::RegistryLogin;
+
+/// What a registry is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// A user's name and password.
+    Password {
+        /// Who.
+        username: String,
+        /// The secret.
+        password: String,
+    },
+    /// A refresh token, to be exchanged for an access token.
+    IdentityToken(String),
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(…)")
+    }
+}
+
+/// Why credentials can't be read or stored.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// A file with credentials fails.
+    #[error("the credentials in {path} can't be used")]
+    File {
+        /// Which one.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A helper fails.
+    #[error("the credential helper {name} fails: {reason}")]
+    Helper {
+        /// Its program.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where credentials are kept.
+#[derive(Clone, Debug)]
+pub struct CredentialStore {
+    own: PathBuf,
+    /// Files of other programs that are read.
+    others: Vec<PathBuf>,
+    environment: Option<(String, Credentials)>,
+}
+
+impl CredentialStore {
+    /// Stores in `own`; reads what this process's environment names.
+    pub fn from_environment(own: PathBuf) -> Self {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let directory = |name: &str| variable(name).map(PathBuf::from);
+        let home = directory("HOME");
+        let docker = directory("DOCKER_CONFIG").or_else(|| Some(home.as_ref()?.join(".docker")));
+        let podman = directory("REGISTRY_AUTH_FILE")
+            .or_else(|| Some(directory("XDG_RUNTIME_DIR")?.join("containers/auth.json")));
+        let config = home.map(|home| home.join(".config/containers/auth.json"));
+        let others = [
+            docker.map(|docker| docker.join("config.json")),
+            podman,
+            config,
+        ];
+        let given = (
+            variable("CONTAINER_REGISTRY_HOST"),
+            variable("CONTAINER_REGISTRY_USER"),
+            variable("CONTAINER_REGISTRY_TOKEN"),
+        );
+        let environment = match given {
+            (Some(host), Some(username), Some(password)) => {
+                Some((host, Credentials::Password { username, password }))
+            }
+            _ => None,
+        };
+        Self {
+            own,
+            others: others.into_iter().flatten().collect(),
+            environment,
+        }
+    }
+
+    /// Credentials for a registry.
+    pub async fn find(&self, server: &str) -> Result<Option<Credentials>, CredentialError> {
+        let server = server_name(server);
+        if let Some((host, credentials)) = &self.environment {
+            if *host == server {
+                return Ok(Some(credentials.clone()));
+            }
+        }
+        if let Some(found) = docker::find(&self.own, &server).await? {
+            return Ok(Some(found));
+        }
+        for path in &self.others {
+            match docker::find(path, &server).await {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => {}
+                // Another program's file: what is wrong with it shall not stop an anonymous pull.
+                Err(error) => {
+                    tracing::warn!(%error, path = %path.display(), "skipping credentials");
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Remembers a user.
+    pub fn store(
+        &self,
+        server: &str,
+        username: &str,
+        password: &str,
+    ) -> Result<(), CredentialError> {
+        file::store(&self.own, &server_name(server), username, password)
+    }
+
+    /// Forgets a user; false when there was none.
+    pub fn erase(&self, server: &str) -> Result<bool, CredentialError> {
+        file::erase(&self.own, &server_name(server))
+    }
+
+    /// Whom we remember, without secrets, sorted by server.
+    pub fn list(&self) -> Result<Vec<RegistryLogin>, CredentialError> {
+        file::list(&self.own)
+    }
+}
+
+/// A registry's host and port, of what people write for it.
+pub fn server_name(text: &str) -> String {
+    let text = text.trim();
+    let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let host = bare.split('/').next().unwrap_or(bare);
+    match host {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
+        host => host.to_owned(),
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> CredentialError + '_ {
+    move |source| CredentialError::File {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(scratch: &Path) -> CredentialStore {
+        CredentialStore {
+            own: scratch.join("auth.json"),
+            others: vec![scratch.join("config.json")],
+            environment: None,
+        }
+    }
+
+    fn password(username: &str, password: &str) -> Credentials {
+        let (username, password) = (username.to_owned(), password.to_owned());
+        Credentials::Password { username, password }
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_is_found_and_forgotten() {
+        use std::os::unix::fs::PermissionsExt;
+        let scratch = tempfile::tempdir().unwrap();
+        let store = store(scratch.path());
+        store
+            .store("https://index.docker.io/v1/", "me", "secret:with colon")
+            .unwrap();
+        store.store("localhost:5000", "you", "x").unwrap();
+        let mode = store.own.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(
+            store.find("docker.io").await.unwrap(),
+            Some(password("me", "secret:with colon"))
+        );
+        let names: Vec<String> = store
+            .list()
+            .unwrap()
+            .into_iter()
+            .map(|one| one.name)
+            .collect();
+        assert_eq!(names, ["docker.io", "localhost:5000"]);
+        assert!(store.erase("docker.io").unwrap());
+        assert!(!store.erase("docker.io").unwrap());
+        assert_eq!(store.find("docker.io").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn dockers_configuration_is_read() {
+        let scratch = tempfile::tempdir().unwrap();
+        let text = r#"{"auths": {
+            "https://index.docker.io/v1/": {"auth": "bWU6c2VjcmV0"},
+            "other.example": {"username": "u", "password": "p"},
+            "token.example": {"identitytoken": "t"}
+        }}"#;
+        std::fs::write(scratch.path().join("config.json"), text).unwrap();
+        let store = store(scratch.path());
+        assert_eq!(
+            store.find("docker.io").await.unwrap(),
+            Some(password("me", "secret"))
+        );
+        assert_eq!(
+            store.find("other.example").await.unwrap(),
+            Some(password("u", "p"))
+        );
+        let token = Credentials::IdentityToken("t".into());
+        assert_eq!(store.find("token.example").await.unwrap(), Some(token));
+        assert_eq!(store.find("absent.example").await.unwrap(), None);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        assert!(!format!("{:?}", password("me", "secret")).contains("secret"));
+    }
+}

@@ -1,0 +1,22 @@
+//! Registries (OCI distribution specification 1.1): finding them, talking to them, moving images.
+
+pub mod address;
+mod auth;
+mod blob;
+mod challenge;
+pub mod client;
+pub mod credentials;
+mod error;
+mod hosts;
+mod http;
+mod manifest;
+mod progress;
+pub mod pull;
+pub mod push;
+mod retry;
+mod upload;
+
+pub use address::Scheme;
+pub use client::Registries;
+pub use error::RegistryError;
+pub use progress::{Phase, Progress, Report};

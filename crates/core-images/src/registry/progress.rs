@@ -1,0 +1,53 @@
+//! What a transfer tells while it goes on.
+
+use container_resource::digest::Digest;
+
+/// Where a blob, or the whole transfer, is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The name is looked up.
+    Resolving,
+    /// Bytes come in; layers are unpacked as they do.
+    Downloading,
+    /// A layer that was there already is unpacked.
+    Unpacking,
+    /// Bytes go out.
+    Uploading,
+    /// Nothing needs to be moved.
+    Exists,
+    /// All of it is there.
+    Done,
+}
+
+impl Phase {
+    /// As it goes over the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resolving => "resolving",
+            Self::Downloading => "downloading",
+            Self::Unpacking => "unpacking",
+            Self::Uploading => "uploading",
+            Self::Exists => "exists",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// One line of progress. Without a digest it is about the whole transfer.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Of the blob.
+    pub digest: Option<Digest>,
+    /// Where it is.
+    pub phase: Phase,
+    /// Moved so far.
+    pub bytes: u64,
+    /// To be moved.
+    pub total: u64,
+}
+
+/// Takes progress lines; must not block.
+pub type Report = std::sync::Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// Bytes between two lines about one blob.
+pub(super) const STEP: u64 = 1 << 20;

@@ -1,0 +1,119 @@
+//! Images that come from and go to registries.
+
+use std::sync::Arc;
+
+use container_api::images::{PullRequest, PushRequest, TransferProgress};
+use container_api::{Error, Kind};
+use container_resource::digest::Digest;
+use container_resource::reference::{Reference, ReferenceError};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::ReplyStream;
+use super::fault::Fault;
+use super::queries;
+use crate::image;
+use crate::registry::address::SchemeError;
+use crate::registry::pull::{Choice, Pulls};
+use crate::registry::push::push as push_image;
+use crate::registry::{Progress, Report, Scheme};
+
+/// Progress lines that may wait for a slow client; more are left out.
+const QUEUE: usize = 64;
+/// Blobs at a time, unless the client says otherwise.
+const PARALLEL: usize = 3;
+/// A platform that means all of them.
+const ALL: &str = "all";
+
+type Sender = mpsc::Sender<Result<TransferProgress, Status>>;
+
+pub(super) fn pull(
+    pulls: Arc<Pulls>,
+    request: &PullRequest,
+) -> Result<ReplyStream<TransferProgress>, Error> {
+    let reference = parse_reference(&request.reference)?;
+    let scheme = parse_scheme(&request.scheme)?;
+    let choice = match request.platform.as_str() {
+        ALL => Choice::All,
+        text => Choice::One(queries::platform(text)?),
+    };
+    let parallel = usize::try_from(request.max_concurrent_downloads).unwrap_or(PARALLEL);
+    let parallel = if parallel == 0 { PARALLEL } else { parallel };
+    Ok(run(reference.to_string(), move |report| async move {
+        let pulled = pulls
+            .pull(reference, scheme, &choice, parallel, report)
+            .await;
+        pulled.map_err(Fault::fault)
+    }))
+}
+
+pub(super) fn push(
+    pulls: Arc<Pulls>,
+    request: &PushRequest,
+) -> Result<ReplyStream<TransferProgress>, Error> {
+    let scheme = parse_scheme(&request.scheme)?;
+    let platform = match request.platform.as_str() {
+        "" | ALL => None,
+        text => Some(queries::platform(text)?),
+    };
+    let found = image::find(&pulls.store, &request.reference).map_err(Fault::fault)?;
+    Ok(run(found.name.clone(), move |report| async move {
+        let (store, registries) = (&pulls.store, &pulls.registries);
+        let pushed = push_image(store, registries, &found, scheme, platform.as_ref(), report).await;
+        pushed.map_err(Fault::fault)
+    }))
+}
+
+/// Runs a transfer as a task of its own: when the client goes away it is given up.
+fn run<F>(
+    reference: String,
+    transfer: impl FnOnce(Report) -> F + Send + 'static,
+) -> ReplyStream<TransferProgress>
+where
+    F: Future<Output = Result<Digest, Error>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        let last = tokio::select! {
+            result = transfer(reporter(sender.clone())) => result,
+            () = sender.closed() => return,
+        };
+        let last = last.map(|digest| TransferProgress {
+            phase: "done".into(),
+            reference,
+            result_digest: digest.to_string(),
+            ..TransferProgress::default()
+        });
+        // A client that has gone away misses the answer.
+        let _ = sender.send(last.map_err(Status::from)).await;
+    });
+    Box::pin(ReceiverStream::new(receiver))
+}
+
+fn reporter(sender: Sender) -> Report {
+    Arc::new(move |progress: Progress| {
+        let line = TransferProgress {
+            digest: progress
+                .digest
+                .map(|digest| digest.to_string())
+                .unwrap_or_default(),
+            phase: progress.phase.name().into(),
+            bytes: progress.bytes,
+            total_bytes: progress.total,
+            ..TransferProgress::default()
+        };
+        // Progress that nobody reads in time is not worth waiting for.
+        let _ = sender.try_send(Ok(line));
+    })
+}
+
+fn parse_reference(text: &str) -> Result<Reference, Error> {
+    text.parse()
+        .map_err(|error: ReferenceError| Error::chain(Kind::InvalidArgument, &error))
+}
+
+pub(super) fn parse_scheme(text: &str) -> Result<Scheme, Error> {
+    text.parse()
+        .map_err(|error: SchemeError| Error::chain(Kind::InvalidArgument, &error))
+}

@@ -1,0 +1,304 @@
+//! Pulling and pushing, with a real registry.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use container_api::images::{DeleteRequest, LoginRequest, LoginsRequest, LogoutRequest};
+use container_api::{Error, Kind};
+use serde_json::{Value, json};
+use support::oci::{self, Layer, Layout};
+use support::registry::{Registry, make_certificates, skopeo_copy};
+use support::server::Server;
+use support::tarball;
+
+fn layer(content: &str) -> Layer {
+    Layer::gzip(&tarball::archive(&[tarball::file("bin/tool", content)]))
+}
+
+fn phases(lines: &[container_api::images::TransferProgress], phase: &str) -> usize {
+    lines
+        .iter()
+        .filter(|line| line.phase == phase && !line.digest.is_empty())
+        .count()
+}
+
+#[tokio::test]
+async fn an_image_goes_out_and_comes_back() {
+    let registry = Registry::start();
+    let mut server = Server::start().await;
+    let name = format!("{}/a/image:1", registry.address);
+    server
+        .load(&oci::archive("local", &[layer("one"), layer("two")]))
+        .await
+        .unwrap();
+    server.tag("local", &name).await;
+    let lines = server.push(&name).await.unwrap();
+    assert_eq!(phases(&lines, "exists"), 0);
+    let lines = server.push(&name).await.unwrap();
+    assert_eq!(
+        phases(&lines, "exists"),
+        3,
+        "the second time nothing is sent: {lines:?}"
+    );
+
+    // Another repository of that registry gets the blobs by mounting them.
+    let other = format!("{}/b/image:1", registry.address);
+    server.tag("local", &other).await;
+    let lines = server.push(&other).await.unwrap();
+    assert_eq!(phases(&lines, "exists"), 3, "{lines:?}");
+
+    let mut fresh = Server::start().await;
+    let lines = fresh.pull(&name).await.unwrap();
+    let last = lines.last().unwrap();
+    assert_eq!(
+        (last.phase.as_str(), last.reference.as_str()),
+        ("done", name.as_str())
+    );
+    let (ours, theirs) = (
+        server.get("local").await.unwrap(),
+        fresh.get(&name).await.unwrap(),
+    );
+    assert_eq!(ours.manifest_digest, theirs.manifest_digest);
+    assert_eq!(last.result_digest, theirs.manifest_digest);
+    assert_eq!(fresh.files("layers").len(), 2, "unpacked while it came in");
+    assert_eq!(fresh.files("views").len(), 1);
+    let by_digest = format!("{}/a/image@{}", registry.address, last.result_digest);
+    fresh.pull(&by_digest).await.unwrap();
+
+    let error = fresh
+        .pull(&format!("{}/absent", registry.address))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, Kind::NotFound, "{error}");
+}
+
+#[tokio::test]
+async fn a_large_layer_goes_in_chunks() {
+    let registry = Registry::start();
+    let mut server = Server::start().await;
+    let mut state = 1_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state.to_be_bytes()[0]
+    })
+    .take(20 << 20)
+    .collect();
+    let big = Layer::plain(&tarball::archive(&[tarball::file("noise", &noise)]));
+    server.load(&oci::archive("big", &[big])).await.unwrap();
+    let name = format!("{}/big:1", registry.address);
+    server.tag("big", &name).await;
+    let lines = server.push(&name).await.unwrap();
+    assert!(phases(&lines, "uploading") >= 3);
+    let mut fresh = Server::start().await;
+    fresh.pull(&name).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_skopeo_pushes_is_pulled_by_platform() {
+    let registry = Registry::start();
+    let mut layout = Layout::default();
+    let mut manifests = Vec::new();
+    for (architecture, content) in [("riscv64", "other"), (oci::host(), "own")] {
+        let mut manifest = layout.manifest(architecture, &[layer(content)]);
+        manifest["platform"] = json!({"os": "linux", "architecture": architecture});
+        manifests.push(manifest);
+    }
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests});
+    let index = layout.document(media_type, &index);
+    layout.name(index, "x");
+    let scratch = tempfile::tempdir().unwrap();
+    let archive = scratch.path().join("multi.tar");
+    std::fs::write(&archive, layout.archive()).unwrap();
+    let name = format!("{}/multi:1", registry.address);
+    skopeo_copy(&["--all"], &archive, &name);
+
+    let mut server = Server::start().await;
+    server.pull(&name).await.unwrap();
+    let variants = |images: &Value| images[0]["variants"].as_array().unwrap().len();
+    assert_eq!(variants(&server.list().await), 1, "only what runs here");
+    let error = server.push(&name).await.unwrap_err();
+    assert!(error.message.contains("--platform"), "{error}");
+    let error = server.pull_with(&name, "linux/s390x").await.unwrap_err();
+    assert_eq!(error.kind, Kind::Unsupported);
+    server.pull_with(&name, "all").await.unwrap();
+    assert_eq!(variants(&server.list().await), 2);
+    assert_eq!(
+        server.files("layers").len(),
+        1,
+        "a foreign platform's layers stay packed"
+    );
+    server.push(&name).await.unwrap();
+    let error = server.pull_with(&name, "nonsense").await.unwrap_err();
+    assert_eq!(error.kind, Kind::InvalidArgument);
+}
+
+#[tokio::test]
+async fn docker_manifests_are_pulled() {
+    let registry = Registry::start();
+    let scratch = tempfile::tempdir().unwrap();
+    let archive = scratch.path().join("image.tar");
+    std::fs::write(&archive, oci::archive("x", &[layer("x")])).unwrap();
+    let name = format!("{}/docker:1", registry.address);
+    skopeo_copy(&["--format=v2s2"], &archive, &name);
+    let mut server = Server::start().await;
+    server.pull(&name).await.unwrap();
+    server.prepare(&name, "lease-1").await.unwrap();
+}
+
+#[tokio::test]
+async fn two_pulls_share_the_work_while_others_prune() {
+    let registry = Registry::start();
+    let mut source = Server::start().await;
+    let name = format!("{}/shared:1", registry.address);
+    let layers: Vec<Layer> = (0..5)
+        .map(|n| layer(&n.to_string().repeat(100_000)))
+        .collect();
+    source.load(&oci::archive("shared", &layers)).await.unwrap();
+    source.tag("shared", &name).await;
+    source.push(&name).await.unwrap();
+
+    let mut server = Server::start().await;
+    let mut pruner = server.client.clone();
+    let pruning = tokio::spawn(async move {
+        loop {
+            pruner
+                .prune(container_api::images::PruneRequest { all: false })
+                .await
+                .unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    let pull = async |mut client: container_api::images::images_client::ImagesClient<_>| {
+        let request = container_api::images::PullRequest {
+            reference: name.clone(),
+            ..Default::default()
+        };
+        let mut stream = client.pull(request).await.unwrap().into_inner();
+        while stream.message().await.unwrap().is_some() {}
+    };
+    let (one, two) = (server.client.clone(), server.client.clone());
+    tokio::join!(pull(one), pull(two));
+    pruning.abort();
+    server.prepare(&name, "lease-1").await.unwrap();
+    assert_eq!(server.files("layers").len(), 5);
+    let delete = DeleteRequest {
+        references: vec![name],
+        force: false,
+    };
+    server.client.delete(delete).await.unwrap();
+}
+
+#[tokio::test]
+async fn users_log_in_and_out() {
+    let scratch = tempfile::tempdir().unwrap();
+    // "me" with the password "secret" (bcrypt, as htpasswd makes it).
+    let line = "me:$2y$05$BZC3Yq1bGBV8wx2W2AfEIOjDD4nZGSyg7Gf2mjzUc8pOVgDuV4QFu\n";
+    std::fs::write(scratch.path().join("htpasswd"), line).unwrap();
+    let auth = "auth:\n  htpasswd:\n    realm: test\n    path: {}/htpasswd\n";
+    let registry = Registry::start_in(scratch, "", auth);
+    let mut server = Server::start().await;
+    server
+        .load(&oci::archive("local", &[layer("x")]))
+        .await
+        .unwrap();
+    let name = format!("{}/private:1", registry.address);
+    server.tag("local", &name).await;
+    assert_eq!(
+        server.push(&name).await.unwrap_err().kind,
+        Kind::PermissionDenied
+    );
+    let login = |password: &str| LoginRequest {
+        server: registry.address.clone(),
+        username: "me".into(),
+        password: password.into(),
+        scheme: String::new(),
+    };
+    let error = Error::from(server.client.login(login("wrong")).await.unwrap_err());
+    assert_eq!(error.kind, Kind::PermissionDenied);
+    assert!(!error.message.contains("wrong"), "{error}");
+    server.client.login(login("secret")).await.unwrap();
+    server.push(&name).await.unwrap();
+    let logins = server
+        .client
+        .logins(LoginsRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .logins;
+    let logins: Value = serde_json::from_slice(&logins).unwrap();
+    assert_eq!(
+        (logins[0]["name"].as_str(), logins[0]["username"].as_str()),
+        (Some(registry.address.as_str()), Some("me"))
+    );
+    let logout = LogoutRequest {
+        server: registry.address.clone(),
+    };
+    server.client.logout(logout.clone()).await.unwrap();
+    assert!(server.client.logout(logout).await.is_err());
+    assert_eq!(
+        server.pull(&name).await.unwrap_err().kind,
+        Kind::PermissionDenied
+    );
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_where_it_is_configured() {
+    let scratch = tempfile::tempdir().unwrap();
+    make_certificates(scratch.path());
+    let authority = std::fs::read(scratch.path().join("ca.crt")).unwrap();
+    let tls = "  tls:\n    certificate: {}/server.crt\n    key: {}/server.key\n";
+    let registry = Registry::start_in(scratch, tls, "");
+    let home = tempfile::tempdir().unwrap();
+    let directory = home
+        .path()
+        .join(".config/container/certs.d")
+        .join(&registry.address);
+    std::fs::create_dir_all(&directory).unwrap();
+    // Loopback is HTTP by itself; the file says otherwise.
+    let hosts = format!("server = \"https://{}\"\n", registry.address);
+    std::fs::write(directory.join("hosts.toml"), hosts).unwrap();
+    let mut server = Server::start_in(home, &[]).await;
+    server
+        .load(&oci::archive("local", &[layer("x")]))
+        .await
+        .unwrap();
+    let name = format!("{}/tls:1", registry.address);
+    server.tag("local", &name).await;
+    let error = server.push(&name).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Unavailable, "{error}");
+    std::fs::write(directory.join("ca.crt"), authority).unwrap();
+    server.push(&name).await.unwrap();
+    server.pull(&name).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_mirror_is_asked_first_and_a_dead_one_is_skipped() {
+    let registry = Registry::start();
+    let mut source = Server::start().await;
+    source
+        .load(&oci::archive("local", &[layer("x")]))
+        .await
+        .unwrap();
+    let name = format!("{}/mirrored:1", registry.address);
+    source.tag("local", &name).await;
+    source.push(&name).await.unwrap();
+
+    let home = tempfile::tempdir().unwrap();
+    let directory = home
+        .path()
+        .join(".config/container/certs.d/unreachable.invalid");
+    std::fs::create_dir_all(&directory).unwrap();
+    // Port 9 (discard) refuses connections.
+    let hosts = format!(
+        "[host.\"http://127.0.0.1:9\"]\ncapabilities = [\"push\"]\n[host.\"http://{}\"]\n",
+        registry.address
+    );
+    std::fs::write(directory.join("hosts.toml"), hosts).unwrap();
+    let mut server = Server::start_in(home, &[]).await;
+    server.pull("unreachable.invalid/mirrored:1").await.unwrap();
+    assert_eq!(server.names().await, ["unreachable.invalid/mirrored:1"]);
+}
