@@ -10,6 +10,7 @@ use container_api::api::system_client::SystemClient;
 use container_api::images::images_client::ImagesClient;
 use container_api::roots::Roots;
 use container_api::{descriptors, socket};
+use jiff::Timestamp;
 use tonic::transport::Channel;
 
 use crate::failure::Failure;
@@ -31,6 +32,8 @@ pub struct Context {
     pub roots: Roots,
     /// `--debug`.
     pub debug: bool,
+    /// When this command began.
+    pub begun: Timestamp,
 }
 
 impl Context {
@@ -38,7 +41,11 @@ impl Context {
     pub fn new(debug: bool) -> Result<Self, Failure> {
         let roots =
             Roots::from_environment().context("cannot tell where the container system is")?;
-        Ok(Self { roots, debug })
+        Ok(Self {
+            roots,
+            debug,
+            begun: Timestamp::now(),
+        })
     }
 
     /// A connection to the apiserver, for containers.

@@ -119,7 +119,7 @@ impl CreationFlags {
     ) -> Result<(), Failure> {
         let options = CreateOptions {
             auto_remove: self.management.remove,
-            no_template: false,
+            no_template: self.management.no_template,
         };
         let request = CreateRequest {
             configuration: serde_json::to_vec(configuration)?.into(),

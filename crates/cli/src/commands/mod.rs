@@ -22,6 +22,7 @@ mod start;
 mod stats;
 mod stop;
 mod system;
+mod timeline;
 mod top;
 mod wait;
 

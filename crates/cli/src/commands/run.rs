@@ -2,6 +2,7 @@ use clap::Args;
 use container_api::api::StartRequest;
 
 use super::creating::{CreationFlags, IdFile, ImageWords, take_back};
+use super::timeline;
 use crate::connection::{Containers, Context};
 use crate::failure::Failure;
 use crate::output;
@@ -44,9 +45,12 @@ impl Run {
                 id: id.clone(),
                 stdio: None,
             };
-            if let Err(status) = containers.start(request).await {
-                take_back(&mut containers, id).await;
-                return Err(status.into());
+            match containers.start(request).await {
+                Ok(reply) => timeline::show(context, reply.get_ref()),
+                Err(status) => {
+                    take_back(&mut containers, id).await;
+                    return Err(status.into());
+                }
             }
             IdFile::keep(file, id)?;
             output::write_lines([id])?;
@@ -85,5 +89,7 @@ pub async fn start(
         stdio: Some(stdio),
     };
     let starting = async { Ok(containers.start(request).await?.into_inner()) };
-    Ok(foreground.interruptible(starting).await?.already_running)
+    let reply = foreground.interruptible(starting).await?;
+    timeline::show(context, &reply);
+    Ok(reply.already_running)
 }

@@ -72,6 +72,10 @@ pub struct ManagementFlags {
     #[arg(long, value_name = "NETWORK", value_parser = ["none"])]
     network: Option<String>,
 
+    /// Boot the machine cold, even where a saved one could be started again
+    #[arg(long)]
+    pub no_template: bool,
+
     /// Allow at most so many processes in the container
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=4_194_304))]
     pids_limit: Option<u64>,

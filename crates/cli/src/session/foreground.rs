@@ -1,8 +1,10 @@
 use std::future::Future;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use container_api::api::{ResizeRequest, SignalRequest, Stdio, WaitRequest};
+use container_api::Kind;
+use container_api::api::{ResizeRequest, SignalRequest, Stdio, WaitReply, WaitRequest};
 use tokio::sync::oneshot;
 
 use super::Streams;
@@ -13,6 +15,10 @@ use crate::failure::Failure;
 
 /// SIGINT and SIGTERM: so many of them end a client whose process does not listen.
 const FORCE_AFTER: u32 = 3;
+/// How long an apiserver that has died may be away before its client gives up.
+const RECONNECT_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked for meanwhile.
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A process of a container.
 #[derive(Clone, Debug)]
@@ -56,11 +62,7 @@ impl Foreground {
 
     /// Stays until `process` has ended; gives its exit code. The terminal is raw meanwhile where the streams say
     /// so, and cooked again whatever happens.
-    pub async fn wait(
-        mut self,
-        mut containers: Containers,
-        process: Process,
-    ) -> Result<u8, Failure> {
+    pub async fn wait(mut self, containers: Containers, process: Process) -> Result<u8, Failure> {
         let _raw = if self.streams.is_raw() {
             Some(TerminalMode::raw().map_err(|error| Failure::Local(error.into()))?)
         } else {
@@ -74,17 +76,13 @@ impl Foreground {
         if self.streams.terminal() {
             relay.resize();
         }
-        let request = WaitRequest {
-            id: process.id,
-            process: process.process,
-        };
-        let ended = containers.wait(request);
+        let ended = ended(containers, process);
         tokio::pin!(ended);
         let mut interrupts = 0;
         loop {
             tokio::select! {
                 reply = &mut ended => {
-                    let reply = reply?.into_inner();
+                    let reply = reply?;
                     if !reply.reason.is_empty() {
                         eprintln!("Error: {}", reply.reason);
                     }
@@ -114,6 +112,35 @@ impl Foreground {
                 },
             }
         }
+    }
+}
+
+/// How `process` ended. Its streams survive the death of the apiserver, and so does this wait when there soon is
+/// another one.
+async fn ended(mut containers: Containers, process: Process) -> Result<WaitReply, Failure> {
+    let Process { id, process } = process;
+    let mut lost: Option<Instant> = None;
+    loop {
+        let asked = Instant::now();
+        let request = WaitRequest {
+            id: id.clone(),
+            process: process.clone(),
+        };
+        let failure = match containers.wait(request).await {
+            Ok(reply) => return Ok(reply.into_inner()),
+            Err(status) => Failure::from(status),
+        };
+        // An answer that took its time means that the apiserver was there meanwhile.
+        let since = *lost.get_or_insert(asked);
+        if asked.elapsed() > RECONNECT_INTERVAL {
+            lost = None;
+        } else if since.elapsed() > RECONNECT_PATIENCE {
+            return Err(failure);
+        }
+        if failure.kind() != Some(Kind::Unavailable) {
+            return Err(failure);
+        }
+        tokio::time::sleep(RECONNECT_INTERVAL).await;
     }
 }
 

@@ -92,9 +92,9 @@ impl Progress {
         if blob.phase != phase {
             phase.clone_into(&mut blob.phase);
             blob.bar.set_message(phase.to_owned());
-            if self.style == ProgressStyle::Plain {
-                let space = if name.is_empty() { "" } else { " " };
-                eprintln!("{name}{space}{phase}");
+            // A transfer of one thing is not worth a line.
+            if self.style == ProgressStyle::Plain && !name.is_empty() {
+                eprintln!("{name} {phase}");
             }
         }
     }

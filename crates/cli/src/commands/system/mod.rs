@@ -5,6 +5,7 @@ mod logs;
 mod start;
 mod status;
 mod stop;
+mod template;
 mod version;
 
 use clap::Subcommand;
@@ -20,6 +21,8 @@ pub enum Command {
     Start(start::Start),
     Status(status::Status),
     Stop(stop::Stop),
+    #[command(subcommand, arg_required_else_help = true)]
+    Template(template::Command),
     Version(version::Version),
 }
 
@@ -32,6 +35,7 @@ impl Command {
             Self::Logs(command) => command.execute(context).await,
             Self::Start(command) => command.execute(context).await,
             Self::Stop(command) => command.execute(context).await,
+            Self::Template(command) => command.execute(context).await,
             Self::Version(command) => command.execute(context).await,
         }?;
         Ok(0)
