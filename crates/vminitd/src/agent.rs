@@ -9,12 +9,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::process::{pidfd_open, Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::ThreadNameSpaceType;
 use tokio::sync::watch;
 
-use crate::container::{Cgroup, UpperDisk};
-use crate::launch::{seccomp, ProcessPlan};
+use crate::container::Cgroup;
+use crate::launch::{ProcessPlan, seccomp};
 use crate::process::{self, Process, Scratch, SpawnError, Table, Wanted};
 
 pub use control::resize;
@@ -46,7 +46,8 @@ pub struct Container {
     pub cgroup: Arc<Cgroup>,
     namespaces: ThreadNameSpaceType,
     leader: Arc<Process>,
-    upper: Option<UpperDisk>,
+    /// It writes to a disk rather than to memory.
+    has_upper_disk: bool,
     seccomp: Option<seccomp::Filter>,
 }
 
@@ -93,7 +94,10 @@ impl Agent {
         check_id(&id)?;
         self.state().processes.vacant(&id)?;
         let plan = ProcessPlan::new(process, user, container.seccomp.clone(), false)?;
-        let wanted = Wanted { terminal: plan.terminal, stdin };
+        let wanted = Wanted {
+            terminal: plan.terminal,
+            stdin,
+        };
         let inside = process::Inside {
             leader: container.leader.pidfd(),
             own: &self.own,
@@ -104,18 +108,9 @@ impl Agent {
             SpawnError::Clone(_) if container.leader.exit().is_some() => AgentError::NotRunning,
             error => AgentError::Spawn(error),
         })?;
-        let process = self.adopt(birth, &container.cgroup)?;
+        let process = adopt(birth, &container.cgroup)?;
         self.state().processes.insert(id, Arc::clone(&process));
         Ok(process)
-    }
-
-    fn adopt(
-        &self,
-        birth: process::Birth,
-        cgroup: &Arc<Cgroup>,
-    ) -> Result<Arc<Process>, AgentError> {
-        let cgroup = Arc::clone(cgroup);
-        Process::new(birth, move || cgroup.oom_kills() > 0).map_err(AgentError::Watch)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -123,11 +118,19 @@ impl Agent {
     }
 }
 
+/// Watches a process of the container in `cgroup`.
+fn adopt(birth: process::Birth, cgroup: &Arc<Cgroup>) -> Result<Arc<Process>, AgentError> {
+    let cgroup = Arc::clone(cgroup);
+    Process::new(birth, move || cgroup.oom_kills() > 0).map_err(AgentError::Watch)
+}
+
 /// An id becomes the name of a control group.
 fn check_id(id: &str) -> Result<(), AgentError> {
     let valid = matches!(id.len(), 1..=128)
         && id.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
     if valid {
         Ok(())
     } else {
@@ -144,7 +147,17 @@ mod tests {
         for id in ["a", "web-1", "0b9c5e3c-7d1e-4f57-8a3c-2b4f5b1c0d9e", "a..b"] {
             assert!(check_id(id).is_ok(), "{id}");
         }
-        for id in ["", ".", "..", "../x", "a/b", "-x", "a b", "é", &"x".repeat(129)] {
+        for id in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/b",
+            "-x",
+            "a b",
+            "é",
+            &"x".repeat(129),
+        ] {
             assert!(check_id(id).is_err(), "{id}");
         }
     }

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-use rustix::fs::{open, Mode, OFlags};
-use rustix::time::{clock_gettime, clock_settime, ClockId, Timespec};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
 /// Bytes of entropy that are credited at most; the kernel's pool holds 256 bits.
 const ENTROPY_MAX: usize = 512;
@@ -42,9 +42,17 @@ struct RandPoolInfo {
 pub fn add_entropy(seed: &[u8]) -> io::Result<()> {
     let seed = &seed[..seed.len().min(ENTROPY_MAX)];
     let bytes = libc::c_int::try_from(seed.len()).map_err(io::Error::other)?;
-    let mut pool = RandPoolInfo { entropy_count: bytes * 8, buf_size: bytes, buf: [0; ENTROPY_MAX] };
+    let mut pool = RandPoolInfo {
+        entropy_count: bytes * 8,
+        buf_size: bytes,
+        buf: [0; ENTROPY_MAX],
+    };
     pool.buf[..seed.len()].copy_from_slice(seed);
-    let device = open("/dev/urandom", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let device = open(
+        "/dev/urandom",
+        OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     // SAFETY: RNDADDENTROPY reads the two counts and `buf_size` bytes, which `pool` holds.
     check(unsafe { libc::ioctl(device.as_raw_fd(), RNDADDENTROPY, &raw const pool) })?;
     // SAFETY: RNDRESEEDCRNG takes no argument.

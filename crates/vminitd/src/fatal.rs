@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::io::Write;
 
-use rustix::system::{reboot, RebootCommand};
+use rustix::system::{RebootCommand, reboot};
 
 /// Prints `error` with its causes on the console and resets the machine.
 pub fn die(error: &(dyn Error + 'static)) -> ! {

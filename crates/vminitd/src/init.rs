@@ -6,12 +6,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
-use rustix::fs::{open, Mode, OFlags};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
-use rustix::process::{getpid, setpgid, waitpid, Pid, WaitOptions, WaitStatus};
+use rustix::process::{Pid, WaitOptions, WaitStatus, getpid, setpgid, wait};
 use rustix::termios::{isatty, tcsetpgrp};
 
-use crate::launch::{exec, exec_fd, explain, restore_signals, Failure};
+use crate::launch::{Failure, exec, exec_fd, explain, restore_signals};
 use crate::process::Reporter;
 
 /// The name by which the binary knows that it is to be a container's init.
@@ -24,7 +24,11 @@ pub struct Image(OwnedFd);
 impl Image {
     /// Opens the running program.
     pub fn open() -> rustix::io::Result<Self> {
-        Ok(Self(open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?))
+        Ok(Self(open(
+            "/proc/self/exe",
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?))
     }
 
     /// Becomes the init that will run `program`. Returns only if that fails.
@@ -53,8 +57,12 @@ pub fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let report = args.next().and_then(|number| number.to_str()?.parse().ok());
     let rest: Result<Vec<CString>, _> = args.map(|arg| CString::new(arg.into_vec())).collect();
-    let (Some(report), Ok(rest)) = (report, rest) else { return ExitCode::from(64) };
-    let Some((program, args)) = rest.split_first() else { return ExitCode::from(64) };
+    let (Some(report), Ok(rest)) = (report, rest) else {
+        return ExitCode::from(64);
+    };
+    let Some((program, args)) = rest.split_first() else {
+        return ExitCode::from(64);
+    };
     // SAFETY: the agent's child left this descriptor to us alone.
     let reporter = unsafe { Reporter::inherit(report) };
     let signals = Signals::block();
@@ -114,7 +122,7 @@ fn supervise(child: Pid, signals: &Signals) -> u8 {
             unsafe { libc::kill(-child.as_raw_nonzero().get(), signal) };
             continue;
         }
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if pid == child {
                 return exit_code(status);
             }
@@ -137,7 +145,13 @@ impl Signals {
         let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
         // SAFETY: `set` is a valid set.
         unsafe { libc::sigfillset(&raw mut set) };
-        for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT] {
+        for fault in [
+            libc::SIGSEGV,
+            libc::SIGBUS,
+            libc::SIGILL,
+            libc::SIGFPE,
+            libc::SIGABRT,
+        ] {
             // SAFETY: as above.
             unsafe { libc::sigdelset(&raw mut set, fault) };
         }
@@ -156,9 +170,14 @@ impl Signals {
             unsafe { libc::signal(stop, libc::SIG_DFL) };
         }
         // SAFETY: the set is valid and no old set is asked for.
-        let result =
-            unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const self.0, std::ptr::null_mut()) };
-        if result == 0 { Ok(()) } else { Err(Errno::INVAL) }
+        let result = unsafe {
+            libc::sigprocmask(libc::SIG_UNBLOCK, &raw const self.0, std::ptr::null_mut())
+        };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(Errno::INVAL)
+        }
     }
 
     fn next(&self) -> libc::c_int {
@@ -177,8 +196,11 @@ fn fork() -> rustix::io::Result<Option<Pid>> {
     // SAFETY: this program has one thread.
     match unsafe { libc::fork() } {
         0 => Ok(None),
-        pid => Pid::from_raw(pid).filter(|_| pid > 0).map(Some).ok_or_else(|| {
-            Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::AGAIN)
-        }),
+        pid => Pid::from_raw(pid)
+            .filter(|_| pid > 0)
+            .map(Some)
+            .ok_or_else(|| {
+                Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::AGAIN)
+            }),
     }
 }

@@ -20,11 +20,16 @@ mod watch;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if std::env::args_os().next().is_some_and(|name| name == init::NAME) {
+    if std::env::args_os()
+        .next()
+        .is_some_and(|name| name == init::NAME)
+    {
         return init::main();
     }
     if !rustix::process::getpid().is_init() {
-        eprintln!("vminitd is PID 1 of the guest of a container's virtual machine and has no options.");
+        eprintln!(
+            "vminitd is PID 1 of the guest of a container's virtual machine and has no options."
+        );
         return ExitCode::from(64);
     }
     fatal::reset_on_panic();
@@ -37,7 +42,9 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Box<dyn std::error::Error>> {
     let pid1_ns = clock::boottime_ns();
     boot::prepare()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (port, channel_open_ns) = channel::open(pid1_ns)?;
     let service = service::Service::new(agent::Agent::new(pid1_ns, channel_open_ns)?);
     runtime.block_on(channel::serve(port, service))?;

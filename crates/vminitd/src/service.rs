@@ -12,11 +12,11 @@ use container_api::guest::{
     StdinChunk, StdinReply, WaitReply, WaitRequest,
 };
 use futures::stream::{self, Stream};
-use tonic::{async_trait, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use crate::agent::{resize, Agent, AgentError};
+use crate::agent::{Agent, AgentError, resize};
 use crate::container::{processes, statistics};
-use crate::process::{output, Input, Stream as ProcessStream};
+use crate::process::{Input, Stream as ProcessStream, output};
 
 /// Chunks of output on their way to the host.
 type Chunks = Pin<Box<dyn Stream<Item = Result<OutputChunk, Status>> + Send>>;
@@ -49,10 +49,17 @@ impl Guest for Service {
     }
 
     async fn exec(&self, request: Request<ExecRequest>) -> Result<Response<ExecReply>, Status> {
-        let ExecRequest { process, oci_process, user, stdin } = request.into_inner();
+        let ExecRequest {
+            process,
+            oci_process,
+            user,
+            stdin,
+        } = request.into_inner();
         let plan = serde_json::from_slice(&oci_process).map_err(AgentError::Json)?;
         let process = self.0.exec(process, plan, &user, stdin).await?;
-        Ok(Response::new(ExecReply { pid: process.pid.as_raw_nonzero().get() }))
+        Ok(Response::new(ExecReply {
+            pid: process.pid.as_raw_nonzero().get(),
+        }))
     }
 
     async fn stdin(
@@ -89,8 +96,7 @@ impl Guest for Service {
             OutputStream::Stdout => ProcessStream::Stdout,
             OutputStream::Stderr => ProcessStream::Stderr,
         };
-        let reader =
-            output(&process, stream, self.0.scratch()).ok_or(AgentError::StreamTaken)?;
+        let reader = output(&process, stream, self.0.scratch()).ok_or(AgentError::StreamTaken)?;
         let chunks = stream::try_unfold(reader, |mut reader| async {
             let chunk = reader.next().await.map_err(AgentError::Stream)?;
             Ok(chunk.map(|data| (OutputChunk { data }, reader)))
@@ -100,14 +106,21 @@ impl Guest for Service {
 
     async fn wait(&self, request: Request<WaitRequest>) -> Result<Response<WaitReply>, Status> {
         let exit = self.0.process(&request.into_inner().process)?.wait().await;
-        Ok(Response::new(WaitReply { exit_code: exit.code, oom_killed: exit.oom_killed }))
+        Ok(Response::new(WaitReply {
+            exit_code: exit.code,
+            oom_killed: exit.oom_killed,
+        }))
     }
 
     async fn signal(
         &self,
         request: Request<SignalRequest>,
     ) -> Result<Response<SignalReply>, Status> {
-        let SignalRequest { process, signal, all } = request.into_inner();
+        let SignalRequest {
+            process,
+            signal,
+            all,
+        } = request.into_inner();
         self.0.signal(&process, signal, all)?;
         Ok(Response::new(SignalReply {}))
     }
@@ -116,7 +129,11 @@ impl Guest for Service {
         &self,
         request: Request<ResizeRequest>,
     ) -> Result<Response<ResizeReply>, Status> {
-        let ResizeRequest { process, rows, columns } = request.into_inner();
+        let ResizeRequest {
+            process,
+            rows,
+            columns,
+        } = request.into_inner();
         resize(&*self.0.process(&process)?, rows, columns)?;
         Ok(Response::new(ResizeReply {}))
     }

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::{Deserializer, IgnoredAny};
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny};
 
 /// config.json.
 #[derive(Debug, Default, Deserialize)]
@@ -138,10 +138,8 @@ pub struct Linux {
     intel_rdt: Option<IgnoredAny>,
     personality: Option<IgnoredAny>,
     memory_policy: Option<IgnoredAny>,
-    #[serde(deserialize_with = "nullable")]
-    net_devices: BTreeMap<String, IgnoredAny>,
-    #[serde(deserialize_with = "nullable")]
-    time_offsets: BTreeMap<String, IgnoredAny>,
+    net_devices: Option<IgnoredAny>,
+    time_offsets: Option<IgnoredAny>,
 }
 
 /// `linux.namespaces[]`.
@@ -309,8 +307,8 @@ impl Spec {
             (linux.intel_rdt.is_some(), "linux.intelRdt"),
             (linux.personality.is_some(), "linux.personality"),
             (linux.memory_policy.is_some(), "linux.memoryPolicy"),
-            (!linux.net_devices.is_empty(), "linux.netDevices"),
-            (!linux.time_offsets.is_empty(), "linux.timeOffsets"),
+            (linux.net_devices.is_some(), "linux.netDevices"),
+            (linux.time_offsets.is_some(), "linux.timeOffsets"),
         ]
         .into_iter()
         .find_map(|(is_set, name)| is_set.then_some(name))
@@ -362,10 +360,19 @@ mod tests {
     fn what_is_not_carried_out_is_named() {
         for (json, field) in [
             (r#"{"hooks":{"prestart":[{"path":"/x"}]}}"#, "hooks"),
-            (r#"{"process":{"scheduler":{"policy":"SCHED_FIFO"}}}"#, "process.scheduler"),
-            (r#"{"process":{"apparmorProfile":"p"}}"#, "process.apparmorProfile"),
+            (
+                r#"{"process":{"scheduler":{"policy":"SCHED_FIFO"}}}"#,
+                "process.scheduler",
+            ),
+            (
+                r#"{"process":{"apparmorProfile":"p"}}"#,
+                "process.apparmorProfile",
+            ),
             (r#"{"linux":{"uidMappings":[{}]}}"#, "linux.uidMappings"),
-            (r#"{"linux":{"personality":{"domain":"LINUX32"}}}"#, "linux.personality"),
+            (
+                r#"{"linux":{"personality":{"domain":"LINUX32"}}}"#,
+                "linux.personality",
+            ),
         ] {
             let spec: Spec = serde_json::from_str(json).unwrap();
             assert_eq!(spec.unsupported(), Some(field));

@@ -4,10 +4,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::netlink::{SocketAddrNetlink, KOBJECT_UEVENT};
-use rustix::net::{bind, recv, socket_with, AddressFamily, RecvFlags, SocketFlags, SocketType};
+use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
 /// Multicast group of the kernel's own messages (1), as opposed to udev's (2).
 const KERNEL: u32 = 1;
@@ -35,8 +35,12 @@ pub fn wait_for<T>(
 
 fn subscribe() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let events =
-        socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(KOBJECT_UEVENT))?;
+    let events = socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        flags,
+        Some(KOBJECT_UEVENT),
+    )?;
     bind(&events, &SocketAddrNetlink::new(0, KERNEL))?;
     Ok(events)
 }

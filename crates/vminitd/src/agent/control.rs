@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use rustix::termios::{tcsetwinsize, Winsize};
+use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::io::Interest;
 
 use super::{Agent, AgentError, Container};
@@ -65,7 +65,11 @@ impl Container {
         let events = watch(events.into(), Interest::PRIORITY).map_err(failed)?;
         self.cgroup.freeze(frozen).map_err(failed)?;
         while self.cgroup.is_frozen() != frozen {
-            events.ready(Interest::PRIORITY).await.map_err(failed)?.clear_ready();
+            events
+                .ready(Interest::PRIORITY)
+                .await
+                .map_err(failed)?
+                .clear_ready();
         }
         Ok(())
     }
@@ -75,6 +79,11 @@ impl Container {
 pub fn resize(process: &Process, rows: u32, columns: u32) -> Result<(), AgentError> {
     let terminal = process.terminal().ok_or(AgentError::NoTerminal)?;
     let size = |count: u32| u16::try_from(count).map_err(|_| AgentError::TerminalSize);
-    let size = Winsize { ws_row: size(rows)?, ws_col: size(columns)?, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize {
+        ws_row: size(rows)?,
+        ws_col: size(columns)?,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     tcsetwinsize(terminal.get_ref(), size).map_err(|error| AgentError::Resize(error.into()))
 }

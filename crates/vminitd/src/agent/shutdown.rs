@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Agent, Container};
+use crate::container::close_upper;
 use crate::fatal::say;
 
 /// How long killed processes may take to go. The kernel reaps at once unless a device hangs.
@@ -32,8 +33,8 @@ impl Agent {
         if tokio::time::timeout(PATIENCE, all_ended).await.is_err() {
             say("the container's processes do not end");
         }
-        if let (Some(upper), false) = (&container.upper, discard) {
-            if let Err(error) = upper.close() {
+        if container.has_upper_disk && !discard {
+            if let Err(error) = close_upper() {
                 say(&format!("cannot close the writable layer: {error}"));
                 rustix::fs::sync();
             }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use container_api::guest::{StartReply, StartRequest, Timeline};
 
-use super::{check_id, Agent, AgentError, Container};
+use super::{Agent, AgentError, Container, adopt, check_id};
 use crate::clock::{add_entropy, boottime_ns, set_realtime};
-use crate::container::{mount_root, set_sysctl, settings, Cgroup};
+use crate::container::{Cgroup, mount_root, set_sysctl, settings};
 use crate::launch::ContainerPlan;
 use crate::process::{self, Wanted};
 use crate::spec::{Resources, Spec};
@@ -25,8 +25,7 @@ impl Agent {
         for (name, value) in &request.sysctls {
             set_sysctl(name, value)?;
         }
-        let mut spec: Spec =
-            serde_json::from_slice(&request.oci_spec).map_err(AgentError::Json)?;
+        let mut spec: Spec = serde_json::from_slice(&request.oci_spec).map_err(AgentError::Json)?;
         let root = request.root.ok_or(AgentError::Missing("root"))?;
         spec.root.readonly |= root.read_only;
         let resources = std::mem::take(&mut spec.linux.resources);
@@ -38,7 +37,8 @@ impl Agent {
             request.files,
         )?;
         let limits = settings(&resources)?;
-        let (root, upper) = mount_root(&root)?;
+        let has_upper_disk = root.upper_disk.is_some();
+        let root = mount_root(&root)?;
         let root_mounted_ns = boottime_ns();
         let cgroup = Cgroup::create(&request.id).map_err(AgentError::Cgroup)?;
         for setting in &limits {
@@ -49,18 +49,23 @@ impl Agent {
             })?;
         }
         let Resources { devices, .. } = &resources;
-        cgroup.restrict_devices(devices).map_err(AgentError::Devices)?;
-        let wanted = Wanted { terminal: plan.process.terminal, stdin: request.stdin };
+        cgroup
+            .restrict_devices(devices)
+            .map_err(AgentError::Devices)?;
+        let wanted = Wanted {
+            terminal: plan.process.terminal,
+            stdin: request.stdin,
+        };
         let birth = process::first(wanted, &plan, &root, &cgroup).await?;
         let process_started_ns = boottime_ns();
         let cgroup = Arc::new(cgroup);
-        let leader = self.adopt(birth, &cgroup)?;
+        let leader = adopt(birth, &cgroup)?;
         let pid = leader.pid.as_raw_nonzero().get();
         let container = Container {
             cgroup,
             namespaces: plan.namespaces,
             leader: Arc::clone(&leader),
-            upper,
+            has_upper_disk,
             seccomp: plan.process.seccomp,
         };
         let mut state = self.state();

@@ -5,8 +5,8 @@ mod loopback;
 use std::fs;
 use std::io;
 
-use rustix::mount::{mount, MountFlags};
-use rustix::process::{setrlimit, Resource, Rlimit};
+use rustix::mount::{MountFlags, mount};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use thiserror::Error;
 
 use crate::container::cgroup;
@@ -51,11 +51,16 @@ pub fn prepare() -> Result<(), BootError> {
         ("proc", "/proc", strict),
         ("cgroup2", cgroup::ROOT, strict),
     ] {
-        mount(fs, target, fs, flags, None)
-            .map_err(|source| BootError::Mount { target, source: source.into() })?;
+        mount(fs, target, fs, flags, None).map_err(|source| BootError::Mount {
+            target,
+            source: source.into(),
+        })?;
     }
     own_cgroup().map_err(BootError::ControlGroups)?;
-    let limit = Rlimit { current: Some(OPEN_FILES), maximum: Some(OPEN_FILES) };
+    let limit = Rlimit {
+        current: Some(OPEN_FILES),
+        maximum: Some(OPEN_FILES),
+    };
     setrlimit(Resource::Nofile, limit).map_err(|source| BootError::OpenFiles(source.into()))?;
     loopback::up().map_err(BootError::Loopback)
 }

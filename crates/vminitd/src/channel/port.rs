@@ -5,9 +5,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::event::{poll, PollFd, PollFlags};
-use rustix::fs::{open as open_file, Mode, OFlags};
-use rustix::io::{write, Errno};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags, open as open_file};
+use rustix::io::{Errno, write};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -53,7 +53,10 @@ pub fn open(pid1_ns: u64) -> Result<(OwnedFd, u64), ChannelError> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let port = open_file(format!("/dev/{node}"), flags, Mode::empty())
         .map_err(|error| ChannelError::Open(error.into()))?;
-    let hello = Hello { pid1_ns, channel_open_ns: boottime_ns() };
+    let hello = Hello {
+        pid1_ns,
+        channel_open_ns: boottime_ns(),
+    };
     let line = hello_line(&hello).map_err(ChannelError::Hello)?;
     announce(&port, &line).map_err(ChannelError::Hello)?;
     Ok((port, hello.channel_open_ns))
@@ -104,7 +107,10 @@ mod tests {
 
     #[test]
     fn hello_is_one_short_line() {
-        let hello = Hello { pid1_ns: u64::MAX, channel_open_ns: u64::MAX };
+        let hello = Hello {
+            pid1_ns: u64::MAX,
+            channel_open_ns: u64::MAX,
+        };
         let line = hello_line(&hello).unwrap();
         assert!(line.len() <= HELLO_MAX);
         assert_eq!(line.matches('\n').count(), 1);

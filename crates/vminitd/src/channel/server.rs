@@ -10,8 +10,8 @@ use container_api::guest::guest_server::GuestServer;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::PortStream;
 use crate::fatal::say;
@@ -71,7 +71,10 @@ pub async fn serve(port: OwnedFd, service: Service) -> io::Result<()> {
 fn drain(port: &OwnedFd) -> io::Result<()> {
     const PING_ACK: [u8; 17] = [0, 0, 8, 6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let mut events = [PollFd::new(port, PollFlags::OUT)];
-    let limit = Timespec { tv_sec: 1, tv_nsec: 0 };
+    let limit = Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
     poll(&mut events, Some(&limit))?;
     if !events[0].revents().contains(PollFlags::OUT) {
         return Ok(());

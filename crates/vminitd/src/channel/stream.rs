@@ -9,10 +9,10 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{ready, Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use rustix::event::{epoll, poll, PollFd, PollFlags, Timespec};
-use rustix::io::{read, write, Errno};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::io::{Errno, read, write};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
@@ -37,7 +37,11 @@ impl PortStream {
         let all = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
         epoll::add(&events, &port, epoll::EventData::new_u64(0), all)?;
         let events = watch(events, Interest::READABLE)?;
-        Ok(Self { port, events, gathered: Vec::with_capacity(WRITE_MAX) })
+        Ok(Self {
+            port,
+            events,
+            gathered: Vec::with_capacity(WRITE_MAX),
+        })
     }
 
     /// Waits until the host's side is open.
@@ -58,7 +62,11 @@ impl PortStream {
     fn poll_events(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut guard = ready!(self.events.poll_read_ready(context))?;
         let mut event = [MaybeUninit::<epoll::Event>::uninit(); 1];
-        epoll::wait(self.events.get_ref(), &mut event, Some(&Timespec::default()))?;
+        epoll::wait(
+            self.events.get_ref(),
+            &mut event,
+            Some(&Timespec::default()),
+        )?;
         guard.clear_ready();
         Poll::Ready(Ok(()))
     }

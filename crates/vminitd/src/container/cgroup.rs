@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{open, Mode, OFlags};
+use rustix::fs::{Mode, OFlags, open};
 
 use super::device_filter;
 use super::limits::Setting;
@@ -22,8 +22,10 @@ pub fn parent() -> String {
 /// Makes every controller that `group` has available to its children.
 pub fn delegate_controllers(group: &str) -> io::Result<()> {
     let controllers = fs::read_to_string(format!("{group}/cgroup.controllers"))?;
-    let enable: Vec<String> =
-        controllers.split_whitespace().map(|name| format!("+{name}")).collect();
+    let enable: Vec<String> = controllers
+        .split_whitespace()
+        .map(|name| format!("+{name}"))
+        .collect();
     fs::write(format!("{group}/cgroup.subtree_control"), enable.join(" "))
 }
 
@@ -77,7 +79,10 @@ impl Cgroup {
 
     /// Asks the kernel to freeze or thaw; [`Cgroup::is_frozen`] tells when it has.
     pub fn freeze(&self, frozen: bool) -> io::Result<()> {
-        fs::write(self.path.join("cgroup.freeze"), if frozen { "1" } else { "0" })
+        fs::write(
+            self.path.join("cgroup.freeze"),
+            if frozen { "1" } else { "0" },
+        )
     }
 
     /// Whether every process of the group stands still.
@@ -93,7 +98,13 @@ impl Cgroup {
 
 /// Value of `key` in a flat keyed file ("key value" lines).
 pub fn field(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+    text.lines().find_map(|line| {
+        line.strip_prefix(key)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
 }
 
 #[cfg(test)]

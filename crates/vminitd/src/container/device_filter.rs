@@ -111,17 +111,28 @@ fn block(rule: &DeviceRule) -> io::Result<Vec<Instruction>> {
     if access != EVERY_ACCESS {
         // An allowed access must ask for nothing else; a denied one for any of it.
         tests.extend([copy(1, 3), and(1, access)]);
-        tests.push(if rule.allow { unless_same(1, 3) } else { if_zero(1) });
+        tests.push(if rule.allow {
+            unless_same(1, 3)
+        } else {
+            if_zero(1)
+        });
     }
     for (register, number) in [(4, rule.major), (5, rule.minor)] {
         if let Some(number) = number.filter(|number| *number >= 0) {
             let number = u32::try_from(number).map_err(|_| invalid("device number too large"))?;
-            tests.push(unless_equal(register, number.cast_signed()));
+            tests.push(unless_equal(
+                register,
+                i32::from_ne_bytes(number.to_ne_bytes()),
+            ));
         }
     }
     let answer = answer(rule.allow);
     let length = tests.len() + answer.len();
-    for (index, test) in tests.iter_mut().enumerate().filter(|(_, test)| test.is_jump()) {
+    for (index, test) in tests
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, test)| test.is_jump())
+    {
         test.offset = i16::try_from(length - index - 1).map_err(io::Error::other)?;
     }
     tests.extend(answer);
@@ -158,7 +169,12 @@ impl Instruction {
 }
 
 fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> Instruction {
-    Instruction { code, registers: source << 4 | destination, offset, immediate }
+    Instruction {
+        code,
+        registers: source << 4 | destination,
+        offset,
+        immediate,
+    }
 }
 
 /// `BPF_LDX | BPF_MEM | BPF_W` from the context, which is in r1 at the start.
@@ -198,7 +214,10 @@ fn if_zero(register: u8) -> Instruction {
 
 /// r0 = `allow`; exit.
 fn answer(allow: bool) -> [Instruction; 2] {
-    [instruction(0xb7, 0, 0, 0, i32::from(allow)), instruction(EXIT, 0, 0, 0, 0)]
+    [
+        instruction(0xb7, 0, 0, 0, i32::from(allow)),
+        instruction(EXIT, 0, 0, 0, 0),
+    ]
 }
 
 // bpf(2).
@@ -264,7 +283,12 @@ mod tests {
         let mut registers = [0_u32; 6];
         let mut at = 0;
         loop {
-            let Instruction { code, registers: pair, offset, immediate } = program[at];
+            let Instruction {
+                code,
+                registers: pair,
+                offset,
+                immediate,
+            } = program[at];
             let (to, from) = (usize::from(pair & 15), usize::from(pair >> 4));
             let value = immediate.cast_unsigned();
             let mut jump = false;
@@ -286,7 +310,11 @@ mod tests {
                 0x95 => return registers[0] == 1,
                 other => panic!("opcode {other:#x}"),
             }
-            at += 1 + if jump { usize::try_from(offset).unwrap() } else { 0 };
+            at += 1 + if jump {
+                usize::try_from(offset).unwrap()
+            } else {
+                0
+            };
         }
     }
 

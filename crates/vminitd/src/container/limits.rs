@@ -34,21 +34,26 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>, LimitError> {
     settings.memory(&resources.memory)?;
     settings.cpu(&resources.cpu);
     if let Some(pids) = &resources.pids {
-        settings.add("pids.max", positive_or_max(pids.limit));
+        settings.add("pids.max", &positive_or_max(pids.limit));
     }
     settings.block_io(&resources.block_io);
     for huge in &resources.hugepage_limits {
         let valid = huge.page_size.ends_with('B')
-            && huge.page_size.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            && huge
+                .page_size
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric());
         if !valid {
             return Err(LimitError::PageSize(huge.page_size.clone()));
         }
-        settings.add(&format!("hugetlb.{}.max", huge.page_size), huge.limit);
+        settings.add(&format!("hugetlb.{}.max", huge.page_size), &huge.limit);
     }
     for (file, value) in &resources.unified {
         let valid = file.contains('.')
             && !file.starts_with('.')
-            && file.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
+            && file
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
         if !valid {
             return Err(LimitError::FileName(file.clone()));
         }
@@ -60,44 +65,53 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>, LimitError> {
 struct Settings(Vec<Setting>);
 
 impl Settings {
-    fn add(&mut self, file: &str, value: impl ToString) {
-        self.0.push(Setting { file: file.to_owned(), value: value.to_string() });
+    fn add<V: ToString + ?Sized>(&mut self, file: &str, value: &V) {
+        self.0.push(Setting {
+            file: file.to_owned(),
+            value: value.to_string(),
+        });
     }
 
     fn memory(&mut self, memory: &Memory) -> Result<(), LimitError> {
         if let Some(limit) = memory.limit {
-            self.add("memory.max", positive_or_max(limit));
+            self.add("memory.max", &positive_or_max(limit));
         }
         match (memory.swap, memory.limit) {
             (Some(swap), Some(limit)) if swap > 0 && limit > 0 => {
                 if swap < limit {
-                    return Err(LimitError::SwapBelowMemory { memory: limit, swap });
+                    return Err(LimitError::SwapBelowMemory {
+                        memory: limit,
+                        swap,
+                    });
                 }
-                self.add("memory.swap.max", swap - limit);
+                self.add("memory.swap.max", &(swap - limit));
             }
             (Some(swap), _) if swap < 0 => self.add("memory.swap.max", "max"),
             _ => {}
         }
         if let Some(low) = memory.reservation {
-            self.add("memory.low", positive_or_max(low));
+            self.add("memory.low", &positive_or_max(low));
         }
         Ok(())
     }
 
     fn cpu(&mut self, cpu: &Cpu) {
         if let Some(shares) = cpu.shares.filter(|shares| *shares > 0) {
-            self.add("cpu.weight", cpu_weight(shares));
+            self.add("cpu.weight", &cpu_weight(shares));
         }
         if cpu.quota.is_some() || cpu.period.is_some() {
             let quota = positive_or_max(cpu.quota.unwrap_or(-1));
-            let period = cpu.period.filter(|period| *period > 0).unwrap_or(CPU_PERIOD);
-            self.add("cpu.max", format!("{quota} {period}"));
+            let period = cpu
+                .period
+                .filter(|period| *period > 0)
+                .unwrap_or(CPU_PERIOD);
+            self.add("cpu.max", &format!("{quota} {period}"));
         }
         if let Some(burst) = cpu.burst {
-            self.add("cpu.max.burst", burst);
+            self.add("cpu.max.burst", &burst);
         }
         if let Some(idle) = cpu.idle {
-            self.add("cpu.idle", idle);
+            self.add("cpu.idle", &idle);
         }
         for (file, list) in [("cpuset.cpus", &cpu.cpus), ("cpuset.mems", &cpu.mems)] {
             if let Some(list) = list.as_deref().filter(|list| !list.is_empty()) {
@@ -108,7 +122,7 @@ impl Settings {
 
     fn block_io(&mut self, io: &BlockIo) {
         if let Some(weight) = io.weight.filter(|weight| *weight > 0) {
-            self.add("io.weight", io_weight(weight));
+            self.add("io.weight", &io_weight(weight));
         }
         for (key, throttles) in [
             ("rbps", &io.throttle_read_bps_device),
@@ -117,7 +131,7 @@ impl Settings {
             ("wiops", &io.throttle_write_iops_device),
         ] {
             for Throttle { major, minor, rate } in throttles {
-                self.add("io.max", format!("{major}:{minor} {key}={rate}"));
+                self.add("io.max", &format!("{major}:{minor} {key}={rate}"));
             }
         }
     }
@@ -147,11 +161,16 @@ mod tests {
 
     fn of(json: &str) -> Result<Vec<(String, String)>, LimitError> {
         let resources: Resources = serde_json::from_str(json).unwrap();
-        Ok(settings(&resources)?.into_iter().map(|s| (s.file, s.value)).collect())
+        Ok(settings(&resources)?
+            .into_iter()
+            .map(|s| (s.file, s.value))
+            .collect())
     }
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
-        list.iter().map(|(file, value)| ((*file).to_owned(), (*value).to_owned())).collect()
+        list.iter()
+            .map(|(file, value)| ((*file).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -195,7 +214,10 @@ mod tests {
         );
         assert_eq!(
             of(r#"{"memory":{"limit":10,"swap":5}}"#),
-            Err(LimitError::SwapBelowMemory { memory: 10, swap: 5 })
+            Err(LimitError::SwapBelowMemory {
+                memory: 10,
+                swap: 5
+            })
         );
         assert_eq!(
             of(r#"{"hugepageLimits":[{"pageSize":"../2MB","limit":1}]}"#),
@@ -205,7 +227,13 @@ mod tests {
 
     #[test]
     fn weights_cover_their_range() {
-        assert_eq!([cpu_weight(0), cpu_weight(2), cpu_weight(262_144)], [1, 1, 10_000]);
-        assert_eq!([io_weight(0), io_weight(10), io_weight(1000)], [1, 1, 10_000]);
+        assert_eq!(
+            [cpu_weight(0), cpu_weight(2), cpu_weight(262_144)],
+            [1, 1, 10_000]
+        );
+        assert_eq!(
+            [io_weight(0), io_weight(10), io_weight(1000)],
+            [1, 1, 10_000]
+        );
     }
 }

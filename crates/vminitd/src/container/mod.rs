@@ -9,8 +9,8 @@ mod statistics;
 mod sysctl;
 
 pub use cgroup::Cgroup;
-pub use limits::{settings, LimitError};
+pub use limits::{LimitError, settings};
 pub use processes::{members, processes};
-pub use root::{mount_root, RootError, UpperDisk};
+pub use root::{RootError, close_upper, mount_root};
 pub use statistics::statistics;
-pub use sysctl::{set as set_sysctl, SysctlError};
+pub use sysctl::{SysctlError, set as set_sysctl};

@@ -60,7 +60,9 @@ fn process(pid: i32, now_ns: u64, command_max: usize) -> Option<Process> {
     let stat = Stat::parse(&String::from_utf8_lossy(&stat))?;
     let mut command = Vec::new();
     let file = fs::File::open(format!("{directory}/cmdline")).ok()?;
-    file.take(command_max as u64).read_to_end(&mut command).ok()?;
+    file.take(command_max as u64)
+        .read_to_end(&mut command)
+        .ok()?;
     Some(Process {
         pid,
         parent: stat.parent,
@@ -86,7 +88,7 @@ fn printable(arguments: &[u8], name: &str, max: usize) -> String {
     text
 }
 
-/// Fields of /proc/<pid>/stat (proc_pid_stat(5)).
+/// Fields of /proc/<pid>/stat (`proc_pid_stat(5)`).
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     name: String,

@@ -1,5 +1,6 @@
 //! The container's root: the image (EROFS, read-only) under a writable layer (ext4 or tmpfs), by overlayfs.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use container_api::guest::Root;
-use rustix::mount::{mount, mount_remount, MountAttrFlags, MountFlags};
+use rustix::mount::{MountAttrFlags, MountFlags, mount, mount_remount};
 use thiserror::Error;
 
 use crate::boot::{IMAGE, UPPER};
@@ -33,10 +34,11 @@ pub enum RootError {
         #[source]
         source: io::Error,
     },
-    /// The image, the writable layer or the overlay.
-    #[error("cannot mount {what}")]
+    /// The image or the writable layer.
+    #[error("cannot mount {disk} as {kind}")]
     Mount {
-        what: String,
+        kind: &'static str,
+        disk: String,
         #[source]
         source: io::Error,
     },
@@ -48,49 +50,39 @@ pub enum RootError {
     Layer(#[source] io::Error),
 }
 
-/// The mounted writable disk, to be detached cleanly at the end.
-#[derive(Debug)]
-pub struct UpperDisk(());
-
-impl UpperDisk {
-    /// Writes everything out and marks the file system clean. Needs every writer to be gone.
-    pub fn close(&self) -> io::Result<()> {
-        Ok(mount_remount(UPPER, MountFlags::RDONLY, "")?)
-    }
-}
-
 /// Mounts the root, detached: whoever attaches the descriptor in their mount namespace sees it.
-pub fn mount_root(root: &Root) -> Result<(OwnedFd, Option<UpperDisk>), RootError> {
+pub fn mount_root(root: &Root) -> Result<OwnedFd, RootError> {
     let image = disk(root.image_disk)?;
     let flags = MountFlags::RDONLY | MountFlags::NODEV;
-    mount(&image, IMAGE, "erofs", flags, None).map_err(|source| RootError::Mount {
-        what: format!("the image from {image}"),
-        source: source.into(),
-    })?;
-    let upper_disk = match root.upper_disk {
-        Some(index) => {
-            let upper = disk(index)?;
-            // Access times would make every read of the container a write of this disk.
-            mount(&upper, UPPER, "ext4", MountFlags::NOATIME, None).map_err(|source| {
-                RootError::Mount {
-                    what: format!("the writable layer from {upper}"),
-                    source: source.into(),
-                }
-            })?;
-            Some(UpperDisk(()))
-        }
-        None => {
-            mount("tmpfs", UPPER, "tmpfs", MountFlags::NOATIME, Some(c"mode=0700")).map_err(
-                |source| RootError::Mount {
-                    what: "the writable layer in memory".to_owned(),
-                    source: source.into(),
-                },
-            )?;
-            None
-        }
-    };
+    mount_at(&image, IMAGE, "erofs", flags, None)?;
+    // Access times would make every read of the container a write of the layer.
+    let flags = MountFlags::NOATIME;
+    if let Some(index) = root.upper_disk {
+        mount_at(&disk(index)?, UPPER, "ext4", flags, None)?;
+    } else {
+        mount_at("tmpfs", UPPER, "tmpfs", flags, Some(c"mode=0700"))?;
+    }
     prepare_layer().map_err(RootError::Layer)?;
-    Ok((overlay()?, upper_disk))
+    Ok(overlay()?)
+}
+
+/// Writes everything of the writable disk out and marks its file system clean. Needs every writer to be gone.
+pub fn close_upper() -> io::Result<()> {
+    Ok(mount_remount(UPPER, MountFlags::RDONLY, "")?)
+}
+
+fn mount_at(
+    source: &str,
+    target: &str,
+    kind: &'static str,
+    flags: MountFlags,
+    data: Option<&CStr>,
+) -> Result<(), RootError> {
+    mount(source, target, kind, flags, data).map_err(|error| RootError::Mount {
+        kind,
+        disk: source.to_owned(),
+        source: error.into(),
+    })
 }
 
 /// `/dev/vd<letter>` of the disk, waited for if need be.

@@ -4,7 +4,7 @@ use std::fs;
 
 use container_api::guest::StatisticsReply;
 
-use super::cgroup::{field, Cgroup};
+use super::cgroup::{Cgroup, field};
 
 /// Reads everything once. What the kernel does not have counts as zero; no limit is zero too.
 pub fn statistics(cgroup: &Cgroup) -> StatisticsReply {
@@ -30,23 +30,41 @@ pub fn statistics(cgroup: &Cgroup) -> StatisticsReply {
 
 /// Sum of `key` over all devices of io.stat (`254:0 rbytes=1 wbytes=2 …`).
 fn io_bytes(text: &str, key: &str) -> u64 {
-    let values = text.split_whitespace().filter_map(|pair| pair.split_once('='));
-    values.filter(|(name, _)| *name == key).filter_map(|(_, value)| value.parse::<u64>().ok()).sum()
+    let values = text
+        .split_whitespace()
+        .filter_map(|pair| pair.split_once('='));
+    values
+        .filter(|(name, _)| *name == key)
+        .filter_map(|(_, value)| value.parse::<u64>().ok())
+        .sum()
 }
 
 /// Received and sent bytes of all interfaces but `lo` (/proc/net/dev: fields 1 and 9 after the name).
 fn network_bytes(text: &str) -> (u64, u64) {
     let interfaces = text.lines().filter_map(|line| line.split_once(':'));
-    interfaces.filter(|(name, _)| name.trim() != "lo").fold((0, 0), |(rx, tx), (_, counters)| {
-        let mut counters = counters.split_whitespace().map(|n| n.parse::<u64>().unwrap_or_default());
-        (rx + counters.next().unwrap_or_default(), tx + counters.nth(7).unwrap_or_default())
-    })
+    interfaces
+        .filter(|(name, _)| name.trim() != "lo")
+        .fold((0, 0), |(rx, tx), (_, counters)| {
+            let mut counters = counters
+                .split_whitespace()
+                .map(|n| n.parse::<u64>().unwrap_or_default());
+            (
+                rx + counters.next().unwrap_or_default(),
+                tx + counters.nth(7).unwrap_or_default(),
+            )
+        })
 }
 
 /// Total of the "some" line of a pressure file, in microseconds.
 fn pressure(text: &str) -> u64 {
     text.lines()
-        .find_map(|line| line.strip_prefix("some ")?.split_once("total=")?.1.parse().ok())
+        .find_map(|line| {
+            line.strip_prefix("some ")?
+                .split_once("total=")?
+                .1
+                .parse()
+                .ok()
+        })
         .unwrap_or_default()
 }
 
@@ -65,6 +83,9 @@ mod tests {
         assert_eq!(network_bytes(network), (11, 22));
         let memory = "some avg10=0.00 avg60=0.00 avg300=0.00 total=77\nfull avg10=0.00 total=5\n";
         assert_eq!(pressure(memory), 77);
-        assert_eq!((io_bytes("", "rbytes"), network_bytes(""), pressure("")), (0, (0, 0), 0));
+        assert_eq!(
+            (io_bytes("", "rbytes"), network_bytes(""), pressure("")),
+            (0, (0, 0), 0)
+        );
     }
 }

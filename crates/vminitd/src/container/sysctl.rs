@@ -34,7 +34,9 @@ pub fn set(name: &str, value: &str) -> Result<(), SysctlError> {
 /// The first separator decides which one separates: `net.ipv4.conf.eth0/1.forwarding` and
 /// `net/ipv4/conf/eth0.1/forwarding` are the same.
 fn path(name: &str) -> Option<String> {
-    let slashes = name.find(['.', '/']).is_some_and(|at| name[at..].starts_with('/'));
+    let slashes = name
+        .find(['.', '/'])
+        .is_some_and(|at| name[at..].starts_with('/'));
     let path: String = if slashes {
         name.to_owned()
     } else {
@@ -59,8 +61,14 @@ mod tests {
         for (name, expected) in [
             ("net.ipv4.ip_forward", "/proc/sys/net/ipv4/ip_forward"),
             ("net/ipv4/ip_forward", "/proc/sys/net/ipv4/ip_forward"),
-            ("net.ipv4.conf.eth0/1.forwarding", "/proc/sys/net/ipv4/conf/eth0.1/forwarding"),
-            ("net/ipv4/conf/eth0.1/forwarding", "/proc/sys/net/ipv4/conf/eth0.1/forwarding"),
+            (
+                "net.ipv4.conf.eth0/1.forwarding",
+                "/proc/sys/net/ipv4/conf/eth0.1/forwarding",
+            ),
+            (
+                "net/ipv4/conf/eth0.1/forwarding",
+                "/proc/sys/net/ipv4/conf/eth0.1/forwarding",
+            ),
         ] {
             assert_eq!(path(name).as_deref(), Some(expected));
         }
@@ -68,7 +76,16 @@ mod tests {
 
     #[test]
     fn names_stay_below_proc_sys() {
-        for name in ["", ".", "a..b", "../x", "net/../../x", "/etc", "a.\0", "net.//..//x"] {
+        for name in [
+            "",
+            ".",
+            "a..b",
+            "../x",
+            "net/../../x",
+            "/etc",
+            "a.\0",
+            "net.//..//x",
+        ] {
             assert_eq!(path(name), None, "{name:?}");
         }
     }

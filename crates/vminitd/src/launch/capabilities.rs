@@ -1,9 +1,8 @@
 //! The five capability sets of a process (capabilities(7)).
 
 use rustix::thread::{
-    capability_is_in_bounding_set, clear_ambient_capability_set,
+    CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
     configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
-    CapabilitySet, CapabilitySets,
 };
 
 use super::failure::{Context, Failure};
@@ -91,7 +90,7 @@ impl CapabilityPlan {
 
     /// Sets the other sets; the change of user kept the permitted ones.
     pub fn apply(&self) -> Result<(), Failure> {
-        set_capabilities(None, self.sets.clone()).context(|| "cannot set the capabilities")?;
+        set_capabilities(None, self.sets).context(|| "cannot set the capabilities")?;
         clear_ambient_capability_set().context(|| "cannot clear the ambient capabilities")?;
         for capability in all().filter(|capability| self.ambient.contains(*capability)) {
             configure_capability_in_ambient_set(capability, true)
@@ -130,7 +129,13 @@ mod tests {
         assert_eq!(set("sys_admin"), CapabilitySet::SYS_ADMIN);
         assert_eq!(set("CAP_SETFCAP"), CapabilitySet::SETFCAP);
         assert_eq!(set("CAP_AUDIT_READ"), CapabilitySet::AUDIT_READ);
-        assert_eq!(set("CAP_CHECKPOINT_RESTORE"), CapabilitySet::CHECKPOINT_RESTORE);
-        assert!(matches!(parse(&["CAP_FLY".to_owned()]), Err(PlanError::Capability(_))));
+        assert_eq!(
+            set("CAP_CHECKPOINT_RESTORE"),
+            CapabilitySet::CHECKPOINT_RESTORE
+        );
+        assert!(matches!(
+            parse(&["CAP_FLY".to_owned()]),
+            Err(PlanError::Capability(_))
+        ));
     }
 }

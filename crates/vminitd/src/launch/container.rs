@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::mount::{unmount, UnmountFlags};
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{chdir, chroot, fchdir};
 use rustix::system::{setdomainname, sethostname};
-use rustix::thread::{unshare_unsafe, ThreadNameSpaceType, UnshareFlags};
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags, unshare_unsafe};
 
 use super::failure::{Context, Failure};
 use super::plan::ContainerPlan;
@@ -31,9 +31,14 @@ pub fn build(plan: &ContainerPlan, root: &OwnedFd) -> Result<(), Failure> {
         sethostname(name.as_bytes()).context(|| format!("cannot set the hostname {name:?}"))?;
     }
     if let Some(name) = &plan.domainname {
-        setdomainname(name.as_bytes()).context(|| format!("cannot set the domain name {name:?}"))?;
+        setdomainname(name.as_bytes())
+            .context(|| format!("cannot set the domain name {name:?}"))?;
     }
-    let prepared = plan.mounts.iter().map(mounts::prepare).collect::<Result<Vec<_>, _>>()?;
+    let prepared = plan
+        .mounts
+        .iter()
+        .map(mounts::prepare)
+        .collect::<Result<Vec<_>, _>>()?;
     enter(root)?;
     for file in &plan.files {
         files::write(file)?;
@@ -41,8 +46,10 @@ pub fn build(plan: &ContainerPlan, root: &OwnedFd) -> Result<(), Failure> {
     for mount in prepared {
         mount.attach()?;
     }
-    let foreign_dev =
-        plan.mounts.iter().any(|mount| mount.options.bind && mounts::is_dev(&mount.target));
+    let foreign_dev = plan
+        .mounts
+        .iter()
+        .any(|mount| mount.options.bind && mounts::is_dev(&mount.target));
     if !foreign_dev {
         devices::furnish(&plan.devices)?;
     }
@@ -66,7 +73,7 @@ pub fn seal(plan: &ContainerPlan) -> Result<(), Failure> {
 
 /// Makes `root` the root of this mount namespace.
 ///
-/// pivot_root(2) refuses to leave an initramfs, so the new root is put over the old one, as switch_root(8)
+/// `pivot_root(2)` refuses to leave an initramfs, so the new root is put over the old one, as `switch_root(8)`
 /// does. The guest's own mounts are detached first: below the new root is nothing but the initramfs.
 fn enter(root: &OwnedFd) -> Result<(), Failure> {
     for target in GUEST_MOUNTS {

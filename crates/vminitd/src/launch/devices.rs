@@ -1,10 +1,10 @@
 //! The container's /dev: default devices and links (runtime-spec, "Default Devices" and "Dev symbolic links").
 
 use std::fs;
-use std::os::unix::fs::{chown, symlink, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
-use rustix::fs::{makedev, mknodat, FileType, Mode, CWD};
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 use super::failure::{Context, Failure};
 use crate::spec;
@@ -86,7 +86,9 @@ fn node(path: &str, kind: FileType, mode: u32, major: u32, minor: u32) -> Result
 fn link(to: &str, from: &str) -> Result<(), Failure> {
     match fs::symlink_metadata(from) {
         Ok(found) if found.is_dir() => return Ok(()),
-        Ok(found) if found.is_symlink() && fs::read_link(from).is_ok_and(|old| old == Path::new(to)) => {
+        Ok(found)
+            if found.is_symlink() && fs::read_link(from).is_ok_and(|old| old == Path::new(to)) =>
+        {
             return Ok(());
         }
         Ok(_) => fs::remove_file(from).context(|| format!("cannot replace {from}"))?,

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
-use rustix::fs::{accessat, stat, Access, AtFlags, FileType, CWD};
+use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, stat};
 use rustix::io::Errno;
 
 use super::failure::Failure;
@@ -23,7 +23,9 @@ pub fn find(name: &CStr, path: &str) -> Result<CString, Failure> {
             let mut candidate = format!("{directory}/").into_bytes();
             candidate.extend_from_slice(name.to_bytes());
             // `PATH` comes from the environment, which has no NUL.
-            let Ok(candidate) = CString::new(candidate) else { continue };
+            let Ok(candidate) = CString::new(candidate) else {
+                continue;
+            };
             match check(&candidate) {
                 Ok(()) => return Ok(candidate),
                 Err(Errno::ACCESS) => refused = Some(candidate),
@@ -32,7 +34,10 @@ pub fn find(name: &CStr, path: &str) -> Result<CString, Failure> {
         }
     }
     match refused {
-        Some(candidate) => Err(refusal(candidate.to_string_lossy().into_owned(), Errno::ACCESS)),
+        Some(candidate) => Err(refusal(
+            candidate.to_string_lossy().into_owned(),
+            Errno::ACCESS,
+        )),
         None => Err(Failure::NotInPath(shown())),
     }
 }
@@ -42,7 +47,10 @@ pub fn refusal(name: String, error: Errno) -> Failure {
     match error {
         Errno::NOENT | Errno::NOTDIR => Failure::NoSuchFile(name),
         Errno::NOEXEC => Failure::Format(name),
-        error => Failure::NotExecutable { path: name, source: error.into() },
+        error => Failure::NotExecutable {
+            path: name,
+            source: error.into(),
+        },
     }
 }
 
@@ -82,9 +90,21 @@ mod tests {
         assert_eq!(found(&path("c/tool"), "").unwrap(), path("c/tool"));
         assert!(matches!(found("none", &search), Err(Failure::NotInPath(_))));
         assert!(matches!(found("", &search), Err(Failure::NotInPath(_))));
-        assert!(matches!(found("directory", &search), Err(Failure::NotInPath(_))));
-        assert!(matches!(found("tool", &path("a")), Err(Failure::NotExecutable { .. })));
-        assert!(matches!(found(&path("x/y"), ""), Err(Failure::NoSuchFile(_))));
-        assert!(matches!(found(&path("a"), ""), Err(Failure::NotExecutable { .. })));
+        assert!(matches!(
+            found("directory", &search),
+            Err(Failure::NotInPath(_))
+        ));
+        assert!(matches!(
+            found("tool", &path("a")),
+            Err(Failure::NotExecutable { .. })
+        ));
+        assert!(matches!(
+            found(&path("x/y"), ""),
+            Err(Failure::NoSuchFile(_))
+        ));
+        assert!(matches!(
+            found(&path("a"), ""),
+            Err(Failure::NotExecutable { .. })
+        ));
     }
 }

@@ -102,14 +102,20 @@ impl FailureKind {
 
     /// The kind of a byte; unknown ones are internal errors.
     pub fn from_byte(byte: u8) -> Self {
-        Self::ALL.into_iter().find(|kind| kind.to_byte() == byte).unwrap_or(Self::Internal)
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.to_byte() == byte)
+            .unwrap_or(Self::Internal)
     }
 }
 
 impl Failure {
     /// A step of the kernel's that failed.
     pub fn step(step: impl Display, source: impl Into<io::Error>) -> Self {
-        Self::Step { step: step.to_string(), source: source.into() }
+        Self::Step {
+            step: step.to_string(),
+            source: source.into(),
+        }
     }
 
     /// What kind of error the caller is told.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use container_api::guest::File;
-use rustix::fs::{fchmod, fstat, ftruncate, open, unlink, FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, fchmod, fstat, ftruncate, open, unlink};
 use rustix::io::Errno;
 
 use super::failure::{Context, Failure};
@@ -20,14 +20,15 @@ pub fn write(file: &File) -> Result<(), Failure> {
     }
     let mode = Mode::from_raw_mode(file.mode & 0o7777);
     // A FIFO would block without NONBLOCK, and a device is not what was meant.
-    let flags = OFlags::WRONLY
-        | OFlags::CREATE
-        | OFlags::NONBLOCK
-        | OFlags::NOCTTY
-        | OFlags::CLOEXEC;
+    let flags =
+        OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = open(&path, flags, mode).and_then(|file| {
         let kind = FileType::from_raw_mode(fstat(&file)?.st_mode);
-        if kind == FileType::RegularFile { Ok(file) } else { Err(Errno::NXIO) }
+        if kind == FileType::RegularFile {
+            Ok(file)
+        } else {
+            Err(Errno::NXIO)
+        }
     });
     let target = match opened {
         // A FIFO, a device, a socket, a link to nowhere: the file replaces it.
@@ -45,11 +46,16 @@ pub fn write(file: &File) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{symlink, PermissionsExt};
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn write_to(path: &Path, data: &'static [u8]) {
         let path = path.to_str().unwrap().to_owned();
-        write(&File { path, data: data.into(), mode: 0o640 }).unwrap();
+        write(&File {
+            path,
+            data: data.into(),
+            mode: 0o640,
+        })
+        .unwrap();
     }
 
     #[test]
@@ -59,7 +65,10 @@ mod tests {
         write_to(&path, b"a long first content");
         write_to(&path, b"short");
         assert_eq!(fs::read(&path).unwrap(), b"short");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o640
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use rustix::fs::{fstat, open, FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use thiserror::Error;
 
@@ -69,8 +69,15 @@ pub fn named(user: &str, additional: &[u32]) -> Result<Identity, IdentityError> 
 /// The ids as given; only the home directory is looked up.
 pub fn numeric(uid: u32, gid: u32, additional: &[u32]) -> Result<Identity, IdentityError> {
     let passwd = read(PASSWD)?;
-    let home = users(&passwd).find(|entry| entry.uid == uid).map_or("/", |entry| entry.home);
-    Ok(Identity { uid, gid, groups: additional.to_vec(), home: home.to_owned() })
+    let home = users(&passwd)
+        .find(|entry| entry.uid == uid)
+        .map_or("/", |entry| entry.home);
+    Ok(Identity {
+        uid,
+        gid,
+        groups: additional.to_vec(),
+        home: home.to_owned(),
+    })
 }
 
 fn resolve(
@@ -83,7 +90,8 @@ fn resolve(
         Some((user, group)) => (user, Some(group)),
         None => (user, None),
     };
-    if user_part.is_empty() || group_part.is_some_and(|part| part.is_empty() || part.contains(':')) {
+    if user_part.is_empty() || group_part.is_some_and(|part| part.is_empty() || part.contains(':'))
+    {
         return Err(IdentityError::Grammar(user.to_owned()));
     }
     let number = id(user_part);
@@ -96,24 +104,28 @@ fn resolve(
         .or(number)
         .ok_or_else(|| IdentityError::NoUser(user_part.to_owned()))?;
     let mut groups = additional.to_vec();
-    let gid = match group_part {
-        Some(part) => groups_of(group)
+    let gid = if let Some(part) = group_part {
+        groups_of(group)
             .find(|entry| entry.name == part)
             .map(|entry| entry.gid)
             .or_else(|| id(part))
-            .ok_or_else(|| IdentityError::NoGroup(part.to_owned()))?,
-        None => {
-            if let Some(user) = &entry {
-                let member = |group: &Group<'_>| group.members.split(',').any(|m| m == user.name);
-                groups.extend(groups_of(group).filter(member).map(|group| group.gid));
-            }
-            entry.as_ref().map_or(0, |entry| entry.gid)
+            .ok_or_else(|| IdentityError::NoGroup(part.to_owned()))?
+    } else {
+        if let Some(user) = &entry {
+            let member = |group: &Group<'_>| group.members.split(',').any(|m| m == user.name);
+            groups.extend(groups_of(group).filter(member).map(|group| group.gid));
         }
+        entry.as_ref().map_or(0, |entry| entry.gid)
     };
     groups.sort_unstable();
     groups.dedup();
     let home = entry.map_or("/", |entry| entry.home).to_owned();
-    Ok(Identity { uid, gid, groups, home })
+    Ok(Identity {
+        uid,
+        gid,
+        groups,
+        home,
+    })
 }
 
 /// A number that is a valid id; -1 means "unchanged" to the kernel.
@@ -129,8 +141,16 @@ fn users(text: &str) -> impl Iterator<Item = User<'_>> {
         let name = fields.next().filter(|name| !name.is_empty())?;
         let uid = id(fields.nth(1)?)?;
         let gid = id(fields.next()?)?;
-        let home = fields.nth(1).filter(|home| home.starts_with('/')).unwrap_or("/");
-        Some(User { name, uid, gid, home })
+        let home = fields
+            .nth(1)
+            .filter(|home| home.starts_with('/'))
+            .unwrap_or("/");
+        Some(User {
+            name,
+            uid,
+            gid,
+            home,
+        })
     })
 }
 
@@ -139,7 +159,11 @@ fn groups_of(text: &str) -> impl Iterator<Item = Group<'_>> {
         let mut fields = line.split(':');
         let name = fields.next().filter(|name| !name.is_empty())?;
         let gid = id(fields.nth(1)?)?;
-        Some(Group { name, gid, members: fields.next().unwrap_or_default() })
+        Some(Group {
+            name,
+            gid,
+            members: fields.next().unwrap_or_default(),
+        })
     })
 }
 
@@ -176,14 +200,20 @@ mod tests {
         web:x:33:34::/srv/web:/bin/false\n\
         1000:x:77:78::/home/digits:\n\
         relative:x:5:5::home:\n";
-    const GROUP: &str = "root:x:0:\nadm:x:4:web,root\nweb:x:34:\nvideo:x:44:root,web\nbad:x:no:web\n";
+    const GROUP: &str =
+        "root:x:0:\nadm:x:4:web,root\nweb:x:34:\nvideo:x:44:root,web\nbad:x:no:web\n";
 
     fn of(user: &str) -> Result<Identity, IdentityError> {
         resolve(user, PASSWD, GROUP, &[9])
     }
 
     fn identity(uid: u32, gid: u32, groups: &[u32], home: &str) -> Identity {
-        Identity { uid, gid, groups: groups.to_vec(), home: home.to_owned() }
+        Identity {
+            uid,
+            gid,
+            groups: groups.to_vec(),
+            home: home.to_owned(),
+        }
     }
 
     #[test]
@@ -210,7 +240,10 @@ mod tests {
         assert!(matches!(of("4294967295"), Err(IdentityError::NoUser(_))));
         assert!(matches!(of("-1"), Err(IdentityError::NoUser(_))));
         for grammar in ["", ":", "web:", ":adm", "web:adm:x"] {
-            assert!(matches!(of(grammar), Err(IdentityError::Grammar(_))), "{grammar}");
+            assert!(
+                matches!(of(grammar), Err(IdentityError::Grammar(_))),
+                "{grammar}"
+            );
         }
     }
 

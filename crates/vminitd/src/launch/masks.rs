@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{fstat, major, minor, open, stat, FileType, Mode, OFlags, CWD};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, major, minor, open, stat};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
@@ -28,7 +28,10 @@ pub fn mask(paths: &[String]) -> Result<(), Failure> {
             }
             (FileType::Directory, None) => {
                 empty = Some(path);
-                empty_directory().map_err(|source| Failure::Mount { target: path.clone(), source })?
+                empty_directory().map_err(|source| Failure::Mount {
+                    target: path.clone(),
+                    source,
+                })?
             }
             _ => mount::clone_tree(null_device()?, "", false).context(step)?,
         };
@@ -60,8 +63,10 @@ pub fn make_read_only(target: &str) -> Result<(), Failure> {
         .context(|| format!("cannot make {target} read-only"))
 }
 
-const READ_ONLY: MountFlagSet =
-    MountFlagSet { on: MountAttrFlags::MOUNT_ATTR_RDONLY, off: MountAttrFlags::empty() };
+const READ_ONLY: MountFlagSet = MountFlagSet {
+    on: MountAttrFlags::MOUNT_ATTR_RDONLY,
+    off: MountAttrFlags::empty(),
+};
 
 fn empty_directory() -> Result<OwnedFd, mount::FilesystemError> {
     let mut tmpfs = Filesystem::open("tmpfs")?;

@@ -22,7 +22,7 @@ use std::convert::Infallible;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::thread::{move_into_thread_name_spaces, ThreadNameSpaceType};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 pub use failure::{Failure, FailureKind};
 pub use plan::{ContainerPlan, PlanError, ProcessPlan};

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::{fstat, FileType, CWD};
+use rustix::fs::{CWD, FileType, fstat};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
@@ -22,7 +22,11 @@ pub struct Prepared<'a> {
 
 /// Makes the mount. Its source is looked up among what the guest has, so this comes before the change of root.
 pub fn prepare(plan: &PlannedMount) -> Result<Prepared<'_>, Failure> {
-    let mount = if plan.options.bind { bind(plan)? } else { filesystem(plan)? };
+    let mount = if plan.options.bind {
+        bind(plan)?
+    } else {
+        filesystem(plan)?
+    };
     Ok(Prepared { plan, mount })
 }
 
@@ -39,13 +43,22 @@ fn bind(plan: &PlannedMount) -> Result<OwnedFd, Failure> {
 fn filesystem(plan: &PlannedMount) -> Result<OwnedFd, Failure> {
     let make = || -> Result<OwnedFd, FilesystemError> {
         // Specifications written for cgroup v1 name it so; the guest has v2 only.
-        let kind = if plan.kind == "cgroup" { "cgroup2" } else { &plan.kind };
+        let kind = if plan.kind == "cgroup" {
+            "cgroup2"
+        } else {
+            &plan.kind
+        };
         let mut filesystem = Filesystem::open(kind)?;
         if !plan.source.is_empty() {
             filesystem.set("source", &plan.source)?;
         }
         let late = read_only_late(plan);
-        for flag in plan.options.superblock.iter().filter(|flag| !(late && **flag == "ro")) {
+        for flag in plan
+            .options
+            .superblock
+            .iter()
+            .filter(|flag| !(late && **flag == "ro"))
+        {
             filesystem.flag(flag)?;
         }
         for (key, value) in &plan.options.data {
@@ -60,7 +73,10 @@ fn filesystem(plan: &PlannedMount) -> Result<OwnedFd, Failure> {
         }
         filesystem.mount(attributes)
     };
-    make().map_err(|source| Failure::Mount { target: plan.target.clone(), source })
+    make().map_err(|source| Failure::Mount {
+        target: plan.target.clone(),
+        source,
+    })
 }
 
 /// Device nodes are still to be made in /dev; [`seal`] comes after them.

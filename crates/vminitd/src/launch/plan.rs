@@ -117,7 +117,10 @@ impl ProcessPlan {
         if let Some(field) = process.unsupported() {
             return Err(PlanError::Unsupported(field.to_owned()));
         }
-        let strings = [("an argument", &process.args), ("the environment", &process.env)];
+        let strings = [
+            ("an argument", &process.args),
+            ("the environment", &process.env),
+        ];
         for (what, strings) in strings {
             if strings.iter().any(|string| string.contains('\0')) {
                 return Err(PlanError::Nul(what));
@@ -125,16 +128,30 @@ impl ProcessPlan {
         }
         let mut env = process.env;
         let has = |env: &[String], key: &str| {
-            env.iter().any(|variable| variable.split_once('=').is_some_and(|(name, _)| name == key))
+            env.iter().any(|variable| {
+                variable
+                    .split_once('=')
+                    .is_some_and(|(name, _)| name == key)
+            })
         };
         if process.terminal && !has(&env, "TERM") {
             env.push("TERM=xterm".to_owned());
         }
-        let path = env.iter().find_map(|variable| variable.strip_prefix("PATH="));
+        let path = env
+            .iter()
+            .find_map(|variable| variable.strip_prefix("PATH="));
         let path = path.unwrap_or(DEFAULT_PATH).to_owned();
-        let cwd = if process.cwd.is_empty() { "/".to_owned() } else { process.cwd };
+        let cwd = if process.cwd.is_empty() {
+            "/".to_owned()
+        } else {
+            process.cwd
+        };
         Ok(Self {
-            args: process.args.into_iter().filter_map(|arg| CString::new(arg).ok()).collect(),
+            args: process
+                .args
+                .into_iter()
+                .filter_map(|arg| CString::new(arg).ok())
+                .collect(),
             env,
             path,
             cwd: absolute("the working directory", cwd)?,
@@ -150,7 +167,10 @@ impl ProcessPlan {
             gid: process.user.gid,
             additional_gids: process.user.additional_gids,
             umask: process.user.umask.unwrap_or(0o022) & 0o777,
-            capabilities: process.capabilities.map(|sets| CapabilityPlan::new(&sets)).transpose()?,
+            capabilities: process
+                .capabilities
+                .map(|sets| CapabilityPlan::new(&sets))
+                .transpose()?,
             rlimits: rlimits::parse(&process.rlimits)?,
             no_new_privileges: process.no_new_privileges,
             seccomp,
@@ -194,7 +214,9 @@ impl ContainerPlan {
         Ok(Self {
             process: ProcessPlan::new(spec.process, user, filter, init)?,
             namespaces: namespaces(&linux.namespaces)?,
-            hostname: Some(hostname).filter(|name| !name.is_empty()).or(spec.hostname),
+            hostname: Some(hostname)
+                .filter(|name| !name.is_empty())
+                .or(spec.hostname),
             domainname: spec.domainname.filter(|name| !name.is_empty()),
             sysctls: linux.sysctl.into_iter().collect(),
             mounts,
@@ -234,8 +256,14 @@ fn namespaces(list: &[spec::Namespace]) -> Result<ThreadNameSpaceType, PlanError
     let mut set = Type::empty();
     for namespace in list {
         let kind = namespace.kind.as_str();
-        if namespace.path.as_deref().is_some_and(|path| !path.is_empty()) {
-            return Err(PlanError::Unsupported(format!("joining another {kind} namespace")));
+        if namespace
+            .path
+            .as_deref()
+            .is_some_and(|path| !path.is_empty())
+        {
+            return Err(PlanError::Unsupported(format!(
+                "joining another {kind} namespace"
+            )));
         }
         set |= match kind {
             "pid" => Type::PROCESS_ID,
@@ -284,7 +312,10 @@ mod tests {
     #[test]
     fn what_cannot_be_carried_out_is_refused() {
         for (json, expected) in [
-            (r#"{"linux":{}}"#.to_owned(), "the container has no mount namespace"),
+            (
+                r#"{"linux":{}}"#.to_owned(),
+                "the container has no mount namespace",
+            ),
             (
                 r#"{"linux":{"namespaces":[{"type":"user"}]}}"#.to_owned(),
                 "a user namespace is not supported",

@@ -19,6 +19,7 @@ use super::failure::{Context, Failure};
 use super::identity::{self, Identity};
 use super::plan::ProcessPlan;
 use super::rlimits;
+use super::seccomp::Filter;
 use super::streams::Streams;
 use crate::init;
 use crate::process::Reporter;
@@ -32,7 +33,10 @@ pub fn begin(plan: &ProcessPlan) -> Result<Option<init::Image>, Failure> {
         fs::write("/proc/self/oom_score_adj", adjustment.to_string())
             .context(|| "cannot adjust the out-of-memory score")?;
     }
-    plan.init.then(init::Image::open).transpose().context(|| "cannot open the init")
+    plan.init
+        .then(init::Image::open)
+        .transpose()
+        .context(|| "cannot open the init")
 }
 
 /// Becomes the program. Returns only if that fails.
@@ -59,7 +63,7 @@ pub fn run(
         Some(filter) if plan.no_new_privileges => (None, Some(filter)),
         filter => (filter.as_ref(), None),
     };
-    early.map_or(Ok(()), |filter| filter.install())?;
+    early.map_or(Ok(()), Filter::install)?;
     become_user(&identity)?;
     if let Some(capabilities) = &plan.capabilities {
         capabilities.apply()?;
@@ -72,7 +76,7 @@ pub fn run(
     let environment = environment(plan, &identity.home);
     restore_signals()?;
     close_on_exec()?;
-    late.map_or(Ok(()), |filter| filter.install())?;
+    late.map_or(Ok(()), Filter::install)?;
     let error = match init {
         Some(image) => image.exec(&program, &plan.args, &environment, reporter),
         None => exec(&program, &plan.args, &environment),
@@ -92,7 +96,10 @@ pub fn explain(program: &CStr, error: Errno) -> Failure {
 
 /// Enters `cwd`, which is made if it is missing.
 fn enter_directory(cwd: &str) -> Result<(), Failure> {
-    let failed = |source| Failure::WorkingDirectory { path: cwd.to_owned(), source };
+    let failed = |source| Failure::WorkingDirectory {
+        path: cwd.to_owned(),
+        source,
+    };
     match chdir(cwd) {
         Err(Errno::NOENT) => {
             create_directory(cwd).map_err(failed)?;
@@ -113,7 +120,8 @@ fn become_user(identity: &Identity) -> Result<(), Failure> {
     let groups: Vec<Gid> = identity.groups.iter().copied().map(Gid::from_raw).collect();
     set_thread_groups(&groups).context(|| "cannot set the additional groups")?;
     let gid = Gid::from_raw(identity.gid);
-    set_thread_res_gid(gid, gid, gid).context(|| format!("cannot become group {}", identity.gid))?;
+    set_thread_res_gid(gid, gid, gid)
+        .context(|| format!("cannot become group {}", identity.gid))?;
     let uid = Uid::from_raw(identity.uid);
     set_thread_res_uid(uid, uid, uid).context(|| format!("cannot become user {}", identity.uid))?;
     set_keep_capabilities(false).context(|| "cannot let go of the capabilities")
@@ -121,18 +129,25 @@ fn become_user(identity: &Identity) -> Result<(), Failure> {
 
 /// The environment with the user's home, if it has none of its own.
 fn environment(plan: &ProcessPlan, home: &str) -> Vec<CString> {
-    let home = (!plan.env.iter().any(|variable| variable.starts_with("HOME=")))
-        .then(|| format!("HOME={home}"));
+    let home = (!plan
+        .env
+        .iter()
+        .any(|variable| variable.starts_with("HOME=")))
+    .then(|| format!("HOME={home}"));
     let all = plan.env.iter().cloned().chain(home);
     // Planning has refused NULs, and lines of passwd that hold one give no home.
-    all.filter_map(|variable| CString::new(variable).ok()).collect()
+    all.filter_map(|variable| CString::new(variable).ok())
+        .collect()
 }
 
 /// Rust's runtime ignores SIGPIPE; a program expects the default.
 pub fn restore_signals() -> Result<(), Failure> {
     // SAFETY: the default action has no handler that could be unsound.
     if unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) } == libc::SIG_ERR {
-        return Err(Failure::step("cannot restore SIGPIPE", std::io::Error::last_os_error()));
+        return Err(Failure::step(
+            "cannot restore SIGPIPE",
+            std::io::Error::last_os_error(),
+        ));
     }
     Ok(())
 }
@@ -142,7 +157,10 @@ fn close_on_exec() -> Result<(), Failure> {
     let flags = libc::c_int::try_from(libc::CLOSE_RANGE_CLOEXEC).unwrap_or_default();
     // SAFETY: marking descriptors closes none of them.
     if unsafe { libc::close_range(3, libc::c_uint::MAX, flags) } != 0 {
-        return Err(Failure::step("cannot close descriptors", std::io::Error::last_os_error()));
+        return Err(Failure::step(
+            "cannot close descriptors",
+            std::io::Error::last_os_error(),
+        ));
     }
     Ok(())
 }
@@ -174,7 +192,11 @@ pub fn exec_fd(file: &impl AsRawFd, args: &[CString], environment: &[CString]) -
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
 }
 
 fn last_errno() -> Errno {

@@ -1,6 +1,6 @@
 //! Resource limits (setrlimit(2)).
 
-use rustix::process::{setrlimit, Resource, Rlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::failure::{Context, Failure};
 use super::plan::PlanError;
@@ -18,8 +18,12 @@ pub fn parse(limits: &[spec::Rlimit]) -> Result<Vec<(Resource, Rlimit)>, PlanErr
         if limit.soft > limit.hard {
             return Err(PlanError::RlimitOrder(limit.kind.clone()));
         }
-        let resource = resource(&limit.kind).ok_or_else(|| PlanError::Rlimit(limit.kind.clone()))?;
-        let value = Rlimit { current: finite(limit.soft), maximum: finite(limit.hard) };
+        let resource =
+            resource(&limit.kind).ok_or_else(|| PlanError::Rlimit(limit.kind.clone()))?;
+        let value = Rlimit {
+            current: finite(limit.soft),
+            maximum: finite(limit.hard),
+        };
         parsed.push((resource, value));
     }
     Ok(parsed)
@@ -27,13 +31,19 @@ pub fn parse(limits: &[spec::Rlimit]) -> Result<Vec<(Resource, Rlimit)>, PlanErr
 
 /// Sets them for the calling process. Needs `CAP_SYS_RESOURCE`.
 pub fn apply(limits: &[(Resource, Rlimit)]) -> Result<(), Failure> {
-    if !limits.iter().any(|(resource, _)| *resource == Resource::Nofile) {
+    if !limits
+        .iter()
+        .any(|(resource, _)| *resource == Resource::Nofile)
+    {
         let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
-        let limit = Rlimit { current: Some(OPEN_FILES), maximum };
+        let limit = Rlimit {
+            current: Some(OPEN_FILES),
+            maximum,
+        };
         setrlimit(Resource::Nofile, limit).context(|| "cannot limit the open files")?;
     }
     for (resource, limit) in limits {
-        setrlimit(*resource, limit.clone())
+        setrlimit(*resource, *limit)
             .context(|| format!("cannot set the resource limit {resource:?}"))?;
     }
     Ok(())
@@ -66,7 +76,11 @@ mod tests {
     use super::*;
 
     fn of(kind: &str, soft: u64, hard: u64) -> Result<Vec<(Resource, Rlimit)>, PlanError> {
-        parse(&[spec::Rlimit { kind: kind.to_owned(), soft, hard }])
+        parse(&[spec::Rlimit {
+            kind: kind.to_owned(),
+            soft,
+            hard,
+        }])
     }
 
     #[test]
@@ -79,6 +93,9 @@ mod tests {
     #[test]
     fn bad_limits_are_refused() {
         assert!(matches!(of("NOFILE", 1, 1), Err(PlanError::Rlimit(_))));
-        assert!(matches!(of("RLIMIT_CPU", 2, 1), Err(PlanError::RlimitOrder(_))));
+        assert!(matches!(
+            of("RLIMIT_CPU", 2, 1),
+            Err(PlanError::RlimitOrder(_))
+        ));
     }
 }

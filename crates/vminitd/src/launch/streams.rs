@@ -4,11 +4,11 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use rustix::fs::{fchown, open, Gid, Mode, OFlags, Uid, CWD};
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchown, open};
 use rustix::process::ioctl_tiocsctty;
-use rustix::pty::{ioctl_tiocgptpeer, ptsname, unlockpt, OpenptFlags};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, ptsname, unlockpt};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
-use rustix::termios::{tcsetwinsize, Winsize};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::failure::{Context, Failure};
 use super::masks::null_device;
@@ -21,7 +21,11 @@ pub enum ChildIo {
     /// A terminal that the child opens itself, in the container's devpts.
     Terminal,
     /// Pipes; without a standard input it reads /dev/null.
-    Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
+    Pipes {
+        stdin: Option<OwnedFd>,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
 }
 
 /// Open streams.
@@ -30,27 +34,46 @@ pub enum Streams {
     /// The slave side, and its path in the container.
     Terminal { slave: OwnedFd, path: String },
     /// One descriptor each; none for standard input means /dev/null.
-    Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
+    Pipes {
+        stdin: Option<OwnedFd>,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
 }
 
 impl Streams {
     /// Opens a terminal of the container's devpts, whose master goes to the agent, or takes the pipes.
     pub fn open(io: ChildIo, size: Option<Winsize>, reporter: &Reporter) -> Result<Self, Failure> {
         let (stdin, stdout, stderr) = match io {
-            ChildIo::Pipes { stdin, stdout, stderr } => (stdin, stdout, stderr),
+            ChildIo::Pipes {
+                stdin,
+                stdout,
+                stderr,
+            } => (stdin, stdout, stderr),
             ChildIo::Terminal => return terminal(size, reporter),
         };
-        Ok(Self::Pipes { stdin, stdout, stderr })
+        Ok(Self::Pipes {
+            stdin,
+            stdout,
+            stderr,
+        })
     }
 
     /// Makes a terminal the container's /dev/console.
     pub fn bind_console(&self) -> Result<(), Failure> {
         const CONSOLE: &str = "/dev/console";
-        let Self::Terminal { path, .. } = self else { return Ok(()) };
+        let Self::Terminal { path, .. } = self else {
+            return Ok(());
+        };
         let step = || "cannot set up /dev/console";
         if fs::symlink_metadata(CONSOLE).is_err() {
             let mut options = fs::OpenOptions::new();
-            options.write(true).create_new(true).mode(0o600).open(CONSOLE).context(step)?;
+            options
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(CONSOLE)
+                .context(step)?;
         }
         let view = mount::clone_tree(CWD, path, false).context(step)?;
         mount::attach(view, CONSOLE).context(step)
@@ -60,13 +83,19 @@ impl Streams {
     pub fn give_to(&self, uid: u32) -> Result<(), Failure> {
         let owner = Some(Uid::from_raw(uid));
         let step = || "cannot give the standard streams to the user";
-        self.descriptors().try_for_each(|fd| fchown(fd, owner, None::<Gid>)).context(step)
+        self.descriptors()
+            .try_for_each(|fd| fchown(fd, owner, None::<Gid>))
+            .context(step)
     }
 
     fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let list = match self {
             Self::Terminal { slave, .. } => [Some(slave), None, None],
-            Self::Pipes { stdin, stdout, stderr } => [stdin.as_ref(), Some(stdout), Some(stderr)],
+            Self::Pipes {
+                stdin,
+                stdout,
+                stderr,
+            } => [stdin.as_ref(), Some(stdout), Some(stderr)],
         };
         list.into_iter().flatten().map(AsFd::as_fd)
     }
@@ -81,7 +110,11 @@ impl Streams {
                 dup2_stdout(&slave).context(step)?;
                 dup2_stderr(&slave).context(step)
             }
-            Self::Pipes { stdin, stdout, stderr } => {
+            Self::Pipes {
+                stdin,
+                stdout,
+                stderr,
+            } => {
                 let stdin = match stdin {
                     Some(stdin) => stdin,
                     None => null()?,
@@ -111,7 +144,10 @@ fn terminal(size: Option<Winsize>, reporter: &Reporter) -> Result<Streams, Failu
     if let Some(size) = size {
         tcsetwinsize(&slave, size).context(step)?;
     }
-    let path = ptsname(&master, Vec::new()).context(step)?.to_string_lossy().into_owned();
+    let path = ptsname(&master, Vec::new())
+        .context(step)?
+        .to_string_lossy()
+        .into_owned();
     reporter.send_terminal(&master).context(step)?;
     Ok(Streams::Terminal { slave, path })
 }

@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::mount::{
-    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, FsMountFlags,
-    FsOpenFlags, MountAttrFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
 };
 use thiserror::Error;
 
@@ -54,7 +54,10 @@ impl Filesystem {
     pub fn open(name: &str) -> Result<Self, FilesystemError> {
         let context = fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)
             .map_err(|error| FilesystemError::Type(name.to_owned(), error.into()))?;
-        Ok(Self { name: name.to_owned(), context })
+        Ok(Self {
+            name: name.to_owned(),
+            context,
+        })
     }
 
     /// Sets `key=value`; `source` is what is to be mounted.
@@ -65,8 +68,7 @@ impl Filesystem {
 
     /// Sets an option without a value.
     pub fn flag(&mut self, key: &str) -> Result<(), FilesystemError> {
-        fsconfig_set_flag(&self.context, key)
-            .map_err(|source| self.refused(key.to_owned(), source))
+        fsconfig_set_flag(&self.context, key).map_err(|source| self.refused(key.to_owned(), source))
     }
 
     /// Creates the mount, attached nowhere yet.

@@ -22,7 +22,7 @@ pub struct MountOptions {
     pub data: Vec<(String, Option<String>)>,
 }
 
-/// Attributes of a mount to switch on and off, as mount_setattr(2) wants them.
+/// Attributes of a mount to switch on and off, as `mount_setattr(2)` wants them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MountFlagSet {
     pub on: MountAttrFlags,
@@ -31,15 +31,21 @@ pub struct MountFlagSet {
 
 impl Default for MountFlagSet {
     fn default() -> Self {
-        Self { on: MountAttrFlags::empty(), off: MountAttrFlags::empty() }
+        Self {
+            on: MountAttrFlags::empty(),
+            off: MountAttrFlags::empty(),
+        }
     }
 }
 
 impl MountFlagSet {
     /// A later option wins over an earlier one.
     fn switch(&mut self, flag: MountAttrFlags, on: bool) {
-        let (to, from) =
-            if on { (&mut self.on, &mut self.off) } else { (&mut self.off, &mut self.on) };
+        let (to, from) = if on {
+            (&mut self.on, &mut self.off)
+        } else {
+            (&mut self.off, &mut self.on)
+        };
         to.insert(flag);
         from.remove(flag);
     }
@@ -125,8 +131,14 @@ mod tests {
 
     #[test]
     fn options_go_to_who_understands_them() {
-        let options =
-            MountOptions::parse(&["nosuid", "noexec", "ro", "size=65536k", "mode=1777", "newinstance"]);
+        let options = MountOptions::parse(&[
+            "nosuid",
+            "noexec",
+            "ro",
+            "size=65536k",
+            "mode=1777",
+            "newinstance",
+        ]);
         assert_eq!(
             options.set.on,
             MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -152,7 +164,10 @@ mod tests {
         assert!(options.superblock.is_empty());
         assert!(options.set.on.is_empty());
         assert!(options.bind && options.recursive);
-        assert_eq!(options.propagation, [Propagation::DOWNSTREAM | Propagation::REC]);
+        assert_eq!(
+            options.propagation,
+            [Propagation::DOWNSTREAM | Propagation::REC]
+        );
     }
 
     #[test]

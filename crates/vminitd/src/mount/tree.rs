@@ -5,13 +5,17 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{move_mount, open_tree, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use super::options::MountFlagSet;
 
 /// A detached copy of the mount at `path` below `directory`; with what is mounted below it if `recursive`.
 /// An empty path means the descriptor itself.
-pub fn clone_tree(directory: impl AsFd, path: &str, recursive: bool) -> rustix::io::Result<OwnedFd> {
+pub fn clone_tree(
+    directory: impl AsFd,
+    path: &str,
+    recursive: bool,
+) -> rustix::io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -24,7 +28,13 @@ pub fn clone_tree(directory: impl AsFd, path: &str, recursive: bool) -> rustix::
 
 /// Attaches a detached mount over `target`.
 pub fn attach(mount: impl AsFd, target: &str) -> rustix::io::Result<()> {
-    move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+    move_mount(
+        mount,
+        "",
+        CWD,
+        target,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
 }
 
 /// Changes the attributes of `mount` and, if `recursive`, of those below it.

@@ -6,11 +6,12 @@ use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::process::Pid;
-use rustix::thread::{move_into_thread_name_spaces, ThreadNameSpaceType};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use crate::fatal;
 
 /// Of linux/sched.h.
+const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// A child that was cloned.
@@ -27,7 +28,10 @@ pub enum Place<'a> {
     /// New namespaces of these types.
     New(ThreadNameSpaceType),
     /// The pid namespace of the process `other`; the agent itself stays in that of `own`.
-    PidsOf { other: &'a OwnedFd, own: &'a OwnedFd },
+    PidsOf {
+        other: &'a OwnedFd,
+        own: &'a OwnedFd,
+    },
 }
 
 /// Clones the agent into `place` and into the control group whose directory is `cgroup`. The child runs
@@ -41,7 +45,7 @@ pub fn clone_child(
         Place::New(types) => (u64::from(types.bits()), None),
         Place::PidsOf { other, own } => (0, Some(PidNamespace::enter(other, own)?)),
     };
-    let flags = u64::from(libc::CLONE_PIDFD.cast_unsigned()) | CLONE_INTO_CGROUP;
+    let flags = CLONE_PIDFD | CLONE_INTO_CGROUP;
     let mut pidfd: RawFd = -1;
     // SAFETY: `clone_args` is plain data for which all zeroes is valid.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -51,12 +55,20 @@ pub fn clone_child(
     args.cgroup = u64::try_from(cgroup.as_raw_fd()).map_err(io::Error::other)?;
     // SAFETY: without CLONE_VM and with no stack given this is fork(2): the child has its own copy of all
     // memory. The agent has one thread, so no lock is held by a thread that the child lacks.
-    let result =
-        unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut args,
+            size_of::<libc::clone_args>(),
+        )
+    };
     if result == 0 {
         body();
     }
-    let pid = i32::try_from(result).ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
+    let pid = i32::try_from(result)
+        .ok()
+        .filter(|pid| *pid > 0)
+        .and_then(Pid::from_raw);
     let pid = pid.ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the kernel has stored a new descriptor that nobody else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use rustix::io::{write, Errno};
-use rustix::termios::{tcgetattr, LocalModes, SpecialCodeIndex};
+use rustix::io::{Errno, write};
+use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr};
 
 use super::table::{Process, Stream};
 use crate::watch::Watched;
@@ -21,23 +21,34 @@ impl Input {
     /// Takes the stream; `None` if the process has none, or somebody else feeds it, or it is closed.
     pub fn take(process: Arc<Process>) -> Option<Self> {
         let descriptor = Some(process.take(Stream::Stdin)?);
-        Some(Self { process, descriptor })
+        Some(Self {
+            process,
+            descriptor,
+        })
     }
 
     /// Writes all of `data`, as fast as the process reads. False when nobody will read any more.
     pub async fn write(&mut self, mut data: &[u8]) -> io::Result<bool> {
-        let Some(descriptor) = self.descriptor.clone() else { return Ok(false) };
+        let Some(descriptor) = self.descriptor.clone() else {
+            return Ok(false);
+        };
         while !data.is_empty() {
             match write(descriptor.get_ref(), data) {
                 Ok(count) => data = &data[count..],
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     tokio::select! {
-                        ready = descriptor.writable() => ready?.clear_ready(),
-                        () = self.process.ended() => return self.abandon(),
+                            ready = descriptor.writable() => ready?.clear_ready(),
+                            () = self.process.ended() => {
+                        self.descriptor = None;
+                        return Ok(false);
                     }
+                        }
                 }
-                Err(Errno::PIPE | Errno::IO) => return self.abandon(),
+                Err(Errno::PIPE | Errno::IO) => {
+                    self.descriptor = None;
+                    return Ok(false);
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -51,17 +62,13 @@ impl Input {
             if let Some(descriptor) = self.descriptor.clone() {
                 let modes = tcgetattr(descriptor.get_ref())?;
                 if modes.local_modes.contains(LocalModes::ICANON) {
-                    self.write(&[modes.special_codes[SpecialCodeIndex::VEOF]]).await?;
+                    self.write(&[modes.special_codes[SpecialCodeIndex::VEOF]])
+                        .await?;
                 }
             }
         }
         self.descriptor = None;
         Ok(())
-    }
-
-    fn abandon(&mut self) -> io::Result<bool> {
-        self.descriptor = None;
-        Ok(false)
     }
 }
 

@@ -7,9 +7,8 @@ mod report;
 mod spawn;
 mod table;
 
-
 pub use input::Input;
-pub use output::{output, Scratch};
+pub use output::{Scratch, output};
 pub use report::Reporter;
-pub use spawn::{first, join, Birth, Inside, SpawnError, Wanted};
+pub use spawn::{Birth, Inside, SpawnError, Wanted, first, join};
 pub use table::{Process, Stream, Table, TableError};

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::io::{ioctl_fionread, read, Errno};
+use rustix::io::{Errno, ioctl_fionread, read};
 use tokio::io::unix::AsyncFd;
-use tokio::time::{timeout, Instant};
+use tokio::time::{Instant, timeout};
 
 use super::table::{Process, Stream};
 use crate::watch::Watched;
@@ -60,7 +60,9 @@ struct Rest {
 impl OutputReader {
     /// The next bytes; none at the end.
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let Some(descriptor) = self.descriptor.clone() else { return Ok(None) };
+        let Some(descriptor) = self.descriptor.clone() else {
+            return Ok(None);
+        };
         loop {
             match self.scratch.read(descriptor.get_ref()) {
                 // A terminal without any slave left says EIO.
@@ -87,7 +89,9 @@ impl OutputReader {
 
     /// Whether `count` further bytes are still of interest.
     fn take(&mut self, count: u64) -> bool {
-        let Some(rest) = &mut self.rest else { return true };
+        let Some(rest) = &mut self.rest else {
+            return true;
+        };
         if rest.owed == 0 && Instant::now() >= rest.deadline {
             return false;
         }
@@ -98,7 +102,10 @@ impl OutputReader {
     /// Waits until there may be more to read; false when no more is waited for.
     async fn more(&mut self, descriptor: &AsyncFd<OwnedFd>) -> io::Result<bool> {
         // Whatever comes between the failed read and this clearing is found by the next read.
-        let readable = async { Ok::<_, io::Error>(descriptor.readable().await?.clear_ready()) };
+        let readable = async {
+            descriptor.readable().await?.clear_ready();
+            Ok::<_, io::Error>(())
+        };
         if self.rest.is_some() {
             return match timeout(SILENCE, readable).await {
                 Ok(result) => result.map(|()| true),

@@ -8,11 +8,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::net::{
-    recvmsg, send, sendmsg, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage,
-    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, send, sendmsg, socketpair,
 };
-use tokio::io::unix::AsyncFd;
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::fatal::chain;
 use crate::launch::{Failure, FailureKind};
@@ -38,8 +38,12 @@ pub struct Report {
 
 /// Both ends.
 pub fn pair() -> io::Result<(Reports, Reporter)> {
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let (ours, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     rustix::io::ioctl_fionbio(&ours, true)?;
     Ok((Reports(watch(ours, Interest::READABLE)?), Reporter(theirs)))
 }
@@ -71,7 +75,13 @@ impl Reporter {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-        sendmsg(&self.0, &[IoSlice::new(b"T")], &mut ancillary, SendFlags::NOSIGNAL).map(|_| ())
+        sendmsg(
+            &self.0,
+            &[IoSlice::new(b"T")],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        )
+        .map(|_| ())
     }
 
     /// Tells why there will be no exec.

@@ -5,17 +5,17 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::pipe::{fcntl_setpipe_size, pipe_with, PipeFlags};
-use rustix::process::{waitid, Pid, WaitId, WaitIdOptions};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use rustix::thread::ThreadNameSpaceType;
 use thiserror::Error;
 use tokio::io::Interest;
 
-use super::clone::{clone_child, Child, Place};
-use super::report::{pair, Report, Reporter};
+use super::clone::{Child, Place, clone_child};
+use super::report::{Report, Reporter, pair};
 use crate::container::Cgroup;
 use crate::launch::{self, ChildIo, ContainerPlan, Failure, FailureKind, ProcessPlan};
-use crate::watch::{watch, Watched};
+use crate::watch::{Watched, watch};
 
 /// Bytes that a pipe holds. A large one means fewer switches between writer and reader.
 const PIPE_SIZE: usize = 256 * 1024;
@@ -73,7 +73,10 @@ pub async fn first(
     // The child makes its cgroup namespace itself: here it would get the agent's group as its root.
     let namespaces = plan.namespaces - ThreadNameSpaceType::CONTROL_GROUP;
     let place = Place::New(namespaces);
-    spawn(wanted, place, cgroup, |io, reporter| launch::first(plan, root, io, reporter)).await
+    spawn(wanted, place, cgroup, |io, reporter| {
+        launch::first(plan, root, io, reporter)
+    })
+    .await
 }
 
 /// Runs a further process, in the namespaces of another.
@@ -84,9 +87,13 @@ pub async fn join(
     cgroup: &Cgroup,
 ) -> Result<Birth, SpawnError> {
     let has_pids = inside.namespaces.contains(ThreadNameSpaceType::PROCESS_ID);
-    let place = match has_pids {
-        true => Place::PidsOf { other: inside.leader, own: inside.own },
-        false => Place::New(ThreadNameSpaceType::empty()),
+    let place = if has_pids {
+        Place::PidsOf {
+            other: inside.leader,
+            own: inside.own,
+        }
+    } else {
+        Place::New(ThreadNameSpaceType::empty())
     };
     let rest = inside.namespaces - ThreadNameSpaceType::PROCESS_ID;
     spawn(wanted, place, cgroup, |io, reporter| {
@@ -103,7 +110,9 @@ async fn spawn(
     body: impl FnOnce(ChildIo, &Reporter) -> Result<Infallible, Failure>,
 ) -> Result<Birth, SpawnError> {
     let (reports, reporter) = pair().map_err(SpawnError::Streams)?;
-    let pipes = (!wanted.terminal).then(|| Pipes::new(wanted.stdin)).transpose();
+    let pipes = (!wanted.terminal)
+        .then(|| Pipes::new(wanted.stdin))
+        .transpose();
     let (ours, io) = match pipes.map_err(SpawnError::Streams)? {
         Some(pipes) => (Some(pipes.ours), pipes.theirs),
         None => (None, ChildIo::Terminal),
@@ -140,11 +149,20 @@ fn birth(
             (wanted.stdin.then(|| Arc::clone(&master)), master, None)
         }
         (None, None) => {
-            return Err(SpawnError::Streams(io::Error::other("the terminal did not arrive")));
+            return Err(SpawnError::Streams(io::Error::other(
+                "the terminal did not arrive",
+            )));
         }
     };
     let Child { pid, pidfd } = child;
-    Ok(Birth { pid, pidfd, stdin, stdout, stderr, terminal: wanted.terminal })
+    Ok(Birth {
+        pid,
+        pidfd,
+        stdin,
+        stdout,
+        stderr,
+        terminal: wanted.terminal,
+    })
 }
 
 struct Pipes {
@@ -160,17 +178,20 @@ struct Ours {
 
 impl Pipes {
     fn new(stdin: bool) -> io::Result<Self> {
-        let (their_stdin, stdin) = match stdin {
-            true => {
-                let (reader, writer) = pipe()?;
-                (Some(reader), Some(ours(writer)?))
-            }
-            false => (None, None),
+        let (their_stdin, stdin) = if stdin {
+            let (reader, writer) = pipe()?;
+            (Some(reader), Some(ours(writer)?))
+        } else {
+            (None, None)
         };
         let (stdout, their_stdout) = pipe()?;
         let (stderr, their_stderr) = pipe()?;
         Ok(Self {
-            ours: Ours { stdin, stdout: ours(stdout)?, stderr: ours(stderr)? },
+            ours: Ours {
+                stdin,
+                stdout: ours(stdout)?,
+                stderr: ours(stderr)?,
+            },
             theirs: ChildIo::Pipes {
                 stdin: their_stdin,
                 stdout: their_stdout,
@@ -193,5 +214,8 @@ fn ours(end: OwnedFd) -> io::Result<Watched> {
 }
 
 fn shared(end: OwnedFd) -> io::Result<Watched> {
-    Ok(Arc::new(watch(end, Interest::READABLE | Interest::WRITABLE)?))
+    Ok(Arc::new(watch(
+        end,
+        Interest::READABLE | Interest::WRITABLE,
+    )?))
 }

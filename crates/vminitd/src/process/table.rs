@@ -6,13 +6,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{waitid, Pid, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::sync::watch;
 
 use super::spawn::Birth;
-use crate::watch::{watch, Watched};
+use crate::watch::{Watched, watch};
 
 /// Processes that run at a time.
 const RUNNING_MAX: usize = 4096;
@@ -84,11 +84,17 @@ impl Process {
         let (sender, exit) = watch::channel(None);
         tokio::spawn(async move {
             let code = reap(&ended).await;
-            sender.send_replace(Some(Exit { code, oom_killed: oom_killed() }));
+            sender.send_replace(Some(Exit {
+                code,
+                oom_killed: oom_killed(),
+            }));
         });
         let terminal = birth.terminal.then(|| Arc::clone(&birth.stdout));
-        let streams =
-            Streams { stdin: birth.stdin, stdout: Some(birth.stdout), stderr: birth.stderr };
+        let streams = Streams {
+            stdin: birth.stdin,
+            stdout: Some(birth.stdout),
+            stderr: birth.stderr,
+        };
         Ok(Arc::new(Self {
             pid: birth.pid,
             pidfd,
@@ -109,7 +115,10 @@ impl Process {
         self.ended().await;
         self.waited.store(true, Ordering::Relaxed);
         // The task that sends ends only after it has sent.
-        self.exit().unwrap_or(Exit { code: UNKNOWN, oom_killed: false })
+        self.exit().unwrap_or(Exit {
+            code: UNKNOWN,
+            oom_killed: false,
+        })
     }
 
     /// Waits for the end.
@@ -125,7 +134,11 @@ impl Process {
         // SAFETY: pidfd_send_signal(2) touches no memory when no details are given.
         let result =
             unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, no_details, 0) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     /// Refers to the process for setns(2).
@@ -148,11 +161,7 @@ impl Process {
         self.slot(stream, |slot| *slot = Some(descriptor));
     }
 
-    fn slot<T>(
-        &self,
-        stream: Stream,
-        change: impl FnOnce(&mut Option<Watched>) -> T,
-    ) -> T {
+    fn slot<T>(&self, stream: Stream, change: impl FnOnce(&mut Option<Watched>) -> T) -> T {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         change(match stream {
             Stream::Stdin => &mut streams.stdin,
@@ -199,7 +208,11 @@ impl Table {
             return Err(TableError::Exists(id.to_owned()));
         }
         self.forget();
-        let running = self.processes.values().filter(|process| process.exit().is_none()).count();
+        let running = self
+            .processes
+            .values()
+            .filter(|process| process.exit().is_none())
+            .count();
         if running < RUNNING_MAX {
             Ok(())
         } else {
@@ -215,7 +228,10 @@ impl Table {
 
     /// Finds a process.
     pub fn get(&self, id: &str) -> Result<Arc<Process>, TableError> {
-        self.processes.get(id).cloned().ok_or_else(|| TableError::Unknown(id.to_owned()))
+        self.processes
+            .get(id)
+            .cloned()
+            .ok_or_else(|| TableError::Unknown(id.to_owned()))
     }
 
     /// Every process that is remembered.
@@ -225,8 +241,11 @@ impl Table {
 
     /// Drops the oldest ended processes when there are too many. The first process is never dropped.
     fn forget(&mut self) {
-        let mut ended =
-            self.processes.values().filter(|process| process.exit().is_some()).count();
+        let mut ended = self
+            .processes
+            .values()
+            .filter(|process| process.exit().is_some())
+            .count();
         let mut index = 1;
         while ended > ENDED_KEPT && index < self.order.len() {
             let id = &self.order[index];

@@ -14,7 +14,7 @@ use container_api::guest::{
     WaitRequest,
 };
 use hyper_util::rt::TokioIo;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
@@ -36,7 +36,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { upper: true, memory_mib: 512 }
+        Self {
+            upper: true,
+            memory_mib: 512,
+        }
     }
 }
 
@@ -48,35 +51,67 @@ impl Guest {
         make_image(&path("tree"), &path("image"));
         let socket = path("guest.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let mut command = Command::new("timeout");
-        command.args(["120", "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m"]);
+        // The machine must not outlive the test, however that ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+        command.args(["-accel", "tcg", "-cpu", "max", "-m"]);
         command.arg(options.memory_mib.to_string());
-        command.args(["-M", "microvm,acpi=off,rtc=off", "-nodefaults", "-no-user-config"]);
-        command.args(["-nographic", "-no-reboot", "-kernel"]).arg(kernel());
+        command.args([
+            "-M",
+            "microvm,acpi=off,rtc=off",
+            "-nodefaults",
+            "-no-user-config",
+        ]);
+        command
+            .args(["-nographic", "-no-reboot", "-kernel"])
+            .arg(kernel());
         command.arg("-initrd").arg(initramfs());
-        let append = format!("console=hvc0 quiet tsc_early_khz={} reboot=t panic=-1", tsc_khz());
+        let append = format!(
+            "console=hvc0 quiet tsc_early_khz={} reboot=t panic=-1",
+            tsc_khz()
+        );
         command.args(["-append", &append]);
-        command.args(["-device", "virtio-serial-device"]);
-        command.arg("-chardev").arg(format!("file,id=console,path={}", path("console").display()));
+        command.args(["-device", "virtio-serial-device,bus=virtio-mmio-bus.0"]);
+        command.arg("-chardev").arg(format!(
+            "file,id=console,path={}",
+            path("console").display()
+        ));
         command.args(["-device", "virtconsole,chardev=console"]);
-        command.arg("-chardev").arg(format!("socket,id=guest,path={}", socket.display()));
-        command.args(["-device", "virtserialport,chardev=guest,name=container.guest"]);
+        command
+            .arg("-chardev")
+            .arg(format!("socket,id=guest,path={}", socket.display()));
+        command.args([
+            "-device",
+            "virtserialport,chardev=guest,name=container.guest",
+        ]);
         if options.upper {
             make_upper(&path("upper"));
-            disk(&mut command, "upper", &path("upper"), false);
+            disk(&mut command, 1, &path("upper"), false);
         }
-        disk(&mut command, "image", &path("image"), true);
+        disk(&mut command, 0, &path("image"), true);
         let vmm = command.stdin(Stdio::null()).spawn().unwrap();
         let (stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
         let mut line = String::new();
         // One byte at a time would be needed if anything could follow the line before we speak.
-        std::io::BufReader::new(&stream).read_line(&mut line).unwrap();
+        std::io::BufReader::new(&stream)
+            .read_line(&mut line)
+            .unwrap();
         let hello = line.strip_prefix("CONTAINER-GUEST 1 ").unwrap_or_else(|| {
-            panic!("{line:?} {}", fs::read_to_string(path("console")).unwrap_or_default())
+            panic!(
+                "{line:?} {}",
+                fs::read_to_string(path("console")).unwrap_or_default()
+            )
         });
         let hello = serde_json::from_str(hello).unwrap();
-        Self { client: connect(stream).await, hello, directory, vmm }
+        Self {
+            client: connect(stream).await,
+            hello,
+            directory,
+            vmm,
+        }
     }
 
     /// What the guest has printed on its console.
@@ -86,8 +121,17 @@ impl Guest {
 
     /// Output of a process to its end.
     pub async fn output(&self, process: &str, stream: OutputStream) -> Vec<u8> {
-        let request = OutputRequest { process: process.to_owned(), stream: stream.into() };
-        let mut chunks = self.client.clone().output(request).await.unwrap().into_inner();
+        let request = OutputRequest {
+            process: process.to_owned(),
+            stream: stream.into(),
+        };
+        let mut chunks = self
+            .client
+            .clone()
+            .output(request)
+            .await
+            .unwrap()
+            .into_inner();
         let mut bytes = Vec::new();
         while let Some(chunk) = chunks.message().await.unwrap() {
             bytes.extend_from_slice(&chunk.data);
@@ -107,22 +151,37 @@ impl Guest {
 
     /// Exit code of a process.
     pub async fn wait(&self, process: &str) -> i32 {
-        let request = WaitRequest { process: process.to_owned() };
-        self.client.clone().wait(request).await.unwrap().into_inner().exit_code
+        let request = WaitRequest {
+            process: process.to_owned(),
+        };
+        self.client
+            .clone()
+            .wait(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .exit_code
     }
 
     /// Feeds `data` and closes.
     pub async fn stdin(&self, process: &str, data: Vec<u8>) {
         let process = process.to_owned();
         let mut first = true;
-        let chunks: Vec<StdinChunk> = std::iter::once(StdinChunk { process, data: Vec::new().into() })
-            .chain(data.chunks(64 * 1024).map(|data| StdinChunk {
-                process: String::new(),
-                data: data.to_vec().into(),
-            }))
-            .inspect(|_| first = false)
-            .collect();
-        self.client.clone().stdin(futures::stream::iter(chunks)).await.unwrap();
+        let chunks: Vec<StdinChunk> = std::iter::once(StdinChunk {
+            process,
+            data: Vec::new().into(),
+        })
+        .chain(data.chunks(64 * 1024).map(|data| StdinChunk {
+            process: String::new(),
+            data: data.to_vec().into(),
+        }))
+        .inspect(|_| first = false)
+        .collect();
+        self.client
+            .clone()
+            .stdin(futures::stream::iter(chunks))
+            .await
+            .unwrap();
     }
 
     /// Runs a command in the container; its exit code, output and errors.
@@ -131,8 +190,13 @@ impl Guest {
     }
 
     /// The same with more to say.
-    pub async fn exec_process(&self, id: &str, process: Value, user: &str) -> (i32, String, String) {
-        let request = exec_request(id, process, user);
+    pub async fn exec_process(
+        &self,
+        id: &str,
+        process: Value,
+        user: &str,
+    ) -> (i32, String, String) {
+        let request = exec_request(id, &process, user);
         self.client.clone().exec(request).await.unwrap();
         let (out, err) = tokio::join!(self.stdout(id), self.stderr(id));
         (self.wait(id).await, out, err)
@@ -140,10 +204,17 @@ impl Guest {
 
     /// Ends the machine in order; the VMM must be gone within a second or two.
     pub async fn shut_down(mut self) {
-        self.client.shutdown(ShutdownRequest { discard: false }).await.unwrap();
+        self.client
+            .shutdown(ShutdownRequest { discard: false })
+            .await
+            .unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.vmm.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "the machine goes on: {}", self.console());
+            assert!(
+                Instant::now() < deadline,
+                "the machine goes on: {}",
+                self.console()
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -157,7 +228,7 @@ impl Drop for Guest {
 }
 
 /// An exec of `process`.
-pub fn exec_request(id: &str, process: Value, user: &str) -> ExecRequest {
+pub fn exec_request(id: &str, process: &Value, user: &str) -> ExecRequest {
     ExecRequest {
         process: id.to_owned(),
         oci_process: process.to_string().into(),
@@ -168,18 +239,24 @@ pub fn exec_request(id: &str, process: Value, user: &str) -> ExecRequest {
 
 /// A request to run `args` as the container's first process.
 pub fn start_request(args: &[&str]) -> StartRequest {
-    start_with(spec(args))
+    start_with(&spec(args))
 }
 
 /// The same with a specification.
-pub fn start_with(spec: Value) -> StartRequest {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+pub fn start_with(spec: &Value) -> StartRequest {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
     StartRequest {
         id: "box".to_owned(),
         hostname: "box".to_owned(),
         realtime_ns: u64::try_from(now.as_nanos()).unwrap(),
         entropy: vec![7; 64].into(),
-        root: Some(Root { image_disk: 0, upper_disk: Some(1), read_only: false }),
+        root: Some(Root {
+            image_disk: 0,
+            upper_disk: Some(1),
+            read_only: false,
+        }),
         oci_spec: spec.to_string().into(),
         ..StartRequest::default()
     }
@@ -188,9 +265,20 @@ pub fn start_with(spec: Value) -> StartRequest {
 /// `process` with the default capabilities.
 pub fn process(args: &[&str]) -> Value {
     let capabilities = [
-        "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
-        "CAP_MKNOD", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID",
-        "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+        "CAP_AUDIT_WRITE",
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_FOWNER",
+        "CAP_FSETID",
+        "CAP_KILL",
+        "CAP_MKNOD",
+        "CAP_NET_BIND_SERVICE",
+        "CAP_NET_RAW",
+        "CAP_SETFCAP",
+        "CAP_SETGID",
+        "CAP_SETPCAP",
+        "CAP_SETUID",
+        "CAP_SYS_CHROOT",
     ];
     json!({
         "args": args, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0},
@@ -205,7 +293,11 @@ pub fn process(args: &[&str]) -> Value {
 pub fn spec(args: &[&str]) -> Value {
     let strict = ["nosuid", "noexec", "nodev"];
     let with = |more: &[&str]| -> Vec<String> {
-        strict.iter().chain(more).map(|&option| option.to_owned()).collect()
+        strict
+            .iter()
+            .chain(more)
+            .map(|&option| option.to_owned())
+            .collect()
     };
     json!({
         "ociVersion": "1.2.0",
@@ -241,7 +333,9 @@ async fn connect(stream: std::os::unix::net::UnixStream) -> Client {
     let stream = tokio::net::UnixStream::from_std(stream).unwrap();
     let mut stream = Some(stream);
     let connector = tower::service_fn(move |_| {
-        let stream = stream.take().ok_or_else(|| std::io::Error::other("one connection only"));
+        let stream = stream
+            .take()
+            .ok_or_else(|| std::io::Error::other("one connection only"));
         async move { stream.map(TokioIo::new) }
     });
     let channel = Endpoint::from_static("http://guest")
@@ -259,36 +353,70 @@ fn make_image(tree: &Path, image: &Path) {
         fs::create_dir_all(tree.join(directory)).unwrap();
     }
     fs::copy("/bin/busybox", tree.join("bin/busybox")).unwrap();
-    let names = Command::new("/bin/busybox").arg("--list").output().unwrap().stdout;
-    for name in String::from_utf8(names).unwrap().lines().filter(|name| *name != "busybox") {
+    let names = Command::new("/bin/busybox")
+        .arg("--list")
+        .output()
+        .unwrap()
+        .stdout;
+    for name in String::from_utf8(names)
+        .unwrap()
+        .lines()
+        .filter(|name| *name != "busybox")
+    {
         symlink("busybox", tree.join("bin").join(name)).unwrap();
     }
     let passwd = "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001::/home/user:/bin/sh\n";
     fs::write(tree.join("etc/passwd"), passwd).unwrap();
-    fs::write(tree.join("etc/group"), "root:x:0:\nuser:x:1001:\nvideo:x:44:user\n").unwrap();
+    fs::write(
+        tree.join("etc/group"),
+        "root:x:0:\nuser:x:1001:\nvideo:x:44:user\n",
+    )
+    .unwrap();
     fs::write(tree.join("etc/not-a-program"), "text").unwrap();
     fs::write(tree.join("bin/broken"), "#!/no/such/interpreter\n").unwrap();
-    fs::set_permissions(tree.join("bin/broken"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .unwrap();
-    run(Command::new("mkfs.erofs").arg("--quiet").arg(image).arg(tree));
+    fs::set_permissions(
+        tree.join("bin/broken"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    run(Command::new("mkfs.erofs")
+        .arg("--quiet")
+        .arg(image)
+        .arg(tree));
 }
 
 fn make_upper(path: &Path) {
     fs::File::create(path).unwrap().set_len(256 << 20).unwrap();
-    run(Command::new("/sbin/mke2fs").args(["-q", "-t", "ext4", "-E", "lazy_itable_init=1"]).arg(path));
+    run(Command::new("/sbin/mke2fs")
+        .args(["-q", "-t", "ext4", "-E", "lazy_itable_init=1"])
+        .arg(path));
 }
 
 fn run(command: &mut Command) {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
-fn disk(command: &mut Command, id: &str, path: &Path, read_only: bool) {
+/// The machine's last slot is probed first.
+fn disk(command: &mut Command, index: u32, path: &Path, read_only: bool) {
     let access = if read_only { "on" } else { "off" };
     let file = path.display();
     command
-        .args(["-drive", &format!("id={id},if=none,format=raw,file={file},readonly={access}")])
-        .args(["-device", &format!("virtio-blk-device,drive={id}")]);
+        .args([
+            "-drive",
+            &format!("id=d{index},if=none,format=raw,file={file},readonly={access}"),
+        ])
+        .args([
+            "-device",
+            &format!(
+                "virtio-blk-device,bus=virtio-mmio-bus.{},drive=d{index}",
+                7 - index
+            ),
+        ]);
 }
 
 fn kernel() -> PathBuf {
@@ -300,14 +428,18 @@ fn initramfs() -> PathBuf {
 }
 
 fn from_environment(variable: &str, built: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target").join(built);
+    let target = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../target")
+        .join(built);
     std::env::var_os(variable).map_or(target, PathBuf::from)
 }
 
 /// The host's time stamp counter frequency, without which the guest has to measure it.
 fn tsc_khz() -> u64 {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap();
-    let mhz = cpuinfo.lines().find_map(|line| line.strip_prefix("cpu MHz")?.split_once(": "));
+    let mhz = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("cpu MHz")?.split_once(": "));
     let mhz: f64 = mhz.unwrap().1.trim().parse().unwrap();
     format!("{:.0}", mhz * 1000.0).parse().unwrap()
 }

@@ -2,8 +2,8 @@
 
 use libc::sock_filter;
 
-use super::assemble::{and, if_at_least, if_equal, if_greater, load_high, load_low, skip};
 use super::SeccompError;
+use super::assemble::{and, if_at_least, if_equal, if_greater, load_high, load_low, skip};
 use crate::spec::SeccompArg;
 
 /// Number of arguments of a system call.
@@ -77,7 +77,7 @@ pub fn code(condition: &SeccompArg, other: u32) -> Result<Vec<sock_filter>, Secc
 }
 
 fn halves(value: u64) -> (u32, u32) {
-    let bytes = value.to_le_bytes();
-    let [a, b, c, d, e, f, g, h] = bytes;
-    (u32::from_le_bytes([e, f, g, h]), u32::from_le_bytes([a, b, c, d]))
+    // Neither half exceeds 32 bits.
+    let half = |bits: u64| u32::try_from(bits).unwrap_or_default();
+    (half(value >> 32), half(value & u64::from(u32::MAX)))
 }

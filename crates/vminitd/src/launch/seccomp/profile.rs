@@ -9,10 +9,8 @@ use std::collections::BTreeMap;
 use libc::sock_filter;
 use syscalls::Sysno;
 
-use super::assemble::{
-    if_at_least, if_equal, if_greater, load, ret, skip, ARCHITECTURE, NUMBER,
-};
-use super::{conditions, Filter, SeccompError};
+use super::assemble::{ARCHITECTURE, NUMBER, if_at_least, if_equal, if_greater, load, ret, skip};
+use super::{Filter, SeccompError, conditions};
 use crate::spec::{Seccomp, SeccompArg, SeccompRule};
 
 /// `AUDIT_ARCH_X86_64` of linux/audit.h.
@@ -21,6 +19,9 @@ const THIS_ARCHITECTURE: u32 = 0xc000_003e;
 const THIS_NAME: &str = "SCMP_ARCH_X86_64";
 /// System calls of the x32 ABI have this bit set.
 const X32: u32 = 0x4000_0000;
+/// Of asm-generic/errno.h.
+const EPERM: u32 = 1;
+const ENOSYS: u32 = 38;
 /// The kernel's `BPF_MAXINSNS`.
 const INSTRUCTIONS_MAX: usize = 4096;
 
@@ -47,8 +48,12 @@ pub fn compile(profile: &Seccomp) -> Result<Filter, SeccompError> {
     for rule in &profile.syscalls {
         let action = action(&rule.action, rule.errno_ret)?;
         for name in &rule.names {
-            let Ok(call) = name.parse::<Sysno>() else { continue };
-            let Ok(number) = u32::try_from(call.id()) else { continue };
+            let Ok(call) = name.parse::<Sysno>() else {
+                continue;
+            };
+            let Ok(number) = u32::try_from(call.id()) else {
+                continue;
+            };
             calls.entry(number).or_default().add(rule, action);
         }
     }
@@ -56,7 +61,10 @@ pub fn compile(profile: &Seccomp) -> Result<Filter, SeccompError> {
     if program.len() > INSTRUCTIONS_MAX {
         return Err(SeccompError::TooLong);
     }
-    Ok(Filter { program: program.into(), flags: flags(&profile.flags)? })
+    Ok(Filter {
+        program: program.into(),
+        flags: flags(&profile.flags)?,
+    })
 }
 
 impl Rules {
@@ -69,7 +77,10 @@ impl Rules {
         let mut indices: Vec<u32> = rule.args.iter().map(|argument| argument.index).collect();
         indices.sort_unstable();
         if indices.windows(2).any(|pair| pair[0] == pair[1]) {
-            let alternatives = rule.args.iter().map(|argument| (vec![argument.clone()], action));
+            let alternatives = rule
+                .args
+                .iter()
+                .map(|argument| (vec![argument.clone()], action));
             self.conditional.extend(alternatives);
         } else {
             self.conditional.push((rule.args.clone(), action));
@@ -94,7 +105,7 @@ fn program(calls: &BTreeMap<u32, Rules>, default: u32) -> Result<Vec<sock_filter
     let permissive = matches!(default, libc::SECCOMP_RET_ALLOW | libc::SECCOMP_RET_LOG);
     if let (Some((newest, _)), false) = (calls.last_key_value(), permissive) {
         code.push(if_greater(*newest, 0, 1));
-        code.push(ret(libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned()));
+        code.push(ret(libc::SECCOMP_RET_ERRNO | ENOSYS));
     }
     let mut calls = calls.iter().peekable();
     while let Some((&first, rules)) = calls.next() {
@@ -144,7 +155,7 @@ fn length(code: &[sock_filter]) -> Result<u32, SeccompError> {
 }
 
 fn action(name: &str, errno: Option<u32>) -> Result<u32, SeccompError> {
-    let data = errno.unwrap_or(libc::EPERM.cast_unsigned()) & libc::SECCOMP_RET_DATA;
+    let data = errno.unwrap_or(EPERM) & libc::SECCOMP_RET_DATA;
     Ok(match name {
         "SCMP_ACT_ALLOW" => libc::SECCOMP_RET_ALLOW,
         "SCMP_ACT_ERRNO" => libc::SECCOMP_RET_ERRNO | data,
@@ -174,6 +185,8 @@ fn flags(names: &[String]) -> Result<libc::c_ulong, SeccompError> {
 mod tests {
     use super::*;
     use rustix::io::Errno;
+
+    type Holds = fn(u64) -> bool;
 
     fn profile(json: &str) -> Result<Filter, SeccompError> {
         compile(&serde_json::from_str(json).unwrap())
@@ -205,9 +218,15 @@ mod tests {
     #[test]
     fn the_kernel_compares_as_the_profile_says() {
         const VALUE: u64 = 0x1_8000_0005;
-        const PROBES: [u64; 6] =
-            [5, VALUE - 1, VALUE, VALUE + 1, VALUE + (1 << 32), VALUE - (1 << 32)];
-        let holds: [(&str, fn(u64) -> bool); 6] = [
+        const PROBES: [u64; 6] = [
+            5,
+            VALUE - 1,
+            VALUE,
+            VALUE + 1,
+            VALUE + (1 << 32),
+            VALUE - (1 << 32),
+        ];
+        let table: [(&str, Holds); 6] = [
             ("EQ", |value| value == VALUE),
             ("NE", |value| value != VALUE),
             ("GT", |value| value > VALUE),
@@ -215,7 +234,7 @@ mod tests {
             ("LT", |value| value < VALUE),
             ("LE", |value| value <= VALUE),
         ];
-        for (name, holds) in holds {
+        for (name, holds) in table {
             let json = format!(
                 r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{{"names":["personality"],
                     "action":"SCMP_ACT_ERRNO","errnoRet":95,
@@ -223,9 +242,8 @@ mod tests {
                     {{"names":["personality"],"action":"SCMP_ACT_ERRNO","errnoRet":96}}]}}"#
             );
             let seen = under(&json, || PROBES.map(personality));
-            let expected = PROBES.map(|probe| {
-                Err(Errno::from_raw_os_error(if holds(probe) { 95 } else { 96 }))
-            });
+            let expected = PROBES
+                .map(|probe| Err(Errno::from_raw_os_error(if holds(probe) { 95 } else { 96 })));
             assert_eq!(seen, expected, "{name}");
         }
     }
@@ -236,7 +254,9 @@ mod tests {
             "action":"SCMP_ACT_ERRNO","errnoRet":95,"args":[
             {"index":0,"value":17179869188,"valueTwo":4,"op":"SCMP_CMP_MASKED_EQ"}]},
             {"names":["personality"],"action":"SCMP_ACT_ERRNO"}]}"#;
-        let seen = under(json, || [0x4, 0xd, 0x4_0000_0004, 0x8_0000_0004, 0].map(personality));
+        let seen = under(json, || {
+            [0x4, 0xd, 0x4_0000_0004, 0x8_0000_0004, 0].map(personality)
+        });
         let [yes, no] = [Err(Errno::OPNOTSUPP), Err(Errno::PERM)];
         assert_eq!(seen, [yes, yes, no, yes, no]);
     }
@@ -253,15 +273,26 @@ mod tests {
             let young = (young, std::io::Error::last_os_error().raw_os_error());
             // SAFETY: as above.
             let old = unsafe { libc::syscall(libc::SYS_getuid) };
-            (personality(u64::from(u32::MAX)).is_ok(), young, old, std::io::Error::last_os_error().raw_os_error())
+            (
+                personality(u64::from(u32::MAX)).is_ok(),
+                young,
+                old,
+                std::io::Error::last_os_error().raw_os_error(),
+            )
         });
-        assert_eq!(seen, (true, (-1, Some(libc::ENOSYS)), -1, Some(libc::EPERM)));
+        assert_eq!(
+            seen,
+            (true, (-1, Some(libc::ENOSYS)), -1, Some(libc::EPERM))
+        );
     }
 
     #[test]
     fn what_cannot_be_filtered_is_refused() {
         let rule = |rule: &str| {
-            profile(&format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{rule}]}}"#)).map(|_| ())
+            profile(&format!(
+                r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{rule}]}}"#
+            ))
+            .map(|_| ())
         };
         assert_eq!(
             rule(r#"{"names":["read"],"action":"SCMP_ACT_NOTIFY"}"#),

@@ -1,0 +1,165 @@
+//! What the container is made of, as its processes see it.
+
+use serde_json::json;
+
+use crate::guest::{Guest, Options, process, spec, start_request, start_with};
+
+#[tokio::test]
+#[ignore = "boots a machine"]
+async fn a_process_runs_to_its_end() {
+    let guest = Guest::boot(Options::default()).await;
+    let reply = guest
+        .client
+        .clone()
+        .start(start_request(&["echo", "hello"]))
+        .await
+        .unwrap();
+    println!("{} {:?}", guest.hello, reply.into_inner().timeline);
+    assert_eq!(guest.stdout("box").await, "hello\n");
+    assert_eq!(guest.wait("box").await, 0);
+    guest.shut_down().await;
+}
+
+#[tokio::test]
+#[ignore = "boots a machine"]
+async fn the_container_is_what_the_specification_says() {
+    let guest = Guest::boot(Options::default()).await;
+    let mut spec = spec(&["sleep", "1000"]);
+    spec["process"]["noNewPrivileges"] = json!(true);
+    spec["process"]["oomScoreAdj"] = json!(100);
+    spec["linux"]["sysctl"] = json!({"kernel.shmmax": "12345678"});
+    spec["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
+    spec["linux"]["resources"]["pids"] = json!({"limit": 50});
+    spec["linux"]["resources"]["cpu"] = json!({"quota": 50000, "period": 100_000});
+    let mut request = start_with(&spec);
+    request
+        .sysctls
+        .insert("vm.overcommit_memory".to_owned(), "1".to_owned());
+    request.files = vec![container_api::guest::File {
+        path: "/etc/hosts".to_owned(),
+        data: "127.0.0.1 localhost\n".into(),
+        mode: 0o644,
+    }];
+    guest.client.clone().start(request).await.unwrap();
+    let sh = |id: &'static str, script: &'static str| {
+        let guest = &guest;
+        async move {
+            let (code, out, err) = guest.exec(id, &["sh", "-c", script]).await;
+            assert_eq!((code, err.as_str()), (0, ""), "{script}");
+            out
+        }
+    };
+    assert_eq!(sh("hostname", "hostname").await, "box\n");
+    assert_eq!(sh("hosts", "cat /etc/hosts").await, "127.0.0.1 localhost\n");
+    assert_eq!(
+        sh("pids", "cat /proc/1/comm; echo $$ | wc -c").await,
+        "sleep\n2\n"
+    );
+    let caps = sh("caps", "grep -E 'Cap|NoNew|Seccomp:' /proc/self/status").await;
+    assert!(caps.contains("CapEff:\t00000000a80425fb"), "{caps}");
+    assert!(caps.contains("CapBnd:\t00000000a80425fb"), "{caps}");
+    assert!(caps.contains("CapAmb:\t0000000000000000"), "{caps}");
+    assert_eq!(sh("files", "ulimit -Sn; ulimit -Hn").await, "1024\n4096\n");
+    assert_eq!(
+        sh("shmmax", "cat /proc/sys/kernel/shmmax").await,
+        "12345678\n"
+    );
+    assert_eq!(
+        sh("overcommit", "cat /proc/sys/vm/overcommit_memory").await,
+        "1\n"
+    );
+    assert_eq!(sh("oom", "cat /proc/1/oom_score_adj").await, "100\n");
+    let limits = "cd /sys/fs/cgroup; cat memory.max pids.max cpu.max";
+    assert_eq!(sh("limits", limits).await, "67108864\n50\n50000 100000\n");
+    assert_eq!(sh("group", "cat /proc/self/cgroup").await, "0::/\n");
+    let dev = sh("dev", "stat -c '%F %a %n %N %t:%T' /dev/* | sort").await;
+    println!("{dev}");
+    let mounts = sh("mounts", "cat /proc/self/mounts").await;
+    println!("{mounts}");
+    assert!(mounts.contains("overlay / overlay rw"), "{mounts}");
+    assert!(
+        mounts.contains("proc /proc/sys proc ro,nosuid,nodev,noexec"),
+        "{mounts}"
+    );
+    assert!(!mounts.contains("devtmpfs /dev devtmpfs"), "{mounts}");
+    assert_eq!(
+        sh("masked", "cat /proc/timer_list; ls /sys/firmware").await,
+        ""
+    );
+    let (code, _, _) = guest
+        .exec("sysrq", &["sh", "-c", "echo h > /proc/sysrq-trigger"])
+        .await;
+    assert_ne!(code, 0);
+    let disk = "mknod /tmp/vda b 254 0 && cat /tmp/vda";
+    let (code, _, error) = guest.exec("disk", &["sh", "-c", disk]).await;
+    assert!(code != 0 && error.contains("not permitted"), "{error}");
+    assert_eq!(
+        sh(
+            "ipc",
+            "readlink /proc/1/ns/ipc | grep -cF $(readlink /proc/self/ns/ipc)"
+        )
+        .await,
+        "1\n"
+    );
+    assert_eq!(
+        sh(
+            "lo",
+            "ping -c1 -W1 127.0.0.1 | grep -c '1 packets received'"
+        )
+        .await,
+        "1\n"
+    );
+    assert_eq!(
+        sh("fds", "ls /proc/self/fd | tr '\\n' ' '").await,
+        "0 1 2 3 "
+    );
+    assert_eq!(
+        sh("rename", "mv /etc /etc2 && ls -d /etc2 && mv /etc2 /etc").await,
+        "/etc2\n"
+    );
+    guest.shut_down().await;
+}
+
+#[tokio::test]
+#[ignore = "boots a machine"]
+async fn a_read_only_root_in_memory() {
+    let guest = Guest::boot(Options {
+        upper: false,
+        ..Options::default()
+    })
+    .await;
+    let mut request = start_request(&[
+        "sh",
+        "-c",
+        "touch /x; touch /dev/shm/y && grep ' / ' /proc/mounts",
+    ]);
+    request.root = Some(container_api::guest::Root {
+        image_disk: 0,
+        upper_disk: None,
+        read_only: true,
+    });
+    guest.client.clone().start(request).await.unwrap();
+    let (out, err) = tokio::join!(guest.stdout("box"), guest.stderr("box"));
+    assert!(out.contains("overlay / overlay ro"), "{out}");
+    assert!(err.contains("Read-only file system"), "{err}");
+    guest.shut_down().await;
+}
+
+#[tokio::test]
+#[ignore = "boots a machine"]
+async fn a_seccomp_profile_holds_for_exec_too() {
+    let guest = Guest::boot(Options::default()).await;
+    let mut spec = spec(&["sleep", "1000"]);
+    spec["linux"]["seccomp"] = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}],
+    });
+    guest.client.clone().start(start_with(&spec)).await.unwrap();
+    let (code, _, error) = guest.exec("mkdir", &["mkdir", "/tmp/x"]).await;
+    assert!(code == 1 && error.contains("not supported"), "{error}");
+    let mut unprivileged = process(&["mkdir", "/tmp/x"]);
+    unprivileged["noNewPrivileges"] = json!(true);
+    let (code, _, error) = guest.exec_process("user", unprivileged, "user").await;
+    assert!(code == 1 && error.contains("not supported"), "{error}");
+    guest.shut_down().await;
+}
