@@ -14,8 +14,11 @@ use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use super::Verdict;
 use super::guest;
 
-/// A working KVM needs a few milliseconds; one that crawls is as good as none.
+/// How long the guest may run. A working KVM needs a few milliseconds; one that crawls is as good
+/// as none.
 const LIMIT: Duration = Duration::from_millis(200);
+/// How long making the guest may take: some system calls, on a host that may be very busy.
+const SETUP_LIMIT: Duration = Duration::from_secs(2);
 /// How long a vCPU that was told to stop may take before its thread is abandoned.
 const KICK_LIMIT: Duration = Duration::from_millis(50);
 
@@ -31,19 +34,31 @@ pub(super) fn open(device: &Path) -> Result<Kvm, Verdict> {
     })
 }
 
+/// What the trial's thread tells.
+enum Progress {
+    /// The guest is about to run.
+    Ready,
+    Over(Verdict),
+}
+
 /// Runs the trial guest on a thread of its own, for at most [`LIMIT`].
 pub(super) fn run(device: Kvm) -> Verdict {
+    allow_kick();
     let (sender, receiver) = mpsc::channel();
     let trial = std::thread::Builder::new()
         .name("kvm-trial".to_owned())
         .spawn(move || {
             let mut steps = guest::STEPS.iter();
             let outcome = match Trial::new(&device) {
-                Ok(mut trial) => trial.run(&mut steps),
+                Ok(mut trial) => {
+                    let _ = sender.send(Progress::Ready);
+                    trial.run(&mut steps)
+                }
                 Err(reason) => Outcome::Failed(reason),
             };
-            // Fails when the trial took too long and was given up.
-            let _ = sender.send(judge(outcome, steps.next().map(|(_, name)| *name)));
+            let verdict = judge(outcome, steps.next().map(|(_, name)| *name));
+            // Fails, as above, when the trial took too long and was given up.
+            let _ = sender.send(Progress::Over(verdict));
         });
     let trial = match trial {
         Ok(trial) => trial,
@@ -53,15 +68,23 @@ pub(super) fn run(device: Kvm) -> Verdict {
             };
         }
     };
-    receiver.recv_timeout(LIMIT).unwrap_or_else(|_| {
+    let unable = |reason: &str| Verdict::Unable {
+        reason: reason.to_owned(),
+    };
+    match receiver.recv_timeout(SETUP_LIMIT) {
+        Ok(Progress::Ready) => {}
+        Ok(Progress::Over(verdict)) => return verdict,
+        Err(_) => return unable("making a guest took too long"),
+    }
+    let over = receiver.recv_timeout(LIMIT).or_else(|_| {
         kick(&trial);
         // The verdict says where the guest was when it was interrupted.
-        receiver
-            .recv_timeout(KICK_LIMIT)
-            .unwrap_or_else(|_| Verdict::Unable {
-                reason: "a guest never stopped running".to_owned(),
-            })
-    })
+        receiver.recv_timeout(KICK_LIMIT)
+    });
+    match over {
+        Ok(Progress::Over(verdict)) => verdict,
+        _ => unable("a guest never stopped running"),
+    }
 }
 
 /// How the trial ended, at the step that was next.
@@ -155,7 +178,6 @@ impl Trial {
 
     /// Runs until the guest has reported every one of `steps`, which are taken as they come.
     fn run(&mut self, steps: &mut std::slice::Iter<'_, (u8, &'static str)>) -> Outcome {
-        allow_kick();
         loop {
             let Some((expected, _)) = steps.as_slice().first() else {
                 return Outcome::Complete;

@@ -23,10 +23,13 @@ pub fn kernel() -> PathBuf {
     )
 }
 
-/// Builds the guest's initial RAM file system once per test run.
+/// The guest's initial RAM file system: `CONTAINER_TEST_INITRAMFS`, or built once per test run.
 pub fn initramfs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(given) = std::env::var_os("CONTAINER_TEST_INITRAMFS") {
+            return given.into();
+        }
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(std::process::id().to_string());
         std::fs::create_dir_all(&directory).unwrap();
         let program = directory.join("init");
