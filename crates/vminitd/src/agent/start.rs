@@ -11,12 +11,18 @@ use crate::launch::ContainerPlan;
 use crate::process::{self, Wanted};
 use crate::spec::{Resources, Spec};
 
+/// Bytes: what the kernel's generator is seeded with.
+const ENTROPY_MIN: usize = 32;
+
 impl Agent {
     /// Builds the container and runs its first process. What fails half-way is not undone: the host ends the
     /// machine then.
     pub async fn start(&self, request: StartRequest) -> Result<StartReply, AgentError> {
         let request_ns = boottime_ns();
         check_id(&request.id)?;
+        if request.entropy.len() < ENTROPY_MIN {
+            return Err(AgentError::Missing("entropy of 32 bytes"));
+        }
         if std::mem::replace(&mut self.state().started, true) {
             return Err(AgentError::Started);
         }

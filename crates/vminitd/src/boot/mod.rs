@@ -56,7 +56,7 @@ pub fn prepare() -> Result<(), BootError> {
             source: source.into(),
         })?;
     }
-    own_cgroup().map_err(BootError::ControlGroups)?;
+    control_groups().map_err(BootError::ControlGroups)?;
     let limit = Rlimit {
         current: Some(OPEN_FILES),
         maximum: Some(OPEN_FILES),
@@ -65,13 +65,12 @@ pub fn prepare() -> Result<(), BootError> {
     loopback::up().map_err(BootError::Loopback)
 }
 
-/// Leaves the root group to the kernel, and hands every controller down to the container's parent.
-fn own_cgroup() -> io::Result<()> {
-    let leaf = format!("{}/vminitd", cgroup::ROOT);
-    fs::create_dir(&leaf)?;
-    fs::write(format!("{leaf}/cgroup.procs"), "0")?;
+/// Makes the container's parent group with every controller and the usual device filter. The agent itself stays
+/// in the root group, which may have members of its own: moving it would wait for the kernel's readers.
+fn control_groups() -> io::Result<()> {
+    cgroup::delegate_controllers(cgroup::ROOT)?;
     let parent = cgroup::parent();
     fs::create_dir(&parent)?;
-    cgroup::delegate_controllers(cgroup::ROOT)?;
-    cgroup::delegate_controllers(&parent)
+    cgroup::delegate_controllers(&parent)?;
+    cgroup::restrict_devices(&parent, &[])
 }

@@ -29,6 +29,12 @@ pub fn delegate_controllers(group: &str) -> io::Result<()> {
     fs::write(format!("{group}/cgroup.subtree_control"), enable.join(" "))
 }
 
+/// Attaches a device filter to `group`. Groups below it may have another one instead.
+pub fn restrict_devices(group: impl AsRef<Path>, rules: &[DeviceRule]) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    device_filter::attach(&open(group.as_ref(), flags, Mode::empty())?, rules)
+}
+
 /// A control group that exists.
 #[derive(Debug)]
 pub struct Cgroup {
@@ -53,8 +59,11 @@ impl Cgroup {
 
     /// Lets only what `rules` allow be opened or made as a device node.
     pub fn restrict_devices(&self, rules: &[DeviceRule]) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        device_filter::attach(&open(&self.path, flags, Mode::empty())?, rules)
+        if device_filter::are_usual(rules) {
+            // The parent's filter says the same.
+            return Ok(());
+        }
+        restrict_devices(&self.path, rules)
     }
 
     /// Directory of the group, as clone3 and openat want it.

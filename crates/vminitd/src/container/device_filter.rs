@@ -52,7 +52,7 @@ pub fn attach(cgroup: &OwnedFd, rules: &[DeviceRule]) -> io::Result<()> {
         target: cgroup.as_raw_fd(),
         program: program.as_raw_fd(),
         kind: BPF_CGROUP_DEVICE,
-        flags: 0,
+        flags: BPF_F_ALLOW_OVERRIDE,
     };
     bpf(BPF_PROG_ATTACH, &attributes).map(|_| ())
 }
@@ -90,6 +90,14 @@ fn program(rules: &[DeviceRule]) -> io::Result<Vec<Instruction>> {
     }
     program.extend(answer(false));
     Ok(program)
+}
+
+/// Whether `rules` allow the default devices and nothing else, as no rules at all do.
+pub fn are_usual(rules: &[DeviceRule]) -> bool {
+    let every = |access: &DeviceRule| self::access(access.access.as_deref().unwrap_or_default());
+    rules.iter().all(|rule| {
+        !rule.allow && is_catch_all(rule) && every(rule).is_ok_and(|bits| bits == EVERY_ACCESS)
+    })
 }
 
 fn is_catch_all(rule: &DeviceRule) -> bool {
@@ -226,6 +234,7 @@ const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_PROG_ATTACH: libc::c_int = 8;
 const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
+const BPF_F_ALLOW_OVERRIDE: u32 = 1;
 
 /// The part of `union bpf_attr` that `BPF_PROG_LOAD` needs.
 #[repr(C)]
@@ -330,6 +339,7 @@ mod tests {
             assert!(allows(rules, CHARACTER, READ | WRITE, 136, 77));
             assert!(!allows(rules, BLOCK, READ, 254, 0));
             assert!(!allows(rules, CHARACTER, READ, 1, 1));
+            assert!(are_usual(rules));
         }
     }
 
@@ -353,6 +363,7 @@ mod tests {
     fn everything_can_be_allowed() {
         let rules = rules(r#"[{"allow":true,"type":"a","major":-1,"minor":-1,"access":"rwm"}]"#);
         assert!(allows(&rules, BLOCK, EVERY_ACCESS, 254, 0));
+        assert!(!are_usual(&rules));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The five capability sets of a process (capabilities(7)).
 
+use rustix::io::Errno;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capability_is_in_bounding_set, clear_ambient_capability_set,
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set,
     configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
 };
 
@@ -79,10 +80,10 @@ impl CapabilityPlan {
     /// Gives up what the process may never have. Needs `CAP_SETPCAP`, so it comes before the change of user.
     pub fn bound(&self) -> Result<(), Failure> {
         for capability in all().filter(|capability| !self.bounding.contains(*capability)) {
-            // A kernel that lacks a capability can't grant it either.
-            if capability_is_in_bounding_set(capability).unwrap_or(false) {
-                remove_capability_from_bounding_set(capability)
-                    .context(|| "cannot reduce the bounding capabilities")?;
+            match remove_capability_from_bounding_set(capability) {
+                // A kernel that does not know a capability can't grant it either.
+                Err(Errno::INVAL) => {}
+                result => result.context(|| "cannot reduce the bounding capabilities")?,
             }
         }
         Ok(())

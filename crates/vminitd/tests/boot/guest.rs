@@ -222,6 +222,9 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
+        if std::thread::panicking() || std::env::var_os("VMINITD_CONSOLE").is_some() {
+            println!("{}", self.console());
+        }
         let _ = self.vmm.kill();
         let _ = self.vmm.wait();
     }
