@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use crate::commands::Command;
 use crate::connection::Context;
 use crate::failure::Failure;
-use crate::{help, output, plugin, version};
+use crate::{completion, help, output, plugin, version};
 
 /// A container platform for Linux
 #[derive(Debug, Parser)]
@@ -47,9 +47,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<u8, Failure> {
         return Ok(0);
     }
     if let Some(shell) = cli.generate_completion_script {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Cli::command(), "container", &mut script);
-        output::print(&script)?;
+        output::print(&completion::script(shell)?)?;
         return Ok(0);
     }
     match cli.command {

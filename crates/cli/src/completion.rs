@@ -4,17 +4,20 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use clap::CommandFactory as _;
-use clap_complete::CompletionCandidate;
 use clap_complete::engine::ArgValueCompleter;
-use clap_complete::env::CompleteEnv;
+use clap_complete::env::{CompleteEnv, Shells};
+use clap_complete::{CompletionCandidate, Shell};
 use container_api::api::ListRequest;
 use container_resource::container::ManagedContainer;
 
 use crate::cli::Cli;
 use crate::connection::Context;
+use crate::failure::Failure;
 
 /// The variable by which a shell asks (see `clap_complete`).
 const VARIABLE: &str = "COMPLETE";
+/// As the command is called.
+const NAME: &str = "container";
 /// A shell that waits for candidates is a user who waits.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -25,6 +28,19 @@ pub fn answer_shell() {
             .var(VARIABLE)
             .complete();
     }
+}
+
+/// What makes `shell` ask this command for completions.
+pub fn script(shell: Shell) -> Result<Vec<u8>, Failure> {
+    let shells = Shells::builtins();
+    let completer = shells
+        .completer(&shell.to_string())
+        .ok_or_else(|| Failure::usage(format_args!("there is no completion for {shell}")))?;
+    let mut script = Vec::new();
+    completer
+        .write_registration(VARIABLE, NAME, NAME, NAME, &mut script)
+        .map_err(|error| Failure::Local(error.into()))?;
+    Ok(script)
 }
 
 /// Completes ids of containers.

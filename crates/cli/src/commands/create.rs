@@ -1,6 +1,7 @@
 use clap::Args;
 
-use super::creating::{CreationFlags, IdFile, ImageWords};
+use super::creating::{CreationFlags, ImageWords};
+use super::id_file::IdFile;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::output;

@@ -1,20 +1,14 @@
 //! What `run` and `create` have in common: from words to a created container.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-
 use anyhow::Context as _;
 use clap::Args;
 use container_api::api::{CreateRequest, DeleteRequest};
-use container_api::images::{GetReply, GetRequest};
-use container_api::{Error, Kind};
 use container_resource::container::{ContainerConfiguration, CreateOptions, ImageDescription};
 use container_resource::image_settings::ImageSettings;
 use container_resource::settings::Settings;
 use jiff::Timestamp;
 
+use super::fetch::FetchFlags;
 use crate::completion;
 use crate::connection::{Containers, Context};
 use crate::failure::Failure;
@@ -29,6 +23,8 @@ pub struct CreationFlags {
     resources: ResourceFlags,
     #[command(flatten)]
     pub management: ManagementFlags,
+    #[command(flatten)]
+    fetch: FetchFlags,
 }
 
 /// An image, and what to run in it. Whatever follows the image belongs to the container.
@@ -62,7 +58,8 @@ impl CreationFlags {
         let process = self.process.options()?;
         let roots = &context.roots;
         let settings = Settings::load(&roots.app, &roots.install).map_err(anyhow::Error::new)?;
-        let image = self.image(context, words.image()).await?;
+        let platform = self.management.platform.requested();
+        let image = self.fetch.image(context, words.image(), platform).await?;
         context.debug(|| {
             format!(
                 "image {} is manifest {}",
@@ -89,26 +86,6 @@ impl CreationFlags {
         creation
             .configuration(&image, Timestamp::now())
             .map_err(Failure::usage_chain)
-    }
-
-    async fn image(&self, context: &Context, reference: &str) -> Result<GetReply, Failure> {
-        let platform = self.management.platform.requested();
-        let request = GetRequest {
-            reference: reference.to_owned(),
-            platform,
-        };
-        let reply = context.images().await?.get(request).await;
-        reply.map(tonic::Response::into_inner).map_err(|status| {
-            let error = Error::from(status);
-            let error = match (error.kind, &error.hint) {
-                (Kind::NotFound, None) => error.with_hint(format!(
-                    "Fetch it with `container image pull {reference}`, or load an archive with \
-                     `container image load`."
-                )),
-                _ => error,
-            };
-            Failure::Service(error)
-        })
     }
 
     /// Creates the container that `configuration` describes.
@@ -139,66 +116,4 @@ pub async fn take_back(containers: &mut Containers, id: &str) {
             force: true,
         })
         .await;
-}
-
-/// The file of `--cidfile`: reserved before the container is made, removed again unless it was.
-#[derive(Debug)]
-pub struct IdFile {
-    path: PathBuf,
-    file: File,
-    kept: bool,
-}
-
-impl IdFile {
-    /// Creates the file, which must not exist. Nothing, where none is wanted.
-    pub fn reserve(path: Option<&Path>) -> Result<Option<Self>, Failure> {
-        let Some(path) = path else { return Ok(None) };
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(path)
-            .with_context(|| format!("id file {}", path.display()))?;
-        Ok(Some(Self {
-            path: path.to_owned(),
-            file,
-            kept: false,
-        }))
-    }
-
-    /// Writes the id, without a newline.
-    pub fn keep(file: Option<Self>, id: &str) -> Result<(), Failure> {
-        let Some(mut file) = file else { return Ok(()) };
-        let written = file.file.write_all(id.as_bytes());
-        written.with_context(|| format!("id file {}", file.path.display()))?;
-        file.kept = true;
-        Ok(())
-    }
-}
-
-impl Drop for IdFile {
-    fn drop(&mut self) {
-        if !self.kept {
-            // Whatever failed before is told; an empty file that stays is refused the next time.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_file_appears_with_the_container_only() {
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path().join("id");
-        drop(IdFile::reserve(Some(&path)).unwrap());
-        assert!(!path.exists());
-        let file = IdFile::reserve(Some(&path)).unwrap();
-        assert!(IdFile::reserve(Some(&path)).is_err());
-        IdFile::keep(file, "abc").unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "abc");
-        assert!(IdFile::reserve(Some(&path)).is_err());
-    }
 }

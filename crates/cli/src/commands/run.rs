@@ -1,7 +1,8 @@
 use clap::Args;
 use container_api::api::StartRequest;
 
-use super::creating::{CreationFlags, IdFile, ImageWords, take_back};
+use super::creating::{CreationFlags, ImageWords, take_back};
+use super::id_file::IdFile;
 use super::timeline;
 use crate::connection::{Containers, Context};
 use crate::failure::Failure;

@@ -10,7 +10,7 @@ mod pull;
 mod push;
 mod save;
 mod tag;
-mod transfer;
+pub mod transfer;
 
 use clap::Subcommand;
 use container_api::images::ListRequest;

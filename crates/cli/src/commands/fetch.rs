@@ -1,0 +1,88 @@
+//! The image of a new container: the one that is here, or one from a registry.
+
+use clap::{Args, ValueEnum};
+use container_api::images::{GetReply, GetRequest, PullRequest};
+use container_api::{Error, Kind};
+
+use super::image::transfer::Progress;
+use crate::connection::{Context, Images};
+use crate::failure::Failure;
+use crate::flags::{DownloadFlags, ProgressFlags, SchemeFlags};
+
+/// When an image is fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum PullPolicy {
+    /// Even if it is here.
+    Always,
+    /// If it is not here.
+    #[default]
+    Missing,
+    /// Never: it must be here.
+    Never,
+}
+
+/// Whether and how the image is fetched.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Image options")]
+pub struct FetchFlags {
+    /// When to fetch the image from its registry
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
+    pull: PullPolicy,
+
+    #[command(flatten)]
+    scheme: SchemeFlags,
+    #[command(flatten)]
+    download: DownloadFlags,
+    #[command(flatten)]
+    progress: ProgressFlags,
+}
+
+impl FetchFlags {
+    /// The image `reference` for `platform` (empty: the host's), fetched where the policy says so.
+    pub async fn image(
+        &self,
+        context: &Context,
+        reference: &str,
+        platform: String,
+    ) -> Result<GetReply, Failure> {
+        let mut images = context.images().await?;
+        let request = GetRequest {
+            reference: reference.to_owned(),
+            platform,
+        };
+        let mut missing = None;
+        if self.pull != PullPolicy::Always {
+            match get(&mut images, &request).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) if error.kind != Kind::NotFound => return Err(error.into()),
+                Err(error) if self.pull == PullPolicy::Never => {
+                    let hint = format!("Fetch it with `container image pull {reference}`.");
+                    return Err(error.with_hint(hint).into());
+                }
+                Err(error) => missing = Some(error.message),
+            }
+        }
+        match (self.fetch(&mut images, &request).await, missing) {
+            (Ok(()), _) => Ok(get(&mut images, &request).await?),
+            (Err(Failure::Service(error)), Some(missing)) => Err(error.context(missing).into()),
+            (Err(failure), _) => Err(failure),
+        }
+    }
+
+    async fn fetch(&self, images: &mut Images, image: &GetRequest) -> Result<(), Failure> {
+        let request = PullRequest {
+            reference: image.reference.clone(),
+            platform: image.platform.clone(),
+            scheme: self.scheme.name(),
+            max_concurrent_downloads: self.download.max_concurrent_downloads,
+        };
+        let messages = images.pull(request).await?.into_inner();
+        Progress::new(self.progress.style()).show(messages).await?;
+        Ok(())
+    }
+}
+
+async fn get(images: &mut Images, request: &GetRequest) -> Result<GetReply, Error> {
+    let reply = images.get(request.clone()).await;
+    reply.map(tonic::Response::into_inner).map_err(Error::from)
+}
