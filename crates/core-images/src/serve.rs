@@ -62,7 +62,7 @@ async fn serve(
     let descriptors_listener = UnixListener::from_std(descriptors)?;
     let descriptors = Descriptors::default();
     tokio::spawn(descriptors.clone().serve(descriptors_listener));
-    let unpacker = Unpacker::new().context("can't find this program")?;
+    let unpacker = Unpacker::new(std::env::current_exe().context("can't find this program")?);
     let service = ImagesServer::new(Service::new(store, unpacker, descriptors))
         .max_decoding_message_size(socket::MESSAGE_LIMIT)
         .max_encoding_message_size(socket::MESSAGE_LIMIT);

@@ -11,7 +11,7 @@ use crate::tar::{self, Kind, Member, TarError};
 
 /// What a conversion found out.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Converted {
+pub struct Converted {
     /// Of the compressed stream.
     pub blob: Digest,
     /// Of the tar stream.
@@ -22,21 +22,39 @@ pub(super) struct Converted {
 
 /// Why a layer can't be converted.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConvertError {
+pub enum ConvertError {
+    /// The stream failed.
     #[error("the layer can't be read")]
     Read(#[source] io::Error),
+    /// The compressed data is cut off, damaged or followed by something else.
     #[error("the layer can't be decompressed")]
     Decompress(#[source] io::Error),
+    /// Not a tar archive, or one with two meanings.
     #[error("the layer is no valid tar archive")]
     Tar(#[from] TarError),
+    /// A path that no layer may have.
     #[error("the layer's member {path:?} is refused")]
-    Path { path: String, source: PathError },
+    Path {
+        /// As shown to people.
+        path: String,
+        /// What is wrong.
+        source: PathError,
+    },
+    /// A member that does not fit into the tree.
     #[error("the layer's member {path:?} can't be kept")]
-    Member { path: String, source: EnterError },
+    Member {
+        /// As shown to people.
+        path: String,
+        /// What is wrong.
+        source: EnterError,
+    },
+    /// More bytes than allowed, holes included.
     #[error("the layer expands to more than {0} bytes")]
     Budget(u64),
+    /// The output failed.
     #[error("the unpacked layer can't be written")]
     Write(#[from] WriteError),
+    /// No byte at all.
     #[error("the layer is empty: it is not even a tar archive")]
     Empty,
 }
@@ -45,7 +63,7 @@ const BUFFER: usize = 128 * 1024;
 
 /// Reads a compressed layer to its end and writes its image. `budget` bounds the decompressed bytes and, with
 /// holes counted, the files.
-pub(super) fn convert<W: Write + Seek>(
+pub fn convert<W: Write + Seek>(
     blob: impl Read,
     image: W,
     budget: u64,

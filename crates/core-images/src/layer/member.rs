@@ -19,9 +19,11 @@ pub(super) enum Meaning {
 
 /// A path that a layer can't have.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum PathError {
+pub enum PathError {
+    /// It has a part `..`.
     #[error("the path leads upwards")]
     Parent,
+    /// `.wh.` alone, or before `.` or `..`.
     #[error("the whiteout names no file")]
     Whiteout,
 }
@@ -108,12 +110,16 @@ fn device((major, minor): (u64, u64)) -> Option<Device> {
     Device::new(u32::try_from(major).ok()?, u32::try_from(minor).ok()?)
 }
 
+/// Why a member does not become a file.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum EnterError {
+pub enum EnterError {
+    /// A name, a link or a limit.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// Major above 4095 or minor above 1048575.
     #[error("the device number is out of range")]
     Device,
+    /// Regular files are entered with their data.
     #[error("a regular file needs its data")]
     Data,
 }

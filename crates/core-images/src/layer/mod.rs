@@ -1,8 +1,8 @@
 //! Layers: from a compressed tar to an EROFS image, in a process that owns nothing else.
 
-mod convert;
+pub mod convert;
 mod hashing;
-mod member;
+pub mod member;
 mod sandbox;
 pub mod unpack;
 pub mod worker;

@@ -93,15 +93,14 @@ pub enum UnpackError {
 }
 
 impl Unpacker {
-    /// Workers are runs of this very program; as many at a time as there are CPUs.
-    pub fn new() -> io::Result<Self> {
-        let program = std::env::current_exe()?;
+    /// Workers are runs of `program`, which is this one; as many at a time as there are CPUs.
+    pub fn new(program: PathBuf) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self {
+        Self {
             program,
             permits: Arc::new(Semaphore::new(workers)),
             layers: KeyedLocks::default(),
-        })
+        }
     }
 
     /// Makes sure that the layer's image is there. The caller has pinned `layer.diff_id`.

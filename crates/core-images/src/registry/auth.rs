@@ -148,7 +148,7 @@ impl Authority {
                 error => error,
             });
         }
-        let body = read_limited(response, MAX_TOKEN)
+        let body = read_limited(response, MAX_TOKEN, session.retry.stall)
             .await
             .map_err(|error| session.protocol(error.to_string()))?;
         let token: Token = serde_json::from_slice(&body)

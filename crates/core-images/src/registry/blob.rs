@@ -9,7 +9,7 @@ use reqwest::{Method, Response, StatusCode};
 use tokio::sync::mpsc::Sender;
 
 use super::error::RegistryError;
-use super::http::{Ask, STALL, Session};
+use super::http::{Ask, Session};
 use super::progress::{Phase, Progress, Report, STEP};
 
 /// Most times that one download may break and go on.
@@ -104,7 +104,7 @@ impl<'d> Download<'d> {
         let mut skip = self.start_of(session, &response)?;
         let (mut window, mut in_window) = (Instant::now(), 0);
         loop {
-            let chunk = match tokio::time::timeout(STALL, response.chunk()).await {
+            let chunk = match tokio::time::timeout(session.retry.stall, response.chunk()).await {
                 Err(_) => return Ok(Ended::Broken("the stream stalls".into())),
                 Ok(Err(error)) => return Ok(Ended::Broken(error.without_url().to_string())),
                 Ok(Ok(None)) if self.received == self.size => return Ok(Ended::Complete),

@@ -246,7 +246,9 @@ impl Session {
     pub(super) async fn failure(&self, response: Response, what: &str) -> RegistryError {
         let status = response.status();
         let host = authority(response.url());
-        let text = read_limited(response, MAX_ERROR).await.unwrap_or_default();
+        let text = read_limited(response, MAX_ERROR, self.retry.stall)
+            .await
+            .unwrap_or_default();
         let detail = detail(&text);
         match status {
             StatusCode::NOT_FOUND => RegistryError::NotFound {
@@ -296,10 +298,11 @@ fn detail(text: &[u8]) -> String {
 pub(super) async fn read_limited(
     mut response: Response,
     limit: usize,
+    stall: Duration,
 ) -> Result<Bytes, ReadLimitedError> {
     let mut body = BytesMut::new();
     loop {
-        let chunk = tokio::time::timeout(STALL, response.chunk()).await;
+        let chunk = tokio::time::timeout(stall, response.chunk()).await;
         match chunk
             .map_err(|_| ReadLimitedError::Stalled)?
             .map_err(ReadLimitedError::Broken)?
@@ -312,9 +315,6 @@ pub(super) async fn read_limited(
         }
     }
 }
-
-/// How long a body may bring nothing.
-pub(super) const STALL: Duration = Duration::from_secs(30);
 
 /// Why a body can't be read.
 #[derive(Debug, thiserror::Error)]

@@ -57,7 +57,7 @@ impl Session {
         let claimed = header("docker-content-digest").and_then(|text| text.parse().ok());
         // Fits: the limit is some MiB.
         let limit = usize::try_from(MAX_DOCUMENT).unwrap_or(usize::MAX);
-        let bytes = read_limited(response, limit)
+        let bytes = read_limited(response, limit, self.retry.stall)
             .await
             .map_err(|error| self.protocol(format!("manifest: {error}")))?;
         let digest = Digest::new(Sha256::digest(&bytes).into());

@@ -20,3 +20,4 @@ pub use address::Scheme;
 pub use client::Registries;
 pub use error::RegistryError;
 pub use progress::{Phase, Progress, Report};
+pub use retry::Retry;

@@ -11,6 +11,8 @@ pub struct Retry {
     pub first_wait: Duration,
     /// The longest wait, whatever the registry asks for.
     pub longest_wait: Duration,
+    /// How long a body may bring nothing.
+    pub stall: Duration,
 }
 
 impl Default for Retry {
@@ -19,6 +21,7 @@ impl Default for Retry {
             attempts: 5,
             first_wait: Duration::from_millis(500),
             longest_wait: Duration::from_secs(30),
+            stall: Duration::from_secs(30),
         }
     }
 }

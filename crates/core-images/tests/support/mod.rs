@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod hostile;
 pub mod oci;
 pub mod registry;
 pub mod server;
