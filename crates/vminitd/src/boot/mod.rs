@@ -72,5 +72,5 @@ fn control_groups() -> io::Result<()> {
     let parent = cgroup::parent();
     fs::create_dir(&parent)?;
     cgroup::delegate_controllers(&parent)?;
-    cgroup::restrict_devices(&parent, &[])
+    cgroup::restrict_devices(&parent, &cgroup::usual_devices())
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, open};
 
 use super::device_filter;
+pub use super::device_filter::usual as usual_devices;
 use super::limits::Setting;
 use crate::spec::DeviceRule;
 

@@ -32,6 +32,21 @@ const DEFAULT: [(i64, Option<i64>); 8] = [
     (136, None),
 ];
 
+/// The default devices with /dev/console, /dev/fuse and /dev/net/tun, in the order in which runtimes list them.
+const USUAL: [(i64, Option<i64>); 11] = [
+    (1, Some(3)),
+    (1, Some(5)),
+    (1, Some(7)),
+    (1, Some(8)),
+    (1, Some(9)),
+    (5, Some(0)),
+    (5, Some(1)),
+    (5, Some(2)),
+    (136, None),
+    (10, Some(229)),
+    (10, Some(200)),
+];
+
 /// `BPF_JMP | BPF_EXIT`.
 const EXIT: u8 = 0x95;
 
@@ -92,12 +107,29 @@ fn program(rules: &[DeviceRule]) -> io::Result<Vec<Instruction>> {
     Ok(program)
 }
 
-/// Whether `rules` allow the default devices and nothing else, as no rules at all do.
+/// What containers are usually allowed: to make any node, and to open the default devices, FUSE and TUN.
+pub fn usual() -> Vec<DeviceRule> {
+    let rule = |kind: &str, numbers: (Option<i64>, Option<i64>), access: &str| DeviceRule {
+        allow: true,
+        kind: Some(kind.to_owned()),
+        major: numbers.0,
+        minor: numbers.1,
+        access: Some(access.to_owned()),
+    };
+    let mut rules = vec![
+        DeviceRule::default(),
+        rule("c", (None, None), "m"),
+        rule("b", (None, None), "m"),
+    ];
+    for (major, minor) in USUAL {
+        rules.push(rule("c", (Some(major), minor), "rwm"));
+    }
+    rules
+}
+
+/// Whether `rules` come to the same as the [usual](usual) ones, as no rules at all do.
 pub fn are_usual(rules: &[DeviceRule]) -> bool {
-    let every = |access: &DeviceRule| self::access(access.access.as_deref().unwrap_or_default());
-    rules.iter().all(|rule| {
-        !rule.allow && is_catch_all(rule) && every(rule).is_ok_and(|bits| bits == EVERY_ACCESS)
-    })
+    rules.is_empty() || matches!((program(rules), program(&usual())), (Ok(a), Ok(b)) if a == b)
 }
 
 fn is_catch_all(rule: &DeviceRule) -> bool {
@@ -339,7 +371,6 @@ mod tests {
             assert!(allows(rules, CHARACTER, READ | WRITE, 136, 77));
             assert!(!allows(rules, BLOCK, READ, 254, 0));
             assert!(!allows(rules, CHARACTER, READ, 1, 1));
-            assert!(are_usual(rules));
         }
     }
 
@@ -357,6 +388,30 @@ mod tests {
         assert!(allows(&rules, CHARACTER, READ, 10, 200));
         assert!(!allows(&rules, CHARACTER, READ | WRITE, 10, 200));
         assert!(!allows(&rules, CHARACTER, MKNOD, 10, 1));
+    }
+
+    #[test]
+    fn the_usual_rules_are_recognised() {
+        let usual = rules(
+            r#"[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","access":"m"},
+                {"allow":true,"type":"b","major":-1,"minor":-1,"access":"m"},
+                {"allow":true,"type":"c","major":1,"minor":3,"access":"rwm"},
+                {"allow":true,"type":"c","major":1,"minor":5,"access":"rwm"},
+                {"allow":true,"type":"c","major":1,"minor":7,"access":"rwm"},
+                {"allow":true,"type":"c","major":1,"minor":8,"access":"rwm"},
+                {"allow":true,"type":"c","major":1,"minor":9,"access":"rwm"},
+                {"allow":true,"type":"c","major":5,"minor":0,"access":"rwm"},
+                {"allow":true,"type":"c","major":5,"minor":1,"access":"rwm"},
+                {"allow":true,"type":"c","major":5,"minor":2,"access":"rwm"},
+                {"allow":true,"type":"c","major":136,"access":"rwm"},
+                {"allow":true,"type":"c","major":10,"minor":229,"access":"rwm"},
+                {"allow":true,"type":"c","major":10,"minor":200,"access":"rwm"}]"#,
+        );
+        assert!(are_usual(&usual) && are_usual(&[]));
+        assert!(!are_usual(&usual[..13]));
+        assert!(allows(&usual, BLOCK, MKNOD, 254, 0));
+        assert!(!allows(&usual, BLOCK, READ, 254, 0));
+        assert!(allows(&usual, CHARACTER, READ | WRITE, 10, 229));
     }
 
     #[test]

@@ -160,3 +160,45 @@ async fn a_seccomp_profile_holds_for_exec_too() {
     assert!(code == 1 && error.contains("not supported"), "{error}");
     guest.shut_down().await;
 }
+
+/// The same specification under another runtime, on this machine, as the judge.
+#[tokio::test]
+#[ignore = "boots a machine, and needs crun and root"]
+async fn crun_makes_the_same_container() {
+    const SEEN: &str = "grep -E 'Cap|NoNewPrivs|Seccomp:|Groups|Umask' /proc/self/status; ulimit -a; \
+        cut -d' ' -f1-4 /proc/self/mounts | grep -v ' / \\| /sys/fs/cgroup ' | sed 's/,inode64//; s/^[^ ]* //' | sort; \
+        stat -c '%F %a %n %t:%T %u:%g' /dev/* /dev/pts/* /dev/shm; env; pwd; id; \
+        cat /proc/self/oom_score_adj; ls -l /proc/self/fd | wc -l";
+    let mut spec = spec(&["sh", "-c", SEEN]);
+    spec["process"]["user"] = json!({"uid": 1000, "gid": 1001, "additionalGids": [44, 7]});
+    spec["process"]["cwd"] = json!("/tmp");
+    spec["process"]["env"] = json!(["PATH=/bin", "HOME=/home/user"]);
+    spec["process"]["noNewPrivileges"] = json!(true);
+    spec["process"]["oomScoreAdj"] = json!(10);
+    spec["process"]["capabilities"]["ambient"] = json!(["CAP_NET_BIND_SERVICE"]);
+    spec["process"]["capabilities"]["inheritable"] = json!(["CAP_NET_BIND_SERVICE"]);
+    let guest = Guest::boot(Options::default()).await;
+    guest.client.clone().start(start_with(&spec)).await.unwrap();
+    let ours = guest.stdout("box").await;
+    let theirs = crate::guest::crun(&guest.directory.path().join("tree"), &spec);
+    assert_eq!(comparable(&ours), comparable(&theirs));
+    guest.shut_down().await;
+}
+
+/// Without what depends on the two kernels and machines rather than on the runtimes, and without what crun 1.8
+/// does otherwise: it masks with the host's /dev/null, forgets the flags of what it makes read-only, and
+/// gives the device behind standard input to the user.
+fn comparable(text: &str) -> Vec<&str> {
+    let apart = [
+        "/proc/",
+        "/sys/firmware",
+        "core file",
+        "pending signals",
+        "max user processes",
+    ];
+    let devices = ["/dev/core", "/dev/null"];
+    text.lines()
+        .filter(|line| !apart.iter().any(|start| line.starts_with(start)))
+        .filter(|line| !devices.iter().any(|device| line.contains(device)))
+        .collect()
+}

@@ -446,3 +446,38 @@ fn tsc_khz() -> u64 {
     let mhz: f64 = mhz.unwrap().1.trim().parse().unwrap();
     format!("{:.0}", mhz * 1000.0).parse().unwrap()
 }
+
+/// What a process of `spec` prints under crun, with `root` as its root.
+pub fn crun(root: &Path, spec: &Value) -> String {
+    let bundle = tempfile::tempdir().unwrap();
+    let mut spec = spec.clone();
+    spec["ociVersion"] = json!("1.0.2");
+    spec["root"]["path"] = json!(root);
+    // What this machine's control groups are is not of interest.
+    spec["linux"]["resources"].take();
+    for list in ["/mounts", "/linux/namespaces"] {
+        let list = spec
+            .pointer_mut(list)
+            .and_then(Value::as_array_mut)
+            .unwrap();
+        list.retain(|entry| !entry.to_string().contains("cgroup"));
+    }
+    fs::write(bundle.path().join("config.json"), spec.to_string()).unwrap();
+    let id = format!("vminitd-{}", std::process::id());
+    // It refuses to run where the older hierarchies are in use too, so it gets to see the new one only.
+    let script = "mount -t cgroup2 cgroup2 /sys/fs/cgroup && \
+        exec crun --cgroup-manager disabled run --bundle \"$1\" \"$2\"";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(bundle.path())
+        .arg(id)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
