@@ -105,15 +105,22 @@ impl Failure {
     }
 }
 
+/// Whether the connection broke. What a server says itself has no source: it comes as a code and a message.
+pub fn is_lost(status: &tonic::Status) -> bool {
+    std::error::Error::source(status).is_some()
+}
+
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
-        let mut error = Error::from(status);
-        if error.kind == Kind::Unavailable && error.hint.is_none() {
-            error = error
+        let lost = is_lost(&status);
+        let error = Error::from(status);
+        Self::Service(if lost {
+            error
                 .context("the container system service went away")
-                .with_hint(START_HINT);
-        }
-        Self::Service(error)
+                .with_hint(START_HINT)
+        } else {
+            error
+        })
     }
 }
 
@@ -148,6 +155,24 @@ mod tests {
         assert_eq!(service.code(), 1);
         assert_eq!(Failure::Exit(137).code(), 137);
         assert_eq!(Failure::BrokenPipe.code(), 128 + 13);
+    }
+
+    #[test]
+    fn only_a_broken_connection_is_a_service_that_went_away() {
+        let said = Failure::from(tonic::Status::unavailable("registry can't be reached"));
+        let Failure::Service(error) = said else {
+            panic!("{said:?}")
+        };
+        assert_eq!(
+            (error.message.as_str(), error.hint),
+            ("registry can't be reached", None)
+        );
+        let mut broken = tonic::Status::unknown("transport error");
+        broken.set_source(std::sync::Arc::new(io::Error::other("reset")));
+        let Failure::Service(error) = Failure::from(broken) else {
+            panic!()
+        };
+        assert_eq!(error.hint.as_deref(), Some(START_HINT));
     }
 
     #[test]

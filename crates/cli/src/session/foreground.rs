@@ -3,7 +3,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use container_api::Kind;
 use container_api::api::{ResizeRequest, SignalRequest, Stdio, WaitReply, WaitRequest};
 use tokio::sync::oneshot;
 
@@ -11,7 +10,7 @@ use super::Streams;
 use super::signals::{Event, Signals};
 use super::terminal::{self, TerminalMode};
 use crate::connection::Containers;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 
 /// SIGINT and SIGTERM: so many of them end a client whose process does not listen.
 const FORCE_AFTER: u32 = 3;
@@ -126,19 +125,17 @@ async fn ended(mut containers: Containers, process: Process) -> Result<WaitReply
             id: id.clone(),
             process: process.clone(),
         };
-        let failure = match containers.wait(request).await {
+        let status = match containers.wait(request).await {
             Ok(reply) => return Ok(reply.into_inner()),
-            Err(status) => Failure::from(status),
+            Err(status) if failure::is_lost(&status) => status,
+            Err(status) => return Err(status.into()),
         };
         // An answer that took its time means that the apiserver was there meanwhile.
         let since = *lost.get_or_insert(asked);
         if asked.elapsed() > RECONNECT_INTERVAL {
             lost = None;
         } else if since.elapsed() > RECONNECT_PATIENCE {
-            return Err(failure);
-        }
-        if failure.kind() != Some(Kind::Unavailable) {
-            return Err(failure);
+            return Err(status.into());
         }
         tokio::time::sleep(RECONNECT_INTERVAL).await;
     }
