@@ -76,6 +76,9 @@ pub(super) struct Part {
 
 /// Checks a disk's layout and opens its files.
 pub(super) fn open(disk: &Disk) -> Result<Backend, DiskError> {
+    if disk.extents.is_empty() || disk.extents.len() > MAX_EXTENTS {
+        return Err(DiskError::Layout("it needs between 1 and 512 extents"));
+    }
     check_layout(disk)?;
     match &disk.extents[..] {
         [only] if only.offset == 0 && only.length == disk.size => {
@@ -97,7 +100,7 @@ pub(super) fn open(disk: &Disk) -> Result<Backend, DiskError> {
     }
 }
 
-/// An empty disk that looks like `disk` to a guest that doesn't read it.
+/// An empty disk that looks like `disk` to a guest that doesn't read it. Its extents don't matter.
 pub(super) fn placeholder(disk: &Disk) -> Result<Backend, DiskError> {
     check_layout(disk)?;
     let hole = if disk.read_only {
@@ -109,9 +112,6 @@ pub(super) fn placeholder(disk: &Disk) -> Result<Backend, DiskError> {
 }
 
 fn check_layout(disk: &Disk) -> Result<(), DiskError> {
-    if disk.extents.is_empty() || disk.extents.len() > MAX_EXTENTS {
-        return Err(DiskError::Layout("it needs between 1 and 512 extents"));
-    }
     let sectors = |value: u64| value % SECTOR == 0;
     let aligned = disk
         .extents
