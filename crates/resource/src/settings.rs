@@ -57,8 +57,8 @@ enum Reason {
     Read(#[from] io::Error),
     #[error("larger than 1 MiB")]
     TooLarge,
-    #[error("{}", .0.to_string().trim_end())]
-    Parse(#[from] toml::de::Error),
+    #[error("{0}")]
+    Parse(String),
     #[error("container.cpus must be at least 1")]
     Cpus,
     #[error("container.memory")]
@@ -112,7 +112,10 @@ impl Settings {
         if u64::try_from(text.len()).is_ok_and(|length| length > FILE_LIMIT) {
             return Err(Reason::TooLarge);
         }
-        let settings: Self = toml::from_str(&text)?;
+        // Its text shows the place, over several lines with a newline at the end.
+        let settings: Self = toml::from_str(&text).map_err(|error: toml::de::Error| {
+            Reason::Parse(error.to_string().trim_end().to_owned())
+        })?;
         if settings.container.cpus == Some(0) {
             return Err(Reason::Cpus);
         }

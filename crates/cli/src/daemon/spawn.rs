@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use container_api::roots::Roots;
 use rustix::fs::Mode;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 
@@ -71,7 +72,11 @@ pub async fn start(roots: &Roots, debug: bool, timeout: Duration) -> Result<(), 
         }
         Err(_) => {
             // It was ours to start, so it is ours to end: half a service helps nobody.
-            let _ = child.kill();
+            if let Ok(leader) = i32::try_from(child.id()) {
+                let group = Pid::from_raw(leader);
+                // Gone by itself is as good.
+                let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+            }
             let _ = child.wait();
             let said = said_since(&mut log, begin).unwrap_or_default();
             let seconds = timeout.as_secs();

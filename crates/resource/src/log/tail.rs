@@ -27,15 +27,13 @@ pub fn tail(file: &File, lines: u64) -> io::Result<u64> {
 pub fn tail_plain(file: &File, lines: u64) -> io::Result<u64> {
     let mut last = true;
     // What follows the last newline is a line only where there is something.
-    backwards(file, lines, |line| !std::mem::take(&mut last) || !line.is_empty())
+    backwards(file, lines, |line| {
+        !std::mem::take(&mut last) || !line.is_empty()
+    })
 }
 
 /// Where the last lines begin of which `lines` count.
-fn backwards(
-    file: &File,
-    lines: u64,
-    mut counts: impl FnMut(&[u8]) -> bool,
-) -> io::Result<u64> {
+fn backwards(file: &File, lines: u64, mut counts: impl FnMut(&[u8]) -> bool) -> io::Result<u64> {
     let mut start = file.metadata()?.len();
     if lines == 0 {
         return Ok(start);
