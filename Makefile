@@ -16,6 +16,8 @@ VMINITD := $(TARGET)/$(GUEST)/guest/vminitd
 INITRAMFS := $(TARGET)/initramfs.cpio
 BUSYBOX := $(TARGET)/busybox.tar
 CARGO ?= cargo
+# Arguments of the benchmark, such as --rounds 30.
+BENCH ?=
 export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || echo unspecified)
 
 PLUGINS := container-core-images container-runtime-linux
@@ -79,8 +81,10 @@ e2e: $(BUSYBOX)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
 	    $(CARGO) test --locked -p container-tests -- --test-threads=2
 
-bench: stage $(BUSYBOX)
-	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) bench/run.sh
+bench: packages-run packages-build packages-test stage $(BUSYBOX)
+	$(CARGO) build --release --locked -p container-engine --example bare_vm
+	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
+	    $(CARGO) run --locked -p container-bench -- --bare-vm $(TARGET)/release/examples/bare_vm $(BENCH)
 
 clean:
 	rm -rf $(TARGET)

@@ -1,0 +1,275 @@
+//! How long things take, against bare QEMU with the same kernel and initramfs, and against podman.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+
+use crate::report::Report;
+use crate::samples::Samples;
+use crate::system::{System, time};
+
+/// Containers at once in the concurrent measurement.
+const AT_ONCE: usize = 10;
+
+const RUN: [&str; 7] = ["run", "--rm", "-c", "1", "-m", "256M", "--no-template"];
+/// Guest memory of [`RUN`] with its overhead, in MiB.
+const BARE_MEMORY: &str = "384";
+
+/// Measures starts, `list` and `exec`.
+pub fn measure(
+    system: &System,
+    bare_vm: &Path,
+    rounds: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    starts(system, bare_vm, rounds, report)?;
+    concurrent(system, rounds, report);
+    stopped_list(system, rounds, report)?;
+    execs(system, rounds, report)
+}
+
+fn starts(
+    system: &System,
+    bare_vm: &Path,
+    rounds: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let cold: Vec<&str> = RUN.into_iter().chain(["busybox", "true"]).collect();
+    let warm: Vec<&str> = cold
+        .iter()
+        .copied()
+        .filter(|word| *word != "--no-template")
+        .collect();
+    let podman = Podman::load();
+    // The first start unpacks the image; the second asks for a template, which is made meanwhile.
+    system.run(&cold)?;
+    system.run(&warm)?;
+    wait_for_template(system)?;
+    let mut samples = [(); 4].map(|()| Samples::default());
+    for _ in 0..rounds {
+        samples[0].0.push(bare(system, bare_vm)?);
+        report.attempt("cold start", system.time(&cold), &mut samples[1]);
+        report.attempt("start from a template", system.time(&warm), &mut samples[2]);
+        if let Some(podman) = &podman {
+            report.attempt("podman start", podman.time(), &mut samples[3]);
+        }
+    }
+    let [bare, cold, warm, podman] = samples;
+    report.figure("bare VM to its power-off", "ms", &bare);
+    report.figure("run --rm busybox true, cold", "ms", &cold);
+    report.figure("run --rm busybox true, from a template", "ms", &warm);
+    report.ratio("cold / bare VM", &cold.ratio(&bare), Some(1.25));
+    report.ratio("template / bare VM", &warm.ratio(&bare), Some(0.4));
+    if !podman.0.is_empty() {
+        report.figure("podman run --rm busybox true, crun", "ms", &podman);
+        report.ratio("template / podman", &warm.ratio(&podman), None);
+    }
+    Ok(())
+}
+
+/// Milliseconds from the VMM's start to its end.
+fn bare(system: &System, bare_vm: &Path) -> anyhow::Result<f64> {
+    let output = Command::new("timeout")
+        .args(["-k", "5", "120"])
+        .arg(bare_vm)
+        .args([system.kernel(), system.initramfs()])
+        .args(["--rounds", "1", "--vcpus", "1", "--memory", BARE_MEMORY])
+        .output()
+        .context("start bare_vm")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_whitespace()
+        .find_map(|word| word.parse().ok())
+        .with_context(|| format!("bare_vm: {text}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+fn wait_for_template(system: &System) -> anyhow::Result<()> {
+    for _ in 0..600 {
+        if system
+            .run(&["system", "template", "list", "-q"])?
+            .lines()
+            .count()
+            > 0
+        {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    anyhow::bail!("no template was made within a minute")
+}
+
+fn concurrent(system: &System, rounds: usize, report: &mut Report) {
+    let arguments: Vec<&str> = RUN
+        .into_iter()
+        .filter(|word| *word != "--no-template")
+        .chain(["busybox", "true"])
+        .collect();
+    let mut samples = Samples::default();
+    for _ in 0..rounds.div_ceil(5) {
+        let times: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..AT_ONCE)
+                .map(|_| scope.spawn(|| system.time(&arguments)))
+                .collect();
+            starts
+                .into_iter()
+                .map(std::thread::ScopedJoinHandle::join)
+                .collect()
+        });
+        for taken in times {
+            let taken = taken.unwrap_or_else(|_| Err(anyhow::anyhow!("a thread died")));
+            report.attempt("concurrent start", taken, &mut samples);
+        }
+    }
+    report.figure("run --rm busybox true, 10 at once", "ms", &samples);
+    let spread = Samples(vec![samples.quantile(0.99) / samples.median()]);
+    report.ratio("10 at once: p99 / p50", &spread, Some(3.0));
+}
+
+fn stopped_list(system: &System, rounds: usize, report: &mut Report) -> anyhow::Result<()> {
+    for number in 0..10 {
+        system.run(&[
+            "create",
+            "--name",
+            &format!("stopped-{number}"),
+            "busybox",
+            "true",
+        ])?;
+    }
+    let mut samples = Samples::default();
+    for _ in 0..rounds {
+        report.attempt("list", system.time(&["list", "--all"]), &mut samples);
+    }
+    report.figure("list --all, 10 stopped", "ms", &samples);
+    report.bound("list --all, 10 stopped (ms)", samples.median(), 20.0);
+    system.run(&["delete", "--all"])?;
+    Ok(())
+}
+
+fn execs(system: &System, rounds: usize, report: &mut Report) -> anyhow::Result<()> {
+    system.run(&[
+        "run", "-d", "--name", "exec", "-c", "1", "-m", "256M", "busybox", "sleep", "100000",
+    ])?;
+    let podman = Podman::load().filter(|podman| podman.keep_running().is_ok());
+    let (mut ours, mut theirs) = (Samples::default(), Samples::default());
+    for _ in 0..rounds {
+        report.attempt("exec", system.time(&["exec", "exec", "true"]), &mut ours);
+        if let Some(podman) = &podman {
+            report.attempt("podman exec", podman.exec(), &mut theirs);
+        }
+    }
+    report.figure("exec true", "ms", &ours);
+    report.bound("exec true (ms)", ours.median(), 100.0);
+    if !theirs.0.is_empty() {
+        report.figure("podman exec true, crun", "ms", &theirs);
+        report.ratio("exec / podman exec", &ours.ratio(&theirs), Some(0.5));
+    }
+    system.run(&["delete", "--force", "exec"])?;
+    Ok(())
+}
+
+/// Debian's podman with crun, its storage in a directory of its own.
+#[derive(Debug)]
+struct Podman {
+    storage: tempfile::TempDir,
+}
+
+impl Podman {
+    /// With the busybox image, if podman is installed and works here.
+    fn load() -> Option<Self> {
+        let image = std::env::var_os("CONTAINER_TEST_IMAGE")?;
+        let podman = Self {
+            storage: tempfile::tempdir().ok()?,
+        };
+        let archive = format!("oci-archive:{}", image.to_string_lossy());
+        let pulled = podman
+            .command(&["pull", "-q", &archive])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        if !pulled.is_ok_and(|status| status.success()) {
+            eprintln!("podman is not measured: it is not installed or does not work here");
+            return None;
+        }
+        podman
+            .time()
+            .inspect_err(|error| eprintln!("podman is not measured: {error:#}"))
+            .ok()?;
+        Some(podman)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        let at = |name: &str| self.storage.path().join(name);
+        command.args([
+            "-k",
+            "5",
+            "60",
+            "podman",
+            "--runtime",
+            "crun",
+            "--cgroup-manager",
+            "cgroupfs",
+        ]);
+        command
+            .arg("--root")
+            .arg(at("root"))
+            .arg("--runroot")
+            .arg(at("run"))
+            .arg("--tmpdir")
+            .arg(at("tmp"));
+        command
+            .args(["--storage-driver", "vfs", "--events-backend", "file"])
+            .args(arguments);
+        command
+    }
+
+    const FLAGS: [&str; 4] = ["--network", "none", "--ulimit", "host"];
+
+    fn time(&self) -> anyhow::Result<f64> {
+        let arguments: Vec<&str> = ["run", "--rm"]
+            .into_iter()
+            .chain(Self::FLAGS)
+            .chain([IMAGE, "true"])
+            .collect();
+        time(
+            self.command(&arguments)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        )
+    }
+
+    fn keep_running(&self) -> anyhow::Result<f64> {
+        let arguments: Vec<&str> = ["run", "-d", "--name", "exec"]
+            .into_iter()
+            .chain(Self::FLAGS)
+            .chain([IMAGE, "sleep", "100000"])
+            .collect();
+        time(
+            self.command(&arguments)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        )
+    }
+
+    fn exec(&self) -> anyhow::Result<f64> {
+        time(
+            self.command(&["exec", "exec", "true"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        )
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        // The storage goes with the directory; what runs must be ended first.
+        let _ = self
+            .command(&["rm", "--force", "--all"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+/// Name of the image in podman's storage.
+const IMAGE: &str = "docker.io/library/busybox:latest";

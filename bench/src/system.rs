@@ -1,0 +1,117 @@
+//! The system that is measured, in an app root of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+
+/// A started system; stopped when dropped.
+#[derive(Debug)]
+pub struct System {
+    scratch: tempfile::TempDir,
+    prefix: PathBuf,
+}
+
+impl System {
+    /// Starts the programs of `prefix` and loads `image`.
+    pub fn start(prefix: &Path, image: &Path) -> anyhow::Result<Self> {
+        let scratch = tempfile::Builder::new()
+            .prefix("container-bench")
+            .tempdir()?;
+        let system = Self {
+            scratch,
+            prefix: prefix.to_owned(),
+        };
+        system.run(&["system", "start", "--enable-kernel-install"])?;
+        let image = image.to_str().context("image path")?;
+        system.run(&["image", "load", "-i", image])?;
+        Ok(system)
+    }
+
+    /// `container` with `arguments`.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        command
+            .args(["-k", "5", "120"])
+            .arg(self.prefix.join("bin/container"))
+            .args(arguments);
+        command.env("CONTAINER_APP_ROOT", self.scratch.path().join("app"));
+        command
+            .env("XDG_RUNTIME_DIR", self.scratch.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `container` with `arguments`; gives its standard output.
+    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self
+            .command(arguments)
+            .output()
+            .context("start container")?;
+        ensure!(
+            output.status.success(),
+            "container {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Milliseconds that `container` with `arguments` takes.
+    pub fn time(&self, arguments: &[&str]) -> anyhow::Result<f64> {
+        time(
+            self.command(arguments)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        )
+    }
+
+    /// Guest kernel of the prefix.
+    pub fn kernel(&self) -> PathBuf {
+        self.prefix.join("share/container/kernel/vmlinux-amd64")
+    }
+
+    /// Initramfs of the prefix.
+    pub fn initramfs(&self) -> PathBuf {
+        self.prefix.join("share/container/initramfs-amd64.cpio")
+    }
+
+    /// Process ids whose command line names this system and holds `text`.
+    pub fn pids(&self, text: &str) -> Vec<u32> {
+        let mark = self.scratch.path().to_string_lossy().into_owned();
+        let mut pids = Vec::new();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            if line.contains(&mark) && line.contains(text) && pid != std::process::id() {
+                pids.push(pid);
+            }
+        }
+        pids
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        if let Err(error) = self.run(&["system", "stop"]) {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// Milliseconds that `command` takes; an error if it fails.
+pub fn time(command: &mut Command) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    let status = command.status().context("start the command")?;
+    let taken = begun.elapsed().as_secs_f64() * 1000.0;
+    ensure!(status.success(), "{command:?}: {status}");
+    Ok(taken)
+}
