@@ -60,6 +60,8 @@ impl Follower {
                 continue;
             }
             if let Some(file) = self.successor() {
+                // Nobody writes to a file that has been replaced: this is its end.
+                self.drain(&mut each)?;
                 self.file = file;
                 watch = self.watch().context("watch the log")?;
                 continue;

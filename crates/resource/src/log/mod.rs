@@ -9,7 +9,7 @@ mod tail;
 mod writer;
 
 pub use record::{Parser, Record};
-pub use tail::{tail, tail_plain};
+pub use tail::{Tail, tail, tail_plain};
 pub use writer::frame;
 
 /// The most bytes of output in one record; a longer line is split.

@@ -7,12 +7,21 @@ use super::Record;
 /// Bytes read at once.
 const BLOCK: u64 = 64 << 10;
 
-/// Where the last `lines` lines of output begin in `file`, in bytes from its start. The file is read from its
+/// The last lines of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// Where they begin, in bytes from the start of the file.
+    pub start: u64,
+    /// How many they are: fewer than were wanted when the file has no more.
+    pub lines: u64,
+}
+
+/// The last `lines` lines of output in `file`. The file is read from its
 /// end, in blocks, so that a long log costs no more than a short one. An unfinished last line counts.
 ///
 /// # Errors
 /// As `pread(2)`.
-pub fn tail(file: &File, lines: u64) -> io::Result<u64> {
+pub fn tail(file: &File, lines: u64) -> io::Result<Tail> {
     let mut last = true;
     // A record ends a line when it says so, or when nothing follows it.
     backwards(file, lines, |line| {
@@ -24,7 +33,7 @@ pub fn tail(file: &File, lines: u64) -> io::Result<u64> {
 ///
 /// # Errors
 /// As `pread(2)`.
-pub fn tail_plain(file: &File, lines: u64) -> io::Result<u64> {
+pub fn tail_plain(file: &File, lines: u64) -> io::Result<Tail> {
     let mut last = true;
     // What follows the last newline is a line only where there is something.
     backwards(file, lines, |line| {
@@ -32,11 +41,11 @@ pub fn tail_plain(file: &File, lines: u64) -> io::Result<u64> {
     })
 }
 
-/// Where the last lines begin of which `lines` count.
-fn backwards(file: &File, lines: u64, mut counts: impl FnMut(&[u8]) -> bool) -> io::Result<u64> {
+/// The last lines, of which at most `lines` count.
+fn backwards(file: &File, lines: u64, mut counts: impl FnMut(&[u8]) -> bool) -> io::Result<Tail> {
     let mut start = file.metadata()?.len();
     if lines == 0 {
-        return Ok(start);
+        return Ok(Tail { start, lines });
     }
     // The line that lies across `start`: its beginning is in the next block.
     let mut across = Vec::new();
@@ -50,22 +59,32 @@ fn backwards(file: &File, lines: u64, mut counts: impl FnMut(&[u8]) -> bool) -> 
         let mut end = block.len();
         while let Some(newline) = block[..end].iter().rposition(|&byte| byte == b'\n') {
             if counts(&block[newline + 1..end]) {
-                seen += 1;
-                if seen > lines {
+                if seen == lines {
                     // This line stands before those that are wanted.
                     let skipped = u64::try_from(end + 1).map_err(io::Error::other)?;
-                    return Ok(start + skipped);
+                    return Ok(Tail {
+                        start: start + skipped,
+                        lines,
+                    });
                 }
+                seen += 1;
             }
             end = newline;
         }
         block.truncate(end);
         across = block;
     }
-    if seen == lines && counts(&across) {
-        return u64::try_from(across.len() + 1).map_err(io::Error::other);
+    if counts(&across) {
+        if seen == lines {
+            let start = u64::try_from(across.len() + 1).map_err(io::Error::other)?;
+            return Ok(Tail { start, lines });
+        }
+        seen += 1;
     }
-    Ok(0)
+    Ok(Tail {
+        start: 0,
+        lines: seen,
+    })
 }
 
 #[cfg(test)]
@@ -83,7 +102,7 @@ mod tests {
         frame(Timestamp::UNIX_EPOCH, Stream::Stdout, output, &mut log);
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&log).unwrap();
-        let start = usize::try_from(tail(&file, lines).unwrap()).unwrap();
+        let start = usize::try_from(tail(&file, lines).unwrap().start).unwrap();
         let mut read = Vec::new();
         Parser::default().feed(&log[start..], |record| {
             read.extend_from_slice(record.content);
@@ -108,11 +127,18 @@ mod tests {
     fn plain_text() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"a\n\nb\nc").unwrap();
-        for (lines, start) in [(0, 6), (1, 5), (2, 3), (3, 2), (4, 0), (9, 0)] {
-            assert_eq!(tail_plain(&file, lines).unwrap(), start);
+        for (wanted, start, lines) in [
+            (0, 6, 0),
+            (1, 5, 1),
+            (2, 3, 2),
+            (3, 2, 3),
+            (4, 0, 4),
+            (9, 0, 4),
+        ] {
+            assert_eq!(tail_plain(&file, wanted).unwrap(), Tail { start, lines });
         }
         file.write_all(b"\n").unwrap();
-        assert_eq!(tail_plain(&file, 1).unwrap(), 5);
+        assert_eq!(tail_plain(&file, 1).unwrap(), Tail { start: 5, lines: 1 });
     }
 
     #[test]

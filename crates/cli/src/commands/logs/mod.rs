@@ -1,0 +1,133 @@
+mod parts;
+mod view;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use container_api::api::{LogsRequest, WaitRequest};
+use container_resource::log;
+use jiff::{SignedDuration, Timestamp};
+
+use super::follow::Follower;
+use crate::completion;
+use crate::connection::Context;
+use crate::failure::Failure;
+use view::Printer;
+
+/// Show what a container printed
+///
+/// Since it was last started. What went to its standard error goes to standard error here.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  The last lines, and what follows:
+    container logs -f -n 20 web
+
+  Messages of the guest's kernel:
+    container logs --boot web")]
+pub struct Logs {
+    /// The console of the virtual machine instead
+    #[arg(long)]
+    boot: bool,
+
+    /// Go on until the container stops
+    #[arg(short, long)]
+    follow: bool,
+
+    /// Only the last lines (before --since and --until are looked at)
+    #[arg(short = 'n', value_name = "LINES")]
+    lines: Option<u64>,
+
+    /// Only output from then on: a time (RFC 3339), or how long ago (10m, 2h)
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "boot")]
+    since: Option<Timestamp>,
+
+    /// Only output until then
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "boot")]
+    until: Option<Timestamp>,
+
+    /// Put the time before each line
+    #[arg(short, long, conflicts_with = "boot")]
+    timestamps: bool,
+
+    /// Container
+    #[arg(value_name = "CONTAINER", add = completion::containers())]
+    id: String,
+}
+
+impl Logs {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let mut containers = context.containers()?;
+        let reply = containers
+            .logs(LogsRequest {
+                id: self.id.clone(),
+            })
+            .await?
+            .into_inner();
+        let (path, tail): (_, parts::TailOf) = if self.boot {
+            (reply.boot_path, log::tail_plain)
+        } else {
+            (reply.stdio_path, log::tail)
+        };
+        let path = PathBuf::from(path);
+        let Some((before, last)) = parts::open(&path, self.lines, tail).context("read the log")?
+        else {
+            return Ok(());
+        };
+        let mut printer = if self.boot {
+            Printer::plain()
+        } else {
+            Printer::records(self.since, self.until, self.timestamps)
+        };
+        if let Some(part) = before {
+            Follower::new(part.file, path.clone(), part.start)
+                .context("read the log")?
+                .drain(|bytes| printer.print(bytes))?;
+        }
+        let mut follower = Follower::new(last.file, path, last.start).context("read the log")?;
+        if !(self.follow && reply.running) {
+            return follower.drain(|bytes| printer.print(bytes));
+        }
+        let ended = async {
+            // Stopped, deleted or unreachable: nothing more will come.
+            let request = WaitRequest {
+                id: self.id,
+                process: String::new(),
+            };
+            let _ = containers.wait(request).await;
+        };
+        follower.follow(ended, |bytes| printer.print(bytes)).await
+    }
+}
+
+/// A time, or a time ago.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    if let Some(time) = text
+        .parse()
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+    {
+        return Ok(time);
+    }
+    let invalid =
+        || "a time such as 2026-01-31T12:00:00Z, or a span such as 10m, is expected".to_owned();
+    let span: SignedDuration = text.parse().map_err(|_| invalid())?;
+    Timestamp::now().checked_sub(span).map_err(|_| invalid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments() {
+        assert_eq!(moment("1").unwrap().as_second(), 1);
+        assert!(moment("10m").unwrap() < Timestamp::now());
+        for text in ["", "yesterday", "10x", "99999999999999999999h"] {
+            assert!(moment(text).is_err(), "{text}");
+        }
+    }
+}
