@@ -100,6 +100,10 @@ impl Binary {
     pub async fn find(known: Option<&Self>) -> Result<Self, FindVmmError> {
         let search = std::env::var_os("PATH").unwrap_or_default();
         let path = locate(&search).ok_or(FindVmmError::Missing)?;
+        Self::examine(path, known).await
+    }
+
+    async fn examine(path: PathBuf, known: Option<&Self>) -> Result<Self, FindVmmError> {
         let failed = |source| FindVmmError::Run {
             path: path.clone(),
             source,
@@ -208,16 +212,54 @@ mod tests {
     #[tokio::test]
     async fn the_version_is_asked_once_per_binary() {
         let directory = tempfile::tempdir().unwrap();
-        let path = fake(directory.path(), "echo QEMU emulator version 9.1.0");
-        assert_eq!(
-            run_version(&path).await.unwrap(),
-            "QEMU emulator version 9.1.0\n"
+        let path = fake(
+            directory.path(),
+            "echo QEMU emulator version 9.1.0; rm $0.ran && :",
         );
-        let before = FileIdentity::of(&path).unwrap();
+        let marker = directory.path().join(format!("{NAME}.ran"));
+        std::fs::write(&marker, "").unwrap();
+        let first = Binary::examine(path.clone(), None).await.unwrap();
+        assert_eq!(first.version, Version { major: 9, minor: 1 });
+        assert!(!marker.exists());
+        std::fs::write(&marker, "").unwrap();
+        assert_eq!(
+            Binary::examine(path.clone(), Some(&first)).await.unwrap(),
+            first
+        );
+        assert!(marker.exists());
         fake(
             directory.path(),
-            "echo QEMU emulator version 9.1.0 # rebuilt",
+            "echo QEMU emulator version 10.0.0; rm $0.ran",
         );
-        assert_ne!(FileIdentity::of(&path).unwrap(), before);
+        let second = Binary::examine(path, Some(&first)).await.unwrap();
+        assert_eq!(
+            second.version,
+            Version {
+                major: 10,
+                minor: 0
+            }
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_no_vmm_of_today_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = fake(directory.path(), "echo QEMU emulator version 6.2.0");
+        let error = Binary::examine(path, None).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("is version 6.2; 7.2 or newer is needed"),
+            "{error}"
+        );
+        let path = fake(directory.path(), "echo hello");
+        let error = Binary::examine(path.clone(), None).await.unwrap_err();
+        assert!(
+            matches!(error, FindVmmError::Unrecognised { .. }),
+            "{error}"
+        );
+        std::fs::write(&path, "#!/nonexistent\n").unwrap();
+        let error = Binary::examine(path, None).await.unwrap_err();
+        assert!(matches!(error, FindVmmError::Run { .. }), "{error}");
     }
 }

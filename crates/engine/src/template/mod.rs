@@ -4,6 +4,7 @@
 //! is written in full before it gets its name, and it is verified before its first use in a boot
 //! and whenever one of its files has changed.
 
+pub mod collection;
 pub(crate) mod loan;
 pub(crate) mod memory;
 pub(crate) mod shape;
@@ -97,6 +98,8 @@ impl Template {
             // Without the note the next start verifies again.
             let _ = write_json(&directory.join(VERIFIED), &verified);
         }
+        // Only the choice of what to prune depends on it.
+        let _ = collection::note_use(directory);
         Ok(Self {
             memory,
             state,
