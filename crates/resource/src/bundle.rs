@@ -144,6 +144,9 @@ pub struct Exit {
     /// The guest's kernel killed one of its processes for lack of memory.
     #[serde(default)]
     pub oom_killed: bool,
+    /// Somebody asked for it: a policy `unless-stopped` rests until it is started by hand.
+    #[serde(default)]
+    pub by_hand: bool,
 }
 
 /// The phases of a start, in order, each with the moment it was reached.
@@ -237,6 +240,7 @@ mod tests {
             exited: Timestamp::UNIX_EPOCH,
             reason: None,
             oom_killed: false,
+            by_hand: false,
         };
         write_json(&path, &exit).unwrap();
         assert_eq!(read_json::<Exit>(&path).unwrap(), exit);

@@ -277,6 +277,7 @@ fn record(container: &Container, started: Option<Timestamp>, ended: &Ended) {
         exited: ended.at,
         reason: ended.reason.clone(),
         oom_killed: ended.oom_killed,
+        by_hand: false,
     };
     write(container, "exit", || {
         bundle::write_json(&container.bundle.exit(), &exit)

@@ -12,6 +12,10 @@ impl Containers {
     /// Deletes the container `id`; a running one only where `force` is set. Gives the bytes freed.
     pub async fn delete(self: &Arc<Self>, id: &str, force: bool) -> Result<u64, Error> {
         let entry = self.get(id)?;
+        if force {
+            // Its restart policy must not bring it back meanwhile.
+            entry.stop_by_hand(true);
+        }
         let operation = if entry.is_active() && !force {
             return Err(not_stopped(id));
         } else if force {

@@ -1,5 +1,6 @@
 //! One container, as the apiserver knows it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use container_api::{Error, Kind};
@@ -41,6 +42,7 @@ pub struct Entry {
     /// Held while the container is created, started or deleted.
     pub operation: tokio::sync::Mutex<()>,
     helper: Mutex<Option<Helper>>,
+    by_hand: AtomicBool,
 }
 
 impl Entry {
@@ -60,6 +62,7 @@ impl Entry {
             run: watch::Sender::new(Run::None),
             operation: tokio::sync::Mutex::default(),
             helper: Mutex::default(),
+            by_hand: AtomicBool::new(false),
         }
     }
 
@@ -109,6 +112,16 @@ impl Entry {
         })
     }
 
+    /// Somebody has stopped it, or has started it again.
+    pub fn stop_by_hand(&self, stopped: bool) {
+        self.by_hand.store(stopped, Ordering::Relaxed);
+    }
+
+    /// Whether it was stopped, rather than ended by itself.
+    pub fn is_stopped_by_hand(&self) -> bool {
+        self.by_hand.load(Ordering::Relaxed)
+    }
+
     /// Whether a helper of this container lives.
     pub fn is_active(&self) -> bool {
         matches!(*self.run.borrow(), Run::Active)
@@ -141,6 +154,7 @@ impl Entry {
 
     /// Its helper is gone.
     pub fn end(&self, exit: Exit) {
+        self.stop_by_hand(exit.by_hand);
         *self.helper.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.status.send_modify(|status| {
             *status = ContainerStatus {

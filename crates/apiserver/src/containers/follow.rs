@@ -1,12 +1,15 @@
 //! From a started helper to the end of its container.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use container_api::lock;
 use container_api::runtime::{WaitReply, WaitRequest};
-use container_resource::bundle::{self, Exit};
+use container_resource::bundle::{self, Bundle, Exit};
 use jiff::Timestamp;
+use rustix::process::Signal;
 
 use super::helper::Helper;
 use super::{Containers, Entry, bundles};
@@ -25,7 +28,7 @@ impl Containers {
                 process: String::new(),
             })
             .await;
-        let exit = match reply {
+        let mut exit = match reply {
             Ok(reply) => exit(&entry, &reply.into_inner()),
             Err(status) => {
                 tracing::debug!("container {}: {}", entry.id, status.message());
@@ -44,19 +47,7 @@ impl Containers {
             self.release(&entry);
             match bundles::detach(&self.roots, &entry.bundle) {
                 Ok(trash) => {
-                    tokio::spawn(async move {
-                        if tokio::time::timeout(LINGER, helper.gone()).await.is_err() {
-                            // Its lock moved with the directory: it is found there.
-                            let lock = bundle::Bundle::new(&trash).lock();
-                            let _ = container_api::lock::signal_holder(
-                                &lock,
-                                rustix::process::Signal::KILL,
-                            );
-                        }
-                        if let Err(error) = bundles::remove(&trash) {
-                            tracing::warn!("cannot remove {}: {error}", trash.display());
-                        }
-                    });
+                    tokio::spawn(clear(trash));
                 }
                 Err(error) => tracing::warn!("cannot remove container {}: {error}", entry.id),
             }
@@ -68,7 +59,14 @@ impl Containers {
             self.kill(&entry, &helper).await;
         }
         remove_sockets(&entry);
-        self.tell_end(&entry, exit);
+        if entry.is_stopped_by_hand() {
+            exit.by_hand = true;
+            if let Err(error) = bundle::write_json(&entry.bundle.exit(), &exit) {
+                tracing::warn!("container {}: cannot write exit.json: {error}", entry.id);
+            }
+        }
+        self.tell_end(&entry, exit.clone());
+        self.restart(&entry, &exit);
     }
 
     async fn kill(&self, entry: &Entry, helper: &Helper) {
@@ -90,6 +88,21 @@ impl Containers {
     }
 }
 
+/// Removes what is left of a container when its helper, whose lock moved with the directory, has ended.
+async fn clear(trash: PathBuf) {
+    let lock = Bundle::new(&trash).lock();
+    if tokio::time::timeout(LINGER, lock::released(&lock))
+        .await
+        .is_err()
+    {
+        // The directory goes in any case.
+        let _ = lock::signal_holder(&lock, Signal::KILL);
+    }
+    if let Err(error) = bundles::remove(&trash) {
+        tracing::warn!("cannot remove {}: {error}", trash.display());
+    }
+}
+
 fn exit(entry: &Entry, reply: &WaitReply) -> Exit {
     Exit {
         exit_code: reply.exit_code,
@@ -97,6 +110,7 @@ fn exit(entry: &Entry, reply: &WaitReply) -> Exit {
         exited: Timestamp::from_millisecond(reply.exited_ms).unwrap_or_else(|_| Timestamp::now()),
         reason: Some(reply.reason.clone()).filter(|reason| !reason.is_empty()),
         oom_killed: reply.oom_killed,
+        by_hand: false,
     }
 }
 
@@ -109,6 +123,7 @@ pub fn recorded(entry: &Entry) -> Exit {
             exited: Timestamp::now(),
             reason: Some("the runtime helper died".into()),
             oom_killed: false,
+            by_hand: false,
         };
         if let Err(error) = bundle::write_json(&entry.bundle.exit(), &exit) {
             tracing::debug!("container {}: cannot write exit.json: {error}", entry.id);

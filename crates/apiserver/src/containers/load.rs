@@ -40,6 +40,11 @@ impl Containers {
             }
         }
         futures::future::join_all(adoptions).await;
+        for entry in self.all() {
+            if !entry.is_active() {
+                self.resume(&entry);
+            }
+        }
         Ok(())
     }
 
@@ -124,6 +129,7 @@ impl Containers {
                 Timestamp::from_millisecond(state.started_ms).unwrap_or_else(|_| Timestamp::now()),
             );
             entry.show(shown);
+            self.watch_health(entry, &helper);
             tokio::spawn(self.clone().follow(entry.clone(), helper));
             return true;
         }

@@ -5,9 +5,11 @@ mod create;
 mod delete;
 mod entry;
 mod follow;
+mod health;
 mod helper;
 mod load;
 mod rename;
+mod restart;
 mod start;
 mod stop;
 

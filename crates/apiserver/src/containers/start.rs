@@ -30,6 +30,18 @@ impl Containers {
         stdio: Option<api::Stdio>,
     ) -> Result<Option<Bytes>, Error> {
         let entry = self.get(id)?;
+        entry.stop_by_hand(false);
+        entry.status.send_modify(|status| status.restart_count = 0);
+        self.start_entry(&entry, stdio).await
+    }
+
+    /// Starts `entry`, asked by a client or by its policy.
+    pub async fn start_entry(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        stdio: Option<api::Stdio>,
+    ) -> Result<Option<Bytes>, Error> {
+        let id = entry.id.as_str();
         let _operation = entry.operation.lock().await;
         if entry.is_active() {
             if entry.status.borrow().state
@@ -43,7 +55,7 @@ impl Containers {
                     Error::new(Kind::Timeout, format!("container {id} does not stop"))
                 })??;
         }
-        let timeline = self.boot(&entry, stdio).await?;
+        let timeline = self.boot(entry, stdio).await?;
         self.events.tell("start", id, HashMap::new());
         Ok(Some(timeline))
     }
@@ -76,6 +88,7 @@ impl Containers {
             Ok(reply) => {
                 let started = Timestamp::from_millisecond(reply.started_ms);
                 entry.running(started.unwrap_or_else(|_| Timestamp::now()));
+                self.watch_health(entry, &helper);
                 tokio::spawn(self.clone().follow(entry.clone(), helper));
                 if reply.template_wanted {
                     self.templates.want(program, configuration.clone(), boot);

@@ -17,7 +17,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const MARGIN: Duration = Duration::from_secs(30);
 
 impl Containers {
-    /// Stops the container `id`; one that is not running is stopped already.
+    /// Stops the container `id`; one that is not running is stopped already. It stays so, whatever its
+    /// restart policy.
     pub async fn stop(
         &self,
         id: &str,
@@ -25,6 +26,17 @@ impl Containers {
         timeout: Option<Duration>,
     ) -> Result<(), Error> {
         let entry = self.get(id)?;
+        entry.stop_by_hand(true);
+        self.stop_entry(&entry, signal, timeout).await
+    }
+
+    async fn stop_entry(
+        &self,
+        entry: &Entry,
+        signal: Option<i32>,
+        timeout: Option<Duration>,
+    ) -> Result<(), Error> {
+        let id = entry.id.as_str();
         if !entry.is_active() {
             return Ok(());
         }
@@ -68,7 +80,8 @@ impl Containers {
         Ok(())
     }
 
-    /// Stops every running container, all at once; gives what went wrong.
+    /// Stops every running container, all at once; gives what went wrong. Those that a policy keeps running
+    /// start again with the system.
     pub async fn stop_all(self: &Arc<Self>, grace: Duration) -> Vec<Error> {
         let running: Vec<Arc<Entry>> = self
             .all()
@@ -77,7 +90,7 @@ impl Containers {
             .collect();
         let stops = running
             .iter()
-            .map(|entry| self.stop(&entry.id, None, Some(grace)));
+            .map(|entry| self.stop_entry(entry, None, Some(grace)));
         futures::future::join_all(stops)
             .await
             .into_iter()

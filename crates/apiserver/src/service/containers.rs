@@ -17,6 +17,7 @@ use container_api::api::{
 use container_api::{Error, Kind, runtime};
 use container_resource::container::{ContainerState, ContainerStatistics};
 use futures::{Stream, StreamExt};
+use rustix::process::Signal;
 use serde::de::DeserializeOwned;
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
@@ -115,7 +116,15 @@ impl containers_server::Containers for Service {
             process,
             signal,
         } = request.into_inner();
-        let helper = self.0.get(&id)?.helper()?;
+        let entry = self.0.get(&id)?;
+        let helper = entry.helper()?;
+        if process.is_empty()
+            && [Signal::KILL, Signal::TERM]
+                .map(Signal::as_raw)
+                .contains(&signal)
+        {
+            entry.stop_by_hand(true);
+        }
         helper
             .client()
             .signal(runtime::SignalRequest { process, signal })

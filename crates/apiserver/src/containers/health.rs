@@ -1,0 +1,206 @@
+//! Health checks: a command in the container, asked again and again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use container_api::runtime::{ExecRequest, SignalRequest, WaitRequest};
+use container_resource::container::{
+    ContainerConfiguration, HealthCheck, HealthState, ProcessConfiguration,
+};
+use rustix::process::Signal;
+use tokio::time::Instant;
+
+use super::helper::Helper;
+use super::{Containers, Entry};
+
+impl Containers {
+    /// Checks the health of a container that has just been started, until it ends.
+    pub fn watch_health(self: &Arc<Self>, entry: &Arc<Entry>, helper: &Helper) {
+        let Some(configuration) = entry.configuration.clone() else {
+            return;
+        };
+        let Some(check) = configuration.health_check.clone() else {
+            return;
+        };
+        let Some(command) = command(&check.test) else {
+            return;
+        };
+        let process = process(&configuration, command);
+        let (containers, entry, helper) = (self.clone(), entry.clone(), helper.clone());
+        tokio::spawn(async move {
+            let mut run = entry.run.subscribe();
+            tokio::select! {
+                () = containers.check(&entry, &helper, &check, &process) => {}
+                _ = run.wait_for(|run| !matches!(run, super::entry::Run::Active)) => {}
+            }
+        });
+    }
+
+    async fn check(
+        &self,
+        entry: &Entry,
+        helper: &Helper,
+        check: &HealthCheck,
+        process: &ProcessConfiguration,
+    ) {
+        let begun = Instant::now();
+        let mut health = Health {
+            state: HealthState::Starting,
+            failures: 0,
+        };
+        self.show_health(entry, health.state);
+        loop {
+            tokio::time::sleep(Duration::from_millis(check.interval_ms.max(1))).await;
+            let limit = Duration::from_millis(check.timeout_ms.max(1));
+            let passed = probe(helper, process, limit).await;
+            let early = begun.elapsed() < Duration::from_millis(check.start_period_ms);
+            let before = health.state;
+            health.judge(passed, early, check.retries);
+            if health.state != before {
+                self.show_health(entry, health.state);
+            }
+        }
+    }
+
+    fn show_health(&self, entry: &Entry, state: HealthState) {
+        entry
+            .status
+            .send_modify(|status| status.health = Some(state));
+        let word = match state {
+            HealthState::Starting => "starting",
+            HealthState::Healthy => "healthy",
+            HealthState::Unhealthy => "unhealthy",
+        };
+        let attributes = HashMap::from([("health".to_owned(), word.to_owned())]);
+        self.events.tell("health", &entry.id, attributes);
+    }
+}
+
+/// What the checks so far say.
+#[derive(Clone, Copy, Debug)]
+struct Health {
+    state: HealthState,
+    failures: u32,
+}
+
+impl Health {
+    /// Takes one more check into account. A failure does not count in the start period (`early`).
+    fn judge(&mut self, passed: bool, early: bool, retries: u32) {
+        if passed {
+            *self = Self {
+                state: HealthState::Healthy,
+                failures: 0,
+            };
+        } else if !early || self.state != HealthState::Starting {
+            self.failures = self.failures.saturating_add(1);
+            if self.failures >= retries.max(1) {
+                self.state = HealthState::Unhealthy;
+            }
+        }
+    }
+}
+
+/// The words of a check (image-spec config.md, Healthcheck), or none where it is switched off.
+fn command(test: &[String]) -> Option<Vec<String>> {
+    match test.split_first() {
+        Some((kind, words)) if kind == "CMD" && !words.is_empty() => Some(words.to_vec()),
+        Some((kind, [line])) if kind == "CMD-SHELL" => {
+            Some(vec!["/bin/sh".into(), "-c".into(), line.clone()])
+        }
+        _ => None,
+    }
+}
+
+fn process(configuration: &ContainerConfiguration, mut words: Vec<String>) -> ProcessConfiguration {
+    let executable = words.remove(0);
+    ProcessConfiguration {
+        executable,
+        arguments: words,
+        terminal: false,
+        ..configuration.init_process.clone()
+    }
+}
+
+/// Whether `process` ends with success within `limit`.
+async fn probe(helper: &Helper, process: &ProcessConfiguration, limit: Duration) -> bool {
+    let id = format!("health-{}", uuid::Uuid::new_v4());
+    let Ok(configuration) = serde_json::to_vec(process) else {
+        return false;
+    };
+    let mut client = helper.client();
+    let request = ExecRequest {
+        process: id.clone(),
+        configuration: configuration.into(),
+        stdio: None,
+    };
+    let ended = async {
+        client.exec(request).await?;
+        client
+            .wait(WaitRequest {
+                process: id.clone(),
+            })
+            .await
+    };
+    match tokio::time::timeout(limit, ended).await {
+        Ok(Ok(reply)) => reply.into_inner().exit_code == 0,
+        Ok(Err(_)) => false,
+        Err(_) => {
+            // A check that hangs must not pile up.
+            let signal = Signal::KILL.as_raw();
+            let _ = helper
+                .client()
+                .signal(SignalRequest {
+                    process: id,
+                    signal,
+                })
+                .await;
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_count_after_the_start_period_and_a_success_forgives() {
+        let mut health = Health {
+            state: HealthState::Starting,
+            failures: 0,
+        };
+        for _ in 0..5 {
+            health.judge(false, true, 2);
+        }
+        assert_eq!(health.state, HealthState::Starting);
+        health.judge(false, false, 2);
+        assert_eq!(health.state, HealthState::Starting);
+        health.judge(false, false, 2);
+        assert_eq!(health.state, HealthState::Unhealthy);
+        health.judge(true, false, 2);
+        assert_eq!(health.state, HealthState::Healthy);
+        health.judge(false, true, 1);
+        assert_eq!(health.state, HealthState::Unhealthy);
+    }
+
+    #[test]
+    fn commands_are_those_of_the_image_specification() {
+        let words = |test: &[&str]| {
+            command(
+                &test
+                    .iter()
+                    .map(|word| (*word).to_owned())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(words(&["CMD", "a", "b"]).unwrap(), ["a", "b"]);
+        assert_eq!(
+            words(&["CMD-SHELL", "a b"]).unwrap(),
+            ["/bin/sh", "-c", "a b"]
+        );
+        for none in [&["NONE"][..], &[], &["CMD"], &["CMD-SHELL"]] {
+            assert_eq!(words(none), None);
+        }
+    }
+}

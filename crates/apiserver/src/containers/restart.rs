@@ -1,0 +1,132 @@
+//! Restart policies: a container that ends is started again, ever more slowly.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use container_resource::bundle::Exit;
+use container_resource::container::RestartPolicy;
+
+use super::{Containers, Entry};
+
+/// First and longest pause before a restart; each one is twice the one before.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// A container that ran for so long has proved itself: its next restart is quick again.
+const PROVED: Duration = Duration::from_secs(10);
+
+impl Containers {
+    /// Starts `entry`, which has just ended, again if its policy says so.
+    pub fn restart(self: &Arc<Self>, entry: &Arc<Entry>, exit: &Exit) {
+        let Some(policy) = entry
+            .configuration
+            .as_ref()
+            .and_then(|c| c.restart_policy.clone())
+        else {
+            return;
+        };
+        let attempt = if ran(exit) >= PROVED {
+            0
+        } else {
+            entry.status.borrow().restart_count
+        };
+        if entry.is_stopped_by_hand() || !again(&policy, exit.exit_code, attempt) {
+            return;
+        }
+        let (containers, entry) = (self.clone(), entry.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(backoff(attempt)).await;
+            if entry.is_stopped_by_hand() || entry.is_active() {
+                return;
+            }
+            entry
+                .status
+                .send_modify(|status| status.restart_count = attempt + 1);
+            let attributes = HashMap::from([("attempt".to_owned(), (attempt + 1).to_string())]);
+            containers.events.tell("restart", &entry.id, attributes);
+            if let Err(error) = containers.start_entry(&entry, None).await {
+                tracing::warn!("container {} does not restart: {error}", entry.id);
+                let exit = entry.ended().await;
+                if let Ok(exit) = exit {
+                    containers.restart(&entry, &exit);
+                }
+            }
+        });
+    }
+
+    /// Starts `entry` when the system starts, if its policy says so.
+    pub fn resume(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let policy = entry
+            .configuration
+            .as_ref()
+            .and_then(|c| c.restart_policy.as_ref());
+        let starts = match policy {
+            Some(RestartPolicy::Always {}) => true,
+            Some(RestartPolicy::UnlessStopped {}) => !entry.is_stopped_by_hand(),
+            _ => false,
+        };
+        // One that was only created waits for its first start.
+        if !starts || entry.status.borrow().exited_date.is_none() {
+            return;
+        }
+        let (containers, entry) = (self.clone(), entry.clone());
+        tokio::spawn(async move {
+            if let Err(error) = containers.start_entry(&entry, None).await {
+                tracing::warn!("container {} does not start: {error}", entry.id);
+            }
+        });
+    }
+}
+
+fn ran(exit: &Exit) -> Duration {
+    let ran = exit
+        .started
+        .map(|started| exit.exited.duration_since(started));
+    ran.and_then(|ran| Duration::try_from(ran).ok())
+        .unwrap_or_default()
+}
+
+/// Whether a container that ended with `exit_code`, after `attempt` restarts in a row, is started again.
+fn again(policy: &RestartPolicy, exit_code: i32, attempt: u32) -> bool {
+    match policy {
+        RestartPolicy::No {} => false,
+        RestartPolicy::OnFailure { retries } => {
+            exit_code != 0 && retries.is_none_or(|retries| attempt < retries)
+        }
+        RestartPolicy::Always {} | RestartPolicy::UnlessStopped {} => true,
+    }
+}
+
+fn backoff(attempt: u32) -> Duration {
+    BACKOFF
+        .0
+        .saturating_mul(1_u32.checked_shl(attempt.min(16)).unwrap_or(u32::MAX))
+        .min(BACKOFF.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_decide_by_exit_code_and_count() {
+        let on_failure = RestartPolicy::OnFailure { retries: Some(2) };
+        assert!(!again(&on_failure, 0, 0));
+        assert!(again(&on_failure, 1, 1));
+        assert!(!again(&on_failure, 1, 2));
+        assert!(again(
+            &RestartPolicy::OnFailure { retries: None },
+            255,
+            1000
+        ));
+        assert!(again(&RestartPolicy::Always {}, 0, 1000));
+        assert!(!again(&RestartPolicy::No {}, 1, 0));
+    }
+
+    #[test]
+    fn pauses_double_up_to_their_bound() {
+        let pauses: Vec<_> = [0, 1, 2, 6, 7, 40, u32::MAX]
+            .map(|attempt| backoff(attempt).as_millis())
+            .into();
+        assert_eq!(pauses, [100, 200, 400, 6400, 10_000, 10_000, 10_000]);
+    }
+}
