@@ -71,7 +71,8 @@ impl Engine {
         Template::open(directory, &shape)
     }
 
-    /// Starts a machine to be saved. As [`Engine::start`], but its disks are empty.
+    /// Starts a machine to be saved. As [`Engine::start`], but its disks are empty: of those in
+    /// `spec` only size and access count.
     pub async fn start_saveable(&self, spec: &VmSpec) -> Result<Saveable, StartError> {
         let boot = check(spec)?;
         let failed = |source| self.spawn_failed(source);

@@ -100,9 +100,9 @@ pub(super) fn open(disk: &Disk) -> Result<Backend, DiskError> {
     }
 }
 
-/// An empty disk that looks like `disk` to a guest that doesn't read it. Its extents don't matter.
+/// An empty disk of the size and access of `disk`, for a guest that does not read it. Its extents don't matter.
 pub(super) fn placeholder(disk: &Disk) -> Result<Backend, DiskError> {
-    check_layout(disk)?;
+    check_size(disk)?;
     let hole = if disk.read_only {
         sealed_memfd("placeholder", &[], disk.size)
     } else {
@@ -111,20 +111,28 @@ pub(super) fn placeholder(disk: &Disk) -> Result<Backend, DiskError> {
     hole.map(Backend::Raw).map_err(DiskError::Describe)
 }
 
+const UNALIGNED: DiskError = DiskError::Layout("sizes and offsets must be multiples of 512 bytes");
+
 fn check_layout(disk: &Disk) -> Result<(), DiskError> {
-    let sectors = |value: u64| value % SECTOR == 0;
-    let aligned = disk
-        .extents
-        .iter()
-        .all(|e| sectors(e.offset) && sectors(e.length));
-    if !aligned || !sectors(disk.size) || disk.size == 0 {
-        return Err(DiskError::Layout(
-            "sizes and offsets must be multiples of 512 bytes",
-        ));
+    check_size(disk)?;
+    if disk.extents.is_empty() || disk.extents.len() > MAX_EXTENTS {
+        return Err(DiskError::Layout("it needs between 1 and 512 extents"));
+    }
+    let aligned = |extent: &Extent| (extent.offset | extent.length) % SECTOR == 0;
+    if !disk.extents.iter().all(aligned) {
+        return Err(UNALIGNED);
     }
     match disk.covered() {
         Some(covered) if covered <= disk.size => Ok(()),
         _ => Err(DiskError::Layout("its extents are larger than its size")),
+    }
+}
+
+fn check_size(disk: &Disk) -> Result<(), DiskError> {
+    match disk.size {
+        0 => Err(DiskError::Layout("it has no size")),
+        size if size % SECTOR != 0 => Err(UNALIGNED),
+        _ => Ok(()),
     }
 }
 

@@ -49,7 +49,9 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
     ));
 
     let cold = Instant::now();
-    save(&engine, &specs[0], &place).await;
+    let mut shape = specs[0].clone();
+    shape.disks.iter_mut().for_each(|disk| disk.extents.clear());
+    save(&engine, &shape, &place).await;
     eprintln!("cold boot and save: {:?}", cold.elapsed());
 
     for (spec, upper) in specs.iter().zip(["a", "b"]) {
