@@ -7,6 +7,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+/// Architecture of this host's guests, as images and kernels are named by it.
+pub const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
+    "arm64"
+} else {
+    "amd64"
+};
+
 /// The directories of one system. Two systems with different app roots share nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roots {
@@ -97,6 +104,24 @@ impl Roots {
     /// Guest kernels and the links that name the default ones.
     pub fn kernels(&self) -> PathBuf {
         self.app.join("kernels")
+    }
+
+    /// The link that names the default kernel.
+    pub fn default_kernel(&self) -> PathBuf {
+        self.kernels()
+            .join(format!("default.kernel-{ARCHITECTURE}"))
+    }
+
+    /// The kernel of the installed prefix.
+    pub fn packaged_kernel(&self) -> PathBuf {
+        self.share()
+            .join("kernel")
+            .join(format!("vmlinux-{ARCHITECTURE}"))
+    }
+
+    /// The initramfs of the installed prefix, with vminitd.
+    pub fn initramfs(&self) -> PathBuf {
+        self.share().join(format!("initramfs-{ARCHITECTURE}.cpio"))
     }
 
     /// The program of a helper plugin in the installed prefix.

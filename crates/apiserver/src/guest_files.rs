@@ -2,25 +2,15 @@
 
 use std::path::PathBuf;
 
-use container_api::roots::Roots;
+use container_api::roots::{ARCHITECTURE, Roots};
 use container_api::{Error, Kind};
-
-/// Architecture of this host's guests, as images name it.
-pub const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
-    "arm64"
-} else {
-    "amd64"
-};
 
 /// The default kernel, resolved.
 ///
 /// # Errors
 /// [`Kind::NotFound`] when none was installed.
 pub fn kernel(roots: &Roots) -> Result<PathBuf, Error> {
-    let link = roots
-        .kernels()
-        .join(format!("default.kernel-{ARCHITECTURE}"));
-    link.canonicalize().map_err(|_| {
+    roots.default_kernel().canonicalize().map_err(|_| {
         Error::new(
             Kind::NotFound,
             format!("default kernel not configured for architecture {ARCHITECTURE}"),
@@ -36,7 +26,7 @@ pub fn kernel(roots: &Roots) -> Result<PathBuf, Error> {
 /// # Errors
 /// [`Kind::NotFound`] when the installation is not complete.
 pub fn initramfs(roots: &Roots) -> Result<PathBuf, Error> {
-    let path = roots.share().join(format!("initramfs-{ARCHITECTURE}.cpio"));
+    let path = roots.initramfs();
     if path.exists() {
         return Ok(path);
     }

@@ -14,7 +14,7 @@ mod serve;
 mod service;
 mod stdio;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -54,6 +54,12 @@ enum Command {
     /// Standard input is a JSON object: configuration (as config.json) and boot (as boot.json) of a container
     /// that would have used it.
     MakeTemplate,
+    /// Print what this host starts machines with, as JSON: VMM, accelerator, and why.
+    Probe {
+        /// Directory that keeps slow answers until the next boot of the host.
+        #[arg(long)]
+        cache: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -70,6 +76,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Start { root, uuid, .. } => run(root, &uuid),
         Command::MakeTemplate => make_template(),
+        Command::Probe { cache } => probe(&cache),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -105,4 +112,14 @@ fn make_template() -> anyhow::Result<()> {
     runtime
         .block_on(machine::make_template(&request))
         .context("make a template")
+}
+
+fn probe(cache: &Path) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start tokio")?;
+    let probe = runtime.block_on(machine::probe(cache))?;
+    println!("{}", serde_json::to_string(&probe)?);
+    Ok(())
 }

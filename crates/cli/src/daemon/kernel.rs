@@ -5,16 +5,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use container_api::roots::{self, Roots};
+use container_api::roots::{self, ARCHITECTURE, Roots};
 
 use crate::failure::Failure;
-
-/// The host's architecture as kernels are named by it.
-const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
-    "arm64"
-} else {
-    "amd64"
-};
 
 /// What to do when the default kernel is not the packaged one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +22,8 @@ pub enum Answer {
 
 /// Sees to it that containers have a kernel to boot: the packaged one, unless another was chosen.
 pub fn provide(roots: &Roots, answer: Answer) -> Result<(), Failure> {
-    let packaged = roots.share().join("kernel").join(file_name());
-    let link = roots
-        .kernels()
-        .join(format!("default.kernel-{ARCHITECTURE}"));
+    let packaged = roots.packaged_kernel();
+    let link = roots.default_kernel();
     let installed = roots.kernels().join(file_name());
     if answer == Answer::Leave || is_chosen(&link) || is_current(&link, &installed, &packaged) {
         return Ok(());
@@ -142,11 +133,7 @@ mod tests {
     }
 
     fn default_kernel(roots: &Roots) -> io::Result<String> {
-        fs::read_to_string(
-            roots
-                .kernels()
-                .join(format!("default.kernel-{ARCHITECTURE}")),
-        )
+        fs::read_to_string(roots.default_kernel())
     }
 
     #[test]
@@ -170,13 +157,7 @@ mod tests {
         provide(&roots, Answer::Install).unwrap();
         let own = roots.kernels().join("my-kernel");
         fs::write(&own, "mine").unwrap();
-        point(
-            &roots
-                .kernels()
-                .join(format!("default.kernel-{ARCHITECTURE}")),
-            &own,
-        )
-        .unwrap();
+        point(&roots.default_kernel(), &own).unwrap();
         provide(&roots, Answer::Install).unwrap();
         assert_eq!(default_kernel(&roots).unwrap(), "mine");
     }

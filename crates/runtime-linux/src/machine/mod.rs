@@ -2,6 +2,7 @@
 
 mod boot;
 mod hello;
+mod probe;
 mod spec;
 mod template;
 mod upper;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use container_engine::{Vm, VmExit};
 
 pub use boot::boot;
+pub use probe::probe;
 pub use template::make as make_template;
 
 use crate::guest::Guest;

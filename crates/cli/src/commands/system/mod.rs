@@ -1,6 +1,7 @@
 //! `container system`.
 
 mod disk_usage;
+mod doctor;
 mod logs;
 mod start;
 mod status;
@@ -17,6 +18,7 @@ use crate::failure::Failure;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Df(disk_usage::DiskUsage),
+    Doctor(doctor::Doctor),
     Logs(logs::Logs),
     Start(start::Start),
     Status(status::Status),
@@ -31,6 +33,7 @@ impl Command {
     pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
         match self {
             Self::Status(command) => return command.execute(context).await,
+            Self::Doctor(command) => return command.execute(context),
             Self::Df(command) => command.execute(context).await,
             Self::Logs(command) => command.execute(context).await,
             Self::Start(command) => command.execute(context).await,

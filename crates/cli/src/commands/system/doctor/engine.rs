@@ -1,0 +1,92 @@
+//! The VMM and the accelerator, as the runtime helper finds them.
+
+use std::process::Command;
+
+use container_api::roots::Roots;
+use serde::Deserialize;
+
+use super::Check;
+
+/// The plugin that starts machines.
+const PLUGIN: &str = "container-runtime-linux";
+
+/// What the plugin's `probe` prints.
+#[derive(Debug, Deserialize)]
+struct Probe {
+    vmm: String,
+    accelerator: String,
+    kvm: String,
+}
+
+/// Asks the plugin.
+pub fn checks(roots: &Roots) -> Vec<Check> {
+    let program = roots.plugin(PLUGIN);
+    let output = Command::new(&program)
+        .arg("probe")
+        .arg("--cache")
+        .arg(roots.cache())
+        .output();
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => {
+            let detail = format!("{}: {error}", program.display());
+            return vec![Check::fail("runtime", detail, "make install")];
+        }
+    };
+    if let Ok(probe) = serde_json::from_slice(&output.stdout) {
+        return found(probe);
+    }
+    let detail = String::from_utf8_lossy(&output.stderr);
+    let detail = detail
+        .lines()
+        .last()
+        .unwrap_or("the probe said nothing")
+        .to_owned();
+    vec![Check::fail(
+        "vmm",
+        detail,
+        "apt-get install qemu-system-x86",
+    )]
+}
+
+fn found(probe: Probe) -> Vec<Check> {
+    let accelerator = if probe.accelerator == "kvm" {
+        Check::ok("accelerator", probe.kvm)
+    } else {
+        let remedy = if probe.kvm.contains("may not be opened") {
+            "usermod -aG kvm $USER, then log in again"
+        } else {
+            "enable virtualization in the firmware, or nested virtualization for this machine"
+        };
+        Check::warn(
+            "accelerator",
+            format!("TCG, about ten times slower: {}", probe.kvm),
+            remedy,
+        )
+    };
+    vec![accelerator, Check::ok("vmm", probe.vmm)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Status;
+    use super::*;
+
+    fn status(accelerator: &str, kvm: &str) -> (Status, Option<String>) {
+        let probe = Probe {
+            vmm: "QEMU".into(),
+            accelerator: accelerator.into(),
+            kvm: kvm.into(),
+        };
+        let check = found(probe).remove(0);
+        (check.status, check.remedy)
+    }
+
+    #[test]
+    fn tcg_is_slow_and_not_a_failure() {
+        assert_eq!(status("kvm", "KVM works"), (Status::Ok, None));
+        let (verdict, remedy) = status("tcg", "/dev/kvm may not be opened by this user");
+        assert_eq!(verdict, Status::Warn);
+        assert!(remedy.unwrap().contains("usermod"));
+    }
+}

@@ -1,0 +1,147 @@
+//! The host: what machines need now, and what networks will need.
+
+use std::path::Path;
+
+use container_api::roots::Roots;
+use container_resource::size;
+use rustix::process::{Resource, getrlimit};
+
+use super::Check;
+
+/// Less room than this stops a pull or a build half-way, in bytes.
+const LITTLE_SPACE: u64 = 2 << 30;
+/// Less room than this does not hold a container's writable layer, in bytes.
+const NO_SPACE: u64 = 64 << 20;
+/// Descriptors of a busy helper: disks, streams, connections.
+const DESCRIPTORS: u64 = 1024;
+
+/// Disk space, memory, limits, namespaces, tun, nftables, cgroups.
+pub fn checks(roots: &Roots) -> Vec<Check> {
+    vec![
+        space(&roots.app),
+        memory(),
+        descriptors(),
+        namespaces(),
+        tun(),
+        nftables(),
+        cgroups(),
+    ]
+}
+
+fn space(app: &Path) -> Check {
+    // The app root may not be there yet: its file system is that of the directory above it.
+    let existing = app
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("/"));
+    let Ok(found) = rustix::fs::statvfs(existing) else {
+        return Check::warn(
+            "disk space",
+            format!("cannot look at {}", existing.display()),
+            "df -h",
+        );
+    };
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let detail = format!("{} free in {}", size::disk(free), existing.display());
+    match free {
+        0..NO_SPACE => Check::fail(
+            "disk space",
+            detail,
+            "container prune; container image prune --all",
+        ),
+        NO_SPACE..LITTLE_SPACE => Check::warn(
+            "disk space",
+            detail,
+            "container prune; container image prune --all",
+        ),
+        _ => Check::ok("disk space", detail),
+    }
+}
+
+fn memory() -> Check {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| {
+            rest.trim()
+                .trim_end_matches("kB")
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
+        .map_or(0, |kilobytes| kilobytes * 1024);
+    let detail = format!("{} available", size::disk(available));
+    if available < 512 << 20 {
+        Check::warn("memory", detail, "stop containers, or add memory")
+    } else {
+        Check::ok("memory", detail)
+    }
+}
+
+fn descriptors() -> Check {
+    let limit = getrlimit(Resource::Nofile).maximum;
+    match limit {
+        Some(limit) if limit < DESCRIPTORS => Check::warn(
+            "descriptors",
+            format!("at most {limit}"),
+            format!("ulimit -Hn {DESCRIPTORS}"),
+        ),
+        Some(limit) => Check::ok("descriptors", format!("at most {limit}")),
+        None => Check::ok("descriptors", "unlimited"),
+    }
+}
+
+fn namespaces() -> Check {
+    let number =
+        |path: &str| -> Option<u64> { std::fs::read_to_string(path).ok()?.trim().parse().ok() };
+    let allowed = number("/proc/sys/user/max_user_namespaces").unwrap_or(0) > 0
+        && number("/proc/sys/kernel/unprivileged_userns_clone") != Some(0);
+    if allowed || rustix::process::geteuid().is_root() {
+        Check::ok("namespaces", "user namespaces are allowed")
+    } else {
+        Check::warn(
+            "namespaces",
+            "no user namespaces: the VMM is confined by seccomp alone",
+            "sysctl -w user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1",
+        )
+    }
+}
+
+fn tun() -> Check {
+    match std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")
+    {
+        Ok(_) => Check::ok("tun", "/dev/net/tun opens"),
+        Err(error) => Check::warn("tun", format!("/dev/net/tun: {error}"), "modprobe tun"),
+    }
+}
+
+fn nftables() -> Check {
+    let found = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"]
+        .into_iter()
+        .find(|path| Path::new(path).exists());
+    match found {
+        Some(path) => Check::ok("nftables", path),
+        None => Check::warn(
+            "nftables",
+            "nft is not installed",
+            "apt-get install nftables",
+        ),
+    }
+}
+
+fn cgroups() -> Check {
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        Check::ok("cgroups", "version 2")
+    } else {
+        let detail = "version 1: the host does not limit helpers (containers are limited inside their machines)";
+        Check::warn(
+            "cgroups",
+            detail,
+            "boot with systemd.unified_cgroup_hierarchy=1",
+        )
+    }
+}

@@ -1,0 +1,107 @@
+//! `container system doctor`: what this host has, what it lacks, and the command that mends it.
+
+mod engine;
+mod host;
+mod installation;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::flags::FormatFlags;
+use crate::output::{self, Table};
+
+/// Check that this host can run containers
+///
+/// Each line is ok, warn or fail; what is not ok comes with the command that mends it. The exit code is 1 when a line
+/// fails. The services need not run.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:\n  \
+    container system doctor\n  \
+    container system doctor --format json | jq '.[] | select(.status != \"ok\")'")]
+pub struct Doctor {
+    #[command(flatten)]
+    format: FormatFlags,
+}
+
+/// How serious a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    /// Containers run, but not as well as they could.
+    Warn,
+    /// Containers do not run.
+    Fail,
+}
+
+/// One line of the report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Check {
+    name: &'static str,
+    status: Status,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+}
+
+impl Check {
+    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            name,
+            status: Status::Ok,
+            detail: detail.into(),
+            remedy: None,
+        }
+    }
+
+    fn warn(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            name,
+            status: Status::Warn,
+            detail: detail.into(),
+            remedy: Some(remedy.into()),
+        }
+    }
+
+    fn fail(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            name,
+            status: Status::Fail,
+            detail: detail.into(),
+            remedy: Some(remedy.into()),
+        }
+    }
+}
+
+impl Doctor {
+    /// Gives the exit code.
+    pub fn execute(self, context: &Context) -> Result<u8, Failure> {
+        let mut checks = engine::checks(&context.roots);
+        checks.extend(installation::checks(&context.roots));
+        checks.extend(host::checks(&context.roots));
+        output::write(self.format.format, &checks, || table(&checks))?;
+        Ok(u8::from(
+            checks.iter().any(|check| check.status == Status::Fail),
+        ))
+    }
+}
+
+fn table(checks: &[Check]) -> Table {
+    let mut table = Table::new(["CHECK", "STATUS", "DETAIL", "REMEDY"]);
+    for check in checks {
+        let status = match check.status {
+            Status::Ok => "ok",
+            Status::Warn => "warn",
+            Status::Fail => "fail",
+        };
+        table.row([
+            check.name.to_owned(),
+            status.to_owned(),
+            check.detail.clone(),
+            check.remedy.clone().unwrap_or_default(),
+        ]);
+    }
+    table
+}
