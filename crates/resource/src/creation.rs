@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::container::{
-    ContainerConfiguration, ImageDescription, Mount, ProcessConfiguration, Resources,
+    ContainerConfiguration, ImageDescription, Mount, ProcessConfiguration, Resources, RestartPolicy,
 };
+use crate::health::HealthOptions;
 use crate::hidden_path;
 use crate::image_settings::ImageSettings;
 use crate::name::{self, NameError};
@@ -76,6 +77,10 @@ pub struct Creation {
     pub kernel_arguments: Vec<String>,
     /// Kernel to boot.
     pub kernel: Option<String>,
+    /// When it is started again by itself.
+    pub restart: Option<RestartPolicy>,
+    /// Over the image's.
+    pub health: HealthOptions,
 }
 
 /// Why no container can be made of it.
@@ -156,8 +161,8 @@ impl Creation {
             pids_limit: self.pids_limit,
             no_new_privileges: self.no_new_privileges,
             seccomp_profile: self.seccomp_profile,
-            restart_policy: None,
-            health_check: None,
+            restart_policy: self.restart,
+            health_check: self.health.check(image.healthcheck.as_ref()),
             kernel_arguments: self.kernel_arguments,
             kernel: self.kernel,
         })

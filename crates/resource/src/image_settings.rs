@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::health::ImageHealth;
+
 /// The `config` object of an image configuration, as far as it is honoured. Every field may be missing or null.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -29,6 +31,8 @@ pub struct ImageSettings {
     /// Name or number; empty: SIGTERM.
     #[serde(deserialize_with = "or_default")]
     pub stop_signal: String,
+    /// How health is checked.
+    pub healthcheck: Option<ImageHealth>,
 }
 
 fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
@@ -70,7 +74,7 @@ mod tests {
             "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []},
             "config": {
                 "User": "nobody:nogroup", "Env": ["PATH=/bin"], "Entrypoint": ["/init"], "Cmd": ["-v"],
-                "WorkingDir": "/srv", "Labels": {"a": "b"}, "StopSignal": "SIGINT", "ExposedPorts": {"80/tcp": {}}
+                "WorkingDir": "/srv", "Labels": {"a": "b"}, "StopSignal": "SIGINT", "Healthcheck": {"Test": ["CMD", "true"]}, "ExposedPorts": {"80/tcp": {}}
             }
         }"#;
         let settings = ImageSettings::parse(config).unwrap();
@@ -81,6 +85,7 @@ mod tests {
         assert_eq!(settings.working_dir, "/srv");
         assert_eq!(settings.labels["a"], "b");
         assert_eq!(settings.stop_signal, "SIGINT");
+        assert!(settings.healthcheck.is_some());
     }
 
     #[test]

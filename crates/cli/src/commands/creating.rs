@@ -12,7 +12,7 @@ use super::fetch::FetchFlags;
 use crate::completion;
 use crate::connection::{Containers, Context};
 use crate::failure::Failure;
-use crate::flags::{ManagementFlags, ProcessFlags, ResourceFlags};
+use crate::flags::{HealthFlags, ManagementFlags, ProcessFlags, ResourceFlags};
 
 /// The flags of `run` and `create`.
 #[derive(Args, Debug)]
@@ -23,6 +23,8 @@ pub struct CreationFlags {
     resources: ResourceFlags,
     #[command(flatten)]
     pub management: ManagementFlags,
+    #[command(flatten)]
+    health: HealthFlags,
     #[command(flatten)]
     fetch: FetchFlags,
 }
@@ -73,7 +75,7 @@ impl CreationFlags {
         };
         // An image's configuration names its platform, as a descriptor does.
         let platform = serde_json::from_slice(&image.config)?;
-        let creation = self.management.creation(
+        let mut creation = self.management.creation(
             process,
             &self.resources,
             &settings.container,
@@ -81,6 +83,7 @@ impl CreationFlags {
             platform,
             words.arguments(),
         )?;
+        creation.health = self.health.options();
         let image = ImageSettings::parse(&image.config)
             .with_context(|| format!("image {}", words.image()))?;
         creation

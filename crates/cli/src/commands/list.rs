@@ -1,5 +1,7 @@
 use clap::Args;
-use container_resource::container::{ContainerState, ManagedContainer};
+use container_resource::container::{
+    ContainerState, ContainerStatus, HealthState, ManagedContainer,
+};
 use container_resource::size::MIB;
 use jiff::{Timestamp, Unit};
 
@@ -67,7 +69,7 @@ fn table(containers: &[ManagedContainer]) -> Table {
             configuration.image.reference.clone(),
             configuration.platform.os.clone(),
             configuration.platform.architecture.clone(),
-            state(container.status.state).to_owned(),
+            state_and_health(&container.status),
             addresses.join(","),
             configuration.resources.cpus.to_string(),
             format!("{} MB", configuration.resources.memory_in_bytes / MIB),
@@ -82,13 +84,24 @@ fn table(containers: &[ManagedContainer]) -> Table {
 }
 
 /// A state as it is shown and stored.
-pub fn state(state: ContainerState) -> &'static str {
+fn state(state: ContainerState) -> &'static str {
     match state {
         ContainerState::Unknown => "unknown",
         ContainerState::Stopped => "stopped",
         ContainerState::Running => "running",
         ContainerState::Paused => "paused",
         ContainerState::Stopping => "stopping",
+    }
+}
+
+/// The state, with what the health check says of a running container.
+fn state_and_health(status: &ContainerStatus) -> String {
+    let state = state(status.state);
+    match status.health {
+        Some(HealthState::Starting) => format!("{state} (starting)"),
+        Some(HealthState::Healthy) => format!("{state} (healthy)"),
+        Some(HealthState::Unhealthy) => format!("{state} (unhealthy)"),
+        None => state.to_owned(),
     }
 }
 

@@ -2,12 +2,15 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use container_resource::container::{ImageDescription, Mount};
+use container_resource::container::{ImageDescription, Mount, RestartPolicy};
 use container_resource::creation::{Creation, DEFAULT_RUNTIME};
+use container_resource::health::HealthOptions;
 use container_resource::platform::Platform;
 use container_resource::process::ProcessOptions;
 use container_resource::settings::ContainerDefaults;
-use container_resource::{capability, hidden_path, label, name, signal, size, sysctl, tmpfs};
+use container_resource::{
+    capability, hidden_path, label, name, restart, signal, size, sysctl, tmpfs,
+};
 
 use super::security::SecurityOptions;
 use super::{PlatformFlags, ResourceFlags};
@@ -91,6 +94,10 @@ pub struct ManagementFlags {
     /// Delete the container when it has stopped
     #[arg(long = "rm", visible_alias = "remove")]
     pub remove: bool,
+
+    /// Start the container again when it ends: no, on-failure[:<retries>], always, unless-stopped
+    #[arg(long, value_name = "POLICY", value_parser = restart::parse, conflicts_with = "remove")]
+    restart: Option<RestartPolicy>,
 
     /// Apple's translation of amd64 programs
     #[arg(long, hide = true)]
@@ -176,6 +183,8 @@ impl ManagementFlags {
             seccomp_profile: security.seccomp_profile,
             kernel_arguments: self.kernel_arguments.clone(),
             kernel: self.kernel_path()?,
+            restart: self.restart.clone(),
+            health: HealthOptions::default(),
         })
     }
 

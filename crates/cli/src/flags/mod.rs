@@ -1,6 +1,7 @@
 //! Flags that several commands share (reference section 1.6).
 
 mod format;
+mod health;
 mod management;
 mod platform;
 mod process;
@@ -10,6 +11,7 @@ mod resource;
 mod security;
 
 pub use format::FormatFlags;
+pub use health::HealthFlags;
 pub use management::ManagementFlags;
 pub use platform::PlatformFlags;
 pub use process::ProcessFlags;

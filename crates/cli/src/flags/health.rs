@@ -1,0 +1,47 @@
+use std::time::Duration;
+
+use clap::Args;
+use container_resource::health::{HealthOptions, parse_time};
+
+/// How a container's health is checked.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Health options")]
+pub struct HealthFlags {
+    /// Line for the container's shell that succeeds as long as the container is healthy
+    #[arg(long, value_name = "LINE", conflicts_with = "no_healthcheck")]
+    health_cmd: Option<String>,
+
+    /// Time between checks (default: the image's, else 30s)
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    health_interval: Option<Duration>,
+
+    /// Failures in a row that make the container unhealthy (default: the image's, else 3)
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    health_retries: Option<u32>,
+
+    /// Time after the start in which failures do not count (default: the image's, else none)
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    health_start_period: Option<Duration>,
+
+    /// Time that a check may take (default: the image's, else 30s)
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    health_timeout: Option<Duration>,
+
+    /// Do not check, even if the image says how
+    #[arg(long)]
+    no_healthcheck: bool,
+}
+
+impl HealthFlags {
+    /// What they say.
+    pub fn options(&self) -> HealthOptions {
+        HealthOptions {
+            disabled: self.no_healthcheck,
+            command: self.health_cmd.clone(),
+            interval: self.health_interval,
+            timeout: self.health_timeout,
+            start_period: self.health_start_period,
+            retries: self.health_retries,
+        }
+    }
+}

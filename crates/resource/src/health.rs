@@ -1,0 +1,173 @@
+//! Health checks, as the image and the flags describe them.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde::Deserialize;
+
+use crate::container::HealthCheck;
+
+/// Between checks, and for each of them, unless something else is said (Docker's defaults).
+const DEFAULT_TIME: Duration = Duration::from_secs(30);
+/// Failures in a row that make a container unhealthy.
+const DEFAULT_RETRIES: u32 = 3;
+/// The longest time that can be asked for.
+const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The `Healthcheck` of an image configuration (Docker image specification 1.2). Times are nanoseconds; 0 and
+/// missing mean that nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct ImageHealth {
+    /// `["CMD", word…]`, `["CMD-SHELL", line]`, or `["NONE"]`.
+    pub test: Option<Vec<String>>,
+    /// Between checks.
+    pub interval: u64,
+    /// For one check.
+    pub timeout: u64,
+    /// In which failures do not count.
+    pub start_period: u64,
+    /// Failures in a row.
+    pub retries: u32,
+}
+
+/// What the flags say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthOptions {
+    /// No check, whatever the image says.
+    pub disabled: bool,
+    /// A line for the container's shell.
+    pub command: Option<String>,
+    /// Between checks.
+    pub interval: Option<Duration>,
+    /// For one check.
+    pub timeout: Option<Duration>,
+    /// In which failures do not count.
+    pub start_period: Option<Duration>,
+    /// Failures in a row.
+    pub retries: Option<u32>,
+}
+
+/// Not a time for a health check.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a time from 1ms to 24h, such as 30s or 1m30s")]
+pub struct TimeError(String);
+
+/// A time such as `30s`, `1m30s` or `500ms`, from 1 ms to 24 h.
+///
+/// # Errors
+/// When it is malformed or out of range.
+pub fn parse_time(text: &str) -> Result<Duration, TimeError> {
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|time| Duration::try_from(time).ok())
+        .filter(|time| (Duration::from_millis(1)..=MAX_TIME).contains(time))
+        .ok_or_else(|| TimeError(text.to_owned()))
+}
+
+impl HealthOptions {
+    /// The check of a container; `None` when neither side describes one, or one side says that there is none.
+    pub fn check(&self, image: Option<&ImageHealth>) -> Option<HealthCheck> {
+        let inherited = image
+            .and_then(|image| image.test.clone())
+            .filter(|test| !test.is_empty());
+        let test = match &self.command {
+            _ if self.disabled => return None,
+            Some(line) => vec!["CMD-SHELL".to_owned(), line.clone()],
+            None => inherited?,
+        };
+        if test.first().is_some_and(|kind| kind == "NONE") {
+            return None;
+        }
+        let time = |given: Option<Duration>, image_ns: Option<u64>, default: Duration| {
+            let image = image_ns.filter(|time| *time > 0).map(Duration::from_nanos);
+            let time = given.or(image).unwrap_or(default).min(MAX_TIME);
+            // At most a day of milliseconds.
+            u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+        };
+        let retries = image
+            .map(|image| image.retries)
+            .filter(|retries| *retries > 0);
+        Some(HealthCheck {
+            test,
+            interval_ms: time(
+                self.interval,
+                image.map(|image| image.interval),
+                DEFAULT_TIME,
+            ),
+            timeout_ms: time(self.timeout, image.map(|image| image.timeout), DEFAULT_TIME),
+            start_period_ms: time(
+                self.start_period,
+                image.map(|image| image.start_period),
+                Duration::ZERO,
+            ),
+            retries: self.retries.or(retries).unwrap_or(DEFAULT_RETRIES),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(test: &[&str]) -> ImageHealth {
+        let test = test.iter().map(|&word| word.to_owned()).collect();
+        ImageHealth {
+            test: Some(test),
+            interval: 5_000_000_000,
+            ..ImageHealth::default()
+        }
+    }
+
+    #[test]
+    fn the_image_s_check_with_defaults() {
+        let check = HealthOptions::default()
+            .check(Some(&image(&["CMD", "true"])))
+            .unwrap();
+        let expected = HealthCheck {
+            test: vec!["CMD".into(), "true".into()],
+            interval_ms: 5_000,
+            timeout_ms: 30_000,
+            start_period_ms: 0,
+            retries: 3,
+        };
+        assert_eq!(check, expected);
+    }
+
+    #[test]
+    fn flags_stand_above_the_image() {
+        let options = HealthOptions {
+            command: Some("test -e /ok".into()),
+            interval: Some(Duration::from_secs(1)),
+            retries: Some(7),
+            ..HealthOptions::default()
+        };
+        let check = options.check(Some(&image(&["CMD", "true"]))).unwrap();
+        assert_eq!(check.test, ["CMD-SHELL", "test -e /ok"]);
+        assert_eq!((check.interval_ms, check.retries), (1000, 7));
+    }
+
+    #[test]
+    fn no_check() {
+        assert_eq!(HealthOptions::default().check(None), None);
+        assert_eq!(HealthOptions::default().check(Some(&image(&[]))), None);
+        assert_eq!(
+            HealthOptions::default().check(Some(&image(&["NONE"]))),
+            None
+        );
+        let disabled = HealthOptions {
+            disabled: true,
+            ..HealthOptions::default()
+        };
+        assert_eq!(disabled.check(Some(&image(&["CMD", "true"]))), None);
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(parse_time("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_time("500ms"), Ok(Duration::from_millis(500)));
+        for text in ["", "5", "0s", "-1s", "25h", "soon"] {
+            assert_eq!(parse_time(text), Err(TimeError(text.into())));
+        }
+    }
+}
