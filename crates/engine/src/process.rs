@@ -66,17 +66,24 @@ struct Plan {
     descriptors: Vec<RawFd>,
     input: OwnedFd,
     stderr: OwnedFd,
-    confinement: Option<Confinement>,
+    confinement: Confinement,
+    namespaces: bool,
     file_size: u64,
     borrows: bool,
 }
 
 /// Starts a program.
 ///
-/// It is confined, unless the host's administrator has forbidden user namespaces. The kernel kills
+/// It is confined in namespaces, or where the host's administrator has forbidden them, by Landlock
+/// alone. The kernel kills
 /// it when the calling *thread* ends, so that a killed owner leaves no VM behind: call it on a
 /// thread that lives as long as the VM may (a runtime's worker, not `spawn_blocking`).
 pub(crate) fn spawn(program: Program<'_>) -> io::Result<Started> {
+    spawn_with(program, true)
+}
+
+/// With `namespaces` off, the process is confined by other means only.
+fn spawn_with(program: Program<'_>, namespaces: bool) -> io::Result<Started> {
     let (messages, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
     let mut words = vec![c_string(program.path.as_os_str().to_owned())?];
     for argument in program.arguments {
@@ -90,14 +97,15 @@ pub(crate) fn spawn(program: Program<'_>) -> io::Result<Started> {
         descriptors: program.descriptors.iter().map(AsRawFd::as_raw_fd).collect(),
         input: File::open("/dev/null")?.into(),
         stderr: their_stderr,
-        confinement: Some(Confinement::plan(program.path, program.devices)?),
+        confinement: Confinement::plan(program.path, program.devices)?,
+        namespaces,
         file_size: program.file_size,
         borrows: program.memory.is_some(),
     };
     let process = match start(&plan) {
         Err(SpawnError::Confine(error)) => {
             tracing::warn!(%error, "the VMM runs without namespaces of its own");
-            plan.confinement = None;
+            plan.namespaces = false;
             start(&plan)
         }
         started => started,
@@ -131,9 +139,12 @@ impl<E: Into<io::Error>> From<E> for SpawnError {
 fn start(plan: &Plan) -> Result<(VmmProcess, Option<OwnedFd>), SpawnError> {
     let flags = SocketFlags::CLOEXEC;
     let (outcome, report) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    let process = clone(plan, &report).map_err(|error| match &plan.confinement {
-        Some(_) => SpawnError::Confine(error),
-        None => SpawnError::Execute(error),
+    let process = clone(plan, &report).map_err(|error| {
+        if plan.namespaces {
+            SpawnError::Confine(error)
+        } else {
+            SpawnError::Execute(error)
+        }
     })?;
     drop(report);
     let mut listener = None;
@@ -212,7 +223,7 @@ impl Report {
 }
 
 fn clone(plan: &Plan, report: &OwnedFd) -> io::Result<VmmProcess> {
-    let namespaces = if plan.confinement.is_some() {
+    let namespaces = if plan.namespaces {
         confinement::NAMESPACES
     } else {
         0
@@ -256,7 +267,12 @@ fn clone(plan: &Plan, report: &OwnedFd) -> io::Result<VmmProcess> {
 
 /// Runs in the new process: becomes the program, or reports why not.
 fn become_program(plan: &Plan, report: &OwnedFd) -> ! {
-    let failure = match confine(plan) {
+    let entered = if plan.namespaces {
+        plan.confinement.enter()
+    } else {
+        Ok(())
+    };
+    let failure = match entered {
         Err(error) => Report::NotConfined(error),
         Ok(()) => Report::NotExecuted(execute(plan, report)),
     };
@@ -264,13 +280,6 @@ fn become_program(plan: &Plan, report: &OwnedFd) -> ! {
     let _ = failure.send(report, None);
     // SAFETY: ends the process at once, running nothing of the parent's.
     unsafe { libc::_exit(127) }
-}
-
-fn confine(plan: &Plan) -> io::Result<()> {
-    match &plan.confinement {
-        Some(confinement) => confinement.enter(),
-        None => confinement::drop_capabilities(),
-    }
 }
 
 /// Executes the program; returns if that fails.
@@ -306,6 +315,9 @@ fn prepare(plan: &Plan, report: &OwnedFd) -> io::Result<()> {
         fcntl_setfd(descriptor, FdFlags::empty())?;
     }
     confinement::limit(plan.file_size)?;
+    if !plan.namespaces {
+        plan.confinement.restrict(&plan.descriptors)?;
+    }
     if plan.borrows {
         // The descriptor closes itself on exec.
         let listener = loan::install_filter()?;
@@ -523,6 +535,42 @@ mod tests {
         );
         assert!(output("mount -t tmpfs none /usr").await.contains("mount"));
         assert_eq!(output("ulimit -c; ulimit -f").await, "0\n2048\n");
+    }
+
+    #[tokio::test]
+    async fn without_namespaces_nothing_foreign_can_be_opened_either() {
+        let directory = tempfile::tempdir().unwrap();
+        let (secret, given) = (
+            directory.path().join("secret"),
+            directory.path().join("given"),
+        );
+        std::fs::write(&secret, "hush").unwrap();
+        std::fs::write(&given, "open").unwrap();
+        let given = OwnedFd::from(File::open(given).unwrap());
+        let script = format!(
+            "cat {} /etc/passwd; cat /proc/self/fd/{}; echo; touch {}; cat /proc/self/status",
+            secret.display(),
+            given.as_raw_fd(),
+            directory.path().join("new").display(),
+        );
+        let path = Path::new("/bin/sh").canonicalize().unwrap();
+        let program = Program {
+            path: &path,
+            arguments: &["-c".into(), script.into()],
+            descriptors: &[given],
+            devices: &[],
+            file_size: 1 << 20,
+            memory: None,
+        };
+        let mut started = spawn_with(program, false).unwrap();
+        started.process.wait().await.unwrap();
+        let mut text = String::new();
+        File::from(started.messages)
+            .read_to_string(&mut text)
+            .unwrap();
+        assert!(text.contains("open\n"), "{text}");
+        assert!(!text.contains("hush") && !text.contains("root:"), "{text}");
+        assert!(!directory.path().join("new").exists());
     }
 
     #[tokio::test]

@@ -7,16 +7,19 @@
 //!
 //! Everything is planned before the fork; what runs after it makes system calls only.
 
+mod landlock;
 mod root;
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitiesSecureBits;
 
+use landlock::Ruleset;
 use root::Root;
 
 /// Namespaces that the VMM gets for itself.
@@ -60,16 +63,25 @@ impl Confinement {
         write(c"/proc/self/gid_map", &self.group_map)?;
         self.root.enter()
     }
-}
 
-/// Where namespaces are not to be had: gives up root's capabilities, for the program too. Nothing
-/// to do for anybody else.
-pub(crate) fn drop_capabilities() -> io::Result<()> {
-    if rustix::process::geteuid().is_root() {
-        let bits = CapabilitiesSecureBits::NO_ROOT | CapabilitiesSecureBits::NO_ROOT_LOCKED;
-        rustix::thread::set_capabilities_secure_bits(bits)?;
+    /// Does without namespaces what can be done: root gives up its capabilities, and no file can be
+    /// opened but the system's and those of `descriptors`. The process must have no new
+    /// privileges. Allocates nothing.
+    pub(crate) fn restrict(&self, descriptors: &[RawFd]) -> io::Result<()> {
+        if rustix::process::geteuid().is_root() {
+            let bits = CapabilitiesSecureBits::NO_ROOT | CapabilitiesSecureBits::NO_ROOT_LOCKED;
+            rustix::thread::set_capabilities_secure_bits(bits)?;
+        }
+        let Some(ruleset) = Ruleset::new()? else {
+            return Ok(());
+        };
+        self.root.allow(&ruleset)?;
+        for descriptor in descriptors {
+            // SAFETY: the parent holds the descriptors open until the child has been started.
+            ruleset.allow_open(unsafe { BorrowedFd::borrow_raw(*descriptor) })?;
+        }
+        ruleset.enforce()
     }
-    Ok(())
 }
 
 /// Limits what the calling process can use up, whether or not it is confined. `file_size` is the

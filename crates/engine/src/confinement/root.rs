@@ -12,6 +12,7 @@ use rustix::mount::{
 };
 
 use super::c_string;
+use super::landlock::Ruleset;
 
 /// Where systems keep programs and libraries. What is a symbolic link stays one.
 const SYSTEM: [&str; 5] = ["/usr", "/lib", "/lib64", "/nix", "/gnu"];
@@ -105,6 +106,14 @@ impl Root {
             is_directory,
             read_only,
         });
+        Ok(())
+    }
+
+    /// Allows what the root would hold. Allocates nothing.
+    pub(super) fn allow(&self, ruleset: &Ruleset) -> io::Result<()> {
+        for bind in &self.binds {
+            ruleset.allow(&bind.source, !bind.read_only)?;
+        }
         Ok(())
     }
 

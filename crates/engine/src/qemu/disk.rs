@@ -100,7 +100,8 @@ pub(super) fn open(disk: &Disk) -> Result<Backend, DiskError> {
     }
 }
 
-/// An empty disk of the size and access of `disk`, for a guest that does not read it. Its extents don't matter.
+/// An empty disk of the size and access of `disk`, for a guest that does not read it. The extents
+/// don't matter.
 pub(super) fn placeholder(disk: &Disk) -> Result<Backend, DiskError> {
     check_size(disk)?;
     let hole = if disk.read_only {

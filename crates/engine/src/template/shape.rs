@@ -1,6 +1,7 @@
 //! What a template was made for. A machine can only be restored into its equal.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -77,7 +78,10 @@ fn cpu(cpuinfo: &Path) -> io::Result<String> {
         "stepping",
         "flags",
     ];
-    let text = std::fs::read_to_string(cpuinfo)?;
+    // The kernel makes the text as it is read: the first CPU's lines are all that is wanted.
+    let mut text = vec![0; 4096];
+    let length = File::open(cpuinfo)?.read(&mut text)?;
+    let text = String::from_utf8_lossy(&text[..length]);
     let first = text.split("\n\n").next().unwrap_or_default();
     let lines = first.lines().filter(|line| {
         line.split_once(':')
