@@ -7,6 +7,7 @@ mod support;
 use container_api::images::{DeleteRequest, LoginRequest, LoginsRequest, LogoutRequest};
 use container_api::{Error, Kind};
 use serde_json::{Value, json};
+use support::hostile::{Hostile, answer};
 use support::oci::{self, Layer, Layout};
 use support::registry::{Registry, make_certificates, skopeo_copy};
 use support::server::Server;
@@ -301,4 +302,21 @@ async fn a_mirror_is_asked_first_and_a_dead_one_is_skipped() {
     let mut server = Server::start_in(home, &[]).await;
     server.pull("unreachable.invalid/mirrored:1").await.unwrap();
     assert_eq!(server.names().await, ["unreachable.invalid/mirrored:1"]);
+}
+
+#[tokio::test]
+async fn proxies_of_the_environment_are_used_but_not_for_loopback() {
+    let proxy = Hostile::start("127.0.0.1", |_| answer("418 I'm a teapot", "", b"").into()).await;
+    let address = format!("http://{}", proxy.address);
+    let home = tempfile::tempdir().unwrap();
+    let mut server = Server::start_in(home, &[("http_proxy", &address)]).await;
+    let error = server.pull("10.255.255.1/x:1").await.unwrap_err();
+    assert!(error.message.contains("418"), "{error}");
+    assert_eq!(proxy.count("http://10.255.255.1/v2/x/manifests/1"), 1);
+    let registry = Registry::start();
+    let error = server
+        .pull(&format!("{}/x:1", registry.address))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, Kind::NotFound);
 }

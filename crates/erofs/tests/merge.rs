@@ -251,7 +251,7 @@ fn read_back(disk: &[u8]) -> (Tree, Image<&[u8]>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
     fn the_view_is_what_the_model_says(

@@ -21,6 +21,8 @@ pub const SUBCOMMAND: &str = "unpack-layer";
 const SMALL_BUDGET: u64 = 16 << 30;
 /// … or to this many times its size, if that is more.
 const RATIO: u64 = 200;
+/// Most layers that arrive and are unpacked at a time.
+const MAX_STREAMS: usize = 16;
 /// Most bytes of a verdict.
 const MAX_VERDICT: u64 = 64 * 1024;
 
@@ -28,7 +30,10 @@ const MAX_VERDICT: u64 = 64 * 1024;
 #[derive(Debug)]
 pub struct Unpacker {
     program: PathBuf,
+    /// For layers that are here: as many workers as CPUs.
     permits: Arc<Semaphore>,
+    /// For layers that arrive: their workers wait most of the time.
+    streams: Arc<Semaphore>,
     /// One lock per layer in work, so that it is unpacked once.
     layers: KeyedLocks<Digest>,
 }
@@ -93,12 +98,13 @@ pub enum UnpackError {
 }
 
 impl Unpacker {
-    /// Workers are runs of `program`, which is this one; as many at a time as there are CPUs.
+    /// Workers are runs of `program`, which is this one.
     pub fn new(program: PathBuf) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             program,
             permits: Arc::new(Semaphore::new(workers)),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             layers: KeyedLocks::default(),
         }
     }
@@ -110,7 +116,7 @@ impl Unpacker {
             return Ok(());
         }
         let input = Stdio::from(store.open_blob(layer.blob)?);
-        self.start(store, layer.blob, layer.size, input)
+        self.start(&self.permits, store, layer.blob, layer.size, input)
             .await?
             .finish(store, layer.diff_id)
             .await
@@ -122,7 +128,7 @@ impl Unpacker {
         store: &Store,
         layer: Layer,
     ) -> Result<Running, UnpackError> {
-        self.start(store, layer.blob, layer.size, Stdio::piped())
+        self.start(&self.streams, store, layer.blob, layer.size, Stdio::piped())
             .await
     }
 
@@ -135,7 +141,7 @@ impl Unpacker {
         pin: &mut Pin,
     ) -> Result<Digest, UnpackError> {
         let input = Stdio::from(store.open_blob(blob)?);
-        let mut running = self.start(store, blob, size, input).await?;
+        let mut running = self.start(&self.permits, store, blob, size, input).await?;
         let diff_id = running.converted().await?;
         pin.hold(diff_id);
         running.publish(store, diff_id).await?;
@@ -144,12 +150,13 @@ impl Unpacker {
 
     async fn start(
         &self,
+        permits: &Arc<Semaphore>,
         store: &Store,
         blob: Digest,
         size: u64,
         input: Stdio,
     ) -> Result<Running, UnpackError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = Arc::clone(permits).acquire_owned().await;
         let directory = store.paths().layers();
         let budget = budget(&directory, blob, size)?;
         let image = Temporary::create(&directory).map_err(StoreError::file(&directory))?;

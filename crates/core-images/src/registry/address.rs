@@ -122,7 +122,8 @@ pub(super) fn refusal(from: &Url, target: &Url) -> Option<&'static str> {
     None
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether a host, as it stands in an address, is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare == "localhost"
         || bare

@@ -10,7 +10,7 @@ use container_resource::reference::Reference;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Client, Method, Url};
 
-use super::address::{Scheme, api_host};
+use super::address::{Scheme, api_host, is_loopback};
 use super::auth::Authority;
 use super::credentials::{CredentialStore, Credentials, server_name};
 use super::error::RegistryError;
@@ -30,6 +30,15 @@ pub(super) enum Action {
     Push,
 }
 
+/// How a host is connected to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Trust {
+    authorities: Vec<PathBuf>,
+    skip_verify: bool,
+    /// Never through a proxy.
+    direct: bool,
+}
+
 /// The way to every registry.
 #[derive(Debug)]
 pub struct Registries {
@@ -37,8 +46,8 @@ pub struct Registries {
     /// Where hosts are configured, the best first.
     directories: Vec<PathBuf>,
     retry: Retry,
-    /// One per set of certificates, so that connections are shared.
-    clients: Mutex<HashMap<(Vec<PathBuf>, bool), Client>>,
+    /// Shared, so that connections are.
+    clients: Mutex<HashMap<Trust, Client>>,
 }
 
 impl Registries {
@@ -159,7 +168,12 @@ impl Registries {
     }
 
     fn client(&self, host: &Host) -> Result<Client, RegistryError> {
-        let key = (host.authorities.clone(), host.skip_verify);
+        let key = Trust {
+            authorities: host.authorities.clone(),
+            skip_verify: host.skip_verify,
+            // As curl's users have to say, and Go's programs do by themselves.
+            direct: host.base.host_str().is_some_and(is_loopback),
+        };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
@@ -170,6 +184,9 @@ impl Registries {
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .tls_danger_accept_invalid_certs(host.skip_verify);
+        if key.direct {
+            builder = builder.no_proxy();
+        }
         for path in &host.authorities {
             let unusable = |reason: String| RegistryError::Configuration {
                 path: path.display().to_string(),
