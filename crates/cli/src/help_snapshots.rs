@@ -41,6 +41,21 @@ fn help_is_as_committed() {
 }
 
 #[test]
+fn every_command_has_examples() {
+    let mut root = Cli::command();
+    root.build();
+    let mut texts = Vec::new();
+    collect(&mut root, "container", &mut texts);
+    for (name, text) in texts {
+        // A group of commands has none of its own.
+        assert!(
+            text.contains("\nExamples:\n") || text.contains("\nCommands:\n"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn the_overview_shows_every_command() {
     let root = Cli::command();
     let overview = help::overview(&root, &[]);

@@ -10,6 +10,9 @@ use crate::select::{self, Selection};
 ///
 /// They keep their memory and take no CPU. Prints the ids.
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container pause web
+  container pause --all")]
 pub struct Pause {
     #[command(flatten)]
     selection: Selection,
@@ -19,6 +22,8 @@ pub struct Pause {
 ///
 /// Prints the ids.
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container unpause web")]
 pub struct Unpause {
     #[command(flatten)]
     selection: Selection,

@@ -13,6 +13,8 @@ use crate::select;
 ///
 /// Prints their ids, and on standard error how much space that gave back.
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container prune")]
 pub struct Prune {}
 
 impl Prune {

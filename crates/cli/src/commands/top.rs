@@ -12,6 +12,8 @@ use crate::output::{self, Table};
 ///
 /// With the numbers that the guest's kernel gives them.
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container top web")]
 pub struct Top {
     #[command(flatten)]
     format: FormatFlags,

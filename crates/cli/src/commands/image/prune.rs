@@ -10,6 +10,9 @@ use crate::output;
 ///
 /// Those without a name; with --all also those that no container was made of.
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container image prune
+  container image prune --all")]
 pub struct Prune {
     /// Also images that have a name
     #[arg(short, long)]

@@ -9,6 +9,9 @@ use crate::output::{self, Table};
 
 /// List the registries that credentials are stored for
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container registry list
+  container registry list --format json")]
 pub struct List {
     #[command(flatten)]
     format: FormatFlags,

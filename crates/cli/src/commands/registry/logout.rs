@@ -6,6 +6,8 @@ use crate::failure::Failure;
 
 /// Forget the credentials for a registry
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container registry logout registry.example")]
 pub struct Logout {
     /// Host name of the registry, with its port
     #[arg(value_name = "SERVER")]

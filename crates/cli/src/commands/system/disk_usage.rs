@@ -18,6 +18,9 @@ const BLOCK: u64 = 512;
 
 /// Show what images, containers and volumes take on the disk
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container system df
+  container system df --format json | jq .images.reclaimable")]
 pub struct DiskUsage {
     #[command(flatten)]
     format: FormatFlags,

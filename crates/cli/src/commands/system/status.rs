@@ -11,6 +11,8 @@ use crate::output::{self, Table};
 ///
 /// The exit code is 1 when they do not.
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container system status > /dev/null || container system start")]
 pub struct Status {
     #[command(flatten)]
     format: FormatFlags,

@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Stop all containers and the services
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container system stop")]
 pub struct Stop {}
 
 impl Stop {

@@ -19,6 +19,8 @@ pub enum Command {
 
 /// List saved machines
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container system template list")]
 pub struct List {
     #[command(flatten)]
     format: FormatFlags,
@@ -32,6 +34,8 @@ pub struct List {
 ///
 /// The next start of each shape boots cold and saves it again. Prints their keys.
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container system template prune")]
 pub struct Prune {}
 
 /// A saved machine, as programs see it.

@@ -10,6 +10,9 @@ use crate::version;
 
 /// Show the versions of this command and of the running services
 #[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container system version
+  container system version --format json")]
 pub struct Version {
     #[command(flatten)]
     format: FormatFlags,
