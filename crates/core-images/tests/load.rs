@@ -101,6 +101,17 @@ async fn bad_archives_are_refused_and_leave_nothing() {
     };
     let odd = foreign.manifest(oci::host(), &[odd]);
     foreign.name(odd, "x");
+    let mut lying = Layout::default();
+    let wrong_id = Layer {
+        diff_id: oci::digest(b"something else"),
+        ..Layer::gzip(&base())
+    };
+    let wrong_id = lying.manifest(oci::host(), &[wrong_id]);
+    lying.name(wrong_id, "x");
+    let mut escaping = Layout::default();
+    let upwards = Layer::gzip(&tarball::archive(&[tarball::file("../x", "")]));
+    let upwards = escaping.manifest(oci::host(), &[upwards]);
+    escaping.name(upwards, "x");
     let with = |extra: Vec<u8>| tarball::archive(&[layout.members(), vec![extra]].concat());
     let mut linked = layout.members();
     linked.pop();
@@ -113,6 +124,8 @@ async fn bad_archives_are_refused_and_leave_nothing() {
         ("no tar", b"hello".repeat(1000), "checksum"),
         ("tampered blob", tampered.archive(), "tampered"),
         ("missing blob", missing.archive(), "missing"),
+        ("diff id", lying.archive(), "configuration says"),
+        ("layer upwards", escaping.archive(), "leads upwards"),
         ("no layers", no_layers.archive(), "no layers"),
         ("bad name", bad_name.archive(), "invalid image reference"),
         (
@@ -159,6 +172,7 @@ async fn bad_archives_are_refused_and_leave_nothing() {
     assert_eq!(server.names().await, Vec::<String>::new());
     assert_eq!(server.files("content/blobs/sha256"), Vec::<String>::new());
     assert_eq!(server.files("content/ingest"), Vec::<String>::new());
+    assert_eq!(server.files("layers"), Vec::<String>::new());
 
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&with(tarball::file("../x", "y"))).unwrap();
@@ -289,7 +303,7 @@ async fn a_killed_server_heals() {
     let mut server = Server::start_in(scratch, &[]).await;
     assert_eq!(server.names().await, ["docker.io/library/kept:latest"]);
     assert_eq!(server.files("content/ingest"), Vec::<String>::new());
-    assert_eq!(server.files("layers"), Vec::<String>::new());
+    assert_eq!(server.files("layers").len(), 1);
 
     let index = server.app_root().join("content/index.json");
     std::fs::write(&index, "").unwrap();

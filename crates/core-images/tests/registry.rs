@@ -7,7 +7,7 @@ mod support;
 use container_api::images::{DeleteRequest, LoginRequest, LoginsRequest, LogoutRequest};
 use container_api::{Error, Kind};
 use serde_json::{Value, json};
-use support::hostile::{Hostile, answer};
+use support::hostile::{Answer, Hostile, answer, lying};
 use support::oci::{self, Layer, Layout};
 use support::registry::{Registry, make_certificates, skopeo_copy};
 use support::server::Server;
@@ -319,4 +319,68 @@ async fn proxies_of_the_environment_are_used_but_not_for_loopback() {
         .await
         .unwrap_err();
     assert_eq!(error.kind, Kind::NotFound);
+}
+
+#[tokio::test]
+async fn a_pull_that_was_killed_leaves_a_store_that_heals() {
+    let registry = Registry::start();
+    let mut source = Server::start().await;
+    source
+        .load(&oci::archive("local", &[layer("x")]))
+        .await
+        .unwrap();
+    let name = format!("{}/image:1", registry.address);
+    source.tag("local", &name).await;
+    source.push(&name).await.unwrap();
+    let manifest = source.get(&name).await.unwrap().manifest_digest;
+    let blobs = source.app_root().join("content/blobs/sha256");
+    let read =
+        |digest: &str| std::fs::read(blobs.join(digest.trim_start_matches("sha256:"))).unwrap();
+    let document: Value = serde_json::from_slice(&read(&manifest)).unwrap();
+    let held = document["layers"][0]["digest"].as_str().unwrap().to_owned();
+    let answers: std::collections::HashMap<String, Vec<u8>> = [
+        &manifest,
+        document["config"]["digest"].as_str().unwrap(),
+        &held,
+    ]
+    .into_iter()
+    .map(|digest| (digest.to_owned(), read(digest)))
+    .collect();
+    // Serves everything but the layer's end.
+    let stalling = Hostile::start("127.0.0.1", move |request| {
+        let last = request.path.rsplit('/').next().unwrap();
+        let digest = if last == "1" { &manifest } else { last };
+        let body = &answers[digest];
+        let sent = if *digest == *held {
+            &body[..body.len() / 2]
+        } else {
+            body
+        };
+        Answer {
+            bytes: lying("200 OK", "", body.len(), sent),
+            stall: true,
+        }
+    })
+    .await;
+    let server = Server::start().await;
+    let mut client = server.client.clone();
+    let request = container_api::images::PullRequest {
+        reference: format!("{}/image:1", stalling.address),
+        ..Default::default()
+    };
+    let pulling = tokio::spawn(async move {
+        let mut stream = client.pull(request).await.unwrap().into_inner();
+        while let Ok(Some(_)) = stream.message().await {}
+    });
+    while server.files("layers").is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let scratch = server.kill();
+    pulling.await.unwrap();
+    let mut server = Server::start_in(scratch, &[]).await;
+    assert_eq!(server.names().await, Vec::<String>::new());
+    assert_eq!(server.files("layers"), Vec::<String>::new());
+    assert_eq!(server.files("content/ingest"), Vec::<String>::new());
+    server.pull(&name).await.unwrap();
+    server.prepare(&name, "lease-1").await.unwrap();
 }

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use container_resource::digest::Digest;
 use container_resource::image::Descriptor;
+use container_resource::platform::Platform;
 use container_resource::reference::ReferenceError;
 use serde::Deserialize;
 
 use super::content::Content;
 use super::docker;
 use crate::image::{Graph, GraphError, MAX_DOCUMENT, normalise};
-use crate::store::{Ingest, IngestError, REF_NAME, Store, StoreError, UNTAGGED};
+use crate::layer::unpack::Unpacker;
+use crate::root::{self, RootError};
+use crate::store::{Ingest, IngestError, Pin, REF_NAME, Store, StoreError, UNTAGGED};
 use crate::tar::TarError;
 
 /// Annotations that hold an image's name, the best first (reference section 2.3).
@@ -99,9 +103,15 @@ pub enum LoadError {
     /// Taking blobs in failed.
     #[error(transparent)]
     Ingest(#[from] IngestError),
+    /// A root can't be made of it.
+    #[error(transparent)]
+    Root(#[from] RootError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// This process is ending.
+    #[error("the work was given up")]
+    Cancelled,
 }
 
 #[derive(Deserialize)]
@@ -110,14 +120,68 @@ struct Index {
     manifests: Vec<Descriptor>,
 }
 
-/// Loads all images of an archive, or none. `force` skips members whose path would lead out of it;
-/// `progress` is told the bytes read so far and says whether to go on.
-pub fn load(
+/// Told the bytes read so far; says whether to go on.
+pub type Progress = Box<dyn FnMut(u64) -> bool + Send>;
+
+/// Loads all images of an archive, or none: those that can run here are unpacked before they get their names.
+/// `force` skips members whose path would lead out of the archive.
+pub async fn load(
+    store: Arc<Store>,
+    unpacker: &Unpacker,
+    input: impl Read + Send + 'static,
+    force: bool,
+    mut progress: Progress,
+) -> Result<Loaded, LoadError> {
+    let into = Arc::clone(&store);
+    let taken = blocking(move || take_in(&into, input, force, &mut progress)).await?;
+    let Arrived {
+        images,
+        rejected,
+        mut pin,
+    } = taken?;
+    let unpacked = unpack(&store, unpacker, &images, &mut pin).await;
+    blocking(move || {
+        let guard = store.lock();
+        if let Err(error) = unpacked {
+            drop(pin);
+            store.collect(&guard)?;
+            return Err(error);
+        }
+        let references = images.iter().map(|(name, _)| name.clone()).collect();
+        store.change_names(&guard, |names| {
+            for (name, descriptor) in images {
+                names.insert(name, descriptor);
+            }
+        })?;
+        Ok(Loaded {
+            references,
+            rejected,
+        })
+    })
+    .await?
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LoadError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| LoadError::Cancelled)
+}
+
+/// Images whose blobs are in the store, without names yet.
+struct Arrived {
+    images: Vec<(String, Descriptor)>,
+    rejected: Vec<String>,
+    pin: Pin,
+}
+
+fn take_in(
     store: &Store,
     input: impl Read,
     force: bool,
-    progress: &mut dyn FnMut(u64) -> bool,
-) -> Result<Loaded, LoadError> {
+    progress: &mut Progress,
+) -> Result<Arrived, LoadError> {
     let mut ingest = store.ingest()?;
     let budget = crate::store::free_space(&store.paths().content())?;
     let content = Content::read(input, &mut ingest, budget, progress)?;
@@ -136,18 +200,27 @@ pub fn load(
         wanted.extend(check(&mut ingest, descriptor)?);
     }
     let pin = ingest.commit(|digest| wanted.contains(&digest))?;
-    let references = images.iter().map(|(name, _)| name.clone()).collect();
-    let guard = store.lock();
-    store.change_names(&guard, |names| {
-        for (name, descriptor) in images {
-            names.insert(name, descriptor);
-        }
-    })?;
-    drop((guard, pin));
-    Ok(Loaded {
-        references,
+    Ok(Arrived {
+        images,
         rejected: content.rejected,
+        pin,
     })
+}
+
+async fn unpack(
+    store: &Arc<Store>,
+    unpacker: &Unpacker,
+    images: &[(String, Descriptor)],
+    pin: &mut Pin,
+) -> Result<(), LoadError> {
+    let host = Platform::host();
+    for (_, descriptor) in images {
+        let graph = Graph::walk(&mut &**store, descriptor);
+        if let Some(variant) = graph.variant(&host) {
+            root::prepare(store, unpacker, variant.digest, pin).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The images of an OCI layout's index, with their full names.

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use container_api::images::{ImportReply, ImportRequest, LoadProgress, SaveReply, SaveRequest};
 use container_api::{Error, Kind};
@@ -23,29 +24,34 @@ const QUEUE: usize = 16;
 
 pub(super) fn load(
     store: Arc<Store>,
+    unpacker: Arc<Unpacker>,
     descriptor: OwnedFd,
     force: bool,
 ) -> ReplyStream<LoadProgress> {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    tokio::task::spawn_blocking(move || {
-        let mut total = 0;
-        let result = archive::load(&store, Stream::new(descriptor), force, &mut |bytes_read| {
-            total = bytes_read;
-            let progress = LoadProgress {
+    tokio::spawn(async move {
+        let lines = sender.clone();
+        let bytes = Arc::new(AtomicU64::new(0));
+        let read = Arc::clone(&bytes);
+        let progress = Box::new(move |bytes_read| {
+            read.store(bytes_read, Ordering::Relaxed);
+            let line = LoadProgress {
                 bytes_read,
                 ..LoadProgress::default()
             };
-            sender.blocking_send(Ok(progress)).is_ok()
+            lines.blocking_send(Ok(line)).is_ok()
         });
-        let last = result
+        let loaded =
+            archive::load(store, &unpacker, Stream::new(descriptor), force, progress).await;
+        let last = loaded
             .map(|loaded| LoadProgress {
-                bytes_read: total,
+                bytes_read: bytes.load(Ordering::Relaxed),
                 references: loaded.references,
                 rejected_paths: loaded.rejected,
             })
             .map_err(|error| Status::from(error.fault()));
         // A client that has gone away misses the answer; the images stay.
-        let _ = sender.blocking_send(last);
+        let _ = sender.send(last).await;
     });
     Box::pin(ReceiverStream::new(receiver))
 }

@@ -80,6 +80,8 @@ impl Fault for LoadError {
             Self::Blob { source, .. } | Self::Ingest(source) => source.kind(),
             Self::Store(error) => error.kind(),
             Self::Image(_, error) => error.kind(),
+            Self::Root(error) => error.kind(),
+            Self::Cancelled => Kind::Cancelled,
             _ => Kind::InvalidArgument,
         }
     }

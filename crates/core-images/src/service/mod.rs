@@ -145,9 +145,10 @@ impl Images for Service {
     ) -> Result<Response<Self::LoadStream>, Status> {
         let request = request.into_inner();
         let descriptor = self.descriptor(&request.token)?;
-        let store = Arc::clone(&self.store);
+        let (store, unpacker) = (Arc::clone(&self.store), Arc::clone(&self.unpacker));
         Ok(Response::new(archives::load(
             store,
+            unpacker,
             descriptor,
             request.force,
         )))
