@@ -1,0 +1,102 @@
+//! What runs in a new process before it is the program: system calls only, without allocation or
+//! lock, for the process is a copy of one thread of many.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::Signal;
+
+use super::report::Report;
+use super::spawn::Plan;
+use crate::confinement;
+use crate::template::loan;
+
+/// Becomes the program, or reports why not.
+pub(super) fn become_program(plan: &Plan, report: &OwnedFd) -> ! {
+    let entered = if plan.namespaces {
+        plan.confinement.enter()
+    } else {
+        Ok(())
+    };
+    let failure = match entered {
+        Err(error) => Report::NotConfined(error),
+        Ok(()) => Report::NotExecuted(execute(plan, report)),
+    };
+    // If nobody reads it, nobody waits for it.
+    let _ = failure.send(report, None);
+    // SAFETY: ends the process at once, running nothing of the parent's.
+    unsafe { libc::_exit(127) }
+}
+
+/// Executes the program; returns if that fails.
+fn execute(plan: &Plan, report: &OwnedFd) -> io::Error {
+    prepare(plan, report).err().unwrap_or_else(|| {
+        let environment: [*const libc::c_char; 1] = [std::ptr::null()];
+        // SAFETY: both arrays are null-terminated arrays of C strings that outlive the call.
+        unsafe {
+            libc::execve(
+                plan.arguments[0],
+                plan.arguments.as_ptr(),
+                environment.as_ptr(),
+            );
+        }
+        io::Error::last_os_error()
+    })
+}
+
+fn prepare(plan: &Plan, report: &OwnedFd) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    if owner_is_gone(report)? {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    rustix::process::setsid()?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    rustix::stdio::dup2_stdin(&plan.input)?;
+    rustix::stdio::dup2_stdout(&plan.stderr)?;
+    rustix::stdio::dup2_stderr(&plan.stderr)?;
+    close_on_exec_from(3)?;
+    for descriptor in &plan.descriptors {
+        // SAFETY: the parent holds the descriptors open until the child has been started.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(*descriptor) };
+        fcntl_setfd(descriptor, FdFlags::empty())?;
+    }
+    confinement::limit(plan.file_size)?;
+    if !plan.namespaces {
+        plan.confinement.restrict(&plan.descriptors)?;
+    }
+    if plan.borrows {
+        // The descriptor closes itself on exec.
+        let listener = loan::install_filter()?;
+        Report::Filtered.send(report, Some(&listener))?;
+        std::mem::forget(listener);
+    }
+    Ok(())
+}
+
+/// Whether the owner died before the request for a signal on its death was in force: then nobody
+/// has the other end of the connection any more.
+fn owner_is_gone(report: &OwnedFd) -> io::Result<bool> {
+    let mut report = [PollFd::new(report, PollFlags::empty())];
+    poll(&mut report, Some(&Timespec::default()))?;
+    Ok(report[0].revents().contains(PollFlags::HUP))
+}
+
+/// Marks every descriptor from `first` on to be closed by exec, whoever opened it.
+fn close_on_exec_from(first: libc::c_uint) -> io::Result<()> {
+    // SAFETY: close_range with CLOSE_RANGE_CLOEXEC takes three integers and closes nothing yet.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
