@@ -114,7 +114,7 @@ fn damaged_archives_are_refused_and_leave_nothing() {
     let mut tampered = whole.clone();
     // The layer is the largest member: its middle is in the middle of the archive.
     tampered[whole.len() / 2] ^= 1;
-    load("tampered.tar", &tampered).says("digest");
+    load("tampered.tar", &tampered).says("tampered");
 
     let evil = system.scratch().join("evil");
     std::fs::create_dir(&evil).unwrap();

@@ -85,8 +85,8 @@ fn an_ordinary_user_runs_containers() {
 
     let line = format!(
         "container system start && container image load -i {}/busybox.tar && \
-         container run --rm busybox echo hello && container run -d --name c busybox sleep 1000 && \
-         container exec c id -u; code=$?; container delete -f c; container system stop && exit $code",
+         container run --rm busybox echo hello && container run -d --name c1 busybox sleep 1000 && \
+         container exec c1 id -u; code=$?; container delete -f c1; container system stop && exit $code",
         copy.path().display()
     );
     let output = user.shell(prefix.to_str().unwrap(), &line);
@@ -96,5 +96,5 @@ fn an_ordinary_user_runs_containers() {
         "{text}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(text.contains("\nhello\nc\n0\n"), "{text}");
+    assert!(text.contains("\nhello\nc1\n0\n"), "{text}");
 }

@@ -43,6 +43,7 @@ pub struct Entry {
     pub operation: tokio::sync::Mutex<()>,
     helper: Mutex<Option<Helper>>,
     by_hand: AtomicBool,
+    run_name: Mutex<String>,
 }
 
 impl Entry {
@@ -63,6 +64,7 @@ impl Entry {
             operation: tokio::sync::Mutex::default(),
             helper: Mutex::default(),
             by_hand: AtomicBool::new(false),
+            run_name: Mutex::default(),
         }
     }
 
@@ -130,7 +132,17 @@ impl Entry {
     /// A helper lives from now on.
     pub fn begin(&self, helper: Helper) {
         *self.helper.lock().unwrap_or_else(PoisonError::into_inner) = Some(helper);
+        *self.run_name.lock().unwrap_or_else(PoisonError::into_inner) =
+            uuid::Uuid::new_v4().to_string();
         self.run.send_replace(Run::Active);
+    }
+
+    /// Name of the present or last run.
+    pub fn run_name(&self) -> String {
+        self.run_name
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Its first process runs since `started`.

@@ -44,13 +44,14 @@ impl Containers {
         };
         if entry.options.auto_remove {
             // The name is free before the client hears of the end; the machine dies meanwhile.
-            self.release(&entry);
             match bundles::detach(&self.roots, &entry.bundle) {
                 Ok(trash) => {
-                    tokio::spawn(clear(trash));
+                    self.clearing.spawn(clear(trash));
                 }
                 Err(error) => tracing::warn!("cannot remove container {}: {error}", entry.id),
             }
+            self.departed.add(entry.run_name(), exit.clone());
+            self.release(&entry);
             self.tell_end(&entry, exit);
             self.events.tell("delete", &entry.id, HashMap::new());
             return;

@@ -3,6 +3,7 @@
 mod bundles;
 mod create;
 mod delete;
+mod departed;
 mod entry;
 mod follow;
 mod health;
@@ -19,9 +20,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use container_api::descriptors::Descriptors;
 use container_api::roots::Roots;
 use container_api::{Error, Kind, api, runtime};
+use container_resource::bundle::Exit;
 use container_resource::container::ManagedContainer;
+use tokio_util::task::TaskTracker;
 
 pub use bundles::allocated;
+use departed::Departed;
 pub use entry::Entry;
 pub use helper::Helper;
 
@@ -40,6 +44,9 @@ pub struct Containers {
     /// What happens to them.
     pub events: Events,
     entries: Mutex<BTreeMap<String, Arc<Entry>>>,
+    departed: Departed,
+    /// What is cleared away after containers that have removed themselves.
+    clearing: TaskTracker,
 }
 
 impl Containers {
@@ -59,6 +66,8 @@ impl Containers {
             debug,
             events: Events::new(),
             entries: Mutex::default(),
+            departed: Departed::default(),
+            clearing: TaskTracker::new(),
         }
     }
 
@@ -88,6 +97,20 @@ impl Containers {
             .values()
             .cloned()
             .collect()
+    }
+
+    /// How `run` of the container `id` ends, or has ended. Without a `run`, the present one or the last.
+    pub async fn ended(&self, id: &str, run: &str) -> Result<Exit, Error> {
+        if let Some(exit) = self.departed.find(run) {
+            return Ok(exit);
+        }
+        self.get(id)?.ended().await
+    }
+
+    /// Waits until everything is cleared away.
+    pub async fn cleared(&self) {
+        self.clearing.close();
+        self.clearing.wait().await;
     }
 
     /// Hands a client's descriptors on to `helper`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use container_api::api::StartReply;
 use container_api::{Error, Kind, api, runtime};
 use container_resource::bundle::{self, Boot};
 use jiff::Timestamp;
@@ -23,12 +24,12 @@ const GOODBYE: Duration = Duration::from_secs(5);
 const STOPPING_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Containers {
-    /// Starts the container `id`; nothing when it was running already.
+    /// Starts the container `id`, unless it runs already.
     pub async fn start(
         self: &Arc<Self>,
         id: &str,
         stdio: Option<api::Stdio>,
-    ) -> Result<Option<Bytes>, Error> {
+    ) -> Result<StartReply, Error> {
         let entry = self.get(id)?;
         entry.stop_by_hand(false);
         entry.status.send_modify(|status| status.restart_count = 0);
@@ -40,14 +41,18 @@ impl Containers {
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         stdio: Option<api::Stdio>,
-    ) -> Result<Option<Bytes>, Error> {
+    ) -> Result<StartReply, Error> {
         let id = entry.id.as_str();
         let _operation = entry.operation.lock().await;
         if entry.is_active() {
             if entry.status.borrow().state
                 != container_resource::container::ContainerState::Stopping
             {
-                return Ok(None);
+                return Ok(StartReply {
+                    already_running: true,
+                    run: entry.run_name(),
+                    ..StartReply::default()
+                });
             }
             tokio::time::timeout(STOPPING_TIMEOUT, entry.ended())
                 .await
@@ -57,7 +62,11 @@ impl Containers {
         }
         let timeline = self.boot(entry, stdio).await?;
         self.events.tell("start", id, HashMap::new());
-        Ok(Some(timeline))
+        Ok(StartReply {
+            already_running: false,
+            timeline,
+            run: entry.run_name(),
+        })
     }
 
     async fn boot(

@@ -45,13 +45,10 @@ impl containers_server::Containers for Service {
         // A client that goes away does not cut a start in half.
         let containers = self.0.clone();
         let started = tokio::spawn(async move { containers.start(&id, stdio).await });
-        let timeline = started
+        let reply = started
             .await
             .map_err(|error| Error::chain(Kind::Internal, &error))??;
-        Ok(Response::new(StartReply {
-            already_running: timeline.is_none(),
-            timeline: timeline.unwrap_or_default(),
-        }))
+        Ok(Response::new(reply))
     }
 
     async fn exec(&self, request: Request<ExecRequest>) -> Reply<ExecReply> {
@@ -79,9 +76,9 @@ impl containers_server::Containers for Service {
     }
 
     async fn wait(&self, request: Request<WaitRequest>) -> Reply<WaitReply> {
-        let WaitRequest { id, process } = request.into_inner();
-        let entry = self.0.get(&id)?;
+        let WaitRequest { id, process, run } = request.into_inner();
         if !process.is_empty() {
+            let entry = self.0.get(&id)?;
             let reply = entry
                 .helper()?
                 .client()
@@ -101,7 +98,7 @@ impl containers_server::Containers for Service {
                 oom_killed,
             }));
         }
-        let exit = entry.ended().await?;
+        let exit = self.0.ended(&id, &run).await?;
         Ok(Response::new(WaitReply {
             exit_code: exit.exit_code,
             exited_ms: exit.exited.as_millisecond(),
@@ -278,7 +275,9 @@ impl containers_server::Containers for Service {
 
     async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {
         let AttachRequest { id, stdio } = request.into_inner();
-        let helper = self.0.get(&id)?.helper()?;
+        let entry = self.0.get(&id)?;
+        let helper = entry.helper()?;
+        let run = entry.run_name();
         let stdio = self.0.relay(&helper, stdio).await?;
         helper
             .client()
@@ -287,7 +286,7 @@ impl containers_server::Containers for Service {
                 stdio,
             })
             .await?;
-        Ok(Response::new(AttachReply {}))
+        Ok(Response::new(AttachReply { run }))
     }
 
     type EventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;

@@ -83,6 +83,7 @@ impl system_server::System for System {
         if let Err(error) = self.images.stop().await {
             errors.push(format!("stop container-core-images: {error}"));
         }
+        self.containers.cleared().await;
         // Rung after this answer has left: the server ends with the select of the daemon.
         let stop = self.stop.clone();
         tokio::spawn(async move {

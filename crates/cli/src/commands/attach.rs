@@ -47,13 +47,14 @@ impl Attach {
             stdio: Some(stdio),
         };
         let attaching = async { Ok(containers.attach(request).await?) };
-        foreground.interruptible(attaching).await?;
+        let run = foreground.interruptible(attaching).await?.into_inner().run;
         foreground
             .wait(
                 containers,
                 Process {
                     id: self.id,
                     process: String::new(),
+                    run,
                 },
             )
             .await

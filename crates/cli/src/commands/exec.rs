@@ -75,6 +75,7 @@ impl Exec {
         let process = Process {
             id: self.id.clone(),
             process: reply.process,
+            run: String::new(),
         };
         foreground.wait(containers, process).await
     }

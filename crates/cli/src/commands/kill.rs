@@ -54,6 +54,7 @@ impl Kill {
                     let ended = containers.wait(WaitRequest {
                         id,
                         process: String::new(),
+                        run: String::new(),
                     });
                     // Gone for good (--rm), or too slow to wait for: it is on its way either way.
                     let _ = tokio::time::timeout(PATIENCE, ended).await;

@@ -1,5 +1,5 @@
 use clap::Args;
-use container_api::api::StartRequest;
+use container_api::api::{StartReply, StartRequest};
 
 use super::creating::{CreationFlags, ImageWords, take_back};
 use super::id_file::IdFile;
@@ -62,26 +62,30 @@ impl Run {
             .map_err(|error| Failure::Local(error.into()))?;
         let mut foreground = Foreground::new(streams)?;
         self.flags.create(&mut containers, &configuration).await?;
-        if let Err(failure) = start(context, &mut foreground, &mut containers, id).await {
-            take_back(&mut containers, id).await;
-            return Err(failure);
-        }
+        let run = match start(context, &mut foreground, &mut containers, id).await {
+            Ok(reply) => reply.run,
+            Err(failure) => {
+                take_back(&mut containers, id).await;
+                return Err(failure);
+            }
+        };
         IdFile::keep(file, id)?;
         let process = Process {
             id: id.clone(),
             process: String::new(),
+            run,
         };
         foreground.wait(containers, process).await
     }
 }
 
-/// Starts container `id` with the client's streams; tells whether it was running already.
+/// Starts container `id` with the client's streams; tells whether it was running already, and its run.
 pub async fn start(
     context: &Context,
     foreground: &mut Foreground,
     containers: &mut Containers,
     id: &str,
-) -> Result<bool, Failure> {
+) -> Result<StartReply, Failure> {
     let stdio = foreground
         .lend(&context.roots.apiserver_descriptors())
         .await?;
@@ -92,5 +96,5 @@ pub async fn start(
     let starting = async { Ok(containers.start(request).await?.into_inner()) };
     let reply = foreground.interruptible(starting).await?;
     timeline::show(context, &reply);
-    Ok(reply.already_running)
+    Ok(reply)
 }

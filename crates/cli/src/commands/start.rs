@@ -55,13 +55,14 @@ impl Start {
         let streams = Streams::new(self.interactive, terminal)
             .map_err(|error| Failure::Local(error.into()))?;
         let mut foreground = Foreground::new(streams)?;
-        let already = run::start(context, &mut foreground, &mut containers, &self.id).await?;
-        if already {
+        let reply = run::start(context, &mut foreground, &mut containers, &self.id).await?;
+        if reply.already_running {
             return Err(running(&self.id));
         }
         let process = Process {
             id: self.id,
             process: String::new(),
+            run: reply.run,
         };
         foreground.wait(containers, process).await
     }

@@ -29,6 +29,7 @@ impl Wait {
                     .wait(WaitRequest {
                         id,
                         process: String::new(),
+                        run: String::new(),
                     })
                     .await
             }

@@ -11,6 +11,7 @@ use super::signals::{Event, Signals};
 use super::terminal::{self, TerminalMode};
 use crate::connection::Containers;
 use crate::failure::{self, Failure};
+use crate::output;
 
 /// SIGINT and SIGTERM: so many of them end a client whose process does not listen.
 const FORCE_AFTER: u32 = 3;
@@ -26,6 +27,8 @@ pub struct Process {
     pub id: String,
     /// Empty: the first one.
     pub process: String,
+    /// Run of the container, as `start` names it; empty: the present one.
+    pub run: String,
 }
 
 /// A client in the foreground: attached to a process, with the signals taken over.
@@ -83,7 +86,7 @@ impl Foreground {
                 reply = &mut ended => {
                     let reply = reply?;
                     if !reply.reason.is_empty() {
-                        eprintln!("Error: {}", reply.reason);
+                        output::tell(format_args!("Error: {}", reply.reason));
                     }
                     return Ok(exit_code(reply.exit_code));
                 }
@@ -103,7 +106,7 @@ impl Foreground {
                             interrupts += 1;
                         }
                         if interrupts == FORCE_AFTER {
-                            eprintln!("Received {FORCE_AFTER} SIGINT/SIGTERM's, forcefully exiting.");
+                            output::tell(format_args!("Received {FORCE_AFTER} SIGINT/SIGTERM's, forcefully exiting."));
                             return Err(Failure::Exit(1));
                         }
                         relay.signal(number);
@@ -117,13 +120,14 @@ impl Foreground {
 /// How `process` ended. Its streams survive the death of the apiserver, and so does this wait when there soon is
 /// another one.
 async fn ended(mut containers: Containers, process: Process) -> Result<WaitReply, Failure> {
-    let Process { id, process } = process;
+    let Process { id, process, run } = process;
     let mut lost: Option<Instant> = None;
     loop {
         let asked = Instant::now();
         let request = WaitRequest {
             id: id.clone(),
             process: process.clone(),
+            run: run.clone(),
         };
         let status = match containers.wait(request).await {
             Ok(reply) => return Ok(reply.into_inner()),
@@ -151,7 +155,7 @@ struct Relay {
 impl Relay {
     fn signal(&self, signal: i32) {
         let mut containers = self.containers.clone();
-        let Process { id, process } = self.process.clone();
+        let Process { id, process, .. } = self.process.clone();
         tokio::spawn(async move {
             containers
                 .signal(SignalRequest {
@@ -166,7 +170,7 @@ impl Relay {
     fn resize(&self) {
         let Some(size) = terminal::size() else { return };
         let mut containers = self.containers.clone();
-        let Process { id, process } = self.process.clone();
+        let Process { id, process, .. } = self.process.clone();
         let (rows, columns) = (u32::from(size.ws_row), u32::from(size.ws_col));
         tokio::spawn(async move {
             containers

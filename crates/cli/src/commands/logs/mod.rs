@@ -93,6 +93,7 @@ impl Logs {
             let request = WaitRequest {
                 id: self.id,
                 process: String::new(),
+                run: String::new(),
             };
             let _ = containers.wait(request).await;
         };
