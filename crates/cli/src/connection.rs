@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tonic::transport::Channel;
 
 use crate::failure::Failure;
+use crate::output;
 
 /// How long core-images may take to be started, again perhaps.
 const IMAGES_PATIENCE: Duration = Duration::from_secs(5);
@@ -90,7 +91,7 @@ impl Context {
     /// Tells something only when `--debug` is given.
     pub fn debug(&self, message: impl FnOnce() -> String) {
         if self.debug {
-            eprintln!("debug: {}", message());
+            output::tell(format_args!("debug: {}", message()));
         }
     }
 }

@@ -4,6 +4,8 @@ use std::io;
 
 use container_api::{Error, Kind};
 
+use crate::output;
+
 /// Wrong usage, as `sysexits.h` numbers it.
 pub const USAGE: u8 = 64;
 /// What a shell sees of a process that died of SIGPIPE.
@@ -78,17 +80,18 @@ impl Failure {
         }
     }
 
-    /// Tells it on standard error: the chain once, then what can be done.
+    /// Tells it on standard error: the chain once, then what can be done. A message may hold what a guest, an
+    /// image or a registry says, so nothing in it reaches the terminal as a command.
     pub fn report(&self) {
         match self {
-            Self::Usage(message) => eprintln!("Error: {message}"),
+            Self::Usage(message) => tell("Error: ", message),
             Self::Service(error) => {
-                eprintln!("Error: {error}");
+                tell("Error: ", &error.message);
                 if let Some(hint) = &error.hint {
-                    eprintln!("{hint}");
+                    tell("", hint);
                 }
             }
-            Self::Local(error) => eprintln!("Error: {error:#}"),
+            Self::Local(error) => tell("Error: ", &format!("{error:#}")),
             Self::Several(failures) => {
                 // One cause that meets all of them is told once.
                 let mut told: Vec<String> = Vec::new();
@@ -103,6 +106,10 @@ impl Failure {
             Self::BrokenPipe | Self::Exit(_) => {}
         }
     }
+}
+
+fn tell(prefix: &str, message: &str) {
+    output::tell(format_args!("{prefix}{}", output::printable_lines(message)));
 }
 
 /// Whether the connection broke. What a server says itself has no source: it comes as a code and a message.

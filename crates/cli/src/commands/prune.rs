@@ -7,6 +7,7 @@ use container_resource::size;
 
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::output;
 use crate::select;
 
 /// Delete all containers that do not run
@@ -40,10 +41,10 @@ impl Prune {
             }
         })
         .await;
-        eprintln!(
+        output::tell(format_args!(
             "Reclaimed {} in disk space",
             size::disk(reclaimed.into_inner())
-        );
+        ));
         outcome
     }
 }

@@ -6,6 +6,7 @@ use container_api::api::StartReply;
 use container_resource::bundle::{Phase, Timeline};
 
 use crate::connection::Context;
+use crate::output;
 
 /// Tells with `--debug` what a start took, from this command's own start to now.
 pub fn show(context: &Context, reply: &StartReply) {
@@ -20,7 +21,7 @@ pub fn show(context: &Context, reply: &StartReply) {
     };
     timeline.phases.insert(0, begun);
     timeline.reached("answer received");
-    eprint!("{}", render(&timeline));
+    output::ask(render(&timeline));
 }
 
 /// A line for each phase: when it was reached after the first one, and how long after the one before it.

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use container_api::roots::{self, ARCHITECTURE, Roots};
 
 use crate::failure::Failure;
+use crate::output;
 
 /// What to do when the default kernel is not the packaged one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +30,10 @@ pub fn provide(roots: &Roots, answer: Answer) -> Result<(), Failure> {
         return Ok(());
     }
     if !packaged.is_file() {
-        eprintln!(
+        output::tell(format_args!(
             "Warning: there is no kernel at {}: containers cannot start",
             packaged.display()
-        );
+        ));
         return Ok(());
     }
     if answer == Answer::Ask && !confirmed().context("read the answer")? {
@@ -70,7 +71,7 @@ fn confirmed() -> io::Result<bool> {
     if !io::stdin().is_terminal() {
         return Ok(true);
     }
-    eprint!("Install the default kernel? [Y/n] ");
+    output::ask("Install the default kernel? [Y/n] ");
     io::stderr().flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

@@ -5,6 +5,7 @@ mod table;
 mod toml;
 mod yaml;
 
+use std::fmt;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
@@ -70,6 +71,38 @@ pub fn print(bytes: &[u8]) -> Result<(), Failure> {
         .write_all(bytes)
         .and_then(|()| stdout.flush())
         .map_err(|error| write_failure(&error))
+}
+
+/// Tells people something, on a line of standard error. Where nobody reads that, there is nobody to tell.
+pub fn tell(message: impl fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{message}");
+}
+
+/// As [`tell`], without a newline.
+pub fn ask(question: impl fmt::Display) {
+    let _ = write!(io::stderr().lock(), "{question}");
+}
+
+/// The text with control characters, which could be commands to the terminal, shown as escapes.
+pub fn printable(text: &str) -> String {
+    escape(text, |_| false)
+}
+
+/// As [`printable`], for text of several lines.
+pub fn printable_lines(text: &str) -> String {
+    escape(text, |character| character == '\n')
+}
+
+fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && !keep(character) {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
 }
 
 /// What a failing standard output means for the command.

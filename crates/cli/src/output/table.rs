@@ -2,6 +2,8 @@ use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr as _;
 
+use super::printable;
+
 /// Between two columns.
 const SEPARATOR: &str = "  ";
 
@@ -46,18 +48,6 @@ impl Table {
         }
         text
     }
-}
-
-fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            printable.extend(character.escape_default());
-        } else {
-            printable.push(character);
-        }
-    }
-    printable
 }
 
 #[cfg(test)]

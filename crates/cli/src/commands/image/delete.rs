@@ -57,10 +57,10 @@ impl Delete {
         };
         let reply = context.images().await?.delete(request).await?.into_inner();
         output::write_lines(&reply.deleted)?;
-        eprintln!(
+        output::tell(format_args!(
             "Reclaimed {} in disk space",
             size::disk(reply.reclaimed_bytes)
-        );
+        ));
         let failed = reply
             .errors
             .into_iter()

@@ -74,10 +74,10 @@ impl Load {
         }
         progress.finish();
         if !rejected.is_empty() {
-            eprintln!(
+            output::tell(format_args!(
                 "Warning: archive contains invalid members: {}",
                 rejected.join(", ")
-            );
+            ));
         }
         output::write_lines(references)
     }

@@ -33,10 +33,10 @@ impl Prune {
             .iter()
             .map(|digest| format!("deleted {digest}"));
         output::write_lines(untagged.chain(deleted))?;
-        eprintln!(
+        output::tell(format_args!(
             "Reclaimed {} in disk space",
             size::disk(reply.reclaimed_bytes)
-        );
+        ));
         Ok(())
     }
 }

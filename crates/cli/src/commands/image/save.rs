@@ -59,7 +59,7 @@ impl Save {
             }
             let token = context.hand_to_images(io::stdout().as_fd()).await?;
             for reference in self.save(images, token).await? {
-                eprintln!("{reference}");
+                output::tell(reference);
             }
             return Ok(());
         };

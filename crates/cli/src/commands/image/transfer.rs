@@ -8,6 +8,7 @@ use tonic::Streaming;
 
 use crate::failure::Failure;
 use crate::flags::ProgressStyle;
+use crate::output;
 
 /// Digits of a digest that are shown.
 const DIGEST_DIGITS: usize = 12;
@@ -94,7 +95,7 @@ impl Progress {
             blob.bar.set_message(phase.to_owned());
             // A transfer of one thing is not worth a line.
             if self.style == ProgressStyle::Plain && !name.is_empty() {
-                eprintln!("{name} {phase}");
+                output::tell(format_args!("{name} {phase}"));
             }
         }
     }

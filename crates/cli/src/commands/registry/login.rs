@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::SchemeFlags;
+use crate::output;
 use crate::session::{Signals, TerminalMode, signalled};
 
 /// The longest password, in bytes. Tokens of some registries have several thousand.
@@ -62,7 +63,7 @@ impl Login {
             scheme: self.scheme.name(),
         };
         images.login(request).await?;
-        eprintln!("Login succeeded");
+        output::tell("Login succeeded");
         Ok(())
     }
 }
@@ -91,7 +92,7 @@ async fn ask(question: &str, echo: Echo) -> Result<String, Failure> {
         Echo::Shown => None,
         Echo::Hidden => Some(TerminalMode::hidden().context("hide what is typed")?),
     };
-    eprint!("{question}");
+    output::ask(question);
     let (sender, answer) = oneshot::channel();
     // A thread, as reading a terminal blocks; it ends with this process.
     std::thread::spawn(move || {
@@ -105,7 +106,7 @@ async fn ask(question: &str, echo: Echo) -> Result<String, Failure> {
         number = signals.interrupted() => return Err(Failure::Exit(signalled(number))),
     };
     if echo == Echo::Hidden {
-        eprintln!();
+        output::tell("");
     }
     Ok(answer.trim_end_matches(['\n', '\r']).to_owned())
 }

@@ -8,6 +8,7 @@ use container_api::roots::Roots;
 use crate::connection::Context;
 use crate::daemon::{self, kernel};
 use crate::failure::Failure;
+use crate::output;
 
 /// Start the services that containers need
 ///
@@ -61,7 +62,7 @@ impl Start {
         };
         kernel::provide(&roots, answer)?;
         if daemon::is_running(&roots).await {
-            eprintln!("The container system service is running already.");
+            output::tell("The container system service is running already.");
             return Ok(());
         }
         daemon::snapshot_configuration(&roots)?;

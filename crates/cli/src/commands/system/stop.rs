@@ -8,6 +8,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::output;
 
 /// How long each container may take to stop by itself.
 const GRACE: Duration = Duration::from_secs(5);
@@ -22,7 +23,7 @@ pub struct Stop {}
 
 impl Stop {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
-        let not_running = || eprintln!("The container system service is not running.");
+        let not_running = || output::tell("The container system service is not running.");
         let Ok(mut system) = context.system() else {
             not_running();
             return Ok(());

@@ -82,10 +82,10 @@ impl Prune {
             .await?
             .into_inner();
         output::write_lines(&reply.keys)?;
-        eprintln!(
+        output::tell(format_args!(
             "Reclaimed {} in disk space",
             size::disk(reply.reclaimed_bytes)
-        );
+        ));
         Ok(())
     }
 }
