@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::size;
 
@@ -14,7 +14,7 @@ use crate::size;
 const FILE_LIMIT: u64 = 1 << 20;
 
 /// The keys that are understood. Others are left for other versions and plugins.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
     /// Defaults of `run` and `create`.
@@ -24,17 +24,19 @@ pub struct Settings {
 }
 
 /// `[container]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ContainerDefaults {
     /// Virtual CPUs.
     pub cpus: Option<u32>,
     /// A size such as `1gb`.
     pub memory: Option<String>,
+    /// Whether starts are made from saved machines.
+    pub template: Option<bool>,
 }
 
 /// `[registry]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RegistrySettings {
     /// Registry of references that name none.
@@ -82,6 +84,7 @@ impl Settings {
             container: ContainerDefaults {
                 cpus: user.container.cpus.or(installed.container.cpus),
                 memory: user.container.memory.or(installed.container.memory),
+                template: user.container.template.or(installed.container.template),
             },
             registry: RegistrySettings {
                 domain: user.registry.domain.or(installed.registry.domain),
@@ -142,13 +145,14 @@ mod tests {
         assert_eq!(Settings::load(&app, &install).unwrap(), Settings::default());
         write(
             &snapshot_path(&app),
-            "[container]\ncpus = 2\n[plugin.x]\ny = 1\n",
+            "[container]\ncpus = 2\ntemplate = false\n[plugin.x]\ny = 1\n",
         );
         let installed =
             "[container]\ncpus = 8\nmemory = \"2gb\"\n[registry]\ndomain = \"localhost\"\n";
         write(&install.join("etc/container/config.toml"), installed);
         let settings = Settings::load(&app, &install).unwrap();
         assert_eq!(settings.container.cpus, Some(2));
+        assert_eq!(settings.container.template, Some(false));
         assert_eq!(settings.container.memory.as_deref(), Some("2gb"));
         assert_eq!(settings.registry.domain.as_deref(), Some("localhost"));
     }

@@ -26,9 +26,9 @@ impl Create {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let file = IdFile::reserve(self.flags.management.cidfile.as_deref())?;
         let mut containers = context.containers()?;
-        let configuration = self.flags.configuration(context, &self.words).await?;
-        self.flags.create(&mut containers, &configuration).await?;
-        IdFile::keep(file, &configuration.id)?;
-        output::write_lines([&configuration.id])
+        let prepared = self.flags.prepare(context, &self.words).await?;
+        prepared.create(&mut containers).await?;
+        IdFile::keep(file, prepared.id())?;
+        output::write_lines([prepared.id()])
     }
 }

@@ -50,13 +50,20 @@ impl ImageWords {
     }
 }
 
+/// A container that could be created.
+#[derive(Debug)]
+pub struct Prepared {
+    configuration: ContainerConfiguration,
+    options: CreateOptions,
+}
+
 impl CreationFlags {
-    /// The configuration of a new container.
-    pub async fn configuration(
+    /// What the flags and the image make of a new container.
+    pub async fn prepare(
         &self,
         context: &Context,
         words: &ImageWords,
-    ) -> Result<ContainerConfiguration, Failure> {
+    ) -> Result<Prepared, Failure> {
         let process = self.process.options()?;
         let roots = &context.roots;
         let settings = Settings::load(&roots.app, &roots.install).map_err(anyhow::Error::new)?;
@@ -86,24 +93,31 @@ impl CreationFlags {
         creation.health = self.health.options();
         let image = ImageSettings::parse(&image.config)
             .with_context(|| format!("image {}", words.image()))?;
-        creation
+        let configuration = creation
             .configuration(&image, Timestamp::now())
-            .map_err(Failure::usage_chain)
-    }
-
-    /// Creates the container that `configuration` describes.
-    pub async fn create(
-        &self,
-        containers: &mut Containers,
-        configuration: &ContainerConfiguration,
-    ) -> Result<(), Failure> {
+            .map_err(Failure::usage_chain)?;
         let options = CreateOptions {
             auto_remove: self.management.remove,
-            no_template: self.management.no_template,
+            no_template: self.management.no_template || settings.container.template == Some(false),
         };
+        Ok(Prepared {
+            configuration,
+            options,
+        })
+    }
+}
+
+impl Prepared {
+    /// The container's id.
+    pub fn id(&self) -> &str {
+        &self.configuration.id
+    }
+
+    /// Creates the container.
+    pub async fn create(&self, containers: &mut Containers) -> Result<(), Failure> {
         let request = CreateRequest {
-            configuration: serde_json::to_vec(configuration)?.into(),
-            options: serde_json::to_vec(&options)?.into(),
+            configuration: serde_json::to_vec(&self.configuration)?.into(),
+            options: serde_json::to_vec(&self.options)?.into(),
         };
         containers.create(request).await?;
         Ok(())

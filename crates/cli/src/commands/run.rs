@@ -38,12 +38,12 @@ impl Run {
     pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
         let file = IdFile::reserve(self.flags.management.cidfile.as_deref())?;
         let mut containers = context.containers()?;
-        let configuration = self.flags.configuration(context, &self.words).await?;
-        let id = &configuration.id;
+        let prepared = self.flags.prepare(context, &self.words).await?;
+        let id = prepared.id();
         if self.flags.management.detach {
-            self.flags.create(&mut containers, &configuration).await?;
+            prepared.create(&mut containers).await?;
             let request = StartRequest {
-                id: id.clone(),
+                id: id.to_owned(),
                 stdio: None,
             };
             match containers.start(request).await {
@@ -61,7 +61,7 @@ impl Run {
         let streams = Streams::new(process.interactive, process.tty)
             .map_err(|error| Failure::Local(error.into()))?;
         let mut foreground = Foreground::new(streams)?;
-        self.flags.create(&mut containers, &configuration).await?;
+        prepared.create(&mut containers).await?;
         let run = match start(context, &mut foreground, &mut containers, id).await {
             Ok(reply) => reply.run,
             Err(failure) => {
@@ -71,7 +71,7 @@ impl Run {
         };
         IdFile::keep(file, id)?;
         let process = Process {
-            id: id.clone(),
+            id: id.to_owned(),
             process: String::new(),
             run,
         };

@@ -48,6 +48,7 @@ mod tests {
         let configured = ContainerDefaults {
             cpus: Some(3),
             memory: Some("2gb".into()),
+            ..ContainerDefaults::default()
         };
         let flags = ResourceFlags {
             cpus: Some(1),

@@ -3,6 +3,7 @@
 mod disk_usage;
 mod doctor;
 mod logs;
+mod property;
 mod start;
 mod status;
 mod stop;
@@ -20,6 +21,8 @@ pub enum Command {
     Df(disk_usage::DiskUsage),
     Doctor(doctor::Doctor),
     Logs(logs::Logs),
+    #[command(subcommand, arg_required_else_help = true)]
+    Property(property::Command),
     Start(start::Start),
     Status(status::Status),
     Stop(stop::Stop),
@@ -36,6 +39,7 @@ impl Command {
             Self::Doctor(command) => return command.execute(context),
             Self::Df(command) => command.execute(context).await,
             Self::Logs(command) => command.execute(context).await,
+            Self::Property(command) => command.execute(context),
             Self::Start(command) => command.execute(context).await,
             Self::Stop(command) => command.execute(context).await,
             Self::Template(command) => command.execute(context).await,
