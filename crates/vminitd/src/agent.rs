@@ -88,9 +88,7 @@ impl Agent {
         stdin: bool,
     ) -> Result<Arc<Process>, AgentError> {
         let container = self.container()?;
-        if container.leader.exit().is_some() {
-            return Err(AgentError::NotRunning);
-        }
+        let leader = container.leader.pidfd().ok_or(AgentError::NotRunning)?;
         check_id(&id)?;
         self.state().processes.vacant(&id)?;
         let plan = ProcessPlan::new(process, user, container.seccomp.clone(), false)?;
@@ -99,7 +97,7 @@ impl Agent {
             stdin,
         };
         let inside = process::Inside {
-            leader: container.leader.pidfd(),
+            leader: leader.get_ref(),
             own: &self.own,
             namespaces: container.namespaces,
         };

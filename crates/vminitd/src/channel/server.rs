@@ -7,20 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use container_api::guest::guest_server::GuestServer;
+use http_body_util::BodyExt;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::service::TowerToHyperService;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use tonic::codegen::Service as _;
 
 use super::PortStream;
 use crate::fatal::say;
 use crate::service::Service;
 
 /// Bytes in flight per stream, into the guest. Wide enough for one round trip under emulation.
-const STREAM_WINDOW: u32 = 512 * 1024;
-/// Bytes in flight of all streams: many may stall before they hold up another.
-const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Bytes in flight of all streams, which is memory that the guest may have to give: dozens may stall
+/// before they hold up another.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// Largest frame that the host may send.
 const FRAME_MAX: u32 = 128 * 1024;
 /// Calls at a time: each process of a container may need five.
@@ -43,7 +48,11 @@ pub async fn serve(port: OwnedFd, service: Service) -> io::Result<()> {
     loop {
         let stream = PortStream::new(Arc::clone(&port))?;
         stream.connected().await?;
-        let calls = TowerToHyperService::new(GuestServer::new(service.clone()));
+        let server = GuestServer::new(service.clone());
+        let calls = service_fn(move |request: Request<Incoming>| {
+            let mut server = server.clone();
+            server.call(request.map(|body| body.map_err(|error| interrupted(&error))))
+        });
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), calls));
         tokio::select! {
             result = &mut connection => {
@@ -62,6 +71,12 @@ pub async fn serve(port: OwnedFd, service: Service) -> io::Result<()> {
         }
         return drain(&port);
     }
+}
+
+/// Tonic takes a cancelled request for one that has ended, by looking for the cause of a stream's error. A
+/// process's input must tell them apart, so the cause is not passed on.
+fn interrupted(error: &hyper::Error) -> io::Error {
+    io::Error::other(error.to_string())
 }
 
 /// Returns when the host has taken all that was written, or is gone.

@@ -4,11 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use thiserror::Error;
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use super::spawn::Birth;
@@ -50,7 +52,8 @@ pub struct Exit {
 #[derive(Debug)]
 pub struct Process {
     pub pid: Pid,
-    pidfd: Watched,
+    /// Closed at the end.
+    pidfd: Weak<AsyncFd<OwnedFd>>,
     exit: watch::Receiver<Option<Exit>>,
     streams: Mutex<Streams>,
     terminal: Option<Watched>,
@@ -80,10 +83,10 @@ impl Process {
         oom_killed: impl FnOnce() -> bool + Send + 'static,
     ) -> io::Result<Arc<Self>> {
         let pidfd = Arc::new(watch(birth.pidfd, Interest::READABLE)?);
-        let ended = Arc::clone(&pidfd);
+        let weak = Arc::downgrade(&pidfd);
         let (sender, exit) = watch::channel(None);
         tokio::spawn(async move {
-            let code = reap(&ended).await;
+            let code = reap(pidfd).await;
             sender.send_replace(Some(Exit {
                 code,
                 oom_killed: oom_killed(),
@@ -97,7 +100,7 @@ impl Process {
         };
         Ok(Arc::new(Self {
             pid: birth.pid,
-            pidfd,
+            pidfd: weak,
             exit,
             streams: Mutex::new(streams),
             terminal,
@@ -130,10 +133,11 @@ impl Process {
     /// Sends a signal, 1 to 64.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
         let no_details = std::ptr::null::<libc::siginfo_t>();
-        let pidfd = self.pidfd.as_raw_fd();
+        let pidfd = self.pidfd().ok_or(Errno::SRCH)?;
+        let number = pidfd.get_ref().as_raw_fd();
         // SAFETY: pidfd_send_signal(2) touches no memory when no details are given.
         let result =
-            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, no_details, 0) };
+            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, number, signal, no_details, 0) };
         if result == 0 {
             Ok(())
         } else {
@@ -141,9 +145,9 @@ impl Process {
         }
     }
 
-    /// Refers to the process for setns(2).
-    pub fn pidfd(&self) -> &OwnedFd {
-        self.pidfd.get_ref()
+    /// Refers to the process as long as it runs.
+    pub fn pidfd(&self) -> Option<Watched> {
+        self.pidfd.upgrade()
     }
 
     /// The terminal's master, if the process has a terminal.
@@ -172,7 +176,7 @@ impl Process {
 }
 
 /// Waits for the end of the process and takes its status from the kernel.
-async fn reap(ended: &Watched) -> i32 {
+async fn reap(ended: Watched) -> i32 {
     loop {
         let ready = ended.readable().await;
         let status = waitid(

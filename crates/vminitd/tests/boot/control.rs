@@ -1,8 +1,11 @@
 //! Statistics, listing, freezing, signals to all.
 
-use container_api::guest::{FreezeRequest, ProcessesRequest, SignalRequest, StatisticsRequest};
+use container_api::guest::{
+    FreezeRequest, OutputRequest, OutputStream, ProcessesRequest, SignalRequest, StatisticsRequest,
+    StdinChunk,
+};
 
-use crate::guest::{Guest, Options, exec_request, process, start_request};
+use crate::guest::{Guest, Options, exec_request, process, spec, start_request, start_with};
 
 #[tokio::test]
 #[ignore = "boots a machine"]
@@ -70,6 +73,84 @@ async fn the_container_can_be_watched_and_stopped() {
     assert_eq!(
         (guest.wait("box").await, guest.wait("busy").await),
         (137, 137)
+    );
+    guest.shut_down().await;
+}
+
+#[tokio::test]
+#[ignore = "boots a machine"]
+async fn another_connection_goes_on() {
+    let mut guest = Guest::boot(Options::default()).await;
+    let script = "echo first; read line; echo $line";
+    let mut request = start_request(&["sh", "-c", script]);
+    request.stdin = true;
+    guest.client.clone().start(request).await.unwrap();
+    // Somebody reads and somebody feeds when the connection breaks.
+    let output = OutputRequest {
+        process: "box".to_owned(),
+        stream: OutputStream::Stdout.into(),
+    };
+    let mut reader = guest
+        .client
+        .clone()
+        .output(output)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(reader.message().await.unwrap().unwrap().data, "first\n");
+    let (sender, receiver) = futures::channel::mpsc::unbounded();
+    let half = StdinChunk {
+        process: "box".to_owned(),
+        data: "sec".into(),
+    };
+    sender.unbounded_send(half).unwrap();
+    let mut feeder = guest.client.clone();
+    let feeding = tokio::spawn(async move { feeder.stdin(receiver).await });
+    assert_eq!(guest.exec("between", &["true"]).await.0, 0);
+    feeding.abort();
+    drop(reader);
+    guest.reconnect().await;
+    guest.stdin("box", b"ond\n".to_vec()).await;
+    assert_eq!(guest.stdout("box").await, "second\n");
+    assert_eq!(guest.wait("box").await, 0);
+    assert_eq!(guest.wait("between").await, 0);
+    guest.shut_down().await;
+}
+
+#[tokio::test]
+#[ignore = "boots a machine"]
+async fn the_agent_is_small() {
+    let guest = Guest::boot(Options::default()).await;
+    // Without a pid namespace the container sees the guest's PID 1.
+    let mut spec = spec(&["sleep", "1000"]);
+    spec["linux"]["namespaces"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|namespace| namespace["type"] != "pid");
+    guest.client.clone().start(start_with(&spec)).await.unwrap();
+    let resident = |id: &'static str| {
+        let guest = &guest;
+        async move {
+            let (_, status, _) = guest.exec(id, &["grep", "VmRSS", "/proc/1/status"]).await;
+            let kib = status.split_whitespace().nth(1).unwrap().parse::<u64>();
+            kib.unwrap()
+        }
+    };
+    let first = resident("first").await;
+    for round in 0..4 {
+        let ids: Vec<String> = (0..50).map(|number| format!("p{round}-{number}")).collect();
+        let all = ids.iter().map(|id| guest.exec(id, &["true"]));
+        futures::future::join_all(all).await;
+    }
+    let last = resident("last").await;
+    println!("resident: {first} KiB, after 200 processes {last} KiB");
+    assert!(last < 10 * 1024, "{last} KiB");
+    let (_, open, _) = guest
+        .exec("open", &["sh", "-c", "ls /proc/1/fd | wc -l"])
+        .await;
+    assert!(
+        open.trim().parse::<u32>().unwrap() < 24,
+        "{open} descriptors"
     );
     guest.shut_down().await;
 }

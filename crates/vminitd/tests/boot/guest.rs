@@ -25,8 +25,12 @@ pub struct Guest {
     pub client: Client,
     pub hello: Value,
     pub directory: TempDir,
+    listener: UnixListener,
     vmm: Child,
 }
+
+/// Under emulation `rep movsb` goes byte by byte, so the guest had better not prefer it.
+const CPU: &str = "max,-svm,-erms,-fsrm";
 
 /// How the machine is made.
 pub struct Options {
@@ -54,7 +58,7 @@ impl Guest {
         // The machine must not outlive the test, however that ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-        command.args(["-accel", "tcg", "-cpu", "max", "-m"]);
+        command.args(["-accel", "tcg", "-cpu", CPU, "-m"]);
         command.arg(options.memory_mib.to_string());
         command.args([
             "-M",
@@ -77,9 +81,10 @@ impl Guest {
             path("console").display()
         ));
         command.args(["-device", "virtconsole,chardev=console"]);
-        command
-            .arg("-chardev")
-            .arg(format!("socket,id=guest,path={}", socket.display()));
+        command.arg("-chardev").arg(format!(
+            "socket,id=guest,reconnect=1,path={}",
+            socket.display()
+        ));
         command.args([
             "-device",
             "virtserialport,chardev=guest,name=container.guest",
@@ -110,8 +115,18 @@ impl Guest {
             client: connect(stream).await,
             hello,
             directory,
+            listener,
             vmm,
         }
+    }
+
+    /// Leaves the connection and waits for the VMM to come back.
+    pub async fn reconnect(&mut self) {
+        // The old connection ends when the last client is gone and the runtime has seen it.
+        self.client = unconnected();
+        let listener = self.listener.try_clone().unwrap();
+        let accepted = tokio::task::spawn_blocking(move || listener.accept().unwrap().0);
+        self.client = connect(accepted.await.unwrap()).await;
     }
 
     /// What the guest has printed on its console.
@@ -329,6 +344,10 @@ pub fn spec(args: &[&str]) -> Value {
                               "/proc/sysrq-trigger"],
         },
     })
+}
+
+fn unconnected() -> Client {
+    GuestClient::new(Endpoint::from_static("http://nobody").connect_lazy())
 }
 
 async fn connect(stream: std::os::unix::net::UnixStream) -> Client {
