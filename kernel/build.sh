@@ -100,17 +100,19 @@ kernel_make() {
 }
 
 unpack() {
-  local stamp
-  stamp=$({ dpkg-query -W "$PACKAGE"; declare -f unpack; cat "${patches[@]}" /dev/null; } | sha256sum)
+  local version stamp
+  version=$(dpkg-query -W "$PACKAGE")
+  stamp=$({ echo "$version"; declare -f unpack; cat "${patches[@]}" /dev/null; } | sha256sum)
   [[ ! -e $src.stamp || $(<"$src.stamp") != "$stamp" ]] || return 0
   say "unpacking $PACKAGE"
-  rm -rf "$src" "$src.stamp" "$obj"
+  rm -rf "$src" "$src.stamp"
+  [[ -e $obj.version && $(<"$obj.version") == "$version" ]] || rm -rf "$obj"
   mkdir -p "$src"
   # Half of the tree is not for us, but Kconfig and make read every file of
   # theirs on their way. Few patterns: tar tries each on each of 92000 names.
   local exclude=() pattern
   for pattern in 'arch/[a-tv-w]*.[chS]' 'arch/*.dts*' 'drivers/[gm]*.[ch]' 'drivers/net/ethernet/*.[ch]' \
-    'drivers/net/wireless/*.[ch]' 'drivers/s[ct]*.[ch]' 'sound/*.[ch]' 'Documentation/*.*' 'tools/[pt]*.*'; do
+    'drivers/net/wireless/*.[ch]' 'drivers/scsi/*/*.[ch]' 'drivers/staging/*.[ch]' 'sound/*.[ch]' 'Documentation/*.*' 'tools/[pt]*.*'; do
     exclude+=(--exclude="$PACKAGE/$pattern")
   done
   xz -T0 -dc "$TARBALL" | tar -x -C "$src" --strip-components=1 "${exclude[@]}"
@@ -118,6 +120,11 @@ unpack() {
   for patch in "${patches[@]}"; do
     patch -s -d "$src" -p1 <"$patch" || die "$(basename "$patch") does not apply to $PACKAGE"
   done
+  # The tarball's dates keep objects valid, but not those of files that were or
+  # are patched.
+  sed -n 's|^+++ b/||p' "${patches[@]}" /dev/null >>"$work/patched"
+  (cd "$src" && sort -u "$work/patched" | xargs -r touch -c)
+  printf '%s\n' "$version" >"$obj.version"
   printf '%s\n' "$stamp" >"$src.stamp"
 }
 
