@@ -35,3 +35,8 @@ pub use tree::{
 };
 pub use view::{MAX_LAYERS, MergeError, View};
 pub use xattr::{MAX_XATTR_BYTES, Xattrs};
+
+/// Keeps the example of the README true.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;
