@@ -3,12 +3,14 @@
 //! A guest that takes its VMM over finds itself in namespaces of its own: no capability, no other
 //! process, no network, and a file system that holds the system's programs and libraries,
 //! read-only, and nothing else. Everything that is the VM's own (disks, memory, streams) comes as
-//! an open descriptor. To this QEMU's own seccomp filter is added, which denies new processes.
+//! an open descriptor. Two seccomp filters are added: ours, and QEMU's own, which denies new
+//! processes.
 //!
 //! Everything is planned before the fork; what runs after it makes system calls only.
 
 mod landlock;
 mod root;
+mod seccomp;
 
 use std::ffi::CString;
 use std::io;
@@ -18,6 +20,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitiesSecureBits;
+use seccompiler::BpfProgram;
 
 use landlock::Ruleset;
 use root::Root;
@@ -43,6 +46,7 @@ pub(crate) struct Confinement {
     user_map: Vec<u8>,
     group_map: Vec<u8>,
     root: Root,
+    filter: BpfProgram,
 }
 
 impl Confinement {
@@ -53,6 +57,7 @@ impl Confinement {
             user_map: map(rustix::process::geteuid().as_raw()),
             group_map: map(rustix::process::getegid().as_raw()),
             root: Root::plan(program, devices)?,
+            filter: seccomp::filter()?,
         })
     }
 
@@ -62,6 +67,16 @@ impl Confinement {
         write(c"/proc/self/uid_map", &self.user_map)?;
         write(c"/proc/self/gid_map", &self.group_map)?;
         self.root.enter()
+    }
+
+    /// Limits what the calling process can do and use up, in namespaces or not: no new privileges,
+    /// fewer system calls, no file larger than `file_size` bytes. Allocates nothing.
+    pub(crate) fn limit(&self, file_size: u64) -> io::Result<()> {
+        set_limit(Resource::Core, 0)?;
+        set_limit(Resource::Nofile, DESCRIPTORS)?;
+        set_limit(Resource::Fsize, file_size)?;
+        rustix::thread::set_no_new_privs(true)?;
+        seccomp::apply(&self.filter)
     }
 
     /// Does without namespaces what can be done: root gives up its capabilities, and no file can be
@@ -84,25 +99,14 @@ impl Confinement {
     }
 }
 
-/// Limits what the calling process can use up, whether or not it is confined. `file_size` is the
-/// largest file, in bytes, that it may write. Allocates nothing.
-pub(crate) fn limit(file_size: u64) -> io::Result<()> {
-    let set = |resource, value| {
-        let hard = rustix::process::getrlimit(resource).maximum;
-        let value = Some(hard.map_or(value, |hard| hard.min(value)));
-        rustix::process::setrlimit(
-            resource,
-            Rlimit {
-                current: value,
-                maximum: value,
-            },
-        )
+fn set_limit(resource: Resource, value: u64) -> io::Result<()> {
+    let hard = rustix::process::getrlimit(resource).maximum;
+    let value = Some(hard.map_or(value, |hard| hard.min(value)));
+    let limit = Rlimit {
+        current: value,
+        maximum: value,
     };
-    set(Resource::Core, 0)?;
-    set(Resource::Nofile, DESCRIPTORS)?;
-    set(Resource::Fsize, file_size)?;
-    rustix::thread::set_no_new_privs(true)?;
-    Ok(())
+    Ok(rustix::process::setrlimit(resource, limit)?)
 }
 
 fn write(path: &std::ffi::CStr, text: &[u8]) -> io::Result<()> {

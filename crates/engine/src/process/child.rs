@@ -10,7 +10,6 @@ use rustix::process::Signal;
 
 use super::report::Report;
 use super::spawn::Plan;
-use crate::confinement;
 use crate::template::loan;
 
 /// Becomes the program, or reports why not.
@@ -62,7 +61,7 @@ fn prepare(plan: &Plan, report: &OwnedFd) -> io::Result<()> {
         let descriptor = unsafe { BorrowedFd::borrow_raw(*descriptor) };
         fcntl_setfd(descriptor, FdFlags::empty())?;
     }
-    confinement::limit(plan.file_size)?;
+    plan.confinement.limit(plan.file_size)?;
     if !plan.namespaces {
         plan.confinement.restrict(&plan.descriptors)?;
     }

@@ -220,6 +220,7 @@ mod tests {
             "CapEff:\t0000000000000000",
             "CapPrm:\t0000000000000000",
             "NoNewPrivs:\t1",
+            "Seccomp:\t2",
         ] {
             assert!(status.contains(line), "{line} in {status}");
         }
@@ -231,6 +232,7 @@ mod tests {
                 .await
                 .ends_with("none\n")
         );
+        assert!(output("unshare -U true").await.contains("unshare failed"));
         assert!(output("mount -t tmpfs none /usr").await.contains("mount"));
         assert_eq!(output("ulimit -c; ulimit -f").await, "0\n2048\n");
     }
