@@ -24,7 +24,7 @@ fn fsck(image: &[u8], extract: Option<&Path>) -> Result<(), String> {
         option.push(directory);
         command
             .arg(option)
-            .arg("--preserve")
+            .arg("--preserve-perms")
             .arg("--overwrite")
             .arg("--force");
     }
