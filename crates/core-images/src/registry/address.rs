@@ -132,7 +132,7 @@ pub(super) fn is_loopback(host: &str) -> bool {
 }
 
 /// Whether a token service at `realm` may be shown the credentials of the registry at `registry`: it is the
-/// same host, or both belong to one domain (`auth.docker.io` and `registry-1.docker.io`).
+/// same host, or both belong to one domain (`auth.hub.example` and `registry-1.hub.example`).
 pub(super) fn may_see_credentials(registry: &Url, realm: &Url) -> bool {
     let (Some(registry_host), Some(realm_host)) = (registry.host_str(), realm.host_str()) else {
         return false;
@@ -215,13 +215,13 @@ mod tests {
     fn who_may_see_credentials() {
         for (registry, realm, may) in [
             (
-                "https://registry-1.docker.io",
-                "https://auth.docker.io/token",
+                "https://registry-1.hub.example",
+                "https://auth.hub.example/token",
                 true,
             ),
             (
-                "https://registry.gitlab.com",
-                "https://gitlab.com/jwt/auth",
+                "https://registry.forge.example",
+                "https://forge.example/jwt/auth",
                 true,
             ),
             ("https://r.example.com", "https://evil.example", false),
