@@ -6,7 +6,7 @@ mod shutdown;
 mod start;
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -101,7 +101,14 @@ impl Agent {
             own: &self.own,
             namespaces: container.namespaces,
         };
-        let birth = process::join(wanted, &plan, inside, &container.cgroup).await;
+        let cgroup = container.cgroup.directory();
+        let mut birth = process::join(wanted, &plan, inside, cgroup).await;
+        if birth.as_ref().is_err_and(SpawnError::is_busy_group) {
+            // The container has made groups of its own and moved into one, as systemd does.
+            let pid = container.leader.pid;
+            let group = Cgroup::directory_of(pid).map_err(AgentError::Cgroup)?;
+            birth = process::join(wanted, &plan, inside, group.as_fd()).await;
+        }
         let birth = birth.map_err(|error| match error {
             SpawnError::Clone(_) if container.leader.exit().is_some() => AgentError::NotRunning,
             error => AgentError::Spawn(error),

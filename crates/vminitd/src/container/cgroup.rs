@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, open};
 
+use rustix::process::Pid;
+
 use super::device_filter;
 pub use super::device_filter::usual as usual_devices;
 use super::limits::Setting;
@@ -51,6 +53,15 @@ impl Cgroup {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = open(&path, flags, Mode::empty())?;
         Ok(Self { path, directory })
+    }
+
+    /// Directory of the group in which the process `pid` is.
+    pub fn directory_of(pid: Pid) -> io::Result<OwnedFd> {
+        let membership = fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero()))?;
+        let path = membership.lines().find_map(|line| line.strip_prefix("0::"));
+        let path = path.ok_or(io::ErrorKind::NotFound)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(open(format!("{ROOT}{path}"), flags, Mode::empty())?)
     }
 
     /// Writes one setting; the error names the file.

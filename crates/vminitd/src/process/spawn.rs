@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
@@ -32,6 +32,13 @@ pub enum SpawnError {
     /// The child's own reason.
     #[error("{reason}")]
     Child { kind: FailureKind, reason: String },
+}
+
+impl SpawnError {
+    /// Whether the control group may have no members, because it hands controllers to groups below it.
+    pub fn is_busy_group(&self) -> bool {
+        matches!(self, Self::Clone(error) if error.raw_os_error() == Some(libc::EBUSY))
+    }
 }
 
 /// A process that runs its program, and the agent's ends of its streams.
@@ -73,7 +80,7 @@ pub async fn first(
     // The child makes its cgroup namespace itself: here it would get the agent's group as its root.
     let namespaces = plan.namespaces - ThreadNameSpaceType::CONTROL_GROUP;
     let place = Place::New(namespaces);
-    spawn(wanted, place, cgroup, |io, reporter| {
+    spawn(wanted, place, cgroup.directory(), |io, reporter| {
         launch::first(plan, root, io, reporter)
     })
     .await
@@ -84,7 +91,7 @@ pub async fn join(
     wanted: Wanted,
     plan: &ProcessPlan,
     inside: Inside<'_>,
-    cgroup: &Cgroup,
+    cgroup: BorrowedFd<'_>,
 ) -> Result<Birth, SpawnError> {
     let has_pids = inside.namespaces.contains(ThreadNameSpaceType::PROCESS_ID);
     let place = if has_pids {
@@ -106,7 +113,7 @@ pub async fn join(
 async fn spawn(
     wanted: Wanted,
     place: Place<'_>,
-    cgroup: &Cgroup,
+    cgroup: BorrowedFd<'_>,
     body: impl FnOnce(ChildIo, &Reporter) -> Result<Infallible, Failure>,
 ) -> Result<Birth, SpawnError> {
     let (reports, reporter) = pair().map_err(SpawnError::Streams)?;
@@ -117,7 +124,7 @@ async fn spawn(
         Some(pipes) => (Some(pipes.ours), pipes.theirs),
         None => (None, ChildIo::Terminal),
     };
-    let child = clone_child(place, cgroup.directory(), || {
+    let child = clone_child(place, cgroup, || {
         match body(io, &reporter) {
             Ok(never) => match never {},
             Err(failure) => reporter.send_failure(&failure),

@@ -161,6 +161,22 @@ async fn a_seccomp_profile_holds_for_exec_too() {
     guest.shut_down().await;
 }
 
+#[tokio::test]
+#[ignore = "boots a machine"]
+async fn a_container_may_have_groups_of_its_own() {
+    let guest = Guest::boot(Options::default()).await;
+    let mut spec = spec(&["sleep", "1000"]);
+    spec["mounts"][6]["options"] = json!(["nosuid", "nodev", "noexec"]);
+    guest.client.clone().start(start_with(&spec)).await.unwrap();
+    let script = "cd /sys/fs/cgroup && mkdir own && echo 1 > own/cgroup.procs && \
+        echo $$ > own/cgroup.procs && echo +pids > cgroup.subtree_control";
+    let (code, _, error) = guest.exec("divide", &["sh", "-c", script]).await;
+    assert_eq!((code, error.as_str()), (0, ""));
+    let (_, group, _) = guest.exec("joined", &["cat", "/proc/self/cgroup"]).await;
+    assert_eq!(group, "0::/own\n");
+    guest.shut_down().await;
+}
+
 /// The same specification under another runtime, on this machine, as the judge.
 #[tokio::test]
 #[ignore = "boots a machine, and needs crun and root"]

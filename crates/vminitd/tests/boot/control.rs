@@ -36,7 +36,7 @@ async fn the_container_can_be_watched_and_stopped() {
         commands,
         [(0, "sleep 1000"), (1000, "sh -c while :; do :; done")]
     );
-    assert_eq!(processes[0].state, "S");
+    assert!(["R", "S"].contains(&processes[0].state.as_str()));
     client.freeze(FreezeRequest { frozen: true }).await.unwrap();
     let cpu = |client: &mut crate::guest::Client| {
         let mut client = client.clone();

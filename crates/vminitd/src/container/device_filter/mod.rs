@@ -1,11 +1,16 @@
 //! The device control group: an eBPF program that says which devices may be opened or made
 //! (cgroup-v2.rst, "Device controller"; linux/bpf.h, `struct bpf_cgroup_dev_ctx`).
 
+mod instruction;
+mod kernel;
+
 use std::io;
-use std::mem::size_of;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 
 use crate::spec::DeviceRule;
+use instruction::{
+    Instruction, and, answer, copy, if_zero, load_word, shift_right, unless_equal, unless_same,
+};
 
 /// `BPF_DEVCG_DEV_*` and `BPF_DEVCG_ACC_*`.
 const BLOCK: i32 = 1;
@@ -47,29 +52,9 @@ const USUAL: [(i64, Option<i64>); 11] = [
     (10, Some(200)),
 ];
 
-/// `BPF_JMP | BPF_EXIT`.
-const EXIT: u8 = 0x95;
-
-/// `struct bpf_insn`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Instruction {
-    code: u8,
-    registers: u8,
-    offset: i16,
-    immediate: i32,
-}
-
 /// Attaches a filter for `rules` to the group whose directory is open at `cgroup`.
 pub fn attach(cgroup: &OwnedFd, rules: &[DeviceRule]) -> io::Result<()> {
-    let program = load(&program(rules)?)?;
-    let attributes = BpfAttach {
-        target: cgroup.as_raw_fd(),
-        program: program.as_raw_fd(),
-        kind: BPF_CGROUP_DEVICE,
-        flags: BPF_F_ALLOW_OVERRIDE,
-    };
-    bpf(BPF_PROG_ATTACH, &attributes).map(|_| ())
+    kernel::attach(cgroup, &kernel::load(&program(rules)?)?)
 }
 
 /// The last rule that matches decides; without any, nothing is allowed but the default devices.
@@ -193,125 +178,6 @@ fn access(letters: &str) -> io::Result<i32> {
 
 fn invalid(message: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message.into())
-}
-
-// Opcodes of linux/bpf.h and linux/bpf_common.h.
-
-impl Instruction {
-    /// A jump other than the program's exit.
-    fn is_conditional(self) -> bool {
-        self.is_jump() && self.code != EXIT
-    }
-
-    fn is_jump(self) -> bool {
-        matches!(self.code & 0x07, 0x05 | 0x06)
-    }
-}
-
-fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> Instruction {
-    Instruction {
-        code,
-        registers: source << 4 | destination,
-        offset,
-        immediate,
-    }
-}
-
-/// `BPF_LDX | BPF_MEM | BPF_W` from the context, which is in r1 at the start.
-fn load_word(destination: u8, offset: i16) -> Instruction {
-    instruction(0x61, destination, 1, offset, 0)
-}
-
-/// `BPF_ALU | BPF_AND | BPF_K`.
-fn and(destination: u8, mask: i32) -> Instruction {
-    instruction(0x54, destination, 0, 0, mask)
-}
-
-/// `BPF_ALU | BPF_RSH | BPF_K`.
-fn shift_right(destination: u8, bits: i32) -> Instruction {
-    instruction(0x74, destination, 0, 0, bits)
-}
-
-/// `BPF_ALU | BPF_MOV | BPF_X`.
-fn copy(destination: u8, source: u8) -> Instruction {
-    instruction(0xbc, destination, source, 0, 0)
-}
-
-/// `BPF_JMP32 | BPF_JNE | BPF_K`, away from the block.
-fn unless_equal(register: u8, value: i32) -> Instruction {
-    instruction(0x56, register, 0, 0, value)
-}
-
-/// `BPF_JMP | BPF_JNE | BPF_X`, away from the block.
-fn unless_same(left: u8, right: u8) -> Instruction {
-    instruction(0x5d, left, right, 0, 0)
-}
-
-/// `BPF_JMP | BPF_JEQ | BPF_K` with zero, away from the block.
-fn if_zero(register: u8) -> Instruction {
-    instruction(0x15, register, 0, 0, 0)
-}
-
-/// r0 = `allow`; exit.
-fn answer(allow: bool) -> [Instruction; 2] {
-    [
-        instruction(0xb7, 0, 0, 0, i32::from(allow)),
-        instruction(EXIT, 0, 0, 0, 0),
-    ]
-}
-
-// bpf(2).
-
-const BPF_PROG_LOAD: libc::c_int = 5;
-const BPF_PROG_ATTACH: libc::c_int = 8;
-const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
-const BPF_CGROUP_DEVICE: u32 = 6;
-const BPF_F_ALLOW_OVERRIDE: u32 = 1;
-
-/// The part of `union bpf_attr` that `BPF_PROG_LOAD` needs.
-#[repr(C)]
-struct BpfLoad {
-    kind: u32,
-    count: u32,
-    instructions: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log: u64,
-}
-
-/// The part that `BPF_PROG_ATTACH` needs.
-#[repr(C)]
-struct BpfAttach {
-    target: RawFd,
-    program: RawFd,
-    kind: u32,
-    flags: u32,
-}
-
-fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
-    let attributes = BpfLoad {
-        kind: BPF_PROG_TYPE_CGROUP_DEVICE,
-        count: u32::try_from(program.len()).map_err(io::Error::other)?,
-        instructions: program.as_ptr().expose_provenance() as u64,
-        license: c"Apache-2.0".as_ptr().expose_provenance() as u64,
-        log_level: 0,
-        log_size: 0,
-        log: 0,
-    };
-    let descriptor = bpf(BPF_PROG_LOAD, &attributes)?;
-    // SAFETY: BPF_PROG_LOAD returns a new descriptor.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
-}
-
-fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<RawFd> {
-    // SAFETY: `attributes` is the beginning of `union bpf_attr`, whose size is given, and what it points to
-    // outlives the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
-    RawFd::try_from(result)
-        .ok()
-        .filter(|result| *result >= 0)
-        .ok_or_else(io::Error::last_os_error)
 }
 
 #[cfg(test)]
