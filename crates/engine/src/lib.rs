@@ -1,8 +1,25 @@
 //! Turns a [`VmSpec`] into a running virtual machine.
 //!
-//! The engine knows nothing of containers, and nothing above it knows which VMM it uses. The
-//! machine has disks, a console that is recorded within bounds, and one duplex byte stream to its
-//! guest. It ends with its [`Vm`] value, and with the thread that started it.
+//! The engine knows nothing of containers, and nothing above it knows which VMM it uses. A machine
+//! has disks, a console that is recorded within bounds, and one duplex byte stream to its guest. It
+//! ends with its [`Vm`] value, with the thread that started it, and with the process.
+//!
+//! ```no_run
+//! # use container_engine::{Engine, VmSpec};
+//! # async fn example(spec: VmSpec) -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::open("/home/me/.cache/container".as_ref()).await?;
+//! println!("{}: {}", engine.vmm(), engine.kvm());
+//! let mut vm = engine.start(&spec).await?;
+//! let channel = vm.take_channel();
+//! println!("the machine has ended: {}", vm.wait().await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A start has three layers: [`Engine`] checks and opens everything that the machine is made of,
+//! `qemu` says it in the VMM's words, `process` runs the VMM with these descriptors and no other
+//! power (`confinement`). Machines of one shape can be started from a [`Template`] instead of
+//! booting each: [`Engine::start_saveable`], [`Saveable::save`], [`Engine::restore`].
 
 pub mod accelerator;
 mod confinement;

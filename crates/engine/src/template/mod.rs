@@ -3,6 +3,11 @@
 //! A template is a directory with guest memory, the state of the devices, and a description. It
 //! is written in full before it gets its name, and it is verified before its first use in a boot
 //! and whenever one of its files has changed.
+//!
+//! Machines of one template read the same physical pages until they write to them. As with every
+//! sharing of memory, a guest that measures time closely can learn which of these pages another
+//! one has touched, and where the template's kernel lies in memory is the same for all of them.
+//! What a guest writes is never shared. Who can't accept that boots each machine.
 
 pub mod collection;
 pub(crate) mod loan;
