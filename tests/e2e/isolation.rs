@@ -25,14 +25,8 @@ fn capabilities_paths_and_devices() {
         "{outcome:?}"
     );
     assert!(text.contains("\n0\n"), "/proc/kcore is masked: {outcome:?}");
-    assert!(
-        text.contains("Read-only file system"),
-        "{outcome:?}"
-    );
-    assert!(
-        text.contains("null"),
-        "{outcome:?}"
-    );
+    assert!(text.contains("Read-only file system"), "{outcome:?}");
+    assert!(text.contains("null"), "{outcome:?}");
     assert!(
         text.contains("Operation not permitted"),
         "the disk can be opened: {outcome:?}"

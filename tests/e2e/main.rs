@@ -6,14 +6,17 @@
 
 mod adoption;
 mod arguments;
+mod commands;
 mod exec;
 mod faults;
 mod images;
 mod isolation;
 mod lifecycle;
+mod policies;
 mod pty;
 mod run;
 mod streams;
 mod system;
+mod templates;
 mod terminal;
 mod users;
