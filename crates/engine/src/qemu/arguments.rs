@@ -8,9 +8,12 @@ use super::disk::{self, Backend, Composition, DiskError};
 use crate::spec::{Accelerator, VmSpec};
 use crate::template::loan;
 
-/// Most disks: the machine has eight virtio transports, three of which carry the serial ports, the
-/// balloon and the random number generator.
-pub(crate) const MAX_DISKS: usize = TRANSPORTS - 3;
+/// Most disks: a bound on descriptors, not of the machine.
+pub(crate) const MAX_DISKS: usize = 64;
+
+/// Most disks that have a virtio transport each: what the serial ports, the balloon and the random
+/// number generator leave.
+const MAX_VIRTIO_DISKS: usize = TRANSPORTS - 3;
 
 /// virtio-mmio transports of a `microvm` without ACPI tables (`hw/i386/microvm.c`).
 const TRANSPORTS: usize = 8;
@@ -122,6 +125,7 @@ impl CommandLine {
                 .and_then(|backend| line.disk(index, backend, disk.read_only))
                 .map_err(|error| (index, error))?;
         }
+        line.disk_devices(spec.disks.len());
         Ok(line)
     }
 
@@ -186,6 +190,35 @@ impl CommandLine {
         );
     }
 
+    /// The guest's side of the disks. The kernel names disks as it meets them, and meets them in
+    /// the order in which QEMU tells of them: virtio transports in descending order; of a SCSI
+    /// target, unit 0 and then the others, the latest made first.
+    fn disk_devices(&mut self, disks: usize) {
+        let alone = if disks > MAX_VIRTIO_DISKS {
+            MAX_VIRTIO_DISKS - 1
+        } else {
+            disks
+        };
+        let attach = |index| format!("drive=disk{index},serial=disk{index}");
+        for index in 0..alone {
+            let bus = format!("bus=virtio-mmio-bus.{}", TRANSPORTS - 1 - index);
+            self.option(
+                "-device",
+                format!("virtio-blk-device,{bus},{}", attach(index)),
+            );
+        }
+        if alone == disks {
+            return;
+        }
+        let bus = format!("bus=virtio-mmio-bus.{}", TRANSPORTS - 1 - alone);
+        self.option("-device", format!("virtio-scsi-device,id=scsi,{bus}"));
+        for index in std::iter::once(alone).chain((alone + 1..disks).rev()) {
+            let unit = format!("bus=scsi.0,scsi-id=0,lun={}", index - alone);
+            self.option("-device", format!("scsi-hd,{unit},{}", attach(index)));
+        }
+    }
+
+    /// The host's side of a disk.
     fn disk(&mut self, index: usize, backend: Backend, read_only: bool) -> Result<(), DiskError> {
         let source = match backend {
             Backend::Raw(file) => format!("driver=raw,file={}", self.file(index, file, read_only)),
@@ -200,16 +233,6 @@ impl CommandLine {
         self.option(
             "-blockdev",
             format!("node-name=disk{index},{source},{access}"),
-        );
-        // QEMU tells the kernel of the transports in descending order, and the kernel names disks
-        // as it meets them.
-        let transport = TRANSPORTS - 1 - index;
-        self.option(
-            "-device",
-            format!(
-                "virtio-blk-device,bus=virtio-mmio-bus.{transport},drive=disk{index},\
-                 serial=disk{index}"
-            ),
         );
         Ok(())
     }
@@ -415,6 +438,29 @@ mod tests {
         for descriptor in &descriptors[5..8] {
             let flags = rustix::fs::fcntl_getfl(descriptor).unwrap();
             assert!(!flags.intersects(rustix::fs::OFlags::RDWR | rustix::fs::OFlags::WRONLY));
+        }
+    }
+
+    #[test]
+    fn many_disks_share_a_transport() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
+        std::fs::write(&path, vec![0; 512]).unwrap();
+        let line = |count| build(vec![Disk::read_only(&path, 512); count], Accelerator::Kvm).0;
+        assert!(!line(MAX_VIRTIO_DISKS).contains("scsi"));
+        let many = line(MAX_VIRTIO_DISKS + 2);
+        assert_eq!(
+            many.matches("virtio-blk-device").count(),
+            MAX_VIRTIO_DISKS - 1
+        );
+        assert!(many.contains("scsi-hd,bus=scsi.0,scsi-id=0,lun=2,drive=disk6,serial=disk6"));
+        // No transport twice.
+        for number in 0..TRANSPORTS {
+            assert_eq!(
+                many.matches(&format!("virtio-mmio-bus.{number}")).count(),
+                1,
+                "{many}"
+            );
         }
     }
 

@@ -3,6 +3,7 @@
  * Freestanding, because it is all there is in the initial RAM file system.
  *
  *   echo TEXT            answers TEXT
+ *   (DISK 0 is vda, DISK 100 is sda)
  *   read DISK SECTOR     answers the first 16 bytes of a sector, "." for bytes that are not letters
  *   write DISK SECTOR    fills a sector with 'W' and flushes; answers 0 or the negated errno
  *   size DISK            answers the size in sectors
@@ -88,6 +89,10 @@ static ulong number(char **text)
 static long open_disk(ulong index, int flags)
 {
 	char path[] = "/dev/vda";
+	if (index >= 100) {
+		path[5] = 's';
+		index -= 100;
+	}
 	path[7] += index;
 	return call(OPEN, (ulong)path, flags, 0, 0, 0);
 }

@@ -91,6 +91,23 @@ async fn disks_channel_and_console_reach_the_guest_and_nothing_remains() {
 }
 
 #[tokio::test]
+async fn many_disks_reach_the_guest_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let letters = b'a'..=b'g';
+    let disks = letters.clone().map(|letter| {
+        let name = char::from(letter).to_string();
+        Disk::read_only(&file(directory.path(), &name, letter, 4096), 4096)
+    });
+    let engine = engine().await;
+    let mut guest = Guest::boot(&engine, &spec(&engine, disks.collect())).await;
+    for (index, letter) in letters.enumerate() {
+        let name = if index < 4 { index } else { 100 + index - 4 };
+        let expected = char::from(letter).to_string().repeat(16);
+        assert_eq!(guest.ask(&format!("read {name} 7")).await, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_flood_on_the_console_stays_bounded_and_a_kill_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let engine = engine().await;
