@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use clap::Command;
 
+/// Columns of a name, with the space behind it.
+const NAME_WIDTH: usize = 24;
+
 /// Groups, and their commands in the order in which they are shown.
 const GROUPS: [(&str, &[&str]); 3] = [
     (
@@ -31,6 +34,11 @@ pub fn overview(root: &Command, plugins: &[(String, String)]) -> String {
         "--debug",
         "Tell on standard error what is being done [env: CONTAINER_DEBUG]",
     );
+    entry(
+        &mut text,
+        "--generate-completion-script <SHELL>",
+        "Write a completion script for bash, zsh or fish",
+    );
     entry(&mut text, "--version", "Show the version");
     entry(&mut text, "-h, --help", "Show help");
     for (title, names) in GROUPS {
@@ -54,6 +62,11 @@ pub fn overview(root: &Command, plugins: &[(String, String)]) -> String {
     text
 }
 
+/// A name, and beside it (below it, if it is long) what it means.
 fn entry(text: &mut String, name: &str, about: &str) {
-    let _ = writeln!(text, "  {name:<24}{about}");
+    let _ = if name.len() < NAME_WIDTH {
+        writeln!(text, "  {name:<NAME_WIDTH$}{about}")
+    } else {
+        writeln!(text, "  {name}\n  {:NAME_WIDTH$}{about}", "")
+    };
 }

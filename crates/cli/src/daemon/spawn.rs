@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -106,6 +106,7 @@ fn spawn(roots: &Roots, debug: bool, log: &File, ready: OwnedFd) -> Result<Child
     command.stdout(output()?).stderr(output()?);
     // The one descriptor that the new program keeps, by its number; this process has no other thread that could
     // start a program meanwhile.
+    keep_none().context("close what was inherited")?;
     rustix::io::fcntl_setfd(&ready, rustix::io::FdFlags::empty()).context("make a pipe")?;
     let detach = || {
         rustix::process::setsid()?;
@@ -118,6 +119,25 @@ fn spawn(roots: &Roots, debug: bool, log: &File, ready: OwnedFd) -> Result<Child
     // From here on only the service holds it: its death closes the pipe.
     drop(ready);
     Ok(child.with_context(|| format!("start {}", program.display()))?)
+}
+
+/// Whoever called this command may have left descriptors open (locks, pipes) that a daemon must not hold: none
+/// beyond standard error outlives the start of another program.
+fn keep_none() -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let number = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        let Some(number) = number.filter(|number: &RawFd| *number > 2) else {
+            continue;
+        };
+        // SAFETY: the kernel has just listed it as open, and setting a flag takes it from nobody. The one that
+        // the list itself is read with is closed only after the loop.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?;
+    }
+    Ok(())
 }
 
 fn environment(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
