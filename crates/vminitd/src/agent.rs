@@ -36,6 +36,8 @@ pub struct Agent {
 struct State {
     /// Set for good by the first Start.
     started: bool,
+    /// A writable disk is mounted; it is closed in order even if the start failed after that.
+    has_upper_disk: bool,
     container: Option<Arc<Container>>,
     processes: Table,
 }
@@ -46,8 +48,6 @@ pub struct Container {
     pub cgroup: Arc<Cgroup>,
     namespaces: ThreadNameSpaceType,
     leader: Arc<Process>,
-    /// It writes to a disk rather than to memory.
-    has_upper_disk: bool,
     seccomp: Option<seccomp::Filter>,
 }
 

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::system::{RebootCommand, reboot};
 
@@ -20,12 +21,22 @@ pub fn power_off() -> ! {
     std::process::exit(1)
 }
 
-/// A panic must end the machine too, with its reason on the console.
+/// Set in clones of the agent: their end is not the machine's.
+static CHILD: AtomicBool = AtomicBool::new(false);
+
+/// A panic of the agent must end the machine too, with its reason on the console. A child just aborts.
 pub fn reset_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         say(&panic.to_string());
-        power_off()
+        if !CHILD.load(Ordering::Relaxed) {
+            power_off();
+        }
     }));
+}
+
+/// Tells that this process is a clone of the agent.
+pub fn becomes_child() {
+    CHILD.store(true, Ordering::Relaxed);
 }
 
 /// `outer: inner: innermost`.

@@ -15,12 +15,18 @@ impl Agent {
     pub async fn shut_down(&self, discard: bool) {
         let container = self.state().container.clone();
         if let Some(container) = container {
-            self.end(&container, discard).await;
+            self.end(&container).await;
+        }
+        if self.state().has_upper_disk && !discard {
+            if let Err(error) = close_upper() {
+                say(&format!("cannot close the writable layer: {error}"));
+                rustix::fs::sync();
+            }
         }
         self.shut_down.send_replace(true);
     }
 
-    async fn end(&self, container: &Container, discard: bool) {
+    async fn end(&self, container: &Container) {
         if let Err(error) = container.cgroup.kill() {
             say(&format!("cannot kill the container's processes: {error}"));
         }
@@ -32,12 +38,6 @@ impl Agent {
         };
         if tokio::time::timeout(PATIENCE, all_ended).await.is_err() {
             say("the container's processes do not end");
-        }
-        if container.has_upper_disk && !discard {
-            if let Err(error) = close_upper() {
-                say(&format!("cannot close the writable layer: {error}"));
-                rustix::fs::sync();
-            }
         }
     }
 

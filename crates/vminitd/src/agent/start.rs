@@ -43,7 +43,7 @@ impl Agent {
             request.files,
         )?;
         let limits = settings(&resources)?;
-        let has_upper_disk = root.upper_disk.is_some();
+        self.state().has_upper_disk = root.upper_disk.is_some();
         let root = mount_root(&root)?;
         let root_mounted_ns = boottime_ns();
         let cgroup = Cgroup::create(&request.id).map_err(AgentError::Cgroup)?;
@@ -71,7 +71,6 @@ impl Agent {
             cgroup,
             namespaces: plan.namespaces,
             leader: Arc::clone(&leader),
-            has_upper_disk,
             seccomp: plan.process.seccomp,
         };
         let mut state = self.state();

@@ -63,6 +63,7 @@ pub fn clone_child(
         )
     };
     if result == 0 {
+        fatal::becomes_child();
         body();
     }
     let pid = i32::try_from(result)

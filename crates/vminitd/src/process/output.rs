@@ -63,6 +63,8 @@ impl OutputReader {
         let Some(descriptor) = self.descriptor.clone() else {
             return Ok(None);
         };
+        // A writer that outlives the process and never pauses must not hide its end.
+        self.notice_end(descriptor.get_ref());
         loop {
             match self.scratch.read(descriptor.get_ref()) {
                 // A terminal without any slave left says EIO.
@@ -85,6 +87,15 @@ impl OutputReader {
         }
         self.descriptor = None;
         Ok(None)
+    }
+
+    fn notice_end(&mut self, descriptor: &OwnedFd) {
+        if self.rest.is_none() && self.process.exit().is_some() {
+            self.rest = Some(Rest {
+                owed: ioctl_fionread(descriptor).unwrap_or_default(),
+                deadline: Instant::now() + CHATTER,
+            });
+        }
     }
 
     /// Whether `count` further bytes are still of interest.
@@ -114,10 +125,7 @@ impl OutputReader {
         }
         tokio::select! {
             result = readable => result?,
-            () = self.process.ended() => {
-                let owed = ioctl_fionread(descriptor.get_ref()).unwrap_or_default();
-                self.rest = Some(Rest { owed, deadline: Instant::now() + CHATTER });
-            }
+            () = self.process.ended() => self.notice_end(descriptor.get_ref()),
         }
         Ok(true)
     }

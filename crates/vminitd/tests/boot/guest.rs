@@ -232,6 +232,23 @@ impl Guest {
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        assert!(!self.console().contains("vminitd:"), "{}", self.console());
+        self.check_upper();
+    }
+
+    /// The writable layer needs neither a repair nor its journal.
+    fn check_upper(&self) {
+        let upper = self.directory.path().join("upper");
+        if upper.exists() {
+            let header = Command::new("/sbin/dumpe2fs")
+                .arg("-h")
+                .arg(&upper)
+                .output()
+                .unwrap();
+            let header = String::from_utf8_lossy(&header.stdout).into_owned();
+            assert!(!header.contains("needs_recovery"), "{header}");
+            run(Command::new("/sbin/e2fsck").arg("-fn").arg(&upper));
+        }
     }
 }
 
