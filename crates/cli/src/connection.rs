@@ -9,9 +9,10 @@ use container_api::api::containers_client::ContainersClient;
 use container_api::api::system_client::SystemClient;
 use container_api::images::images_client::ImagesClient;
 use container_api::roots::Roots;
-use container_api::{descriptors, socket};
+use container_api::{Error, Kind, descriptors, socket};
 use jiff::Timestamp;
 use tonic::transport::Channel;
+use tonic::{Response, Status};
 
 use crate::failure::Failure;
 use crate::output;
@@ -20,6 +21,9 @@ use crate::output;
 const IMAGES_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is tried meanwhile.
 const IMAGES_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long a call may take that is answered from memory (reference section 4.2).
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The apiserver's containers.
 pub type Containers = ContainersClient<Channel>;
@@ -94,6 +98,18 @@ impl Context {
             output::tell(format_args!("debug: {}", message()));
         }
     }
+}
+
+/// The answer to a call that every living service answers at once.
+pub async fn prompt<T>(
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Failure> {
+    if let Ok(reply) = tokio::time::timeout(ANSWER_PATIENCE, call).await {
+        return Ok(reply?.into_inner());
+    }
+    let seconds = ANSWER_PATIENCE.as_secs();
+    let message = format!("the container system service has not answered for {seconds} s");
+    Err(Failure::Service(Error::new(Kind::Timeout, message)))
 }
 
 fn connect(path: &Path) -> Result<Channel, Failure> {

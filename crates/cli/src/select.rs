@@ -7,7 +7,7 @@ use container_resource::label::well_known;
 use futures::future::join_all;
 
 use crate::completion;
-use crate::connection::Containers;
+use crate::connection::{Containers, prompt};
 use crate::failure::Failure;
 use crate::output;
 
@@ -67,10 +67,7 @@ pub async fn list(
     client: &mut Containers,
     ids: &[String],
 ) -> Result<Vec<ManagedContainer>, Failure> {
-    let reply = client
-        .list(ListRequest { ids: ids.to_vec() })
-        .await?
-        .into_inner();
+    let reply = prompt(client.list(ListRequest { ids: ids.to_vec() })).await?;
     let mut containers: Vec<ManagedContainer> = serde_json::from_slice(&reply.containers)?;
     if ids.is_empty() {
         let labels = |container: &ManagedContainer| {

@@ -17,13 +17,13 @@ use container_resource::settings::{self, Settings};
 
 pub use spawn::start;
 
+use crate::connection::prompt;
 use crate::failure::Failure;
 
 /// Whether an apiserver answers.
 pub async fn is_running(roots: &Roots) -> bool {
     match socket::connect(&roots.apiserver_socket()) {
-        Ok(channel) => SystemClient::new(channel)
-            .ping(PingRequest {})
+        Ok(channel) => prompt(SystemClient::new(channel).ping(PingRequest {}))
             .await
             .is_ok(),
         Err(_) => false,

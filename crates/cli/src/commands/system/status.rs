@@ -2,7 +2,7 @@ use clap::Args;
 use container_api::api::{PingReply, PingRequest};
 use serde::Serialize;
 
-use crate::connection::Context;
+use crate::connection::{Context, prompt};
 use crate::failure::Failure;
 use crate::flags::FormatFlags;
 use crate::output::{self, Table};
@@ -64,8 +64,8 @@ impl Status {
 
 /// What the apiserver says of itself, if it runs.
 pub async fn ping(context: &Context) -> Option<PingReply> {
-    let reply = context.system().ok()?.ping(PingRequest {}).await.ok()?;
-    Some(reply.into_inner())
+    let mut system = context.system().ok()?;
+    prompt(system.ping(PingRequest {})).await.ok()
 }
 
 fn table(report: &Report) -> Table {

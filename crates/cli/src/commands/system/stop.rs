@@ -2,11 +2,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use container_api::Kind;
 use container_api::api::{PingRequest, ShutdownRequest};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::connection::Context;
+use crate::connection::{Context, prompt};
 use crate::failure::Failure;
 use crate::output;
 
@@ -28,13 +29,17 @@ impl Stop {
             not_running();
             return Ok(());
         };
-        let Ok(reply) = system.ping(PingRequest {}).await else {
-            not_running();
-            return Ok(());
+        let reply = match prompt(system.ping(PingRequest {})).await {
+            Ok(reply) => reply,
+            Err(failure) if failure.kind() == Some(Kind::Timeout) => return Err(failure),
+            Err(_) => {
+                not_running();
+                return Ok(());
+            }
         };
         // Opened before the service knows of its end, so that the number cannot mean another process.
-        let process = Pid::from_raw(reply.into_inner().pid)
-            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let process =
+            Pid::from_raw(reply.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let grace_ms = u32::try_from(GRACE.as_millis()).unwrap_or(u32::MAX);
         system.shutdown(ShutdownRequest { grace_ms }).await?;
         let Some(process) = process else {
