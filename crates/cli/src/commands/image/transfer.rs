@@ -12,9 +12,19 @@ use crate::output;
 
 /// Digits of a digest that are shown.
 const DIGEST_DIGITS: usize = 12;
-/// A blob: name, what is done with it, bar, bytes, rate, rest.
-const TEMPLATE: &str = "{prefix:12} {msg:12} [{bar:24}] {binary_bytes:>10}/{binary_total_bytes:10} {binary_bytes_per_sec} {eta}";
-const COLOUR_TEMPLATE: &str = "{prefix:12.bold} {msg:12.cyan} [{bar:24.green}] {binary_bytes:>10}/{binary_total_bytes:10} {binary_bytes_per_sec} {eta}";
+/// In messages: the transfer as a whole.
+const NO_DIGEST: &str = "";
+/// Its name.
+const WHOLE: &str = "total";
+/// Name, what is done, bar, bytes, rate, rest.
+const TEMPLATE: &str = "{prefix:12} {msg:11} [{wide_bar}] {binary_bytes:>10}/{binary_total_bytes:10} \
+                        {binary_bytes_per_sec:>12} {eta:>4}";
+const COLOUR_TEMPLATE: &str = "{prefix:12.bold} {msg:11.cyan} [{wide_bar:.green}] \
+                               {binary_bytes:>10}/{binary_total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
+/// The same where the size is not known.
+const UNSIZED_TEMPLATE: &str = "{prefix:12} {msg:11} {binary_bytes}";
+/// Done, the edge, and to be done.
+const BAR: &str = "=> ";
 
 /// Shows one transfer.
 #[derive(Debug)]
@@ -67,7 +77,7 @@ impl Progress {
 
     /// Shows a transfer of one thing; `total` of 0 is not known.
     pub fn single(&mut self, phase: &str, bytes: u64, total: u64) {
-        self.update("", phase, bytes, total);
+        self.update(NO_DIGEST, phase, bytes, total);
     }
 
     /// Takes the bars away.
@@ -81,38 +91,94 @@ impl Progress {
         if self.style == ProgressStyle::None {
             return;
         }
-        let name = abbreviated(digest);
         let blob = self.blobs.entry(digest.to_owned()).or_insert_with(|| Blob {
-            bar: self.bars.add(bar(name, self.style)),
+            bar: self.bars.add(bar(abbreviated(digest))),
             phase: String::new(),
         });
-        if total > 0 {
-            blob.bar.set_length(total);
-        }
-        blob.bar.set_position(bytes);
         if blob.phase != phase {
             phase.clone_into(&mut blob.phase);
             blob.bar.set_message(phase.to_owned());
             // A transfer of one thing is not worth a line.
-            if self.style == ProgressStyle::Plain && !name.is_empty() {
-                output::tell(format_args!("{name} {phase}"));
+            if self.style == ProgressStyle::Plain && !digest.is_empty() {
+                output::tell(format_args!("{} {phase}", abbreviated(digest)));
             }
         }
+        advance(&blob.bar, self.style, bytes, total);
+        if !digest.is_empty() {
+            self.sum();
+        }
+    }
+
+    /// Brings the bar of the whole up to what its blobs say.
+    fn sum(&self) {
+        let Some(whole) = self.blobs.get(NO_DIGEST) else {
+            return;
+        };
+        let blobs = self.blobs.iter().filter(|(digest, _)| *digest != NO_DIGEST);
+        let (bytes, total) = blobs.fold((0, 0), |(bytes, total), (_, blob)| {
+            (
+                bytes + blob.bar.position(),
+                total + blob.bar.length().unwrap_or(0),
+            )
+        });
+        advance(&whole.bar, self.style, bytes, total);
     }
 }
 
-fn bar(name: &str, style: ProgressStyle) -> ProgressBar {
-    let colour = style == ProgressStyle::Color;
-    let template = if colour { COLOUR_TEMPLATE } else { TEMPLATE };
-    // Both templates are well formed; the default style is the fallback anyway.
-    let style = BarStyle::with_template(template).unwrap_or_else(|_| BarStyle::default_bar());
+fn advance(bar: &ProgressBar, style: ProgressStyle, bytes: u64, total: u64) {
+    if total > 0 && bar.length() != Some(total) {
+        bar.set_style(sized(style));
+        bar.set_length(total);
+    }
+    if bytes > 0 {
+        bar.set_position(bytes);
+    }
+}
+
+/// A bar whose size is not known yet.
+fn bar(name: &str) -> ProgressBar {
+    let name = if name.is_empty() { WHOLE } else { name };
     ProgressBar::no_length()
         .with_prefix(name.to_owned())
-        .with_style(style)
+        .with_style(template(UNSIZED_TEMPLATE))
+}
+
+fn sized(style: ProgressStyle) -> BarStyle {
+    template(if style == ProgressStyle::Color {
+        COLOUR_TEMPLATE
+    } else {
+        TEMPLATE
+    })
+}
+
+fn template(text: &str) -> BarStyle {
+    // All templates are well formed (see the test); the default style is the fallback anyway.
+    BarStyle::with_template(text)
+        .unwrap_or_else(|_| BarStyle::default_bar())
+        .progress_chars(BAR)
 }
 
 /// The beginning of a digest's digits.
 fn abbreviated(digest: &str) -> &str {
     let digits = digest.split_once(':').map_or(digest, |(_, digits)| digits);
     digits.get(..DIGEST_DIGITS).unwrap_or(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_well_formed() {
+        for text in [TEMPLATE, COLOUR_TEMPLATE, UNSIZED_TEMPLATE] {
+            assert!(BarStyle::with_template(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn digests_are_named_by_their_first_digits() {
+        assert_eq!(abbreviated("sha256:0123456789abcdef"), "0123456789ab");
+        assert_eq!(abbreviated("sha256:01"), "01");
+        assert_eq!(abbreviated(""), "");
+    }
 }
