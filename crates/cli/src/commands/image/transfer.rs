@@ -71,7 +71,6 @@ impl Progress {
                 reference = message.reference;
             }
         }
-        self.finish();
         Ok(reference)
     }
 
@@ -122,6 +121,13 @@ impl Progress {
             )
         });
         advance(&whole.bar, self.style, bytes, total);
+    }
+}
+
+impl Drop for Progress {
+    /// A transfer that failed leaves no bars behind either.
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 

@@ -49,3 +49,29 @@ fn table(logins: &[RegistryLogin]) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_and_table_are_the_reference_s() {
+        let literal = json!({
+            "id": "localhost:5000", "name": "localhost:5000", "username": "me", "labels": {},
+            "creationDate": "2026-01-02T03:04:05Z", "modificationDate": "2026-01-03T03:04:05Z"
+        });
+        let login: RegistryLogin = serde_json::from_value(literal.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&login).unwrap(), literal);
+        assert_eq!(
+            table(&[login]).render(),
+            "HOSTNAME        USERNAME  MODIFIED              CREATED\n\
+             localhost:5000  me        2026-01-03T03:04:05Z  2026-01-02T03:04:05Z\n"
+        );
+        assert_eq!(
+            table(&[]).render(),
+            "HOSTNAME  USERNAME  MODIFIED  CREATED\n"
+        );
+    }
+}

@@ -124,6 +124,8 @@ fn table(report: &Report) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -157,5 +159,12 @@ mod tests {
              Containers     0      0       Zero KB  Zero KB (0%)\n\
              Local Volumes  0      0       Zero KB  Zero KB (0%)\n"
         );
+    }
+
+    #[test]
+    fn json_has_the_reference_s_keys() {
+        let usage = json!({"total": 0, "active": 0, "sizeInBytes": 0, "reclaimable": 0});
+        let expected = json!({"images": usage, "containers": usage, "volumes": usage});
+        assert_eq!(serde_json::to_value(Report::default()).unwrap(), expected);
     }
 }

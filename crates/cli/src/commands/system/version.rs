@@ -60,3 +60,31 @@ fn table(components: &[Component]) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_and_table_are_the_reference_s() {
+        let component = Component {
+            app_name: "container".into(),
+            build_type: "release".into(),
+            commit: "abcdef1".into(),
+            version: "1.2.3".into(),
+        };
+        assert_eq!(
+            serde_json::to_value([&component]).unwrap(),
+            json!([{
+                "appName": "container", "buildType": "release", "commit": "abcdef1", "version": "1.2.3"
+            }])
+        );
+        assert_eq!(
+            table(&[component]).render(),
+            "COMPONENT  VERSION  BUILD    COMMIT\n\
+             container  1.2.3    release  abcdef1\n"
+        );
+    }
+}
