@@ -2,11 +2,12 @@
 
 mod control;
 mod error;
+mod exec;
 mod shutdown;
 mod start;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -14,8 +15,8 @@ use rustix::thread::ThreadNameSpaceType;
 use tokio::sync::watch;
 
 use crate::container::Cgroup;
-use crate::launch::{ProcessPlan, seccomp};
-use crate::process::{self, Process, Scratch, SpawnError, Table, Wanted};
+use crate::launch::seccomp;
+use crate::process::{Process, Scratch, Table};
 
 pub use control::resize;
 pub use error::AgentError;
@@ -79,54 +80,9 @@ impl Agent {
         self.scratch.clone()
     }
 
-    /// Runs a further process in the container.
-    pub async fn exec(
-        &self,
-        id: String,
-        process: crate::spec::Process,
-        user: &str,
-        stdin: bool,
-    ) -> Result<Arc<Process>, AgentError> {
-        let container = self.container()?;
-        let leader = container.leader.pidfd().ok_or(AgentError::NotRunning)?;
-        check_id(&id)?;
-        self.state().processes.vacant(&id)?;
-        let plan = ProcessPlan::new(process, user, container.seccomp.clone(), false)?;
-        let wanted = Wanted {
-            terminal: plan.terminal,
-            stdin,
-        };
-        let inside = process::Inside {
-            leader: leader.get_ref(),
-            own: &self.own,
-            namespaces: container.namespaces,
-        };
-        let cgroup = container.cgroup.directory();
-        let mut birth = process::join(wanted, &plan, inside, cgroup).await;
-        if birth.as_ref().is_err_and(SpawnError::is_busy_group) {
-            // The container has made groups of its own and moved into one, as systemd does.
-            let pid = container.leader.pid;
-            let group = Cgroup::directory_of(pid).map_err(AgentError::Cgroup)?;
-            birth = process::join(wanted, &plan, inside, group.as_fd()).await;
-        }
-        let birth = birth.map_err(|error| match error {
-            SpawnError::Clone(_) if container.leader.exit().is_some() => AgentError::NotRunning,
-            error => AgentError::Spawn(error),
-        })?;
-        let process = adopt(birth, &container.cgroup)?;
-        self.state().processes.insert(id, Arc::clone(&process));
-        Ok(process)
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Watches a process of the container in `cgroup`.
-fn adopt(birth: process::Birth, cgroup: &Arc<Cgroup>) -> Result<Arc<Process>, AgentError> {
-    let cgroup = Arc::clone(cgroup);
-    Process::new(birth, move || cgroup.oom_kills() > 0).map_err(AgentError::Watch)
 }
 
 /// An id becomes the name of a control group.

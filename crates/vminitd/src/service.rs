@@ -18,6 +18,16 @@ use crate::agent::{Agent, AgentError, resize};
 use crate::container::{processes, statistics};
 use crate::process::{Input, Stream as ProcessStream, output};
 
+/// Carries `work` out even if the caller goes away meanwhile: half a start can't be taken up again.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, AgentError>> + Send + 'static,
+) -> Result<T, Status> {
+    match tokio::spawn(work).await {
+        Ok(result) => Ok(result?),
+        Err(error) => Err(Status::internal(error.to_string())),
+    }
+}
+
 /// Chunks of output on their way to the host.
 type Chunks = Pin<Box<dyn Stream<Item = Result<OutputChunk, Status>> + Send>>;
 
@@ -45,7 +55,9 @@ impl Service {
 #[async_trait]
 impl Guest for Service {
     async fn start(&self, request: Request<StartRequest>) -> Result<Response<StartReply>, Status> {
-        Ok(Response::new(self.0.start(request.into_inner()).await?))
+        let agent = Arc::clone(&self.0);
+        let work = async move { agent.start(request.into_inner()).await };
+        Ok(Response::new(to_the_end(work).await?))
     }
 
     async fn exec(&self, request: Request<ExecRequest>) -> Result<Response<ExecReply>, Status> {
@@ -56,7 +68,9 @@ impl Guest for Service {
             stdin,
         } = request.into_inner();
         let plan = serde_json::from_slice(&oci_process).map_err(AgentError::Json)?;
-        let process = self.0.exec(process, plan, &user, stdin).await?;
+        let agent = Arc::clone(&self.0);
+        let work = async move { agent.exec(process, plan, &user, stdin).await };
+        let process = to_the_end(work).await?;
         Ok(Response::new(ExecReply {
             pid: process.pid.as_raw_nonzero().get(),
         }))
@@ -165,7 +179,13 @@ impl Guest for Service {
         &self,
         request: Request<ShutdownRequest>,
     ) -> Result<Response<ShutdownReply>, Status> {
-        self.0.shut_down(request.into_inner().discard).await;
+        let agent = Arc::clone(&self.0);
+        let discard = request.into_inner().discard;
+        let work = async move {
+            agent.shut_down(discard).await;
+            Ok(())
+        };
+        to_the_end(work).await?;
         Ok(Response::new(ShutdownReply {}))
     }
 }

@@ -21,6 +21,9 @@ pub enum AgentError {
     /// The first process has ended.
     #[error("the container is not running")]
     NotRunning,
+    /// Nothing can start in it.
+    #[error("the container is paused")]
+    Frozen,
     /// Not a name for a process.
     #[error("invalid process id {0:?}")]
     Id(String),
@@ -109,6 +112,7 @@ impl AgentError {
             Self::Started
             | Self::NotStarted
             | Self::NotRunning
+            | Self::Frozen
             | Self::NoTerminal
             | Self::ProcessEnded
             | Self::StreamTaken => Kind::InvalidState,

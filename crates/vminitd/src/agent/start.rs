@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use container_api::guest::{StartReply, StartRequest, Timeline};
 
-use super::{Agent, AgentError, Container, adopt, check_id};
+use super::exec::adopt;
+use super::{Agent, AgentError, Container, check_id};
 use crate::clock::{add_entropy, boottime_ns, set_realtime};
 use crate::container::{Cgroup, mount_root, set_sysctl, settings};
 use crate::launch::ContainerPlan;

@@ -106,6 +106,11 @@ impl Cgroup {
         )
     }
 
+    /// Whether the group was asked to freeze, though it may not stand still yet.
+    pub fn is_to_be_frozen(&self) -> bool {
+        self.read("cgroup.freeze").trim() == "1"
+    }
+
     /// Whether every process of the group stands still.
     pub fn is_frozen(&self) -> bool {
         field(&self.read("cgroup.events"), "frozen") == Some(1)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::io::{Errno, write};
 use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr};
 
-use super::table::{Process, Stream};
+use super::lifetime::{Process, Stream};
 use crate::watch::Watched;
 
 /// The writing end of one process's standard input. Dropped unfinished, it gives the stream back, so that

@@ -2,13 +2,15 @@
 
 mod clone;
 mod input;
+mod lifetime;
 mod output;
 mod report;
 mod spawn;
 mod table;
 
 pub use input::Input;
+pub use lifetime::{Process, Stream};
 pub use output::{Scratch, output};
 pub use report::Reporter;
 pub use spawn::{Birth, Inside, SpawnError, Wanted, first, join};
-pub use table::{Process, Stream, Table, TableError};
+pub use table::{Table, TableError};

@@ -10,7 +10,7 @@ use rustix::io::{Errno, ioctl_fionread, read};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout};
 
-use super::table::{Process, Stream};
+use super::lifetime::{Process, Stream};
 use crate::watch::Watched;
 
 /// Bytes of one chunk at most.

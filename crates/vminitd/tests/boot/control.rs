@@ -54,6 +54,9 @@ async fn the_container_can_be_watched_and_stopped() {
         frozen.memory_usage_bytes > 0 && frozen.cpu_usage_usec > 0,
         "{frozen:?}"
     );
+    let paused = exec_request("paused", &process(&["true"]), "");
+    let refused = client.exec(paused).await.unwrap_err();
+    assert_eq!(refused.message(), "the container is paused");
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     assert_eq!(cpu(&mut client).await.cpu_usage_usec, frozen.cpu_usage_usec);
     client

@@ -1,0 +1,77 @@
+//! Exec: a further process in a running container.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use super::{Agent, AgentError, check_id};
+use crate::container::Cgroup;
+use crate::launch::ProcessPlan;
+use crate::process::{self, Birth, Inside, Process, SpawnError, Wanted};
+use crate::spec;
+
+impl Agent {
+    /// Runs `process` in the container under the name `id`.
+    pub async fn exec(
+        &self,
+        id: String,
+        process: spec::Process,
+        user: &str,
+        stdin: bool,
+    ) -> Result<Arc<Process>, AgentError> {
+        check_id(&id)?;
+        self.state().processes.reserve(&id)?;
+        match self.exec_reserved(process, user, stdin).await {
+            Ok(process) => {
+                self.state().processes.insert(id, Arc::clone(&process));
+                Ok(process)
+            }
+            Err(error) => {
+                self.state().processes.release(&id);
+                Err(error)
+            }
+        }
+    }
+
+    async fn exec_reserved(
+        &self,
+        process: spec::Process,
+        user: &str,
+        stdin: bool,
+    ) -> Result<Arc<Process>, AgentError> {
+        let container = self.container()?;
+        let leader = container.leader.pidfd().ok_or(AgentError::NotRunning)?;
+        if container.cgroup.is_to_be_frozen() {
+            // The process would stand still before it could run anything.
+            return Err(AgentError::Frozen);
+        }
+        let plan = ProcessPlan::new(process, user, container.seccomp.clone(), false)?;
+        let wanted = Wanted {
+            terminal: plan.terminal,
+            stdin,
+        };
+        let inside = Inside {
+            leader: leader.get_ref(),
+            own: &self.own,
+            namespaces: container.namespaces,
+        };
+        let cgroup = container.cgroup.directory();
+        let mut birth = process::join(wanted, &plan, inside, cgroup).await;
+        if birth.as_ref().is_err_and(SpawnError::is_busy_group) {
+            // The container has made groups of its own and moved into one, as systemd does.
+            let pid = container.leader.pid;
+            let group = Cgroup::directory_of(pid).map_err(AgentError::Cgroup)?;
+            birth = process::join(wanted, &plan, inside, group.as_fd()).await;
+        }
+        let birth = birth.map_err(|error| match error {
+            SpawnError::Clone(_) if container.leader.exit().is_some() => AgentError::NotRunning,
+            error => AgentError::Spawn(error),
+        })?;
+        adopt(birth, &container.cgroup)
+    }
+}
+
+/// Watches a process of the container in `cgroup`.
+pub fn adopt(birth: Birth, cgroup: &Arc<Cgroup>) -> Result<Arc<Process>, AgentError> {
+    let cgroup = Arc::clone(cgroup);
+    Process::new(birth, move || cgroup.oom_kills() > 0).map_err(AgentError::Watch)
+}
