@@ -34,7 +34,7 @@ record() {
 
 gcc -O1 -static -o init "$here/check.c"
 # exit(0) for i386, assembled and linked without a 32-bit C library.
-printf '.globl _start\n_start: mov $1, %%eax\nxor %%ebx, %%ebx\nint $0x80\n' | as --32 -o check32.o -
+printf '.globl _start\n_start: mov $1, %%eax\nxor %%ebx, %%ebx\nint $0x80\n.section .note.GNU-stack,"",@progbits\n' | as --32 -o check32.o -
 ld -m elf_i386 -o check32 check32.o
 { record init 0100755 init && record check32 0100755 check32 && record 'TRAILER!!!' 0; } >initramfs
 
@@ -42,21 +42,24 @@ mkdir image
 echo image >image/file
 setfattr -n user.from -v image image/file 2>/dev/null || python3 -c 'import os; os.setxattr("image/file", "user.from", b"image")'
 mkfs.erofs -x1 image.erofs image >/dev/null 2>&1
+truncate -s 4M more
 mke2fs -qF -t ext4 disk.ext4 64M >/dev/null
 
 khz=$(awk '/^cpu MHz/ { printf "%d", $4 * 1000; exit }' /proc/cpuinfo)
-timeout 120 qemu-system-x86_64 -M microvm,acpi=off,x-option-roms=off,isa-serial=on -accel tcg -cpu max -m 640 \
+timeout 120 qemu-system-x86_64 -M microvm,acpi=off,x-option-roms=off,isa-serial=off -accel tcg -cpu max -m 640 \
   -nodefaults -no-user-config -nographic -no-reboot -kernel "$kernel" -initrd initramfs \
-  -append "quiet earlyprintk=ttyS0 console=hvc0 tsc_early_khz=$khz reboot=t noreplace-smp no_timer_check lapic_timer_khz=1000000" \
-  -serial file:early.log \
+  -append "console=hvc0 tsc_early_khz=$khz reboot=t lapic_timer_khz=1000000" \
   -device virtio-serial-device -chardev file,id=console,path=console.log -device virtconsole,chardev=console \
   -chardev file,id=channel,path=channel.log -device virtserialport,chardev=channel,name=check.channel \
   -drive id=image,file=image.erofs,format=raw,if=none,readonly=on -device virtio-blk-device,drive=image \
   -drive id=disk,file=disk.ext4,format=raw,if=none -device virtio-blk-device,drive=disk \
+  -drive id=more,file=more,format=raw,if=none -device virtio-scsi-device,id=scsi -device scsi-hd,bus=scsi.0,lun=3,drive=more \
   -device virtio-rng-device -device virtio-balloon-device,free-page-reporting=on \
   -netdev user,id=net,restrict=on -device virtio-net-device,netdev=net ||
   { echo "kernel check: the VM did not end by itself" >&2; }
-tr -d '\r' <early.log
-tr -d '\r' <console.log
+# The kernel's own words only if it did not get far.
+tr -d '\r' <console.log >log
+if grep -q '^PID 1' log; then sed -n '/^PID 1/,$p' log; else cat log; fi
+grep -q 'Linux version' log || { echo "FAIL the console lost the first messages"; exit 1; }
 grep -qx hello channel.log || { echo "FAIL nothing came through the named port"; exit 1; }
 grep -q '^checks: .*, failed: 0' console.log
