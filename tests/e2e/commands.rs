@@ -75,7 +75,7 @@ fn renamed_waited_for_and_looked_into() {
     assert!(stats[0]["memoryUsageBytes"].as_u64().unwrap() > 0);
     assert!(stats[0]["hostMemoryBytes"].as_u64().unwrap() > 10 << 20);
     let waiting = system.spawn(["wait", "before"]);
-    system.run(["exec", "before", "pkill", "sleep"]).ok();
+    system.run(["exec", "before", "killall", "sleep"]).ok();
     assert_eq!(waiting.outcome().ok().stdout, "4\n");
     system.run(["rename", "before", "after"]).ok();
     assert_eq!(system.inspect("after")["configuration"]["id"], "after");

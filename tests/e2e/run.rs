@@ -35,6 +35,8 @@ fn exit_codes_and_signals_come_through() {
         .run([
             "run",
             "--rm",
+            // The kernel keeps a first process from killing itself; one below an init can.
+            "--init",
             "busybox",
             "sh",
             "-c",

@@ -289,10 +289,18 @@ impl Drop for System {
                     std::fs::read_to_string(self.app().join("log").join(log)).unwrap_or_default();
                 eprintln!("--- {log}\n{text}");
             }
-            for bundle in std::fs::read_dir(self.app().join("containers")).into_iter().flatten().flatten() {
+            for bundle in std::fs::read_dir(self.app().join("containers"))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
                 for log in ["boot.log", "runtime.log"] {
                     let text = std::fs::read(bundle.path().join(log)).unwrap_or_default();
-                    eprintln!("--- {:?} {log}\n{}", bundle.file_name(), String::from_utf8_lossy(&text));
+                    eprintln!(
+                        "--- {:?} {log}\n{}",
+                        bundle.file_name(),
+                        String::from_utf8_lossy(&text)
+                    );
                 }
             }
             for (pid, _) in self.processes() {

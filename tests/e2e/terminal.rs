@@ -23,7 +23,9 @@ fn a_shell_on_a_terminal() {
     // The size arrives after the signal: ask until it is there.
     pty.send("while [ \"$(stty size)\" != '44 55' ]; do :; done; echo resized\n");
     pty.expect("\nresized");
-    pty.send("sleep 1000\n");
+    // What is typed before the sleep would be thrown away with the interrupt.
+    pty.send("echo asleep; sleep 1000\n");
+    pty.expect("\r\nasleep\r\n");
     pty.send("\x03");
     pty.expect("/ # ");
     pty.send("exit 7\n");

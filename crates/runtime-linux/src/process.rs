@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::guest::Guest;
-use crate::stdio::{self, Fanout, Input, InputStream, LogFile, Sink, Stdio};
+use crate::stdio::{Fanout, Input, InputStream, Lifeline, LogFile, Sink, Stdio};
 
 /// Exit code of a process whose end is not known.
 pub const LOST: i32 = 255;
@@ -115,13 +115,13 @@ impl Process {
 
     /// Connects a client. The end of its input is the process's where it is the `first` one.
     async fn connect(self: &Arc<Self>, stdio: Stdio, first: bool) -> io::Result<()> {
-        let gone = stdio::watch(stdio.lifeline)?;
+        let client = Lifeline::watch(stdio.lifeline)?;
         if let (Some(input), Some(descriptor)) = (&self.input, stdio.stdin) {
-            input.give(descriptor, gone.clone(), first)?;
+            input.give(descriptor, client.clone(), first)?;
         }
         for (fanout, descriptor) in [(&self.stdout, stdio.stdout), (&self.stderr, stdio.stderr)] {
             if let Some(descriptor) = descriptor {
-                fanout.attach(Sink::new(descriptor, gone.clone())?).await;
+                fanout.attach(Sink::new(descriptor, client.clone())?).await;
             }
         }
         // A process that is silent would hold the descriptors of a client that has gone.
@@ -129,7 +129,7 @@ impl Process {
         let mut ended = self.ended.clone();
         tokio::spawn(async move {
             tokio::select! {
-                () = gone.cancelled() => {}
+                () = client.cut() => {}
                 _ = ended.wait_for(Option::is_some) => return,
             }
             if let Some(process) = process.upgrade() {

@@ -37,6 +37,9 @@ impl Streams {
     /// # Errors
     /// As `pipe(2)`.
     pub fn new(interactive: bool, terminal: bool) -> io::Result<Self> {
+        // Before the others: a process that dies closes its descriptors in the order of their numbers, and the
+        // helper must not take the end of a dead client's keyboard for the end of input.
+        let lifeline = pipe_with(PipeFlags::CLOEXEC)?;
         let raw = interactive && terminal && terminal::stdin_is_terminal();
         let keyboard = if raw {
             Some(pipe_with(PipeFlags::CLOEXEC)?)
@@ -48,7 +51,7 @@ impl Streams {
             terminal,
             raw,
             keyboard,
-            lifeline: pipe_with(PipeFlags::CLOEXEC)?,
+            lifeline,
         })
     }
 

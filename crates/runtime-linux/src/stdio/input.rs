@@ -5,9 +5,8 @@ use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use super::{QUEUE, Source};
+use super::{Lifeline, QUEUE, Source};
 
 /// What clients give to a process.
 #[derive(Clone, Debug)]
@@ -34,32 +33,27 @@ impl Input {
         (Self { sender }, InputStream { receiver })
     }
 
-    /// Reads `descriptor` for the process until its end or until the client is `gone`.
+    /// Reads `descriptor` for the process until its end or until the `client` has gone.
     ///
     /// The end of what the client gives is the process's end of input where `closes` is set. A client that
     /// went away leaves the input open for the next one.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn give(
-        &self,
-        descriptor: OwnedFd,
-        gone: CancellationToken,
-        closes: bool,
-    ) -> io::Result<()> {
+    pub fn give(&self, descriptor: OwnedFd, client: Lifeline, closes: bool) -> io::Result<()> {
         let mut source = Source::new(descriptor)?;
         let sender = self.sender.clone();
         tokio::spawn(async move {
             loop {
                 let data = tokio::select! {
                     data = source.next() => data,
-                    () = gone.cancelled() => return,
+                    () = client.cut() => return,
                     () = sender.closed() => return,
                 };
                 let given = match data {
                     Some(data) => Given::Data(data),
-                    // A client that is killed closes its input and its lifeline in one go.
-                    None if !closes || gone.is_cancelled() => return,
+                    // A client that dies cuts its lifeline before it closes its input.
+                    None if !closes || client.is_cut() => return,
                     None => Given::End,
                 };
                 let ends = matches!(given, Given::End);
@@ -92,15 +86,16 @@ mod tests {
     async fn a_second_client_goes_on_where_the_first_one_left() {
         let (input, mut stream) = Input::new();
         let (reader, mut writer) = io::pipe().unwrap();
-        let gone = CancellationToken::new();
-        input.give(reader.into(), gone.clone(), true).unwrap();
+        let (end, line) = io::pipe().unwrap();
+        let client = Lifeline::watch(Some(end.into())).unwrap();
+        input.give(reader.into(), client, true).unwrap();
         writer.write_all(b"one").unwrap();
         assert_eq!(stream.next().await.unwrap(), "one");
-        gone.cancel();
+        drop(line);
         drop(writer);
         let (reader, mut writer) = io::pipe().unwrap();
         input
-            .give(reader.into(), CancellationToken::new(), true)
+            .give(reader.into(), Lifeline::watch(None).unwrap(), true)
             .unwrap();
         writer.write_all(b"two").unwrap();
         assert_eq!(stream.next().await.unwrap(), "two");

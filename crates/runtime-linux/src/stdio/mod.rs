@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 
 pub use fanout::Fanout;
 pub use input::{Input, InputStream};
-pub use lifeline::watch;
+pub use lifeline::Lifeline;
 pub use log::LogFile;
 pub use sink::Sink;
 pub use source::Source;

@@ -7,24 +7,23 @@ use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
-use super::QUEUE;
+use super::{Lifeline, QUEUE};
 
 /// Hands bytes to the thread that writes them.
 #[derive(Debug)]
 pub struct Sink {
-    gone: CancellationToken,
+    client: Lifeline,
     sender: mpsc::Sender<Bytes>,
     finished: oneshot::Receiver<()>,
 }
 
 impl Sink {
-    /// Writes to `descriptor` from a thread of its own, until the client is `gone`.
+    /// Writes to `descriptor` from a thread of its own, until the `client` has gone.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn new(descriptor: OwnedFd, gone: CancellationToken) -> io::Result<Self> {
+    pub fn new(descriptor: OwnedFd, client: Lifeline) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (done, finished) = oneshot::channel();
         std::thread::Builder::new()
@@ -37,7 +36,7 @@ impl Sink {
                 let _ = done.send(());
             })?;
         Ok(Self {
-            gone,
+            client,
             sender,
             finished,
         })
@@ -47,13 +46,13 @@ impl Sink {
     pub async fn send(&self, data: Bytes) -> bool {
         tokio::select! {
             sent = self.sender.send(data) => sent.is_ok(),
-            () = self.gone.cancelled() => false,
+            () = self.client.cut() => false,
         }
     }
 
     /// Whether the client has gone.
     pub fn is_gone(&self) -> bool {
-        self.gone.is_cancelled()
+        self.client.is_cut()
     }
 
     /// Waits until everything queued has been written, or the client has gone.
@@ -62,7 +61,7 @@ impl Sink {
         tokio::select! {
             // An error means that the thread is gone, which is as good.
             _ = self.finished => {}
-            () = self.gone.cancelled() => {}
+            () = self.client.cut() => {}
         }
     }
 }
@@ -100,7 +99,7 @@ mod tests {
     async fn everything_is_written_before_it_finishes() {
         let (mut reader, writer) = io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
-        let sink = Sink::new(writer.into(), CancellationToken::new()).unwrap();
+        let sink = Sink::new(writer.into(), Lifeline::watch(None).unwrap()).unwrap();
         let collected = std::thread::spawn(move || {
             let mut all = Vec::new();
             reader.read_to_end(&mut all).unwrap();
@@ -123,7 +122,7 @@ mod tests {
     async fn a_client_that_has_gone_is_noticed() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let sink = Sink::new(writer.into(), CancellationToken::new()).unwrap();
+        let sink = Sink::new(writer.into(), Lifeline::watch(None).unwrap()).unwrap();
         while sink.send(Bytes::from_static(b"x")).await {}
         sink.finish().await;
     }
