@@ -18,22 +18,31 @@ use container_engine::{Engine, ExitCause, VmSpec};
 /// What the first process writes on the console, to prove that the kernel got there.
 const MARK: &str = "bare: up\n";
 
-/// A static program that writes [`MARK`] and calls `reboot(LINUX_REBOOT_CMD_RESTART)`.
+/// A static program that writes [`MARK`] on the console, as soon as there is one (the kernel finds
+/// it while the program runs), and calls `reboot(LINUX_REBOOT_CMD_RESTART)`.
 fn program() -> Vec<u8> {
     const BASE: u64 = 0x40_0000;
     const HEADERS: u64 = 64 + 56;
+    let mark_length = u8::try_from(MARK.len()).unwrap();
     let code = [
-        &[0xb8, 1, 0, 0, 0][..],                             // mov eax, SYS_write
-        &[0xbf, 1, 0, 0, 0],                                 // mov edi, 1
-        &[0x48, 0x8d, 0x35, 31, 0, 0, 0],                    // lea rsi, [rip + 31] (MARK)
-        &[0xba, u8::try_from(MARK.len()).unwrap(), 0, 0, 0], // mov edx, length
-        &[0x0f, 0x05],                                       // syscall
-        &[0xb8, 169, 0, 0, 0],                               // mov eax, SYS_reboot
-        &[0xbf, 0xad, 0xde, 0xe1, 0xfe],                     // mov edi, LINUX_REBOOT_MAGIC1
-        &[0xbe, 0x69, 0x19, 0x12, 0x28],                     // mov esi, LINUX_REBOOT_MAGIC2
-        &[0xba, 0x67, 0x45, 0x23, 0x01],                     // mov edx, LINUX_REBOOT_CMD_RESTART
-        &[0x0f, 0x05],                                       // syscall
-        &[0xeb, 0xfe],                                       // jmp $
+        &[0xb8, 2, 0, 0, 0][..],          // open: mov eax, SYS_open
+        &[0x48, 0x8d, 0x3d, 56, 0, 0, 0], // lea rdi, [rip + 56] (CONSOLE)
+        &[0xbe, 1, 0, 0, 0],              // mov esi, O_WRONLY
+        &[0x0f, 0x05],                    // syscall
+        &[0x85, 0xc0],                    // test eax, eax
+        &[0x78, 0xe9],                    // js open
+        &[0x89, 0xc7],                    // mov edi, eax
+        &[0xb8, 1, 0, 0, 0],              // mov eax, SYS_write
+        &[0x48, 0x8d, 0x35, 44, 0, 0, 0], // lea rsi, [rip + 44] (MARK)
+        &[0xba, mark_length, 0, 0, 0],    // mov edx, length
+        &[0x0f, 0x05],                    // syscall
+        &[0xb8, 169, 0, 0, 0],            // mov eax, SYS_reboot
+        &[0xbf, 0xad, 0xde, 0xe1, 0xfe],  // mov edi, LINUX_REBOOT_MAGIC1
+        &[0xbe, 0x69, 0x19, 0x12, 0x28],  // mov esi, LINUX_REBOOT_MAGIC2
+        &[0xba, 0x67, 0x45, 0x23, 0x01],  // mov edx, LINUX_REBOOT_CMD_RESTART
+        &[0x0f, 0x05],                    // syscall
+        &[0xeb, 0xfe],                    // jmp $
+        b"/dev/console\0",
         MARK.as_bytes(),
     ]
     .concat();

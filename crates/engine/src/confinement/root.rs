@@ -122,6 +122,9 @@ impl Root {
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         rustix::mount::mount_change(c"/", private)?;
         let root = new_file_system(c"tmpfs", &[(c"size", c"64k"), (c"mode", c"755")])?;
+        // Linux before 6.15 mounts nothing inside of what is not mounted itself. This is a directory
+        // that every host has and that nothing below is taken from.
+        attach(root.as_fd(), CWD, c"/proc")?;
         for directory in &self.directories {
             rustix::fs::mkdirat(&root, directory, Mode::from_raw_mode(0o755))?;
         }
@@ -135,8 +138,6 @@ impl Root {
         let proc = new_file_system(c"proc", &[(c"subset", c"pid")])?;
         attach(proc.as_fd(), root.as_fd(), c"proc")?;
         set_read_only(root.as_fd(), AtFlags::EMPTY_PATH)?;
-
-        attach(root.as_fd(), CWD, c"/proc")?;
         rustix::process::fchdir(&root)?;
         rustix::process::pivot_root(c".", c".")?;
         rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
