@@ -48,6 +48,7 @@ pub async fn serve(port: OwnedFd, service: Service) -> io::Result<()> {
     loop {
         let stream = PortStream::new(Arc::clone(&port))?;
         stream.connected().await?;
+        let host = PortStream::new(Arc::clone(&port))?;
         let server = GuestServer::new(service.clone());
         let calls = service_fn(move |request: Request<Incoming>| {
             let mut server = server.clone();
@@ -65,8 +66,15 @@ pub async fn serve(port: OwnedFd, service: Service) -> io::Result<()> {
             }
             () = service.shut_down() => {
                 connection.as_mut().graceful_shutdown();
-                // Streams that the host never reads must not keep the machine.
-                let _ = tokio::time::timeout(FAREWELL, connection).await;
+                // Streams that the host never reads must not keep the machine, and a host that has its answer
+                // hangs up without waiting for ours.
+                let farewell = async {
+                    tokio::select! {
+                        _ = connection => {}
+                        _ = host.disconnected() => {}
+                    }
+                };
+                let _ = tokio::time::timeout(FAREWELL, farewell).await;
             }
         }
         return drain(&port);

@@ -52,6 +52,14 @@ impl PortStream {
         Ok(())
     }
 
+    /// Waits until the host's side is closed.
+    pub async fn disconnected(&self) -> io::Result<()> {
+        while !self.hung_up()? {
+            std::future::poll_fn(|context| self.poll_events(context)).await?;
+        }
+        Ok(())
+    }
+
     fn hung_up(&self) -> io::Result<bool> {
         let mut port = [PollFd::new(&*self.port, PollFlags::IN)];
         poll(&mut port, Some(&Timespec::default()))?;
