@@ -17,9 +17,10 @@ pub struct VmSpec {
     pub vcpus: NonZeroU32,
     /// Guest memory in bytes, a multiple of 1 MiB.
     pub memory_bytes: u64,
-    /// Disks in the order in which the guest sees them, at most 64. Disk `n` has the serial number
-    /// `disk<n>`. Up to five are virtio disks (`/dev/vda` and so on); of more, the first four are,
-    /// and the others are SCSI disks.
+    /// Disks, at most 64. Disk `n` has the serial number `disk<n>`. Up to five are virtio disks,
+    /// `/dev/vda` and so on in this order. Of more, the first four are, and the others are units 0,
+    /// 1 and so on of the only SCSI target (0:0:0), for which the guest has to look
+    /// (`/sys/class/scsi_host/host0/scan`).
     pub disks: Vec<Disk>,
     /// Name of the virtio-serial port that carries the guest channel
     /// (`/sys/class/virtio-ports/*/name` in the guest).

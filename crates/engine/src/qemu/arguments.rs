@@ -190,9 +190,8 @@ impl CommandLine {
         );
     }
 
-    /// The guest's side of the disks. The kernel names disks as it meets them, and meets them in
-    /// the order in which QEMU tells of them: virtio transports in descending order; of a SCSI
-    /// target, unit 0 and then the others, the latest made first.
+    /// The guest's side of the disks. The kernel names virtio disks as it meets them, and QEMU
+    /// tells of their transports in descending order.
     fn disk_devices(&mut self, disks: usize) {
         let alone = if disks > MAX_VIRTIO_DISKS {
             MAX_VIRTIO_DISKS - 1
@@ -212,7 +211,7 @@ impl CommandLine {
         }
         let bus = format!("bus=virtio-mmio-bus.{}", TRANSPORTS - 1 - alone);
         self.option("-device", format!("virtio-scsi-device,id=scsi,{bus}"));
-        for index in std::iter::once(alone).chain((alone + 1..disks).rev()) {
+        for index in alone..disks {
             let unit = format!("bus=scsi.0,scsi-id=0,lun={}", index - alone);
             self.option("-device", format!("scsi-hd,{unit},{}", attach(index)));
         }

@@ -3,7 +3,8 @@
  * Freestanding, because it is all there is in the initial RAM file system.
  *
  *   echo TEXT            answers TEXT
- *   (DISK 0 is vda, DISK 100 is sda)
+ *   find UNIT            looks for a SCSI disk; answers 0 or the negated errno
+ *   (DISK 0 is vda, DISK 100 the SCSI disk found first)
  *   read DISK SECTOR     answers the first 16 bytes of a sector, "." for bytes that are not letters
  *   write DISK SECTOR    fills a sector with 'W' and flushes; answers 0 or the negated errno
  *   size DISK            answers the size in sectors
@@ -156,6 +157,17 @@ static void scan(char *arguments)
 	answer_number(total);
 }
 
+static void find(char *unit)
+{
+	long file = call(OPEN, (ulong)"/sys/class/scsi_host/host0/scan", 1, 0, 0, 0);
+	char text[] = "0 0 x";
+	long result;
+	text[4] = *unit;
+	result = file < 0 ? file : call(WRITE, file, (ulong)text, 5, 0, 0);
+	call(CLOSE, file, 0, 0, 0, 0);
+	answer_number(result == 5 ? 0 : result);
+}
+
 static void touch(char *arguments)
 {
 	ulong size = number(&arguments) << 20;
@@ -179,6 +191,8 @@ static void obey(char *command)
 		write_sector(rest);
 	} else if ((rest = after(command, "scan"))) {
 		scan(rest);
+	} else if ((rest = after(command, "find"))) {
+		find(rest);
 	} else if ((rest = after(command, "touch"))) {
 		touch(rest);
 	} else if ((rest = after(command, "size"))) {
