@@ -25,7 +25,7 @@ use crate::vm::{Recorder, Spawned, Vm};
 
 /// How long a VMM may take to set up its machine. Usual are 50 ms; many starts at once on a busy
 /// host take their turns.
-pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Least guest memory, in bytes, with which a Linux kernel starts.
 const MEMORY_MINIMUM: u64 = 32 << 20;
@@ -38,6 +38,7 @@ pub struct Engine {
     binary: Binary,
     verdict: Verdict,
     tsc_khz: u64,
+    pub(crate) answer_limit: Duration,
 }
 
 /// Why a virtual machine could not be started.
@@ -125,6 +126,7 @@ impl Engine {
             binary: facts.binary,
             verdict: facts.kvm,
             tsc_khz: facts.tsc_khz,
+            answer_limit: ANSWER_LIMIT,
         })
     }
 
@@ -157,7 +159,7 @@ impl Engine {
     pub async fn start(&self, spec: &VmSpec) -> Result<Vm, StartError> {
         let boot = check(spec)?;
         self.launch(spec, Start::Cold(boot), None)?
-            .answer(ANSWER_LIMIT)
+            .answer(self.answer_limit)
             .await
     }
 
@@ -310,4 +312,69 @@ fn open_initramfs(path: &Path) -> io::Result<File> {
         ));
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// An engine whose VMM is a script, with what it could start.
+    fn scripted(directory: &Path, script: &str) -> (Engine, VmSpec) {
+        let path = directory.join("vmm/bin/vmm");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, format!("#!/usr/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let kernel = directory.join("kernel");
+        let mut elf = vec![0u8; 120];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        (elf[18], elf[32], elf[54], elf[56]) = (62, 64, 56, 1);
+        std::fs::write(&kernel, elf).unwrap();
+        let engine = Engine {
+            binary: Binary::pretend(&path),
+            verdict: Verdict::Absent,
+            tsc_khz: 1_000_000,
+            answer_limit: Duration::from_millis(500),
+        };
+        let spec = VmSpec {
+            initramfs: kernel.clone(),
+            kernel,
+            command_line: String::new(),
+            vcpus: NonZeroU32::MIN,
+            memory_bytes: MEMORY_MINIMUM,
+            disks: Vec::new(),
+            guest_channel: "c".to_owned(),
+            console: None,
+            accelerator: engine.accelerator(),
+            nested_virtualization: false,
+        };
+        (engine, spec)
+    }
+
+    #[tokio::test]
+    async fn a_vmm_that_never_answers_is_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let (engine, spec) = scripted(directory.path(), "exec sleep 60");
+        let start = Instant::now();
+        let error = engine.start(&spec).await.unwrap_err();
+        assert!(matches!(error, StartError::Silent(_)), "{error:?}");
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn a_vmm_that_dies_at_its_start_says_why() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = "echo 'vmm: no such machine' >&2; exit 1";
+        let (engine, spec) = scripted(directory.path(), script);
+        let error = engine.start(&spec).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the VMM ended at its start: the VMM exited with status 1: vmm: no such machine"
+        );
+        std::fs::remove_file(directory.path().join("vmm/bin/vmm")).unwrap();
+        let error = engine.start(&spec).await.unwrap_err();
+        assert!(matches!(error, StartError::Spawn { .. }), "{error:?}");
+    }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tokio::task::JoinError;
 
-use crate::engine::{ANSWER_LIMIT, Engine, StartError, check};
+use crate::engine::{Engine, StartError, check};
 use crate::qemu::arguments::Start;
 use crate::qemu::migration;
 use crate::qemu::qmp::QmpError;
@@ -81,7 +81,7 @@ impl Engine {
         let given = memory.try_clone().map_err(failed)?;
         let vm = self
             .launch(spec, Start::Saveable(boot, given), None)?
-            .answer(ANSWER_LIMIT)
+            .answer(self.answer_limit)
             .await?;
         Ok(Saveable { vm, memory, shape })
     }
@@ -103,7 +103,7 @@ impl Engine {
             .launch(spec, Start::Restored(state), Some(memory))
             .map_err(started)?;
         let number = spawned.state;
-        let vm = spawned.answer(ANSWER_LIMIT).await.map_err(started)?;
+        let vm = spawned.answer(self.answer_limit).await.map_err(started)?;
         if let Some(number) = number {
             migration::load(&vm.control, number)
                 .await

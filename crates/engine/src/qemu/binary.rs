@@ -103,6 +103,17 @@ impl Binary {
         Self::examine(path, known).await
     }
 
+    /// Something that is taken for QEMU without being asked.
+    #[cfg(test)]
+    pub(crate) fn pretend(path: &Path) -> Self {
+        let identity = FileIdentity::of(path).unwrap();
+        Self {
+            path: path.to_owned(),
+            version: OLDEST,
+            identity,
+        }
+    }
+
     async fn examine(path: PathBuf, known: Option<&Self>) -> Result<Self, FindVmmError> {
         let failed = |source| FindVmmError::Run {
             path: path.clone(),
