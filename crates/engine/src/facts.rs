@@ -73,9 +73,7 @@ mod tests {
     #[tokio::test]
     async fn a_second_look_agrees_and_a_damaged_memory_is_replaced() {
         let cache = tempfile::tempdir().unwrap();
-        let Ok(first) = Facts::gather(cache.path()).await else {
-            return;
-        };
+        let first = Facts::gather(cache.path()).await.unwrap();
         assert_eq!(Facts::gather(cache.path()).await.unwrap(), first);
         std::fs::write(cache.path().join(FILE), "{").unwrap();
         let again = Facts::gather(cache.path()).await.unwrap();

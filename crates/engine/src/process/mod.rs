@@ -274,6 +274,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn borrowed_memory_can_be_read_and_not_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let template = directory.path().join("memory");
+        std::fs::write(&template, "content\n").unwrap();
+        let path = Path::new("/bin/sh").canonicalize().unwrap();
+        // As QEMU does, it opens for reading and writing.
+        let script = "exec 5<>/template-memory; cat <&5; echo x >&5 || echo refused";
+        let program = Program {
+            path: &path,
+            arguments: &["-c".into(), script.into()],
+            descriptors: &[],
+            devices: &[],
+            file_size: 1 << 20,
+            memory: Some(File::open(&template).unwrap()),
+        };
+        let mut started = spawn(program).unwrap();
+        started.process.wait().await.unwrap();
+        let mut text = String::new();
+        File::from(started.messages)
+            .read_to_string(&mut text)
+            .unwrap();
+        assert!(
+            text.starts_with("content\n") && text.ends_with("refused\n"),
+            "{text}"
+        );
+        assert_eq!(std::fs::read_to_string(&template).unwrap(), "content\n");
+    }
+
+    #[tokio::test]
     async fn kill_is_reported_as_a_signal() {
         let (mut process, _stderr) = shell("exec sleep 60", &[]);
         process.kill().unwrap();
