@@ -22,7 +22,7 @@ export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || e
 
 PLUGINS := container-core-images container-runtime-linux
 
-.PHONY: hello build kernel programs initramfs stage install test unit e2e lint deny bench clean packages-% help
+.PHONY: hello build kernel programs initramfs stage install test unit e2e test-kvm lint bench clean packages-% help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,6p'
@@ -80,6 +80,12 @@ unit:
 e2e: $(BUSYBOX)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
 	    $(CARGO) test --locked -p container-tests -- --test-threads=2
+
+# The same programs with real KVM, in a machine inside an emulated one.
+test-kvm: stage $(BUSYBOX)
+	binary=$$($(CARGO) test --locked -p container-tests --no-run --message-format=json 2>/dev/null \
+	    | jq -r 'select(.executable and .target.name == "e2e") | .executable') && \
+	    tests/kvm/run.sh "$$binary" $(STAGE) $(BUSYBOX) $(TARGET)/kvm
 
 bench: packages-run packages-build packages-test stage $(BUSYBOX)
 	$(CARGO) build --release --locked -p container-engine --example bare_vm

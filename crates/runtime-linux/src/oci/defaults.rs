@@ -21,30 +21,6 @@ pub const CAPABILITIES: &[&str] = &[
     "SYS_CHROOT",
 ];
 
-/// Hidden: they tell of, or reach, the machine rather than the container.
-pub const MASKED_PATHS: &[&str] = &[
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
-
-/// Readable only.
-pub const READONLY_PATHS: &[&str] = &[
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
-
 /// Kernel parameters of the guest; the container's own come after.
 pub const SYSCTLS: &[(&str, &str)] = &[
     ("vm.overcommit_memory", "1"),

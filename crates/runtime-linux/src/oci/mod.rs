@@ -5,6 +5,7 @@ mod mounts;
 mod process;
 
 use container_resource::container::ContainerConfiguration;
+use container_resource::hidden_path;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Linux, LinuxBuilder, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxNamespaceBuilder,
@@ -80,10 +81,10 @@ fn linux(configuration: &ContainerConfiguration) -> Result<Linux, SpecError> {
         .namespaces(namespaces)
         .resources(resources(configuration)?)
         .cgroups_path(format!("/container/{}", configuration.id))
-        .masked_paths(paths(&configuration.masked_paths, defaults::MASKED_PATHS))
+        .masked_paths(paths(&configuration.masked_paths, &hidden_path::MASKED))
         .readonly_paths(paths(
             &configuration.readonly_paths,
-            defaults::READONLY_PATHS,
+            &hidden_path::READ_ONLY,
         ))
         .build()?;
     linux.set_seccomp(seccomp(configuration)?);
