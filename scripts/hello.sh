@@ -12,9 +12,10 @@ echo '$ container run --rm busybox echo hello'
 start=$(date +%s%N)
 "$container" run --rm busybox echo hello
 end=$(date +%s%N)
-accelerator=$("$container" system status --format json | jq -r '.accelerator // empty')
+accelerator=$("$container" system doctor --format json | jq -r '.[] | select(.name == "accelerator").detail' || true)
 echo
-echo "A Linux kernel was booted for that, and it is gone: $(((end - start) / 1000000)) ms${accelerator:+, accelerator $accelerator}."
+echo "A Linux kernel was booted for that, and it is gone: $(((end - start) / 1000000)) ms."
+echo "Accelerator: ${accelerator:-unknown}."
 cat <<TXT
 
 Go on:
