@@ -31,7 +31,7 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
         let mut image = Disk::read_only(&image, 8192);
         image.size = 1 << 20;
         let mut spec = spec(&engine, vec![image, Disk::writable(upper, 1 << 20)]);
-        spec.memory_bytes = 512 << 20;
+        spec.memory_bytes = 1 << 30;
         spec
     };
     let place = directory.path().join("templates/one");
@@ -74,7 +74,7 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
         if upper == "a" {
             // Pages that the guest frees go back to the host, never out of the template: the
             // second machine would not start.
-            support::expect_memory_to_return(&mut guest, 256).await;
+            support::expect_memory_to_return(&mut guest, 512).await;
         }
         let mut written = [0];
         let disk = std::fs::File::open(directory.path().join(upper)).unwrap();
