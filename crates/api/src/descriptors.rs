@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -83,16 +83,10 @@ fn token() -> io::Result<String> {
     Ok(token)
 }
 
-#[derive(Debug)]
-struct Waiting {
-    descriptors: Vec<OwnedFd>,
-    since: Instant,
-}
-
 /// Descriptors that clients have handed over and no request has taken yet.
 #[derive(Clone, Debug, Default)]
 pub struct Descriptors {
-    waiting: Arc<Mutex<HashMap<String, Waiting>>>,
+    waiting: Arc<Mutex<HashMap<String, Vec<OwnedFd>>>>,
 }
 
 impl Descriptors {
@@ -114,33 +108,31 @@ impl Descriptors {
     /// The descriptors under `token`, each token once.
     pub fn take(&self, token: &str) -> Option<Vec<OwnedFd>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.remove(token).map(|entry| entry.descriptors)
+        waiting.remove(token)
     }
 
     async fn receive(&self, mut stream: UnixStream) -> io::Result<()> {
         let (token, descriptors) = stream
             .async_io(Interest::READABLE, || receive_message(stream.as_fd()))
             .await?;
-        if !self.insert(token, descriptors) {
+        if !self.insert(token.clone(), descriptors) {
             return Err(io::Error::other("too many descriptors wait"));
         }
+        let table = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(EXPIRY).await;
+            // Taken meanwhile, as nearly always.
+            drop(table.take(&token));
+        });
         stream.write_all(&[TAKEN]).await
     }
 
     fn insert(&self, token: String, descriptors: Vec<OwnedFd>) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        waiting.retain(|_, entry| now.duration_since(entry.since) < EXPIRY);
         if waiting.len() >= MAX_WAITING || waiting.contains_key(&token) {
             return false;
         }
-        waiting.insert(
-            token,
-            Waiting {
-                descriptors,
-                since: now,
-            },
-        );
+        waiting.insert(token, descriptors);
         true
     }
 }

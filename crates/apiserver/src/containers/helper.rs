@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -18,6 +18,27 @@ use tonic::transport::Channel;
 
 /// How long a helper may take to be gone after SIGKILL.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client's streams, taken from the descriptors socket. Dropped: given back, by being closed.
+#[derive(Debug)]
+pub struct Lent {
+    descriptors: Vec<OwnedFd>,
+    stdio: api::Stdio,
+}
+
+impl Lent {
+    /// Takes the streams that `stdio` names. To be done before anything can fail: what is not taken stays open.
+    pub fn take(from: &Descriptors, stdio: Option<api::Stdio>) -> Result<Option<Self>, Error> {
+        let Some(stdio) = stdio.filter(|stdio| !stdio.token.is_empty()) else {
+            return Ok(None);
+        };
+        let descriptors = from.take(&stdio.token).ok_or_else(|| {
+            let text = "the standard streams were not handed over";
+            Error::new(Kind::InvalidArgument, text)
+        })?;
+        Ok(Some(Self { descriptors, stdio }))
+    }
+}
 
 /// A living helper. Clones share one connection.
 #[derive(Clone, Debug)]
@@ -91,22 +112,12 @@ impl Helper {
         self.client.clone()
     }
 
-    /// Hands a client's descriptors on.
-    pub async fn relay(
-        &self,
-        from: &Descriptors,
-        stdio: Option<api::Stdio>,
-    ) -> Result<Option<runtime::Stdio>, Error> {
-        let Some(stdio) = stdio.filter(|stdio| !stdio.token.is_empty()) else {
+    /// Hands a client's streams on.
+    pub async fn relay(&self, lent: Option<Lent>) -> Result<Option<runtime::Stdio>, Error> {
+        let Some(Lent { descriptors, stdio }) = lent else {
             return Ok(None);
         };
-        let owned = from.take(&stdio.token).ok_or_else(|| {
-            Error::new(
-                Kind::InvalidArgument,
-                "the standard streams were not handed over",
-            )
-        })?;
-        let borrowed: Vec<_> = owned.iter().map(AsFd::as_fd).collect();
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         let token = descriptors::send(&self.descriptors, &borrowed)
             .await
             .map_err(|error| {

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use container_api::descriptors::Descriptors;
 use container_api::roots::Roots;
-use container_api::{Error, Kind, api, runtime};
+use container_api::{Error, Kind, api};
 use container_resource::bundle::Exit;
 use container_resource::container::ManagedContainer;
 use tokio_util::task::TaskTracker;
@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 pub use bundles::allocated;
 use departed::Departed;
 pub use entry::Entry;
-pub use helper::Helper;
+pub use helper::Lent;
 
 use crate::events::Events;
 use crate::images::Images;
@@ -113,13 +113,9 @@ impl Containers {
         self.clearing.wait().await;
     }
 
-    /// Hands a client's descriptors on to `helper`.
-    pub async fn relay(
-        &self,
-        helper: &Helper,
-        stdio: Option<api::Stdio>,
-    ) -> Result<Option<runtime::Stdio>, Error> {
-        helper.relay(&self.descriptors, stdio).await
+    /// Takes the streams that a client has handed over.
+    pub fn lent(&self, stdio: Option<api::Stdio>) -> Result<Option<Lent>, Error> {
+        Lent::take(&self.descriptors, stdio)
     }
 
     /// Takes the name of `entry`, if it is free.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use container_api::api::StartReply;
-use container_api::{Error, Kind, api, runtime};
+use container_api::{Error, Kind, runtime};
 use container_resource::bundle::{self, Boot};
 use jiff::Timestamp;
 
 use super::create::kind;
 use super::follow::{recorded, remove_sockets};
-use super::helper::Helper;
+use super::helper::{Helper, Lent};
 use super::{Containers, Entry};
 use crate::guest_files;
 
@@ -28,19 +28,19 @@ impl Containers {
     pub async fn start(
         self: &Arc<Self>,
         id: &str,
-        stdio: Option<api::Stdio>,
+        lent: Option<Lent>,
     ) -> Result<StartReply, Error> {
         let entry = self.get(id)?;
         entry.stop_by_hand(false);
         entry.status.send_modify(|status| status.restart_count = 0);
-        self.start_entry(&entry, stdio).await
+        self.start_entry(&entry, lent).await
     }
 
     /// Starts `entry`, asked by a client or by its policy.
     pub async fn start_entry(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
-        stdio: Option<api::Stdio>,
+        lent: Option<Lent>,
     ) -> Result<StartReply, Error> {
         let id = entry.id.as_str();
         let _operation = entry.operation.lock().await;
@@ -60,7 +60,7 @@ impl Containers {
                     Error::new(Kind::Timeout, format!("container {id} does not stop"))
                 })??;
         }
-        let timeline = self.boot(entry, stdio).await?;
+        let timeline = self.boot(entry, lent).await?;
         self.events.tell("start", id, HashMap::new());
         Ok(StartReply {
             already_running: false,
@@ -72,7 +72,7 @@ impl Containers {
     async fn boot(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
-        stdio: Option<api::Stdio>,
+        lent: Option<Lent>,
     ) -> Result<Bytes, Error> {
         let requested_us = Timestamp::now().as_microsecond();
         let configuration = entry.configuration()?;
@@ -93,7 +93,7 @@ impl Containers {
         let helper =
             Helper::spawn(&program, &entry.bundle, &entry.id, self.debug).map_err(failed)?;
         entry.begin(helper.clone());
-        match self.start_process(&helper, stdio).await {
+        match self.start_process(&helper, lent).await {
             Ok(reply) => {
                 let started = Timestamp::from_millisecond(reply.started_ms);
                 entry.running(started.unwrap_or_else(|_| Timestamp::now()));
@@ -131,9 +131,9 @@ impl Containers {
     async fn start_process(
         &self,
         helper: &Helper,
-        stdio: Option<api::Stdio>,
+        lent: Option<Lent>,
     ) -> Result<runtime::StartReply, Error> {
-        let stdio = helper.relay(&self.descriptors, stdio).await?;
+        let stdio = helper.relay(lent).await?;
         let mut client = helper.client();
         let call = client.start(runtime::StartRequest { stdio });
         let reply = tokio::time::timeout(START_TIMEOUT, call)

@@ -42,9 +42,10 @@ impl containers_server::Containers for Service {
 
     async fn start(&self, request: Request<StartRequest>) -> Reply<StartReply> {
         let StartRequest { id, stdio } = request.into_inner();
+        let lent = self.0.lent(stdio)?;
         // A client that goes away does not cut a start in half.
         let containers = self.0.clone();
-        let started = tokio::spawn(async move { containers.start(&id, stdio).await });
+        let started = tokio::spawn(async move { containers.start(&id, lent).await });
         let reply = started
             .await
             .map_err(|error| Error::chain(Kind::Internal, &error))??;
@@ -57,9 +58,9 @@ impl containers_server::Containers for Service {
             configuration,
             stdio,
         } = request.into_inner();
-        let entry = self.0.get(&id)?;
-        let helper = entry.helper()?;
-        let stdio = self.0.relay(&helper, stdio).await?;
+        let lent = self.0.lent(stdio)?;
+        let helper = self.0.get(&id)?.helper()?;
+        let stdio = helper.relay(lent).await?;
         let process = uuid::Uuid::new_v4().to_string();
         let request = runtime::ExecRequest {
             process: process.clone(),
@@ -275,10 +276,11 @@ impl containers_server::Containers for Service {
 
     async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {
         let AttachRequest { id, stdio } = request.into_inner();
+        let lent = self.0.lent(stdio)?;
         let entry = self.0.get(&id)?;
         let helper = entry.helper()?;
         let run = entry.run_name();
-        let stdio = self.0.relay(&helper, stdio).await?;
+        let stdio = helper.relay(lent).await?;
         helper
             .client()
             .attach(runtime::AttachRequest {
