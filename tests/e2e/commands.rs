@@ -100,9 +100,11 @@ fn a_terminal_can_be_left_and_found_again() {
     assert_eq!(system.state("left"), "running");
     let mut pty = Pty::spawn(system.command(["attach", "left"]), 24, 80);
     // What is typed before the client is attached is thrown away: a shell is asked until it answers.
-    while !pty.appears("/ # ") {
+    let answered = (0..30).any(|_| {
         pty.send("\n");
-    }
+        pty.appears("/ # ")
+    });
+    assert!(answered, "the shell does not answer");
     pty.send("exit 6\n");
     assert_eq!(pty.finish().0.code(), Some(6));
     system.run(["delete", "left"]).ok();

@@ -125,6 +125,8 @@ fn pump(mut writer: File) -> bool {
         };
         let (forward, detached) = keys.filter(&buffer[..read]);
         if detached {
+            // Closed by the process's end, after the lifeline: closed now, it would be the end of input.
+            std::mem::forget(writer);
             return true;
         }
         if writer.write_all(&forward).is_err() {
