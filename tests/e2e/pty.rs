@@ -91,16 +91,6 @@ impl Pty {
         }
     }
 
-    /// Whether `text` has appeared, or does so soon; forgets what was before it.
-    pub fn appears(&mut self, text: &str) -> bool {
-        self.read_for(Duration::from_secs(1));
-        let Some(at) = self.seen.find(text) else {
-            return false;
-        };
-        self.seen.drain(..at + text.len());
-        true
-    }
-
     /// Waits for the command's end; gives what was not expected yet.
     pub fn finish(mut self) -> (ExitStatus, String) {
         let begun = Instant::now();
