@@ -9,7 +9,8 @@
  *   write DISK SECTOR    fills a sector with 'W' and flushes; answers 0 or the negated errno
  *   size DISK            answers the size in sectors
  *   serial DISK          answers the disk's serial number
- *   touch MIB            dirties that much memory, gives it back, answers "done"
+ *   touch MIB            dirties that much memory, answers "done"
+ *   free                 gives it back, answers "done"
  *   scan DISK MIB        reads from the disk's start; answers the bytes read
  *   flood                writes to the console for ever
  *   exit                 ends the machine
@@ -168,14 +169,22 @@ static void find(char *unit)
 	answer_number(result == 5 ? 0 : result);
 }
 
+static char *touched;
+static ulong touched_size;
+
 static void touch(char *arguments)
 {
-	ulong size = number(&arguments) << 20;
+	touched_size = number(&arguments) << 20;
 	/* PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS */
-	char *memory = (char *)call(MMAP, 0, size, 3, 0x22, -1);
-	for (ulong at = 0; at < size; at += 4096)
-		memory[at] = (char)(at >> 12) | 1;
-	call(MUNMAP, (ulong)memory, size, 0, 0, 0);
+	touched = (char *)call(MMAP, 0, touched_size, 3, 0x22, -1);
+	for (ulong at = 0; at < touched_size; at += 4096)
+		touched[at] = (char)(at >> 12) | 1;
+	answer("done");
+}
+
+static void free_touched(void)
+{
+	call(MUNMAP, (ulong)touched, touched_size, 0, 0, 0);
 	answer("done");
 }
 
@@ -195,6 +204,8 @@ static void obey(char *command)
 		find(rest);
 	} else if ((rest = after(command, "touch"))) {
 		touch(rest);
+	} else if (after(command, "free")) {
+		free_touched();
 	} else if ((rest = after(command, "size"))) {
 		long disk = open_disk(number(&rest), 0);
 		answer_number(call(LSEEK, disk, 0, 2, 0, 0) / SECTOR);

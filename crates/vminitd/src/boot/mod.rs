@@ -9,7 +9,7 @@ use rustix::mount::{MountFlags, mount};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use thiserror::Error;
 
-use crate::container::cgroup;
+use crate::container::{SysctlError, cgroup, set_sysctl};
 
 /// Where the guest's own mounts are. Containers get a view without them.
 pub const GUEST_MOUNTS: [&str; 5] = ["/proc", "/sys", "/dev", IMAGE, UPPER];
@@ -20,6 +20,10 @@ pub const UPPER: &str = "/run/upper";
 
 /// Open files: what dockerd and containerd grant, and the kernel's default `fs.nr_open`.
 const OPEN_FILES: u64 = 1_048_576;
+
+/// What a vCPU's lists of free pages may hold, as a divisor of the guest's memory. They are not reported to the host:
+/// by default a guest keeps some 40 MiB there after a peak, and the last of its free memory leaves it in 15 s, not 2.
+const FREE_LIST_FRACTION: &str = "256";
 
 /// A step of the early boot that failed; the guest is of no use then.
 #[derive(Debug, Error)]
@@ -37,6 +41,9 @@ pub enum BootError {
     /// The limit on open files.
     #[error("cannot raise the limit of open files")]
     OpenFiles(#[source] io::Error),
+    /// The limit on what the vCPUs' free lists hold.
+    #[error(transparent)]
+    FreeLists(#[from] SysctlError),
     /// The loopback interface.
     #[error("cannot bring up lo")]
     Loopback(#[source] io::Error),
@@ -61,6 +68,7 @@ pub fn prepare() -> Result<(), BootError> {
         current: Some(OPEN_FILES),
         maximum: Some(OPEN_FILES),
     };
+    set_sysctl("vm.percpu_pagelist_high_fraction", FREE_LIST_FRACTION)?;
     setrlimit(Resource::Nofile, limit).map_err(|source| BootError::OpenFiles(source.into()))?;
     loopback::up().map_err(BootError::Loopback)
 }
