@@ -23,8 +23,8 @@ fn a_shell_on_a_terminal() {
     // The size arrives after the signal: ask until it is there.
     pty.send("while [ \"$(stty size)\" != '44 55' ]; do :; done; echo resized\n");
     pty.expect("\nresized");
-    // What is typed before the sleep would be thrown away with the interrupt.
-    pty.send("echo asleep; sleep 1000\n");
+    // Said by the job itself: an interrupt that comes before it has the terminal would be lost.
+    pty.send("sh -c 'echo asleep; exec sleep 1000'\n");
     pty.expect("\r\nasleep\r\n");
     pty.send("\x03");
     pty.expect("/ # ");
