@@ -98,11 +98,15 @@ fn a_terminal_can_be_left_and_found_again() {
     pty.send("\x10\x11");
     assert_eq!(pty.finish().0.code(), Some(0));
     assert_eq!(system.state("left"), "running");
-    let attached = Pty::spawn(system.command(["attach", "left"]), 24, 80);
-    system.run(["exec", "left", "true"]).ok();
-    system.run(["kill", "left"]).ok();
-    // However late it attached, it is told of the end or that there is nothing to attach to.
-    assert_ne!(attached.finish().0.code(), Some(0));
+    let mut pty = Pty::spawn(system.command(["attach", "left"]), 24, 80);
+    // What is typed before the client is attached is thrown away: a shell is asked until it answers.
+    let answered = (0..30).any(|_| {
+        pty.send("\n");
+        pty.appears("/ # ")
+    });
+    assert!(answered, "the shell does not answer");
+    pty.send("exit 6\n");
+    assert_eq!(pty.finish().0.code(), Some(6));
     system.run(["delete", "left"]).ok();
 }
 

@@ -91,6 +91,21 @@ impl Pty {
         }
     }
 
+    /// Whether `text` appears within a second; forgets what was before it.
+    pub fn appears(&mut self, text: &str) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                self.seen.drain(..at + text.len());
+                return true;
+            }
+            let rest = deadline.saturating_duration_since(Instant::now());
+            if !self.read_for(rest) {
+                return false;
+            }
+        }
+    }
+
     /// Waits for the command's end; gives what was not expected yet.
     pub fn finish(mut self) -> (ExitStatus, String) {
         let begun = Instant::now();
