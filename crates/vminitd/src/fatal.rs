@@ -2,6 +2,7 @@
 //! `-no-reboot`, exits.
 
 use std::error::Error;
+use std::fs::File;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -51,8 +52,15 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// One line on the console, which the kernel opened as our standard error.
+/// One line on the console, by way of the kernel's log: the console itself may come later than PID 1. Its level,
+/// critical, passes `quiet`.
 pub fn say(line: &str) {
-    // Nothing is left to tell when the console itself fails.
-    let _ = writeln!(std::io::stderr(), "vminitd: {line}");
+    let logged = File::options()
+        .write(true)
+        .open("/dev/kmsg")
+        .and_then(|mut log| log.write_all(format!("<2>vminitd: {line}\n").as_bytes()));
+    if logged.is_err() {
+        // Nothing is left to tell when the console itself fails.
+        let _ = writeln!(std::io::stderr(), "vminitd: {line}");
+    }
 }
