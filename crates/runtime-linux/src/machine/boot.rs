@@ -54,14 +54,13 @@ pub async fn boot(
     let channel = vm
         .take_channel()
         .ok_or_else(|| Error::new(Kind::Internal, "the guest channel was taken"))?;
-    let machine = announced(bundle, vm, channel, use_template).await?;
+    let machine = announced(vm, channel, use_template).await?;
     timeline.reached("guest announced itself");
     Ok(machine)
 }
 
 /// Waits for the guest's first words.
 async fn announced(
-    bundle: &Bundle,
     mut vm: Vm,
     mut channel: UnixStream,
     template_wanted: bool,
@@ -94,10 +93,10 @@ async fn announced(
         }
     };
     end(&mut vm).await;
-    Err(error.with_hint(format!(
-        "The guest's console is in {}.",
-        bundle.boot_log().display()
-    )))
+    // A container that was made by `run` is gone by the time its user reads this.
+    Err(error.with_hint(
+        "`container create` and `container start` keep the guest's console: see `container logs --boot`.",
+    ))
 }
 
 fn ended_early(exit: std::io::Result<VmExit>) -> Error {
