@@ -92,7 +92,7 @@ test-kvm: stage $(BUSYBOX)
 	    | jq -r 'select(.executable and .target.name == "e2e") | .executable') && \
 	    tests/kvm/run.sh "$$binary" $(STAGE) $(BUSYBOX) $(TARGET)/kvm
 
-bench: packages-run packages-build packages-test stage $(BUSYBOX)
+bench: packages-run packages-build packages-test packages-bench stage $(BUSYBOX)
 	$(CARGO) build --release --locked -p container-engine --example bare_vm
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
 	    $(CARGO) run --locked -p container-bench -- --bare-vm $(TARGET)/release/examples/bare_vm $(BENCH)

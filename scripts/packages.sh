@@ -4,12 +4,13 @@ set -euo pipefail
 
 usage() {
     cat <<'TXT'
-usage: packages.sh run|build|test ...
+usage: packages.sh run|build|test|bench ...
 
 Installs the Debian packages that are missing for:
   run     running containers
   build   building the guest kernel and the programs
   test    the test suite's peers and oracles
+  bench   what the benchmark compares with
 As another user than root it uses sudo.
 TXT
 }
@@ -17,6 +18,7 @@ TXT
 run=(qemu-system-x86 e2fsprogs)
 build=(gcc libc6-dev make flex bison bc libelf-dev xz-utils cpio linux-source-6.12 ca-certificates)
 test=(busybox-static erofs-utils skopeo umoci crun docker-registry openssl apache2-utils jq python3 util-linux procps zstd)
+bench=(crun podman util-linux)
 
 wanted=()
 [ $# -gt 0 ] || { usage; exit 2; }
@@ -25,6 +27,7 @@ for purpose in "$@"; do
         run) wanted+=("${run[@]}") ;;
         build) wanted+=("${build[@]}") ;;
         test) wanted+=("${test[@]}") ;;
+        bench) wanted+=("${bench[@]}") ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; exit 2 ;;
     esac

@@ -1,13 +1,14 @@
 //! How long things take, against bare QEMU with the same kernel and initramfs, and against podman.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::Context;
 
+use crate::podman::Podman;
 use crate::report::Report;
 use crate::samples::Samples;
-use crate::system::{System, time};
+use crate::system::System;
 
 /// Containers at once in the concurrent measurement.
 const AT_ONCE: usize = 10;
@@ -41,7 +42,7 @@ fn starts(
         .copied()
         .filter(|word| *word != "--no-template")
         .collect();
-    let podman = Podman::load();
+    let podman = Podman::load(system.archive());
     // The first start unpacks the image; the second asks for a template, which is made meanwhile.
     system.run(&cold)?;
     system.run(&warm)?;
@@ -52,7 +53,7 @@ fn starts(
         report.attempt("cold start", system.time(&cold), &mut samples[1]);
         report.attempt("start from a template", system.time(&warm), &mut samples[2]);
         if let Some(podman) = &podman {
-            report.attempt("podman start", podman.time(), &mut samples[3]);
+            report.attempt("podman start", podman.start(), &mut samples[3]);
         }
     }
     let [bare, cold, warm, podman] = samples;
@@ -149,7 +150,7 @@ fn execs(system: &System, rounds: usize, report: &mut Report) -> anyhow::Result<
     system.run(&[
         "run", "-d", "--name", "exec", "-c", "1", "-m", "256M", "busybox", "sleep", "100000",
     ])?;
-    let podman = Podman::load().filter(|podman| podman.keep_running().is_ok());
+    let podman = Podman::load(system.archive()).filter(|podman| podman.keep_running().is_ok());
     let (mut ours, mut theirs) = (Samples::default(), Samples::default());
     for _ in 0..rounds {
         report.attempt("exec", system.time(&["exec", "exec", "true"]), &mut ours);
@@ -166,110 +167,3 @@ fn execs(system: &System, rounds: usize, report: &mut Report) -> anyhow::Result<
     system.run(&["delete", "--force", "exec"])?;
     Ok(())
 }
-
-/// Debian's podman with crun, its storage in a directory of its own.
-#[derive(Debug)]
-struct Podman {
-    storage: tempfile::TempDir,
-}
-
-impl Podman {
-    /// With the busybox image, if podman is installed and works here.
-    fn load() -> Option<Self> {
-        let image = std::env::var_os("CONTAINER_TEST_IMAGE")?;
-        let podman = Self {
-            storage: tempfile::tempdir().ok()?,
-        };
-        let archive = format!("oci-archive:{}", image.to_string_lossy());
-        let pulled = podman
-            .command(&["pull", "-q", &archive])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if !pulled.is_ok_and(|status| status.success()) {
-            eprintln!("podman is not measured: it is not installed or does not work here");
-            return None;
-        }
-        podman
-            .time()
-            .inspect_err(|error| eprintln!("podman is not measured: {error:#}"))
-            .ok()?;
-        Some(podman)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("timeout");
-        let at = |name: &str| self.storage.path().join(name);
-        command.args([
-            "-k",
-            "5",
-            "60",
-            "podman",
-            "--runtime",
-            "crun",
-            "--cgroup-manager",
-            "cgroupfs",
-        ]);
-        command
-            .arg("--root")
-            .arg(at("root"))
-            .arg("--runroot")
-            .arg(at("run"))
-            .arg("--tmpdir")
-            .arg(at("tmp"));
-        command
-            .args(["--storage-driver", "vfs", "--events-backend", "file"])
-            .args(arguments);
-        command
-    }
-
-    const FLAGS: [&str; 4] = ["--network", "none", "--ulimit", "host"];
-
-    fn time(&self) -> anyhow::Result<f64> {
-        let arguments: Vec<&str> = ["run", "--rm"]
-            .into_iter()
-            .chain(Self::FLAGS)
-            .chain([IMAGE, "true"])
-            .collect();
-        time(
-            self.command(&arguments)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null()),
-        )
-    }
-
-    fn keep_running(&self) -> anyhow::Result<f64> {
-        let arguments: Vec<&str> = ["run", "-d", "--name", "exec"]
-            .into_iter()
-            .chain(Self::FLAGS)
-            .chain([IMAGE, "sleep", "100000"])
-            .collect();
-        time(
-            self.command(&arguments)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null()),
-        )
-    }
-
-    fn exec(&self) -> anyhow::Result<f64> {
-        time(
-            self.command(&["exec", "exec", "true"])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null()),
-        )
-    }
-}
-
-impl Drop for Podman {
-    fn drop(&mut self) {
-        // The storage goes with the directory; what runs must be ended first.
-        let _ = self
-            .command(&["rm", "--force", "--all"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-    }
-}
-
-/// Name of the image in podman's storage.
-const IMAGE: &str = "docker.io/library/busybox:latest";

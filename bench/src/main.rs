@@ -5,6 +5,7 @@ mod chart;
 mod environment;
 mod latency;
 mod memory;
+mod podman;
 mod report;
 mod samples;
 mod system;

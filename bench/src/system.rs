@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 pub struct System {
     scratch: tempfile::TempDir,
     prefix: PathBuf,
+    archive: PathBuf,
 }
 
 impl System {
@@ -22,11 +23,17 @@ impl System {
         let system = Self {
             scratch,
             prefix: prefix.to_owned(),
+            archive: image.to_owned(),
         };
         system.run(&["system", "start", "--enable-kernel-install"])?;
         let image = image.to_str().context("image path")?;
         system.run(&["image", "load", "-i", image])?;
         Ok(system)
+    }
+
+    /// Archive of the image that is run.
+    pub fn archive(&self) -> &Path {
+        &self.archive
     }
 
     /// `container` with `arguments`.
