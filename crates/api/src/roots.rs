@@ -38,10 +38,7 @@ impl Roots {
             Some(path) => path,
             None => data_home()?.join("container"),
         };
-        let install = match directory("CONTAINER_INSTALL_ROOT") {
-            Some(path) => path,
-            None => install_root()?,
-        };
+        let install = install_root()?;
         let log = directory("CONTAINER_LOG_ROOT");
         Self::new(app, install, log)
     }
@@ -210,9 +207,15 @@ fn runtime_home() -> PathBuf {
     }
 }
 
-/// The prefix above the running binary: `<install>/bin/<binary>` or
+/// `CONTAINER_INSTALL_ROOT`, else the prefix above the running binary: `<install>/bin/<binary>` or
 /// `<install>/libexec/container/plugins/<name>/bin/<name>`.
-fn install_root() -> io::Result<PathBuf> {
+///
+/// # Errors
+/// When the running binary's path is unknown.
+pub fn install_root() -> io::Result<PathBuf> {
+    if let Some(path) = directory("CONTAINER_INSTALL_ROOT") {
+        return Ok(path);
+    }
     let binary = std::env::current_exe()?.canonicalize()?;
     binary
         .ancestors()

@@ -11,6 +11,7 @@ use container_api::api::ListRequest;
 use container_resource::container::ManagedContainer;
 
 use crate::cli::Cli;
+use crate::commands::image;
 use crate::connection::Context;
 use crate::failure::Failure;
 
@@ -89,11 +90,8 @@ async fn container_ids() -> Option<Vec<String>> {
 
 async fn image_references() -> Option<Vec<String>> {
     let context = Context::new(false).ok()?;
-    let images = crate::commands::image::all(&context).await.ok()?;
-    Some(
-        images
-            .iter()
-            .map(crate::commands::image::short_name)
-            .collect(),
-    )
+    let domain = image::default_domain(&context).ok()?;
+    let images = image::all(&context).await.ok()?;
+    let names = images.iter().map(|one| image::short_name(one, &domain));
+    Some(names.collect())
 }

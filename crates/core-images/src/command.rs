@@ -45,6 +45,9 @@ pub struct Start {
     /// Directory of the sockets; not used when they are inherited (`CONTAINER_LISTEN_FDS=2`).
     #[arg(long)]
     pub runtime_root: PathBuf,
+    /// The installed prefix, which may hold a configuration; the one that this program lies in unless given.
+    #[arg(long, env = "CONTAINER_INSTALL_ROOT")]
+    pub install_root: Option<PathBuf>,
     /// Log more.
     #[arg(long, env = "CONTAINER_DEBUG")]
     pub debug: bool,

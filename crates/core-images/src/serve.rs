@@ -7,6 +7,7 @@ use anyhow::Context;
 use container_api::descriptors::Descriptors;
 use container_api::images::images_server::ImagesServer;
 use container_api::{inherited, lock, roots, socket};
+use container_resource::settings::Settings;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,6 +31,11 @@ pub fn run(start: &Start) -> anyhow::Result<()> {
         .app_root
         .canonicalize()
         .context("can't find the app root")?;
+    let install_root = match &start.install_root {
+        Some(path) => path.clone(),
+        None => roots::install_root().context("can't find the install root")?,
+    };
+    let settings = Settings::load(&app_root, &install_root)?;
     let paths = Paths::new(app_root);
     let _lock = lock::acquire(&paths.lock()).with_context(|| {
         format!(
@@ -38,7 +44,8 @@ pub fn run(start: &Start) -> anyhow::Result<()> {
         )
     })?;
     let listeners = listen(&start.runtime_root, [&rpc, &descriptors])?;
-    let store = Arc::new(Store::open(paths).context("can't open the store")?);
+    let store =
+        Arc::new(Store::open(paths, settings.registry.domain()).context("can't open the store")?);
     runtime.block_on(serve(store, listeners))?;
     runtime.shutdown_background();
     Ok(())

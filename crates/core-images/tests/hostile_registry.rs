@@ -15,6 +15,7 @@ use container_core_images::registry::pull::{Choice, Pulls};
 use container_core_images::registry::{Progress, Registries, Retry, Scheme};
 use container_core_images::store::{Paths, Store};
 use container_resource::platform::Platform;
+use container_resource::reference::DEFAULT_DOMAIN;
 use serde_json::json;
 use support::hostile::{Answer, Hostile, Request, answer, lying};
 use support::oci::{self, Layer, Layout};
@@ -96,7 +97,9 @@ struct Puller {
 impl Puller {
     fn new() -> Self {
         let scratch = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(Paths::new(scratch.path().to_path_buf())).unwrap());
+        let store = Arc::new(
+            Store::open(Paths::new(scratch.path().to_path_buf()), DEFAULT_DOMAIN).unwrap(),
+        );
         let program = PathBuf::from(env!("CARGO_BIN_EXE_container-core-images"));
         let credentials = CredentialStore::from_environment(scratch.path().join("auth.json"));
         let retry = Retry {

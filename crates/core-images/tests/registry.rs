@@ -75,6 +75,50 @@ async fn an_image_goes_out_and_comes_back() {
 }
 
 #[tokio::test]
+async fn short_names_are_of_the_configured_registry() {
+    let registry = Registry::start();
+    let scratch = tempfile::tempdir().unwrap();
+    let configuration = scratch.path().join("app/config/config.toml");
+    std::fs::create_dir_all(configuration.parent().unwrap()).unwrap();
+    let text = format!("[registry]\ndomain = \"{}\"\n", registry.address);
+    std::fs::write(configuration, text).unwrap();
+    let mut server = Server::start_in(scratch, &[]).await;
+    let full = |name: &str| format!("{}/{name}", registry.address);
+
+    let loaded = server
+        .load(&oci::archive("tool", &[layer("one")]))
+        .await
+        .unwrap();
+    assert_eq!(loaded, [full("tool:latest")]);
+    let docker = server.save("tool", "docker").await.unwrap();
+    assert_eq!(server.load(&docker).await.unwrap(), [full("tool:latest")]);
+    server.tag("tool", "a/tool:1").await;
+    server.tag("tool", "docker.io/tool").await;
+    let mut names = server.names().await;
+    names.sort();
+    let hub = "docker.io/library/tool:latest".to_owned();
+    assert_eq!(names, [full("a/tool:1"), full("tool:latest"), hub]);
+
+    server.push("a/tool:1").await.unwrap();
+    let references = vec!["a/tool:1".into()];
+    let request = DeleteRequest {
+        references,
+        force: false,
+    };
+    let deleted = server.client.delete(request).await.unwrap().into_inner();
+    assert_eq!(deleted.deleted, [full("a/tool:1")]);
+    let pulled = server.pull("a/tool:1").await.unwrap();
+    assert_eq!(pulled.last().unwrap().reference, full("a/tool:1"));
+    let found = server.get("a/tool:1").await.unwrap();
+    assert_eq!(found.reference, full("a/tool:1"));
+    let by_digest = format!("a/tool@{}", found.manifest_digest);
+    assert_eq!(
+        server.get(&by_digest).await.unwrap().reference,
+        found.reference
+    );
+}
+
+#[tokio::test]
 async fn a_large_layer_goes_in_chunks() {
     let registry = Registry::start();
     let mut server = Server::start().await;

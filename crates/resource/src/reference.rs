@@ -172,6 +172,12 @@ fn split_tag(text: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Whether `text` in front of a path is taken for a registry, so that a normalised reference with it stays as it
+/// is when it is parsed again: `registry.example`, `localhost:5000`; not `registry`.
+pub fn is_registry(text: &str) -> bool {
+    is_domain(text) && split_domain(&format!("{text}/x"), "") == (text, "x")
+}
+
 /// The first part is a registry when it can't be a repository: it has a dot, a colon or an upper-case letter,
 /// or is `localhost`.
 fn split_domain<'t>(name: &'t str, default: &'t str) -> (&'t str, &'t str) {
@@ -327,6 +333,24 @@ mod tests {
             long.as_str(),
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_registry_is_told_from_a_path() {
+        for (text, holds) in [
+            ("docker.io", true),
+            ("localhost", true),
+            ("localhost:5000", true),
+            ("[::1]:5000", true),
+            ("Registry", true),
+            ("registry", false),
+            ("registry.example/path", false),
+            ("https://registry.example", false),
+            ("registry.example:port", false),
+            ("", false),
+        ] {
+            assert_eq!(is_registry(text), holds, "{text}");
         }
     }
 

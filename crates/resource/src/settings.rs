@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::reference::{self, DEFAULT_DOMAIN};
 use crate::size;
 
 /// The largest file, in bytes.
@@ -43,6 +44,13 @@ pub struct RegistrySettings {
     pub domain: Option<String>,
 }
 
+impl RegistrySettings {
+    /// Registry of references that name none, whether it was set or not.
+    pub fn domain(&self) -> &str {
+        self.domain.as_deref().unwrap_or(DEFAULT_DOMAIN)
+    }
+}
+
 /// Why the configuration is not understood.
 #[derive(Debug, thiserror::Error)]
 #[error("configuration file {path}")]
@@ -65,6 +73,10 @@ enum Reason {
     Cpus,
     #[error("container.memory")]
     Memory(#[from] size::SizeError),
+    #[error(
+        "registry.domain is {0:?}: it must be a host name with a dot or a port, or localhost, and have no path"
+    )]
+    Domain(String),
 }
 
 /// Where the copy of the user's file lies in `app_root`.
@@ -125,7 +137,10 @@ impl Settings {
         if let Some(memory) = &settings.container.memory {
             size::parse_memory(memory)?;
         }
-        Ok(settings)
+        match settings.registry.domain {
+            Some(domain) if !reference::is_registry(&domain) => Err(Reason::Domain(domain)),
+            _ => Ok(settings),
+        }
     }
 }
 
@@ -166,6 +181,8 @@ mod tests {
             "[container]\ncpus = \"2\"",
             "[container]\ncpus = 0",
             "[container]\nmemory = \"1m\"",
+            "[registry]\ndomain = \"registry\"",
+            "[registry]\ndomain = \"https://registry.example\"",
         ] {
             write(&path, text);
             let error = Settings::read(&path).unwrap_err();

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::content::Content;
 use super::load::LoadError;
-use crate::image::{MAX_DOCUMENT, Manifest, media, normalise};
-use crate::store::{Ingest, IngestError, UNTAGGED};
+use crate::image::{MAX_DOCUMENT, Manifest, media};
+use crate::store::{Ingest, IngestError, Store, UNTAGGED};
 
 /// One image of `manifest.json` (Docker image specification v1.2).
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +22,7 @@ pub(super) struct DockerImage {
 
 /// The images of `manifest.json`, each with an OCI manifest made for it.
 pub(super) fn named_images(
+    store: &Store,
     content: &Content,
     ingest: &mut Ingest<'_>,
 ) -> Result<Option<Vec<(String, Descriptor)>>, LoadError> {
@@ -39,7 +40,9 @@ pub(super) fn named_images(
             continue;
         }
         for name in tags {
-            let full = normalise(&name).map_err(|source| LoadError::Name { name, source })?;
+            let full = store
+                .normalise(&name)
+                .map_err(|source| LoadError::Name { name, source })?;
             named.push((full, descriptor.clone()));
         }
     }

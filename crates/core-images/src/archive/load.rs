@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::content::Content;
 use super::docker;
-use crate::image::{Graph, GraphError, MAX_DOCUMENT, normalise};
+use crate::image::{Graph, GraphError, MAX_DOCUMENT};
 use crate::layer::unpack::Unpacker;
 use crate::root::{self, RootError};
 use crate::store::{Ingest, IngestError, Pin, REF_NAME, Store, StoreError, UNTAGGED};
@@ -189,8 +189,8 @@ fn take_in(
         return Err(LoadError::Rejected(content.rejected));
     }
     let images = match content.files.get("index.json") {
-        Some((digest, _)) => named_images(&ingest.read(*digest, MAX_DOCUMENT)?)?,
-        None => docker::named_images(&content, &mut ingest)?.ok_or(LoadError::NoIndex)?,
+        Some((digest, _)) => named_images(store, &ingest.read(*digest, MAX_DOCUMENT)?)?,
+        None => docker::named_images(store, &content, &mut ingest)?.ok_or(LoadError::NoIndex)?,
     };
     if images.is_empty() {
         return Err(LoadError::Empty);
@@ -224,7 +224,7 @@ async fn unpack(
 }
 
 /// The images of an OCI layout's index, with their full names.
-fn named_images(index: &[u8]) -> Result<Vec<(String, Descriptor)>, LoadError> {
+fn named_images(store: &Store, index: &[u8]) -> Result<Vec<(String, Descriptor)>, LoadError> {
     let index: Index = serde_json::from_slice(index).map_err(LoadError::Index)?;
     let mut images: Vec<(String, Descriptor)> = Vec::new();
     for descriptor in index.manifests {
@@ -233,7 +233,7 @@ fn named_images(index: &[u8]) -> Result<Vec<(String, Descriptor)>, LoadError> {
             .find_map(|key| descriptor.annotations.as_ref()?.get(*key))
             .filter(|name| !name.is_empty());
         let name = match name {
-            Some(name) => normalise(name).map_err(|source| LoadError::Name {
+            Some(name) => store.normalise(name).map_err(|source| LoadError::Name {
                 name: name.clone(),
                 source,
             })?,

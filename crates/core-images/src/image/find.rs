@@ -1,10 +1,9 @@
 //! From what a user types to an image.
 
-use container_resource::digest::Digest;
 use container_resource::image::Descriptor;
 use container_resource::reference::{Reference, ReferenceError, Version};
 
-use crate::store::{Store, StoreError, UNTAGGED};
+use crate::store::{Names, Store, StoreError};
 
 /// An image that a text names.
 #[derive(Clone, Debug)]
@@ -32,17 +31,9 @@ pub enum FindError {
     Store(#[from] StoreError),
 }
 
-/// The full name that a text stands for.
-pub fn normalise(text: &str) -> Result<String, ReferenceError> {
-    match text.strip_prefix(UNTAGGED).map(str::parse::<Digest>) {
-        Some(Ok(_)) => Ok(text.to_owned()),
-        _ => Ok(text.parse::<Reference>()?.to_string()),
-    }
-}
-
 /// Finds an image by reference, digest, or id (its digits or the start of them).
 pub fn find(store: &Store, text: &str) -> Result<Found, FindError> {
-    let normal = normalise(text);
+    let normal = store.normalise(text);
     if let Ok(name) = &normal {
         let names = store.names()?;
         if let Some(descriptor) = names.get(name) {
@@ -51,7 +42,11 @@ pub fn find(store: &Store, text: &str) -> Result<Found, FindError> {
                 descriptor: descriptor.clone(),
             });
         }
-        if let Some(found) = by_digest(&names, text) {
+        if let Some(found) = store
+            .reference(text)
+            .ok()
+            .and_then(|wanted| by_digest(&names, &wanted))
+        {
             return Ok(found);
         }
     }
@@ -87,8 +82,7 @@ pub fn find(store: &Store, text: &str) -> Result<Found, FindError> {
 }
 
 /// `repository@digest` also names what a tag of that repository stands for.
-fn by_digest(names: &crate::store::Names, text: &str) -> Option<Found> {
-    let wanted: Reference = text.parse().ok()?;
+fn by_digest(names: &Names, wanted: &Reference) -> Option<Found> {
     let Version::Digest(digest) = wanted.version() else {
         return None;
     };

@@ -7,6 +7,6 @@ pub mod media;
 mod resource;
 
 pub use document::{Config, Document, DocumentError, MAX_DOCUMENT, Manifest};
-pub use find::{FindError, Found, find, normalise};
+pub use find::{FindError, Found, find};
 pub use graph::{Graph, GraphError, Variant};
 pub use resource::{list, resource};

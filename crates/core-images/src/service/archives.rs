@@ -97,7 +97,9 @@ pub(super) async fn import(
     let name = match request.reference.as_str() {
         "" => None,
         text => Some(
-            image::normalise(text).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?,
+            store
+                .normalise(text)
+                .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?,
         ),
     };
     let platform = queries::platform(&request.platform)?;

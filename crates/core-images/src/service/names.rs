@@ -5,17 +5,16 @@ use std::collections::BTreeSet;
 use container_api::images::{DeleteReply, DeleteRequest, PruneReply, TagReply, TagRequest};
 use container_api::{Error, Kind};
 use container_resource::digest::Digest;
-use container_resource::reference::{Reference, ReferenceError, Version};
+use container_resource::reference::Version;
 
 use super::fault::Fault;
 use crate::image::{self, FindError, Graph};
 use crate::store::{Store, StoreError, UNTAGGED};
 
 pub(super) fn tag(store: &Store, request: &TagRequest) -> Result<TagReply, Error> {
-    let target: Reference = request
-        .target
-        .parse()
-        .map_err(|error: ReferenceError| Error::chain(Kind::InvalidArgument, &error))?;
+    let target = store
+        .reference(&request.target)
+        .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
     if matches!(target.version(), Version::Digest(_)) {
         let text = format!("cannot tag as {target}: a digest can't be chosen");
         return Err(Error::new(Kind::InvalidArgument, text));
@@ -58,7 +57,7 @@ pub(super) fn delete(store: &Store, request: &DeleteRequest) -> Result<DeleteRep
 fn names_of(store: &Store, text: &str) -> Result<Vec<String>, FindError> {
     let found = image::find(store, text)?;
     let by_id = store.names_of_id(text)?;
-    let named_directly = image::normalise(text).is_ok_and(|name| name == found.name);
+    let named_directly = store.normalise(text).is_ok_and(|name| name == found.name);
     Ok(if by_id.is_empty() || named_directly {
         vec![found.name]
     } else {

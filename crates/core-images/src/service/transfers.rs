@@ -5,7 +5,6 @@ use std::sync::Arc;
 use container_api::images::{PullRequest, PushRequest, TransferProgress};
 use container_api::{Error, Kind};
 use container_resource::digest::Digest;
-use container_resource::reference::{Reference, ReferenceError};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -32,7 +31,10 @@ pub(super) fn pull(
     pulls: Arc<Pulls>,
     request: &PullRequest,
 ) -> Result<ReplyStream<TransferProgress>, Error> {
-    let reference = parse_reference(&request.reference)?;
+    let reference = pulls
+        .store
+        .reference(&request.reference)
+        .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
     let scheme = parse_scheme(&request.scheme)?;
     let choice = match request.platform.as_str() {
         ALL => Choice::All,
@@ -106,11 +108,6 @@ fn reporter(sender: Sender) -> Report {
         // Progress that nobody reads in time is not worth waiting for.
         let _ = sender.try_send(Ok(line));
     })
-}
-
-fn parse_reference(text: &str) -> Result<Reference, Error> {
-    text.parse()
-        .map_err(|error: ReferenceError| Error::chain(Kind::InvalidArgument, &error))
 }
 
 pub(super) fn parse_scheme(text: &str) -> Result<Scheme, Error> {

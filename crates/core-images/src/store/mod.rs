@@ -23,6 +23,7 @@ use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use container_resource::digest::Digest;
+use container_resource::reference::{Reference, ReferenceError};
 
 pub use atomic::Temporary;
 pub use ingest::{Ingest, IngestError};
@@ -35,6 +36,8 @@ pub use pins::{Pin, Pins};
 #[derive(Debug)]
 pub struct Store {
     paths: Paths,
+    /// Registry of references that name none.
+    default_domain: String,
     /// Held while names, leases or what they keep change.
     names: Mutex<()>,
     pins: Pins,
@@ -83,14 +86,15 @@ pub struct NamesGuard<'s> {
 
 impl Store {
     /// Opens the store, creates what is missing and removes what a killed process left behind. The caller
-    /// holds the lock of the app root.
-    pub fn open(paths: Paths) -> Result<Self, StoreError> {
+    /// holds the lock of the app root. `default_domain` is the registry of references that name none.
+    pub fn open(paths: Paths, default_domain: &str) -> Result<Self, StoreError> {
         paths.create()?;
         paths.remove_left_over();
         names::open(&paths)?;
         let leases = Leases::new(&paths);
         Ok(Self {
             paths,
+            default_domain: default_domain.to_owned(),
             names: Mutex::new(()),
             pins: Pins::default(),
             leases,
@@ -116,6 +120,19 @@ impl Store {
     pub fn lock(&self) -> NamesGuard<'_> {
         NamesGuard {
             _guard: self.names.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// What a user's or an archive's text refers to.
+    pub fn reference(&self, text: &str) -> Result<Reference, ReferenceError> {
+        Reference::parse(text, &self.default_domain)
+    }
+
+    /// The name under which the index knows what `text` refers to.
+    pub fn normalise(&self, text: &str) -> Result<String, ReferenceError> {
+        match text.strip_prefix(UNTAGGED).map(str::parse::<Digest>) {
+            Some(Ok(_)) => Ok(text.to_owned()),
+            _ => Ok(self.reference(text)?.to_string()),
         }
     }
 

@@ -2,7 +2,7 @@ use clap::Args;
 use container_resource::image::ImageResource;
 use container_resource::size;
 
-use super::{all, short, short_name};
+use super::{all, default_domain, short, short_name};
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::FormatFlags;
@@ -33,23 +33,24 @@ pub struct List {
 impl List {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let images = all(context).await?;
+        let domain = default_domain(context)?;
         if self.quiet {
-            return output::write_lines(images.iter().map(short_name));
+            return output::write_lines(images.iter().map(|image| short_name(image, &domain)));
         }
         output::write(self.format.format, &images, || {
             if self.verbose {
-                verbose(&images)
+                verbose(&images, &domain)
             } else {
-                table(&images)
+                table(&images, &domain)
             }
         })
     }
 }
 
-fn table(images: &[ImageResource]) -> Table {
+fn table(images: &[ImageResource], default_domain: &str) -> Table {
     let mut table = Table::new(["NAME", "TAG", "DIGEST"]);
     for image in images {
-        let (name, tag) = short(&image.configuration.name);
+        let (name, tag) = short(&image.configuration.name, default_domain);
         table.row([
             name,
             tag,
@@ -59,7 +60,7 @@ fn table(images: &[ImageResource]) -> Table {
     table
 }
 
-fn verbose(images: &[ImageResource]) -> Table {
+fn verbose(images: &[ImageResource], default_domain: &str) -> Table {
     let mut table = Table::new([
         "NAME",
         "TAG",
@@ -72,7 +73,7 @@ fn verbose(images: &[ImageResource]) -> Table {
         "MANIFEST DIGEST",
     ]);
     for image in images {
-        let (name, tag) = short(&image.configuration.name);
+        let (name, tag) = short(&image.configuration.name, default_domain);
         for variant in &image.variants {
             table.row([
                 name.clone(),
@@ -127,11 +128,11 @@ mod tests {
     #[test]
     fn tables_are_the_reference_s() {
         assert_eq!(
-            table(&[image()]).render(),
+            table(&[image()], "docker.io").render(),
             "NAME     TAG     DIGEST\n\
              busybox  latest  0123456789abcdef01234567...\n"
         );
-        let text = verbose(&[image()]).render();
+        let text = verbose(&[image()], "docker.io").render();
         let (header, row) = text.split_once('\n').unwrap();
         assert!(header.starts_with("NAME     TAG     INDEX DIGEST"));
         assert!(header.ends_with("FULL SIZE  CREATED               MANIFEST DIGEST"));

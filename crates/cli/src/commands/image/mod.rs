@@ -15,6 +15,8 @@ pub mod transfer;
 use clap::Subcommand;
 use container_api::images::ListRequest;
 use container_resource::image::ImageResource;
+use container_resource::reference::DEFAULT_DOMAIN;
+use container_resource::settings::Settings;
 
 use crate::connection::Context;
 use crate::failure::Failure;
@@ -64,9 +66,16 @@ pub async fn all(context: &Context) -> Result<Vec<ImageResource>, Failure> {
     Ok(serde_json::from_slice(&reply.images)?)
 }
 
+/// Registry of references that name none.
+pub fn default_domain(context: &Context) -> Result<String, Failure> {
+    let roots = &context.roots;
+    let settings = Settings::load(&roots.app, &roots.install).map_err(anyhow::Error::new)?;
+    Ok(settings.registry.domain().to_owned())
+}
+
 /// An image's reference without what every reference has by default.
-pub fn short_name(image: &ImageResource) -> String {
-    let (name, tag) = short(&image.configuration.name);
+pub fn short_name(image: &ImageResource, default_domain: &str) -> String {
+    let (name, tag) = short(&image.configuration.name, default_domain);
     if tag.is_empty() {
         name
     } else {
@@ -75,11 +84,14 @@ pub fn short_name(image: &ImageResource) -> String {
 }
 
 /// Name, without the default registry, and tag of a normalised reference.
-pub fn short(reference: &str) -> (String, String) {
+pub fn short(reference: &str, default_domain: &str) -> (String, String) {
     let short = reference
-        .strip_prefix("docker.io/library/")
-        .or_else(|| reference.strip_prefix("docker.io/"))
-        .unwrap_or(reference);
+        .strip_prefix(default_domain)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .map_or(reference, |path| match path.strip_prefix("library/") {
+            Some(official) if default_domain == DEFAULT_DOMAIN => official,
+            _ => path,
+        });
     let name_end = short.find('@').unwrap_or(short.len());
     // A colon before the last slash belongs to a port.
     let path_start = short[..name_end].rfind('/').map_or(0, |slash| slash + 1);
@@ -110,10 +122,19 @@ mod tests {
             ("untagged@sha256:00", "untagged@sha256:00", ""),
         ] {
             assert_eq!(
-                short(reference),
+                short(reference, "docker.io"),
                 (name.to_owned(), tag.to_owned()),
                 "{reference}"
             );
+        }
+        for (reference, name) in [
+            ("localhost:5000/a/b:v", "a/b"),
+            ("localhost:5000/library/a:v", "library/a"),
+            ("localhost:50001/a:v", "localhost:50001/a"),
+            ("docker.io/library/busybox:v", "docker.io/library/busybox"),
+        ] {
+            let expected = (name.to_owned(), "v".to_owned());
+            assert_eq!(short(reference, "localhost:5000"), expected, "{reference}");
         }
     }
 }
