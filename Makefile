@@ -66,7 +66,7 @@ install: $(if $(FROM_STAGE),,build)
 	install -m 0644 $(INITRAMFS) $(DESTDIR)$(PREFIX)/share/container/initramfs-amd64.cpio
 
 ## What is checked.
-test: packages-run packages-build packages-test lint stage $(BUSYBOX) unit boot e2e
+test: packages-run packages-build packages-test lint stage $(BUSYBOX) unit boot e2e test-kvm
 
 lint: packages-build
 	$(CARGO) fmt --all --check

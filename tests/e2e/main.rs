@@ -11,6 +11,7 @@ mod exec;
 mod faults;
 mod images;
 mod isolation;
+mod kill_matrix;
 mod lifecycle;
 mod policies;
 mod pty;

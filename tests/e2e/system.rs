@@ -328,6 +328,17 @@ impl Drop for System {
 pub struct Background(Option<Child>);
 
 impl Background {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.0.as_ref().unwrap().id()
+    }
+
+    /// Whether it has printed something that was not read yet.
+    pub fn has_output(&self) -> bool {
+        let output = self.0.as_ref().unwrap().stdout.as_ref().unwrap();
+        rustix::io::ioctl_fionread(output).unwrap() > 0
+    }
+
     /// Waits for its end.
     pub fn outcome(mut self) -> Outcome {
         self.0.take().unwrap().wait_with_output().unwrap().into()

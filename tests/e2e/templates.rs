@@ -13,21 +13,14 @@ fn the_second_start_of_a_shape_comes_from_a_template_and_is_its_own_machine() {
     let system = System::start();
     let start = |id: &str| {
         let script = "cat /proc/sys/kernel/random/uuid; date +%s; hostname";
-        system
-            .run([
-                "run", "--name", id, "-c", "1", "-m", "256M", "busybox", "sh", "-c", script,
-            ])
-            .ok()
-            .stdout
+        let output = run(&system, id, &[], &["sh", "-c", script]);
+        output.lines().map(str::to_owned).collect::<Vec<_>>()
     };
     let cold = start("cold");
     assert!(!restored(&system, "cold"));
-    let templates = || system.run(["system", "template", "list", "-q"]).ok().stdout;
-    eventually("a template was made", || templates().lines().count() == 1);
+    wait_for_template(&system);
     let (one, two) = (start("one"), start("two"));
     assert!(restored(&system, "one") && restored(&system, "two"));
-    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-    let (cold, one, two) = (lines(&cold), lines(&one), lines(&two));
     // Fresh entropy before the first process, the right time, an identity of its own.
     assert!(cold[0] != one[0] && one[0] != two[0]);
     let now = std::time::SystemTime::now()
@@ -37,9 +30,13 @@ fn the_second_start_of_a_shape_comes_from_a_template_and_is_its_own_machine() {
     let guest: u64 = two[1].parse().unwrap();
     assert!(now.abs_diff(guest) < 60, "guest {guest}, host {now}");
     assert_eq!((one[2].as_str(), two[2].as_str()), ("one", "two"));
+}
 
-    // A damaged template is never used, and the container starts all the same.
-    let key = templates().trim().to_owned();
+#[test]
+fn a_damaged_or_unwanted_template_is_not_used() {
+    let system = System::start();
+    run(&system, "cold", &[], &["true"]);
+    let key = wait_for_template(&system);
     let memory = system
         .app()
         .join("cache/templates")
@@ -49,23 +46,31 @@ fn the_second_start_of_a_shape_comes_from_a_template_and_is_its_own_machine() {
     let data = bytes.iter().position(|byte| *byte != 0).unwrap();
     bytes[data] ^= 1;
     std::fs::write(&memory, bytes).unwrap();
-    start("damaged");
+    run(&system, "damaged", &[], &["true"]);
     assert!(!restored(&system, "damaged"));
 
-    let cold = system.run([
-        "run",
-        "--no-template",
-        "--name",
-        "asked",
-        "-c",
-        "1",
-        "-m",
-        "256M",
-        "busybox",
-        "true",
-    ]);
-    cold.ok();
+    wait_for_template(&system);
+    run(&system, "asked", &["--no-template"], &["true"]);
     assert!(!restored(&system, "asked"));
     system.run(["system", "template", "prune"]).ok();
-    assert_eq!(templates(), "");
+    assert_eq!(templates(&system), "");
+}
+
+/// Runs a container of one shape to its end; gives what it printed.
+fn run(system: &System, id: &str, flags: &[&str], process: &[&str]) -> String {
+    let mut arguments = vec!["run", "--name", id, "-c", "1", "-m", "256M"];
+    arguments.extend(flags.iter().chain(&["busybox"]).chain(process));
+    system.run(arguments).ok().stdout
+}
+
+fn templates(system: &System) -> String {
+    system.run(["system", "template", "list", "-q"]).ok().stdout
+}
+
+/// Key of the only template, once it has been made.
+fn wait_for_template(system: &System) -> String {
+    eventually("a template was made", || {
+        templates(system).lines().count() == 1
+    });
+    templates(system).trim().to_owned()
 }

@@ -18,7 +18,7 @@ TXT
 binary=$(realpath "$1") prefix=$(realpath "$2") image=$(realpath "$3")
 mkdir -p "$4"
 work=$(realpath "$4")
-limit=${KVM_TEST_LIMIT:-420}
+limit=${KVM_TEST_LIMIT:-300}
 
 # What must hold under KVM as it does under TCG.
 tests=(
@@ -68,7 +68,7 @@ done >"$initramfs/modules/order"
 cat >"$initramfs/tests" <<TXT
 export HOME=/run/tests TMPDIR=/run/tests PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export CONTAINER_TEST_PREFIX='$prefix' CONTAINER_TEST_IMAGE='$image' CONTAINER_TEST_ACCELERATOR=kvm
-exec '$binary' --exact --test-threads=2 ${tests[*]}
+exec '$binary' --exact --color=never --test-threads=1 ${tests[*]}
 TXT
 (cd "$initramfs" && find . | cpio -o -H newc --quiet) >"$scratch/initramfs.cpio"
 

@@ -1,0 +1,296 @@
+//! The kill matrix: every command, with each of the processes that serve it killed at points of its way, the
+//! system started again, and what must hold then.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::system::{Background, System, eventually, kill, within};
+
+/// Longer than any checkpoint takes on a loaded machine.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What a command is done to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Given {
+    /// No container.
+    Nothing,
+    /// A container at rest.
+    Created,
+    /// A container that runs, and ignores SIGTERM.
+    Running,
+}
+
+/// What is killed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Victim {
+    Client,
+    Apiserver,
+    Helper,
+    Vmm,
+}
+
+/// When: something that can be seen from outside, in the order of a container's life.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// A file of the bundle; an empty name is the bundle itself.
+    File(&'static str),
+    /// The virtual machine's process.
+    Machine,
+    /// The command's first line of output.
+    Output,
+    /// `list` says that it is being stopped.
+    Stopping,
+    /// The runtime helper has ended.
+    HelperGone,
+}
+
+/// What must be found when the system is back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Found {
+    Absent,
+    Stopped,
+    Running,
+    /// Any of them that is true.
+    Truth,
+}
+
+type Case = (Given, &'static str, Victim, At, Found);
+
+use At::{File, HelperGone, Machine, Output, Stopping};
+use Found::{Absent, Truth};
+use Given::{Created, Nothing, Running};
+use Victim::{Apiserver, Client, Helper, Vmm};
+
+const BUNDLE: At = File("");
+const CONFIGURED: At = File("config.json");
+const SPAWNED: At = File("runtime.sock");
+const LOCKED: At = File("runtime.lock");
+const UPPER: At = File("upper.ext4");
+const ENDED: At = File("exit.json");
+
+/// `NAME` stands for the container's name; `SLEEP` for an image and a command that prints a line and sleeps.
+#[rustfmt::skip]
+const COMING: &[Case] = &[
+    (Nothing, "create --name NAME SLEEP",          Client,    BUNDLE,     Found::Stopped),
+    (Nothing, "create --name NAME SLEEP",          Apiserver, BUNDLE,     Truth),
+    (Nothing, "create --name NAME SLEEP",          Apiserver, CONFIGURED, Found::Stopped),
+    (Created, "start NAME",                        Client,    SPAWNED,    Found::Running),
+    (Created, "start NAME",                        Apiserver, SPAWNED,    Truth),
+    (Created, "start NAME",                        Apiserver, LOCKED,     Truth),
+    (Created, "start NAME",                        Apiserver, Machine,    Found::Running),
+    (Created, "start NAME",                        Helper,    UPPER,      Found::Stopped),
+    // A machine of a template that does not come up is booted instead.
+    (Created, "start NAME",                        Vmm,       Machine,    Truth),
+    (Created, "start -a NAME",                     Client,    Output,     Found::Running),
+    (Nothing, "run --name NAME SLEEP",             Client,    CONFIGURED, Truth),
+    (Nothing, "run -d --name NAME SLEEP",          Apiserver, UPPER,      Found::Running),
+    (Nothing, "run --name NAME SLEEP",             Helper,    Machine,    Absent),
+    (Nothing, "run --name NAME SLEEP",             Vmm,       Output,     Found::Stopped),
+];
+
+#[rustfmt::skip]
+const GOING: &[Case] = &[
+    (Nothing, "run --rm --name NAME SLEEP",        Client,    Output,     Found::Running),
+    (Nothing, "run --rm --name NAME SLEEP",        Apiserver, Output,     Found::Running),
+    (Nothing, "run --rm --name NAME SLEEP",        Helper,    Output,     Absent),
+    (Nothing, "run --rm --no-template --name NAME SLEEP", Vmm, Machine,   Absent),
+    (Nothing, "run --rm --name NAME busybox true", Apiserver, ENDED,      Absent),
+    (Running, "exec NAME SHELL",                   Client,    Output,     Found::Running),
+    (Running, "exec NAME SHELL",                   Apiserver, Output,     Found::Running),
+    (Running, "exec NAME SHELL",                   Helper,    Output,     Found::Stopped),
+    (Running, "exec NAME SHELL",                   Vmm,       Output,     Found::Stopped),
+    (Running, "stop -t 1 NAME",                    Client,    Stopping,   Found::Stopped),
+    (Running, "stop -t 1 NAME",                    Apiserver, Stopping,   Found::Stopped),
+    (Running, "stop -t 100 NAME",                  Helper,    Stopping,   Found::Stopped),
+    (Running, "stop -t 100 NAME",                  Vmm,       Stopping,   Found::Stopped),
+    (Running, "delete --force NAME",               Client,    HelperGone, Absent),
+    (Running, "delete --force NAME",               Apiserver, HelperGone, Truth),
+];
+
+#[test]
+fn a_container_that_comes_into_being() {
+    play(COMING);
+}
+
+#[test]
+fn a_container_that_is_used_and_goes() {
+    play(GOING);
+}
+
+/// Plays `cases` one after the other, and then looks at what is left of all of them.
+fn play(cases: &[Case]) {
+    let system = System::start();
+    // The first start makes what later ones find: an empty writable layer and a template.
+    system.sleeper("first");
+    system.run(["delete", "--force", "first"]).ok();
+    for (number, case) in cases.iter().enumerate() {
+        let begun = Instant::now();
+        Play {
+            system: &system,
+            id: format!("case-{number}"),
+            case,
+        }
+        .play();
+        println!("{case:?}: {:?}", begun.elapsed());
+    }
+    // What nobody holds is let go of: an image that no container uses, and what was prepared for it.
+    system.run(["image", "prune", "--all"]).ok();
+    assert_eq!(files(&system.app().join("leases")), [""; 0]);
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(system.app().to_str().unwrap()), "{mounts}");
+}
+
+struct Play<'a> {
+    system: &'a System,
+    id: String,
+    case: &'a Case,
+}
+
+impl Play<'_> {
+    fn play(&self) {
+        let (given, _, victim, at, found) = *self.case;
+        let (system, id) = (self.system, self.id.as_str());
+        match given {
+            Nothing => {}
+            Created => {
+                system.run(self.words("create --name NAME SLEEP")).ok();
+            }
+            Running => {
+                system.run(self.words("run -d --name NAME SLEEP")).ok();
+            }
+        }
+        let client = system.spawn(self.words(self.case.1));
+        self.reach(at, &client);
+        self.kill(victim, &client);
+        system.run(["system", "start"]).ok();
+
+        within(LIMIT, &format!("{:?}: found, and true", self.case), || {
+            let state = self.state();
+            (found == Truth || state == found) && self.is_true(state)
+        });
+        match self.state() {
+            // The name is free.
+            Absent => system.run(self.words("create --name NAME SLEEP")).ok(),
+            // The container can be used.
+            Found::Stopped => {
+                system.run(["start", id]).ok();
+                system.run(["exec", id, "true"]).ok()
+            }
+            _ => system.run(["exec", id, "true"]).ok(),
+        };
+        drop(client);
+        system.run(["delete", "--force", id]).ok();
+        assert_eq!(system.pids(&format!("--uuid {id} ")), [0; 0]);
+        eventually("nothing is left", || {
+            files(&system.app().join("containers")).is_empty()
+        });
+    }
+
+    fn words(&self, command: &str) -> Vec<String> {
+        const SCRIPT: &str = "trap '' TERM; echo ready; while :; do sleep 1000; done";
+        let options = ["-m", "256M", "-c", "1", "--pull", "never"];
+        let mut words = Vec::new();
+        for word in command.split(' ') {
+            match word {
+                "NAME" => words.push(self.id.as_str()),
+                "SHELL" => words.extend(["sh", "-c", SCRIPT]),
+                "SLEEP" => {
+                    words.extend(options);
+                    words.extend(["busybox", "sh", "-c", SCRIPT]);
+                }
+                word => words.push(word),
+            }
+        }
+        words.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Waits for the checkpoint, closely: what comes right behind it is what matters.
+    fn reach(&self, at: At, client: &Background) {
+        let begun = Instant::now();
+        let bundle = self.system.bundle(&self.id);
+        let reached = || match at {
+            File(name) => bundle.join(name).exists(),
+            Machine => self.helper().and_then(child).is_some(),
+            Output => client.has_output(),
+            Stopping => self.listed().as_deref() == Some("stopping"),
+            HelperGone => self.helper().is_none(),
+        };
+        while !reached() {
+            assert!(begun.elapsed() < LIMIT, "not reached: {:?}", self.case);
+            std::thread::yield_now();
+        }
+    }
+
+    fn kill(&self, victim: Victim, client: &Background) {
+        let pid = match victim {
+            Client => Some(client.pid()),
+            Apiserver => self.system.pids("container-apiserver").first().copied(),
+            Helper => self.helper(),
+            Vmm => self.helper().and_then(child),
+        };
+        // One that has ended meanwhile needs no killing.
+        if let Some(pid) = pid {
+            kill(pid, Signal::KILL);
+            within(LIMIT, "it is dead", || {
+                !Path::new(&format!("/proc/{pid}/exe")).exists()
+            });
+        }
+    }
+
+    fn helper(&self) -> Option<u32> {
+        let mark = format!("--uuid {} ", self.id);
+        self.system.pids(&mark).first().copied()
+    }
+
+    /// The state that `list` shows.
+    fn listed(&self) -> Option<String> {
+        let containers = self.system.list();
+        let shown = containers
+            .iter()
+            .find(|shown| shown["configuration"]["id"] == self.id.as_str())?;
+        Some(shown["status"]["state"].as_str().unwrap().to_owned())
+    }
+
+    fn state(&self) -> Found {
+        match self.listed().as_deref() {
+            None => Absent,
+            Some("stopped") => Found::Stopped,
+            Some("running") => Found::Running,
+            // On its way.
+            Some(_) => Truth,
+        }
+    }
+
+    /// Whether the processes are those of a container in `state`, and the bundle is whole and has nothing else.
+    fn is_true(&self, state: Found) -> bool {
+        let bundle = files(&self.system.bundle(&self.id));
+        let machine = self.helper().and_then(child);
+        let sockets = bundle.iter().any(|name| name == "runtime.sock");
+        let clean = !bundle
+            .iter()
+            .any(|name| name.starts_with('.') || name.ends_with("partial"));
+        match state {
+            Absent => bundle.is_empty() && self.helper().is_none(),
+            Found::Stopped => clean && !sockets && self.helper().is_none(),
+            Found::Running => clean && sockets && machine.is_some(),
+            Truth => false,
+        }
+    }
+}
+
+/// The first child of a process.
+fn child(pid: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
+/// Names of the files in a directory; of none in one that is not there.
+fn files(directory: &Path) -> Vec<String> {
+    std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect()
+}
