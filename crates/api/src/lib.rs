@@ -5,6 +5,8 @@
 //! and the places on disk.
 
 #[cfg(feature = "host")]
+pub mod call;
+#[cfg(feature = "host")]
 pub mod descriptors;
 pub mod error;
 mod generated;

@@ -93,6 +93,12 @@ fn run(root: PathBuf, id: &str) -> anyhow::Result<()> {
         .context("listen")?;
     let _lock = container_api::lock::acquire(&bundle.lock())
         .with_context(|| format!("container {id} has a runtime helper already"))?;
+    // An apiserver that found its bundle without a holder of the lock has removed the sockets: nobody would ever
+    // call this helper.
+    anyhow::ensure!(
+        bundle.socket().exists(),
+        "container {id} was given up before its runtime helper began"
+    );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

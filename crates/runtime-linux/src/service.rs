@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use container_api::call::to_the_end;
 use container_api::guest::{
     FreezeRequest, ProcessesRequest as GuestProcesses, ResizeRequest as GuestResize,
     StatisticsRequest as GuestStatistics,
@@ -49,7 +50,8 @@ impl Runtime for Service {
         let process = serde_json::from_slice(&request.configuration).map_err(|error| {
             Error::chain(Kind::InvalidArgument, &error).context("process configuration")
         })?;
-        self.0.exec(&request.process, &process, stdio).await?;
+        let container = self.0.clone();
+        to_the_end(async move { container.exec(&request.process, &process, stdio).await }).await?;
         Ok(Response::new(ExecReply {}))
     }
 
@@ -105,7 +107,12 @@ impl Runtime for Service {
 
     async fn stop(&self, request: Request<StopRequest>) -> Reply<StopReply> {
         let StopRequest { signal, timeout_ms } = request.into_inner();
-        stop(&self.0, signal, Duration::from_millis(timeout_ms.into())).await;
+        let (container, grace) = (self.0.clone(), Duration::from_millis(timeout_ms.into()));
+        let stopped = async move {
+            stop(&container, signal, grace).await;
+            Ok(())
+        };
+        to_the_end(stopped).await?;
         Ok(Response::new(StopReply {}))
     }
 

@@ -38,6 +38,19 @@ pub fn remove(directory: &Path) -> io::Result<u64> {
     }
 }
 
+/// Removes what was being written to `bundle`, which is at rest, when its writer was killed.
+pub fn sweep(bundle: &Bundle) -> io::Result<()> {
+    for entry in std::fs::read_dir(bundle.directory())? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        if name.starts_with(b".") || name.ends_with(b".partial") {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Bytes allocated on disk for the files of `directory`.
 pub fn allocated(directory: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
@@ -89,6 +102,26 @@ pub fn scan(roots: &Roots) -> io::Result<Vec<Found>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_written_files_are_swept() {
+        let scratch = tempfile::tempdir().unwrap();
+        for file in [
+            "config.json",
+            ".boot.json.17",
+            "upper.partial",
+            "stdio.log.1",
+        ] {
+            std::fs::write(scratch.path().join(file), "x").unwrap();
+        }
+        sweep(&Bundle::new(scratch.path())).unwrap();
+        let mut left: Vec<_> = std::fs::read_dir(scratch.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["config.json", "stdio.log.1"]);
+    }
 
     #[test]
     fn cut_off_creations_and_removals_are_remains_and_damaged_bundles_are_not() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use container_api::lock;
-use container_api::runtime::StateRequest;
+use container_api::runtime::{StateReply, StateRequest};
 use container_resource::bundle::{self, Bundle};
 use container_resource::container::{ContainerConfiguration, ContainerState, CreateOptions};
 use jiff::Timestamp;
@@ -17,8 +17,6 @@ use super::{Containers, Entry};
 
 /// How long a helper may take to say how its container is.
 const STATE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often, and how long apart, a helper is asked that is in the middle of a boot.
-const BOOTING: (u32, Duration) = (60, Duration::from_secs(1));
 
 impl Containers {
     /// Reads every bundle and takes over the containers that run.
@@ -49,31 +47,9 @@ impl Containers {
     }
 
     async fn load_bundle(self: &Arc<Self>, id: String, bundle: Bundle) {
-        let configuration: std::io::Result<ContainerConfiguration> =
-            bundle::read_json(&bundle.configuration());
-        let options: std::io::Result<CreateOptions> = bundle::read_json(&bundle.options());
-        let (configuration, options, damage) = match (configuration, options) {
-            (Ok(configuration), Ok(options)) if configuration.id == id => {
-                (Some(configuration), options, None)
-            }
-            (Ok(configuration), Ok(options)) => (
-                None,
-                options,
-                Some(format!(
-                    "config.json is that of container {}",
-                    configuration.id
-                )),
-            ),
-            (Err(error), _) => (
-                None,
-                CreateOptions::default(),
-                Some(format!("config.json: {error}")),
-            ),
-            (_, Err(error)) => (
-                None,
-                CreateOptions::default(),
-                Some(format!("options.json: {error}")),
-            ),
+        let (configuration, options, damage) = match self.read(&id, &bundle) {
+            Ok((configuration, options)) => (Some(configuration), options, None),
+            Err(damage) => (None, CreateOptions::default(), Some(damage)),
         };
         let entry = Arc::new(Entry::new(id, bundle, configuration, options));
         if self.reserve(entry.clone()).is_err() {
@@ -88,8 +64,33 @@ impl Containers {
             return;
         }
         if !self.adopt(&entry).await {
-            self.at_rest(&entry);
+            self.at_rest(&entry).await;
         }
+    }
+
+    /// What the bundle of `id` holds, or why it is damaged.
+    fn read(
+        &self,
+        id: &str,
+        bundle: &Bundle,
+    ) -> Result<(ContainerConfiguration, CreateOptions), String> {
+        let mut configuration: ContainerConfiguration = bundle::read_json(&bundle.configuration())
+            .map_err(|error| format!("config.json: {error}"))?;
+        let options = bundle::read_json(&bundle.options())
+            .map_err(|error| format!("options.json: {error}"))?;
+        if configuration.id != id {
+            if self.roots.containers().join(&configuration.id).exists() {
+                return Err(format!(
+                    "config.json is that of container {}",
+                    configuration.id
+                ));
+            }
+            // A rename that was cut off after its first half.
+            id.clone_into(&mut configuration.id);
+            bundle::write_json(&bundle.configuration(), &configuration)
+                .map_err(|error| format!("config.json: {error}"))?;
+        }
+        Ok((configuration, options))
     }
 
     /// Takes over a container whose helper lives.
@@ -97,55 +98,57 @@ impl Containers {
         if !matches!(lock::holder(&entry.bundle.lock()), Ok(Some(_))) {
             return false;
         }
-        for _ in 0..BOOTING.0 {
-            let Ok(helper) = Helper::connect(&entry.bundle) else {
-                break;
-            };
-            let mut client = helper.client();
-            let state = tokio::time::timeout(STATE_TIMEOUT, client.state(StateRequest {})).await;
-            let Ok(Ok(state)) = state else { break };
-            let state = state.into_inner();
-            let shown = match state.state.as_str() {
-                "running" => ContainerState::Running,
-                "paused" => ContainerState::Paused,
-                "stopping" => ContainerState::Stopping,
-                // The client that asked for it is gone: the start is finished without its streams.
-                "booting" => {
-                    let mut client = helper.client();
-                    let start = container_api::runtime::StartRequest { stdio: None };
-                    if tokio::time::timeout(BOOTING.1, client.start(start))
-                        .await
-                        .is_err()
-                    {
-                        continue;
-                    }
-                    continue;
-                }
-                _ => break,
-            };
-            tracing::info!("container {} goes on {}", entry.id, state.state);
-            entry.begin(helper.clone());
-            entry.running(
-                Timestamp::from_millisecond(state.started_ms).unwrap_or_else(|_| Timestamp::now()),
+        let Some((helper, state)) = ask(entry).await else {
+            tracing::warn!(
+                "container {}: its runtime helper does not answer and is ended",
+                entry.id
             );
-            entry.show(shown);
-            self.watch_health(entry, &helper);
-            tokio::spawn(self.clone().follow(entry.clone(), helper));
-            return true;
-        }
-        tracing::warn!(
-            "container {}: its runtime helper does not answer and is ended",
-            entry.id
+            return false;
+        };
+        let shown = match state.state.as_str() {
+            "running" => ContainerState::Running,
+            "paused" => ContainerState::Paused,
+            "stopping" => ContainerState::Stopping,
+            "booting" => {
+                self.finish_start(entry, helper);
+                return true;
+            }
+            _ => return false,
+        };
+        tracing::info!("container {} goes on {}", entry.id, state.state);
+        entry.begin(helper.clone());
+        entry.running(
+            Timestamp::from_millisecond(state.started_ms).unwrap_or_else(|_| Timestamp::now()),
         );
-        let _ = lock::signal_holder(&entry.bundle.lock(), Signal::KILL);
-        let _ = lock::released(&entry.bundle.lock()).await;
-        false
+        entry.show(shown);
+        self.watch_health(entry, &helper);
+        tokio::spawn(self.clone().follow(entry.clone(), helper));
+        true
     }
 
-    fn at_rest(self: &Arc<Self>, entry: &Arc<Entry>) {
+    /// The client that asked for the start is gone: it is finished without that client's streams, and nobody
+    /// waits for it.
+    fn finish_start(self: &Arc<Self>, entry: &Arc<Entry>, helper: Helper) {
+        entry.begin(helper.clone());
+        let (containers, entry) = (self.clone(), entry.clone());
+        tokio::spawn(async move {
+            let _operation = entry.operation.lock().await;
+            if let Err(error) = containers.first_process(&entry, helper, None).await {
+                tracing::warn!("container {} does not start: {error}", entry.id);
+            }
+        });
+    }
+
+    async fn at_rest(self: &Arc<Self>, entry: &Arc<Entry>) {
         // Sockets tell that it was started and that its helper did not end by itself.
         let was_running = entry.bundle.socket().exists();
         remove_sockets(entry);
+        // One that has not come to its lock yet misses its sockets then, and ends by itself.
+        let _ = lock::signal_holder(&entry.bundle.lock(), Signal::KILL);
+        let _ = lock::released(&entry.bundle.lock()).await;
+        if let Err(error) = bundles::sweep(&entry.bundle) {
+            tracing::warn!("container {}: cannot tidy its bundle: {error}", entry.id);
+        }
         if was_running || entry.bundle.exit().exists() {
             entry.end(recorded(entry));
         }
@@ -158,4 +161,12 @@ impl Containers {
             }
         }
     }
+}
+
+/// How the container is, as its helper says.
+async fn ask(entry: &Entry) -> Option<(Helper, StateReply)> {
+    let helper = Helper::connect(&entry.bundle).ok()?;
+    let mut client = helper.client();
+    let state = tokio::time::timeout(STATE_TIMEOUT, client.state(StateRequest {})).await;
+    Some((helper, state.ok()?.ok()?.into_inner()))
 }

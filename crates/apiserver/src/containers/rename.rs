@@ -35,6 +35,15 @@ impl Containers {
         renamed.run.send_replace(entry.run.borrow().clone());
         let _new_operation = renamed.operation.lock().await;
         self.reserve(renamed.clone())?;
+        // The image is held by name.
+        let held = self
+            .images
+            .prepare_root(&configuration.image.manifest_digest, new_id)
+            .await;
+        if let Err(error) = held {
+            self.release(&renamed);
+            return Err(error.context(format_args!("rename container {id}")));
+        }
         let moved = std::fs::rename(entry.bundle.directory(), bundle.directory())
             .and_then(|()| bundle::write_json(&bundle.configuration(), &configuration));
         if let Err(error) = moved {

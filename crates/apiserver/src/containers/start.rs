@@ -93,16 +93,27 @@ impl Containers {
         let helper =
             Helper::spawn(&program, &entry.bundle, &entry.id, self.debug).map_err(failed)?;
         entry.begin(helper.clone());
+        let reply = self.first_process(entry, helper, lent).await?;
+        if reply.template_wanted {
+            self.templates.want(program, configuration.clone(), boot);
+        }
+        Ok(reply.timeline)
+    }
+
+    /// Has the helper of `entry`, which boots, start the first process, and follows it from there.
+    pub async fn first_process(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        helper: Helper,
+        lent: Option<Lent>,
+    ) -> Result<runtime::StartReply, Error> {
         match self.start_process(&helper, lent).await {
             Ok(reply) => {
                 let started = Timestamp::from_millisecond(reply.started_ms);
                 entry.running(started.unwrap_or_else(|_| Timestamp::now()));
                 self.watch_health(entry, &helper);
                 tokio::spawn(self.clone().follow(entry.clone(), helper));
-                if reply.template_wanted {
-                    self.templates.want(program, configuration.clone(), boot);
-                }
-                Ok(reply.timeline)
+                Ok(reply)
             }
             Err(error) => Err(self.start_failed(entry, &helper, error).await),
         }

@@ -14,6 +14,7 @@ use container_api::api::{
     StartRequest, StatisticsReply, StatisticsRequest, StopReply, StopRequest, WaitReply,
     WaitRequest,
 };
+use container_api::call::to_the_end;
 use container_api::{Error, Kind, runtime};
 use container_resource::container::{ContainerState, ContainerStatistics};
 use futures::{Stream, StreamExt};
@@ -36,19 +37,16 @@ impl containers_server::Containers for Service {
         let request = request.into_inner();
         let configuration = json("container configuration", &request.configuration)?;
         let options = json("create options", &request.options)?;
-        self.0.create(configuration, options).await?;
+        let containers = self.0.clone();
+        to_the_end(async move { containers.create(configuration, options).await }).await?;
         Ok(Response::new(CreateReply {}))
     }
 
     async fn start(&self, request: Request<StartRequest>) -> Reply<StartReply> {
         let StartRequest { id, stdio } = request.into_inner();
         let lent = self.0.lent(stdio)?;
-        // A client that goes away does not cut a start in half.
         let containers = self.0.clone();
-        let started = tokio::spawn(async move { containers.start(&id, lent).await });
-        let reply = started
-            .await
-            .map_err(|error| Error::chain(Kind::Internal, &error))??;
+        let reply = to_the_end(async move { containers.start(&id, lent).await }).await?;
         Ok(Response::new(reply))
     }
 
@@ -160,19 +158,17 @@ impl containers_server::Containers for Service {
             signal,
             timeout_ms,
         } = request.into_inner();
-        self.0
-            .stop(
-                &id,
-                signal,
-                timeout_ms.map(|ms| Duration::from_millis(ms.into())),
-            )
-            .await?;
+        let timeout = timeout_ms.map(|ms| Duration::from_millis(ms.into()));
+        let containers = self.0.clone();
+        to_the_end(async move { containers.stop(&id, signal, timeout).await }).await?;
         Ok(Response::new(StopReply {}))
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Reply<DeleteReply> {
         let DeleteRequest { id, force } = request.into_inner();
-        let reclaimed_bytes = self.0.delete(&id, force).await?;
+        let containers = self.0.clone();
+        let reclaimed_bytes =
+            to_the_end(async move { containers.delete(&id, force).await }).await?;
         Ok(Response::new(DeleteReply { reclaimed_bytes }))
     }
 
@@ -247,7 +243,8 @@ impl containers_server::Containers for Service {
 
     async fn rename(&self, request: Request<RenameRequest>) -> Reply<RenameReply> {
         let RenameRequest { id, new_id } = request.into_inner();
-        self.0.rename(&id, &new_id).await?;
+        let containers = self.0.clone();
+        to_the_end(async move { containers.rename(&id, &new_id).await }).await?;
         Ok(Response::new(RenameReply {}))
     }
 

@@ -1,0 +1,39 @@
+//! What the handlers of calls have in common.
+
+use crate::{Error, Kind};
+
+/// Does `work` to its end even where its caller goes away: a dropped call must not leave a change half done.
+///
+/// # Errors
+/// Those of `work`; [`Kind::Internal`] when it panicked.
+pub async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(error) => Err(Error::chain(Kind::Internal, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_outlives_its_caller() {
+        let (ask, asked) = tokio::sync::oneshot::channel::<()>();
+        let (done, mut told) = tokio::sync::mpsc::channel(1);
+        let work = async move {
+            let _ = asked.await;
+            done.send(())
+                .await
+                .map_err(|error| Error::chain(Kind::Internal, &error))
+        };
+        let call = tokio::time::timeout(Duration::ZERO, to_the_end(work)).await;
+        assert!(call.is_err(), "it had nothing to end with yet");
+        ask.send(()).unwrap();
+        assert_eq!(told.recv().await, Some(()));
+    }
+}
