@@ -11,6 +11,9 @@ use crate::system::{Background, System, eventually, kill, within};
 /// Longer than any checkpoint takes on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// How often it is looked for: what comes right behind it is what matters.
+const POLL: Duration = Duration::from_micros(200);
+
 /// What a command is done to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Given {
@@ -68,7 +71,7 @@ const CONFIGURED: At = File("config.json");
 const SPAWNED: At = File("runtime.sock");
 const LOCKED: At = File("runtime.lock");
 const UPPER: At = File("upper.ext4");
-const ENDED: At = File("exit.json");
+const LOGGED: At = File("stdio.log");
 
 /// `NAME` stands for the container's name; `SLEEP` for an image and a command that prints a line and sleeps.
 #[rustfmt::skip]
@@ -96,7 +99,7 @@ const GOING: &[Case] = &[
     (Nothing, "run --rm --name NAME SLEEP",        Apiserver, Output,     Found::Running),
     (Nothing, "run --rm --name NAME SLEEP",        Helper,    Output,     Absent),
     (Nothing, "run --rm --no-template --name NAME SLEEP", Vmm, Machine,   Absent),
-    (Nothing, "run --rm --name NAME busybox true", Apiserver, ENDED,      Absent),
+    (Nothing, "run --rm --name NAME busybox true", Apiserver, LOGGED,     Absent),
     (Running, "exec NAME SHELL",                   Client,    Output,     Found::Running),
     (Running, "exec NAME SHELL",                   Apiserver, Output,     Found::Running),
     (Running, "exec NAME SHELL",                   Helper,    Output,     Found::Stopped),
@@ -206,7 +209,7 @@ impl Play<'_> {
         words.into_iter().map(str::to_owned).collect()
     }
 
-    /// Waits for the checkpoint, closely: what comes right behind it is what matters.
+    /// Waits for the checkpoint.
     fn reach(&self, at: At, client: &Background) {
         let begun = Instant::now();
         let bundle = self.system.bundle(&self.id);
@@ -219,7 +222,7 @@ impl Play<'_> {
         };
         while !reached() {
             assert!(begun.elapsed() < LIMIT, "not reached: {:?}", self.case);
-            std::thread::yield_now();
+            std::thread::sleep(POLL);
         }
     }
 
