@@ -6,6 +6,7 @@
 
 mod adoption;
 mod arguments;
+mod boot_faults;
 mod commands;
 mod exec;
 mod faults;
@@ -13,6 +14,7 @@ mod images;
 mod isolation;
 mod kill_matrix;
 mod lifecycle;
+mod load;
 mod policies;
 mod pty;
 mod run;
