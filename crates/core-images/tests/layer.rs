@@ -60,6 +60,9 @@ fn list(tree: &Tree, image: &Image<&[u8]>) -> BTreeMap<String, String> {
                 String::from_utf8_lossy(&content).into_owned()
             }
             Kind::Symlink(target) => format!("-> {}", String::from_utf8_lossy(target)),
+            Kind::LowerLink(target) => {
+                format!("in lower layers: {}", String::from_utf8_lossy(target))
+            }
             other => format!("{other:?}"),
         };
         if !path.is_empty() || what == "opaque" {
@@ -133,7 +136,7 @@ fn paths_stay_inside() {
         (
             "5 hard link upwards",
             vec![hard_link("l", "../../../../etc/shadow")],
-            Err("target is missing"),
+            Ok(vec![("/l", "in lower layers: etc/shadow")]),
         ),
         (
             "6 hard link to the root",
@@ -148,6 +151,11 @@ fn paths_stay_inside() {
         (
             "8 hard link before its target",
             vec![hard_link("l", "t"), file("t", "")],
+            Ok(vec![("/l", "in lower layers: t"), ("/t", "")]),
+        ),
+        (
+            "8 hard link to what the layer deletes",
+            vec![file(".wh.t", ""), hard_link("l", "t")],
             Err("target is missing"),
         ),
         (

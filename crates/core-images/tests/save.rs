@@ -205,13 +205,17 @@ async fn a_root_file_system_is_imported() {
     assert_eq!(reply.reference, "docker.io/library/imported:latest");
     let untagged = import(&mut server, &tar, "", &[]).await.unwrap();
     assert!(untagged.reference.starts_with("untagged@sha256:"));
+    let blobs = server.files("content/blobs/sha256").len();
+    let dangling = tarball::archive(&[tarball::hard_link("l", "../../etc/shadow")]);
     for (tar, changes) in [
-        (tar.as_slice(), ["RUN x"].as_slice()),
+        (dangling.as_slice(), [].as_slice()),
+        (&tar, &["RUN x"]),
         (&tar[..50], &[]),
         (&[], &[]),
     ] {
         let error = import(&mut server, tar, "x", changes).await.unwrap_err();
         assert_eq!(error.kind, Kind::InvalidArgument);
+        assert_eq!(server.files("content/blobs/sha256").len(), blobs, "{error}");
     }
     let config = server.get("imported").await.unwrap().config;
     let config: Value = serde_json::from_slice(&config).unwrap();

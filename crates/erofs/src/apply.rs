@@ -6,9 +6,13 @@ impl Tree {
     /// Applies the layer `upper` to this root: deletions first, then additions. Deletion marks don't stay.
     ///
     /// A directory that only a path led to keeps what the root says about it; where the root has a symbolic
-    /// link to a directory in its place, the layer's entries go there.
+    /// link to a directory in its place, the layer's entries go there. Hard links to files of this root name
+    /// them as they were before the layer.
     pub fn apply(&mut self, upper: &Tree) -> Result<(), TreeError> {
         let mut placed: Vec<Option<InodeId>> = vec![None; upper.capacity()];
+        for (id, target) in upper.lower_links() {
+            placed[id.index()] = Some(self.lower_link_target(target)?);
+        }
         if let Some(root) = upper.directory(InodeId::ROOT) {
             self.meet(InodeId::ROOT, upper, InodeId::ROOT, root);
         }
@@ -37,6 +41,22 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// The hard links to files of lower layers that have a name.
+    fn lower_links(&self) -> Vec<(InodeId, &[u8])> {
+        let mut links = Vec::new();
+        let mut rest = vec![InodeId::ROOT];
+        while let Some(directory) = rest.pop() {
+            for (_, id) in self.directory(directory).iter().flat_map(|it| it.entries()) {
+                match &self.inode(id).kind {
+                    Kind::Directory(_) => rest.push(id),
+                    Kind::LowerLink(target) => links.push((id, &**target)),
+                    _ => {}
+                }
+            }
+        }
+        links
     }
 
     fn remove_deleted(&mut self, upper: &Tree, directory: &Directory, target: InodeId) {

@@ -8,7 +8,7 @@ use crate::format::{
     BLOCK, BLOCK_SIZE, COMPACT_INODE, Device, EXTENDED_INODE, FileType, LAYOUT_FLAT_INLINE,
     RawInode, SLOT, Superblock,
 };
-use crate::plan::{IMPLICIT, OPAQUE};
+use crate::plan::{IMPLICIT, LOWER_LINK, OPAQUE};
 use crate::source::ReadAt;
 use crate::tree::{
     Directory, FileData, Inode, InodeId, Kind, Limits, Metadata, Timestamp, Tree, TreeError,
@@ -246,7 +246,11 @@ impl<R: ReadAt> Loader<'_, R> {
                 }
                 let target = self.content(raw, inline_at, 0)?;
                 check_target(&target)?;
-                Kind::Symlink(target.into())
+                if xattrs.remove(LOWER_LINK.0) {
+                    Kind::LowerLink(target.into())
+                } else {
+                    Kind::Symlink(target.into())
+                }
             }
             FileType::Character if raw.union == 0 => Kind::Whiteout,
             FileType::Character => Kind::Character(Device::decode(raw.union)),

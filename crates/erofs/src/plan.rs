@@ -18,6 +18,8 @@ use crate::xattr::Xattrs;
 pub(crate) const OPAQUE: (&[u8], &[u8]) = (b"trusted.overlay.opaque", b"y");
 /// Marks a directory that only a path led to.
 pub(crate) const IMPLICIT: (&[u8], &[u8]) = (b"trusted.container.implicit", b"y");
+/// Marks a symbolic link that stands for a hard link to a file of lower layers.
+pub(crate) const LOWER_LINK: (&[u8], &[u8]) = (b"trusted.container.lower-link", b"y");
 
 /// An image's metadata, laid out but not written.
 #[derive(Debug)]
@@ -166,7 +168,7 @@ impl<'t> Plan<'t> {
 
     fn encode_content(&self, inode: &Inode, slot: &Slot, out: &mut Vec<u8>) {
         match &inode.kind {
-            Kind::Symlink(target) => out.extend_from_slice(target),
+            Kind::Symlink(target) | Kind::LowerLink(target) => out.extend_from_slice(target),
             Kind::Directory(directory) => {
                 let entries = names(slot.id, directory).map(|(name, id)| Entry {
                     name,
@@ -228,28 +230,30 @@ fn names(id: InodeId, directory: &Directory) -> impl Iterator<Item = (&[u8], Ino
 
 /// Whether the inode's content stands in the metadata area.
 fn holds_content(inode: &Inode) -> bool {
-    matches!(inode.kind, Kind::Directory(_) | Kind::Symlink(_))
+    matches!(
+        inode.kind,
+        Kind::Directory(_) | Kind::Symlink(_) | Kind::LowerLink(_)
+    )
 }
 
 fn content_size(inode: &Inode, id: InodeId) -> u64 {
     match &inode.kind {
         Kind::Directory(directory) => directory::size(names(id, directory).map(|(name, _)| name)),
         Kind::File(data) => data.size,
-        Kind::Symlink(target) => target.len() as u64,
+        Kind::Symlink(target) | Kind::LowerLink(target) => target.len() as u64,
         _ => 0,
     }
 }
 
 /// The attributes as stored, with the marks of this inode.
 fn stored_xattrs(inode: &Inode) -> Cow<'_, Xattrs> {
-    let Kind::Directory(Directory {
-        opaque, implicit, ..
-    }) = &inode.kind
-    else {
-        return Cow::Borrowed(&inode.metadata.xattrs);
-    };
     let mut xattrs = Cow::Borrowed(&inode.metadata.xattrs);
-    for (marked, (name, value)) in [(*opaque, OPAQUE), (*implicit, IMPLICIT)] {
+    let marks = match &inode.kind {
+        Kind::Directory(directory) => [(directory.opaque, OPAQUE), (directory.implicit, IMPLICIT)],
+        Kind::LowerLink(_) => [(true, LOWER_LINK), (false, OPAQUE)],
+        _ => return xattrs,
+    };
+    for (marked, (name, value)) in marks {
         if marked {
             // Where a hostile set of attributes leaves no room, the mark goes first.
             let set = xattrs.to_mut();

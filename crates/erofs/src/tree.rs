@@ -128,6 +128,9 @@ pub enum Kind {
     Socket,
     /// Deletes what lower layers hold under this name (stored as character device 0/0).
     Whiteout,
+    /// A further name of the file that lower layers hold at this path, which no symbolic link of this layer
+    /// leads along (stored as a marked symbolic link).
+    LowerLink(Box<[u8]>),
 }
 
 impl Kind {
@@ -135,7 +138,7 @@ impl Kind {
         match self {
             Self::Directory(_) => FileType::Directory,
             Self::File(_) => FileType::Regular,
-            Self::Symlink(_) => FileType::Symlink,
+            Self::Symlink(_) | Self::LowerLink(_) => FileType::Symlink,
             Self::Character(_) | Self::Whiteout => FileType::Character,
             Self::Block(_) => FileType::Block,
             Self::Fifo => FileType::Fifo,
@@ -202,7 +205,7 @@ pub enum TreeError {
     /// The path names the root, which only a directory can be.
     #[error("the root can only be a directory")]
     Root,
-    /// A hard link to a file that is not in the tree.
+    /// A hard link to a file that is neither in the tree nor in lower layers.
     #[error("the hard link's target is missing")]
     MissingTarget,
     /// A hard link to a directory.
@@ -271,10 +274,9 @@ impl Tree {
             .ok()
             .filter(|id| *id < self.limits.inodes)
             .ok_or(TreeError::TooManyInodes(self.limits.inodes))?;
-        let target = if let Kind::Symlink(target) = &inode.kind {
-            target.len()
-        } else {
-            0
+        let target = match &inode.kind {
+            Kind::Symlink(target) | Kind::LowerLink(target) => target.len(),
+            _ => 0,
         };
         self.charge(size_of::<Inode>() + inode.metadata.xattrs.area_len() + target)?;
         self.inodes.push(inode);

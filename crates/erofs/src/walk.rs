@@ -58,23 +58,75 @@ impl Tree {
         Ok(id)
     }
 
-    /// Gives the file at `target` the further name `path`.
+    /// Gives the file at `target` the further name `path`. A target that this tree neither holds nor hides is
+    /// looked for in lower layers once this tree is applied to them.
     pub fn insert_link(&mut self, path: &[u8], target: &[u8]) -> Result<InodeId, TreeError> {
-        let (directory, name) = self
-            .locate_existing(target)?
-            .ok_or(TreeError::LinkToDirectory)?;
-        let id = self
-            .directory(directory)
-            .and_then(|directory| directory.get(name))
-            .ok_or(TreeError::MissingTarget)?;
-        match self.inode(id).kind {
-            Kind::Directory(_) => return Err(TreeError::LinkToDirectory),
-            Kind::Whiteout => return Err(TreeError::MissingTarget),
-            _ => {}
-        }
+        let id = match self.link_target(target)? {
+            Target::Here(id) => id,
+            Target::Below(target) => {
+                check_target(&target)?;
+                self.add(Inode {
+                    metadata: Metadata::default(),
+                    kind: Kind::LowerLink(target.into()),
+                })?
+            }
+        };
         let (parent, name) = self.locate(path)?.ok_or(TreeError::Root)?;
         self.enter(parent, name, id)?;
         Ok(id)
+    }
+
+    /// The file of this complete root that a layer above it links to.
+    pub(crate) fn lower_link_target(&self, target: &[u8]) -> Result<InodeId, TreeError> {
+        match self.link_target(target)? {
+            Target::Here(id) => Ok(id),
+            Target::Below(_) => Err(TreeError::MissingTarget),
+        }
+    }
+
+    fn link_target(&self, target: &[u8]) -> Result<Target, TreeError> {
+        let (parent, name) = split(target)?.ok_or(TreeError::LinkToDirectory)?;
+        let mut steps = Steps::new(InodeId::ROOT, parent);
+        while let Some(part) = steps.next(self)? {
+            match steps.enter(self, &part)? {
+                Entered::Yes => {}
+                Entered::Missing => return self.below(&steps, &part, name),
+                Entered::Whiteout => return Err(TreeError::MissingTarget),
+            }
+        }
+        let found = self
+            .directory(steps.at)
+            .and_then(|directory| directory.get(name));
+        let Some(id) = found else {
+            return self.below(&steps, name, b"");
+        };
+        match self.inode(id).kind {
+            Kind::Directory(_) => Err(TreeError::LinkToDirectory),
+            Kind::Whiteout => Err(TreeError::MissingTarget),
+            _ => Ok(Target::Here(id)),
+        }
+    }
+
+    /// The path that a walk which ended here goes on along in lower layers.
+    fn below(&self, steps: &Steps, part: &[u8], name: &[u8]) -> Result<Target, TreeError> {
+        let mut at = steps.at;
+        while let Some(directory) = self.directory(at) {
+            if directory.opaque {
+                return Err(TreeError::MissingTarget);
+            }
+            if at == InodeId::ROOT {
+                break;
+            }
+            at = directory.parent;
+        }
+        let (trail, rest) = (steps.trail.iter(), steps.rest.iter().rev());
+        let parts = trail.map(|part| &**part).chain([part]);
+        let parts: Vec<&[u8]> = parts
+            .chain(rest.map(|part| &**part))
+            .chain([name])
+            .filter(|part| !part.is_empty())
+            .collect();
+        Ok(Target::Below(parts.join(&b'/')))
     }
 
     /// Deletes what lower layers hold at `path`. What this tree holds there stays (image-spec, `layer.md`:
@@ -173,10 +225,17 @@ impl Tree {
                 kind: Kind::Directory(directory),
             })?;
             self.enter(steps.at, &part, id)?;
-            steps.at = id;
+            steps.descend(&part, id);
         }
         Ok(steps.at)
     }
+}
+
+/// Where a hard link's target is.
+enum Target {
+    Here(InodeId),
+    /// At this path of lower layers, if anywhere.
+    Below(Vec<u8>),
 }
 
 enum Entered {
@@ -188,6 +247,8 @@ enum Entered {
 /// A walk along a path, whose rest grows when a symbolic link is met.
 struct Steps {
     at: InodeId,
+    /// Names of the directories entered, without those left by `..`.
+    trail: Vec<Box<[u8]>>,
     /// Parts still to walk, the next one last.
     rest: Vec<Box<[u8]>>,
     links: u32,
@@ -197,6 +258,7 @@ impl Steps {
     fn new(start: InodeId, path: &[u8]) -> Self {
         let mut steps = Self {
             at: start,
+            trail: Vec::new(),
             rest: Vec::new(),
             links: 0,
         };
@@ -207,6 +269,7 @@ impl Steps {
     fn prepend(&mut self, path: &[u8]) {
         if path.starts_with(b"/") {
             self.at = InodeId::ROOT;
+            self.trail.clear();
         }
         let parts = path.split(|byte| *byte == b'/').rev();
         self.rest.extend(
@@ -223,11 +286,17 @@ impl Steps {
                 check_name(&part)?;
                 return Ok(Some(part));
             }
+            self.trail.pop();
             self.at = tree
                 .directory(self.at)
                 .map_or(InodeId::ROOT, |directory| directory.parent);
         }
         Ok(None)
+    }
+
+    fn descend(&mut self, part: &[u8], into: InodeId) {
+        self.trail.push(part.into());
+        self.at = into;
     }
 
     fn enter(&mut self, tree: &Tree, part: &[u8]) -> Result<Entered, TreeError> {
@@ -238,7 +307,7 @@ impl Steps {
             return Ok(Entered::Missing);
         };
         match &tree.inode(id).kind {
-            Kind::Directory(_) => self.at = id,
+            Kind::Directory(_) => self.descend(part, id),
             Kind::Symlink(target) => {
                 self.links += 1;
                 if self.links > MAX_SYMLINKS {
@@ -324,10 +393,6 @@ mod tests {
     #[test]
     fn hard_links_need_their_target() {
         let mut tree = tree();
-        assert_eq!(
-            tree.insert_link(b"l", b"d/t"),
-            Err(TreeError::MissingTarget)
-        );
         let id = add(&mut tree, "d/t", file()).unwrap();
         assert_eq!(tree.insert_link(b"l", b"/d/./t"), Ok(id));
         assert_eq!(
@@ -335,6 +400,40 @@ mod tests {
             Err(TreeError::LinkToDirectory)
         );
         assert_eq!(tree.insert_link(b"l2", b"../../d/t"), Ok(id));
+    }
+
+    #[test]
+    fn hard_links_may_lead_to_lower_layers() {
+        let mut tree = tree();
+        add(&mut tree, "s", symlink("d/../e")).unwrap();
+        add(&mut tree, "d/e/f", file()).unwrap();
+        tree.insert_whiteout(b"gone").unwrap();
+        tree.insert_whiteout(b"d/gone").unwrap();
+        tree.insert_opaque(b"bare").unwrap();
+        add(&mut tree, "bare/d/f", file()).unwrap();
+        let mut target = |target: &str| {
+            let id = tree.insert_link(b"l", target.as_bytes())?;
+            match &tree.inode(id).kind {
+                Kind::LowerLink(path) => Ok(String::from_utf8(path.to_vec()).unwrap()),
+                other => panic!("{other:?}"),
+            }
+        };
+        for (text, path) in [
+            ("t", "t"),
+            ("//d/./t/", "d/t"),
+            ("d/x/../t", "d/x/../t"),
+            ("s/t", "e/t"),
+            ("s/x/t", "e/x/t"),
+            ("../../etc/shadow", "etc/shadow"),
+            ("d/e/t", "d/e/t"),
+        ] {
+            assert_eq!(target(text).as_deref(), Ok(path), "{text}");
+        }
+        for hidden in ["gone", "gone/t", "d/gone", "bare/t", "bare/d/t", "bare/x/t"] {
+            assert_eq!(target(hidden), Err(TreeError::MissingTarget), "{hidden}");
+        }
+        assert_eq!(target("d/e/f/t"), Err(TreeError::NotADirectory));
+        assert_eq!(target("d/e"), Err(TreeError::LinkToDirectory));
     }
 
     #[test]

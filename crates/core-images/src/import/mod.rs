@@ -14,7 +14,8 @@ pub use changes::ChangeError;
 
 use crate::image::{Manifest, media};
 use crate::layer::unpack::{UnpackError, Unpacker};
-use crate::store::{IngestError, Store, StoreError, UNTAGGED};
+use crate::root::{self, RootError};
+use crate::store::{IngestError, Pin, Store, StoreError, UNTAGGED};
 
 /// What to make of the tar.
 #[derive(Clone, Debug)]
@@ -44,6 +45,9 @@ pub enum ImportError {
     /// The blobs can't be taken in.
     #[error(transparent)]
     Ingest(#[from] IngestError),
+    /// A root can't be made of it.
+    #[error(transparent)]
+    Root(#[from] RootError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -52,7 +56,7 @@ pub enum ImportError {
     Cancelled,
 }
 
-/// Makes an image; gives its name and its manifest's digest.
+/// Makes an image that is ready to run; gives its name and its manifest's digest. Nothing stays of one that fails.
 pub async fn import(
     store: Arc<Store>,
     unpacker: Arc<Unpacker>,
@@ -61,17 +65,47 @@ pub async fn import(
 ) -> Result<(String, Digest), ImportError> {
     let config = changes::apply(&request.changes)?;
     let mut pin = store.pin();
-    let into = Arc::clone(&store);
-    let (blob, size, head) = blocking(move || take_blob(&into, input)).await??;
-    pin.hold(blob);
-    let into = Arc::clone(&store);
-    // The worker says what the tar's digest is, and whether it is a tar at all.
-    let diff_id = unpacker.convert(&into, blob, size, &mut pin).await?;
+    let made = make(&store, &unpacker, input, &request, &config, &mut pin).await;
     blocking(move || {
-        let layer = Descriptor::new(media::layer_type(&head), blob, size);
-        finish(&store, &request, &config, layer, diff_id)
+        let guard = store.lock();
+        let (descriptor, digest) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                drop(pin);
+                store.collect(&guard)?;
+                return Err(error);
+            }
+        };
+        let name = request
+            .name
+            .unwrap_or_else(|| format!("{UNTAGGED}{digest}"));
+        store.change_names(&guard, |names| names.insert(name.clone(), descriptor))?;
+        Ok((name, digest))
     })
     .await?
+}
+
+/// The manifest of an image whose parts are in the store, without a name yet.
+async fn make(
+    store: &Arc<Store>,
+    unpacker: &Unpacker,
+    input: impl Read + Send + 'static,
+    request: &Import,
+    config: &Value,
+    pin: &mut Pin,
+) -> Result<(Descriptor, Digest), ImportError> {
+    let into = Arc::clone(store);
+    let (layer, blob, taken) = blocking(move || take_blob(&into, input)).await??;
+    pin.take_over(taken);
+    // The worker says what the tar's digest is, and whether it is a tar at all.
+    let diff_id = unpacker.convert(store, blob, layer.size, pin).await?;
+    let document = document(request, config, diff_id);
+    let into = Arc::clone(store);
+    let (descriptor, digest, taken) =
+        blocking(move || take_documents(&into, &document, layer)).await??;
+    pin.take_over(taken);
+    root::prepare(store, unpacker, digest, pin).await?;
+    Ok((descriptor, digest))
 }
 
 async fn blocking<T: Send + 'static>(
@@ -82,7 +116,10 @@ async fn blocking<T: Send + 'static>(
         .map_err(|_| ImportError::Cancelled)
 }
 
-fn take_blob(store: &Store, mut input: impl Read) -> Result<(Digest, u64, Vec<u8>), ImportError> {
+fn take_blob(
+    store: &Store,
+    mut input: impl Read,
+) -> Result<(Descriptor, Digest, Pin), ImportError> {
     let mut ingest = store.ingest()?;
     let mut head = Vec::new();
     input
@@ -93,17 +130,13 @@ fn take_blob(store: &Store, mut input: impl Read) -> Result<(Digest, u64, Vec<u8
     let mut writer = ingest.writer()?;
     io::copy(&mut head.as_slice().chain(input), &mut writer).map_err(ImportError::Read)?;
     let (digest, size) = ingest.take(&writer, None)?;
-    ingest.commit(|_| true)?;
-    Ok((digest, size, head))
+    let pin = ingest.commit(|_| true)?;
+    let layer = Descriptor::new(media::layer_type(&head), digest, size);
+    Ok((layer, digest, pin))
 }
 
-fn finish(
-    store: &Store,
-    request: &Import,
-    config: &Value,
-    layer: Descriptor,
-    diff_id: Digest,
-) -> Result<(String, Digest), ImportError> {
+/// The image's configuration.
+fn document(request: &Import, config: &Value, diff_id: Digest) -> Value {
     let created = jiff::Timestamp::now().to_string();
     let mut document = json!({
         "created": created,
@@ -116,19 +149,19 @@ fn finish(
     if let Some(variant) = &request.platform.variant {
         document["variant"] = json!(variant);
     }
+    document
+}
+
+fn take_documents(
+    store: &Store,
+    document: &Value,
+    layer: Descriptor,
+) -> Result<(Descriptor, Digest, Pin), ImportError> {
     let mut ingest = store.ingest()?;
     let (digest, size) = ingest.take_bytes(document.to_string().as_bytes())?;
     let config = Descriptor::new(media::CONFIG, digest, size);
     let manifest = json!(Manifest::new(config, vec![layer])).to_string();
     let (digest, size) = ingest.take_bytes(manifest.as_bytes())?;
     let pin = ingest.commit(|_| true)?;
-    let name = request
-        .name
-        .clone()
-        .unwrap_or_else(|| format!("{UNTAGGED}{digest}"));
-    let descriptor = Descriptor::new(media::MANIFEST, digest, size);
-    let guard = store.lock();
-    store.change_names(&guard, |names| names.insert(name.clone(), descriptor))?;
-    drop((guard, pin));
-    Ok((name, digest))
+    Ok((Descriptor::new(media::MANIFEST, digest, size), digest, pin))
 }

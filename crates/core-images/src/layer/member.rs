@@ -66,8 +66,13 @@ pub(super) fn metadata(member: &tar::Member) -> Result<Metadata, TreeError> {
             xattrs.insert(name, value)?;
         }
     }
+    // A symbolic link has no permissions of its own (symlink(7)); tar archives say this and that.
+    let permissions = match member.kind {
+        tar::Kind::Symlink => 0o777,
+        _ => member.permissions,
+    };
     Ok(Metadata {
-        permissions: member.permissions,
+        permissions,
         uid: member.uid,
         gid: member.gid,
         mtime: Timestamp {

@@ -103,6 +103,7 @@ impl Fault for ImportError {
         match self {
             Self::Change(_) | Self::Read(_) => Kind::InvalidArgument,
             Self::Unpack(error) => error.kind(),
+            Self::Root(error) => error.kind(),
             Self::Ingest(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Cancelled => Kind::Cancelled,

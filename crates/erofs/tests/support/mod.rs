@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 
 use erofs::{
-    Device, Image, InodeId, Kind, LayerWriter, Limits, Metadata, Timestamp, Tree, TreeError,
+    Device, Image, InodeId, Kind, LayerWriter, Limits, MergeError, Metadata, Timestamp, Tree,
+    TreeError, View,
 };
 use proptest::prelude::*;
 
 /// One member of a layer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
     Directory {
         path: Vec<u8>,
@@ -102,6 +103,36 @@ fn add(
         Entry::Opaque { path } => tree.insert_opaque(path)?,
     }
     Ok(())
+}
+
+/// Writes and merges layers; gives the composed disk and how many entries the trees refused.
+pub fn merge(layers: &[Vec<Entry>]) -> Result<(Vec<u8>, usize), MergeError> {
+    let images: Vec<(Vec<u8>, usize)> = layers.iter().map(|layer| write_layer(layer)).collect();
+    let refused = images.iter().map(|(_, refused)| refused).sum();
+    let bytes: Vec<Vec<u8>> = images.into_iter().map(|(bytes, _)| bytes).collect();
+    let opened: Vec<Image<&[u8]>> = bytes
+        .iter()
+        .map(|bytes| Image::open_whole(bytes.as_slice()).unwrap())
+        .collect();
+    let view = View::merge(&opened, Limits::default())?;
+    let mut disk = Vec::new();
+    view.write(&mut disk, [1; 16]).unwrap();
+    disk.extend_from_slice(&bytes.concat());
+    Ok((disk, refused))
+}
+
+/// The composed disk of layers whose hard links may lack their targets: then it is made without links.
+pub fn merge_any(mut layers: Vec<Vec<Entry>>) -> Vec<u8> {
+    let is_link = |entry: &Entry| matches!(entry, Entry::Link { .. });
+    let merged = merge(&layers).or_else(|error| {
+        assert!(matches!(error, MergeError::Apply { .. }), "{error}");
+        assert!(layers.iter().flatten().any(is_link), "{error}");
+        for layer in &mut layers {
+            layer.retain(|entry| !is_link(entry));
+        }
+        merge(&layers)
+    });
+    merged.unwrap().0
 }
 
 /// A tree as comparable text: one line per path with all that is stored, hard links by their first name.
