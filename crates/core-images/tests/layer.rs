@@ -149,6 +149,19 @@ fn paths_stay_inside() {
             Ok(vec![("/l", "-> /etc/passwd"), ("/s", "-> /etc/passwd")]),
         ),
         (
+            "7 a file in place of such a link",
+            vec![
+                symlink("s", "/etc/passwd"),
+                hard_link("l", "s"),
+                Member {
+                    mode: 0o777,
+                    ..Member::new(b'0', "l")
+                }
+                .bytes(),
+            ],
+            Ok(vec![("/l", ""), ("/s", "-> /etc/passwd")]),
+        ),
+        (
             "8 hard link before its target",
             vec![hard_link("l", "t"), file("t", "")],
             Ok(vec![("/l", "in lower layers: t"), ("/t", "")]),
@@ -168,6 +181,29 @@ fn paths_stay_inside() {
                 file("d/g", "y"),
             ],
             Ok(vec![("/d", "opaque"), ("/d/g", "y")]),
+        ),
+        (
+            "10 parents made through links",
+            vec![
+                symlink("out", "../../outside"),
+                file("f", "y"),
+                hard_link("out/a/l", "f"),
+                directory("out/b/d"),
+                symlink("out/s/in", "/outside/a"),
+                hard_link("out/s/in/k", "out/a/l"),
+            ],
+            Ok(vec![
+                ("/f", "y"),
+                ("/out", "-> ../../outside"),
+                ("/outside", "directory"),
+                ("/outside/a", "directory"),
+                ("/outside/a/k", "y"),
+                ("/outside/a/l", "y"),
+                ("/outside/b", "directory"),
+                ("/outside/b/d", "directory"),
+                ("/outside/s", "directory"),
+                ("/outside/s/in", "-> /outside/a"),
+            ]),
         ),
         (
             "10 file as a parent",
@@ -457,6 +493,19 @@ fn bombs_are_defused() {
         unpack_with(&archive(&links), limits)
             .unwrap_err()
             .contains("10000 bytes")
+    );
+    // One directory with more entries than fit into any block, and the same name again and again.
+    let wide: Vec<Vec<u8>> = (0..1900).map(|n| file(&format!("d/{n}"), "")).collect();
+    assert_eq!(unpack(&oci::zstd(&archive(&wide))).unwrap().len(), 1901);
+    let again = vec![symlink("s", "t"); 600];
+    let limits = Limits {
+        inodes: 500,
+        ..Limits::default()
+    };
+    assert!(
+        unpack_with(&archive(&again), limits)
+            .unwrap_err()
+            .contains("more than 500 files")
     );
     // An extended header of 1 GiB is not read into memory.
     let huge = Member {

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use container_api::Kind;
 use container_api::images::{DeleteRequest, PruneRequest, TagRequest};
+use serde_json::Value;
 use support::oci::{self, Layer, Layout};
 use support::server::{Server, compose};
 use support::tarball;
@@ -112,6 +113,13 @@ async fn bad_archives_are_refused_and_leave_nothing() {
     let upwards = Layer::gzip(&tarball::archive(&[tarball::file("../x", "")]));
     let upwards = escaping.manifest(oci::host(), &[upwards]);
     escaping.name(upwards, "x");
+    let mut dangling = Layout::default();
+    let missing_target = Layer::gzip(&tarball::archive(&[tarball::hard_link("l", "f")]));
+    let missing_target = dangling.manifest(oci::host(), &[Layer::gzip(&base()), missing_target]);
+    dangling.name(missing_target, "x");
+    let mut high = Layout::default();
+    let many = high.manifest(oci::host(), &vec![Layer::plain(&base()); 5000]);
+    high.name(many, "x");
     let with = |extra: Vec<u8>| tarball::archive(&[layout.members(), vec![extra]].concat());
     let mut linked = layout.members();
     linked.pop();
@@ -126,6 +134,12 @@ async fn bad_archives_are_refused_and_leave_nothing() {
         ("missing blob", missing.archive(), "missing"),
         ("diff id", lying.archive(), "configuration says"),
         ("layer upwards", escaping.archive(), "leads upwards"),
+        (
+            "hard link to nothing",
+            dangling.archive(),
+            "target is missing",
+        ),
+        ("5000 layers", high.archive(), "127 are the most"),
         ("no layers", no_layers.archive(), "no layers"),
         ("bad name", bad_name.archive(), "invalid image reference"),
         (
@@ -322,24 +336,50 @@ async fn a_killed_server_heals() {
 async fn a_damaged_image_harms_only_itself() {
     let mut server = Server::start().await;
     server
-        .load(&oci::archive("hurt", &[Layer::gzip(&base())]))
-        .await
-        .unwrap();
-    server
         .load(&oci::archive("sound", &[Layer::gzip(&upper())]))
         .await
         .unwrap();
-    let digest = server.get("hurt").await.unwrap().manifest_digest;
     let blobs = server.app_root().join("content/blobs/sha256");
-    std::fs::remove_file(blobs.join(digest.trim_start_matches("sha256:"))).unwrap();
-    assert_eq!(server.names().await.len(), 2);
-    let error = server.get("hurt").await.unwrap_err();
-    assert!(error.message.contains("damaged"), "{error}");
-    server.prepare("sound", "lease-1").await.unwrap();
-    let delete = DeleteRequest {
-        references: vec!["hurt".into()],
-        force: false,
+    let kept = server.files("content/blobs/sha256");
+    let hurt = oci::archive("hurt", &[Layer::gzip(&base())]);
+    // The manifest, the configuration, the layer.
+    let parts = |manifest: &str| {
+        let path = |digest: &str| blobs.join(digest.trim_start_matches("sha256:"));
+        let text = std::fs::read(path(manifest)).unwrap();
+        let document: Value = serde_json::from_slice(&text).unwrap();
+        let of = |part: &Value| path(part["digest"].as_str().unwrap());
+        [
+            path(manifest),
+            of(&document["config"]),
+            of(&document["layers"][0]),
+        ]
     };
-    server.client.delete(delete).await.unwrap();
-    assert_eq!(server.names().await, ["docker.io/library/sound:latest"]);
+    for part in 0..3 {
+        for damage in ["missing", "empty", "cut off", "a link"] {
+            server.load(&hurt).await.unwrap();
+            let digest = server.get("hurt").await.unwrap().manifest_digest;
+            let path = &parts(&digest)[part];
+            let whole = std::fs::read(path).unwrap();
+            std::fs::remove_file(path).unwrap();
+            match damage {
+                "missing" => {}
+                "empty" => std::fs::write(path, "").unwrap(),
+                "cut off" => std::fs::write(path, &whole[..whole.len() / 2]).unwrap(),
+                _ => std::os::unix::fs::symlink("/etc/hostname", path).unwrap(),
+            }
+            let what = format!("part {part} is {damage}");
+            assert_eq!(server.names().await.len(), 2, "{what}");
+            // The unpacked layer is all that a root needs of it.
+            assert_eq!(server.get("hurt").await.is_ok(), part == 2, "{what}");
+            server.prepare("sound", "lease-1").await.unwrap();
+            let delete = DeleteRequest {
+                references: vec!["hurt".into()],
+                force: false,
+            };
+            let reply = server.client.delete(delete).await.unwrap().into_inner();
+            assert!(reply.errors.is_empty(), "{what}: {reply:?}");
+            assert_eq!(server.names().await, ["docker.io/library/sound:latest"]);
+            assert_eq!(server.files("content/blobs/sha256"), kept, "{what}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use erofs::{Image, Kind, Limits, MergeError, Metadata, Tree, TreeError};
+use erofs::{Image, Kind, Limits, MAX_LAYERS, MergeError, Metadata, Tree, TreeError};
 use proptest::prelude::*;
 use support::{Entry, listing, merge, merge_any};
 
@@ -448,6 +448,17 @@ fn a_link_to_what_no_lower_layer_holds_is_an_error() {
     assert!(merge(&[vec![link("l", "f")]]).is_err());
     // What lost its name needs no target.
     assert!(merge(&[vec![link("l", "f"), file("l", "")]]).is_ok());
+}
+
+#[test]
+fn no_more_layers_than_docker_takes() {
+    let layer = |n: usize| vec![file(&n.to_string(), "x"), file("top", &n.to_string())];
+    let layers: Vec<Vec<Entry>> = (0..MAX_LAYERS).map(layer).collect();
+    let (disk, _) = merge(&layers).unwrap();
+    assert_eq!(paths(&disk).len(), MAX_LAYERS + 2);
+    let layers: Vec<Vec<Entry>> = (0..=MAX_LAYERS).map(layer).collect();
+    let error = merge(&layers).unwrap_err();
+    assert!(matches!(error, MergeError::TooManyLayers(128)), "{error}");
 }
 
 #[test]
