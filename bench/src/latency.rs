@@ -46,7 +46,7 @@ fn starts(
     // The first start unpacks the image; the second asks for a template, which is made meanwhile.
     system.run(&cold)?;
     system.run(&warm)?;
-    wait_for_template(system)?;
+    system.wait_for_templates(1)?;
     let mut samples = [(); 4].map(|()| Samples::default());
     for _ in 0..rounds {
         samples[0].0.push(bare(system, bare_vm)?);
@@ -82,21 +82,6 @@ fn bare(system: &System, bare_vm: &Path) -> anyhow::Result<f64> {
     text.split_whitespace()
         .find_map(|word| word.parse().ok())
         .with_context(|| format!("bare_vm: {text}{}", String::from_utf8_lossy(&output.stderr)))
-}
-
-fn wait_for_template(system: &System) -> anyhow::Result<()> {
-    for _ in 0..600 {
-        if system
-            .run(&["system", "template", "list", "-q"])?
-            .lines()
-            .count()
-            > 0
-        {
-            return Ok(());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    anyhow::bail!("no template was made within a minute")
 }
 
 fn concurrent(system: &System, rounds: usize, report: &mut Report) {

@@ -36,7 +36,7 @@ struct Arguments {
     #[arg(long, default_value_t = 10)]
     rounds: usize,
     /// The most idle containers in the density measurement.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 100)]
     density: usize,
     /// Where the raw samples and the chart go.
     #[arg(long, default_value = "target/bench")]

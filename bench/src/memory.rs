@@ -1,5 +1,7 @@
 //! What things cost while they stand.
 
+use std::fs;
+
 use anyhow::Context;
 
 use crate::report::Report;
@@ -7,59 +9,112 @@ use crate::samples::Samples;
 use crate::system::System;
 
 const MIB: f64 = 1024.0 * 1024.0;
+/// MiB that the host must keep.
+const HOST_RESERVE: f64 = 1024.0;
+/// The shape of most containers below; the guest's memory is a little more, for its kernel.
+const SHAPE: &str = "256M";
 
-/// Measures the daemons, the helper, vminitd, and one idle container after the other.
+/// Measures the daemons, the helper, and up to `density` idle containers that stand at a time.
 pub fn measure(system: &System, density: usize, report: &mut Report) -> anyhow::Result<()> {
-    let sleeper = |name: &str, memory: &str| {
-        system.run(&[
-            "run", "-d", "--name", name, "-c", "1", "-m", memory, "busybox", "sleep", "100000",
-        ])
-    };
-    sleeper("first", "256M")?;
+    // From here on every container of the shape starts from its template.
+    let helper = start(system, "first", SHAPE)?;
+    system.wait_for_templates(1)?;
     let apiserver = *system
         .pids("container-apiserver")
         .first()
         .context("no apiserver")?;
     report.bound("apiserver, resident (MiB)", resident(apiserver)?, 30.0);
-    let helper = *system.pids("--uuid first").first().context("no helper")?;
     report.bound("runtime helper, resident (MiB)", resident(helper)?, 20.0);
+    system.run(&["delete", "--force", "first"])?;
 
-    let mut each = Samples(vec![machine(helper)?]);
-    for number in 1..density {
-        let name = format!("idle-{number}");
-        sleeper(&name, "256M")?;
-        let helper = *system
-            .pids(&format!("--uuid {name}"))
-            .first()
-            .context("no helper")?;
-        each.0.push(machine(helper)?);
+    let mut each = Samples::default();
+    let mut beside = Samples::default();
+    while each.0.len() < density && available()? > HOST_RESERVE {
+        let helper = start(system, &format!("idle-{}", each.0.len()), SHAPE)?;
+        let machine = Machine::of(helper)?;
+        each.0.push(machine.total());
+        beside.0.push(machine.beside_guest);
     }
-    // Shared pages are shared out anew with every machine: look at all of them at the end.
-    let mut at_end = Samples::default();
-    for helper in system.pids("--uuid") {
-        at_end.0.push(machine(helper)?);
-    }
-    report.figure(
-        "idle machine when it starts: VMM and helper, PSS",
-        "MiB",
-        &each,
+    let stood = each.0.len();
+    let further = Samples(each.0.split_off(1.min(stood)));
+    report.figure("idle machine, the first: PSS", "MiB", &each);
+    report.figure("idle machine, each further one: PSS", "MiB", &further);
+    report.bound(
+        "further idle machine / first",
+        further.median() / each.median(),
+        0.5,
     );
-    report.figure(
-        "idle machines, all standing: VMM and helper, PSS",
-        "MiB",
-        &at_end,
+    report.figure("VMM and helper, guest memory left out: PSS", "MiB", &beside);
+    report.bound(
+        "VMM and helper, guest memory left out (MiB)",
+        beside.quantile(0.99),
+        60.0,
     );
+    let standing = Samples(vec![f64::from(u32::try_from(stood)?)]);
+    report.figure("idle machines that stood at a time", "", &standing);
     system.run(&["delete", "--all", "--force"])?;
 
-    let mut flat = Samples::default();
-    for memory in ["256M", "1G", "4G"] {
-        sleeper("flat", memory)?;
-        let helper = *system.pids("--uuid flat").first().context("no helper")?;
-        flat.0.push(machine(helper)?);
+    for (made, memory) in ["200M", "1G", "4G"].into_iter().enumerate() {
+        start(system, "flat", memory)?;
+        system.wait_for_templates(made + 2)?;
+        system.run(&["delete", "--force", "flat"])?;
+        let machine = Machine::of(start(system, "flat", memory)?)?;
+        let name = format!("idle machine of {memory}: PSS");
+        report.figure(&name, "MiB", &Samples(vec![machine.total()]));
         system.run(&["delete", "--force", "flat"])?;
     }
-    report.figure("idle machine of 256 MiB, 1 GiB, 4 GiB: PSS", "MiB", &flat);
     Ok(())
+}
+
+/// Starts an idle container; gives the process id of its helper.
+fn start(system: &System, name: &str, memory: &str) -> anyhow::Result<u32> {
+    system.run(&[
+        "run", "-d", "--name", name, "-c", "1", "-m", memory, "busybox", "sleep", "100000",
+    ])?;
+    let helper = system.pids(&format!("--uuid {name}"));
+    Ok(*helper.first().context("no helper")?)
+}
+
+/// Proportional set sizes in MiB.
+#[derive(Debug)]
+struct Machine {
+    guest: f64,
+    beside_guest: f64,
+}
+
+impl Machine {
+    fn of(helper: u32) -> anyhow::Result<Self> {
+        let children = fs::read_to_string(format!("/proc/{helper}/task/{helper}/children"))?;
+        let vmm = children.split_whitespace().next().context("no VMM")?;
+        let maps = fs::read_to_string(format!("/proc/{vmm}/smaps"))?;
+        let guest = guest_memory(&maps)?;
+        let rollup = |pid: &str| field(&format!("/proc/{pid}/smaps_rollup"), "Pss:");
+        Ok(Self {
+            guest,
+            beside_guest: rollup(vmm)? + rollup(&helper.to_string())? - guest,
+        })
+    }
+
+    fn total(&self) -> f64 {
+        self.guest + self.beside_guest
+    }
+}
+
+/// What of `smaps` is a template's memory.
+fn guest_memory(smaps: &str) -> anyhow::Result<f64> {
+    let mut inside = false;
+    let mut sum = 0.0;
+    for line in smaps.lines() {
+        if line
+            .split_once(' ')
+            .is_some_and(|(range, _)| range.contains('-'))
+        {
+            inside = line.contains("/cache/templates/");
+        } else if let Some(size) = line.strip_prefix("Pss:").filter(|_| inside) {
+            sum += mebibytes(size)?;
+        }
+    }
+    Ok(sum)
 }
 
 /// Resident set of a process in MiB.
@@ -67,28 +122,22 @@ fn resident(pid: u32) -> anyhow::Result<f64> {
     field(&format!("/proc/{pid}/status"), "VmRSS:")
 }
 
-/// Proportional set of a helper and its VMM in MiB.
-fn machine(helper: u32) -> anyhow::Result<f64> {
-    let children = std::fs::read_to_string(format!("/proc/{helper}/task/{helper}/children"))?;
-    let vmm: u32 = children
-        .split_whitespace()
-        .next()
-        .context("no VMM")?
-        .parse()?;
-    Ok(proportional(helper)? + proportional(vmm)?)
-}
-
-fn proportional(pid: u32) -> anyhow::Result<f64> {
-    field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+/// What the host could still give, in MiB.
+fn available() -> anyhow::Result<f64> {
+    field("/proc/meminfo", "MemAvailable:")
 }
 
 /// A field in kB of a file of procfs, in MiB.
 fn field(path: &str, name: &str) -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string(path).with_context(|| path.to_owned())?;
+    let text = fs::read_to_string(path).with_context(|| path.to_owned())?;
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix(name))
         .with_context(|| format!("{path}: no {name}"))?;
-    let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kilobytes * 1024.0 / MIB)
+    mebibytes(line)
+}
+
+fn mebibytes(kilobytes: &str) -> anyhow::Result<f64> {
+    let number: f64 = kilobytes.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(number * 1024.0 / MIB)
 }

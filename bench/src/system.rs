@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
 /// A started system; stopped when dropped.
 #[derive(Debug)]
@@ -72,6 +72,18 @@ impl System {
                 .stdout(Stdio::null())
                 .stderr(Stdio::null()),
         )
+    }
+
+    /// Waits until `number` templates have been made.
+    pub fn wait_for_templates(&self, number: usize) -> anyhow::Result<()> {
+        for _ in 0..600 {
+            let made = self.run(&["system", "template", "list", "-q"])?;
+            if made.lines().count() >= number {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        bail!("template {number} was not made within a minute")
     }
 
     /// Guest kernel of the prefix.
