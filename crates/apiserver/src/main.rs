@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use container_api::roots::Roots;
+use rustix::process::{Resource, Rlimit};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -92,9 +93,23 @@ fn run(
         .context("find the directories")?;
     }
     roots.create().context("create the directories")?;
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start tokio")?;
     runtime.block_on(daemon::serve(roots, debug))
+}
+
+/// Lets this process have as many descriptors as its user may: several belong to each container, and the usual
+/// soft limit (1024) is kept low for programs that use `select(2)` only.
+fn raise_descriptor_limit() {
+    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: hard,
+        maximum: hard,
+    };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, limit) {
+        tracing::warn!("cannot raise the limit of open descriptors: {error}");
+    }
 }

@@ -148,12 +148,12 @@ async fn probe(helper: &Helper, process: &ProcessConfiguration, limit: Duration)
         Err(_) => {
             // A check that hangs must not pile up.
             let signal = Signal::KILL.as_raw();
+            let request = SignalRequest {
+                process: id,
+                signal,
+            };
             let _ = helper
-                .client()
-                .signal(SignalRequest {
-                    process: id,
-                    signal,
-                })
+                .call(|mut client| async move { client.signal(request).await })
                 .await;
             false
         }

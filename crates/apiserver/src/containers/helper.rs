@@ -15,9 +15,13 @@ use container_api::{Error, Kind, api, inherited, lock, runtime, socket};
 use container_resource::bundle::Bundle;
 use rustix::process::Signal;
 use tonic::transport::Channel;
+use tonic::{Response, Status};
 
 /// How long a helper may take to be gone after SIGKILL.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a helper may take to answer before it is asked how it is, and how long to answer that. A boot or a
+/// call into a slow guest takes longer, but keeps no helper from answering.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// A client's streams, taken from the descriptors socket. Dropped: given back, by being closed.
 #[derive(Debug)]
@@ -112,17 +116,58 @@ impl Helper {
         self.client.clone()
     }
 
+    /// Asks the helper, for as long as it answers anything at all.
+    pub async fn call<T, F>(
+        &self,
+        call: impl FnOnce(RuntimeClient<Channel>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let answer = async { Ok(call(self.client()).await?.into_inner()) };
+        self.unless_silent(answer).await
+    }
+
+    async fn unless_silent<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            answer = answer => answer,
+            () = self.silent() => {
+                let text = "the runtime helper does not answer";
+                let hint = "`container stop` and `container delete --force` end it.";
+                Err(Error::new(Kind::Timeout, text).with_hint(hint))
+            }
+        }
+    }
+
+    /// Returns when the helper does not answer: it is stopped, or cannot run.
+    pub async fn silent(&self) {
+        loop {
+            tokio::time::sleep(SILENCE).await;
+            let mut client = self.client();
+            let state = client.state(runtime::StateRequest {});
+            // An error is a helper that has ended: whoever waits for it learns so.
+            if tokio::time::timeout(SILENCE, state).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Hands a client's streams on.
     pub async fn relay(&self, lent: Option<Lent>) -> Result<Option<runtime::Stdio>, Error> {
         let Some(Lent { descriptors, stdio }) = lent else {
             return Ok(None);
         };
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        let token = descriptors::send(&self.descriptors, &borrowed)
-            .await
-            .map_err(|error| {
+        let sent = async {
+            let sent = descriptors::send(&self.descriptors, &borrowed).await;
+            sent.map_err(|error| {
                 Error::chain(Kind::Unavailable, &error).context("hand the standard streams over")
-            })?;
+            })
+        };
+        let token = self.unless_silent(sent).await?;
         Ok(Some(runtime::Stdio {
             token,
             stdin: stdio.stdin,

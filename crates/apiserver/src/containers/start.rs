@@ -145,15 +145,14 @@ impl Containers {
         lent: Option<Lent>,
     ) -> Result<runtime::StartReply, Error> {
         let stdio = helper.relay(lent).await?;
-        let mut client = helper.client();
-        let call = client.start(runtime::StartRequest { stdio });
-        let reply = tokio::time::timeout(START_TIMEOUT, call)
+        let request = runtime::StartRequest { stdio };
+        let call = helper.call(|mut client| async move { client.start(request).await });
+        tokio::time::timeout(START_TIMEOUT, call)
             .await
             .map_err(|_| {
                 let text = "the runtime helper did not start the container in time";
                 Error::new(Kind::Timeout, text)
-            })??;
-        Ok(reply.into_inner())
+            })?
     }
 
     /// Brings `boot.json` up to date: the default kernel may be another one by now, and a layer may have to

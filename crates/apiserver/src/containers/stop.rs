@@ -67,9 +67,17 @@ impl Containers {
             timeout_ms: u32::try_from(grace.as_millis()).unwrap_or(u32::MAX),
         };
         let mut client = helper.client();
-        let stopped =
-            tokio::time::timeout(grace.saturating_add(MARGIN), client.stop(request)).await;
-        if !matches!(stopped, Ok(Ok(_))) {
+        // A silent helper has its grace, too: it may only be slow.
+        let silent = async {
+            tokio::time::sleep(grace).await;
+            helper.silent().await;
+        };
+        let stopped = tokio::select! {
+            stopped = client.stop(request) => stopped.is_ok(),
+            () = silent => false,
+            () = tokio::time::sleep(grace.saturating_add(MARGIN)) => false,
+        };
+        if !stopped {
             // A helper that does not answer, or died meanwhile: `follow` sees its end.
             helper.kill().await.map_err(|error| {
                 Error::chain(Kind::Internal, &error).context(format_args!("stop container {id}"))

@@ -65,7 +65,9 @@ impl containers_server::Containers for Service {
             configuration,
             stdio,
         };
-        helper.client().exec(request).await?;
+        helper
+            .call(|mut client| async move { client.exec(request).await })
+            .await?;
         self.0.events.tell(
             "exec",
             &id,
@@ -122,8 +124,10 @@ impl containers_server::Containers for Service {
             entry.stop_by_hand(true);
         }
         helper
-            .client()
-            .signal(runtime::SignalRequest { process, signal })
+            .call(|mut client| async move {
+                let request = runtime::SignalRequest { process, signal };
+                client.signal(request).await
+            })
             .await?;
         self.0.events.tell(
             "kill",
@@ -142,11 +146,13 @@ impl containers_server::Containers for Service {
         } = request.into_inner();
         let helper = self.0.get(&id)?.helper()?;
         helper
-            .client()
-            .resize(runtime::ResizeRequest {
-                process,
-                rows,
-                columns,
+            .call(|mut client| async move {
+                let request = runtime::ResizeRequest {
+                    process,
+                    rows,
+                    columns,
+                };
+                client.resize(request).await
             })
             .await?;
         Ok(Response::new(ResizeReply {}))
@@ -194,10 +200,10 @@ impl containers_server::Containers for Service {
         let id = request.into_inner().id;
         let helper = self.0.get(&id)?.helper()?;
         let sample = helper
-            .client()
-            .statistics(runtime::StatisticsRequest {})
-            .await?
-            .into_inner();
+            .call(
+                |mut client| async move { client.statistics(runtime::StatisticsRequest {}).await },
+            )
+            .await?;
         let statistics = ContainerStatistics {
             id,
             memory_usage_bytes: Some(sample.memory_usage_bytes),
@@ -225,8 +231,7 @@ impl containers_server::Containers for Service {
         let entry = self.0.get(&id)?;
         entry
             .helper()?
-            .client()
-            .pause(runtime::PauseRequest { paused })
+            .call(|mut client| async move { client.pause(runtime::PauseRequest { paused }).await })
             .await?;
         entry.show(if paused {
             ContainerState::Paused
@@ -251,10 +256,8 @@ impl containers_server::Containers for Service {
     async fn processes(&self, request: Request<ProcessesRequest>) -> Reply<ProcessesReply> {
         let helper = self.0.get(&request.into_inner().id)?.helper()?;
         let reply = helper
-            .client()
-            .processes(runtime::ProcessesRequest {})
-            .await?
-            .into_inner();
+            .call(|mut client| async move { client.processes(runtime::ProcessesRequest {}).await })
+            .await?;
         let processes = reply
             .processes
             .into_iter()
@@ -279,10 +282,12 @@ impl containers_server::Containers for Service {
         let run = entry.run_name();
         let stdio = helper.relay(lent).await?;
         helper
-            .client()
-            .attach(runtime::AttachRequest {
-                process: String::new(),
-                stdio,
+            .call(|mut client| async move {
+                let request = runtime::AttachRequest {
+                    process: String::new(),
+                    stdio,
+                };
+                client.attach(request).await
             })
             .await?;
         Ok(Response::new(AttachReply { run }))
