@@ -3,9 +3,11 @@
 
 mod chart;
 mod environment;
+mod images;
 mod latency;
 mod memory;
 mod podman;
+mod registry;
 mod report;
 mod samples;
 mod system;
@@ -38,6 +40,9 @@ struct Arguments {
     /// The most idle containers in the density measurement.
     #[arg(long, default_value_t = 100)]
     density: usize,
+    /// Rounds of pulling and reading images.
+    #[arg(long, default_value_t = 3)]
+    pulls: usize,
     /// Where the raw samples and the chart go.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
@@ -49,6 +54,7 @@ fn main() -> anyhow::Result<()> {
     let mut report = Report::new(environment::manifest(&system));
     latency::measure(&system, &arguments.bare_vm, arguments.rounds, &mut report)?;
     memory::measure(&system, arguments.density, &mut report)?;
+    images::measure(&system, arguments.pulls, &mut report)?;
     std::fs::create_dir_all(&arguments.out).context("create the output directory")?;
     report.write(&arguments.out)?;
     println!("{}", report.table());

@@ -59,6 +59,13 @@ impl Podman {
         self.time(&["exec", "exec", "true"])
     }
 
+    /// Milliseconds of `pull`; the image is removed afterwards.
+    pub fn pull(&self, name: &str) -> anyhow::Result<f64> {
+        let taken = self.time(&["pull", "-q", "--tls-verify=false", name])?;
+        self.time(&["rmi", name])?;
+        Ok(taken)
+    }
+
     fn run(&self, flags: &[&str], process: &[&str]) -> anyhow::Result<f64> {
         let mut arguments = vec!["run", "--network", "none"];
         arguments.extend(LIMITS);
