@@ -172,3 +172,51 @@ fn an_image_without_layers_is_refused() {
     }
     assert!(system.list().is_empty());
 }
+
+/// What an image says of its first process, and what comes of it.
+#[test]
+fn an_image_s_configuration_cannot_lead_out() {
+    let system = System::start();
+    let script = r#"
+        set -e; cd "$0"; mkdir -p r/bin r/etc r/dir
+        cp /bin/busybox r/bin/; ln -s / r/link; ln -s /proc/self/fd r/fds
+        printf 'root:x:0:0::/:/bin/sh\n' > r/etc/passwd
+        tar -C r -cf r.tar .
+    "#;
+    let made = Command::new("bash")
+        .args(["-c", script])
+        .arg(system.scratch())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let tar = system.scratch().join("r.tar");
+    let run = |changes: &[String], program: &str| {
+        let mut words = vec!["image", "import"];
+        for change in changes {
+            words.extend(["--change", change]);
+        }
+        words.extend([tar.to_str().unwrap(), "configured"]);
+        system.run(words).ok();
+        system.run(["run", "--rm", "configured", "/bin/busybox", program])
+    };
+    for (change, says) in [
+        ("WORKDIR /proc/self/fd/8", "working directory"),
+        ("WORKDIR /fds/3", "working directory"),
+        ("USER nobody-there", "user 'nobody-there' not found"),
+        ("USER 1:2:x", "invalid user"),
+        ("USER 99999999999", "not found"),
+    ] {
+        run(&[change.into()], "true").code(1).says(says);
+    }
+    let through_links = ["WORKDIR /link/dir".into(), "VOLUME /link".into()];
+    assert_eq!(run(&through_links, "pwd").ok().stdout, "/dir\n");
+    let many: Vec<String> = (0..20)
+        .map(|part| {
+            let pairs = (0..5000).map(|n| format!(" V{part}_{n}=x"));
+            pairs.fold("ENV".to_owned(), |line, pair| line + &pair)
+        })
+        .collect();
+    let environment = run(&many, "env").ok().stdout;
+    assert_eq!(environment.matches("\nV").count(), 100_000);
+    assert!(system.list().is_empty());
+}
