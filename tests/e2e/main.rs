@@ -22,4 +22,5 @@ mod streams;
 mod system;
 mod templates;
 mod terminal;
+mod timeline;
 mod users;

@@ -33,9 +33,7 @@ pub async fn live(container: &Arc<Container>) {
     let mut timeline = Timeline::default();
     timeline.reached("helper started");
     let started = start(container, &mut timeline).await;
-    write(container, "timeline", || {
-        bundle::write_json(&container.bundle.timeline(), &timeline)
-    });
+    write_timeline(container, &timeline);
     match started {
         Ok((machine, first, at)) => {
             let template_wanted = matches!(
@@ -50,12 +48,18 @@ pub async fn live(container: &Arc<Container>) {
                 first: first.clone(),
                 started: Arc::new(Started {
                     at,
-                    timeline,
+                    timeline: timeline.clone(),
                     template_wanted,
                 }),
             });
             let (ended, vm) = wait(container, machine, &first).await;
             drop(vm);
+            if let Some(at) = first.first_byte() {
+                timeline.reached_at("first byte", at.as_microsecond());
+            }
+            timeline.reached_at("process exited", ended.at.as_microsecond());
+            timeline.reached("machine gone");
+            write_timeline(container, &timeline);
             record(container, Some(at), &ended);
             container.stage.send_replace(Stage::Stopped(ended));
         }
@@ -268,6 +272,12 @@ async fn shut_down(container: &Container, mut guest: Guest, vm: &mut Vm) {
             machine::end(vm).await;
         }
     }
+}
+
+fn write_timeline(container: &Container, timeline: &Timeline) {
+    write(container, "timeline", || {
+        bundle::write_json(&container.bundle.timeline(), timeline)
+    });
 }
 
 fn record(container: &Container, started: Option<Timestamp>, ended: &Ended) {

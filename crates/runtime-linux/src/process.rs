@@ -1,7 +1,7 @@
 //! A process in the guest, as the helper follows it.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use container_api::guest::{OutputRequest, OutputStream, StdinChunk, WaitReply, WaitRequest};
@@ -50,6 +50,7 @@ pub struct Process {
     input: Option<Input>,
     stdout: Arc<Fanout>,
     stderr: Arc<Fanout>,
+    first_byte: Arc<OnceLock<jiff::Timestamp>>,
 }
 
 impl Process {
@@ -69,17 +70,26 @@ impl Process {
         let stderr = Arc::new(Fanout::new(Stream::Stderr, log));
         let (input, given) = stdio.stdin.is_some().then(Input::new).unzip();
         let (sender, ended) = watch::channel(None);
+        let first_byte = Arc::default();
         let process = Arc::new(Self {
             ended,
             input,
             stdout,
             stderr,
+            first_byte,
         });
         process.connect(stdio, true).await?;
 
         let feed = given.map(|given| tokio::spawn(feed(guest.clone(), id.to_owned(), given)));
         let pump = |stream, fanout: &Arc<Fanout>| {
-            tokio::spawn(pump(guest.clone(), id.to_owned(), stream, fanout.clone()))
+            let (fanout, first_byte) = (fanout.clone(), process.first_byte.clone());
+            tokio::spawn(pump(
+                guest.clone(),
+                id.to_owned(),
+                stream,
+                fanout,
+                first_byte,
+            ))
         };
         let output = pump(OutputStream::Stdout, &process.stdout);
         // A terminal has one stream for both.
@@ -150,6 +160,11 @@ impl Process {
         }
     }
 
+    /// When the guest first gave output of it.
+    pub fn first_byte(&self) -> Option<jiff::Timestamp> {
+        self.first_byte.get().copied()
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         self.ended.borrow().is_some()
@@ -197,7 +212,13 @@ async fn feed(mut guest: Guest, process: String, given: InputStream) {
     }
 }
 
-async fn pump(mut guest: Guest, process: String, stream: OutputStream, fanout: Arc<Fanout>) {
+async fn pump(
+    mut guest: Guest,
+    process: String,
+    stream: OutputStream,
+    fanout: Arc<Fanout>,
+    first_byte: Arc<OnceLock<jiff::Timestamp>>,
+) {
     let request = OutputRequest {
         process,
         stream: stream.into(),
@@ -206,6 +227,7 @@ async fn pump(mut guest: Guest, process: String, stream: OutputStream, fanout: A
         Ok(reply) => {
             let mut chunks = reply.into_inner();
             while let Ok(Some(chunk)) = chunks.message().await {
+                first_byte.get_or_init(jiff::Timestamp::now);
                 fanout.write(chunk.data).await;
             }
         }

@@ -75,7 +75,9 @@ impl Run {
             process: String::new(),
             run,
         };
-        foreground.wait(containers, process).await
+        let code = foreground.wait(containers, process).await?;
+        timeline::show_end(context);
+        Ok(code)
     }
 }
 

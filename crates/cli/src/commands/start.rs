@@ -2,7 +2,7 @@ use clap::Args;
 use container_api::api::StartRequest;
 use container_api::{Error, Kind};
 
-use super::{inspect, run};
+use super::{inspect, run, timeline};
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
@@ -64,7 +64,9 @@ impl Start {
             process: String::new(),
             run: reply.run,
         };
-        foreground.wait(containers, process).await
+        let code = foreground.wait(containers, process).await?;
+        timeline::show_end(context);
+        Ok(code)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use container_api::api::StartReply;
 use container_resource::bundle::{Phase, Timeline};
+use jiff::Timestamp;
 
 use crate::connection::Context;
 use crate::output;
@@ -22,6 +23,14 @@ pub fn show(context: &Context, reply: &StartReply) {
     timeline.phases.insert(0, begun);
     timeline.reached("answer received");
     output::ask(render(&timeline));
+}
+
+/// Tells with `--debug` how long after this command's own start its process was known to have ended.
+pub fn show_end(context: &Context) {
+    if context.debug {
+        let taken = Timestamp::now().as_microsecond() - context.begun.as_microsecond();
+        output::ask(format!("debug: {:>10} end received\n", milliseconds(taken)));
+    }
 }
 
 /// A line for each phase: when it was reached after the first one, and how long after the one before it.

@@ -1,0 +1,58 @@
+//! What a start and its end are told of, phase by phase.
+
+use crate::system::{System, eventually};
+
+const PHASES: [&str; 14] = [
+    "start requested",
+    "helper started",
+    "upper ready",
+    "engine ready",
+    "VMM running",
+    "kernel entered",
+    "PID 1",
+    "guest announced itself",
+    "root mounted",
+    "process started",
+    "start answered",
+    "first byte",
+    "process exited",
+    "machine gone",
+];
+
+#[test]
+fn every_phase_of_a_cold_run_has_its_moment() {
+    let system = System::shared();
+    let told = system
+        .run([
+            "run",
+            "--debug",
+            "--no-template",
+            "--name",
+            "phases",
+            "busybox",
+            "echo",
+            "hello",
+        ])
+        .ok();
+    assert!(told.stderr.contains("process started"), "{}", told.stderr);
+    assert!(told.stderr.contains("end received"), "{}", told.stderr);
+    let timeline = system.bundle("phases").join("timeline.json");
+    let read = || std::fs::read_to_string(&timeline).unwrap();
+    eventually("the machine is gone", || read().contains("machine gone"));
+    let timeline: serde_json::Value = serde_json::from_str(&read()).unwrap();
+    let phases = timeline["phases"].as_array().unwrap();
+    let at = |name: &str| {
+        let phase = phases.iter().find(|phase| phase["name"] == name);
+        phase.unwrap_or_else(|| panic!("no {name:?} in {timeline}"))["atUs"]
+            .as_i64()
+            .unwrap()
+    };
+    let moments = PHASES.map(at);
+    // The guest's moments are carried over to the host's clock, to some milliseconds.
+    let last = moments[PHASES.len() - 1];
+    assert!(moments[0] < last, "{timeline}");
+    for moment in moments {
+        assert!((moments[0] - 50_000..=last).contains(&moment), "{timeline}");
+    }
+    system.run(["delete", "phases"]).ok();
+}
