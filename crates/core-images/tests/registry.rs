@@ -118,6 +118,125 @@ async fn short_names_are_of_the_configured_registry() {
     );
 }
 
+/// An image, and two artifacts that refer to it, in one repository; gives the digest of the image.
+fn signed(address: &str) -> (Vec<u8>, String) {
+    let mut layout = Layout::default();
+    let image = layout.manifest(oci::host(), &[layer("signed")]);
+    layout.name(image.clone(), &format!("{address}/a/signed:1"));
+    for name in ["first", "second"] {
+        let empty = layout.blob("application/vnd.oci.empty.v1+json", b"{}".to_vec());
+        let content = layout.blob("text/plain", name.into());
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "artifactType": format!("application/vnd.example.{name}"),
+            "config": empty,
+            "layers": [content],
+            "subject": image,
+            "annotations": { "by": name },
+        });
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = layout.document(kind, &manifest);
+        layout.name(manifest, &format!("{address}/a/signed:{name}"));
+    }
+    (layout.archive(), image["digest"].as_str().unwrap().into())
+}
+
+#[tokio::test]
+async fn a_registry_without_referrers_gets_them_under_a_tag() {
+    let registry = Registry::start();
+    let mut server = Server::start().await;
+    let (archive, digest) = signed(&registry.address);
+    server.load(&archive).await.unwrap();
+    for name in ["1", "first", "second", "first"] {
+        let name = format!("{}/a/signed:{name}", registry.address);
+        server.push(&name).await.unwrap();
+    }
+    let tag = digest.replace(':', "-");
+    let seen = std::process::Command::new("skopeo")
+        .args(["inspect", "--raw", "--tls-verify=false"])
+        .arg(format!("docker://{}/a/signed:{tag}", registry.address))
+        .output()
+        .unwrap();
+    let index: Value = serde_json::from_slice(&seen.stdout).unwrap();
+    let of = |key: &str| -> Vec<&Value> {
+        let manifests = index["manifests"].as_array().unwrap();
+        manifests.iter().map(|manifest| &manifest[key]).collect()
+    };
+    let kinds = [
+        "application/vnd.example.first",
+        "application/vnd.example.second",
+    ];
+    assert_eq!(of("artifactType"), kinds);
+    assert_eq!(
+        of("annotations"),
+        [&json!({"by": "first"}), &json!({"by": "second"})]
+    );
+    // Nobody who pulls the image is bothered.
+    let mut fresh = Server::start().await;
+    let name = format!("{}/a/signed:1", registry.address);
+    fresh.pull(&name).await.unwrap();
+    assert_eq!(fresh.names().await, [name]);
+}
+
+#[tokio::test]
+async fn referrers_of_a_registry_that_misbehaves() {
+    let index = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    let kind = "content-type: application/vnd.oci.image.index.v1+json\r\netag: \"one\"\r\n";
+    let huge = " ".repeat(5 << 20);
+    let (_, digest) = signed("registry.example");
+    // What is under the tag, how often it may not be changed, whether the registry has taken note; what comes.
+    for (what, body, refusals, noted, expected, puts) in [
+        ("noted", "<html>", 0, true, Ok(()), 0),
+        ("an empty index", index, 0, false, Ok(()), 1),
+        ("changed meanwhile", index, 2, false, Ok(()), 3),
+        (
+            "changed always",
+            index,
+            99,
+            false,
+            Err("change all the time"),
+            5,
+        ),
+        ("no index", "<html>", 0, false, Err("no image index"), 0),
+        ("5 MiB", huge.as_str(), 0, false, Err("larger than"), 0),
+    ] {
+        let body = body.to_owned();
+        let subject = format!("oci-subject: {digest}\r\n");
+        let registry = Hostile::start("127.0.0.1", move |request| {
+            let is_tag = request.path.contains("/manifests/sha256-");
+            match (request.method.as_str(), is_tag) {
+                ("GET", true) => answer("200 OK", kind, body.as_bytes()),
+                ("PUT", true) if request.before < refusals => {
+                    assert_eq!(request.headers["if-match"], "\"one\"");
+                    answer("412 Precondition Failed", "", b"")
+                }
+                ("PUT", false) if noted => answer("201 Created", &subject, b""),
+                ("PUT", _) => answer("201 Created", "", b""),
+                _ => answer("200 OK", "", b""),
+            }
+            .into()
+        })
+        .await;
+        let mut server = Server::start().await;
+        let (archive, _) = signed(&registry.address);
+        server.load(&archive).await.unwrap();
+        let name = format!("{}/a/signed:first", registry.address);
+        let pushed = server.push(&name).await;
+        match (pushed, expected) {
+            (Ok(_), Ok(())) => {}
+            (Err(error), Err(text)) => assert!(error.message.contains(text), "{what}: {error}"),
+            (pushed, _) => panic!("{what}: {pushed:?}"),
+        }
+        let tag = format!("/v2/a/signed/manifests/{}", digest.replace(':', "-"));
+        let requests = registry.requests.lock().unwrap();
+        let put = requests
+            .iter()
+            .filter(|it| it.method == "PUT" && it.path == tag);
+        assert_eq!(put.count(), puts, "{what}");
+    }
+}
+
 #[tokio::test]
 async fn a_large_layer_goes_in_chunks() {
     let registry = Registry::start();

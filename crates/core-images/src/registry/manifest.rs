@@ -4,7 +4,7 @@ use bytes::Bytes;
 use container_resource::digest::Digest;
 use container_resource::image::Descriptor;
 use reqwest::Method;
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, ETAG};
 use sha2::{Digest as _, Sha256};
 
 use super::error::RegistryError;
@@ -25,6 +25,8 @@ pub(super) struct Fetched {
     pub descriptor: Descriptor,
     pub digest: Digest,
     pub bytes: Bytes,
+    /// What the registry calls this state of what was asked for.
+    pub etag: Option<String>,
 }
 
 impl Session {
@@ -54,6 +56,7 @@ impl Session {
             .unwrap_or_default()
             .trim()
             .to_owned();
+        let etag = header(ETAG.as_str());
         let claimed = header("docker-content-digest").and_then(|text| text.parse().ok());
         // Fits: the limit is some MiB.
         let limit = usize::try_from(MAX_DOCUMENT).unwrap_or(usize::MAX);
@@ -75,20 +78,24 @@ impl Session {
             descriptor,
             digest,
             bytes,
+            etag,
         })
     }
 
-    /// Puts a manifest under a tag or its digest.
+    /// Puts a manifest under a tag or its digest. Gives the digest of the subject that the registry has taken
+    /// note of, as it says.
     pub(super) async fn put_manifest(
         &self,
         reference: &str,
         media_type: &str,
         bytes: Bytes,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<Option<String>, RegistryError> {
         let ask = Ask::new(Method::PUT, self.url(&format!("manifests/{reference}"))?)
             .header(CONTENT_TYPE, media_type)
             .body(bytes);
-        self.expect(&ask, "the repository").await.map(drop)
+        let response = self.expect(&ask, "the repository").await?;
+        let subject = response.headers().get("oci-subject");
+        Ok(subject.and_then(|value| value.to_str().ok().map(str::to_owned)))
     }
 
     /// Whether the repository has that manifest.

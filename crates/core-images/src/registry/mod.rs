@@ -13,6 +13,7 @@ mod manifest;
 mod progress;
 pub mod pull;
 pub mod push;
+mod referrers;
 mod retry;
 mod upload;
 

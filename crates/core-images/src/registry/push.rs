@@ -15,6 +15,7 @@ use super::client::{Action, Registries};
 use super::error::RegistryError;
 use super::http::Session;
 use super::progress::{Phase, Progress, Report};
+use super::referrers::Referrer;
 use super::upload::Upload;
 use crate::image::{Document, Found, Graph, GraphError, MAX_DOCUMENT, media};
 use crate::store::{Store, StoreError};
@@ -61,6 +62,14 @@ pub enum PushError {
         name: String,
         /// What there is.
         available: String,
+    },
+    /// A manifest's subject can't be read.
+    #[error("the manifest {digest} is malformed")]
+    Referrer {
+        /// Of the manifest.
+        digest: Digest,
+        /// Why.
+        source: serde_json::Error,
     },
     /// The store failed.
     #[error(transparent)]
@@ -163,10 +172,18 @@ async fn manifests(
             Version::Tag(tag) if is_named => tag.clone(),
             _ => digest.to_string(),
         };
-        if is_named || !session.has_manifest(*digest).await? {
-            session
+        let referrer = Referrer::of(descriptor, &bytes).map_err(|source| PushError::Referrer {
+            digest: *digest,
+            source,
+        })?;
+        // One that refers to another is put again: the registry may not have taken note the last time.
+        if is_named || referrer.is_some() || !session.has_manifest(*digest).await? {
+            let noted = session
                 .put_manifest(&text, &descriptor.media_type, bytes)
                 .await?;
+            if let Some(referrer) = referrer.filter(|it| !it.is_noted(noted.as_deref())) {
+                session.add_referrer(&referrer).await?;
+            }
         }
         last = Some(*digest);
     }

@@ -147,7 +147,7 @@ impl Fault for PushError {
     fn kind(&self) -> Kind {
         match self {
             Self::Registry(error) => error.kind(),
-            Self::NoName(_) => Kind::InvalidArgument,
+            Self::NoName(_) | Self::Referrer { .. } => Kind::InvalidArgument,
             Self::NoPlatform { .. } | Self::Incomplete { .. } => Kind::Unsupported,
             Self::Image { .. } => Kind::InvalidState,
             Self::Store(error) => error.kind(),
