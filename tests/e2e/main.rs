@@ -15,6 +15,7 @@ mod isolation;
 mod kill_matrix;
 mod lifecycle;
 mod load;
+mod memory;
 mod policies;
 mod pty;
 mod run;

@@ -93,6 +93,11 @@ impl Cgroup {
         fs::read_to_string(self.path.join(file)).unwrap_or_default()
     }
 
+    /// Gives up memory of about `bytes`: here pages of files, as there is no swap.
+    pub fn reclaim(&self, bytes: u64) -> io::Result<()> {
+        fs::write(self.path.join("memory.reclaim"), bytes.to_string())
+    }
+
     /// Kills every process of the group and of those below it.
     pub fn kill(&self) -> io::Result<()> {
         fs::write(self.path.join("cgroup.kill"), "1")

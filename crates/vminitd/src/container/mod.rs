@@ -1,5 +1,6 @@
 //! The one container of this guest: its root, its control group, and what is known about it.
 
+mod cache;
 pub mod cgroup;
 mod device_filter;
 mod limits;
@@ -8,6 +9,7 @@ mod root;
 mod statistics;
 mod sysctl;
 
+pub use cache::trim as trim_cache;
 pub use cgroup::Cgroup;
 pub use limits::{LimitError, settings};
 pub use processes::{members, processes};
