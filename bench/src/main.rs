@@ -40,7 +40,7 @@ struct Arguments {
     /// The most idle containers in the density measurement.
     #[arg(long, default_value_t = 100)]
     density: usize,
-    /// Rounds of pulling and reading images.
+    /// Rounds of pulling and reading images; 0 leaves them out.
     #[arg(long, default_value_t = 3)]
     pulls: usize,
     /// Where the raw samples and the chart go.
@@ -54,7 +54,9 @@ fn main() -> anyhow::Result<()> {
     let mut report = Report::new(environment::manifest(&system));
     latency::measure(&system, &arguments.bare_vm, arguments.rounds, &mut report)?;
     memory::measure(&system, arguments.density, &mut report)?;
-    images::measure(&system, arguments.pulls, &mut report)?;
+    if arguments.pulls > 0 {
+        images::measure(&system, arguments.pulls, &mut report)?;
+    }
     std::fs::create_dir_all(&arguments.out).context("create the output directory")?;
     report.write(&arguments.out)?;
     println!("{}", report.table());
