@@ -60,7 +60,13 @@ fn a_hung_helper_delays_nobody_and_can_be_deleted() {
     let helper = system.pids("--uuid hung")[0];
     kill(helper, Signal::STOP);
     assert_eq!(system.run(["list", "-q"]).ok().stdout, "hung\n");
+    // Not `exec`: its streams are on their way to the helper, which keeps them open.
+    let asked = system.spawn(["top", "hung"]);
     system.run(["run", "--rm", "busybox", "true"]).ok();
+    asked
+        .outcome()
+        .code(1)
+        .says("the runtime helper does not answer");
     system.run(["delete", "--force", "hung"]).ok();
     assert!(system.list().is_empty());
 }
