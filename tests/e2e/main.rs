@@ -9,6 +9,7 @@ mod arguments;
 mod boot_faults;
 mod commands;
 mod exec;
+mod exhaustion;
 mod faults;
 mod images;
 mod isolation;

@@ -1,0 +1,201 @@
+//! Too little of something: processes, memory, disk, descriptors, and output without end.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::system::{System, eventually};
+
+#[test]
+fn a_fork_bomb_harms_its_container_only() {
+    let system = System::shared();
+    let run = [
+        "run",
+        "-d",
+        "--name",
+        "forks",
+        "--pids-limit",
+        "50",
+        "-m",
+        "256M",
+        "-c",
+        "1",
+        "busybox",
+        "sh",
+        "-c",
+        "f() { f | f & }; f; sleep 100000",
+    ];
+    system.run(run).ok();
+    let processes = || {
+        let shown = system.run(["stats", "--no-stream", "--format", "json", "forks"]);
+        let shown: serde_json::Value = serde_json::from_str(&shown.ok().stdout).unwrap();
+        shown[0]["numProcesses"].as_u64().unwrap()
+    };
+    eventually("the limit is reached", || processes() == 50);
+    system.run(["run", "--rm", "busybox", "true"]).ok();
+    system.run(["stop", "-t", "0", "forks"]).ok();
+    system.run(["delete", "forks"]).ok();
+}
+
+#[test]
+fn a_memory_bomb_ends_itself_and_is_told_of() {
+    const BOMB: &str = "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done";
+    let system = System::shared();
+    system.sleeper("memory");
+    system.run(["exec", "memory", "sh", "-c", BOMB]).code(137);
+    system.run(["exec", "memory", "true"]).ok();
+    system.run(["delete", "--force", "memory"]).ok();
+    let run = [
+        "run", "--name", "memory", "-m", "256M", "-c", "1", "busybox", "sh", "-c", BOMB,
+    ];
+    system.run(run).code(137);
+    let status = &system.inspect("memory")["status"];
+    assert_eq!(
+        (status["exitCode"].as_i64(), status["oomKilled"].as_bool()),
+        (Some(137), Some(true)),
+        "{status}"
+    );
+    system.run(["delete", "memory"]).ok();
+}
+
+#[test]
+fn output_without_end_takes_bounded_memory_and_disk() {
+    flood(72);
+}
+
+#[test]
+#[ignore = "long"]
+fn a_line_of_a_gibibyte_takes_bounded_memory_and_disk() {
+    flood(1024);
+}
+
+/// A line of `mebibytes`, then bytes that are no text, to the log of a container that nobody is attached to.
+fn flood(mebibytes: u32) {
+    let system = System::start();
+    let script =
+        format!("head -c {mebibytes}M /dev/zero; gzip -c /bin/busybox; echo end >&2; sleep 100000");
+    let run = [
+        "run", "-d", "--name", "flood", "-m", "256M", "-c", "1", "busybox", "sh", "-c", &script,
+    ];
+    system.run(run).ok();
+    eventually("all of it was written", || {
+        system.run(["logs", "-n", "1", "flood"]).stderr == "end\n"
+    });
+    let helper = system.pids("--uuid flood")[0];
+    let status = std::fs::read_to_string(format!("/proc/{helper}/status")).unwrap();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 20 << 10, "the helper had {peak} KiB");
+    let logs: u64 = ["stdio.log", "stdio.log.1"]
+        .map(|log| system.bundle("flood").join(log))
+        .iter()
+        .map(|log| log.metadata().map_or(0, |metadata| metadata.len()))
+        .sum();
+    assert!(logs < 70 << 20, "the logs have {logs} bytes");
+    system.run(["exec", "flood", "true"]).ok();
+    system.run(["delete", "--force", "flood"]).ok();
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_then_forgotten() {
+    // Only root may mount a small one.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let system = System::stopped();
+    std::fs::create_dir(system.app()).unwrap();
+    let disk = Disk::mount(system.app());
+    system
+        .run(["system", "start", "--enable-kernel-install"])
+        .ok();
+    let image = crate::system::image();
+    system
+        .run(["image", "load", "-i", image.to_str().unwrap()])
+        .ok();
+    let create = |name| {
+        let words = [
+            "create",
+            "--name",
+            name,
+            "--no-template",
+            "--pull",
+            "never",
+            "-m",
+            "256M",
+            "-c",
+            "1",
+            "busybox",
+            "sh",
+            "-c",
+        ];
+        system.run(words.into_iter().chain(["echo said; sleep 100000"]))
+    };
+    create("writes").ok();
+    create("rests").ok();
+    system.run(["start", "writes"]).ok();
+
+    let fill = disk.fill();
+    for outcome in [create("refused"), system.run(["start", "rests"])] {
+        let outcome = outcome.code(1).says("No space left on device");
+        assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
+    }
+    let list = system.run(["list", "--all", "-q"]).ok().stdout;
+    assert_eq!(list, "rests\nwrites\n");
+    for name in ["rests", "writes"] {
+        let half = std::fs::read_dir(system.bundle(name))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .find(|name| name.starts_with('.') || name.ends_with("partial"));
+        assert_eq!(half, None);
+    }
+    assert_eq!(system.run(["logs", "writes"]).ok().stdout, "said\n");
+    system.run(["exec", "writes", "true"]).ok();
+    std::fs::remove_file(fill).unwrap();
+
+    system.run(["start", "rests"]).ok();
+    create("refused").ok();
+    system.run(["delete", "--all", "--force"]).ok();
+    system.run(["system", "stop"]).ok();
+}
+
+/// A file system with little room at `0`.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: PathBuf) -> Self {
+        // Images are taken in as long as half a GiB is left to others.
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=700M,mode=700", "none"])
+            .arg(&at));
+        Self(at)
+    }
+
+    /// Takes all that is left.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("fill");
+        let file = std::fs::File::create(&path).unwrap();
+        let mut length = 700 << 20;
+        let mut offset = 0;
+        while length >= 4096 {
+            let flags = rustix::fs::FallocateFlags::empty();
+            match rustix::fs::fallocate(&file, flags, offset, length) {
+                Ok(()) => offset += length,
+                Err(_) => length /= 2,
+            }
+        }
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // What a failed test still runs in it keeps it until it ends.
+        run(Command::new("umount").arg("-l").arg(&self.0));
+    }
+}
+
+fn run(command: &mut Command) {
+    assert!(command.status().unwrap().success(), "{command:?}");
+}
