@@ -66,7 +66,10 @@ fn rounds(rounds: usize, execs: usize, runs: usize) {
     system.sleeper("busy");
     // Behind the first start a template is made: the machines of the rounds come from it.
     within(PATIENCE, "there is a template", || {
-        system.run(["system", "template", "list", "-q"]).stdout != ""
+        !system
+            .run(["system", "template", "list", "-q"])
+            .stdout
+            .is_empty()
     });
     let pids = ["container-apiserver", "--uuid busy"].map(|mark| system.pids(mark)[0]);
     let mut before: Option<[Held; 2]> = None;
@@ -78,6 +81,7 @@ fn rounds(rounds: usize, execs: usize, runs: usize) {
             assert_eq!(said, format!("{text}\n"));
         });
         let executed = begun.elapsed();
+        let begun = Instant::now();
         at_once(runs, |number| {
             let code = i32::try_from(number).unwrap() + 3;
             let script = format!("exit {code}");
@@ -86,7 +90,7 @@ fn rounds(rounds: usize, execs: usize, runs: usize) {
             ];
             system.run(run.into_iter().chain([&*script])).code(code);
         });
-        let ran = begun.elapsed() - executed;
+        let ran = begun.elapsed();
         let held = || pids.map(Held::by);
         let settled = |limits: [Held; 2]| {
             held()
