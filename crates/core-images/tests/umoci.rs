@@ -85,3 +85,66 @@ async fn hard_links_to_lower_layers() {
         tree::assert_same(&ours, &theirs);
     }
 }
+
+/// A directory with everything that GNU tar can keep, as one layer of an image.
+fn packed(name: &str, root: &Path) -> Vec<u8> {
+    let tar = Command::new("tar")
+        .args(["--create", "--xattrs", "--numeric-owner", "--directory"])
+        .arg(root)
+        .arg(".")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&tar.stderr);
+    assert!(tar.status.success(), "{said}");
+    oci::archive(name, &[Layer::gzip(&tar.stdout)])
+}
+
+#[tokio::test]
+async fn files_of_this_machine() {
+    let scratch = tempfile::tempdir().unwrap();
+    let script = r#"
+        set -e; cd "$0"; mkdir -p r/usr/share; cd r
+        cp -a /etc .; cp -a /usr/share/zoneinfo usr/share
+        mkdir -m 3777 special; cd special
+        mkfifo -m 600 pipe; mknod -m 640 null c 1 3; mknod -m 660 disk b 300 70000
+        echo x > setid; chown 1234:70000 setid; chmod 6711 setid
+        ln setid again; ln -s ../etc link; ln link same; ln pipe fifo
+        touch -d @1 old; touch -d @4000000000 new; truncate -s 1M hole; echo end >> hole
+        printf x > "$(printf 'no \377 utf-8')"; printf x > "$(printf '%0255d' 0)"
+    "#;
+    let attributes = "import os, sys; os.setxattr(sys.argv[1], 'user.x', bytes(range(256))); \
+        os.setxattr(sys.argv[1], 'security.capability', bytes.fromhex('0100000200200000000000000000000000000000'))";
+    for words in [["bash", "-c", script], ["python3", "-c", attributes]] {
+        let [program, option, text] = words;
+        let on = match program {
+            "bash" => scratch.path().to_path_buf(),
+            _ => scratch.path().join("r/special/setid"),
+        };
+        let made = Command::new(program).args([option, text]).arg(on).status();
+        assert!(made.unwrap().success(), "{program}");
+    }
+    let image = packed("machine", &scratch.path().join("r"));
+    let (ours, theirs) = roots(&image, "machine").await;
+    assert!(ours.len() > 1000, "{}", ours.len());
+    let setid = &ours[b"/special/setid".as_slice()];
+    assert!(setid.starts_with("106711 1234:70000 "), "{setid}");
+    assert!(setid.ends_with("=/special/again"), "{setid}");
+    tree::assert_same(&ours, &theirs);
+}
+
+/// Takes a minute and a mirror of Debian: run it by hand, as root, after changes to the conversion.
+#[tokio::test]
+#[ignore = "downloads a Debian root by debootstrap"]
+async fn a_whole_debian_root() {
+    let scratch = tempfile::tempdir().unwrap();
+    let made = Command::new("debootstrap")
+        .args(["--variant=minbase", "stable"])
+        .arg(scratch.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&made.stdout);
+    assert!(made.status.success(), "{said}");
+    let (ours, theirs) = roots(&packed("debian", scratch.path()), "debian").await;
+    assert!(ours.len() > 5000, "{}", ours.len());
+    tree::assert_same(&ours, &theirs);
+}
