@@ -60,7 +60,7 @@ impl Command {
             Action::UnpackLayer(arguments) => worker::run(arguments),
             Action::Start(start) => {
                 let level = if start.debug {
-                    "debug,h2=info,hyper=info"
+                    "debug,h2=info,hyper=info,zbus=info"
                 } else {
                     "info"
                 };

@@ -341,7 +341,7 @@ async fn redirects_lead_nowhere_bad() {
     })
     .await;
     let puller = Puller::new();
-    log_in(&puller, &registry.address);
+    log_in(&puller, &registry.address).await;
     puller.pull(&registry.address).await.unwrap();
     let requests = other.requests.lock().unwrap();
     assert!(
@@ -351,12 +351,13 @@ async fn redirects_lead_nowhere_bad() {
     );
 }
 
-fn log_in(puller: &Puller, server: &str) {
+async fn log_in(puller: &Puller, server: &str) {
     puller
         .pulls
         .registries
         .credentials()
         .store(server, "me", "secret")
+        .await
         .unwrap();
 }
 
@@ -380,7 +381,7 @@ async fn credentials_go_to_the_registrys_own_token_service_only() {
         })
         .await;
         let puller = Puller::new();
-        log_in(&puller, &registry.address);
+        log_in(&puller, &registry.address).await;
         puller.pull(&registry.address).await.unwrap();
         let requests = tokens.requests.lock().unwrap();
         let seen = requests
@@ -404,7 +405,7 @@ async fn credentials_go_to_the_registrys_own_token_service_only() {
     })
     .await;
     let puller = Puller::new();
-    log_in(&puller, &registry.address);
+    log_in(&puller, &registry.address).await;
     let error = puller.pull(&registry.address).await.unwrap_err();
     assert!(
         error.contains("denies access") && !error.contains("secret"),

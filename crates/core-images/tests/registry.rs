@@ -8,6 +8,7 @@ use container_api::images::{DeleteRequest, LoginRequest, LoginsRequest, LogoutRe
 use container_api::{Error, Kind};
 use serde_json::{Value, json};
 use support::hostile::{Answer, Hostile, answer, lying};
+use support::keyring::Keyring;
 use support::oci::{self, Layer, Layout};
 use support::registry::{Registry, make_certificates, skopeo_copy};
 use support::server::Server;
@@ -356,15 +357,68 @@ async fn two_pulls_share_the_work_while_others_prune() {
     server.client.delete(delete).await.unwrap();
 }
 
-#[tokio::test]
-async fn users_log_in_and_out() {
+/// A registry that wants to see "me" or "other" with the password "secret".
+fn guarded() -> Registry {
     let scratch = tempfile::tempdir().unwrap();
-    // "me" with the password "secret" (bcrypt, as htpasswd makes it).
-    let line = "me:$2y$05$BZC3Yq1bGBV8wx2W2AfEIOjDD4nZGSyg7Gf2mjzUc8pOVgDuV4QFu\n";
+    // As htpasswd makes it (bcrypt).
+    let hash = "$2y$05$BZC3Yq1bGBV8wx2W2AfEIOjDD4nZGSyg7Gf2mjzUc8pOVgDuV4QFu";
+    let line = format!("me:{hash}\nother:{hash}\n");
     std::fs::write(scratch.path().join("htpasswd"), line).unwrap();
     let auth = "auth:\n  htpasswd:\n    realm: test\n    path: {}/htpasswd\n";
-    let registry = Registry::start_in(scratch, "", auth);
-    let mut server = Server::start().await;
+    Registry::start_in(scratch, "", auth)
+}
+
+#[tokio::test]
+async fn a_login_is_kept_in_the_keyring_where_there_is_one() {
+    let registry = guarded();
+    let keyring = Keyring::start();
+    let environment = [("DBUS_SESSION_BUS_ADDRESS", keyring.address.as_str())];
+    let mut server = Server::start_in(tempfile::tempdir().unwrap(), &environment).await;
+    let name = format!("{}/private:1", registry.address);
+    let archive = oci::archive(&name, &[layer("x")]);
+    server.load(&archive).await.unwrap();
+    let login = LoginRequest {
+        server: registry.address.clone(),
+        username: "me".into(),
+        password: "secret".into(),
+        scheme: String::new(),
+    };
+    // The last takes the place of the others.
+    let other = LoginRequest {
+        username: "other".into(),
+        ..login.clone()
+    };
+    for login in [login.clone(), other, login] {
+        server.client.login(login).await.unwrap();
+    }
+    let file = server.app_root().join("auth.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(!text.contains(&registry.address), "{text}");
+    let scratch = server.kill();
+    let mut server = Server::start_in(scratch, &environment).await;
+    server.push(&name).await.unwrap();
+    let list = |reply: container_api::images::LoginsReply| -> Value {
+        serde_json::from_slice(&reply.logins).unwrap()
+    };
+    let reply = server.client.logins(LoginsRequest {}).await.unwrap();
+    let logins = list(reply.into_inner());
+    assert_eq!(logins.as_array().unwrap().len(), 1);
+    assert_eq!(logins[0]["name"], registry.address.as_str());
+    assert_eq!(logins[0]["username"], "me");
+    let logout = LogoutRequest {
+        server: registry.address.clone(),
+    };
+    server.client.logout(logout.clone()).await.unwrap();
+    assert!(server.client.logout(logout).await.is_err());
+    assert!(server.push(&name).await.is_err());
+}
+
+#[tokio::test]
+async fn users_log_in_and_out() {
+    let registry = guarded();
+    // A bus that nobody serves is as good as none.
+    let environment = [("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere")];
+    let mut server = Server::start_in(tempfile::tempdir().unwrap(), &environment).await;
     server
         .load(&oci::archive("local", &[layer("x")]))
         .await

@@ -27,11 +27,12 @@ pub(super) async fn login(registries: &Registries, request: &LoginRequest) -> Re
     registries
         .credentials()
         .store(&request.server, &request.username, &request.password)
+        .await
         .map_err(|error| RegistryError::from(error).fault())
 }
 
-pub(super) fn logout(registries: &Registries, request: &LogoutRequest) -> Result<(), Error> {
-    match registries.credentials().erase(&request.server) {
+pub(super) async fn logout(registries: &Registries, request: &LogoutRequest) -> Result<(), Error> {
+    match registries.credentials().erase(&request.server).await {
         Ok(true) => Ok(()),
         Ok(false) => {
             let text = format!("not logged in to {}", request.server);
@@ -41,8 +42,8 @@ pub(super) fn logout(registries: &Registries, request: &LogoutRequest) -> Result
     }
 }
 
-pub(super) fn list(registries: &Registries) -> Result<LoginsReply, Error> {
-    let logins = registries.credentials().list();
+pub(super) async fn list(registries: &Registries) -> Result<LoginsReply, Error> {
+    let logins = registries.credentials().list().await;
     let logins = logins.map_err(|error| RegistryError::from(error).fault())?;
     let logins = serde_json::to_vec(&logins)
         .map_err(|error| Error::chain(Kind::Internal, &error))?

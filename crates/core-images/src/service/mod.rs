@@ -214,11 +214,11 @@ impl Images for Service {
         &self,
         request: Request<LogoutRequest>,
     ) -> Result<Response<LogoutReply>, Status> {
-        logins::logout(&self.pulls.registries, &request.into_inner())?;
+        logins::logout(&self.pulls.registries, &request.into_inner()).await?;
         Ok(Response::new(LogoutReply {}))
     }
 
     async fn logins(&self, _: Request<LoginsRequest>) -> Result<Response<LoginsReply>, Status> {
-        Ok(Response::new(logins::list(&self.pulls.registries)?))
+        Ok(Response::new(logins::list(&self.pulls.registries).await?))
     }
 }

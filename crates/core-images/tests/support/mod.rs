@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub mod hostile;
+pub mod keyring;
 pub mod oci;
 pub mod registry;
 pub mod server;

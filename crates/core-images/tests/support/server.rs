@@ -37,6 +37,7 @@ impl Server {
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("DOCKER_CONFIG")
             .env_remove("REGISTRY_AUTH_FILE")
+            .env_remove("DBUS_SESSION_BUS_ADDRESS")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .spawn()
@@ -50,7 +51,10 @@ impl Server {
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         };
-        let client = ImagesClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT);
+        let mut client =
+            ImagesClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT);
+        // It listens before its store is open.
+        client.list(ListRequest {}).await.unwrap();
         Self {
             scratch,
             child,

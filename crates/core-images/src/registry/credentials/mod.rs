@@ -1,17 +1,22 @@
 //! User names and passwords for registries.
 //!
-//! Looked for in this order: the environment (reference section 1.3), our own file, Docker's configuration
-//! with its helpers, podman's file. Secrets are never shown: not in logs, errors or arguments.
+//! Looked for in this order: the environment (reference section 1.3), the desktop's keyring, our own file,
+//! Docker's configuration with its helpers, podman's file. A login is kept in the keyring where there is one, else
+//! in our own file. Secrets are never shown: not in logs, errors or arguments.
 
 mod docker;
 mod file;
 mod helper;
+mod keyring;
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 
 use container_resource::image::RegistryLogin;
+
+use keyring::KeyringError;
 
 /// What a registry is shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -61,6 +66,8 @@ pub struct CredentialStore {
     /// Files of other programs that are read.
     others: Vec<PathBuf>,
     environment: Option<(String, Credentials)>,
+    /// Whether a session bus is there, and so perhaps a keyring.
+    has_bus: bool,
 }
 
 impl CredentialStore {
@@ -93,6 +100,7 @@ impl CredentialStore {
             own,
             others: others.into_iter().flatten().collect(),
             environment,
+            has_bus: variable(keyring::BUS).is_some(),
         }
     }
 
@@ -103,6 +111,9 @@ impl CredentialStore {
             if *host == server {
                 return Ok(Some(credentials.clone()));
             }
+        }
+        if let Some(Some(found)) = self.keyring(Box::pin(keyring::find(&server))).await {
+            return Ok(Some(found));
         }
         if let Some(found) = docker::find(&self.own, &server).await? {
             return Ok(Some(found));
@@ -121,23 +132,56 @@ impl CredentialStore {
     }
 
     /// Remembers a user.
-    pub fn store(
+    pub async fn store(
         &self,
         server: &str,
         username: &str,
         password: &str,
     ) -> Result<(), CredentialError> {
-        file::store(&self.own, &server_name(server), username, password)
+        let server = server_name(server);
+        let stored = self.keyring(Box::pin(keyring::store(&server, username, password)));
+        if stored.await.is_some() {
+            // What the file says of the server is out of date.
+            return file::erase(&self.own, &server).map(drop);
+        }
+        file::store(&self.own, &server, username, password)
     }
 
     /// Forgets a user; false when there was none.
-    pub fn erase(&self, server: &str) -> Result<bool, CredentialError> {
-        file::erase(&self.own, &server_name(server))
+    pub async fn erase(&self, server: &str) -> Result<bool, CredentialError> {
+        let server = server_name(server);
+        let erased = self.keyring(Box::pin(keyring::erase(&server))).await;
+        Ok(file::erase(&self.own, &server)? || erased == Some(true))
     }
 
     /// Whom we remember, without secrets, sorted by server.
-    pub fn list(&self) -> Result<Vec<RegistryLogin>, CredentialError> {
-        file::list(&self.own)
+    pub async fn list(&self) -> Result<Vec<RegistryLogin>, CredentialError> {
+        let mut logins = self
+            .keyring(Box::pin(keyring::list()))
+            .await
+            .unwrap_or_default();
+        logins.extend(file::list(&self.own)?);
+        // The sort is stable: of two the keyring's stays, which is the one that is used.
+        logins.sort_by(|one, other| one.name.cmp(&other.name));
+        logins.dedup_by(|other, one| one.name == other.name);
+        Ok(logins)
+    }
+
+    /// What the keyring answers; `None` where there is none that can be used. Boxed: D-Bus takes much room.
+    async fn keyring<T>(
+        &self,
+        ask: Pin<Box<impl Future<Output = Result<T, KeyringError>>>>,
+    ) -> Option<T> {
+        if !self.has_bus {
+            return None;
+        }
+        let answer = ask.await;
+        answer
+            .inspect_err(|error| {
+                let cause = std::error::Error::source(error).map(ToString::to_string);
+                tracing::info!(%error, cause, "going without the keyring");
+            })
+            .ok()
     }
 }
 
@@ -168,6 +212,7 @@ mod tests {
             own: scratch.join("auth.json"),
             others: vec![scratch.join("config.json")],
             environment: None,
+            has_bus: false,
         }
     }
 
@@ -183,8 +228,9 @@ mod tests {
         let store = store(scratch.path());
         store
             .store("https://index.docker.io/v1/", "me", "secret:with colon")
+            .await
             .unwrap();
-        store.store("localhost:5000", "you", "x").unwrap();
+        store.store("localhost:5000", "you", "x").await.unwrap();
         let mode = store.own.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(
@@ -193,13 +239,14 @@ mod tests {
         );
         let names: Vec<String> = store
             .list()
+            .await
             .unwrap()
             .into_iter()
             .map(|one| one.name)
             .collect();
         assert_eq!(names, ["docker.io", "localhost:5000"]);
-        assert!(store.erase("docker.io").unwrap());
-        assert!(!store.erase("docker.io").unwrap());
+        assert!(store.erase("docker.io").await.unwrap());
+        assert!(!store.erase("docker.io").await.unwrap());
         assert_eq!(store.find("docker.io").await.unwrap(), None);
     }
 
