@@ -516,6 +516,25 @@ fn bombs_are_defused() {
     assert!(unpack(&huge).unwrap_err().contains("too large"));
 }
 
+#[test]
+fn a_full_disk_is_not_the_layers_fault() {
+    // /dev/full takes nothing (full(4)).
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let layer = archive(&[file("f", vec![7; 500_000])]);
+    let error = convert(layer.as_slice(), full, BUDGET, Limits::default()).unwrap_err();
+    assert!(error.is_out_of_space(), "{error:?}");
+    let error = convert(
+        &layer[..700],
+        Cursor::new(Vec::new()),
+        BUDGET,
+        Limits::default(),
+    );
+    assert!(!error.unwrap_err().is_out_of_space());
+}
+
 /// A header of GNU's old sparse format.
 fn gnu_sparse(runs: &[(u64, u64)], real_size: u64, data: &[u8]) -> Vec<u8> {
     let mut bytes = Member {

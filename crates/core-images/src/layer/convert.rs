@@ -59,6 +59,19 @@ pub enum ConvertError {
     Empty,
 }
 
+impl ConvertError {
+    /// Whether the disk is to blame, and not the layer.
+    pub fn is_out_of_space(&self) -> bool {
+        let Self::Write(WriteError::Io(error)) = self else {
+            return false;
+        };
+        matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
+}
+
 const BUFFER: usize = 128 * 1024;
 
 /// Reads a compressed layer to its end and writes its image. `budget` bounds the decompressed bytes and, with

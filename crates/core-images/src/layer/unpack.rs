@@ -86,7 +86,7 @@ pub enum UnpackError {
         /// In fact.
         found: Digest,
     },
-    /// The disk is nearly full.
+    /// The disk is full, or nearly so.
     #[error("no disk space is left for the layer {0}")]
     NoSpace(Digest),
     /// The worker can't be run.
@@ -219,6 +219,7 @@ impl Running {
         let blob = self.blob;
         match self.verdict().await? {
             Verdict::Refused(reason) => Err(UnpackError::Refused { blob, reason }),
+            Verdict::NoSpace => Err(UnpackError::NoSpace(blob)),
             Verdict::Converted { blob: found, .. } if found != blob => Err(UnpackError::Blob {
                 expected: blob,
                 found,

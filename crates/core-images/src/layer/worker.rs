@@ -11,7 +11,7 @@ use container_resource::digest::Digest;
 use erofs::Limits;
 use serde::{Deserialize, Serialize};
 
-use super::convert::{ConvertError, convert};
+use super::convert::convert;
 use super::sandbox;
 
 /// Arguments of the hidden subcommand.
@@ -37,6 +37,8 @@ pub(super) enum Verdict {
     },
     /// The chain of causes.
     Refused(String),
+    /// The disk is full: the layer is not to blame.
+    NoSpace,
 }
 
 /// Runs the worker.
@@ -45,7 +47,7 @@ pub fn run(arguments: WorkerArguments) -> ExitCode {
         Ok(verdict) => verdict,
         Err(error) => Verdict::Refused(format!("{error:#}")),
     };
-    let failed = matches!(verdict, Verdict::Refused(_));
+    let failed = !matches!(verdict, Verdict::Converted { .. });
     let line = serde_json::to_string(&verdict).unwrap_or_default();
     let told = writeln!(std::io::stderr(), "{line}").is_ok();
     if failed || !told {
@@ -59,9 +61,10 @@ fn work(arguments: WorkerArguments) -> anyhow::Result<Verdict> {
     let blob = File::from(rustix::io::dup(rustix::stdio::stdin())?);
     let image = File::from(rustix::io::dup(rustix::stdio::stdout())?);
     sandbox::enter(arguments.budget)?;
-    let converted: Result<_, ConvertError> =
-        convert(blob, image, arguments.budget, Limits::default());
-    let converted = converted?;
+    let converted = match convert(blob, image, arguments.budget, Limits::default()) {
+        Err(error) if error.is_out_of_space() => return Ok(Verdict::NoSpace),
+        converted => converted?,
+    };
     Ok(Verdict::Converted {
         blob: converted.blob,
         diff_id: converted.diff_id,
