@@ -405,6 +405,38 @@ async fn a_login_is_kept_in_the_keyring_where_there_is_one() {
     assert_eq!(logins.as_array().unwrap().len(), 1);
     assert_eq!(logins[0]["name"], registry.address.as_str());
     assert_eq!(logins[0]["username"], "me");
+    keyring.lock();
+    let begun = std::time::Instant::now();
+    assert!(server.push(&name).await.is_err());
+    assert!(
+        begun.elapsed() < std::time::Duration::from_secs(4),
+        "a push waits for nobody"
+    );
+    let locked = LogoutRequest {
+        server: registry.address.clone(),
+    };
+    let error = Error::from(server.client.logout(locked).await.unwrap_err());
+    assert!(error.message.contains("keyring is locked"), "{error}");
+    drop(keyring);
+}
+
+#[tokio::test]
+async fn a_login_in_the_keyring_is_forgotten() {
+    let registry = guarded();
+    let keyring = Keyring::start();
+    let environment = [("DBUS_SESSION_BUS_ADDRESS", keyring.address.as_str())];
+    let mut server = Server::start_in(tempfile::tempdir().unwrap(), &environment).await;
+    let name = format!("{}/private:1", registry.address);
+    let archive = oci::archive(&name, &[layer("x")]);
+    server.load(&archive).await.unwrap();
+    let login = LoginRequest {
+        server: registry.address.clone(),
+        username: "me".into(),
+        password: "secret".into(),
+        scheme: String::new(),
+    };
+    server.client.login(login).await.unwrap();
+    server.push(&name).await.unwrap();
     let logout = LogoutRequest {
         server: registry.address.clone(),
     };

@@ -9,6 +9,7 @@ use crate::image::{FindError, GraphError};
 use crate::import::ImportError;
 use crate::layer::unpack::UnpackError;
 use crate::registry::RegistryError;
+use crate::registry::credentials::CredentialError;
 use crate::registry::pull::PullError;
 use crate::registry::push::PushError;
 use crate::root::RootError;
@@ -118,7 +119,9 @@ impl Fault for RegistryError {
                 Kind::Unavailable
             }
             Self::NotFound { .. } => Kind::NotFound,
-            Self::Denied { .. } | Self::Refused { .. } => Kind::PermissionDenied,
+            Self::Denied { .. }
+            | Self::Refused { .. }
+            | Self::Credentials(CredentialError::Locked) => Kind::PermissionDenied,
             Self::Protocol { .. } | Self::Mismatch { .. } | Self::Configuration { .. } => {
                 Kind::InvalidArgument
             }

@@ -62,6 +62,26 @@ impl Keyring {
         keyring
     }
 
+    /// Closes the keyring; nobody is there to open it again.
+    pub fn lock(&self) {
+        let locked = Command::new("dbus-send")
+            .args([
+                "--session",
+                "--print-reply",
+                "--dest=org.freedesktop.secrets",
+            ])
+            .args([
+                "/org/freedesktop/secrets",
+                "org.freedesktop.Secret.Service.Lock",
+            ])
+            .arg("array:objpath:/org/freedesktop/secrets/aliases/default")
+            .env("DBUS_SESSION_BUS_ADDRESS", &self.address)
+            .output()
+            .unwrap();
+        assert!(locked.status.success(), "{locked:?}");
+        assert!(!self.has_default_collection());
+    }
+
     fn has_default_collection(&self) -> bool {
         let asked = Command::new("dbus-send")
             .args([

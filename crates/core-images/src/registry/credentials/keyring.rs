@@ -78,12 +78,17 @@ pub(super) async fn find(server: &str) -> Result<Option<Credentials>, KeyringErr
     .await?
 }
 
-/// Forgets the users of a server; false when there was none.
+/// Forgets the users of a server; false when there was none. A locked keyring is opened by its user.
 pub(super) async fn erase(server: &str) -> Result<bool, KeyringError> {
-    within(ANSWER, async {
-        remove(&connect().await?, server, None).await
-    })
-    .await
+    let service = within(ANSWER, connect()).await?;
+    let items = service.search_items(HashMap::from([OURS, (SERVER, server)]));
+    let locked = within(ANSWER, items).await?.locked;
+    if !locked.is_empty() {
+        let locked: Vec<&Item<'_>> = locked.iter().collect();
+        let opened = within(PROMPT, service.unlock_all(&locked)).await;
+        opened.map_err(|_| KeyringError::Locked)?;
+    }
+    within(ANSWER, remove(&service, server, None)).await
 }
 
 /// All that we remember.

@@ -49,6 +49,9 @@ pub enum CredentialError {
         /// Why.
         source: io::Error,
     },
+    /// A login is in a keyring that its user did not open.
+    #[error("the keyring is locked: open it first")]
+    Locked,
     /// A helper fails.
     #[error("the credential helper {name} fails: {reason}")]
     Helper {
@@ -150,8 +153,15 @@ impl CredentialStore {
     /// Forgets a user; false when there was none.
     pub async fn erase(&self, server: &str) -> Result<bool, CredentialError> {
         let server = server_name(server);
-        let erased = self.keyring(Box::pin(keyring::erase(&server))).await;
-        Ok(file::erase(&self.own, &server)? || erased == Some(true))
+        let in_file = file::erase(&self.own, &server)?;
+        let asked = async {
+            match keyring::erase(&server).await {
+                Err(KeyringError::Locked) => Ok(Err(CredentialError::Locked)),
+                answer => answer.map(Ok),
+            }
+        };
+        let in_keyring = self.keyring(Box::pin(asked)).await;
+        Ok(in_keyring.unwrap_or(Ok(false))? || in_file)
     }
 
     /// Whom we remember, without secrets, sorted by server.
