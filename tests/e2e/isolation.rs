@@ -94,3 +94,22 @@ fn a_read_only_image_stays_as_it_is() {
         .run(["run", "--rm", "busybox", "ls", "/bin/new"])
         .code(1);
 }
+
+#[test]
+fn a_container_may_run_virtual_machines_if_asked() {
+    let system = System::shared();
+    let script = "grep -qE 'svm|vmx' /proc/cpuinfo && : < /dev/kvm";
+    let run = |flags: &[&str]| {
+        let words = ["run", "--rm", "-m", "256M", "-c", "1", "--pull", "never"];
+        let command = ["busybox", "sh", "-c", script];
+        system.run(words.iter().chain(flags).chain(&command))
+    };
+    let asked = run(&["--virtualization"]);
+    if asked.code != 0 {
+        // KVM without nesting: told, not ignored.
+        asked
+            .code(1)
+            .says("nested virtualization is off on this host");
+    }
+    assert_ne!(run(&[]).code, 0);
+}

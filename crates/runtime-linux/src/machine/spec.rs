@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use container_api::{Error, Kind};
-use container_engine::{Disk, Engine, Extent, VmSpec};
+use container_engine::{Accelerator, Disk, Engine, Extent, VmSpec};
 use container_resource::bundle::{Boot, Bundle};
 use container_resource::container::{ContainerConfiguration, MountKind};
 
@@ -77,6 +77,9 @@ pub fn shape(
         );
         return Err(Error::new(Kind::Unsupported, text));
     }
+    if configuration.virtualization && engine.accelerator() == Accelerator::Kvm {
+        check_nesting()?;
+    }
     let size = &configuration.resources;
     let vcpus = NonZeroU32::new(size.cpus.saturating_add(size.cpu_overhead))
         .ok_or_else(|| Error::new(Kind::InvalidArgument, "a container needs at least one CPU"))?;
@@ -111,6 +114,23 @@ pub fn shape(
         accelerator: engine.accelerator(),
         nested_virtualization: configuration.virtualization,
     })
+}
+
+/// Whether this host's KVM lets its guests run virtual machines (`nested=` of `kvm_intel` and `kvm_amd`).
+/// Under TCG every guest can.
+fn check_nesting() -> Result<(), Error> {
+    const PARAMETERS: [&str; 2] = [
+        "/sys/module/kvm_intel/parameters/nested",
+        "/sys/module/kvm_amd/parameters/nested",
+    ];
+    let nests =
+        |path| std::fs::read_to_string(path).is_ok_and(|value| value.starts_with(['Y', '1']));
+    if PARAMETERS.into_iter().any(nests) {
+        return Ok(());
+    }
+    let text = "--virtualization: nested virtualization is off on this host";
+    let hint = "Load kvm_intel or kvm_amd with nested=1.";
+    Err(Error::new(Kind::Unsupported, text).with_hint(hint))
 }
 
 /// Where templates are.

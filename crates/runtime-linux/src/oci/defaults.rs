@@ -1,7 +1,9 @@
 //! What every container gets unless it asks otherwise (reference section 5.2, and Docker's).
 
 use oci_spec::OciSpecError;
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType};
+use oci_spec::runtime::{
+    LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType,
+};
 
 /// Capabilities, without their `CAP_`.
 pub const CAPABILITIES: &[&str] = &[
@@ -27,9 +29,24 @@ pub const SYSCTLS: &[(&str, &str)] = &[
     ("vm.max_map_count", "262144"),
 ];
 
+/// Number of `/dev/kvm` (Documentation/admin-guide/devices.txt).
+const KVM: (i64, i64) = (10, 232);
+
+/// `/dev/kvm`, for containers that may run virtual machines.
+pub fn kvm() -> Result<LinuxDevice, OciSpecError> {
+    LinuxDeviceBuilder::default()
+        .path("/dev/kvm")
+        .typ(LinuxDeviceType::C)
+        .major(KVM.0)
+        .minor(KVM.1)
+        .file_mode(0o666_u32)
+        .build()
+}
+
 /// Devices a container may use: the default devices of the runtime specification and terminals. Any node
-/// may be made (`CAP_MKNOD`), so that archives unpack; only these open.
-pub fn devices() -> Result<Vec<LinuxDeviceCgroup>, OciSpecError> {
+/// may be made (`CAP_MKNOD`), so that archives unpack; only these open. `/dev/kvm` is one of them
+/// where `virtualization` is set.
+pub fn devices(virtualization: bool) -> Result<Vec<LinuxDeviceCgroup>, OciSpecError> {
     let rule = |allow, kind, major, minor, access: &str| {
         let mut rule = LinuxDeviceCgroupBuilder::default()
             .allow(allow)
@@ -61,6 +78,9 @@ pub fn devices() -> Result<Vec<LinuxDeviceCgroup>, OciSpecError> {
         (10, Some(200)),
     ] {
         rules.push(rule(true, character, Some(major), minor, "rwm")?);
+    }
+    if virtualization {
+        rules.push(rule(true, character, Some(KVM.0), Some(KVM.1), "rwm")?);
     }
     Ok(rules)
 }

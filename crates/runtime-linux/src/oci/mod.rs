@@ -88,6 +88,9 @@ fn linux(configuration: &ContainerConfiguration) -> Result<Linux, SpecError> {
         ))
         .build()?;
     linux.set_seccomp(seccomp(configuration)?);
+    if configuration.virtualization {
+        linux.set_devices(Some(vec![defaults::kvm()?]));
+    }
     Ok(linux)
 }
 
@@ -105,7 +108,7 @@ fn resources(
                 .period(CPU_PERIOD)
                 .build()?,
         )
-        .devices(defaults::devices()?)
+        .devices(defaults::devices(configuration.virtualization)?)
         .build()?;
     if let Some(limit) = configuration.pids_limit {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
