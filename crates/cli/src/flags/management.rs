@@ -51,6 +51,11 @@ pub struct ManagementFlags {
     #[arg(long)]
     init: bool,
 
+    /// Not supported: a custom init image. The guest's init is the installation's; --init and --kernel are what
+    /// can be chosen of a guest
+    #[arg(long, value_name = "IMAGE")]
+    init_image: Option<String>,
+
     /// Guest kernel to boot
     #[arg(short, long, value_name = "PATH")]
     kernel: Option<PathBuf>,
@@ -149,6 +154,11 @@ impl ManagementFlags {
     ) -> Result<Creation, Failure> {
         if self.rosetta && std::env::consts::ARCH != "aarch64" {
             return Err(Failure::usage("--rosetta flag requires an arm64 host"));
+        }
+        if self.init_image.is_some() {
+            return Err(Failure::usage(
+                "--init-image is not supported: the guest's init is part of the installation, not an image",
+            ));
         }
         let security = SecurityOptions::parse(&self.security_options)?;
         Ok(Creation {
