@@ -220,3 +220,39 @@ fn an_image_s_configuration_cannot_lead_out() {
     assert_eq!(environment.matches("\nV").count(), 100_000);
     assert!(system.list().is_empty());
 }
+
+#[test]
+fn short_names_are_of_the_configured_registry() {
+    let system = System::stopped();
+    let directory = system.scratch().join("config/container");
+    std::fs::create_dir_all(&directory).unwrap();
+    let configure = |domain: &str| {
+        let text = format!("[registry]\ndomain = \"{domain}\"\n");
+        std::fs::write(directory.join("config.toml"), text).unwrap();
+    };
+    configure("registry");
+    system
+        .run(["system", "start", "--enable-kernel-install"])
+        .code(1)
+        .says("registry.domain");
+    configure("registry.example:5000");
+    system
+        .run(["system", "start", "--enable-kernel-install"])
+        .ok();
+    let archive = image();
+    let load = ["image", "load", "-i", archive.to_str().unwrap()];
+    let loaded = system.run(load).ok().stdout;
+    assert_eq!(loaded, "docker.io/library/busybox:latest\n");
+    let tagged = system.run(["image", "tag", "docker.io/busybox", "tool"]);
+    assert_eq!(tagged.ok().stdout, "registry.example:5000/tool:latest\n");
+    let listed = system.run(["image", "list", "-q"]).ok().stdout;
+    let mut listed: Vec<&str> = listed.lines().collect();
+    listed.sort_unstable();
+    assert_eq!(listed, ["docker.io/library/busybox:latest", "tool:latest"]);
+    let ran = system.run(["run", "--rm", "tool", "echo", "short"]).ok();
+    assert_eq!(ran.stdout, "short\n");
+    system
+        .run(["run", "--pull", "never", "--rm", "busybox", "true"])
+        .code(1)
+        .says("busybox");
+}
