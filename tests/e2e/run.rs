@@ -184,3 +184,36 @@ fn the_name_is_free_again_after_a_failed_run() {
     }
     assert!(!system.bundle("again").exists());
 }
+
+#[test]
+fn an_image_s_volume_is_a_directory_with_the_image_s_content() {
+    let system = System::shared();
+    let script = "set -e; cd \"$0\"; mkdir -p v/bin v/data; cp /bin/busybox v/bin/; echo there > v/data/file; \
+                  tar -C v -cf volume.tar .";
+    let made = std::process::Command::new("sh")
+        .args(["-c", script])
+        .arg(system.scratch())
+        .status();
+    assert!(made.unwrap().success());
+    let tar = system.scratch().join("volume.tar");
+    let changes = [
+        "image",
+        "import",
+        "--change",
+        "VOLUME /data /new",
+        "--change",
+        "EXPOSE 80/tcp",
+    ];
+    system
+        .run(changes.into_iter().chain([tar.to_str().unwrap(), "volume"]))
+        .ok();
+    let shown = system.run(["image", "inspect", "volume"]).ok().stdout;
+    // Slashes are escaped, as Apple's encoder does.
+    assert!(shown.contains(r"80\/tcp"), "{shown}");
+    let script =
+        "cd /data && /bin/busybox cat file && echo more >> file && /bin/busybox wc -l < file";
+    let run = ["run", "--rm", "--pull", "never", "volume"];
+    let words = run.into_iter().chain(["/bin/busybox", "sh", "-c", script]);
+    assert_eq!(system.run(words).ok().stdout, "there\n2\n");
+    system.run(["image", "delete", "volume"]).ok();
+}
