@@ -1,7 +1,7 @@
 use clap::Args;
-use container_api::api::{StartRequest, StopRequest};
-use container_resource::signal;
+use container_api::api::StartRequest;
 
+use super::stop::StopFlags;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::select::{self, Selection};
@@ -17,13 +17,8 @@ pub struct Restart {
     #[command(flatten)]
     selection: Selection,
 
-    /// Signal to send first (default: the container's stop signal, else SIGTERM)
-    #[arg(short, long, value_name = "SIGNAL", value_parser = signal::parse)]
-    signal: Option<i32>,
-
-    /// Seconds to wait before killing (default: the container's own, else 5)
-    #[arg(short, long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86_400))]
-    time: Option<u32>,
+    #[command(flatten)]
+    flags: StopFlags,
 }
 
 impl Restart {
@@ -36,12 +31,7 @@ impl Restart {
             .await?;
         select::for_each(ids, |id| {
             let mut containers = containers.clone();
-            let timeout_ms = self.time.map(|seconds| seconds * 1000);
-            let stop = StopRequest {
-                id: id.clone(),
-                signal: self.signal,
-                timeout_ms,
-            };
+            let stop = self.flags.request(id.clone());
             async move {
                 containers.stop(stop).await?;
                 containers.start(StartRequest { id, stdio: None }).await?;

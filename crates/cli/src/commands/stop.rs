@@ -21,6 +21,13 @@ pub struct Stop {
     #[command(flatten)]
     selection: Selection,
 
+    #[command(flatten)]
+    flags: StopFlags,
+}
+
+/// How containers are stopped.
+#[derive(Args, Debug)]
+pub struct StopFlags {
     /// Signal to send first (default: the container's stop signal, else SIGTERM)
     #[arg(short, long, value_name = "SIGNAL", value_parser = signal::parse)]
     signal: Option<i32>,
@@ -28,6 +35,17 @@ pub struct Stop {
     /// Seconds to wait before killing (default: the container's own, else 5)
     #[arg(short, long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86_400))]
     time: Option<u32>,
+}
+
+impl StopFlags {
+    /// The request to stop the container `id` so.
+    pub fn request(&self, id: String) -> StopRequest {
+        StopRequest {
+            id,
+            signal: self.signal,
+            timeout_ms: self.time.map(|seconds| seconds * 1000),
+        }
+    }
 }
 
 impl Stop {
@@ -40,12 +58,7 @@ impl Stop {
             .await?;
         select::for_each(ids, |id| {
             let mut containers = containers.clone();
-            let timeout_ms = self.time.map(|seconds| seconds * 1000);
-            let request = StopRequest {
-                id,
-                signal: self.signal,
-                timeout_ms,
-            };
+            let request = self.flags.request(id);
             async move { Ok(containers.stop(request).await.map(drop)?) }
         })
         .await
