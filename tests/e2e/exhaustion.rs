@@ -160,6 +160,22 @@ fn a_full_disk_is_an_error_and_then_forgotten() {
     system.run(["system", "stop"]).ok();
 }
 
+#[test]
+fn too_few_descriptors_are_an_error_and_leave_nothing() {
+    let system = System::start();
+    system.run(["system", "stop"]).ok();
+    let mut start = Command::new("sh");
+    start
+        .args(["-c", "ulimit -n 30; exec \"$0\" system start"])
+        .arg(system.prefix().join("bin/container"));
+    system.environment(&mut start);
+    run(&mut start);
+    let words = ["run", "-d", "--pull", "never", "busybox", "sleep", "1000"];
+    system.run(words).code(1).says("Too many open files");
+    assert!(system.list().is_empty());
+    assert_eq!(system.pids("--uuid"), [0; 0]);
+}
+
 /// A file system with little room at `0`.
 struct Disk(PathBuf);
 
