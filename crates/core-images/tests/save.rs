@@ -12,11 +12,30 @@ use container_api::images::{ImportReply, ImportRequest};
 use container_api::{Error, Kind};
 use serde_json::{Value, json};
 use support::oci::{self, Layer, Layout};
+use support::schema;
 use support::server::Server;
 use support::tarball;
 
 fn layer() -> Layer {
     Layer::gzip(&tarball::archive(&[tarball::file("bin/tool", "tool")]))
+}
+
+/// Fails unless the layout in `directory` is written as the image specification says.
+fn validate(directory: &Path) {
+    let json =
+        |path: &Path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let blob = |descriptor: &Value| {
+        let digest = descriptor["digest"].as_str().unwrap().replace(':', "/");
+        directory.join("blobs").join(digest)
+    };
+    schema::validate("image-layout-schema", &directory.join("oci-layout"));
+    let index = directory.join("index.json");
+    schema::validate("image-index-schema", &index);
+    for descriptor in json(&index)["manifests"].as_array().unwrap() {
+        let manifest = blob(descriptor);
+        schema::validate("image-manifest-schema", &manifest);
+        schema::validate("config-schema", &blob(&json(&manifest)["config"]));
+    }
 }
 
 /// What `skopeo inspect` (a declared dependency of the tests) says of an archive.
@@ -221,4 +240,27 @@ async fn a_root_file_system_is_imported() {
     let config: Value = serde_json::from_slice(&config).unwrap();
     assert_eq!(config["config"], json!({"Cmd": ["tool"], "Env": ["A=b"]}));
     server.prepare("imported", "lease-1").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_written_is_as_the_schemas_say() {
+    let mut server = Server::start().await;
+    let tar = tarball::archive(&[tarball::file("bin/tool", "tool")]);
+    let changes = ["CMD [\"tool\"]", "ENV A=b", "WORKDIR /srv", "USER 1:1"];
+    import(&mut server, &tar, "imported:1", &changes)
+        .await
+        .unwrap();
+    validate(&server.app_root().join("content"));
+    let archive = server.save("imported:1", "oci").await.unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("archive");
+    std::fs::write(&path, archive).unwrap();
+    let status = Command::new("tar")
+        .arg("-xf")
+        .arg(&path)
+        .arg("-C")
+        .arg(scratch.path())
+        .status();
+    assert!(status.unwrap().success());
+    validate(scratch.path());
 }

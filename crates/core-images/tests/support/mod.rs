@@ -6,6 +6,7 @@ pub mod hostile;
 pub mod keyring;
 pub mod oci;
 pub mod registry;
+pub mod schema;
 pub mod server;
 pub mod tarball;
 pub mod tree;
