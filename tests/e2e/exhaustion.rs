@@ -151,6 +151,10 @@ fn a_full_disk_is_an_error_and_then_forgotten() {
         assert_eq!(half, None);
     }
     assert_eq!(system.run(["logs", "writes"]).ok().stdout, "said\n");
+    // A process inside is told as well, and its machine goes on.
+    let write = "dd if=/dev/zero of=/file bs=1M count=64 conv=fsync";
+    let outcome = system.run(["exec", "writes", "sh", "-c", write]);
+    assert_eq!(outcome.code, 1, "{outcome:?}");
     system.run(["exec", "writes", "true"]).ok();
     std::fs::remove_file(fill).unwrap();
 

@@ -198,7 +198,9 @@ impl CommandLine {
         } else {
             disks
         };
-        let attach = |index| format!("drive=disk{index},serial=disk{index}");
+        // A full host is the guest's error to have: by default the machine would stop until somebody resumed it.
+        let attach =
+            |index| format!("drive=disk{index},serial=disk{index},werror=report,rerror=report");
         for index in 0..alone {
             let bus = format!("bus=virtio-mmio-bus.{}", TRANSPORTS - 1 - index);
             self.option(
@@ -453,7 +455,11 @@ mod tests {
             many.matches("virtio-blk-device").count(),
             MAX_VIRTIO_DISKS - 1
         );
-        assert!(many.contains("scsi-hd,bus=scsi.0,scsi-id=0,lun=2,drive=disk6,serial=disk6"));
+        assert!(
+            many.contains(
+                "scsi-hd,bus=scsi.0,scsi-id=0,lun=2,drive=disk6,serial=disk6,werror=report"
+            )
+        );
         // No transport twice.
         for number in 0..TRANSPORTS {
             assert_eq!(
