@@ -2,6 +2,7 @@
 
 mod containers;
 mod daemon;
+mod disk_usage;
 mod events;
 mod guest_files;
 mod images;

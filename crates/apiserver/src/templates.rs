@@ -15,7 +15,7 @@ use container_resource::container::ContainerConfiguration;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
-use crate::containers::allocated;
+use crate::disk_usage::allocated;
 
 /// The most templates that are kept; beyond, those that were not used for longest go.
 const KEPT: usize = 8;

@@ -7,6 +7,8 @@ use container_api::roots::{Roots, create_private};
 use container_resource::bundle::{self, Bundle};
 use container_resource::container::{ContainerConfiguration, CreateOptions};
 
+use crate::disk_usage::allocated;
+
 /// Starts the name of a directory that is being removed.
 const REMOVING: &str = ".removing-";
 
@@ -49,20 +51,6 @@ pub fn sweep(bundle: &Bundle) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Bytes allocated on disk for the files of `directory`.
-pub fn allocated(directory: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return 0;
-    };
-    // st_blocks counts 512-byte units (stat(2)).
-    entries
-        .flatten()
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|metadata| metadata.blocks() * 512)
-        .sum()
 }
 
 /// What lies in the containers' directory.

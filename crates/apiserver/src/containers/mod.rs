@@ -24,7 +24,6 @@ use container_resource::bundle::Exit;
 use container_resource::container::ManagedContainer;
 use tokio_util::task::TaskTracker;
 
-pub use bundles::allocated;
 use departed::Departed;
 pub use entry::Entry;
 pub use helper::Lent;
