@@ -21,6 +21,14 @@ pub struct Server {
     pub client: ImagesClient<Channel>,
 }
 
+/// A client of the server at `path`, which has answered.
+async fn greet(path: &Path) -> Result<ImagesClient<Channel>, Box<dyn std::error::Error>> {
+    let mut client =
+        ImagesClient::new(socket::connect(path)?).max_decoding_message_size(socket::MESSAGE_LIMIT);
+    client.list(ListRequest {}).await?;
+    Ok(client)
+}
+
 impl Server {
     pub async fn start() -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), &[]).await
@@ -44,17 +52,15 @@ impl Server {
             .unwrap();
         let socket_path = scratch.path().join("run/images.sock");
         let deadline = Instant::now() + Duration::from_secs(20);
-        let channel = loop {
-            match socket::connect(&socket_path) {
-                Ok(channel) => break channel,
+        // It listens before its store is open; and the socket of a server that was killed takes connections as long
+        // as a child that it was just making has it open.
+        let client = loop {
+            match greet(&socket_path).await {
+                Ok(client) => break client,
                 Err(error) if Instant::now() > deadline => panic!("no server: {error}"),
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         };
-        let mut client =
-            ImagesClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT);
-        // It listens before its store is open.
-        client.list(ListRequest {}).await.unwrap();
         Self {
             scratch,
             child,
