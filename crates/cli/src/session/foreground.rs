@@ -15,6 +15,8 @@ use crate::output;
 
 /// SIGINT and SIGTERM: so many of them end a client whose process does not listen.
 const FORCE_AFTER: u32 = 3;
+/// How long what is ending may take when a signal comes.
+const ENDING: Duration = Duration::from_millis(250);
 /// How long an apiserver that has died may be away before its client gives up.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked for meanwhile.
@@ -36,13 +38,19 @@ pub struct Process {
 pub struct Foreground {
     signals: Signals,
     streams: Streams,
+    /// Came while the process started.
+    early: Option<i32>,
 }
 
 impl Foreground {
     /// From the moment on where the container is made: a signal then undoes what was begun.
     pub fn new(streams: Streams) -> Result<Self, Failure> {
         let signals = Signals::take().map_err(|error| Failure::Local(error.into()))?;
-        Ok(Self { signals, streams })
+        Ok(Self {
+            signals,
+            streams,
+            early: None,
+        })
     }
 
     /// Hands the streams to the apiserver, whose descriptors socket is `socket`.
@@ -51,15 +59,22 @@ impl Foreground {
         Ok(lent.context("cannot hand the standard streams to the container")?)
     }
 
-    /// Runs `work` to its end unless a signal comes, which is 128 + its number as the exit code.
+    /// Runs `work` to its end unless a signal comes, which is 128 + its number as the exit code. Work that was just
+    /// ending is done: its output can be here before its answer, and then the signal is for the process.
     pub async fn interruptible<T>(
         &mut self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        tokio::select! {
-            done = work => done,
-            number = self.signals.interrupted() => Err(Failure::Exit(signalled(number))),
-        }
+        tokio::pin!(work);
+        let number = tokio::select! {
+            done = &mut work => return done,
+            number = self.signals.interrupted() => number,
+        };
+        let done = tokio::time::timeout(ENDING, work)
+            .await
+            .map_err(|_| Failure::Exit(signalled(number)))??;
+        self.early = Some(number);
+        Ok(done)
     }
 
     /// Stays until `process` has ended; gives its exit code. The terminal is raw meanwhile where the streams say
@@ -77,6 +92,9 @@ impl Foreground {
         };
         if self.streams.terminal() {
             relay.resize();
+        }
+        if let Some(number) = self.early {
+            relay.signal(number);
         }
         let ended = ended(containers, process);
         tokio::pin!(ended);
