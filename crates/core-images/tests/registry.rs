@@ -4,19 +4,14 @@
 
 mod support;
 
-use container_api::images::{DeleteRequest, LoginRequest, LoginsRequest, LogoutRequest};
-use container_api::{Error, Kind};
+use container_api::Kind;
+use container_api::images::DeleteRequest;
 use serde_json::{Value, json};
 use support::hostile::{Answer, Hostile, answer, lying};
-use support::keyring::Keyring;
 use support::oci::{self, Layer, Layout};
 use support::registry::{Registry, make_certificates, skopeo_copy};
 use support::server::Server;
 use support::tarball;
-
-fn layer(content: &str) -> Layer {
-    Layer::gzip(&tarball::archive(&[tarball::file("bin/tool", content)]))
-}
 
 fn phases(lines: &[container_api::images::TransferProgress], phase: &str) -> usize {
     lines
@@ -31,7 +26,10 @@ async fn an_image_goes_out_and_comes_back() {
     let mut server = Server::start().await;
     let name = format!("{}/a/image:1", registry.address);
     server
-        .load(&oci::archive("local", &[layer("one"), layer("two")]))
+        .load(&oci::archive(
+            "local",
+            &[oci::tool("one"), oci::tool("two")],
+        ))
         .await
         .unwrap();
     server.tag("local", &name).await;
@@ -87,7 +85,7 @@ async fn short_names_are_of_the_configured_registry() {
     let full = |name: &str| format!("{}/{name}", registry.address);
 
     let loaded = server
-        .load(&oci::archive("tool", &[layer("one")]))
+        .load(&oci::archive("tool", &[oci::tool("one")]))
         .await
         .unwrap();
     assert_eq!(loaded, [full("tool:latest")]);
@@ -122,7 +120,7 @@ async fn short_names_are_of_the_configured_registry() {
 /// An image, and two artifacts that refer to it, in one repository; gives the digest of the image.
 fn signed(address: &str) -> (Vec<u8>, String) {
     let mut layout = Layout::default();
-    let image = layout.manifest(oci::host(), &[layer("signed")]);
+    let image = layout.manifest(oci::host(), &[oci::tool("signed")]);
     layout.name(image.clone(), &format!("{address}/a/signed:1"));
     for name in ["first", "second"] {
         let empty = layout.blob("application/vnd.oci.empty.v1+json", b"{}".to_vec());
@@ -267,7 +265,7 @@ async fn what_skopeo_pushes_is_pulled_by_platform() {
     let mut layout = Layout::default();
     let mut manifests = Vec::new();
     for (architecture, content) in [("riscv64", "other"), (oci::host(), "own")] {
-        let mut manifest = layout.manifest(architecture, &[layer(content)]);
+        let mut manifest = layout.manifest(architecture, &[oci::tool(content)]);
         manifest["platform"] = json!({"os": "linux", "architecture": architecture});
         manifests.push(manifest);
     }
@@ -306,7 +304,7 @@ async fn docker_manifests_are_pulled() {
     let registry = Registry::start();
     let scratch = tempfile::tempdir().unwrap();
     let archive = scratch.path().join("image.tar");
-    std::fs::write(&archive, oci::archive("x", &[layer("x")])).unwrap();
+    std::fs::write(&archive, oci::archive("x", &[oci::tool("x")])).unwrap();
     let name = format!("{}/docker:1", registry.address);
     skopeo_copy(&["--format=v2s2"], &archive, &name);
     let mut server = Server::start().await;
@@ -320,7 +318,7 @@ async fn two_pulls_share_the_work_while_others_prune() {
     let mut source = Server::start().await;
     let name = format!("{}/shared:1", registry.address);
     let layers: Vec<Layer> = (0..5)
-        .map(|n| layer(&n.to_string().repeat(100_000)))
+        .map(|n| oci::tool(&n.to_string().repeat(100_000)))
         .collect();
     source.load(&oci::archive("shared", &layers)).await.unwrap();
     source.tag("shared", &name).await;
@@ -357,144 +355,6 @@ async fn two_pulls_share_the_work_while_others_prune() {
     server.client.delete(delete).await.unwrap();
 }
 
-/// A registry that wants to see "me" or "other" with the password "secret".
-fn guarded() -> Registry {
-    let scratch = tempfile::tempdir().unwrap();
-    // As htpasswd makes it (bcrypt).
-    let hash = "$2y$05$BZC3Yq1bGBV8wx2W2AfEIOjDD4nZGSyg7Gf2mjzUc8pOVgDuV4QFu";
-    let line = format!("me:{hash}\nother:{hash}\n");
-    std::fs::write(scratch.path().join("htpasswd"), line).unwrap();
-    let auth = "auth:\n  htpasswd:\n    realm: test\n    path: {}/htpasswd\n";
-    Registry::start_in(scratch, "", auth)
-}
-
-#[tokio::test]
-async fn a_login_is_kept_in_the_keyring_where_there_is_one() {
-    let registry = guarded();
-    let keyring = Keyring::start();
-    let environment = [("DBUS_SESSION_BUS_ADDRESS", keyring.address.as_str())];
-    let mut server = Server::start_in(tempfile::tempdir().unwrap(), &environment).await;
-    let name = format!("{}/private:1", registry.address);
-    let archive = oci::archive(&name, &[layer("x")]);
-    server.load(&archive).await.unwrap();
-    let login = LoginRequest {
-        server: registry.address.clone(),
-        username: "me".into(),
-        password: "secret".into(),
-        scheme: String::new(),
-    };
-    // The last takes the place of the others.
-    let other = LoginRequest {
-        username: "other".into(),
-        ..login.clone()
-    };
-    for login in [login.clone(), other, login] {
-        server.client.login(login).await.unwrap();
-    }
-    let file = server.app_root().join("auth.json");
-    let text = std::fs::read_to_string(&file).unwrap();
-    assert!(!text.contains(&registry.address), "{text}");
-    let scratch = server.kill();
-    let mut server = Server::start_in(scratch, &environment).await;
-    server.push(&name).await.unwrap();
-    let list = |reply: container_api::images::LoginsReply| -> Value {
-        serde_json::from_slice(&reply.logins).unwrap()
-    };
-    let reply = server.client.logins(LoginsRequest {}).await.unwrap();
-    let logins = list(reply.into_inner());
-    assert_eq!(logins.as_array().unwrap().len(), 1);
-    assert_eq!(logins[0]["name"], registry.address.as_str());
-    assert_eq!(logins[0]["username"], "me");
-    keyring.lock();
-    let begun = std::time::Instant::now();
-    assert!(server.push(&name).await.is_err());
-    assert!(
-        begun.elapsed() < std::time::Duration::from_secs(4),
-        "a push waits for nobody"
-    );
-    let locked = LogoutRequest {
-        server: registry.address.clone(),
-    };
-    let error = Error::from(server.client.logout(locked).await.unwrap_err());
-    assert!(error.message.contains("keyring is locked"), "{error}");
-    drop(keyring);
-}
-
-#[tokio::test]
-async fn a_login_in_the_keyring_is_forgotten() {
-    let registry = guarded();
-    let keyring = Keyring::start();
-    let environment = [("DBUS_SESSION_BUS_ADDRESS", keyring.address.as_str())];
-    let mut server = Server::start_in(tempfile::tempdir().unwrap(), &environment).await;
-    let name = format!("{}/private:1", registry.address);
-    let archive = oci::archive(&name, &[layer("x")]);
-    server.load(&archive).await.unwrap();
-    let login = LoginRequest {
-        server: registry.address.clone(),
-        username: "me".into(),
-        password: "secret".into(),
-        scheme: String::new(),
-    };
-    server.client.login(login).await.unwrap();
-    server.push(&name).await.unwrap();
-    let logout = LogoutRequest {
-        server: registry.address.clone(),
-    };
-    server.client.logout(logout.clone()).await.unwrap();
-    assert!(server.client.logout(logout).await.is_err());
-    assert!(server.push(&name).await.is_err());
-}
-
-#[tokio::test]
-async fn users_log_in_and_out() {
-    let registry = guarded();
-    // A bus that nobody serves is as good as none.
-    let environment = [("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere")];
-    let mut server = Server::start_in(tempfile::tempdir().unwrap(), &environment).await;
-    server
-        .load(&oci::archive("local", &[layer("x")]))
-        .await
-        .unwrap();
-    let name = format!("{}/private:1", registry.address);
-    server.tag("local", &name).await;
-    assert_eq!(
-        server.push(&name).await.unwrap_err().kind,
-        Kind::PermissionDenied
-    );
-    let login = |password: &str| LoginRequest {
-        server: registry.address.clone(),
-        username: "me".into(),
-        password: password.into(),
-        scheme: String::new(),
-    };
-    let error = Error::from(server.client.login(login("wrong")).await.unwrap_err());
-    assert_eq!(error.kind, Kind::PermissionDenied);
-    assert!(!error.message.contains("wrong"), "{error}");
-    server.client.login(login("secret")).await.unwrap();
-    server.push(&name).await.unwrap();
-    let logins = server
-        .client
-        .logins(LoginsRequest {})
-        .await
-        .unwrap()
-        .into_inner()
-        .logins;
-    let logins: Value = serde_json::from_slice(&logins).unwrap();
-    assert_eq!(
-        (logins[0]["name"].as_str(), logins[0]["username"].as_str()),
-        (Some(registry.address.as_str()), Some("me"))
-    );
-    let logout = LogoutRequest {
-        server: registry.address.clone(),
-    };
-    server.client.logout(logout.clone()).await.unwrap();
-    assert!(server.client.logout(logout).await.is_err());
-    assert_eq!(
-        server.pull(&name).await.unwrap_err().kind,
-        Kind::PermissionDenied
-    );
-}
-
 #[tokio::test]
 async fn a_private_authority_is_trusted_where_it_is_configured() {
     let scratch = tempfile::tempdir().unwrap();
@@ -513,7 +373,7 @@ async fn a_private_authority_is_trusted_where_it_is_configured() {
     std::fs::write(directory.join("hosts.toml"), hosts).unwrap();
     let mut server = Server::start_in(home, &[]).await;
     server
-        .load(&oci::archive("local", &[layer("x")]))
+        .load(&oci::archive("local", &[oci::tool("x")]))
         .await
         .unwrap();
     let name = format!("{}/tls:1", registry.address);
@@ -530,7 +390,7 @@ async fn a_mirror_is_asked_first_and_a_dead_one_is_skipped() {
     let registry = Registry::start();
     let mut source = Server::start().await;
     source
-        .load(&oci::archive("local", &[layer("x")]))
+        .load(&oci::archive("local", &[oci::tool("x")]))
         .await
         .unwrap();
     let name = format!("{}/mirrored:1", registry.address);
@@ -575,7 +435,7 @@ async fn a_pull_that_was_killed_leaves_a_store_that_heals() {
     let registry = Registry::start();
     let mut source = Server::start().await;
     source
-        .load(&oci::archive("local", &[layer("x")]))
+        .load(&oci::archive("local", &[oci::tool("x")]))
         .await
         .unwrap();
     let name = format!("{}/image:1", registry.address);

@@ -11,14 +11,10 @@ use std::process::Command;
 use container_api::images::{ImportReply, ImportRequest};
 use container_api::{Error, Kind};
 use serde_json::{Value, json};
-use support::oci::{self, Layer, Layout};
+use support::oci::{self, Layout};
 use support::schema;
 use support::server::Server;
 use support::tarball;
-
-fn layer() -> Layer {
-    Layer::gzip(&tarball::archive(&[tarball::file("bin/tool", "tool")]))
-}
 
 /// Fails unless the layout in `directory` is written as the image specification says.
 fn validate(directory: &Path) {
@@ -57,7 +53,7 @@ fn skopeo(transport: &str, archive: &Path) -> Value {
 async fn what_is_saved_others_read_and_so_do_we() {
     let mut server = Server::start().await;
     server
-        .load(&oci::archive("saved:1", &[layer()]))
+        .load(&oci::archive("saved:1", &[oci::tool("tool")]))
         .await
         .unwrap();
     let scratch = tempfile::tempdir().unwrap();
@@ -90,7 +86,7 @@ async fn what_is_saved_others_read_and_so_do_we() {
 async fn the_store_is_a_layout_that_skopeo_and_umoci_read() {
     let mut server = Server::start().await;
     server
-        .load(&oci::archive("plain", &[layer()]))
+        .load(&oci::archive("plain", &[oci::tool("tool")]))
         .await
         .unwrap();
     let image = format!(
@@ -159,7 +155,7 @@ async fn an_index_keeps_its_platforms() {
         ),
         ("riscv64", json!({"os": "linux", "architecture": "riscv64"})),
     ] {
-        let mut manifest = layout.manifest(architecture, &[layer()]);
+        let mut manifest = layout.manifest(architecture, &[oci::tool("tool")]);
         manifest["platform"] = platform;
         manifests.push(manifest);
     }

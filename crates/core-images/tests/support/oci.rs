@@ -132,6 +132,11 @@ impl Layout {
     }
 }
 
+/// A layer of one small file with this content.
+pub fn tool(content: &str) -> Layer {
+    Layer::gzip(&tarball::archive(&[tarball::file("bin/tool", content)]))
+}
+
 /// The architecture of this machine, as images name it.
 pub fn host() -> &'static str {
     match std::env::consts::ARCH {
