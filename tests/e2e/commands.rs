@@ -71,12 +71,9 @@ fn renamed_waited_for_and_looked_into() {
             .stdout
             .contains("sleep 1000")
     );
-    let stats = system
-        .run(["stats", "--no-stream", "--format", "json", "before"])
-        .ok();
-    let stats: Vec<Value> = serde_json::from_str(&stats.stdout).unwrap();
-    assert!(stats[0]["memoryUsageBytes"].as_u64().unwrap() > 0);
-    assert!(stats[0]["hostMemoryBytes"].as_u64().unwrap() > 10 << 20);
+    let stats = system.sample("before");
+    assert!(stats["memoryUsageBytes"].as_u64().unwrap() > 0);
+    assert!(stats["hostMemoryBytes"].as_u64().unwrap() > 10 << 20);
     let waiting = system.spawn(["wait", "before"]);
     system.run(["exec", "before", "killall", "sleep"]).ok();
     assert_eq!(waiting.outcome().ok().stdout, "4\n");

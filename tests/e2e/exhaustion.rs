@@ -25,11 +25,7 @@ fn a_fork_bomb_harms_its_container_only() {
         "f() { f | f & }; f; sleep 100000",
     ];
     system.run(run).ok();
-    let processes = || {
-        let shown = system.run(["stats", "--no-stream", "--format", "json", "forks"]);
-        let shown: serde_json::Value = serde_json::from_str(&shown.ok().stdout).unwrap();
-        shown[0]["numProcesses"].as_u64().unwrap()
-    };
+    let processes = || system.sample("forks")["numProcesses"].as_u64().unwrap();
     eventually("the limit is reached", || processes() == 50);
     system.run(["run", "--rm", "busybox", "true"]).ok();
     system.run(["stop", "-t", "0", "forks"]).ok();

@@ -8,9 +8,7 @@ const MIB: u64 = 1 << 20;
 
 /// Proportional set of the container's machine, in bytes.
 fn held(system: &System, id: &str) -> u64 {
-    let sample = system.run(["stats", "--no-stream", "--format", "json", id]);
-    let sample: serde_json::Value = serde_json::from_str(&sample.ok().stdout).unwrap();
-    sample[0]["hostMemoryBytes"].as_u64().unwrap()
+    system.sample(id)["hostMemoryBytes"].as_u64().unwrap()
 }
 
 #[test]

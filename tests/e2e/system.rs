@@ -221,6 +221,13 @@ impl System {
         shown.remove(0)
     }
 
+    /// One sample of what a container uses, as `stats` shows it.
+    pub fn sample(&self, id: &str) -> Value {
+        let shown = self.run(["stats", "--no-stream", "--format", "json", id]);
+        let mut shown: Vec<Value> = serde_json::from_str(&shown.ok().stdout).unwrap();
+        shown.remove(0)
+    }
+
     /// State of a container.
     pub fn state(&self, id: &str) -> String {
         self.inspect(id)["status"]["state"]
