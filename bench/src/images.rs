@@ -1,13 +1,11 @@
 //! Images: from a registry to a root that a container can use, against skopeo with umoci and against podman; and
 //! how fast a guest reads them, against ext4.
 
-use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-
+use crate::memory::field;
 use crate::podman::Podman;
 use crate::registry::{Registry, run};
 use crate::report::Report;
@@ -165,22 +163,13 @@ fn watched<T: Send>(work: impl FnOnce() -> T + Send) -> (T, f64) {
 fn largest_worker() -> anyhow::Result<f64> {
     let mut peak = 0.0_f64;
     for entry in std::fs::read_dir("/proc")?.flatten() {
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let process = entry.path();
+        let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
         if String::from_utf8_lossy(&line).contains("unpack-layer") {
+            let status = process.join("status");
             // It may have ended meanwhile.
-            peak = peak.max(high_water(&entry.path()).unwrap_or(0.0));
+            peak = peak.max(field(&status.to_string_lossy(), "VmHWM:").unwrap_or(0.0));
         }
     }
     Ok(peak)
-}
-
-/// `VmHWM` of a process in MiB.
-fn high_water(process: &Path) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string(process.join("status"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .context("no VmHWM")?;
-    let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kilobytes / 1024.0)
 }

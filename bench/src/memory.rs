@@ -128,7 +128,7 @@ fn available() -> anyhow::Result<f64> {
 }
 
 /// A field in kB of a file of procfs, in MiB.
-fn field(path: &str, name: &str) -> anyhow::Result<f64> {
+pub fn field(path: &str, name: &str) -> anyhow::Result<f64> {
     let text = fs::read_to_string(path).with_context(|| path.to_owned())?;
     let line = text
         .lines()
