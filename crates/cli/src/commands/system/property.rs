@@ -7,9 +7,6 @@ use crate::failure::Failure;
 use crate::flags::ResourceFlags;
 use crate::output::{self, Format, Table};
 
-/// Registry of references that name none (reference section 3.1).
-const DEFAULT_REGISTRY: &str = "docker.io";
-
 /// Manage the configuration of the system
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -70,13 +67,7 @@ fn effective(settings: &Settings) -> Settings {
             template: Some(defaults.template.unwrap_or(true)),
         },
         registry: RegistrySettings {
-            domain: Some(
-                settings
-                    .registry
-                    .domain
-                    .clone()
-                    .unwrap_or_else(|| DEFAULT_REGISTRY.to_owned()),
-            ),
+            domain: Some(settings.registry.domain().to_owned()),
         },
     }
 }
