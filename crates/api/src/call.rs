@@ -1,17 +1,23 @@
 //! What the handlers of calls have in common.
 
+use tonic::Status;
+
 use crate::{Error, Kind};
 
 /// Does `work` to its end even where its caller goes away: a dropped call must not leave a change half done.
 ///
 /// # Errors
 /// Those of `work`; [`Kind::Internal`] when it panicked.
-pub async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
+pub async fn to_the_end<T, E>(
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, Status>
+where
+    T: Send + 'static,
+    E: Into<Status> + Send + 'static,
+{
     match tokio::spawn(work).await {
-        Ok(done) => done,
-        Err(error) => Err(Error::chain(Kind::Internal, &error)),
+        Ok(done) => done.map_err(Into::into),
+        Err(error) => Err(Error::chain(Kind::Internal, &error).into()),
     }
 }
 

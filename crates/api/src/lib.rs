@@ -4,7 +4,6 @@
 //! host shares: Unix sockets that only their owner may use, descriptors passed beside them, the error model,
 //! and the places on disk.
 
-#[cfg(feature = "host")]
 pub mod call;
 #[cfg(feature = "host")]
 pub mod descriptors;

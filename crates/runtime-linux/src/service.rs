@@ -110,7 +110,7 @@ impl Runtime for Service {
         let (container, grace) = (self.0.clone(), Duration::from_millis(timeout_ms.into()));
         let stopped = async move {
             stop(&container, signal, grace).await;
-            Ok(())
+            Ok::<_, Error>(())
         };
         to_the_end(stopped).await?;
         Ok(Response::new(StopReply {}))

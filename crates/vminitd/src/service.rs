@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use container_api::call::to_the_end;
 use container_api::guest::guest_server::Guest;
 use container_api::guest::{
     ExecReply, ExecRequest, FreezeReply, FreezeRequest, OutputChunk, OutputRequest, OutputStream,
@@ -17,16 +18,6 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use crate::agent::{Agent, AgentError, resize};
 use crate::container::{processes, statistics};
 use crate::process::{Input, Stream as ProcessStream, output};
-
-/// Carries `work` out even if the caller goes away meanwhile: half a start can't be taken up again.
-async fn to_the_end<T: Send + 'static>(
-    work: impl Future<Output = Result<T, AgentError>> + Send + 'static,
-) -> Result<T, Status> {
-    match tokio::spawn(work).await {
-        Ok(result) => Ok(result?),
-        Err(error) => Err(Status::internal(error.to_string())),
-    }
-}
 
 /// Chunks of output on their way to the host.
 type Chunks = Pin<Box<dyn Stream<Item = Result<OutputChunk, Status>> + Send>>;
@@ -183,7 +174,7 @@ impl Guest for Service {
         let discard = request.into_inner().discard;
         let work = async move {
             agent.shut_down(discard).await;
-            Ok(())
+            Ok::<_, AgentError>(())
         };
         to_the_end(work).await?;
         Ok(Response::new(ShutdownReply {}))
