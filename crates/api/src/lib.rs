@@ -10,6 +10,8 @@ pub mod descriptors;
 pub mod error;
 mod generated;
 #[cfg(feature = "host")]
+pub mod guest_channel;
+#[cfg(feature = "host")]
 pub mod inherited;
 #[cfg(feature = "host")]
 pub mod lock;
@@ -17,6 +19,7 @@ pub mod lock;
 pub mod roots;
 #[cfg(feature = "host")]
 pub mod socket;
+pub mod streams;
 
 pub use error::{Error, Kind};
 pub use generated::{api, guest, images, runtime};

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use container_api::descriptors::Descriptors;
 use container_api::guest::{ExecRequest, SignalRequest};
+use container_api::guest_channel::Guest;
 use container_api::runtime;
 use container_api::{Error, Kind};
 use container_resource::bundle::{Bundle, Timeline};
@@ -14,11 +16,12 @@ use container_resource::container::{ContainerConfiguration, CreateOptions, Proce
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
-use crate::guest::{ANSWER_TIMEOUT, Guest};
 use crate::oci;
 use crate::process::{Ended, Process};
 use crate::stdio::Stdio;
 
+/// How long a guest may take to answer a call that has nothing to wait for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most processes that are remembered; beyond, those that have ended are forgotten.
 const MAX_PROCESSES: usize = 4096;
 
@@ -173,7 +176,7 @@ impl Container {
         process: &ProcessConfiguration,
         stdio: Stdio,
     ) -> Result<(), Error> {
-        let mut guest = self.guest()?;
+        let guest = self.guest()?;
         let oci = oci::process(&self.configuration, process)
             .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
         let oci = serde_json::to_vec(&oci).map_err(|error| Error::chain(Kind::Internal, &error))?;
@@ -183,7 +186,7 @@ impl Container {
             user: oci::user(process).to_owned(),
             stdin: stdio.stdin.is_some(),
         };
-        answer(guest.exec(request)).await?;
+        answer(guest.calls().exec(request)).await?;
         let followed = Process::follow(&guest, id, process.terminal, stdio, None)
             .await
             .map_err(|error| Error::chain(Kind::Internal, &error).context("connect the process"))?;
@@ -231,13 +234,13 @@ impl Container {
 
     /// Sends `signal` to the process `id`, or to every process where `all` is set.
     pub async fn signal(&self, id: &str, signal: i32, all: bool) -> Result<(), Error> {
-        let mut guest = self.guest()?;
+        let guest = self.guest()?;
         let process = if id.is_empty() {
             self.configuration.id.clone()
         } else {
             id.to_owned()
         };
-        answer(guest.signal(SignalRequest {
+        answer(guest.calls().signal(SignalRequest {
             process,
             signal,
             all,

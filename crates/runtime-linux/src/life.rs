@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use container_api::guest::{Root, ShutdownRequest, StartRequest, Timeline as GuestTimeline};
+use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_engine::{Vm, VmExit};
 use container_resource::bundle::{self, Boot, Exit, Timeline};
@@ -12,7 +13,6 @@ use jiff::Timestamp;
 
 use crate::container::{Container, Stage, Started, answer};
 use crate::files::files;
-use crate::guest::Guest;
 use crate::machine::{self, Machine, Origin};
 use crate::oci;
 use crate::process::{Ended, Process};
@@ -153,7 +153,7 @@ async fn first_process(
     };
     let sent = Timestamp::now();
     timeline.reached_at("start sent", sent.as_microsecond());
-    let reply = answer(guest.clone().start(request)).await?;
+    let reply = answer(guest.calls().start(request)).await?;
     let started = Timestamp::now();
     guest_phases(
         timeline,
@@ -249,13 +249,16 @@ fn lost(exit: std::io::Result<VmExit>) -> Ended {
     Ended::lost(machine::describe(exit))
 }
 
-async fn shut_down(container: &Container, mut guest: Guest, vm: &mut Vm) {
+async fn shut_down(container: &Container, guest: Guest, vm: &mut Vm) {
     if container.options.auto_remove {
         machine::end(vm).await;
         return;
     }
     let orderly = async {
-        guest.shutdown(ShutdownRequest { discard: false }).await?;
+        guest
+            .calls()
+            .shutdown(ShutdownRequest { discard: false })
+            .await?;
         Ok::<_, tonic::Status>(vm.wait().await)
     };
     match tokio::time::timeout(SHUTDOWN_TIMEOUT, orderly).await {

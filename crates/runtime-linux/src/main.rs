@@ -5,7 +5,6 @@
 
 mod container;
 mod files;
-mod guest;
 mod life;
 mod machine;
 mod oci;

@@ -3,15 +3,14 @@
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use bytes::Bytes;
-use container_api::guest::{OutputRequest, OutputStream, StdinChunk, WaitReply, WaitRequest};
+use container_api::guest::{WaitReply, WaitRequest};
+use container_api::guest_channel::Guest;
+use container_api::streams::StandardStream;
 use container_api::{Error, Kind};
 use container_resource::log::Stream;
-use futures::StreamExt;
 use tokio::sync::watch;
 use tonic::Status;
 
-use crate::guest::Guest;
 use crate::stdio::{Fanout, Input, InputStream, Lifeline, LogFile, Sink, Stdio};
 
 /// Exit code of a process whose end is not known.
@@ -91,9 +90,9 @@ impl Process {
                 first_byte,
             ))
         };
-        let output = pump(OutputStream::Stdout, &process.stdout);
+        let output = pump(StandardStream::Stdout, &process.stdout);
         // A terminal has one stream for both.
-        let error = (!terminal).then(|| pump(OutputStream::Stderr, &process.stderr));
+        let error = (!terminal).then(|| pump(StandardStream::Stderr, &process.stderr));
         let (guest, id) = (guest.clone(), id.to_owned());
         tokio::spawn(async move {
             let reply = wait(guest, id).await;
@@ -184,51 +183,34 @@ impl Process {
     }
 }
 
-async fn wait(mut guest: Guest, process: String) -> Result<WaitReply, Status> {
-    guest
-        .wait(WaitRequest { process })
-        .await
-        .map(tonic::Response::into_inner)
+async fn wait(guest: Guest, process: String) -> Result<WaitReply, Status> {
+    let reply = guest.calls().wait(WaitRequest { process }).await?;
+    Ok(reply.into_inner())
 }
 
-async fn feed(mut guest: Guest, process: String, given: InputStream) {
-    let first = futures::stream::iter([StdinChunk {
-        process,
-        data: Bytes::new(),
-    }]);
-    let rest = futures::stream::unfold(given, |mut given| async move {
+async fn feed(guest: Guest, process: String, given: InputStream) {
+    let data = futures::stream::unfold(given, |mut given| async move {
         let data = given.next().await?;
-        Some((
-            StdinChunk {
-                process: String::new(),
-                data,
-            },
-            given,
-        ))
+        Some((data, given))
     });
     // The process may end, or close its input, before it has taken everything.
-    if let Err(status) = guest.stdin(first.chain(rest)).await {
+    if let Err(status) = guest.stdin(&process, data).await {
         tracing::debug!("input ended early: {}", status.message());
     }
 }
 
 async fn pump(
-    mut guest: Guest,
+    guest: Guest,
     process: String,
-    stream: OutputStream,
+    stream: StandardStream,
     fanout: Arc<Fanout>,
     first_byte: Arc<OnceLock<jiff::Timestamp>>,
 ) {
-    let request = OutputRequest {
-        process,
-        stream: stream.into(),
-    };
-    match guest.output(request).await {
-        Ok(reply) => {
-            let mut chunks = reply.into_inner();
-            while let Ok(Some(chunk)) = chunks.message().await {
+    match guest.output(stream, &process).await {
+        Ok(mut output) => {
+            while let Ok(Some(data)) = output.next().await {
                 first_byte.get_or_init(jiff::Timestamp::now);
-                fanout.write(chunk.data).await;
+                fanout.write(data).await;
             }
         }
         Err(status) => tracing::warn!("no output stream: {}", status.message()),

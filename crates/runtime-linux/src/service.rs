@@ -96,7 +96,7 @@ impl Runtime for Service {
         } else {
             process
         };
-        answer(self.0.guest()?.resize(GuestResize {
+        answer(self.0.guest()?.calls().resize(GuestResize {
             process,
             rows,
             columns,
@@ -138,7 +138,7 @@ impl Runtime for Service {
     }
 
     async fn statistics(&self, _: Request<StatisticsRequest>) -> Reply<StatisticsReply> {
-        let inside = answer(self.0.guest()?.statistics(GuestStatistics {})).await?;
+        let inside = answer(self.0.guest()?.calls().statistics(GuestStatistics {})).await?;
         let vmm = *self.0.vmm.borrow();
         Ok(Response::new(StatisticsReply {
             memory_usage_bytes: inside.memory_usage_bytes,
@@ -161,13 +161,19 @@ impl Runtime for Service {
 
     async fn pause(&self, request: Request<PauseRequest>) -> Reply<PauseReply> {
         let PauseRequest { paused } = request.into_inner();
-        answer(self.0.guest()?.freeze(FreezeRequest { frozen: paused })).await?;
+        answer(
+            self.0
+                .guest()?
+                .calls()
+                .freeze(FreezeRequest { frozen: paused }),
+        )
+        .await?;
         self.0.paused.send_replace(paused);
         Ok(Response::new(PauseReply {}))
     }
 
     async fn processes(&self, _: Request<ProcessesRequest>) -> Reply<ProcessesReply> {
-        let inside = answer(self.0.guest()?.processes(GuestProcesses {})).await?;
+        let inside = answer(self.0.guest()?.calls().processes(GuestProcesses {})).await?;
         let processes = inside
             .processes
             .into_iter()
@@ -196,9 +202,9 @@ impl Runtime for Service {
 async fn stop(container: &Container, signal: i32, grace: Duration) {
     container.stopping.send_replace(true);
     if *container.paused.borrow() {
-        if let Ok(mut guest) = container.guest() {
+        if let Ok(guest) = container.guest() {
             // Frozen processes take no signal but SIGKILL; if this fails the kill below does it.
-            let _ = answer(guest.freeze(FreezeRequest { frozen: false })).await;
+            let _ = answer(guest.calls().freeze(FreezeRequest { frozen: false })).await;
             container.paused.send_replace(false);
         }
     }

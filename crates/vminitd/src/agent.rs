@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::container::Cgroup;
 use crate::launch::seccomp;
-use crate::process::{Process, Scratch, Table};
+use crate::process::{Process, Table};
 
 pub use control::resize;
 pub use error::AgentError;
@@ -28,7 +28,6 @@ pub struct Agent {
     shut_down: watch::Sender<bool>,
     /// Where the agent itself lives, to come back from other pid namespaces.
     own: OwnedFd,
-    scratch: Scratch,
     pid1_ns: u64,
     channel_open_ns: u64,
 }
@@ -59,7 +58,6 @@ impl Agent {
             state: Mutex::default(),
             shut_down: watch::Sender::new(false),
             own: pidfd_open(Pid::INIT, PidfdFlags::empty())?,
-            scratch: Scratch::new(),
             pid1_ns,
             channel_open_ns,
         }))
@@ -73,11 +71,6 @@ impl Agent {
     /// A process by its id.
     pub fn process(&self, id: &str) -> Result<Arc<Process>, AgentError> {
         Ok(self.state().processes.get(id)?)
-    }
-
-    /// The buffer that all outputs share.
-    pub fn scratch(&self) -> Scratch {
-        self.scratch.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -14,6 +14,7 @@ mod mount;
 mod process;
 mod service;
 mod spec;
+mod stdio;
 mod uevent;
 mod watch;
 

@@ -1,26 +1,19 @@
 //! The Guest service: requests in, agent's answers out.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use container_api::call::to_the_end;
 use container_api::guest::guest_server::Guest;
 use container_api::guest::{
-    ExecReply, ExecRequest, FreezeReply, FreezeRequest, OutputChunk, OutputRequest, OutputStream,
-    ProcessesReply, ProcessesRequest, ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest,
-    SignalReply, SignalRequest, StartReply, StartRequest, StatisticsReply, StatisticsRequest,
-    StdinChunk, StdinReply, WaitReply, WaitRequest,
+    ExecReply, ExecRequest, FreezeReply, FreezeRequest, ProcessesReply, ProcessesRequest,
+    ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply, SignalRequest,
+    StartReply, StartRequest, StatisticsReply, StatisticsRequest, WaitReply, WaitRequest,
 };
-use futures::stream::{self, Stream};
-use tonic::{Request, Response, Status, Streaming, async_trait};
+use tonic::{Request, Response, Status, async_trait};
 
 use crate::agent::{Agent, AgentError, resize};
 use crate::container::{processes, statistics};
-use crate::process::{Input, Stream as ProcessStream, output};
-
-/// Chunks of output on their way to the host.
-type Chunks = Pin<Box<dyn Stream<Item = Result<OutputChunk, Status>> + Send>>;
 
 /// Serves one agent.
 #[derive(Clone, Debug)]
@@ -30,6 +23,11 @@ impl Service {
     /// Serves `agent`.
     pub fn new(agent: Arc<Agent>) -> Self {
         Self(agent)
+    }
+
+    /// What is served.
+    pub fn agent(&self) -> &Agent {
+        &self.0
     }
 
     /// Whether a shutdown was carried out.
@@ -65,48 +63,6 @@ impl Guest for Service {
         Ok(Response::new(ExecReply {
             pid: process.pid.as_raw_nonzero().get(),
         }))
-    }
-
-    async fn stdin(
-        &self,
-        request: Request<Streaming<StdinChunk>>,
-    ) -> Result<Response<StdinReply>, Status> {
-        let mut chunks = request.into_inner();
-        // A stream without any chunk names no process, so there is nothing to close.
-        let Some(mut chunk) = chunks.message().await? else {
-            return Err(AgentError::Missing("process").into());
-        };
-        let process = self.0.process(&chunk.process)?;
-        let mut input = Input::take(process).ok_or(AgentError::StreamTaken)?;
-        loop {
-            if !input.write(&chunk.data).await.map_err(AgentError::Stream)? {
-                break;
-            }
-            // A connection that breaks leaves the input as it is, for the next one to go on.
-            match chunks.message().await? {
-                Some(next) => chunk = next,
-                None => break,
-            }
-        }
-        input.finish().await.map_err(AgentError::Stream)?;
-        Ok(Response::new(StdinReply {}))
-    }
-
-    type OutputStream = Chunks;
-
-    async fn output(&self, request: Request<OutputRequest>) -> Result<Response<Chunks>, Status> {
-        let request = request.into_inner();
-        let process = self.0.process(&request.process)?;
-        let stream = match request.stream() {
-            OutputStream::Stdout => ProcessStream::Stdout,
-            OutputStream::Stderr => ProcessStream::Stderr,
-        };
-        let reader = output(&process, stream, self.0.scratch()).ok_or(AgentError::StreamTaken)?;
-        let chunks = stream::try_unfold(reader, |mut reader| async {
-            let chunk = reader.next().await.map_err(AgentError::Stream)?;
-            Ok(chunk.map(|data| (OutputChunk { data }, reader)))
-        });
-        Ok(Response::new(Box::pin(chunks)))
     }
 
     async fn wait(&self, request: Request<WaitRequest>) -> Result<Response<WaitReply>, Status> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_engine::{Engine, FindVmmError, StartError, Vm, VmExit};
 use container_resource::bundle::{Boot, Bundle, Timeline};
@@ -9,7 +10,6 @@ use container_resource::container::ContainerConfiguration;
 use tokio::net::UnixStream;
 
 use super::{LOST_TIMEOUT, Machine, Origin, describe, end, hello, spec, template, upper};
-use crate::guest;
 
 /// How long a guest may take to announce itself. A loaded machine under TCG needs seconds.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
@@ -70,16 +70,19 @@ async fn announced(
         exit = vm.wait() => return Err(ended_early(exit)),
     };
     let error = match hello {
-        Ok(Ok(hello)) => {
-            return Ok(Machine {
-                vm,
-                guest: guest::connect(channel),
-                origin: Origin::Cold {
-                    hello,
-                    template_wanted,
-                },
-            });
-        }
+        Ok(Ok(hello)) => match Guest::connect(channel).await {
+            Ok(guest) => {
+                return Ok(Machine {
+                    vm,
+                    guest,
+                    origin: Origin::Cold {
+                        hello,
+                        template_wanted,
+                    },
+                });
+            }
+            Err(error) => Error::chain(Kind::Internal, &error),
+        },
         Ok(Err(error)) => match tokio::time::timeout(LOST_TIMEOUT, vm.wait()).await {
             Ok(exit) => ended_early(exit),
             Err(_) => Error::chain(Kind::Internal, &error),

@@ -9,13 +9,13 @@ mod upper;
 
 use std::time::Duration;
 
+use container_api::guest_channel::Guest;
 use container_engine::{Vm, VmExit};
 
 pub use boot::boot;
 pub use probe::probe;
 pub use template::make as make_template;
 
-use crate::guest::Guest;
 use hello::Hello;
 
 /// How long the end of a VMM may take to be seen after its guest was lost.

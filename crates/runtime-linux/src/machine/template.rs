@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
+use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
-use container_engine::{Engine, RestoreError, VmSpec};
+use container_engine::{Engine, VmSpec};
 use container_resource::bundle::{Boot, Timeline};
 use container_resource::container::ContainerConfiguration;
 use serde::Deserialize;
 
 use super::boot::{HELLO_TIMEOUT, find_error, start_error};
 use super::{Machine, Origin, hello, spec};
-use crate::guest;
 
 /// What a template is made for, on the standard input of `make-template`.
 #[derive(Debug, Deserialize)]
@@ -86,10 +86,7 @@ pub async fn restore(
             Some(machine)
         }
         Err(error) => {
-            tracing::warn!(
-                "the template does not restore: {}",
-                Error::chain(Kind::Internal, &error)
-            );
+            tracing::warn!("the template does not restore: {error}");
             None
         }
     }
@@ -99,15 +96,20 @@ async fn start(
     engine: &Engine,
     template: &container_engine::Template,
     spec: &VmSpec,
-) -> Result<Machine, RestoreError> {
-    let mut vm = engine.restore(template, spec).await?;
-    // A machine that was just restored has its channel; without it the guest would not be reached.
-    let channel = vm.take_channel().ok_or_else(|| {
-        RestoreError::Memory(std::io::Error::other("the guest channel was taken"))
-    })?;
+) -> Result<Machine, Error> {
+    let mut vm = engine
+        .restore(template, spec)
+        .await
+        .map_err(|error| Error::chain(Kind::Internal, &error))?;
+    let channel = vm
+        .take_channel()
+        .ok_or_else(|| Error::new(Kind::Internal, "the guest channel was taken"))?;
+    let guest = Guest::connect(channel)
+        .await
+        .map_err(|error| Error::chain(Kind::Internal, &error))?;
     Ok(Machine {
         vm,
-        guest: guest::connect(channel),
+        guest,
         origin: Origin::Template,
     })
 }

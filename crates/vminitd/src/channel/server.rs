@@ -1,5 +1,6 @@
 //! Serves connection after connection on the port until the guest shuts down.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
@@ -7,19 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use container_api::guest::guest_server::GuestServer;
-use http_body_util::BodyExt;
-use hyper::Request;
+use container_api::streams::StandardStream;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use tonic::body::Body;
 use tonic::codegen::Service as _;
 
 use super::PortStream;
 use crate::fatal::say;
 use crate::service::Service;
+use crate::stdio;
 
 /// Bytes in flight per stream, into the guest. Wide enough for one round trip under emulation.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -49,11 +52,8 @@ pub async fn serve(port: OwnedFd, service: Service) -> io::Result<()> {
         let stream = PortStream::new(Arc::clone(&port))?;
         stream.connected().await?;
         let host = PortStream::new(Arc::clone(&port))?;
-        let server = GuestServer::new(service.clone());
-        let calls = service_fn(move |request: Request<Incoming>| {
-            let mut server = server.clone();
-            server.call(request.map(|body| body.map_err(|error| interrupted(&error))))
-        });
+        let served = service.clone();
+        let calls = service_fn(move |request| answer(served.clone(), request));
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), calls));
         tokio::select! {
             result = &mut connection => {
@@ -81,10 +81,16 @@ pub async fn serve(port: OwnedFd, service: Service) -> io::Result<()> {
     }
 }
 
-/// Tonic takes a cancelled request for one that has ended, by looking for the cause of a stream's error. A
-/// process's input must tell them apart, so the cause is not passed on.
-fn interrupted(error: &hyper::Error) -> io::Error {
-    io::Error::other(error.to_string())
+/// A call, or a standard stream of a process.
+async fn answer(
+    service: Service,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let path = request.uri().path().to_owned();
+    match StandardStream::parse(&path) {
+        Some((stream, id)) => Ok(stdio::serve(service.agent(), stream, id, request).await),
+        None => GuestServer::new(service).call(request).await,
+    }
 }
 
 /// Returns when the host has taken all that was written, or is gone.

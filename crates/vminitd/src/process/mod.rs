@@ -10,7 +10,7 @@ mod table;
 
 pub use input::Input;
 pub use lifetime::{Process, Stream};
-pub use output::{Scratch, output};
+pub use output::output;
 pub use report::Reporter;
 pub use spawn::{Birth, Inside, SpawnError, Wanted, first, join};
 pub use table::{Table, TableError};

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, ioctl_fionread, read};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout};
@@ -13,30 +14,14 @@ use tokio::time::{Instant, timeout};
 use super::lifetime::{Process, Stream};
 use crate::watch::Watched;
 
-/// Bytes of one chunk at most.
+/// Bytes of one chunk: at most, and of the room for one at least.
 const CHUNK: usize = 128 * 1024;
+const LEAST: usize = 512;
 /// After the process's end, how long to wait for more from those that have inherited its stream, and for how
 /// long to go on when they keep writing. What the process itself wrote is in the pipe by then, and is always
 /// passed on: a daemon that keeps its parent's stdout open does not hold up whoever waits for the parent.
 const SILENCE: Duration = Duration::from_millis(100);
 const CHATTER: Duration = Duration::from_secs(2);
-
-/// One buffer to read into, shared by all outputs: memory does not grow with their number.
-#[derive(Clone, Debug)]
-pub struct Scratch(Arc<Mutex<Box<[u8]>>>);
-
-impl Scratch {
-    /// Allocates the buffer.
-    pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(vec![0; CHUNK].into_boxed_slice())))
-    }
-
-    fn read(&self, descriptor: &OwnedFd) -> rustix::io::Result<Bytes> {
-        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = read(descriptor, &mut buffer[..])?;
-        Ok(Bytes::copy_from_slice(&buffer[..count]))
-    }
-}
 
 /// Reads one stream of one process. Dropped before the end, it gives the stream back for another reader.
 #[derive(Debug)]
@@ -44,7 +29,6 @@ pub struct OutputReader {
     process: Arc<Process>,
     stream: Stream,
     descriptor: Option<Watched>,
-    scratch: Scratch,
     /// Set once the process has ended.
     rest: Option<Rest>,
 }
@@ -66,7 +50,7 @@ impl OutputReader {
         // A writer that outlives the process and never pauses must not hide its end.
         self.notice_end(descriptor.get_ref());
         loop {
-            match self.scratch.read(descriptor.get_ref()) {
+            match read_chunk(descriptor.get_ref()) {
                 // A terminal without any slave left says EIO.
                 Ok(chunk) if chunk.is_empty() => break,
                 Err(Errno::IO) => break,
@@ -139,14 +123,22 @@ impl Drop for OutputReader {
     }
 }
 
+/// What `descriptor` holds, in memory that is no larger: there may be many outputs.
+fn read_chunk(descriptor: &OwnedFd) -> rustix::io::Result<Bytes> {
+    let waiting = ioctl_fionread(descriptor).unwrap_or_default();
+    let room = usize::try_from(waiting).unwrap_or(CHUNK);
+    let mut chunk = Vec::with_capacity(room.clamp(LEAST, CHUNK));
+    read(descriptor, spare_capacity(&mut chunk))?;
+    Ok(chunk.into())
+}
+
 /// Reads `stream` of `process`; `None` if somebody else does or it has ended.
-pub fn output(process: &Arc<Process>, stream: Stream, scratch: Scratch) -> Option<OutputReader> {
+pub fn output(process: &Arc<Process>, stream: Stream) -> Option<OutputReader> {
     let descriptor = process.take(stream)?;
     Some(OutputReader {
         process: Arc::clone(process),
         stream,
         descriptor: Some(descriptor),
-        scratch,
         rest: None,
     })
 }

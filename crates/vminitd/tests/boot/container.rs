@@ -9,8 +9,7 @@ use crate::guest::{Guest, Options, process, spec, start_request, start_with};
 async fn a_process_runs_to_its_end() {
     let guest = Guest::boot(Options::default()).await;
     let reply = guest
-        .client
-        .clone()
+        .calls()
         .start(start_request(&["echo", "hello"]))
         .await
         .unwrap();
@@ -40,7 +39,7 @@ async fn the_container_is_what_the_specification_says() {
         data: "127.0.0.1 localhost\n".into(),
         mode: 0o644,
     }];
-    guest.client.clone().start(request).await.unwrap();
+    guest.calls().start(request).await.unwrap();
     let sh = |id: &'static str, script: &'static str| {
         let guest = &guest;
         async move {
@@ -135,7 +134,7 @@ async fn a_read_only_root_in_memory() {
         upper_disk: None,
         read_only: true,
     });
-    guest.client.clone().start(request).await.unwrap();
+    guest.calls().start(request).await.unwrap();
     let (out, err) = tokio::join!(guest.stdout("box"), guest.stderr("box"));
     assert!(out.contains("overlay / overlay ro"), "{out}");
     assert!(err.contains("Read-only file system"), "{err}");
@@ -151,7 +150,7 @@ async fn a_seccomp_profile_holds_for_exec_too() {
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}],
     });
-    guest.client.clone().start(start_with(&spec)).await.unwrap();
+    guest.calls().start(start_with(&spec)).await.unwrap();
     let (code, _, error) = guest.exec("mkdir", &["mkdir", "/tmp/x"]).await;
     assert!(code == 1 && error.contains("not supported"), "{error}");
     let mut unprivileged = process(&["mkdir", "/tmp/x"]);
@@ -167,7 +166,7 @@ async fn a_container_may_have_groups_of_its_own() {
     let guest = Guest::boot(Options::default()).await;
     let mut spec = spec(&["sleep", "1000"]);
     spec["mounts"][6]["options"] = json!(["nosuid", "nodev", "noexec"]);
-    guest.client.clone().start(start_with(&spec)).await.unwrap();
+    guest.calls().start(start_with(&spec)).await.unwrap();
     let script = "cd /sys/fs/cgroup && mkdir own && echo 1 > own/cgroup.procs && \
         echo $$ > own/cgroup.procs && echo +pids > cgroup.subtree_control";
     let (code, _, error) = guest.exec("divide", &["sh", "-c", script]).await;
@@ -194,7 +193,7 @@ async fn crun_makes_the_same_container() {
     spec["process"]["capabilities"]["ambient"] = json!(["CAP_NET_BIND_SERVICE"]);
     spec["process"]["capabilities"]["inheritable"] = json!(["CAP_NET_BIND_SERVICE"]);
     let guest = Guest::boot(Options::default()).await;
-    guest.client.clone().start(start_with(&spec)).await.unwrap();
+    guest.calls().start(start_with(&spec)).await.unwrap();
     let ours = guest.stdout("box").await;
     let theirs = crate::guest::crun(&guest.directory.path().join("tree"), &spec);
     assert_eq!(comparable(&ours), comparable(&theirs));

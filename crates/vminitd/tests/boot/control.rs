@@ -1,9 +1,9 @@
 //! Statistics, listing, freezing, signals to all.
 
-use container_api::guest::{
-    FreezeRequest, OutputRequest, OutputStream, ProcessesRequest, SignalRequest, StatisticsRequest,
-    StdinChunk,
-};
+use bytes::Bytes;
+use container_api::guest::{FreezeRequest, ProcessesRequest, SignalRequest, StatisticsRequest};
+use container_api::guest_channel::Calls;
+use container_api::streams::StandardStream;
 
 use crate::guest::{Guest, Options, exec_request, process, spec, start_request, start_with};
 
@@ -11,7 +11,7 @@ use crate::guest::{Guest, Options, exec_request, process, spec, start_request, s
 #[ignore = "boots a machine"]
 async fn the_container_can_be_watched_and_stopped() {
     let guest = Guest::boot(Options::default()).await;
-    let mut client = guest.client.clone();
+    let mut client = guest.calls();
     client
         .start(start_request(&["sleep", "1000"]))
         .await
@@ -38,7 +38,7 @@ async fn the_container_can_be_watched_and_stopped() {
     );
     assert!(["R", "S"].contains(&processes[0].state.as_str()));
     client.freeze(FreezeRequest { frozen: true }).await.unwrap();
-    let cpu = |client: &mut crate::guest::Client| {
+    let cpu = |client: &mut Calls| {
         let mut client = client.clone();
         async move {
             client
@@ -87,28 +87,17 @@ async fn another_connection_goes_on() {
     let script = "echo first; read line; echo $line";
     let mut request = start_request(&["sh", "-c", script]);
     request.stdin = true;
-    guest.client.clone().start(request).await.unwrap();
+    guest.calls().start(request).await.unwrap();
     // Somebody reads and somebody feeds when the connection breaks.
-    let output = OutputRequest {
-        process: "box".to_owned(),
-        stream: OutputStream::Stdout.into(),
-    };
-    let mut reader = guest
-        .client
-        .clone()
-        .output(output)
+    let connection = guest.connection();
+    let mut reader = connection
+        .output(StandardStream::Stdout, "box")
         .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(reader.message().await.unwrap().unwrap().data, "first\n");
+        .unwrap();
+    assert_eq!(reader.next().await.unwrap().unwrap(), "first\n");
     let (sender, receiver) = futures::channel::mpsc::unbounded();
-    let half = StdinChunk {
-        process: "box".to_owned(),
-        data: "sec".into(),
-    };
-    sender.unbounded_send(half).unwrap();
-    let mut feeder = guest.client.clone();
-    let feeding = tokio::spawn(async move { feeder.stdin(receiver).await });
+    sender.unbounded_send(Bytes::from_static(b"sec")).unwrap();
+    let feeding = tokio::spawn(async move { connection.stdin("box", receiver).await });
     assert_eq!(guest.exec("between", &["true"]).await.0, 0);
     feeding.abort();
     drop(reader);
@@ -130,7 +119,7 @@ async fn the_agent_is_small() {
         .as_array_mut()
         .unwrap()
         .retain(|namespace| namespace["type"] != "pid");
-    guest.client.clone().start(start_with(&spec)).await.unwrap();
+    guest.calls().start(start_with(&spec)).await.unwrap();
     let resident = |id: &'static str| {
         let guest = &guest;
         async move {
@@ -163,8 +152,7 @@ async fn the_agent_is_small() {
 async fn many_at_once() {
     let guest = Guest::boot(Options::default()).await;
     guest
-        .client
-        .clone()
+        .calls()
         .start(start_request(&["sleep", "1000"]))
         .await
         .unwrap();

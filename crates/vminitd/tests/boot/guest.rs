@@ -8,21 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use container_api::guest::guest_client::GuestClient;
-use container_api::guest::{
-    ExecRequest, OutputRequest, OutputStream, Root, ShutdownRequest, StartRequest, StdinChunk,
-    WaitRequest,
-};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use container_api::guest::{ExecRequest, Root, ShutdownRequest, StartRequest, WaitRequest};
+use container_api::guest_channel::{Calls, Guest as Connection};
+use container_api::streams::StandardStream;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tonic::transport::{Channel, Endpoint};
-
-pub type Client = GuestClient<Channel>;
 
 /// A running machine.
 pub struct Guest {
-    pub client: Client,
+    /// None while it reconnects.
+    connection: Option<Connection>,
     pub hello: Value,
     pub directory: TempDir,
     listener: UnixListener,
@@ -112,7 +108,7 @@ impl Guest {
         });
         let hello = serde_json::from_str(hello).unwrap();
         Self {
-            client: connect(stream).await,
+            connection: Some(connect(stream).await),
             hello,
             directory,
             listener,
@@ -123,10 +119,10 @@ impl Guest {
     /// Leaves the connection and waits for the VMM to come back.
     pub async fn reconnect(&mut self) {
         // The old connection ends when the last client is gone and the runtime has seen it.
-        self.client = unconnected();
+        self.connection = None;
         let listener = self.listener.try_clone().unwrap();
         let accepted = tokio::task::spawn_blocking(move || listener.accept().unwrap().0);
-        self.client = connect(accepted.await.unwrap()).await;
+        self.connection = Some(connect(accepted.await.unwrap()).await);
     }
 
     /// What the guest has printed on its console.
@@ -134,34 +130,34 @@ impl Guest {
         fs::read_to_string(self.directory.path().join("console")).unwrap()
     }
 
+    /// The connection into the guest.
+    pub fn connection(&self) -> Connection {
+        self.connection.clone().unwrap()
+    }
+
+    /// Calls into the guest.
+    pub fn calls(&self) -> Calls {
+        self.connection().calls()
+    }
+
     /// Output of a process to its end.
-    pub async fn output(&self, process: &str, stream: OutputStream) -> Vec<u8> {
-        let request = OutputRequest {
-            process: process.to_owned(),
-            stream: stream.into(),
-        };
-        let mut chunks = self
-            .client
-            .clone()
-            .output(request)
-            .await
-            .unwrap()
-            .into_inner();
+    pub async fn output(&self, process: &str, stream: StandardStream) -> Vec<u8> {
+        let mut output = self.connection().output(stream, process).await.unwrap();
         let mut bytes = Vec::new();
-        while let Some(chunk) = chunks.message().await.unwrap() {
-            bytes.extend_from_slice(&chunk.data);
+        while let Some(data) = output.next().await.unwrap() {
+            bytes.extend_from_slice(&data);
         }
         bytes
     }
 
     /// Standard output as text.
     pub async fn stdout(&self, process: &str) -> String {
-        String::from_utf8(self.output(process, OutputStream::Stdout).await).unwrap()
+        String::from_utf8(self.output(process, StandardStream::Stdout).await).unwrap()
     }
 
     /// Standard error as text.
     pub async fn stderr(&self, process: &str) -> String {
-        String::from_utf8(self.output(process, OutputStream::Stderr).await).unwrap()
+        String::from_utf8(self.output(process, StandardStream::Stderr).await).unwrap()
     }
 
     /// Exit code of a process.
@@ -169,8 +165,7 @@ impl Guest {
         let request = WaitRequest {
             process: process.to_owned(),
         };
-        self.client
-            .clone()
+        self.calls()
             .wait(request)
             .await
             .unwrap()
@@ -180,23 +175,9 @@ impl Guest {
 
     /// Feeds `data` and closes.
     pub async fn stdin(&self, process: &str, data: Vec<u8>) {
-        let process = process.to_owned();
-        let mut first = true;
-        let chunks: Vec<StdinChunk> = std::iter::once(StdinChunk {
-            process,
-            data: Vec::new().into(),
-        })
-        .chain(data.chunks(64 * 1024).map(|data| StdinChunk {
-            process: String::new(),
-            data: data.to_vec().into(),
-        }))
-        .inspect(|_| first = false)
-        .collect();
-        self.client
-            .clone()
-            .stdin(futures::stream::iter(chunks))
-            .await
-            .unwrap();
+        let chunks: Vec<Bytes> = data.chunks(64 * 1024).map(Bytes::copy_from_slice).collect();
+        let data = futures::stream::iter(chunks);
+        self.connection().stdin(process, data).await.unwrap();
     }
 
     /// Runs a command in the container; its exit code, output and errors.
@@ -212,14 +193,14 @@ impl Guest {
         user: &str,
     ) -> (i32, String, String) {
         let request = exec_request(id, &process, user);
-        self.client.clone().exec(request).await.unwrap();
+        self.calls().exec(request).await.unwrap();
         let (out, err) = tokio::join!(self.stdout(id), self.stderr(id));
         (self.wait(id).await, out, err)
     }
 
     /// Ends the machine in order; the VMM must be gone within a second or two.
     pub async fn shut_down(mut self) {
-        self.client
+        self.calls()
             .shutdown(ShutdownRequest { discard: false })
             .await
             .unwrap();
@@ -363,27 +344,10 @@ pub fn spec(args: &[&str]) -> Value {
     })
 }
 
-fn unconnected() -> Client {
-    GuestClient::new(Endpoint::from_static("http://nobody").connect_lazy())
-}
-
-async fn connect(stream: std::os::unix::net::UnixStream) -> Client {
+async fn connect(stream: std::os::unix::net::UnixStream) -> Connection {
     stream.set_nonblocking(true).unwrap();
     let stream = tokio::net::UnixStream::from_std(stream).unwrap();
-    let mut stream = Some(stream);
-    let connector = tower::service_fn(move |_| {
-        let stream = stream
-            .take()
-            .ok_or_else(|| std::io::Error::other("one connection only"));
-        async move { stream.map(TokioIo::new) }
-    });
-    let channel = Endpoint::from_static("http://guest")
-        .initial_stream_window_size(1024 * 1024)
-        .initial_connection_window_size(8 * 1024 * 1024)
-        .connect_with_connector(connector)
-        .await
-        .unwrap();
-    GuestClient::new(channel)
+    Connection::connect(stream).await.unwrap()
 }
 
 /// busybox with all its names, and users.

@@ -11,8 +11,7 @@ use crate::guest::{Guest, Options, exec_request, process, spec, start_request, s
 async fn users_and_errors() {
     let guest = Guest::boot(Options::default()).await;
     guest
-        .client
-        .clone()
+        .calls()
         .start(start_request(&["sleep", "1000"]))
         .await
         .unwrap();
@@ -113,7 +112,7 @@ async fn users_and_errors() {
             "invalid OCI specification",
         ),
     ] {
-        let status = guest.client.clone().exec(request).await.unwrap_err();
+        let status = guest.calls().exec(request).await.unwrap_err();
         assert_eq!(status.code(), code, "{}", status.message());
         assert!(status.message().contains(message), "{}", status.message());
     }
@@ -121,8 +120,7 @@ async fn users_and_errors() {
     made["cwd"] = json!("/made/here");
     assert_eq!(guest.exec_process("cwd", made, "").await.1, "/made/here\n");
     let again = guest
-        .client
-        .clone()
+        .calls()
         .start(start_request(&["true"]))
         .await
         .unwrap_err();
@@ -135,8 +133,7 @@ async fn users_and_errors() {
 async fn a_start_that_fails_says_why() {
     let guest = Guest::boot(Options::default()).await;
     let status = guest
-        .client
-        .clone()
+        .calls()
         .start(start_request(&["nosuch"]))
         .await
         .unwrap_err();
@@ -155,7 +152,7 @@ async fn endings_are_told_truthfully() {
         "trap 'exit 42' TERM; while :; do sleep 0.1; done",
     ]);
     spec["linux"]["resources"]["memory"] = json!({"limit": 32 << 20, "swap": 32 << 20});
-    guest.client.clone().start(start_with(&spec)).await.unwrap();
+    guest.calls().start(start_with(&spec)).await.unwrap();
     assert_eq!(guest.exec("code", &["sh", "-c", "exit 7"]).await.0, 7);
     assert_eq!(
         guest.exec("self", &["sh", "-c", "kill -TERM $$"]).await.0,
@@ -164,39 +161,19 @@ async fn endings_are_told_truthfully() {
     // Waiting twice gives the same answer twice.
     assert_eq!(guest.wait("self").await, 143);
     let request = exec_request("sleep", &process(&["sleep", "1000"]), "");
-    guest.client.clone().exec(request).await.unwrap();
+    guest.calls().exec(request).await.unwrap();
     let signal = |process: &str, signal| SignalRequest {
         process: process.to_owned(),
         signal,
         all: false,
     };
-    guest
-        .client
-        .clone()
-        .signal(signal("sleep", 9))
-        .await
-        .unwrap();
+    guest.calls().signal(signal("sleep", 9)).await.unwrap();
     assert_eq!(guest.wait("sleep").await, 137);
-    let ended = guest
-        .client
-        .clone()
-        .signal(signal("sleep", 9))
-        .await
-        .unwrap_err();
+    let ended = guest.calls().signal(signal("sleep", 9)).await.unwrap_err();
     assert_eq!(ended.code(), Code::FailedPrecondition);
-    let unknown = guest
-        .client
-        .clone()
-        .signal(signal("nosuch", 9))
-        .await
-        .unwrap_err();
+    let unknown = guest.calls().signal(signal("nosuch", 9)).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
-    let invalid = guest
-        .client
-        .clone()
-        .signal(signal("box", 65))
-        .await
-        .unwrap_err();
+    let invalid = guest.calls().signal(signal("box", 65)).await.unwrap_err();
     assert_eq!(invalid.code(), Code::InvalidArgument);
     // A daemon that keeps the pipe open holds nobody up.
     let before = std::time::Instant::now();
@@ -207,27 +184,16 @@ async fn endings_are_told_truthfully() {
     assert!(before.elapsed().as_secs() < 5);
     let bomb = "dd if=/dev/zero of=/dev/null bs=64M count=1";
     let request = exec_request("bomb", &process(&["sh", "-c", bomb]), "");
-    guest.client.clone().exec(request).await.unwrap();
+    guest.calls().exec(request).await.unwrap();
     let request = WaitRequest {
         process: "bomb".to_owned(),
     };
-    let reply = guest
-        .client
-        .clone()
-        .wait(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let reply = guest.calls().wait(request).await.unwrap().into_inner();
     assert!(reply.oom_killed && reply.exit_code == 137, "{reply:?}");
-    guest
-        .client
-        .clone()
-        .signal(signal("box", 15))
-        .await
-        .unwrap();
+    guest.calls().signal(signal("box", 15)).await.unwrap();
     assert_eq!(guest.wait("box").await, 42);
     let late = exec_request("late", &process(&["true"]), "");
-    let status = guest.client.clone().exec(late).await.unwrap_err();
+    let status = guest.calls().exec(late).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     guest.shut_down().await;
 }
@@ -240,7 +206,7 @@ async fn an_init_forwards_and_reaps() {
         ps -o stat | grep -c '^Z'; while :; do sleep 0.1; done";
     let mut request = start_request(&["sh", "-c", script]);
     request.init = true;
-    guest.client.clone().start(request).await.unwrap();
+    guest.calls().start(request).await.unwrap();
     let (code, out, _) = guest.exec("comm", &["cat", "/proc/1/cmdline"]).await;
     assert_eq!(code, 0);
     assert!(out.starts_with("container-init\0"), "{out:?}");
@@ -250,7 +216,7 @@ async fn an_init_forwards_and_reaps() {
         signal: 15,
         all: false,
     };
-    guest.client.clone().signal(signal).await.unwrap();
+    guest.calls().signal(signal).await.unwrap();
     assert_eq!(guest.wait("box").await, 9);
     let out = guest.stdout("box").await;
     assert_eq!(out, "2\n0\n");
@@ -263,7 +229,7 @@ async fn an_init_tells_what_it_cannot_run() {
     let guest = Guest::boot(Options::default()).await;
     let mut broken = start_request(&["broken"]);
     broken.init = true;
-    let status = guest.client.clone().start(broken).await.unwrap_err();
+    let status = guest.calls().start(broken).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
     assert!(
         status.message().contains("interpreter"),

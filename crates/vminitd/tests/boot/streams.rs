@@ -1,6 +1,8 @@
 //! Pipes and terminals.
 
-use container_api::guest::{OutputRequest, OutputStream, ResizeRequest, StdinChunk};
+use bytes::Bytes;
+use container_api::guest::ResizeRequest;
+use container_api::streams::StandardStream;
 use serde_json::json;
 use tonic::Code;
 
@@ -11,8 +13,7 @@ use crate::guest::{Guest, Options, exec_request, process, spec, start_request, s
 async fn data_passes_unchanged() {
     let guest = Guest::boot(Options::default()).await;
     guest
-        .client
-        .clone()
+        .calls()
         .start(start_request(&["sleep", "1000"]))
         .await
         .unwrap();
@@ -25,11 +26,11 @@ async fn data_passes_unchanged() {
         .collect();
     let mut request = exec_request("cat", &process(&["cat"]), "");
     request.stdin = true;
-    guest.client.clone().exec(request).await.unwrap();
+    guest.calls().exec(request).await.unwrap();
     let before = std::time::Instant::now();
     let ((), copy) = tokio::join!(
         guest.stdin("cat", data.clone()),
-        guest.output("cat", OutputStream::Stdout)
+        guest.output("cat", StandardStream::Stdout)
     );
     println!("{} MB/s both ways", 33.5 / before.elapsed().as_secs_f64());
     assert!(copy == data);
@@ -40,8 +41,8 @@ async fn data_passes_unchanged() {
         &process(&["dd", "if=/dev/zero", "bs=1M", "count=200"]),
         "",
     );
-    guest.client.clone().exec(flood).await.unwrap();
-    let zeroes = guest.output("flood", OutputStream::Stdout).await;
+    guest.calls().exec(flood).await.unwrap();
+    let zeroes = guest.output("flood", StandardStream::Stdout).await;
     println!("{} MB/s out", 209.7 / before.elapsed().as_secs_f64());
     assert_eq!(zeroes.len(), 200 << 20);
     // Without a standard input there is an empty one.
@@ -55,11 +56,9 @@ async fn data_passes_unchanged() {
         guest.exec_process("reopen", reopen, "user").await.1,
         "again\n"
     );
-    let second = OutputRequest {
-        process: "cat".to_owned(),
-        stream: OutputStream::Stdout.into(),
-    };
-    let status = guest.client.clone().output(second).await.unwrap_err();
+    let connection = guest.connection();
+    let second = connection.output(StandardStream::Stdout, "cat").await;
+    let status = second.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     let (_, memory, _) = guest
         .exec("memory", &["grep", "VmRSS", "/proc/self/status"])
@@ -81,26 +80,22 @@ async fn a_terminal_is_one() {
     spec["process"]["consoleSize"] = json!({"height": 30, "width": 100});
     let mut request = start_with(&spec);
     request.stdin = true;
-    let mut client = guest.client.clone();
+    let mut client = guest.calls();
     client.start(request).await.unwrap();
     let (sender, receiver) = futures::channel::mpsc::unbounded();
     let feed = |data: &'static str| {
-        let chunk = StdinChunk {
-            process: "box".to_owned(),
-            data: data.into(),
-        };
-        sender.unbounded_send(chunk).unwrap();
+        let data = Bytes::from_static(data.as_bytes());
+        sender.unbounded_send(data).unwrap();
     };
-    let mut feeder = guest.client.clone();
-    let feeding = tokio::spawn(async move { feeder.stdin(receiver).await });
-    let request = OutputRequest {
-        process: "box".to_owned(),
-        stream: OutputStream::Stdout.into(),
-    };
-    let mut output = client.output(request).await.unwrap().into_inner();
+    let connection = guest.connection();
+    let mut output = connection
+        .output(StandardStream::Stdout, "box")
+        .await
+        .unwrap();
+    let feeding = tokio::spawn(async move { connection.stdin("box", receiver).await });
     let mut seen = String::new();
     while !seen.contains("xterm\r\n") {
-        seen.push_str(std::str::from_utf8(&output.message().await.unwrap().unwrap().data).unwrap());
+        seen.push_str(std::str::from_utf8(&output.next().await.unwrap().unwrap()).unwrap());
     }
     assert_eq!(seen, "/dev/pts/0\r\n30 100\r\nxterm\r\n");
     let resize = ResizeRequest {
@@ -111,7 +106,7 @@ async fn a_terminal_is_one() {
     client.resize(resize).await.unwrap();
     feed("word\n");
     while !seen.contains("50 132\r\n") {
-        seen.push_str(std::str::from_utf8(&output.message().await.unwrap().unwrap().data).unwrap());
+        seen.push_str(std::str::from_utf8(&output.next().await.unwrap().unwrap()).unwrap());
     }
     assert!(seen.ends_with("word\r\ngot word\r\n50 132\r\n"), "{seen:?}");
     let mut inner = process(&[
@@ -129,15 +124,15 @@ async fn a_terminal_is_one() {
     drop(sender);
     feeding.await.unwrap().unwrap();
     let mut rest = String::new();
-    while let Some(chunk) = output.message().await.unwrap() {
-        rest.push_str(std::str::from_utf8(&chunk.data).unwrap());
+    while let Some(data) = output.next().await.unwrap() {
+        rest.push_str(std::str::from_utf8(&data).unwrap());
     }
     assert!(
         rest.contains("x\r\n") && rest.contains("more\r\nmore\r\n"),
         "{rest:?}"
     );
     assert_eq!(guest.wait("box").await, 0);
-    let mut interrupt = guest.client.clone();
+    let mut interrupt = guest.calls();
     let none = ResizeRequest {
         process: "nosuch".to_owned(),
         rows: 1,
