@@ -67,11 +67,6 @@ fn bad_input_is_refused_and_leaves_nothing() {
             "container taken is not running",
         ),
         (&["image", "delete", "no-such"], 1, "no-such"),
-        (
-            &["run", "--init-image", "vminit", "busybox"],
-            64,
-            "--init-image is not supported",
-        ),
         (&["no-such-command"], 64, "no-such-command"),
     ];
     let mut wrong = Vec::new();

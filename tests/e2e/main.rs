@@ -12,6 +12,7 @@ mod exec;
 mod exhaustion;
 mod faults;
 mod images;
+mod init_image;
 mod isolation;
 mod kill_matrix;
 mod lifecycle;

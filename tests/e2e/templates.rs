@@ -3,7 +3,7 @@
 use crate::system::{System, eventually};
 
 /// Whether the last start of `id` came from a template, by its timeline.
-fn restored(system: &System, id: &str) -> bool {
+pub fn restored(system: &System, id: &str) -> bool {
     let timeline = std::fs::read_to_string(system.bundle(id).join("timeline.json")).unwrap();
     timeline.contains("machine restored")
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
 use container_api::images::images_client::ImagesClient;
-use container_api::images::{PrepareRootReply, PrepareRootRequest};
+use container_api::images::{PrepareRootsRequest, Root};
 use container_api::roots::Roots;
 use container_api::{Error, Kind, inherited, lock, socket};
 use container_resource::bundle::{Extent, RootDisk};
+use container_resource::container::ContainerConfiguration;
 use rustix::process::Signal;
 use tonic::transport::Channel;
 
@@ -30,6 +31,15 @@ pub struct Images {
     roots: Roots,
     debug: bool,
     stopping: Arc<tokio::sync::watch::Sender<bool>>,
+}
+
+/// What the machine of a container has of images.
+#[derive(Debug)]
+pub struct PreparedRoots {
+    /// Root of the container's own image.
+    pub container: RootDisk,
+    /// Root of its init image.
+    pub init: Option<RootDisk>,
 }
 
 impl Images {
@@ -137,27 +147,26 @@ impl Images {
         }
     }
 
-    /// The root of the image whose manifest is `digest`, kept as long as the container `lease` exists.
-    pub async fn prepare_root(&self, digest: &str, lease: &str) -> Result<RootDisk, Error> {
-        let request = PrepareRootRequest {
-            manifest_digest: digest.to_owned(),
+    /// The roots of `configuration`'s images, kept as long as the container `lease` exists.
+    pub async fn prepare_roots(
+        &self,
+        configuration: &ContainerConfiguration,
+        lease: &str,
+    ) -> Result<PreparedRoots, Error> {
+        let digests = configuration.images().map(|image| &image.manifest_digest);
+        let request = PrepareRootsRequest {
+            manifest_digests: digests.cloned().collect(),
             lease: lease.to_owned(),
         };
-        let PrepareRootReply { extents, size } = self
-            .connect()
-            .await?
-            .prepare_root(request)
-            .await?
-            .into_inner();
-        let extents = extents
-            .into_iter()
-            .map(|extent| Extent {
-                path: extent.path.into(),
-                offset: extent.offset,
-                length: extent.length,
-            })
-            .collect();
-        Ok(RootDisk { extents, size })
+        let reply = self.connect().await?.prepare_roots(request).await?;
+        let mut roots = reply.into_inner().roots.into_iter().map(root_disk);
+        let container = roots
+            .next()
+            .ok_or_else(|| Error::new(Kind::Internal, format!("{PLUGIN} gives no root")))?;
+        Ok(PreparedRoots {
+            container,
+            init: roots.next(),
+        })
     }
 
     /// Ends the helper.
@@ -176,5 +185,17 @@ impl Images {
             let _ = std::fs::remove_file(path);
         }
         Ok(())
+    }
+}
+
+fn root_disk(root: Root) -> RootDisk {
+    let extents = root.extents.into_iter().map(|extent| Extent {
+        path: extent.path.into(),
+        offset: extent.offset,
+        length: extent.length,
+    });
+    RootDisk {
+        extents: extents.collect(),
+        size: root.size,
     }
 }

@@ -270,36 +270,33 @@ async fn names_are_given_and_taken_away() {
 }
 
 #[tokio::test]
-async fn a_lease_keeps_the_root_of_a_container() {
+async fn a_lease_keeps_the_roots_of_a_container() {
     let mut server = Server::start().await;
-    server
-        .load(&oci::archive("leased", &[Layer::gzip(&base())]))
-        .await
-        .unwrap();
+    for (name, layer) in [("leased", base()), ("second", upper())] {
+        server
+            .load(&oci::archive(name, &[Layer::gzip(&layer)]))
+            .await
+            .unwrap();
+    }
     let container = server.app_root().join("containers/box-1");
     std::fs::create_dir_all(&container).unwrap();
-    let root = server.prepare("leased", "box-1").await.unwrap();
+    let names = ["leased", "second"];
+    let roots = server.prepare_all(&names, "box-1").await.unwrap();
+    let extents = || roots.iter().flat_map(|root| &root.extents);
     let delete = DeleteRequest {
-        references: vec!["leased".into()],
+        references: names.map(str::to_owned).to_vec(),
         force: false,
     };
     server.client.delete(delete).await.unwrap();
-    assert!(
-        root.extents
-            .iter()
-            .all(|extent| std::path::Path::new(&extent.path).exists())
-    );
+    assert_eq!(roots.len(), 2);
+    assert!(extents().all(|extent| std::path::Path::new(&extent.path).exists()));
     std::fs::remove_dir(&container).unwrap();
     server
         .client
         .prune(PruneRequest { all: false })
         .await
         .unwrap();
-    assert!(
-        root.extents
-            .iter()
-            .all(|extent| !std::path::Path::new(&extent.path).exists())
-    );
+    assert!(extents().all(|extent| !std::path::Path::new(&extent.path).exists()));
     assert_eq!(server.files("leases"), Vec::<String>::new());
 }
 

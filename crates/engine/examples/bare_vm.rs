@@ -103,7 +103,7 @@ async fn main() {
     let engine = Engine::open(directory.path()).await.unwrap();
     let spec = VmSpec {
         kernel: files.first().expect("which kernel?").clone(),
-        initramfs,
+        initramfs: Some(initramfs),
         command_line: "quiet rdinit=/bare".to_owned(),
         vcpus,
         memory_bytes: memory << 20,

@@ -281,10 +281,13 @@ pub(crate) fn check(spec: &VmSpec) -> Result<Boot, StartError> {
         path: spec.kernel.clone(),
         source,
     })?;
-    let initramfs = open_initramfs(&spec.initramfs).map_err(|source| StartError::Initramfs {
-        path: spec.initramfs.clone(),
-        source,
-    })?;
+    let open = |path: &PathBuf| {
+        open_initramfs(path).map_err(|source| StartError::Initramfs {
+            path: path.clone(),
+            source,
+        })
+    };
+    let initramfs = spec.initramfs.as_ref().map(open).transpose()?;
     let (requested, limit) = (spec.memory_bytes, host::memory_limit());
     if requested < MEMORY_MINIMUM || requested > limit || requested % MEMORY_UNIT != 0 {
         return Err(StartError::Memory {
@@ -339,7 +342,7 @@ mod tests {
             answer_limit: Duration::from_millis(500),
         };
         let spec = VmSpec {
-            initramfs: kernel.clone(),
+            initramfs: Some(kernel.clone()),
             kernel,
             command_line: String::new(),
             vcpus: NonZeroU32::MIN,

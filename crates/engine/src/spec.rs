@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 pub struct VmSpec {
     /// Kernel image: an ELF `vmlinux` with a PVH entry, or a bzImage.
     pub kernel: PathBuf,
-    /// Initial RAM file system with the guest's first process.
-    pub initramfs: PathBuf,
+    /// Initial RAM file system with the guest's first process. Without one the caller's part of the command line
+    /// names a disk with it (`root=`), and the machine can't be saved: a template has no disks.
+    pub initramfs: Option<PathBuf>,
     /// The caller's part of the kernel command line. The engine appends what its machine needs
     /// (console, reboot and panic behaviour, clock).
     pub command_line: String,

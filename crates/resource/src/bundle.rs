@@ -97,10 +97,13 @@ impl Bundle {
 pub struct Boot {
     /// Guest kernel.
     pub kernel: PathBuf,
-    /// Initramfs with vminitd.
+    /// Initramfs with vminitd, for a machine without [`Self::init`].
     pub initramfs: PathBuf,
     /// The image's root, composed of runs of files.
     pub root: RootDisk,
+    /// The init image's root: the guest boots from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<RootDisk>,
     /// Where shared, remakeable files are kept: empty uppers, templates, the accelerator's probe.
     pub cache: PathBuf,
     /// Microseconds since the epoch when the apiserver took the request to start.

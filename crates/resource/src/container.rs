@@ -212,6 +212,16 @@ pub struct ContainerConfiguration {
     /// Kernel to boot; absent: the system's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
+    /// Image with the guest's own root and init; absent: the installation's initramfs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_image: Option<ImageDescription>,
+}
+
+impl ContainerConfiguration {
+    /// The images that it needs: its own, and the guest's if that has one.
+    pub fn images(&self) -> impl Iterator<Item = &ImageDescription> {
+        std::iter::once(&self.image).chain(&self.init_image)
+    }
 }
 
 /// The image a container was made of.

@@ -77,6 +77,8 @@ pub struct Creation {
     pub kernel_arguments: Vec<String>,
     /// Kernel to boot.
     pub kernel: Option<String>,
+    /// The guest's own image, resolved.
+    pub init_image: Option<ImageDescription>,
     /// When it is started again by itself.
     pub restart: Option<RestartPolicy>,
     /// Over the image's.
@@ -165,6 +167,7 @@ impl Creation {
             health_check: self.health.check(image.healthcheck.as_ref()),
             kernel_arguments: self.kernel_arguments,
             kernel: self.kernel,
+            init_image: self.init_image,
         })
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::reference::{self, DEFAULT_DOMAIN};
+use crate::reference::{self, DEFAULT_DOMAIN, Reference};
 use crate::size;
 
 /// The largest file, in bytes.
@@ -22,6 +22,8 @@ pub struct Settings {
     pub container: ContainerDefaults,
     /// Registries.
     pub registry: RegistrySettings,
+    /// The guest's init.
+    pub vminit: VminitSettings,
 }
 
 /// `[container]`.
@@ -42,6 +44,14 @@ pub struct ContainerDefaults {
 pub struct RegistrySettings {
     /// Registry of references that name none.
     pub domain: Option<String>,
+}
+
+/// `[vminit]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VminitSettings {
+    /// Init image of containers that name none; absent: the installation's initramfs.
+    pub image: Option<String>,
 }
 
 impl RegistrySettings {
@@ -77,6 +87,8 @@ enum Reason {
         "registry.domain is {0:?}: it must be a host name with a dot or a port, or localhost, and have no path"
     )]
     Domain(String),
+    #[error("vminit.image")]
+    InitImage(#[from] reference::ReferenceError),
 }
 
 /// Where the copy of the user's file lies in `app_root`.
@@ -100,6 +112,9 @@ impl Settings {
             },
             registry: RegistrySettings {
                 domain: user.registry.domain.or(installed.registry.domain),
+            },
+            vminit: VminitSettings {
+                image: user.vminit.image.or(installed.vminit.image),
             },
         })
     }
@@ -137,6 +152,9 @@ impl Settings {
         if let Some(memory) = &settings.container.memory {
             size::parse_memory(memory)?;
         }
+        if let Some(image) = &settings.vminit.image {
+            image.parse::<Reference>()?;
+        }
         match settings.registry.domain {
             Some(domain) if !reference::is_registry(&domain) => Err(Reason::Domain(domain)),
             _ => Ok(settings),
@@ -160,7 +178,7 @@ mod tests {
         assert_eq!(Settings::load(&app, &install).unwrap(), Settings::default());
         write(
             &snapshot_path(&app),
-            "[container]\ncpus = 2\ntemplate = false\n[plugin.x]\ny = 1\n",
+            "[container]\ncpus = 2\ntemplate = false\n[plugin.x]\ny = 1\n[vminit]\nimage = \"init\"\n",
         );
         let installed =
             "[container]\ncpus = 8\nmemory = \"2gb\"\n[registry]\ndomain = \"localhost\"\n";
@@ -169,6 +187,7 @@ mod tests {
         assert_eq!(settings.container.cpus, Some(2));
         assert_eq!(settings.container.template, Some(false));
         assert_eq!(settings.container.memory.as_deref(), Some("2gb"));
+        assert_eq!(settings.vminit.image.as_deref(), Some("init"));
         assert_eq!(settings.registry.domain.as_deref(), Some("localhost"));
     }
 
@@ -182,6 +201,7 @@ mod tests {
             "[container]\ncpus = 0",
             "[container]\nmemory = \"1m\"",
             "[registry]\ndomain = \"registry\"",
+            "[vminit]\nimage = \"not an image\"",
             "[registry]\ndomain = \"https://registry.example\"",
         ] {
             write(&path, text);

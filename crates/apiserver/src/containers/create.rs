@@ -52,14 +52,12 @@ impl Containers {
         let configuration = entry.configuration()?;
         // The directory comes before the lease, which is dropped where it does not exist.
         create_private(entry.bundle.directory()).map_err(|error| failed(&error))?;
-        let root = self
-            .images
-            .prepare_root(&configuration.image.manifest_digest, &entry.id)
-            .await?;
+        let roots = self.images.prepare_roots(configuration, &entry.id).await?;
         let boot = Boot {
             kernel: guest_files::kernel(&self.roots)?,
             initramfs: guest_files::initramfs(&self.roots)?,
-            root,
+            root: roots.container,
+            init: roots.init,
             cache: self.roots.cache(),
             requested_us: 0,
         };
@@ -96,8 +94,11 @@ fn check(configuration: &ContainerConfiguration) -> Result<(), Error> {
     if configuration.init_process.executable.is_empty() {
         return invalid("no command: neither the image nor the request names an executable".into());
     }
-    if configuration.image.manifest_digest.is_empty() {
-        return invalid("the configuration names no image manifest".into());
+    if configuration
+        .images()
+        .any(|image| image.manifest_digest.is_empty())
+    {
+        return invalid("the configuration names an image without its manifest".into());
     }
     Ok(())
 }

@@ -267,5 +267,6 @@ fn damaged(id: &str) -> ContainerConfiguration {
         health_check: None,
         kernel_arguments: Vec::new(),
         kernel: None,
+        init_image: None,
     }
 }

@@ -35,11 +35,8 @@ impl Containers {
         renamed.run.send_replace(entry.run.borrow().clone());
         let _new_operation = renamed.operation.lock().await;
         self.reserve(renamed.clone())?;
-        // The image is held by name.
-        let held = self
-            .images
-            .prepare_root(&configuration.image.manifest_digest, new_id)
-            .await;
+        // The images are held by name.
+        let held = self.images.prepare_roots(&configuration, new_id).await;
         if let Err(error) = held {
             self.release(&renamed);
             return Err(error.context(format_args!("rename container {id}")));

@@ -161,9 +161,13 @@ impl Containers {
         let path = entry.bundle.boot();
         let mut boot: Boot = bundle::read_json(&path)
             .map_err(|error| Error::chain(Kind::Internal, &error).context("read boot.json"))?;
-        if !boot.root.extents.iter().all(|extent| extent.path.exists()) {
-            let digest = &entry.configuration()?.image.manifest_digest;
-            boot.root = self.images.prepare_root(digest, &entry.id).await?;
+        let mut extents = std::iter::once(&boot.root)
+            .chain(&boot.init)
+            .flat_map(|root| &root.extents);
+        if !extents.all(|extent| extent.path.exists()) {
+            let configuration = entry.configuration()?;
+            let roots = self.images.prepare_roots(configuration, &entry.id).await?;
+            (boot.root, boot.init) = (roots.container, roots.init);
         }
         boot.kernel = guest_files::kernel(&self.roots)?;
         boot.initramfs = guest_files::initramfs(&self.roots)?;

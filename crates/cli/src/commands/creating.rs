@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 use container_api::api::{CreateRequest, DeleteRequest};
+use container_api::images::GetReply;
 use container_resource::container::{ContainerConfiguration, CreateOptions, ImageDescription};
 use container_resource::image_settings::ImageSettings;
 use container_resource::settings::Settings;
@@ -75,10 +76,9 @@ impl CreationFlags {
                 image.reference, image.manifest_digest
             )
         });
-        let description = ImageDescription {
-            reference: image.reference,
-            descriptor: serde_json::from_slice(&image.descriptor)?,
-            manifest_digest: image.manifest_digest,
+        let init_image = match self.management.init_image(&settings.vminit) {
+            Some(reference) => Some(self.init_image(context, reference).await?),
+            None => None,
         };
         // An image's configuration names its platform, as a descriptor does.
         let platform = serde_json::from_slice(&image.config)?;
@@ -86,11 +86,12 @@ impl CreationFlags {
             process,
             &self.resources,
             &settings.container,
-            description,
+            describe(&image)?,
             platform,
             words.arguments(),
         )?;
         creation.health = self.health.options();
+        creation.init_image = init_image;
         let image = ImageSettings::parse(&image.config)
             .with_context(|| format!("image {}", words.image()))?;
         let configuration = creation
@@ -105,6 +106,27 @@ impl CreationFlags {
             options,
         })
     }
+
+    /// The image that the guest boots from: its architecture is the machine's, whatever the container's is.
+    async fn init_image(
+        &self,
+        context: &Context,
+        reference: &str,
+    ) -> Result<ImageDescription, Failure> {
+        let found = self.fetch.image(context, reference, String::new()).await;
+        describe(&found.map_err(|failure| match failure {
+            Failure::Service(error) => error.context("init image").into(),
+            other => other,
+        })?)
+    }
+}
+
+fn describe(image: &GetReply) -> Result<ImageDescription, Failure> {
+    Ok(ImageDescription {
+        reference: image.reference.clone(),
+        descriptor: serde_json::from_slice(&image.descriptor)?,
+        manifest_digest: image.manifest_digest.clone(),
+    })
 }
 
 impl Prepared {

@@ -7,13 +7,14 @@ use container_resource::creation::{Creation, DEFAULT_RUNTIME};
 use container_resource::health::HealthOptions;
 use container_resource::platform::Platform;
 use container_resource::process::ProcessOptions;
-use container_resource::settings::ContainerDefaults;
+use container_resource::settings::{ContainerDefaults, VminitSettings};
 use container_resource::{
     capability, hidden_path, label, name, restart, signal, size, sysctl, tmpfs,
 };
 
 use super::security::SecurityOptions;
 use super::{PlatformFlags, ResourceFlags};
+use crate::completion;
 use crate::failure::Failure;
 
 /// What a container is and how it is treated.
@@ -51,9 +52,9 @@ pub struct ManagementFlags {
     #[arg(long)]
     init: bool,
 
-    /// Not supported: a custom init image. The guest's init is the installation's; --init and --kernel are what
-    /// can be chosen of a guest
-    #[arg(long, value_name = "IMAGE")]
+    /// Boot the guest from a custom init image, whose /sbin/vminitd is its PID 1 (default: vminit.image of the
+    /// configuration; an empty text: the installation's own init)
+    #[arg(long, value_name = "IMAGE", add = completion::images())]
     init_image: Option<String>,
 
     /// Guest kernel to boot
@@ -142,6 +143,12 @@ pub struct ManagementFlags {
 }
 
 impl ManagementFlags {
+    /// Reference of the image that the guest boots from, unless that is the installation's own initramfs.
+    pub fn init_image<'a>(&'a self, defaults: &'a VminitSettings) -> Option<&'a str> {
+        let chosen = self.init_image.as_ref().or(defaults.image.as_ref());
+        chosen.map(String::as_str).filter(|name| !name.is_empty())
+    }
+
     /// What the flags say of a container of `image`.
     pub fn creation(
         &self,
@@ -154,11 +161,6 @@ impl ManagementFlags {
     ) -> Result<Creation, Failure> {
         if self.rosetta && std::env::consts::ARCH != "aarch64" {
             return Err(Failure::usage("--rosetta flag requires an arm64 host"));
-        }
-        if self.init_image.is_some() {
-            return Err(Failure::usage(
-                "--init-image is not supported: the guest's init is part of the installation, not an image",
-            ));
         }
         let security = SecurityOptions::parse(&self.security_options)?;
         Ok(Creation {
@@ -193,6 +195,7 @@ impl ManagementFlags {
             seccomp_profile: security.seccomp_profile,
             kernel_arguments: self.kernel_arguments.clone(),
             kernel: self.kernel_path()?,
+            init_image: None,
             restart: self.restart.clone(),
             health: HealthOptions::default(),
         })

@@ -17,9 +17,9 @@ use container_api::images::images_server::Images;
 use container_api::images::{
     DeleteReply, DeleteRequest, DiskUsageReply, DiskUsageRequest, GetReply, GetRequest,
     ImportReply, ImportRequest, ListReply, ListRequest, LoadProgress, LoadRequest, LoginReply,
-    LoginRequest, LoginsReply, LoginsRequest, LogoutReply, LogoutRequest, PrepareRootReply,
-    PrepareRootRequest, PruneReply, PruneRequest, PullRequest, PushRequest, SaveReply, SaveRequest,
-    TagReply, TagRequest, TransferProgress,
+    LoginRequest, LoginsReply, LoginsRequest, LogoutReply, LogoutRequest, PrepareRootsReply,
+    PrepareRootsRequest, PruneReply, PruneRequest, PullRequest, PushRequest, SaveReply,
+    SaveRequest, TagReply, TagRequest, TransferProgress,
 };
 use container_api::{Error, Kind};
 use tokio_stream::Stream;
@@ -154,10 +154,10 @@ impl Images for Service {
         )))
     }
 
-    async fn prepare_root(
+    async fn prepare_roots(
         &self,
-        request: Request<PrepareRootRequest>,
-    ) -> Result<Response<PrepareRootReply>, Status> {
+        request: Request<PrepareRootsRequest>,
+    ) -> Result<Response<PrepareRootsReply>, Status> {
         let request = request.into_inner();
         Ok(Response::new(
             roots::prepare(&self.store, &self.unpacker, &request).await?,

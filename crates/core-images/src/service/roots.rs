@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use container_api::images::{Extent, PrepareRootReply, PrepareRootRequest};
+use container_api::images::{Extent, PrepareRootsReply, PrepareRootsRequest, Root};
 use container_api::{Error, Kind};
 use container_resource::digest::{Digest, DigestError};
 use container_resource::name;
@@ -15,28 +15,36 @@ use crate::store::{Store, StoreError};
 pub(super) async fn prepare(
     store: &Arc<Store>,
     unpacker: &Unpacker,
-    request: &PrepareRootRequest,
-) -> Result<PrepareRootReply, Error> {
-    let manifest: Digest = request
-        .manifest_digest
-        .parse()
+    request: &PrepareRootsRequest,
+) -> Result<PrepareRootsReply, Error> {
+    let manifests: Vec<Digest> = request
+        .manifest_digests
+        .iter()
+        .map(|digest| digest.parse())
+        .collect::<Result<_, _>>()
         .map_err(|error: DigestError| Error::chain(Kind::InvalidArgument, &error))?;
     name::validate(&request.lease)
         .map_err(|error| Error::chain(Kind::InvalidArgument, &error).context("invalid lease"))?;
     let mut pin = store.pin();
-    let extents = root::prepare(store, unpacker, manifest, &mut pin)
-        .await
-        .map_err(Fault::fault)?;
+    let mut roots = Vec::with_capacity(manifests.len());
+    for manifest in &manifests {
+        let extents = root::prepare(store, unpacker, *manifest, &mut pin).await;
+        roots.push(disk(extents.map_err(Fault::fault)?)?);
+    }
     let (leased, id) = (Arc::clone(store), request.lease.clone());
     tokio::task::spawn_blocking(move || {
         let guard = leased.lock();
-        leased.leases().take(&guard, &id, manifest)
+        leased.leases().take(&guard, &id, &manifests)
     })
     .await
     .map_err(|_| Error::new(Kind::Cancelled, "the work was given up"))?
     .map_err(StoreError::fault)?;
     // Only now may the pin go: the lease holds everything.
     drop(pin);
+    Ok(PrepareRootsReply { roots })
+}
+
+fn disk(extents: Vec<root::Extent>) -> Result<Root, Error> {
     let size = extents.iter().map(|extent| extent.length).sum();
     let extents = extents.into_iter().map(|extent| {
         let path = extent.path.into_os_string().into_string();
@@ -47,7 +55,7 @@ pub(super) async fn prepare(
             length: extent.length,
         })
     });
-    Ok(PrepareRootReply {
+    Ok(Root {
         extents: extents.collect::<Result<_, Error>>()?,
         size,
     })

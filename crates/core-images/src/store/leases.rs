@@ -1,4 +1,4 @@
-//! Which manifest each container's root was made of.
+//! Which manifests each container's roots were made of: its own, and its guest's if that has an image.
 //!
 //! A lease lives as long as the container's directory. The apiserver asks for the root before or after it
 //! makes the directory, so a lease whose directory was never seen is kept for a while; once the directory
@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,15 +37,16 @@ impl Leases {
         }
     }
 
-    /// Lets the container `id` (a checked name) hold `manifest`.
+    /// Lets the container `id` (a checked name) hold `manifests`, and no others.
     pub fn take(
         &self,
         _guard: &NamesGuard<'_>,
         id: &str,
-        manifest: Digest,
+        manifests: &[Digest],
     ) -> Result<(), StoreError> {
         let path = self.paths.leases().join(id);
-        atomic::write(&path, manifest.to_string().as_bytes()).map_err(StoreError::file(&path))?;
+        let lines: Vec<_> = manifests.iter().map(Digest::to_string).collect();
+        atomic::write(&path, lines.join("\n").as_bytes()).map_err(StoreError::file(&path))?;
         if !self.paths.container(id).exists() {
             let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
             fresh.insert(id.to_owned(), Instant::now());
@@ -74,15 +76,18 @@ impl Leases {
                 }
                 continue;
             }
-            let manifest = fs::read_to_string(&path)
-                .ok()
-                .and_then(|text| text.parse().ok());
-            if let Some(manifest) = manifest {
-                held.push(manifest);
+            if let Some(manifests) = read(&path) {
+                held.extend(manifests);
             } else {
                 tracing::warn!(path = %path.display(), "a lease can't be read");
             }
         }
         held
     }
+}
+
+/// The manifests of one lease, one in a line.
+fn read(path: &Path) -> Option<Vec<Digest>> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().map(|line| line.parse().ok()).collect()
 }

@@ -5,7 +5,7 @@
 //! content/ingest/<uuid>/      blobs on their way in
 //! layers/<diff id>.erofs      one image per layer, shared whatever its compression was
 //! views/<manifest>.erofs      merged metadata of one image
-//! leases/<container>          the manifest digest that a container's root was made of
+//! leases/<container>          the manifest digests that a container's roots were made of
 //! ```
 //!
 //! Nothing is ever half there: files are written aside, synced, and renamed.

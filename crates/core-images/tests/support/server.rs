@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use container_api::images::images_client::ImagesClient;
 use container_api::images::{
-    GetReply, GetRequest, ListRequest, LoadRequest, PrepareRootReply, PrepareRootRequest,
-    PullRequest, PushRequest, SaveRequest, TagRequest, TransferProgress,
+    GetReply, GetRequest, ListRequest, LoadRequest, PrepareRootsRequest, PullRequest, PushRequest,
+    Root, SaveRequest, TagRequest, TransferProgress,
 };
 use container_api::{Error, descriptors, socket};
 use serde_json::Value;
@@ -212,22 +212,25 @@ impl Server {
         images.as_array().unwrap().iter().map(name).collect()
     }
 
-    pub async fn prepare(
+    pub async fn prepare(&mut self, reference: &str, lease: &str) -> Result<Root, Error> {
+        Ok(self.prepare_all(&[reference], lease).await?.remove(0))
+    }
+
+    pub async fn prepare_all(
         &mut self,
-        reference: &str,
+        references: &[&str],
         lease: &str,
-    ) -> Result<PrepareRootReply, Error> {
-        let manifest_digest = self.get(reference).await?.manifest_digest;
-        let request = PrepareRootRequest {
-            manifest_digest,
+    ) -> Result<Vec<Root>, Error> {
+        let mut manifest_digests = Vec::new();
+        for reference in references {
+            manifest_digests.push(self.get(reference).await?.manifest_digest);
+        }
+        let request = PrepareRootsRequest {
+            manifest_digests,
             lease: lease.into(),
         };
-        Ok(self
-            .client
-            .prepare_root(request)
-            .await
-            .map_err(Error::from)?
-            .into_inner())
+        let reply = self.client.prepare_roots(request).await;
+        Ok(reply.map_err(Error::from)?.into_inner().roots)
     }
 
     /// Files below the app root, as relative paths, sorted.
@@ -259,7 +262,7 @@ impl Drop for Server {
 }
 
 /// The composed disk as one file.
-pub fn compose(root: &PrepareRootReply, disk: &Path) {
+pub fn compose(root: &Root, disk: &Path) {
     let mut out = std::fs::File::create(disk).unwrap();
     for extent in &root.extents {
         let mut part = std::fs::File::open(&extent.path).unwrap();

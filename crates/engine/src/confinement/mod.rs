@@ -152,7 +152,7 @@ mod tests {
         );
         let spec = VmSpec {
             kernel,
-            initramfs,
+            initramfs: Some(initramfs),
             command_line: String::new(),
             vcpus: NonZeroU32::MIN,
             memory_bytes: 128 << 20,

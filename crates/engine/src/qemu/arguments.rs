@@ -43,8 +43,8 @@ pub(crate) struct Streams {
 pub(crate) struct Boot {
     /// Kernel image.
     pub(crate) kernel: File,
-    /// Initial RAM file system.
-    pub(crate) initramfs: File,
+    /// Initial RAM file system, unless it boots from a disk.
+    pub(crate) initramfs: Option<File>,
 }
 
 /// How the machine starts.
@@ -156,8 +156,10 @@ impl CommandLine {
     fn boot(&mut self, spec: &VmSpec, boot: Boot, tsc_khz: u64) {
         let kernel = self.inherit(boot.kernel.into());
         self.option("-kernel", format!("/proc/self/fd/{kernel}"));
-        let initramfs = self.inherit(boot.initramfs.into());
-        self.option("-initrd", format!("/proc/self/fd/{initramfs}"));
+        if let Some(initramfs) = boot.initramfs {
+            let initramfs = self.inherit(initramfs.into());
+            self.option("-initrd", format!("/proc/self/fd/{initramfs}"));
+        }
         let engine = kernel_parameters(spec.accelerator, tsc_khz);
         self.option("-append", format!("{} {engine}", spec.command_line).trim());
     }
@@ -352,13 +354,13 @@ mod tests {
     use super::*;
     use crate::spec::{Disk, Extent};
 
-    fn resources() -> Resources {
+    fn resources(initramfs: bool) -> Resources {
         let end = || OwnedFd::from(UnixStream::pair().unwrap().0);
         let null = || File::open("/dev/null").unwrap();
         Resources {
             start: Start::Cold(Boot {
                 kernel: null(),
-                initramfs: null(),
+                initramfs: initramfs.then(null),
             }),
             streams: Streams {
                 monitor: end(),
@@ -371,7 +373,7 @@ mod tests {
     fn spec(disks: Vec<Disk>, accelerator: Accelerator) -> VmSpec {
         VmSpec {
             kernel: "/k".into(),
-            initramfs: "/i".into(),
+            initramfs: Some("/i".into()),
             command_line: "quiet".into(),
             vcpus: NonZeroU32::MIN,
             memory_bytes: 256 << 20,
@@ -384,7 +386,11 @@ mod tests {
     }
 
     fn build(disks: Vec<Disk>, accelerator: Accelerator) -> (String, Vec<OwnedFd>) {
-        let line = CommandLine::new(&spec(disks, accelerator), 2_500_000, resources()).unwrap();
+        complete(&spec(disks, accelerator), resources(true))
+    }
+
+    fn complete(spec: &VmSpec, resources: Resources) -> (String, Vec<OwnedFd>) {
+        let line = CommandLine::new(spec, 2_500_000, resources).unwrap();
         let words: Vec<_> = line
             .arguments
             .iter()
@@ -397,6 +403,16 @@ mod tests {
     fn a_name_cannot_smuggle_options() {
         let (line, _) = build(vec![], Accelerator::Tcg);
         assert!(line.contains("name=a,,readonly=on"), "{line}");
+    }
+
+    #[test]
+    fn a_machine_may_boot_from_a_disk() {
+        let (line, _) = build(vec![], Accelerator::Tcg);
+        assert!(line.contains("-initrd /proc/self/fd/"), "{line}");
+        let (line, descriptors) = complete(&spec(vec![], Accelerator::Tcg), resources(false));
+        assert!(!line.contains("-initrd"), "{line}");
+        // Kernel and three streams.
+        assert_eq!(descriptors.len(), 4);
     }
 
     #[test]
@@ -473,6 +489,6 @@ mod tests {
     #[test]
     fn a_missing_disk_is_an_error() {
         let disks = vec![Disk::writable("/nonexistent".as_ref(), 512)];
-        CommandLine::new(&spec(disks, Accelerator::Kvm), 0, resources()).unwrap_err();
+        CommandLine::new(&spec(disks, Accelerator::Kvm), 0, resources(true)).unwrap_err();
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Shape {
     revision: u32,
     vmm: FileIdentity,
     kernel: FileIdentity,
-    initramfs: FileIdentity,
+    initramfs: Option<FileIdentity>,
     command_line: String,
     vcpus: u32,
     memory_bytes: u64,
@@ -39,7 +39,11 @@ impl Shape {
             revision: REVISION,
             vmm: vmm.clone(),
             kernel: FileIdentity::of(&spec.kernel)?,
-            initramfs: FileIdentity::of(&spec.initramfs)?,
+            initramfs: spec
+                .initramfs
+                .as_deref()
+                .map(FileIdentity::of)
+                .transpose()?,
             command_line: spec.command_line.clone(),
             vcpus: spec.vcpus.get(),
             memory_bytes: spec.memory_bytes,
@@ -100,7 +104,7 @@ mod tests {
     fn spec(file: &Path) -> VmSpec {
         VmSpec {
             kernel: file.to_owned(),
-            initramfs: file.to_owned(),
+            initramfs: Some(file.to_owned()),
             command_line: "quiet".into(),
             vcpus: NonZeroU32::MIN,
             memory_bytes: 1 << 30,
@@ -121,7 +125,8 @@ mod tests {
         let key = |spec: &VmSpec, tsc| Shape::of(spec, &vmm, tsc).unwrap().key();
         let base = spec(&path);
         let mut keys = vec![key(&base, 1), key(&base, 2)];
-        let changes: [fn(&mut VmSpec); 7] = [
+        let changes: [fn(&mut VmSpec); 8] = [
+            |spec| spec.initramfs = None,
             |spec| spec.command_line.push('x'),
             |spec| spec.vcpus = NonZeroU32::MAX,
             |spec| spec.memory_bytes += 1,

@@ -186,7 +186,7 @@ async fn bad_specifications_are_refused_before_anything_starts() {
     assert!(source.starts_with("the kernel is truncated"), "{source}");
 
     let mut bad = good.clone();
-    bad.initramfs = directory.path().to_owned();
+    bad.initramfs = Some(directory.path().to_owned());
     assert!(matches!(
         engine.start(&bad).await,
         Err(StartError::Initramfs { .. })

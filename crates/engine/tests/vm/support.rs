@@ -77,7 +77,7 @@ pub async fn engine() -> Engine {
 pub fn spec(engine: &Engine, disks: Vec<Disk>) -> VmSpec {
     VmSpec {
         kernel: kernel(),
-        initramfs: initramfs().to_owned(),
+        initramfs: Some(initramfs().to_owned()),
         // As vminitd sets it: pages in a vCPU's free lists are not given back.
         command_line: "sysctl.vm.percpu_pagelist_high_fraction=256".to_owned(),
         vcpus: NonZeroU32::MIN,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
-use container_engine::{Engine, FindVmmError, StartError, Vm, VmExit};
+use container_engine::{Engine, ExitCause, FindVmmError, StartError, Vm, VmExit};
 use container_resource::bundle::{Boot, Bundle, Timeline};
 use container_resource::container::ContainerConfiguration;
 use tokio::net::UnixStream;
@@ -41,6 +41,8 @@ pub async fn boot(
         .map_err(|error| find_error(&error))?;
     let spec = spec::spec(bundle, configuration, boot, &engine)?;
     timeline.reached("engine ready");
+    // A machine with an init image boots from a disk, and a template has none.
+    let use_template = use_template && boot.init.is_none();
     if use_template {
         if let Some(machine) = template::restore(&engine, &spec, &boot.cache, timeline).await {
             return Ok(machine);
@@ -54,7 +56,13 @@ pub async fn boot(
     let channel = vm
         .take_channel()
         .ok_or_else(|| Error::new(Kind::Internal, "the guest channel was taken"))?;
-    let machine = announced(vm, channel, use_template).await?;
+    let machine =
+        announced(vm, channel, use_template)
+            .await
+            .map_err(|error| match &configuration.init_image {
+                Some(image) => init_error(error, &image.reference),
+                None => error,
+            })?;
     timeline.reached("guest announced itself");
     Ok(machine)
 }
@@ -103,10 +111,26 @@ async fn announced(
 }
 
 fn ended_early(exit: std::io::Result<VmExit>) -> Error {
-    Error::new(
-        Kind::Internal,
-        format!("{} while it booted", describe(exit)),
-    )
+    let last_words = match &exit {
+        // vminitd says why it switches the machine off. The others have their words already.
+        Ok(exit) if exit.cause == ExitCause::Guest => exit.explanation.last().cloned(),
+        _ => None,
+    };
+    let mut text = format!("while it booted, {}", describe(exit));
+    if let Some(line) = last_words {
+        text.push_str(": ");
+        text.push_str(&line);
+    }
+    Error::new(Kind::Internal, text)
+}
+
+/// The guest of an init image did not come up.
+fn init_error(error: Error, reference: &str) -> Error {
+    let hint = "An init image holds the guest's init as /sbin/vminitd, and the directories dev, proc, run and sys. \
+                `container create` and `container start` keep the guest's console: see `container logs --boot`.";
+    error
+        .context(format_args!("boot from the init image {reference}"))
+        .with_hint(hint)
 }
 
 /// The VMM is missing or too old.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use container_api::{Error, Kind};
 use container_engine::{Accelerator, Disk, Engine, Extent, VmSpec};
-use container_resource::bundle::{Boot, Bundle};
+use container_resource::bundle::{Boot, Bundle, RootDisk};
 use container_resource::container::{ContainerConfiguration, MountKind};
 
 use super::upper;
@@ -21,6 +21,9 @@ const COMMAND_LINE: &str = "quiet panic=-1 oops=panic";
 /// Bytes that the image's disk seems to have, whatever the image: a machine can only be restored with disks
 /// of the size it was saved with. A larger image has a disk, and templates, of its own size.
 const ROOT_SIZE: u64 = 256 << 30;
+/// How a guest boots from its init image: the third disk. PID 1 needs /dev/null and the kernel's log before it can
+/// mount anything, and an image has no device nodes: the kernel mounts /dev.
+const INIT_IMAGE: &str = " root=/dev/vdc rootfstype=erofs ro init=/sbin/vminitd devtmpfs.mount=1";
 
 /// Bytes of the writable layer.
 pub fn upper_size(configuration: &ContainerConfiguration) -> u64 {
@@ -37,26 +40,30 @@ pub fn spec(
     boot: &Boot,
     engine: &Engine,
 ) -> Result<VmSpec, Error> {
-    let extents = boot
-        .root
-        .extents
-        .iter()
-        .map(|extent| Extent {
-            path: extent.path.clone(),
-            offset: extent.offset,
-            length: extent.length,
-        })
-        .collect();
-    let root = Disk {
-        extents,
-        size: boot.root.size.max(ROOT_SIZE),
-        read_only: true,
-    };
+    let root = image_disk(&boot.root, boot.root.size.max(ROOT_SIZE));
     let upper = Disk::writable(&bundle.upper(), upper_size(configuration));
     let mut spec = shape(configuration, boot, engine)?;
     spec.disks = vec![root, upper];
+    if let Some(init) = &boot.init {
+        spec.disks.push(image_disk(init, init.size));
+        spec.initramfs = None;
+        spec.command_line.push_str(INIT_IMAGE);
+    }
     spec.console = Some(bundle.boot_log());
     Ok(spec)
+}
+
+fn image_disk(root: &RootDisk, size: u64) -> Disk {
+    let extents = root.extents.iter().map(|extent| Extent {
+        path: extent.path.clone(),
+        offset: extent.offset,
+        length: extent.length,
+    });
+    Disk {
+        extents: extents.collect(),
+        size,
+        read_only: true,
+    }
 }
 
 /// The machine that containers like this one can share a template of: its disks are empty, and it has no
@@ -99,7 +106,7 @@ pub fn shape(
             .kernel
             .as_ref()
             .map_or_else(|| boot.kernel.clone(), PathBuf::from),
-        initramfs: boot.initramfs.clone(),
+        initramfs: Some(boot.initramfs.clone()),
         command_line,
         vcpus,
         memory_bytes: memory

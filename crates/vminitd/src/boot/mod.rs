@@ -4,7 +4,9 @@ mod loopback;
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use thiserror::Error;
@@ -13,6 +15,8 @@ use crate::container::{SysctlError, cgroup, set_sysctl};
 
 /// Where the guest's own mounts are. Containers get a view without them.
 pub const GUEST_MOUNTS: [&str; 5] = ["/proc", "/sys", "/dev", IMAGE, UPPER];
+/// Where the guest has what it makes itself.
+const RUN: &str = "/run";
 /// Mount point of the image (EROFS).
 pub const IMAGE: &str = "/run/image";
 /// Mount point of the writable disk (ext4) or tmpfs under the overlay.
@@ -58,10 +62,14 @@ pub fn prepare() -> Result<(), BootError> {
         ("proc", "/proc", strict),
         ("cgroup2", cgroup::ROOT, strict),
     ] {
-        mount(fs, target, fs, flags, None).map_err(|source| BootError::Mount {
-            target,
-            source: source.into(),
-        })?;
+        match mount(fs, target, fs, flags, None) {
+            // Of a guest with a disk as its root the kernel has mounted /dev.
+            Ok(()) | Err(Errno::BUSY) => {}
+            Err(source) => return Err(mount_failed(target)(source.into())),
+        }
+    }
+    if !Path::new(IMAGE).exists() {
+        run_directories().map_err(mount_failed(RUN))?;
     }
     control_groups().map_err(BootError::ControlGroups)?;
     let limit = Rlimit {
@@ -71,6 +79,17 @@ pub fn prepare() -> Result<(), BootError> {
     set_sysctl("vm.percpu_pagelist_high_fraction", FREE_LIST_FRACTION)?;
     setrlimit(Resource::Nofile, limit).map_err(|source| BootError::OpenFiles(source.into()))?;
     loopback::up().map_err(BootError::Loopback)
+}
+
+fn mount_failed(target: &'static str) -> impl FnOnce(io::Error) -> BootError {
+    move |source| BootError::Mount { target, source }
+}
+
+/// Makes the mount points of the container's disks, in memory: the root is an init image that was not made for us.
+fn run_directories() -> io::Result<()> {
+    let strict = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("tmpfs", RUN, "tmpfs", strict, Some(c"mode=0755"))?;
+    [IMAGE, UPPER].into_iter().try_for_each(fs::create_dir)
 }
 
 /// Makes the container's parent group with every controller and the usual device filter. The agent itself stays

@@ -74,7 +74,7 @@ pub fn seal(plan: &ContainerPlan) -> Result<(), Failure> {
 /// Makes `root` the root of this mount namespace.
 ///
 /// `pivot_root(2)` refuses to leave an initramfs, so the new root is put over the old one, as `switch_root(8)`
-/// does. The guest's own mounts are detached first: below the new root is nothing but the initramfs.
+/// does. The guest's own mounts are detached first: below the new root is nothing but the initramfs or init image.
 fn enter(root: &OwnedFd) -> Result<(), Failure> {
     for target in GUEST_MOUNTS {
         unmount(target, UnmountFlags::DETACH).context(|| format!("cannot detach {target}"))?;

@@ -60,8 +60,9 @@ impl DiskUsage {
             }
         }
         let active = containers
-            .into_iter()
-            .map(|container| container.configuration.image.manifest_digest)
+            .iter()
+            .flat_map(|container| container.configuration.images())
+            .map(|image| image.manifest_digest.clone())
             .collect();
         let images = context
             .images()

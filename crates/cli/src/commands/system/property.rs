@@ -69,6 +69,7 @@ fn effective(settings: &Settings) -> Settings {
         registry: RegistrySettings {
             domain: Some(settings.registry.domain().to_owned()),
         },
+        vminit: settings.vminit.clone(),
     }
 }
 
@@ -82,10 +83,13 @@ mod tests {
         let all = effective(&settings);
         assert_eq!(all.container.memory.as_deref(), Some("1024mb"));
         assert_eq!(all.registry.domain.as_deref(), Some("docker.io"));
+        assert_eq!(all.vminit.image, None);
+        settings.vminit.image = Some("init".into());
         settings.container.cpus = Some(7);
         settings.registry.domain = Some("localhost:5000".into());
         let all = effective(&settings);
         assert_eq!(all.container.cpus, Some(7));
+        assert_eq!(all.vminit, settings.vminit);
         assert_eq!(all.registry.domain.as_deref(), Some("localhost:5000"));
     }
 }

@@ -1,0 +1,185 @@
+//! Guests that boot from an image: `--init-image`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::system::{System, eventually};
+use crate::templates::restored;
+
+/// What the image's init says before the guest's agent takes its place.
+const GREETING: &str = "init of an image";
+/// How soon an image that cannot boot must be told of.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A root like those of distributions, with an init that greets and becomes the installation's vminitd.
+fn tree(system: &System) -> PathBuf {
+    let tree = system.scratch().join("tree");
+    for directory in ["dev", "proc", "run", "sys", "sbin", "bin"] {
+        fs::create_dir_all(tree.join(directory)).unwrap();
+    }
+    let script = format!("#!/bin/busybox sh\necho '<2>{GREETING}' >/dev/kmsg\nexec /sbin/agent\n");
+    fs::write(tree.join("sbin/vminitd"), script).unwrap();
+    fs::copy("/bin/busybox", tree.join("bin/busybox")).unwrap();
+    let initramfs = system.prefix().join("share/container/initramfs-amd64.cpio");
+    let agent = Command::new("cpio")
+        .args(["--quiet", "--extract", "--to-stdout", "init"])
+        .stdin(fs::File::open(initramfs).unwrap())
+        .output()
+        .unwrap();
+    assert!(agent.status.success() && !agent.stdout.is_empty());
+    fs::write(tree.join("sbin/agent"), agent.stdout).unwrap();
+    for program in ["sbin/vminitd", "sbin/agent", "bin/busybox"] {
+        fs::set_permissions(tree.join(program), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    tree
+}
+
+/// Makes `tree` the image `name`.
+fn import(system: &System, tree: &Path, name: &str, flags: &[&str]) {
+    let tar = system.scratch().join("tree.tar");
+    let made = Command::new("tar")
+        .args(["--numeric-owner", "--owner=0", "--group=0", "-cf"])
+        .arg(&tar)
+        .arg("-C")
+        .arg(tree)
+        .arg(".")
+        .status();
+    assert!(made.unwrap().success());
+    let mut words = vec!["image", "import"];
+    words.extend(flags.iter().chain(&[tar.to_str().unwrap(), name]));
+    system.run(words).ok();
+}
+
+fn greets(system: &System, id: &str) -> bool {
+    let log = system.run(["logs", "--boot", id]).ok().stdout;
+    log.contains(GREETING)
+}
+
+#[test]
+fn a_container_runs_under_the_init_of_an_image() {
+    let system = System::start();
+    import(&system, &tree(&system), "custom", &[]);
+    let shape = ["-m", "256M", "-c", "1"];
+    let run = |id: &str, flags: &[&str]| {
+        let words = ["run", "-d", "--name", id].into_iter().chain(shape);
+        let words = words.chain(flags.iter().copied());
+        system.run(words.chain(["busybox", "sleep", "100000"])).ok();
+    };
+    run("usual", &[]);
+    let list = || system.run(["system", "template", "list", "-q"]).ok().stdout;
+    eventually("a template was made", || list().lines().count() == 1);
+    run("boxed", &["--init-image", "custom"]);
+    assert!(greets(&system, "boxed") && !greets(&system, "usual"));
+    // A whole container: it is written to, counted, stopped in order and started again.
+    let write = ["exec", "boxed", "sh", "-c", "echo kept >/file; id -u; df /"];
+    assert!(system.run(write).ok().stdout.starts_with("0\n"));
+    assert!(system.sample("boxed")["numProcesses"].as_u64().unwrap() >= 1);
+    system.run(["stop", "-t", "1", "boxed"]).ok();
+    let inspected = system.inspect("boxed");
+    assert_eq!(
+        inspected["configuration"]["initImage"]["reference"],
+        "docker.io/library/custom:latest"
+    );
+    assert_eq!(inspected["status"]["state"], "stopped");
+
+    // Its image is held as its own one is, and gone when nobody needs it.
+    let kept = system.run(["image", "prune", "--all"]).ok().stdout;
+    assert!(!kept.contains("custom"), "{kept}");
+    system.run(["image", "delete", "custom"]).ok();
+    system.run(["start", "boxed"]).ok();
+    assert!(greets(&system, "boxed"));
+    let kept = system.run(["exec", "boxed", "cat", "/file"]).ok().stdout;
+    assert_eq!(kept, "kept\n");
+    // No start from a template, and none was made for it.
+    assert!(!restored(&system, "boxed"));
+    assert_eq!(list().lines().count(), 1);
+    system.run(["rename", "usual", "other"]).code(1);
+    system.run(["stop", "-t", "0", "boxed"]).ok();
+    system.run(["rename", "boxed", "renamed"]).ok();
+    let layers = || fs::read_dir(system.app().join("layers")).unwrap().count();
+    let before = layers();
+    system.run(["image", "prune"]).ok();
+    assert_eq!(layers(), before);
+    system.run(["start", "renamed"]).ok();
+    system.run(["delete", "--force", "renamed"]).ok();
+    system.run(["image", "prune"]).ok();
+    assert_eq!(layers(), before - 1);
+}
+
+#[test]
+fn the_configuration_names_the_init_image_of_all() {
+    let system = System::stopped();
+    let configuration = system.scratch().join("config/container");
+    fs::create_dir_all(&configuration).unwrap();
+    fs::write(
+        configuration.join("config.toml"),
+        "[vminit]\nimage = \"custom\"\n",
+    )
+    .unwrap();
+    system
+        .run(["system", "start", "--enable-kernel-install"])
+        .ok();
+    let archive = crate::system::image();
+    system
+        .run(["image", "load", "-i", archive.to_str().unwrap()])
+        .ok();
+    let create = |id: &str, flags: &[&str]| {
+        let words = ["create", "--name", id, "--pull", "never"].into_iter();
+        let words = words.chain(flags.iter().copied());
+        system.run(words.chain(["busybox", "true"]))
+    };
+    create("missing", &[])
+        .code(1)
+        .says("init image: image not found: custom");
+    import(&system, &tree(&system), "custom", &[]);
+    create("boxed", &[]).ok();
+    create("usual", &["--init-image", ""]).ok();
+    for (id, expected) in [("boxed", true), ("usual", false)] {
+        system.run(["start", "-a", id]).ok();
+        assert_eq!(greets(&system, id), expected, "{id}");
+    }
+    let properties = system.run(["system", "property", "list"]).ok().stdout;
+    assert!(
+        properties.contains("[vminit]\nimage = \"custom\"\n"),
+        "{properties}"
+    );
+}
+
+#[test]
+fn an_image_that_cannot_boot_is_one_clear_error() {
+    let system = System::shared();
+    let tree = tree(&system);
+    import(
+        &system,
+        &tree,
+        "foreign-init",
+        &["--platform", "linux/arm64"],
+    );
+    fs::remove_dir(tree.join("proc")).unwrap();
+    import(&system, &tree, "no-proc", &[]);
+    fs::remove_dir(tree.join("dev")).unwrap();
+    import(&system, &tree, "no-dev", &[]);
+    let refused = |image: &str, says: &str| {
+        let words = ["run", "--rm", "--pull", "never", "--name", "initless"];
+        let words = words.into_iter().chain(["--init-image", image]);
+        let begun = Instant::now();
+        let outcome = system.run(words.chain(["busybox", "true"]));
+        assert!(begun.elapsed() < SOON, "{image}: {outcome:?}");
+        assert!(outcome.code != 0, "{image}: {outcome:?}");
+        let outcome = outcome.says("Error: ").says(says);
+        assert!(outcome.stderr.lines().count() <= 2, "{outcome:?}");
+        assert!(!system.bundle("initless").exists(), "{image}");
+    };
+    refused("no-such", "init image: image not found");
+    refused("foreign-init", "no content for platform linux/amd64");
+    refused(
+        "busybox",
+        "boot from the init image docker.io/library/busybox:latest: while it booted, the virtual machine ended: \
+         the guest's kernel panicked: Requested init /sbin/vminitd failed",
+    );
+    refused("no-proc", "cannot mount /proc");
+    refused("no-dev", "while it booted");
+}
