@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use container_api::{Error, Kind};
 use container_resource::bundle::{Bundle, Exit};
@@ -44,6 +45,8 @@ pub struct Entry {
     helper: Mutex<Option<Helper>>,
     by_hand: AtomicBool,
     run_name: Mutex<String>,
+    /// When the first process of the present or last run was seen to run.
+    since: Mutex<Option<Instant>>,
 }
 
 impl Entry {
@@ -65,6 +68,7 @@ impl Entry {
             helper: Mutex::default(),
             by_hand: AtomicBool::new(false),
             run_name: Mutex::default(),
+            since: Mutex::default(),
         }
     }
 
@@ -134,6 +138,7 @@ impl Entry {
         *self.helper.lock().unwrap_or_else(PoisonError::into_inner) = Some(helper);
         *self.run_name.lock().unwrap_or_else(PoisonError::into_inner) =
             uuid::Uuid::new_v4().to_string();
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.run.send_replace(Run::Active);
     }
 
@@ -147,6 +152,7 @@ impl Entry {
 
     /// Its first process runs since `started`.
     pub fn running(&self, started: Timestamp) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.status.send_modify(|status| {
             *status = ContainerStatus {
                 state: ContainerState::Running,
@@ -155,6 +161,12 @@ impl Entry {
                 ..ContainerStatus::default()
             };
         });
+    }
+
+    /// For how long the present run has been seen to run, whatever happened to the host's clock meanwhile.
+    pub fn age(&self) -> Duration {
+        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
     /// Shows `state` of a container whose helper lives.

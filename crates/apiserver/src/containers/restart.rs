@@ -24,7 +24,7 @@ impl Containers {
         else {
             return;
         };
-        let attempt = if ran(exit) >= PROVED {
+        let attempt = if entry.age() >= PROVED {
             0
         } else {
             entry.status.borrow().restart_count
@@ -75,14 +75,6 @@ impl Containers {
             }
         });
     }
-}
-
-fn ran(exit: &Exit) -> Duration {
-    let ran = exit
-        .started
-        .map(|started| exit.exited.duration_since(started));
-    ran.and_then(|ran| Duration::try_from(ran).ok())
-        .unwrap_or_default()
 }
 
 /// Whether a container that ended with `exit_code`, after `attempt` restarts in a row, is started again.
