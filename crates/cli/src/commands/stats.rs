@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use clap::Args;
 use container_api::api::StatisticsRequest;
+use container_api::{Error, Kind};
 use container_resource::container::ContainerStatistics;
 use container_resource::size;
 use futures::future::join_all;
@@ -19,6 +20,8 @@ use crate::session::Signals;
 
 /// Between two samples.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// How long a container may take to say what it uses. One that hangs must not hide the others for long.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Uses the terminal's other screen, without a cursor (`console_codes(4)`).
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l";
 /// Goes back to what was on the screen.
@@ -62,19 +65,21 @@ impl Stats {
         let containers = context.containers()?;
         if self.format.format != Format::Table {
             // Counters are totals: whoever reads them takes the differences.
-            let samples = self.sample(&containers).await?;
+            let (samples, failures) = self.sample(&containers).await?;
             let statistics: Vec<_> = samples
                 .into_iter()
                 .map(|sample| sample.statistics)
                 .collect();
-            return output::write(self.format.format, &statistics, || Table::new([]));
+            output::write(self.format.format, &statistics, || Table::new([]))?;
+            return Failure::gather(failures);
         }
         let live = !self.no_stream && io::stdout().is_terminal();
         if !live {
-            let before = self.sample(&containers).await?;
+            let (before, _) = self.sample(&containers).await?;
             tokio::time::sleep(INTERVAL).await;
-            let after = self.sample(&containers).await?;
-            return output::print(table(&before, &after).render().as_bytes());
+            let (after, failures) = self.sample(&containers).await?;
+            output::print(table(&before, &after).render().as_bytes())?;
+            return Failure::gather(failures);
         }
         let mut signals = Signals::take().map_err(|error| Failure::Local(error.into()))?;
         output::print(ENTER)?;
@@ -89,7 +94,8 @@ impl Stats {
     async fn watch(&self, containers: &Containers) -> Result<(), Failure> {
         let mut before = Vec::new();
         loop {
-            let after = self.sample(containers).await?;
+            // One that does not answer has no row.
+            let (after, _) = self.sample(containers).await?;
             let text = table(&before, &after).render();
             output::print(&[HOME, CLEAR, text.as_bytes()].concat())?;
             before = after;
@@ -97,7 +103,11 @@ impl Stats {
         }
     }
 
-    async fn sample(&self, containers: &Containers) -> Result<Vec<Sample>, Failure> {
+    /// A sample of each container, and why there is none of some.
+    async fn sample(
+        &self,
+        containers: &Containers,
+    ) -> Result<(Vec<Sample>, Vec<Failure>), Failure> {
         let mut client = containers.clone();
         let chosen = if self.ids.is_empty() {
             select::list(&mut client, &[]).await?
@@ -105,23 +115,41 @@ impl Stats {
             inspect::named(&mut client, &self.ids).await?
         };
         let running = chosen.into_iter().filter(select::is_running);
-        let samples = join_all(running.map(|container| one(client.clone(), container.id))).await;
-        // One that ended meanwhile is not an error.
-        Ok(samples.into_iter().flatten().collect())
+        let asked = running.map(|container| one(client.clone(), container.id));
+        let (mut samples, mut failures) = (Vec::new(), Vec::new());
+        for outcome in join_all(asked).await {
+            match outcome {
+                Ok(sample) => samples.extend(sample),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        Ok((samples, failures))
     }
 }
 
-async fn one(mut containers: Containers, id: String) -> Option<Sample> {
-    let reply = containers
-        .statistics(StatisticsRequest { id })
-        .await
-        .ok()?
-        .into_inner();
-    let statistics = serde_json::from_slice(&reply.statistics).ok()?;
-    Some(Sample {
-        at: Instant::now(),
-        statistics,
-    })
+/// A sample of a container, or nothing if that has ended meanwhile.
+async fn one(mut containers: Containers, id: String) -> Result<Option<Sample>, Failure> {
+    let request = StatisticsRequest { id: id.clone() };
+    let answer = tokio::time::timeout(PATIENCE, containers.statistics(request)).await;
+    let error = match answer {
+        Ok(Ok(reply)) => {
+            let statistics = serde_json::from_slice(&reply.into_inner().statistics)?;
+            return Ok(Some(Sample {
+                at: Instant::now(),
+                statistics,
+            }));
+        }
+        Ok(Err(status)) => Error::from(status),
+        Err(_) => {
+            let text = format!("no answer within {} s", PATIENCE.as_secs());
+            Error::new(Kind::Timeout, text)
+        }
+    };
+    match error.kind {
+        // The connection to its machine ends with it.
+        Kind::NotFound | Kind::InvalidState | Kind::Unavailable | Kind::Cancelled => Ok(None),
+        _ => Err(error.context(format_args!("container {id}")).into()),
+    }
 }
 
 fn table(before: &[Sample], after: &[Sample]) -> Table {
