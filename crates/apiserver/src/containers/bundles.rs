@@ -77,7 +77,7 @@ pub fn scan(roots: &Roots) -> io::Result<Vec<Found>> {
         let Ok(id) = entry.file_name().into_string() else {
             continue;
         };
-        let unfinished = !bundle.configuration().exists() && !bundle.upper().exists();
+        let unfinished = is_absent(&bundle.configuration()) && is_absent(&bundle.upper());
         if id.starts_with(REMOVING) || unfinished {
             found.push(Found::Remains(entry.path()));
         } else {
@@ -85,6 +85,12 @@ pub fn scan(roots: &Roots) -> io::Result<Vec<Found>> {
         }
     }
     Ok(found)
+}
+
+/// Whether `path` is certainly not there. What cannot be looked at, or leads nowhere, may be somebody's data.
+fn is_absent(path: &Path) -> bool {
+    path.symlink_metadata()
+        .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 #[cfg(test)]
@@ -125,6 +131,9 @@ mod tests {
         make("whole", &["config.json", "options.json"]);
         make("damaged", &["upper.ext4"]);
         make("unfinished", &["options.json"]);
+        make("elsewhere", &["options.json"]);
+        let link = roots.containers().join("elsewhere/config.json");
+        std::os::unix::fs::symlink("/absent", link).unwrap();
         make(".removing-1", &["config.json", "upper.ext4"]);
         let (mut bundles, mut remains) = (Vec::new(), 0);
         for found in scan(&roots).unwrap() {
@@ -136,7 +145,12 @@ mod tests {
         bundles.sort();
         assert_eq!(
             (bundles, remains),
-            (vec!["damaged".to_owned(), "whole".to_owned()], 2)
+            (
+                ["damaged", "elsewhere", "whole"]
+                    .map(str::to_owned)
+                    .to_vec(),
+                2
+            )
         );
     }
 }
