@@ -1,6 +1,7 @@
 //! Processes that die, bundles that are damaged.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -72,34 +73,115 @@ fn a_hung_helper_delays_nobody_and_can_be_deleted() {
 }
 
 #[test]
-fn a_damaged_bundle_is_listed_and_kept() {
+fn a_hung_guest_delays_nobody_and_can_be_stopped_and_goes_on() {
     let system = System::start();
-    system
-        .run(["create", "--name", "damaged", "busybox", "true"])
-        .ok();
-    system
-        .run(["create", "--name", "sound", "busybox", "true"])
-        .ok();
+    // It uses all of its CPU, so that the time without it is charged to it.
+    let busy = ["sh", "-c", "trap exit TERM; while :; do :; done"];
+    for id in ["hung", "stopped", "deleted"] {
+        let words = [
+            "run", "-d", "--name", id, "-m", "256M", "-c", "1", "busybox",
+        ];
+        system.run(words.into_iter().chain(busy)).ok();
+    }
+    system.sleeper("other");
+    let vmms = ["hung", "stopped", "deleted"].map(|id| system.vmm(id));
+    for vmm in vmms {
+        kill(vmm, Signal::STOP);
+    }
+    let asked: Vec<_> = [
+        &["exec", "hung", "sleep", "100000"][..],
+        &["top", "hung"],
+        &["pause", "hung"],
+    ]
+    .map(|words| system.spawn(words))
+    .into();
+    let sampled = system.spawn(["stats", "--no-stream", "--format", "json"]);
+
+    let begun = Instant::now();
+    assert_eq!(system.list().len(), 4);
+    system.run(["exec", "other", "true"]).ok();
+    system.run(["run", "--rm", "busybox", "true"]).ok();
+    assert!(begun.elapsed() < Duration::from_secs(10));
+
+    let begun = Instant::now();
+    system.run(["stop", "-t", "1", "stopped"]).ok();
+    // Its grace, and 5 s for the end of its processes.
+    assert!(begun.elapsed() < Duration::from_secs(8));
+    assert_eq!(system.state("stopped"), "stopped");
+    let begun = Instant::now();
+    system.run(["delete", "--force", "deleted"]).ok();
+    assert!(begun.elapsed() < SOON);
+
+    // The others' samples are shown.
+    let sampled = sampled.outcome().code(1);
+    assert!(sampled.stdout.contains("\"other\""), "{sampled:?}");
+    let sampled = sampled.says("container hung: no answer within 10 s");
+    assert!(!sampled.stdout.contains("\"hung\""), "{sampled:?}");
+    for asked in asked {
+        let outcome = asked.outcome().code(1);
+        let text = "Error: the guest did not answer within 30 s\n";
+        assert_eq!(outcome.stderr, text);
+    }
+    kill(vmms[0], Signal::CONT);
+    let begun = Instant::now();
+    let outcome = system.run(["exec", "hung", "echo", "alive"]).ok();
+    assert_eq!(outcome.stdout, "alive\n");
+    // The time without it is not held against it.
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    // What was told to have failed is not done later.
+    within(SOON, "no other process runs", || {
+        system.sample("hung")["numProcesses"] == 1
+    });
+    assert_eq!(system.state("hung"), "running");
+    system.run(["stop", "hung"]).ok();
+    system.run(["start", "stopped"]).ok();
+    system.run(["delete", "--all", "--force"]).ok();
+}
+
+#[test]
+fn a_damaged_bundle_is_listed_and_kept() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 4] = [
+        ("cut", |path| {
+            std::fs::write(path, "{\"id\": \"dam").unwrap();
+        }),
+        ("directory", |path| {
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+        }),
+        ("dangling", |path| {
+            std::fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("/absent/config.json", path).unwrap();
+        }),
+        ("circular", |path| {
+            std::fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("config.json", path).unwrap();
+        }),
+    ];
+    let system = System::start();
+    let ids = damages.iter().map(|(id, _)| *id);
+    for id in ids.clone().chain(["sound"]) {
+        system.run(["create", "--name", id, "busybox", "true"]).ok();
+    }
     system.run(["system", "stop"]).ok();
-    std::fs::write(
-        system.bundle("damaged").join("config.json"),
-        "{\"id\": \"dam",
-    )
-    .unwrap();
+    for (id, damage) in &damages {
+        damage(&system.bundle(id).join("config.json"));
+    }
     system.run(["system", "start"]).ok();
-    let status = &system.inspect("damaged")["status"];
-    assert_eq!(status["state"], "unknown");
-    assert!(
-        status["reason"].as_str().unwrap().contains("config.json"),
-        "{status}"
-    );
-    system
-        .run(["start", "damaged"])
-        .code(1)
-        .says("cannot be read");
+    for id in ids.clone() {
+        let status = &system.inspect(id)["status"];
+        assert_eq!(status["state"], "unknown", "{id}");
+        let reason = status["reason"].as_str().unwrap();
+        assert!(reason.contains("config.json"), "{status}");
+        system.run(["start", id]).code(1).says("cannot be read");
+    }
     assert_eq!(system.run(["start", "-a", "sound"]).ok().code, 0);
-    system.run(["delete", "--force", "damaged"]).ok();
-    assert!(!system.bundle("damaged").exists());
+    system.run(["prune"]).ok();
+    for id in ids {
+        assert!(system.bundle(id).exists(), "{id}");
+        system.run(["delete", "--force", id]).ok();
+        assert!(!system.bundle(id).exists(), "{id}");
+    }
 }
 
 #[test]

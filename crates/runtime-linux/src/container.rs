@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use container_api::descriptors::Descriptors;
-use container_api::guest::{ExecRequest, SignalRequest};
+use container_api::guest::{ExecReply, ExecRequest, SignalRequest};
 use container_api::guest_channel::Guest;
 use container_api::runtime;
 use container_api::{Error, Kind};
@@ -15,6 +15,7 @@ use container_resource::bundle::{Bundle, Timeline};
 use container_resource::container::{ContainerConfiguration, CreateOptions, ProcessConfiguration};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use crate::oci;
 use crate::process::{Ended, Process};
@@ -186,7 +187,18 @@ impl Container {
             user: oci::user(process).to_owned(),
             stdin: stdio.stdin.is_some(),
         };
-        answer(guest.calls().exec(request)).await?;
+        let mut caller = guest.calls();
+        let mut call = tokio::spawn(async move { caller.exec(request).await });
+        let answered = async {
+            let joined = (&mut call).await;
+            joined.map_err(|error| Error::chain(Kind::Internal, &error))?
+        };
+        if let Err(error) = answer(answered).await {
+            if error.kind == Kind::Timeout {
+                tokio::spawn(take_back(guest, id.to_owned(), call));
+            }
+            return Err(error);
+        }
         let followed = Process::follow(&guest, id, process.terminal, stdio, None)
             .await
             .map_err(|error| Error::chain(Kind::Internal, &error).context("connect the process"))?;
@@ -278,6 +290,23 @@ impl Container {
             Ok(Stage::Failed(error)) => Err(error.clone()),
             _ => Err(Error::new(Kind::Internal, "the helper is shutting down")),
         }
+    }
+}
+
+/// Ends the process `id` when a guest that hung goes on and starts it: its client was told that it did not.
+async fn take_back(
+    guest: Guest,
+    id: String,
+    exec: JoinHandle<Result<tonic::Response<ExecReply>, tonic::Status>>,
+) {
+    if let Ok(Ok(_)) = exec.await {
+        let request = SignalRequest {
+            process: id,
+            signal: libc::SIGKILL,
+            all: false,
+        };
+        // It may have ended by itself, or the guest with it.
+        let _ = guest.calls().signal(request).await;
     }
 }
 

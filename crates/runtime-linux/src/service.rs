@@ -161,13 +161,15 @@ impl Runtime for Service {
 
     async fn pause(&self, request: Request<PauseRequest>) -> Reply<PauseReply> {
         let PauseRequest { paused } = request.into_inner();
-        answer(
-            self.0
-                .guest()?
-                .calls()
-                .freeze(FreezeRequest { frozen: paused }),
-        )
-        .await?;
+        let mut guest = self.0.guest()?.calls();
+        let before = *self.0.paused.borrow();
+        if let Err(error) = answer(guest.freeze(FreezeRequest { frozen: paused })).await {
+            if error.kind == Kind::Timeout {
+                // A guest that goes on does what it was asked for meanwhile: it is asked to take that back.
+                tokio::spawn(async move { guest.freeze(FreezeRequest { frozen: before }).await });
+            }
+            return Err(error.into());
+        }
         self.0.paused.send_replace(paused);
         Ok(Response::new(PauseReply {}))
     }
@@ -215,13 +217,16 @@ async fn stop(container: &Container, signal: i32, grace: Duration) {
     tokio::pin!(stopped);
     let steps = [(signal, false, grace), (libc::SIGKILL, true, KILL_TIMEOUT)];
     for (signal, all, wait) in steps {
-        if !grace.is_zero() || all {
-            let sent = tokio::time::timeout(wait, container.signal("", signal, all)).await;
-            if let Ok(Err(error)) = &sent {
-                tracing::debug!("signal {signal}: {error}");
+        // A guest that hangs takes its time from the same span.
+        let step = async {
+            if !grace.is_zero() || all {
+                if let Err(error) = container.signal("", signal, all).await {
+                    tracing::debug!("signal {signal}: {error}");
+                }
             }
-        }
-        if tokio::time::timeout(wait, &mut stopped).await.is_ok() {
+            (&mut stopped).await;
+        };
+        if tokio::time::timeout(wait, step).await.is_ok() {
             return;
         }
     }

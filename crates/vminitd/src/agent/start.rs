@@ -7,7 +7,7 @@ use container_api::guest::{StartReply, StartRequest, Timeline};
 use super::exec::adopt;
 use super::{Agent, AgentError, Container, check_id};
 use crate::clock::{add_entropy, boottime_ns, set_realtime};
-use crate::container::{Cgroup, mount_root, set_sysctl, settings, trim_cache};
+use crate::container::{Cgroup, forgive_standstill, mount_root, set_sysctl, settings, trim_cache};
 use crate::launch::ContainerPlan;
 use crate::process::{self, Wanted};
 use crate::spec::{Resources, Spec};
@@ -67,6 +67,7 @@ impl Agent {
         let process_started_ns = boottime_ns();
         let cgroup = Arc::new(cgroup);
         tokio::spawn(trim_cache(Arc::downgrade(&cgroup)));
+        tokio::spawn(forgive_standstill(Arc::downgrade(&cgroup)));
         let leader = adopt(birth, &cgroup)?;
         let pid = leader.pid.as_raw_nonzero().get();
         let container = Container {

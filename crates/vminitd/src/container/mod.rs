@@ -6,6 +6,7 @@ mod device_filter;
 mod limits;
 mod processes;
 mod root;
+mod standstill;
 mod statistics;
 mod sysctl;
 
@@ -14,5 +15,6 @@ pub use cgroup::Cgroup;
 pub use limits::{LimitError, settings};
 pub use processes::{members, processes};
 pub use root::{RootError, close_upper, mount_root};
+pub use standstill::forgive as forgive_standstill;
 pub use statistics::statistics;
 pub use sysctl::{SysctlError, set as set_sysctl};
