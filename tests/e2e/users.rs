@@ -1,6 +1,7 @@
 //! As an ordinary user who has only the packages.
 
-use std::process::Command;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::system::{System, image};
 
@@ -12,7 +13,9 @@ struct User {
 
 impl User {
     fn make() -> Self {
-        let name = format!("container-e2e-{}", std::process::id());
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("container-e2e-{}-{number}", std::process::id());
         let made = Command::new("useradd")
             .args(["--create-home", "--user-group", &name])
             .status()
@@ -22,7 +25,7 @@ impl User {
     }
 
     /// Runs a shell line as the user, with a login's environment.
-    fn shell(&self, prefix: &str, line: &str) -> std::process::Output {
+    fn shell(&self, prefix: &str, line: &str) -> Output {
         let script = format!(
             "cd; export HOME=$PWD XDG_RUNTIME_DIR=$PWD/run PATH={prefix}/bin:$PATH; mkdir -p run; chmod 700 run; {line}"
         );
@@ -58,43 +61,92 @@ impl Drop for User {
     }
 }
 
+/// A copy of the installed prefix, with the busybox image beside it: the build directory may lie where the user
+/// cannot look.
+struct Copy(tempfile::TempDir);
+
+impl Copy {
+    fn make() -> Self {
+        let copy = tempfile::Builder::new()
+            .prefix("container-prefix")
+            .tempdir()
+            .unwrap();
+        let run = |program: &str, arguments: &[&std::ffi::OsStr]| {
+            let status = Command::new(program).args(arguments).status().unwrap();
+            assert!(status.success());
+        };
+        let prefix = copy.path().join("prefix");
+        let installed = System::stopped().prefix().to_owned();
+        run("cp", &["-r".as_ref(), installed.as_ref(), prefix.as_ref()]);
+        std::fs::copy(image(), copy.path().join("busybox.tar")).unwrap();
+        run(
+            "chmod",
+            &["-R".as_ref(), "a+rX".as_ref(), copy.path().as_ref()],
+        );
+        Self(copy)
+    }
+
+    fn prefix(&self) -> String {
+        self.0.path().join("prefix").to_str().unwrap().to_owned()
+    }
+
+    fn image(&self) -> String {
+        let path = self.0.path().join("busybox.tar");
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+/// Standard output of a command that succeeded.
+#[track_caller]
+fn stdout(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    text
+}
+
 #[test]
 fn an_ordinary_user_runs_containers() {
     let user = User::make();
-    // The build directory may lie where the user cannot look.
-    let copy = tempfile::Builder::new()
-        .prefix("container-prefix")
-        .tempdir()
-        .unwrap();
-    let prefix = copy.path().join("prefix");
-    let shared = System::stopped();
-    let copied = Command::new("cp")
-        .arg("-r")
-        .arg(shared.prefix())
-        .arg(&prefix)
-        .status()
-        .unwrap();
-    assert!(copied.success());
-    std::fs::copy(image(), copy.path().join("busybox.tar")).unwrap();
-    let opened = Command::new("chmod")
-        .args(["-R", "a+rX"])
-        .arg(copy.path())
-        .status()
-        .unwrap();
-    assert!(opened.success());
-
+    let copy = Copy::make();
     let line = format!(
-        "container system start && container image load -i {}/busybox.tar && \
+        "container system start && container image load -i {} && \
          container run --rm busybox echo hello && container run -d --name c1 busybox sleep 1000 && \
          container exec c1 id -u; code=$?; container delete -f c1; container system stop && exit $code",
-        copy.path().display()
+        copy.image()
     );
-    let output = user.shell(prefix.to_str().unwrap(), &line);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{text}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let text = stdout(&user.shell(&copy.prefix(), &line));
     assert!(text.contains("\nhello\nc1\n0\n"), "{text}");
+}
+
+#[test]
+fn a_bundle_that_its_user_cannot_read_is_listed_and_kept() {
+    let user = User::make();
+    let copy = Copy::make();
+    let line = format!(
+        "trap 'container system stop' EXIT; set -e
+         container system start; container image load -i {}
+         for id in file whole; do container create --name $id busybox true; done
+         container system stop
+         bundles=.local/share/container/containers
+         chmod 000 $bundles/file/config.json $bundles/whole
+         container system start
+         container list --all --format json |
+             jq -r '.[] | [.id, .status.state, .status.reason] | join(\" \")'
+         for id in file whole; do
+             ! container start $id 2>&1
+             test -d $bundles/$id
+             container delete --force $id
+             test ! -e $bundles/$id
+         done
+         test -z \"$(ls -A $bundles)\"",
+        copy.image()
+    );
+    let text = stdout(&user.shell(&copy.prefix(), &line));
+    for id in ["file", "whole"] {
+        let listed = format!("{id} unknown config.json: Permission denied");
+        assert!(text.contains(&listed), "{text}");
+        let refused = format!("the bundle of container {id} cannot be read: config.json");
+        assert!(text.contains(&refused), "{text}");
+    }
 }

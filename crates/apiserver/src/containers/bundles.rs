@@ -1,6 +1,8 @@
 //! Bundle directories: made whole, removed whole.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use container_api::roots::{Roots, create_private};
@@ -38,6 +40,11 @@ pub fn remove(directory: &Path) -> io::Result<u64> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(allocated),
     }
+}
+
+/// Lets the owner of a bundle's directory, who we are, into it again.
+pub fn open_up(bundle: &Bundle) -> io::Result<()> {
+    std::fs::set_permissions(bundle.directory(), Permissions::from_mode(0o700))
 }
 
 /// Removes what was being written to `bundle`, which is at rest, when its writer was killed.

@@ -44,6 +44,10 @@ impl Containers {
         {
             return Ok(0);
         }
+        if entry.configuration.is_none() {
+            // What nobody could look into cannot be removed either.
+            bundles::open_up(&entry.bundle).map_err(|error| failed(id, &error))?;
+        }
         // A damaged bundle may have a helper that nobody could connect to.
         lock::signal_holder(&entry.bundle.lock(), Signal::KILL)
             .map_err(|error| failed(id, &error))?;
