@@ -103,13 +103,7 @@ fn a_full_disk_is_an_error_and_then_forgotten() {
     let system = System::stopped();
     std::fs::create_dir(system.app()).unwrap();
     let disk = Disk::mount(system.app());
-    system
-        .run(["system", "start", "--enable-kernel-install"])
-        .ok();
-    let image = crate::system::image();
-    system
-        .run(["image", "load", "-i", image.to_str().unwrap()])
-        .ok();
+    system.set_up();
     let create = |name| {
         let words = [
             "create",

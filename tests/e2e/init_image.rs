@@ -119,13 +119,7 @@ fn the_configuration_names_the_init_image_of_all() {
         "[vminit]\nimage = \"custom\"\n",
     )
     .unwrap();
-    system
-        .run(["system", "start", "--enable-kernel-install"])
-        .ok();
-    let archive = crate::system::image();
-    system
-        .run(["image", "load", "-i", archive.to_str().unwrap()])
-        .ok();
+    system.set_up();
     let create = |id: &str, flags: &[&str]| {
         let words = ["create", "--name", id, "--pull", "never"].into_iter();
         let words = words.chain(flags.iter().copied());

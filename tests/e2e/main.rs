@@ -7,6 +7,7 @@
 mod adoption;
 mod arguments;
 mod boot_faults;
+mod clock;
 mod commands;
 mod exec;
 mod exhaustion;

@@ -88,17 +88,27 @@ impl System {
     /// A system of the test's own, which it may do harm to.
     pub fn start() -> Self {
         let system = Self::stopped();
+        system.set_up();
         system
-            .run(["system", "start", "--enable-kernel-install"])
+    }
+
+    /// Starts its daemon and loads the busybox image.
+    pub fn set_up(&self) {
+        self.run(["system", "start", "--enable-kernel-install"])
             .ok();
-        let loaded = system.run([
+        let loaded = self.run([
             OsStr::new("image"),
             OsStr::new("load"),
             OsStr::new("-i"),
             image().as_os_str(),
         ]);
         loaded.ok();
-        system
+    }
+
+    /// The same with another prefix.
+    pub fn with_prefix(mut self, prefix: PathBuf) -> Self {
+        self.prefix = prefix;
+        self
     }
 
     /// An app root without a daemon.
