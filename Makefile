@@ -22,7 +22,7 @@ export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || e
 
 PLUGINS := container-core-images container-runtime-linux
 
-.PHONY: hello build kernel programs initramfs stage install test unit boot e2e test-kvm lint bench clean packages-% help
+.PHONY: hello build kernel programs initramfs stage install test unit boot e2e test-kvm lint bench bench-kvm clean packages-% help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,6p'
@@ -90,12 +90,21 @@ e2e: $(BUSYBOX)
 test-kvm: stage $(BUSYBOX)
 	binary=$$($(CARGO) test --locked -p container-tests --no-run --message-format=json 2>/dev/null \
 	    | jq -r 'select(.executable and .target.name == "e2e") | .executable') && \
-	    tests/kvm/run.sh "$$binary" $(STAGE) $(BUSYBOX) $(TARGET)/kvm
+	    CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
+	    tests/kvm/run.sh $(TARGET)/kvm "$$binary"
 
 bench: packages-run packages-build packages-test packages-bench stage $(BUSYBOX)
 	$(CARGO) build --release --locked -p container-engine --example bare_vm
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
 	    $(CARGO) run --locked -p container-bench -- --bare-vm $(TARGET)/release/examples/bare_vm $(BENCH)
+
+# Cold starts and starts from a template with KVM, in the nested machine.
+bench-kvm: packages-run packages-build packages-test stage $(BUSYBOX)
+	$(CARGO) build --release --locked -p container-engine --example bare_vm
+	$(CARGO) build --locked -p container-bench
+	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_LIMIT=900 \
+	    tests/kvm/machine.sh $(TARGET)/kvm $(CURDIR)/$(TARGET)/debug/container-bench \
+	    --bare-vm $(CURDIR)/$(TARGET)/release/examples/bare_vm --starts-only --out /run/results $(BENCH)
 
 clean:
 	rm -rf $(TARGET)

@@ -17,20 +17,15 @@ const RUN: [&str; 7] = ["run", "--rm", "-c", "1", "-m", "256M", "--no-template"]
 /// Guest memory of [`RUN`] with its overhead, in MiB.
 const BARE_MEMORY: &str = "384";
 
-/// Measures starts, `list` and `exec`.
-pub fn measure(
-    system: &System,
-    bare_vm: &Path,
-    rounds: usize,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    starts(system, bare_vm, rounds, report)?;
+/// Measures starts at once, `list` and `exec`.
+pub fn measure(system: &System, rounds: usize, report: &mut Report) -> anyhow::Result<()> {
     concurrent(system, rounds, report);
     stopped_list(system, rounds, report)?;
     execs(system, rounds, report)
 }
 
-fn starts(
+/// Measures starts one by one, against the bare VMM and podman.
+pub fn starts(
     system: &System,
     bare_vm: &Path,
     rounds: usize,

@@ -40,6 +40,9 @@ struct Arguments {
     /// The most idle containers in the density measurement.
     #[arg(long, default_value_t = 100)]
     density: usize,
+    /// Measure starts against the bare VMM, and nothing else.
+    #[arg(long)]
+    starts_only: bool,
     /// Rounds of pulling and reading images; 0 leaves them out.
     #[arg(long, default_value_t = 3)]
     pulls: usize,
@@ -52,10 +55,13 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let system = System::start(&arguments.prefix, &arguments.image)?;
     let mut report = Report::new(environment::manifest(&system));
-    latency::measure(&system, &arguments.bare_vm, arguments.rounds, &mut report)?;
-    memory::measure(&system, arguments.density, &mut report)?;
-    if arguments.pulls > 0 {
-        images::measure(&system, arguments.pulls, &mut report)?;
+    latency::starts(&system, &arguments.bare_vm, arguments.rounds, &mut report)?;
+    if !arguments.starts_only {
+        latency::measure(&system, arguments.rounds, &mut report)?;
+        memory::measure(&system, arguments.density, &mut report)?;
+        if arguments.pulls > 0 {
+            images::measure(&system, arguments.pulls, &mut report)?;
+        }
     }
     std::fs::create_dir_all(&arguments.out).context("create the output directory")?;
     report.write(&arguments.out)?;
