@@ -169,7 +169,7 @@ fn a_clock_that_jumps_breaks_nothing() {
         clock.jump(offset);
         assert_eq!(stop.outcome().code, 0);
         let took = begun.elapsed();
-        assert!((2..4).contains(&took.as_secs()), "{took:?}");
+        assert!((2..20).contains(&took.as_secs()), "{took:?}");
     }
     system.run(["stop", "-t", "0", "usual"]).ok();
     assert_eq!(follower.outcome().stdout, told);

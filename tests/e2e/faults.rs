@@ -9,6 +9,8 @@ use crate::system::{System, kill, within};
 
 /// How soon a dead machine must be told of.
 const SOON: Duration = Duration::from_secs(2);
+/// Longer than anything takes on a loaded machine, and shorter than the time for which a guest is waited for.
+const UNDELAYED: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_killed_helper_or_vmm_stops_its_container_and_no_other() {
@@ -101,16 +103,16 @@ fn a_hung_guest_delays_nobody_and_can_be_stopped_and_goes_on() {
     assert_eq!(system.list().len(), 4);
     system.run(["exec", "other", "true"]).ok();
     system.run(["run", "--rm", "busybox", "true"]).ok();
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < UNDELAYED);
 
     let begun = Instant::now();
     system.run(["stop", "-t", "1", "stopped"]).ok();
-    // Its grace, and 5 s for the end of its processes.
-    assert!(begun.elapsed() < Duration::from_secs(8));
+    // Its grace, and 5 s for the end of its processes: once, not twice.
+    assert!(begun.elapsed() < Duration::from_secs(11));
     assert_eq!(system.state("stopped"), "stopped");
     let begun = Instant::now();
     system.run(["delete", "--force", "deleted"]).ok();
-    assert!(begun.elapsed() < SOON);
+    assert!(begun.elapsed() < UNDELAYED);
 
     // The others' samples are shown.
     let sampled = sampled.outcome().code(1);
@@ -126,10 +128,10 @@ fn a_hung_guest_delays_nobody_and_can_be_stopped_and_goes_on() {
     let begun = Instant::now();
     let outcome = system.run(["exec", "hung", "echo", "alive"]).ok();
     assert_eq!(outcome.stdout, "alive\n");
-    // The time without it is not held against it.
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    // The time without it, more than 30 s, is not held against it.
+    assert!(begun.elapsed() < UNDELAYED);
     // What was told to have failed is not done later.
-    within(SOON, "no other process runs", || {
+    within(UNDELAYED, "no other process runs", || {
         system.sample("hung")["numProcesses"] == 1
     });
     assert_eq!(system.state("hung"), "running");

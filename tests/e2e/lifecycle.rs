@@ -1,6 +1,6 @@
 //! create, start, stop, kill, delete, list.
 
-use crate::system::System;
+use crate::system::{System, eventually};
 
 #[test]
 fn from_created_to_deleted() {
@@ -44,15 +44,18 @@ fn stop_asks_and_then_kills() {
             "busybox",
             "sh",
             "-c",
-            "trap 'exit 3' TERM; while :; do sleep 0.1; done",
+            "trap 'exit 3' TERM; echo ready; while :; do sleep 0.1; done",
         ])
         .ok();
-    system.run(["exec", "polite", "true"]).ok();
-    assert_eq!(system.run(["stop", "polite"]).ok().stdout, "polite\n");
+    eventually("it would hear the signal", || {
+        system.run(["logs", "polite"]).stdout == "ready\n"
+    });
+    let asked = system.run(["stop", "-t", "60", "polite"]).ok();
+    assert_eq!(asked.stdout, "polite\n");
     assert_eq!(system.inspect("polite")["status"]["exitCode"], 3);
     system.run(["start", "polite"]).ok();
     system.run(["kill", "polite"]).ok();
-    crate::system::eventually("it was killed", || system.state("polite") == "stopped");
+    eventually("it was killed", || system.state("polite") == "stopped");
     assert_eq!(system.inspect("polite")["status"]["exitCode"], 137);
     system.run(["delete", "polite"]).ok();
 
