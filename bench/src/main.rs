@@ -10,6 +10,7 @@ mod podman;
 mod registry;
 mod report;
 mod samples;
+mod streams;
 mod system;
 
 use std::path::PathBuf;
@@ -58,6 +59,7 @@ fn main() -> anyhow::Result<()> {
     latency::starts(&system, &arguments.bare_vm, arguments.rounds, &mut report)?;
     if !arguments.starts_only {
         latency::measure(&system, arguments.rounds, &mut report)?;
+        streams::measure(&system, arguments.rounds, &mut report)?;
         memory::measure(&system, arguments.density, &mut report)?;
         if arguments.pulls > 0 {
             images::measure(&system, arguments.pulls, &mut report)?;

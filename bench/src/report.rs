@@ -22,7 +22,31 @@ pub struct Report {
 struct Bound {
     name: String,
     value: f64,
-    at_most: Option<f64>,
+    limit: Option<Limit>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Limit {
+    fn verdict(self, value: f64) -> String {
+        let (words, limit, holds) = match self {
+            Self::AtMost(limit) => ("at most", limit, value <= limit),
+            Self::AtLeast(limit) => ("at least", limit, value >= limit),
+        };
+        let holds = if holds { "holds" } else { "DOES NOT HOLD" };
+        format!("{words} {limit}: {holds}")
+    }
+
+    fn json(self) -> Value {
+        match self {
+            Self::AtMost(limit) => json!({"atMost": limit}),
+            Self::AtLeast(limit) => json!({"atLeast": limit}),
+        }
+    }
 }
 
 impl Report {
@@ -55,7 +79,7 @@ impl Report {
         self.bounds.push(Bound {
             name: name.to_owned(),
             value: samples.median(),
-            at_most,
+            limit: at_most.map(Limit::AtMost),
         });
     }
 
@@ -64,7 +88,16 @@ impl Report {
         self.bounds.push(Bound {
             name: name.to_owned(),
             value,
-            at_most: Some(at_most),
+            limit: Some(Limit::AtMost(at_most)),
+        });
+    }
+
+    /// Adds a figure that was promised to be at least `at_least`.
+    pub fn at_least(&mut self, name: &str, value: f64, at_least: f64) {
+        self.bounds.push(Bound {
+            name: name.to_owned(),
+            value,
+            limit: Some(Limit::AtLeast(at_least)),
         });
     }
 
@@ -78,7 +111,7 @@ impl Report {
         let bounds: Vec<Value> = self
             .bounds
             .iter()
-            .map(|bound| json!({"name": bound.name, "value": bound.value, "atMost": bound.at_most}))
+            .map(|bound| json!({"name": bound.name, "value": bound.value, "limit": bound.limit.map(Limit::json)}))
             .collect();
         let all = json!({
             "environment": self.environment,
@@ -118,17 +151,8 @@ impl Report {
             );
         }
         let _ = writeln!(text);
-        for Bound {
-            name,
-            value,
-            at_most,
-        } in &self.bounds
-        {
-            let verdict = match at_most {
-                Some(limit) if value <= limit => format!("at most {limit}: holds"),
-                Some(limit) => format!("at most {limit}: DOES NOT HOLD"),
-                None => String::new(),
-            };
+        for Bound { name, value, limit } in &self.bounds {
+            let verdict = limit.map_or_else(String::new, |limit| limit.verdict(*value));
             let _ = writeln!(text, "{name:<58} {value:>9.2} {verdict}");
         }
         let _ = writeln!(text, "failures: {}", self.failures.len());

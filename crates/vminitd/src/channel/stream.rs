@@ -100,8 +100,15 @@ impl AsyncRead for PortStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let room = buffer.initialize_unfilled();
-        let count = ready!(self.poll_io(context, |port| read(port, &mut *room)))?;
+        // The room is many times what one read gives: it is not filled with zeroes for each.
+        // SAFETY: read(2) writes to the room, or leaves it as it is.
+        let room = unsafe { buffer.unfilled_mut() };
+        let count = ready!(self.poll_io(context, |port| {
+            let (filled, _) = read(port, &mut *room)?;
+            Ok(filled.len())
+        }))?;
+        // SAFETY: these bytes were written by read(2).
+        unsafe { buffer.assume_init(count) };
         buffer.advance(count);
         Poll::Ready(Ok(()))
     }
