@@ -18,7 +18,7 @@ const RUN: [&str; 7] = ["run", "--rm", "-c", "1", "-m", "256M", "--no-template"]
 const BARE_MEMORY: &str = "384";
 
 /// Measures starts at once, `list` and `exec`.
-pub fn measure(system: &System, rounds: usize, report: &mut Report) -> anyhow::Result<()> {
+pub fn calls(system: &System, rounds: usize, report: &mut Report) -> anyhow::Result<()> {
     concurrent(system, rounds, report);
     stopped_list(system, rounds, report)?;
     execs(system, rounds, report)

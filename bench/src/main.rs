@@ -16,7 +16,7 @@ mod system;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use report::Report;
 use system::System;
@@ -41,10 +41,10 @@ struct Arguments {
     /// The most idle containers in the density measurement.
     #[arg(long, default_value_t = 100)]
     density: usize,
-    /// Measure starts against the bare VMM, and nothing else.
-    #[arg(long)]
-    starts_only: bool,
-    /// Rounds of pulling and reading images; 0 leaves them out.
+    /// What is measured; everything, unless named.
+    #[arg(long, value_enum)]
+    only: Vec<Subject>,
+    /// Rounds of pulling and reading images.
     #[arg(long, default_value_t = 3)]
     pulls: usize,
     /// Where the raw samples and the chart go.
@@ -52,17 +52,41 @@ struct Arguments {
     out: PathBuf,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    /// Starts one by one, against the bare VMM and podman.
+    Starts,
+    /// Starts at once, `list`, `exec`.
+    Calls,
+    /// Bytes into a container and out of it.
+    Streams,
+    /// What the daemons and idle machines hold.
+    Memory,
+    /// Pulls, and reading an image in a guest.
+    Images,
+}
+
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let system = System::start(&arguments.prefix, &arguments.image)?;
     let mut report = Report::new(environment::manifest(&system));
-    latency::starts(&system, &arguments.bare_vm, arguments.rounds, &mut report)?;
-    if !arguments.starts_only {
-        latency::measure(&system, arguments.rounds, &mut report)?;
-        streams::measure(&system, arguments.rounds, &mut report)?;
-        memory::measure(&system, arguments.density, &mut report)?;
-        if arguments.pulls > 0 {
-            images::measure(&system, arguments.pulls, &mut report)?;
+    let subjects = if arguments.only.is_empty() {
+        Subject::value_variants()
+    } else {
+        &arguments.only
+    };
+    for subject in subjects {
+        let rounds = arguments.rounds;
+        let measured = match subject {
+            Subject::Starts => latency::starts(&system, &arguments.bare_vm, rounds, &mut report),
+            Subject::Calls => latency::calls(&system, rounds, &mut report),
+            Subject::Streams => streams::measure(&system, rounds, &mut report),
+            Subject::Memory => memory::measure(&system, arguments.density, &mut report),
+            Subject::Images => images::measure(&system, arguments.pulls, &mut report),
+        };
+        // What was measured before is kept.
+        if let Err(error) = measured {
+            report.fail(&format!("{subject:?}"), &error);
         }
     }
     std::fs::create_dir_all(&arguments.out).context("create the output directory")?;

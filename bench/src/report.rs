@@ -64,8 +64,13 @@ impl Report {
     pub fn attempt(&mut self, what: &str, taken: anyhow::Result<f64>, samples: &mut Samples) {
         match taken {
             Ok(taken) => samples.0.push(taken),
-            Err(error) => self.failures.push(format!("{what}: {error:#}")),
+            Err(error) => self.fail(what, &error),
         }
+    }
+
+    /// Keeps a failure.
+    pub fn fail(&mut self, what: &str, error: &anyhow::Error) {
+        self.failures.push(format!("{what}: {error:#}"));
     }
 
     /// Adds the samples of a figure.

@@ -74,11 +74,16 @@ impl System {
         )
     }
 
+    /// How many templates there are.
+    pub fn templates(&self) -> anyhow::Result<usize> {
+        let made = self.run(&["system", "template", "list", "-q"])?;
+        Ok(made.lines().count())
+    }
+
     /// Waits until `number` templates have been made.
     pub fn wait_for_templates(&self, number: usize) -> anyhow::Result<()> {
         for _ in 0..600 {
-            let made = self.run(&["system", "template", "list", "-q"])?;
-            if made.lines().count() >= number {
+            if self.templates()? >= number {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(100));

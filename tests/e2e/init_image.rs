@@ -13,16 +13,16 @@ use crate::templates::restored;
 const GREETING: &str = "init of an image";
 /// How soon an image that cannot boot must be told of.
 const SOON: Duration = Duration::from_secs(20);
+/// The same of one that boots and is silent: a guest has a minute.
+const SILENCE: Duration = Duration::from_secs(90);
 
 /// A root like those of distributions, with an init that greets and becomes the installation's vminitd.
 fn tree(system: &System) -> PathBuf {
     let tree = system.scratch().join("tree");
-    for directory in ["dev", "proc", "run", "sys", "sbin", "bin"] {
-        fs::create_dir_all(tree.join(directory)).unwrap();
-    }
-    let script = format!("#!/bin/busybox sh\necho '<2>{GREETING}' >/dev/kmsg\nexec /sbin/agent\n");
-    fs::write(tree.join("sbin/vminitd"), script).unwrap();
-    fs::copy("/bin/busybox", tree.join("bin/busybox")).unwrap();
+    scripted(
+        &tree,
+        &format!("echo '<2>{GREETING}' >/dev/kmsg\nexec /sbin/agent"),
+    );
     let initramfs = system.prefix().join("share/container/initramfs-amd64.cpio");
     let agent = Command::new("cpio")
         .args(["--quiet", "--extract", "--to-stdout", "init"])
@@ -30,16 +30,31 @@ fn tree(system: &System) -> PathBuf {
         .output()
         .unwrap();
     assert!(agent.status.success() && !agent.stdout.is_empty());
-    fs::write(tree.join("sbin/agent"), agent.stdout).unwrap();
-    for program in ["sbin/vminitd", "sbin/agent", "bin/busybox"] {
-        fs::set_permissions(tree.join(program), fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    install(&tree.join("sbin/agent"), &agent.stdout);
     tree
+}
+
+/// Makes `tree` a root whose init is a shell script.
+fn scripted(tree: &Path, script: &str) {
+    for directory in ["dev", "proc", "run", "sys", "sbin", "bin"] {
+        fs::create_dir_all(tree.join(directory)).unwrap();
+    }
+    let script = format!("#!/bin/busybox sh\n{script}\n");
+    install(&tree.join("sbin/vminitd"), script.as_bytes());
+    install(
+        &tree.join("bin/busybox"),
+        &fs::read("/bin/busybox").unwrap(),
+    );
+}
+
+fn install(program: &Path, content: &[u8]) {
+    fs::write(program, content).unwrap();
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// Makes `tree` the image `name`.
 fn import(system: &System, tree: &Path, name: &str, flags: &[&str]) {
-    let tar = system.scratch().join("tree.tar");
+    let tar = system.scratch().join(format!("{name}.tar"));
     let made = Command::new("tar")
         .args(["--numeric-owner", "--owner=0", "--group=0", "-cf"])
         .arg(&tar)
@@ -142,6 +157,54 @@ fn the_configuration_names_the_init_image_of_all() {
     );
 }
 
+/// A run under the init of `image` is one clear error that `says` so, within `limit`, and leaves nothing.
+#[track_caller]
+fn refused(system: &System, image: &str, says: &str, limit: Duration) {
+    let name = format!("under-{image}");
+    let words = ["run", "--rm", "--pull", "never", "--name", &name];
+    let words = words.into_iter().chain(["--init-image", image]);
+    let begun = Instant::now();
+    let outcome = system.run(words.chain(["busybox", "true"]));
+    assert!(begun.elapsed() < limit, "{image}: {outcome:?}");
+    assert!(outcome.code != 0, "{image}: {outcome:?}");
+    let outcome = outcome.says("Error: ").says(says);
+    assert!(outcome.stderr.lines().count() <= 2, "{outcome:?}");
+    assert!(!system.bundle(&name).exists(), "{image}");
+    assert!(system.pids(&format!("--uuid {name}")).is_empty(), "{image}");
+}
+
+#[test]
+fn a_guest_that_says_nothing_or_nonsense_is_ended() {
+    let system = System::shared();
+    let tree = system.scratch().join("mute");
+    scripted(&tree, "while :; do read -r line </dev/console; done");
+    import(&system, &tree, "mute", &[]);
+    // The port's number depends on the devices before it.
+    scripted(
+        &tree,
+        "/bin/busybox mount -t sysfs sysfs /sys
+        while :; do
+            for port in /sys/class/virtio-ports/*; do
+                read -r name <$port/name
+                [ \"$name\" != container.guest ] || echo nonsense >/dev/${port##*/}
+            done
+        done",
+    );
+    import(&system, &tree, "babbling", &[]);
+    refused(
+        &system,
+        "babbling",
+        "the guest announced itself in an unknown way: \"nonsense\"",
+        SOON,
+    );
+    refused(
+        &system,
+        "mute",
+        "the guest did not announce itself within 60 s",
+        SILENCE,
+    );
+}
+
 #[test]
 fn an_image_that_cannot_boot_is_one_clear_error() {
     let system = System::shared();
@@ -156,17 +219,7 @@ fn an_image_that_cannot_boot_is_one_clear_error() {
     import(&system, &tree, "no-proc", &[]);
     fs::remove_dir(tree.join("dev")).unwrap();
     import(&system, &tree, "no-dev", &[]);
-    let refused = |image: &str, says: &str| {
-        let words = ["run", "--rm", "--pull", "never", "--name", "initless"];
-        let words = words.into_iter().chain(["--init-image", image]);
-        let begun = Instant::now();
-        let outcome = system.run(words.chain(["busybox", "true"]));
-        assert!(begun.elapsed() < SOON, "{image}: {outcome:?}");
-        assert!(outcome.code != 0, "{image}: {outcome:?}");
-        let outcome = outcome.says("Error: ").says(says);
-        assert!(outcome.stderr.lines().count() <= 2, "{outcome:?}");
-        assert!(!system.bundle("initless").exists(), "{image}");
-    };
+    let refused = |image: &str, says: &str| refused(&system, image, says, SOON);
     refused("no-such", "init image: image not found");
     refused("foreign-init", "no content for platform linux/amd64");
     refused(
