@@ -1,6 +1,7 @@
 //! Machines that were saved while they waited for their first request.
 
 use std::path::Path;
+use std::time::Duration;
 
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
@@ -11,6 +12,11 @@ use serde::Deserialize;
 
 use super::boot::{HELLO_TIMEOUT, find_error, start_error};
 use super::{Machine, Origin, hello, spec};
+
+/// How long a booted guest takes to report its free memory to the host, which it does 2 s after its balloon's driver has
+/// begun (`PAGE_REPORTING_DELAY` of the kernel's mm/page_reporting.c). What was reported before it was saved, no machine of
+/// the template reports again.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// What a template is made for, on the standard input of `make-template`.
 #[derive(Debug, Deserialize)]
@@ -54,6 +60,7 @@ pub async fn make(request: &TemplateRequest) -> Result<(), Error> {
         .await
         .map_err(|_| Error::new(Kind::Timeout, "the guest did not announce itself"))?
         .map_err(|error| Error::chain(Kind::Internal, &error))?;
+    tokio::time::sleep(SETTLED).await;
     saveable
         .save(&directory, line)
         .await
