@@ -39,6 +39,9 @@ struct State {
     /// A writable disk is mounted; it is closed in order even if the start failed after that.
     has_upper_disk: bool,
     container: Option<Arc<Container>>,
+    /// Holds the container's root beyond its last process: unmounting writes to the disk, which whoever waits for the
+    /// process need not wait for.
+    root: Option<OwnedFd>,
     processes: Table,
 }
 

@@ -17,6 +17,9 @@ impl Agent {
         if let Some(container) = container {
             self.end(&container).await;
         }
+        // Nothing is left in it: this unmounts it.
+        let root = self.state().root.take();
+        drop(root);
         if self.state().has_upper_disk && !discard {
             if let Err(error) = close_upper() {
                 say(&format!("cannot close the writable layer: {error}"));

@@ -79,6 +79,7 @@ impl Agent {
         let mut state = self.state();
         state.processes.insert(request.id, leader);
         state.container = Some(Arc::new(container));
+        state.root = Some(root);
         Ok(StartReply {
             pid,
             timeline: Some(Timeline {
