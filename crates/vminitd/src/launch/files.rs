@@ -23,12 +23,16 @@ pub fn write(file: &File) -> Result<(), Failure> {
     let flags =
         OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = open(&path, flags, mode).and_then(|file| {
-        let kind = FileType::from_raw_mode(fstat(&file)?.st_mode);
-        if kind == FileType::RegularFile {
-            Ok(file)
-        } else {
-            Err(Errno::NXIO)
+        let found = fstat(&file)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            return Err(Errno::NXIO);
         }
+        // ext4 writes a file out when it is closed after having been cut, even if there was nothing to cut
+        // (`auto_da_alloc`).
+        if found.st_size > 0 {
+            ftruncate(&file, 0)?;
+        }
+        Ok(file)
     });
     let target = match opened {
         // A FIFO, a device, a socket, a link to nowhere: the file replaces it.
@@ -38,7 +42,6 @@ pub fn write(file: &File) -> Result<(), Failure> {
         }
         opened => opened.context(step)?,
     };
-    ftruncate(&target, 0).context(step)?;
     fchmod(&target, mode).context(step)?;
     fs::File::from(target).write_all(&file.data).context(step)
 }
