@@ -105,22 +105,25 @@ fn disk(index: u32) -> Result<String, RootError> {
 }
 
 /// Makes the overlay's two directories. The merged root takes owner and mode from the upper one, so the image's
-/// are carried over.
+/// are carried over, once: the work directory, made last, tells that they were.
 fn prepare_layer() -> io::Result<()> {
-    let [upper, new, work] = ["upper", "upper.new", "work"].map(|name| Path::new(UPPER).join(name));
-    if upper.exists() {
+    let [upper, work] = ["upper", "work"].map(|name| Path::new(UPPER).join(name));
+    if work.exists() {
         return Ok(());
     }
-    for directory in [&work, &new] {
-        match fs::DirBuilder::new().mode(0o755).create(directory) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            result => result?,
-        }
+    match fs::DirBuilder::new().mode(0o755).create(&upper) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        result => result?,
     }
-    let image = fs::metadata(IMAGE)?;
-    std::os::unix::fs::chown(&new, Some(image.uid()), Some(image.gid()))?;
-    fs::set_permissions(&new, fs::Permissions::from_mode(image.mode() & 0o7777))?;
-    fs::rename(&new, &upper)
+    let (image, made) = (fs::metadata(IMAGE)?, fs::metadata(&upper)?);
+    if (image.uid(), image.gid()) != (made.uid(), made.gid()) {
+        std::os::unix::fs::chown(&upper, Some(image.uid()), Some(image.gid()))?;
+    }
+    // Last, as a change of the owner takes bits of the mode away.
+    if image.mode() != fs::metadata(&upper)?.mode() {
+        fs::set_permissions(&upper, fs::Permissions::from_mode(image.mode() & 0o7777))?;
+    }
+    fs::create_dir(&work)
 }
 
 /// The writable layer belongs to this guest alone and is only ever read through an overlay like this one. So

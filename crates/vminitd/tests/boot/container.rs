@@ -49,6 +49,13 @@ async fn the_container_is_what_the_specification_says() {
         }
     };
     assert_eq!(sh("hostname", "hostname").await, "box\n");
+    let root = sh("root", "stat -c '%a %u %g' /").await;
+    let owner = if rustix::process::geteuid().is_root() {
+        "1751 7 8\n"
+    } else {
+        "1751 "
+    };
+    assert!(root.starts_with(owner), "{root}");
     assert_eq!(sh("hosts", "cat /etc/hosts").await, "127.0.0.1 localhost\n");
     assert_eq!(
         sh("pids", "cat /proc/1/comm; echo $$ | wc -c").await,

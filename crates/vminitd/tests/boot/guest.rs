@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::BufRead;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -354,6 +354,11 @@ async fn connect(stream: std::os::unix::net::UnixStream) -> Connection {
 fn make_image(tree: &Path, image: &Path) {
     for directory in ["bin", "etc", "tmp", "home/user", "root"] {
         fs::create_dir_all(tree.join(directory)).unwrap();
+    }
+    // An owner and a mode that a new directory does not have by itself.
+    fs::set_permissions(tree, fs::Permissions::from_mode(0o1751)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        chown(tree, Some(7), Some(8)).unwrap();
     }
     fs::copy("/bin/busybox", tree.join("bin/busybox")).unwrap();
     let names = Command::new("/bin/busybox")
