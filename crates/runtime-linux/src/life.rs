@@ -126,11 +126,6 @@ async fn first_process(
     let mut entropy = vec![0; ENTROPY];
     rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Error::chain(Kind::Internal, &error))?;
-    let mut sysctls: std::collections::HashMap<_, _> = oci::SYSCTLS
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect();
-    sysctls.extend(configuration.sysctls.clone());
     let request = StartRequest {
         id: configuration.id.clone(),
         hostname: configuration
@@ -149,7 +144,7 @@ async fn first_process(
         files: files(configuration),
         init: configuration.use_init,
         stdin: stdio.stdin.is_some(),
-        sysctls,
+        sysctls: configuration.sysctls.clone().into_iter().collect(),
     };
     let sent = Timestamp::now();
     timeline.reached_at("start sent", sent.as_microsecond());

@@ -14,7 +14,7 @@ use super::boot::{HELLO_TIMEOUT, find_error, start_error};
 use super::{Machine, Origin, hello, spec};
 
 /// How long a booted guest takes to report its free memory to the host, which it does 2 s after its balloon's driver has
-/// begun (`PAGE_REPORTING_DELAY` of the kernel's mm/page_reporting.c). What was reported before it was saved, no machine of
+/// begun (`PAGE_REPORTING_DELAY` of the kernel's `mm/page_reporting.c`). What was reported before it was saved, no machine of
 /// the template reports again.
 const SETTLED: Duration = Duration::from_secs(3);
 

@@ -23,12 +23,6 @@ pub const CAPABILITIES: &[&str] = &[
     "SYS_CHROOT",
 ];
 
-/// Kernel parameters of the guest; the container's own come after.
-pub const SYSCTLS: &[(&str, &str)] = &[
-    ("vm.overcommit_memory", "1"),
-    ("vm.max_map_count", "262144"),
-];
-
 /// Number of `/dev/kvm` (Documentation/admin-guide/devices.txt).
 const KVM: (i64, i64) = (10, 232);
 

@@ -13,7 +13,6 @@ use oci_spec::runtime::{
     SpecBuilder,
 };
 
-pub use defaults::SYSCTLS;
 pub use process::{process, user};
 
 /// Microseconds of one CPU scheduling period (`cpu.max`, cgroup-v2.rst).

@@ -25,9 +25,15 @@ pub const UPPER: &str = "/run/upper";
 /// Open files: what dockerd and containerd grant, and the kernel's default `fs.nr_open`.
 const OPEN_FILES: u64 = 1_048_576;
 
-/// What a vCPU's lists of free pages may hold, as a divisor of the guest's memory. They are not reported to the host:
-/// by default a guest keeps some 40 MiB there after a peak, and the last of its free memory leaves it in 15 s, not 2.
-const FREE_LIST_FRACTION: &str = "256";
+/// Kernel parameters of every guest; a container's own come after.
+const PARAMETERS: [(&str, &str); 3] = [
+    // What a vCPU's lists of free pages may hold, as a divisor of the guest's memory. They are not reported to the host:
+    // by default a guest keeps some 40 MiB there after a peak, and the last of its free memory leaves it in 15 s, not 2.
+    ("vm.percpu_pagelist_high_fraction", "256"),
+    // As Apple's guests have them.
+    ("vm.overcommit_memory", "1"),
+    ("vm.max_map_count", "262144"),
+];
 
 /// A step of the early boot that failed; the guest is of no use then.
 #[derive(Debug, Error)]
@@ -45,9 +51,9 @@ pub enum BootError {
     /// The limit on open files.
     #[error("cannot raise the limit of open files")]
     OpenFiles(#[source] io::Error),
-    /// The limit on what the vCPUs' free lists hold.
+    /// A parameter of the kernel.
     #[error(transparent)]
-    FreeLists(#[from] SysctlError),
+    Parameter(#[from] SysctlError),
     /// The loopback interface.
     #[error("cannot bring up lo")]
     Loopback(#[source] io::Error),
@@ -76,7 +82,9 @@ pub fn prepare() -> Result<(), BootError> {
         current: Some(OPEN_FILES),
         maximum: Some(OPEN_FILES),
     };
-    set_sysctl("vm.percpu_pagelist_high_fraction", FREE_LIST_FRACTION)?;
+    for (name, value) in PARAMETERS {
+        set_sysctl(name, value)?;
+    }
     setrlimit(Resource::Nofile, limit).map_err(|source| BootError::OpenFiles(source.into()))?;
     loopback::up().map_err(BootError::Loopback)
 }

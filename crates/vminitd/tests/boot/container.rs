@@ -33,7 +33,7 @@ async fn the_container_is_what_the_specification_says() {
     let mut request = start_with(&spec);
     request
         .sysctls
-        .insert("vm.overcommit_memory".to_owned(), "1".to_owned());
+        .insert("vm.overcommit_memory".to_owned(), "0".to_owned());
     request.files = vec![container_api::guest::File {
         path: "/etc/hosts".to_owned(),
         data: "127.0.0.1 localhost\n".into(),
@@ -70,10 +70,8 @@ async fn the_container_is_what_the_specification_says() {
         sh("shmmax", "cat /proc/sys/kernel/shmmax").await,
         "12345678\n"
     );
-    assert_eq!(
-        sh("overcommit", "cat /proc/sys/vm/overcommit_memory").await,
-        "1\n"
-    );
+    let parameters = "cd /proc/sys/vm; cat max_map_count overcommit_memory";
+    assert_eq!(sh("parameters", parameters).await, "262144\n0\n");
     assert_eq!(sh("oom", "cat /proc/1/oom_score_adj").await, "100\n");
     let limits = "cd /sys/fs/cgroup; cat memory.max pids.max cpu.max";
     assert_eq!(sh("limits", limits).await, "67108864\n50\n50000 100000\n");
