@@ -104,7 +104,7 @@ bench-kvm: packages-run packages-build packages-test stage $(BUSYBOX)
 	$(CARGO) build --locked -p container-bench
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_LIMIT=900 \
 	    tests/kvm/machine.sh $(TARGET)/kvm $(CURDIR)/$(TARGET)/debug/container-bench \
-	    --bare-vm $(CURDIR)/$(TARGET)/release/examples/bare_vm --only starts --only memory --density 4 --out /run/results $(BENCH)
+	    --bare-vm $(CURDIR)/$(TARGET)/release/examples/bare_vm --only starts --only memory --density 16 --out /run/results $(BENCH)
 
 clean:
 	rm -rf $(TARGET)
