@@ -1,5 +1,7 @@
 //! Restart policies and health checks.
 
+use std::time::{Duration, Instant};
+
 use crate::system::{System, eventually};
 
 #[test]
@@ -84,4 +86,117 @@ fn health_is_checked_and_shown() {
     system.run(["exec", "health", "touch", "/tmp/well"]).ok();
     eventually("it is healthy", || health() == "healthy");
     system.run(["delete", "--force", "health"]).ok();
+}
+
+/// Starts a container `id` that fails again and again, and waits until it has so often that the pauses between its
+/// restarts are long.
+fn failing(system: &System, id: &str, flags: &[&str]) {
+    let words = ["run", "-d", "--name", id, "-m", "256M", "-c", "1"];
+    let process = ["busybox", "false"];
+    system
+        .run(words.iter().chain(flags).chain(&process).copied())
+        .ok();
+    eventually("it waits for its fifth restart", || {
+        let status = &system.inspect(id)["status"];
+        let booting = !system.pids(&format!("--uuid {id} ")).is_empty();
+        status["state"] == "restarting" && status["restartCount"] == 4 && !booting
+    });
+}
+
+#[test]
+fn a_restart_that_is_waited_for_dies_with_its_container() {
+    let system = System::start();
+    failing(&system, "failing", &["--restart", "always"]);
+    let shown = system.run(["list"]).ok().stdout;
+    assert!(shown.contains("restarting"), "{shown}");
+    // It is not at rest: neither is it swept away nor deleted unasked.
+    system.run(["prune"]).ok();
+    system
+        .run(["delete", "failing"])
+        .code(1)
+        .says("is not yet stopped");
+    system.run(["delete", "--force", "failing"]).ok();
+    // Its restart, due within 1.6 s, is not carried out on another container of its name.
+    system.sleeper("failing");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        system.run(["exec", "failing", "true"]).ok();
+    }
+    assert_eq!(system.inspect("failing")["status"]["state"], "running");
+    system.run(["delete", "--force", "failing"]).ok();
+}
+
+#[test]
+fn a_restart_that_is_waited_for_follows_its_container() {
+    let system = System::start();
+    failing(&system, "old", &["--restart", "always"]);
+    system.run(["rename", "old", "new"]).ok();
+    eventually("it goes on failing under its new name", || {
+        system.inspect("new")["status"]["restartCount"]
+            .as_u64()
+            .is_some_and(|count| count > 4)
+    });
+    system.run(["delete", "--force", "new"]).ok();
+}
+
+#[test]
+fn a_stop_between_two_restarts_is_kept() {
+    let system = System::start();
+    failing(&system, "failing", &["--restart", "unless-stopped"]);
+    system.run(["stop", "--all"]).ok();
+    assert_eq!(system.state("failing"), "stopped");
+    system.run(["system", "stop"]).ok();
+    system.run(["system", "start"]).ok();
+    // One that rests has nothing pending: it would run, or wait to be started again.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        assert_eq!(system.state("failing"), "stopped");
+    }
+    system.run(["delete", "failing"]).ok();
+}
+
+#[test]
+fn a_policy_outlives_the_system_and_ends_with_it() {
+    let system = System::start();
+    let fails = "trap 'exit 3' TERM USR1; while :; do sleep 0.1; done";
+    let lasts = "trap '' TERM; while :; do sleep 0.1; done";
+    let run = |id: &str, script: &str, policy: &str| {
+        let words = ["run", "-d", "--name", id, "-m", "256M", "-c", "1"];
+        let process = ["--restart", policy, "busybox", "sh", "-c", script];
+        system.run(words.iter().chain(&process)).ok();
+    };
+    run("always", fails, "always");
+    run("slow", lasts, "no");
+    let started = system.inspect("always")["status"]["startedDate"].clone();
+    system.run(["stop", "always"]).ok();
+    system.run(["start", "always"]).ok();
+    // The first has ended long before the second; nothing may start it again, or it would be left alone.
+    system.run(["system", "stop"]).ok();
+    eventually("every process has ended", || system.processes().is_empty());
+    system.run(["system", "start"]).ok();
+    eventually("it runs again", || system.state("always") == "running");
+    assert_ne!(system.inspect("always")["status"]["startedDate"], started);
+    // Stopped by hand, and started with the system: its failures count again.
+    system.run(["stop", "always"]).ok();
+    system.run(["system", "stop"]).ok();
+    system.run(["system", "start"]).ok();
+    eventually("it runs once more", || system.state("always") == "running");
+    system.run(["exec", "always", "kill", "-USR1", "1"]).ok();
+    eventually("it was restarted", || {
+        system.inspect("always")["status"]["restartCount"] == 1
+    });
+    system.run(["delete", "--force", "always", "slow"]).ok();
+}
+
+#[test]
+fn a_restart_keeps_a_container_that_goes_when_it_stops() {
+    let system = System::shared();
+    let words = ["run", "-d", "--rm", "--name", "kept", "-m", "256M"];
+    let process = ["busybox", "sleep", "1000"];
+    system.run(words.iter().chain(&process)).ok();
+    system.run(["exec", "kept", "touch", "/mark"]).ok();
+    system.run(["restart", "-t", "0", "kept"]).ok();
+    system.run(["exec", "kept", "ls", "/mark"]).ok();
+    system.run(["stop", "-t", "0", "kept"]).ok();
+    system.run(["inspect", "kept"]).code(1);
 }

@@ -90,6 +90,15 @@ pub fn is_running(container: &ManagedContainer) -> bool {
     )
 }
 
+/// Whether the container runs, is being stopped, or is started again by its policy.
+pub fn is_live(container: &ManagedContainer) -> bool {
+    is_running(container)
+        || matches!(
+            container.status.state,
+            ContainerState::Stopping | ContainerState::Restarting
+        )
+}
+
 /// Does `work` for all `ids` at once. Prints each id that it was done for, in their order, and gives every
 /// failure.
 pub async fn for_each<F>(ids: Vec<String>, work: impl Fn(String) -> F) -> Result<(), Failure>

@@ -37,6 +37,8 @@ pub enum ContainerState {
     Paused,
     /// On its way to stopped.
     Stopping,
+    /// It has ended, and its policy starts it again after a pause.
+    Restarting,
 }
 
 /// The changing part of a container.

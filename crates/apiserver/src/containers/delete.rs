@@ -16,7 +16,7 @@ impl Containers {
             // Its restart policy must not bring it back meanwhile.
             entry.stop_by_hand(true);
         }
-        let operation = if entry.is_active() && !force {
+        let operation = if (entry.is_active() || entry.is_restarting()) && !force {
             return Err(not_stopped(id));
         } else if force {
             // A start that is under way is cut short rather than waited for.
@@ -38,10 +38,7 @@ impl Containers {
             let _ = entry.ended().await;
         }
         // Another request may have deleted it while this one waited.
-        if !self
-            .get(id)
-            .is_ok_and(|current| Arc::ptr_eq(&current, &entry))
-        {
+        if !self.is_current(&entry) {
             return Ok(0);
         }
         if entry.configuration.is_none() {

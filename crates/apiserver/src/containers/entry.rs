@@ -44,6 +44,7 @@ pub struct Entry {
     pub operation: tokio::sync::Mutex<()>,
     helper: Mutex<Option<Helper>>,
     by_hand: AtomicBool,
+    held: AtomicBool,
     run_name: Mutex<String>,
     /// When the first process of the present or last run was seen to run.
     since: Mutex<Option<Instant>>,
@@ -67,6 +68,7 @@ impl Entry {
             operation: tokio::sync::Mutex::default(),
             helper: Mutex::default(),
             by_hand: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             run_name: Mutex::default(),
             since: Mutex::default(),
         }
@@ -128,6 +130,21 @@ impl Entry {
         self.by_hand.load(Ordering::Relaxed)
     }
 
+    /// It is stopped only to be started again: its end is no reason to remove it or to ask its policy.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
+    }
+
+    /// Whether its next end is part of a restart.
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Whether it waits for its policy to start it again.
+    pub fn is_restarting(&self) -> bool {
+        self.status.borrow().state == ContainerState::Restarting
+    }
+
     /// Whether a helper of this container lives.
     pub fn is_active(&self) -> bool {
         matches!(*self.run.borrow(), Run::Active)
@@ -178,7 +195,9 @@ impl Entry {
 
     /// Its helper is gone.
     pub fn end(&self, exit: Exit) {
-        self.stop_by_hand(exit.by_hand);
+        if exit.by_hand {
+            self.stop_by_hand(true);
+        }
         *self.helper.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.status.send_modify(|status| {
             *status = ContainerStatus {

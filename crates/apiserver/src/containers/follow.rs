@@ -42,7 +42,7 @@ impl Containers {
                 recorded(&entry)
             }
         };
-        if entry.options.auto_remove {
+        if entry.options.auto_remove && !entry.is_held() {
             // The name is free before the client hears of the end; the machine dies meanwhile.
             match bundles::detach(&self.roots, &entry.bundle) {
                 Ok(trash) => {
@@ -61,10 +61,7 @@ impl Containers {
         }
         remove_sockets(&entry);
         if entry.is_stopped_by_hand() {
-            exit.by_hand = true;
-            if let Err(error) = bundle::write_json(&entry.bundle.exit(), &exit) {
-                tracing::warn!("container {}: cannot write exit.json: {error}", entry.id);
-            }
+            record_by_hand(&entry, &mut exit);
         }
         self.tell_end(&entry, exit.clone());
         self.restart(&entry, &exit);
@@ -131,6 +128,14 @@ pub fn recorded(entry: &Entry) -> Exit {
         }
         exit
     })
+}
+
+/// Keeps that somebody asked for this end: the next apiserver has to know.
+pub fn record_by_hand(entry: &Entry, exit: &mut Exit) {
+    exit.by_hand = true;
+    if let Err(error) = bundle::write_json(&entry.bundle.exit(), exit) {
+        tracing::warn!("container {}: cannot write exit.json: {error}", entry.id);
+    }
 }
 
 /// What a helper that was killed leaves behind.

@@ -108,7 +108,11 @@ impl Containers {
         let shown = match state.state.as_str() {
             "running" => ContainerState::Running,
             "paused" => ContainerState::Paused,
-            "stopping" => ContainerState::Stopping,
+            "stopping" => {
+                // Whoever asked for it has asked the apiserver before this one.
+                entry.stop_by_hand(true);
+                ContainerState::Stopping
+            }
             "booting" => {
                 self.finish_start(entry, helper);
                 return true;

@@ -15,6 +15,7 @@ mod start;
 mod stop;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use container_api::descriptors::Descriptors;
@@ -44,6 +45,8 @@ pub struct Containers {
     pub events: Events,
     entries: Mutex<BTreeMap<String, Arc<Entry>>>,
     departed: Departed,
+    /// The system ends: no policy starts anything any more.
+    ending: AtomicBool,
     /// What is cleared away after containers that have removed themselves.
     clearing: TaskTracker,
 }
@@ -66,6 +69,7 @@ impl Containers {
             events: Events::new(),
             entries: Mutex::default(),
             departed: Departed::default(),
+            ending: AtomicBool::new(false),
             clearing: TaskTracker::new(),
         }
     }
@@ -73,10 +77,7 @@ impl Containers {
     /// The container `id`.
     pub fn get(&self, id: &str) -> Result<Arc<Entry>, Error> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries
-            .get(id)
-            .cloned()
-            .ok_or_else(|| Error::new(Kind::NotFound, format!("container not found: {id}")))
+        entries.get(id).cloned().ok_or_else(|| not_found(id))
     }
 
     /// Those of `ids` that exist; all where `ids` is empty.
@@ -117,6 +118,12 @@ impl Containers {
         Lent::take(&self.descriptors, stdio)
     }
 
+    /// Whether `entry` has not been deleted or renamed: its bundle is another's then.
+    fn is_current(&self, entry: &Arc<Entry>) -> bool {
+        self.get(&entry.id)
+            .is_ok_and(|current| Arc::ptr_eq(&current, entry))
+    }
+
     /// Takes the name of `entry`, if it is free.
     fn reserve(&self, entry: Arc<Entry>) -> Result<(), Error> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,4 +147,8 @@ impl Containers {
             entries.remove(&entry.id);
         }
     }
+}
+
+fn not_found(id: &str) -> Error {
+    Error::new(Kind::NotFound, format!("container not found: {id}"))
 }

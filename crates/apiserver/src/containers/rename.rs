@@ -3,19 +3,24 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use container_api::roots::create_private;
 use container_api::{Error, Kind};
 use container_resource::bundle::{self, Bundle};
+use container_resource::container::ContainerConfiguration;
 
 use super::create::kind;
-use super::{Containers, Entry};
+use super::{Containers, Entry, not_found};
 
 impl Containers {
     /// Gives the stopped container `id` the name `new_id`.
-    pub async fn rename(&self, id: &str, new_id: &str) -> Result<(), Error> {
+    pub async fn rename(self: &Arc<Self>, id: &str, new_id: &str) -> Result<(), Error> {
         container_resource::name::validate(new_id)
             .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
         let entry = self.get(id)?;
         let _operation = entry.operation.lock().await;
+        if !self.is_current(&entry) {
+            return Err(not_found(id));
+        }
         if entry.is_active() {
             return Err(
                 Error::new(Kind::InvalidState, format!("container {id} is running"))
@@ -33,23 +38,12 @@ impl Containers {
         ));
         renamed.status.send_replace(entry.status.borrow().clone());
         renamed.run.send_replace(entry.run.borrow().clone());
+        renamed.stop_by_hand(entry.is_stopped_by_hand());
         let _new_operation = renamed.operation.lock().await;
         self.reserve(renamed.clone())?;
-        // The images are held by name.
-        let held = self.images.prepare_roots(&configuration, new_id).await;
-        if let Err(error) = held {
+        if let Err(error) = self.move_bundle(&entry, &bundle, &configuration).await {
             self.release(&renamed);
             return Err(error.context(format_args!("rename container {id}")));
-        }
-        let moved = std::fs::rename(entry.bundle.directory(), bundle.directory())
-            .and_then(|()| bundle::write_json(&bundle.configuration(), &configuration));
-        if let Err(error) = moved {
-            // Undone as far as it was done: the directory is back, or was never moved.
-            let _ = std::fs::rename(bundle.directory(), entry.bundle.directory());
-            self.release(&renamed);
-            return Err(
-                Error::chain(kind(&error), &error).context(format_args!("rename container {id}"))
-            );
         }
         self.release(&entry);
         self.events.tell(
@@ -57,6 +51,35 @@ impl Containers {
             new_id,
             HashMap::from([("oldId".to_owned(), id.to_owned())]),
         );
+        // The restart that the old name waited for is not carried out any more.
+        if renamed.is_restarting() {
+            let exit = renamed.ended().await?;
+            self.restart(&renamed, &exit);
+        }
         Ok(())
+    }
+    async fn move_bundle(
+        &self,
+        entry: &Entry,
+        to: &Bundle,
+        configuration: &ContainerConfiguration,
+    ) -> Result<(), Error> {
+        let failed = |error: std::io::Error| Error::chain(kind(&error), &error);
+        // The images are held by name, as long as there is a directory of that name: the bundle takes its place.
+        create_private(to.directory()).map_err(failed)?;
+        let held = self.images.prepare_roots(configuration, &configuration.id);
+        if let Err(error) = held.await {
+            let _ = std::fs::remove_dir(to.directory());
+            return Err(error);
+        }
+        let moved = std::fs::rename(entry.bundle.directory(), to.directory())
+            .and_then(|()| bundle::write_json(&to.configuration(), configuration));
+        moved.map_err(|error| {
+            // Undone as far as it was done: the directory is back, or was never moved.
+            if std::fs::rename(to.directory(), entry.bundle.directory()).is_err() {
+                let _ = std::fs::remove_dir(to.directory());
+            }
+            failed(error)
+        })
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use container_resource::bundle::Exit;
-use container_resource::container::RestartPolicy;
+use container_resource::container::{ContainerState, RestartPolicy};
 
 use super::{Containers, Entry};
 
@@ -29,13 +30,31 @@ impl Containers {
         } else {
             entry.status.borrow().restart_count
         };
-        if entry.is_stopped_by_hand() || !again(&policy, exit.exit_code, attempt) {
+        if self.rests(entry) || !again(&policy, exit.exit_code, attempt) {
+            return;
+        }
+        let waits = entry.status.send_if_modified(|status| {
+            // A renamed one waits already; any other state means that it was started by hand meanwhile.
+            let rests = matches!(
+                status.state,
+                ContainerState::Stopped | ContainerState::Restarting
+            );
+            if rests {
+                status.state = ContainerState::Restarting;
+            }
+            rests
+        });
+        if !waits {
             return;
         }
         let (containers, entry) = (self.clone(), entry.clone());
+        let run = entry.run_name();
         tokio::spawn(async move {
             tokio::time::sleep(backoff(attempt)).await;
-            if entry.is_stopped_by_hand() || entry.is_active() {
+            let operation = entry.operation.lock().await;
+            // Meanwhile it may have been deleted, stopped, or started by hand.
+            let overtaken = entry.is_active() || entry.run_name() != run;
+            if overtaken || !containers.is_current(&entry) || containers.rests(&entry) {
                 return;
             }
             entry
@@ -43,7 +62,9 @@ impl Containers {
                 .send_modify(|status| status.restart_count = attempt + 1);
             let attributes = HashMap::from([("attempt".to_owned(), (attempt + 1).to_string())]);
             containers.events.tell("restart", &entry.id, attributes);
-            if let Err(error) = containers.start_entry(&entry, None).await {
+            let started = containers.start_entry(&entry, None).await;
+            drop(operation);
+            if let Err(error) = started {
                 tracing::warn!("container {} does not restart: {error}", entry.id);
                 let exit = entry.ended().await;
                 if let Ok(exit) = exit {
@@ -51,6 +72,11 @@ impl Containers {
                 }
             }
         });
+    }
+
+    /// Whether an end of `entry` is none for its policy.
+    fn rests(&self, entry: &Entry) -> bool {
+        entry.is_stopped_by_hand() || entry.is_held() || self.ending.load(Ordering::Relaxed)
     }
 
     /// Starts `entry` when the system starts, if its policy says so.
@@ -68,8 +94,10 @@ impl Containers {
         if !starts || entry.status.borrow().exited_date.is_none() {
             return;
         }
+        entry.stop_by_hand(false);
         let (containers, entry) = (self.clone(), entry.clone());
         tokio::spawn(async move {
+            let _operation = entry.operation.lock().await;
             if let Err(error) = containers.start_entry(&entry, None).await {
                 tracing::warn!("container {} does not start: {error}", entry.id);
             }

@@ -8,12 +8,13 @@ use bytes::Bytes;
 use container_api::api::StartReply;
 use container_api::{Error, Kind, runtime};
 use container_resource::bundle::{self, Boot};
+use container_resource::container::ContainerState;
 use jiff::Timestamp;
 
 use super::create::kind;
-use super::follow::{recorded, remove_sockets};
+use super::follow::{record_by_hand, recorded, remove_sockets};
 use super::helper::{Helper, Lent};
-use super::{Containers, Entry};
+use super::{Containers, Entry, not_found};
 use crate::guest_files;
 
 /// How long a start may take. The helper's own bounds end it earlier, with a better reason.
@@ -33,21 +34,22 @@ impl Containers {
         let entry = self.get(id)?;
         entry.stop_by_hand(false);
         entry.status.send_modify(|status| status.restart_count = 0);
+        let _operation = entry.operation.lock().await;
         self.start_entry(&entry, lent).await
     }
 
-    /// Starts `entry`, asked by a client or by its policy.
+    /// Starts `entry`, asked by a client or by its policy. The caller holds its operation lock.
     pub async fn start_entry(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         lent: Option<Lent>,
     ) -> Result<StartReply, Error> {
         let id = entry.id.as_str();
-        let _operation = entry.operation.lock().await;
+        if !self.is_current(entry) {
+            return Err(not_found(id));
+        }
         if entry.is_active() {
-            if entry.status.borrow().state
-                != container_resource::container::ContainerState::Stopping
-            {
+            if entry.status.borrow().state != ContainerState::Stopping {
                 return Ok(StartReply {
                     already_running: true,
                     run: entry.run_name(),
@@ -128,7 +130,10 @@ impl Containers {
             }
         }
         remove_sockets(entry);
-        let exit = recorded(entry);
+        let mut exit = recorded(entry);
+        if entry.is_stopped_by_hand() {
+            record_by_hand(entry, &mut exit);
+        }
         let error = match &exit.reason {
             Some(reason) if error.kind == Kind::Unavailable => {
                 Error::new(Kind::Internal, reason.clone())

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use container_api::{Error, Kind, runtime};
@@ -9,6 +10,7 @@ use container_resource::container::ContainerState;
 use container_resource::signal;
 use rustix::process::Signal;
 
+use super::follow::{record_by_hand, recorded};
 use super::{Containers, Entry};
 
 /// Grace of `stop` where neither the request nor the container sets one: Apple's 5 s.
@@ -27,7 +29,28 @@ impl Containers {
     ) -> Result<(), Error> {
         let entry = self.get(id)?;
         entry.stop_by_hand(true);
+        if entry.is_restarting() && !entry.is_active() {
+            give_up_restart(&entry).await;
+        }
         self.stop_entry(&entry, signal, timeout).await
+    }
+
+    /// Stops the container `id`, if it runs, and starts it, whoever waits for that.
+    pub async fn stop_and_start(
+        self: &Arc<Self>,
+        id: &str,
+        signal: Option<i32>,
+        timeout: Option<Duration>,
+    ) -> Result<(), Error> {
+        let entry = self.get(id)?;
+        entry.hold(true);
+        let stopped = self.stop_entry(&entry, signal, timeout).await;
+        let started = match stopped {
+            Ok(()) => self.start(id, None).await.map(drop),
+            Err(error) => Err(error),
+        };
+        entry.hold(false);
+        started
     }
 
     async fn stop_entry(
@@ -91,6 +114,7 @@ impl Containers {
     /// Stops every running container, all at once; gives what went wrong. Those that a policy keeps running
     /// start again with the system.
     pub async fn stop_all(self: &Arc<Self>, grace: Duration) -> Vec<Error> {
+        self.ending.store(true, Ordering::Relaxed);
         let running: Vec<Arc<Entry>> = self
             .all()
             .into_iter()
@@ -104,5 +128,17 @@ impl Containers {
             .into_iter()
             .filter_map(Result::err)
             .collect()
+    }
+}
+
+/// Lets `entry`, which was stopped while it waited to be started again, rest. It may have begun to start: then it
+/// is still to be stopped.
+async fn give_up_restart(entry: &Entry) {
+    let _operation = entry.operation.lock().await;
+    if entry.is_restarting() && !entry.is_active() {
+        record_by_hand(entry, &mut recorded(entry));
+        entry
+            .status
+            .send_modify(|status| status.state = ContainerState::Stopped);
     }
 }

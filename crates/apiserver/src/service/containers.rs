@@ -170,6 +170,18 @@ impl containers_server::Containers for Service {
         Ok(Response::new(StopReply {}))
     }
 
+    async fn restart(&self, request: Request<StopRequest>) -> Reply<StopReply> {
+        let StopRequest {
+            id,
+            signal,
+            timeout_ms,
+        } = request.into_inner();
+        let timeout = timeout_ms.map(|ms| Duration::from_millis(ms.into()));
+        let containers = self.0.clone();
+        to_the_end(async move { containers.stop_and_start(&id, signal, timeout).await }).await?;
+        Ok(Response::new(StopReply {}))
+    }
+
     async fn delete(&self, request: Request<DeleteRequest>) -> Reply<DeleteReply> {
         let DeleteRequest { id, force } = request.into_inner();
         let containers = self.0.clone();

@@ -26,7 +26,7 @@ impl Delete {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         self.selection.check()?;
         let mut containers = context.containers()?;
-        let deletable = |container: &_| self.force || !select::is_running(container);
+        let deletable = |container: &_| self.force || !select::is_live(container);
         let ids = self.selection.resolve(&mut containers, deletable).await?;
         select::for_each(ids, |id| {
             let mut containers = containers.clone();

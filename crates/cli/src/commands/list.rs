@@ -42,7 +42,7 @@ impl List {
         let mut client = context.containers()?;
         let mut containers = select::list(&mut client, &[]).await?;
         if !self.all {
-            containers.retain(select::is_running);
+            containers.retain(select::is_live);
         }
         if self.quiet {
             return output::write_lines(containers.iter().map(|container| &container.id));
@@ -91,6 +91,7 @@ fn state(state: ContainerState) -> &'static str {
         ContainerState::Running => "running",
         ContainerState::Paused => "paused",
         ContainerState::Stopping => "stopping",
+        ContainerState::Restarting => "restarting",
     }
 }
 

@@ -1,5 +1,4 @@
 use clap::Args;
-use container_api::api::StartRequest;
 
 use super::stop::StopFlags;
 use crate::connection::Context;
@@ -8,7 +7,7 @@ use crate::select::{self, Selection};
 
 /// Stop containers and start them again
 ///
-/// What they wrote stays. One that does not run is started. Prints the ids.
+/// What they wrote stays. One that does not run is started; one that goes when it stops (--rm) stays. Prints the ids.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container restart web
@@ -27,16 +26,12 @@ impl Restart {
         let mut containers = context.containers()?;
         let ids = self
             .selection
-            .resolve(&mut containers, select::is_running)
+            .resolve(&mut containers, select::is_live)
             .await?;
         select::for_each(ids, |id| {
             let mut containers = containers.clone();
-            let stop = self.flags.request(id.clone());
-            async move {
-                containers.stop(stop).await?;
-                containers.start(StartRequest { id, stdio: None }).await?;
-                Ok(())
-            }
+            let request = self.flags.request(id);
+            async move { Ok(containers.restart(request).await.map(drop)?) }
         })
         .await
     }

@@ -54,7 +54,7 @@ impl Stop {
         let mut containers = context.containers()?;
         let ids = self
             .selection
-            .resolve(&mut containers, select::is_running)
+            .resolve(&mut containers, select::is_live)
             .await?;
         select::for_each(ids, |id| {
             let mut containers = containers.clone();

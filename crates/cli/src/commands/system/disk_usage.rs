@@ -53,7 +53,7 @@ impl DiskUsage {
             let usage = &mut report.containers;
             usage.total += 1;
             usage.size_in_bytes += bytes;
-            if select::is_running(container) {
+            if select::is_live(container) {
                 usage.active += 1;
             } else {
                 usage.reclaimable += bytes;
