@@ -200,3 +200,23 @@ fn a_restart_keeps_a_container_that_goes_when_it_stops() {
     system.run(["stop", "-t", "0", "kept"]).ok();
     system.run(["inspect", "kept"]).code(1);
 }
+
+#[test]
+fn the_health_of_a_paused_container_is_not_judged() {
+    let system = System::shared();
+    let words = ["run", "-d", "--name", "frozen", "-m", "256M"];
+    let health = ["--health-cmd", "true", "--health-retries", "1"];
+    let times = ["--health-interval", "100ms", "--health-timeout", "20s"];
+    let process = ["busybox", "sleep", "1000"];
+    let all = words.iter().chain(&health).chain(&times).chain(&process);
+    system.run(all).ok();
+    let health = || system.inspect("frozen")["status"]["health"].clone();
+    eventually("it is healthy", || health() == "healthy");
+    system.run(["pause", "frozen"]).ok();
+    // An exec into frozen processes fails at once.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        assert_eq!(health(), "healthy");
+    }
+    system.run(["delete", "--force", "frozen"]).ok();
+}

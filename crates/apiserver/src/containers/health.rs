@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use container_api::runtime::{ExecRequest, SignalRequest, WaitRequest};
 use container_resource::container::{
-    ContainerConfiguration, HealthCheck, HealthState, ProcessConfiguration,
+    ContainerConfiguration, ContainerState, HealthCheck, HealthState, ProcessConfiguration,
 };
 use rustix::process::Signal;
 use tokio::time::Instant;
@@ -53,7 +53,15 @@ impl Containers {
         loop {
             tokio::time::sleep(Duration::from_millis(check.interval_ms.max(1))).await;
             let limit = Duration::from_millis(check.timeout_ms.max(1));
+            let paused = || entry.status.borrow().state == ContainerState::Paused;
+            // Frozen processes are neither well nor ill.
+            if paused() {
+                continue;
+            }
             let passed = probe(helper, process, limit).await;
+            if !passed && paused() {
+                continue;
+            }
             let early = begun.elapsed() < Duration::from_millis(check.start_period_ms);
             let before = health.state;
             health.judge(passed, early, check.retries);
