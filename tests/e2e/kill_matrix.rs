@@ -23,6 +23,8 @@ enum Given {
     Created,
     /// A container that runs, and ignores SIGTERM.
     Running,
+    /// The same, paused.
+    Paused,
 }
 
 /// What is killed.
@@ -43,10 +45,16 @@ enum At {
     Machine,
     /// The command's first line of output.
     Output,
-    /// `list` says that it is being stopped.
-    Stopping,
+    /// `list` shows this state.
+    Shown(&'static str),
     /// The runtime helper has ended.
     HelperGone,
+    /// There is a directory of the new name.
+    Renamed,
+    /// The bundle is gone.
+    BundleGone,
+    /// At once: wherever it is then.
+    Begun,
 }
 
 /// What must be found when the system is back.
@@ -55,15 +63,16 @@ enum Found {
     Absent,
     Stopped,
     Running,
+    Paused,
     /// Any of them that is true.
     Truth,
 }
 
 type Case = (Given, &'static str, Victim, At, Found);
 
-use At::{File, HelperGone, Machine, Output, Stopping};
+use At::{Begun, BundleGone, File, HelperGone, Machine, Output, Renamed, Shown};
 use Found::{Absent, Truth};
-use Given::{Created, Nothing, Running};
+use Given::{Created, Nothing, Paused, Running};
 use Victim::{Apiserver, Client, Helper, Vmm};
 
 const BUNDLE: At = File("");
@@ -72,8 +81,10 @@ const SPAWNED: At = File("runtime.sock");
 const LOCKED: At = File("runtime.lock");
 const UPPER: At = File("upper.ext4");
 const LOGGED: At = File("stdio.log");
+const STOPPING: At = Shown("stopping");
+const PAUSED: At = Shown("paused");
 
-/// `NAME` stands for the container's name; `SLEEP` for an image and a command that prints a line and sleeps.
+/// `NAME` stands for the container's name, `NEW` for another one; `SLEEP` for an image and a command that prints a line and sleeps.
 #[rustfmt::skip]
 const COMING: &[Case] = &[
     (Nothing, "create --name NAME SLEEP",          Client,    BUNDLE,     Found::Stopped),
@@ -104,12 +115,37 @@ const GOING: &[Case] = &[
     (Running, "exec NAME SHELL",                   Apiserver, Output,     Found::Running),
     (Running, "exec NAME SHELL",                   Helper,    Output,     Found::Stopped),
     (Running, "exec NAME SHELL",                   Vmm,       Output,     Found::Stopped),
-    (Running, "stop -t 1 NAME",                    Client,    Stopping,   Found::Stopped),
-    (Running, "stop -t 1 NAME",                    Apiserver, Stopping,   Found::Stopped),
-    (Running, "stop -t 100 NAME",                  Helper,    Stopping,   Found::Stopped),
-    (Running, "stop -t 100 NAME",                  Vmm,       Stopping,   Found::Stopped),
+    (Running, "stop -t 1 NAME",                    Client,    STOPPING,   Found::Stopped),
+    (Running, "stop -t 1 NAME",                    Apiserver, STOPPING,   Found::Stopped),
+    (Running, "stop -t 100 NAME",                  Helper,    STOPPING,   Found::Stopped),
+    (Running, "stop -t 100 NAME",                  Vmm,       STOPPING,   Found::Stopped),
     (Running, "delete --force NAME",               Client,    HelperGone, Absent),
     (Running, "delete --force NAME",               Apiserver, HelperGone, Truth),
+];
+
+#[rustfmt::skip]
+const CHANGING: &[Case] = &[
+    (Running, "restart -t 1 NAME",                 Client,    STOPPING,   Found::Running),
+    // The next apiserver knows of the stop, and not what was to come after it.
+    (Running, "restart -t 1 NAME",                 Apiserver, STOPPING,   Truth),
+    (Running, "restart -t 100 NAME",               Helper,    STOPPING,   Found::Running),
+    (Running, "restart -t 100 NAME",               Vmm,       STOPPING,   Found::Running),
+    (Created, "restart NAME",                      Apiserver, Machine,    Found::Running),
+    (Running, "kill NAME",                         Client,    HelperGone, Found::Stopped),
+    (Running, "kill NAME",                         Apiserver, Begun,      Truth),
+    (Running, "kill NAME",                         Apiserver, HelperGone, Found::Stopped),
+    (Running, "pause NAME",                        Apiserver, Begun,      Truth),
+    (Running, "pause NAME",                        Apiserver, PAUSED,     Found::Paused),
+    (Running, "pause NAME",                        Helper,    PAUSED,     Found::Stopped),
+    (Paused,  "unpause NAME",                      Client,    Begun,      Truth),
+    (Paused,  "unpause NAME",                      Apiserver, Begun,      Truth),
+    (Paused,  "unpause NAME",                      Vmm,       Begun,      Found::Stopped),
+    (Created, "rename NAME NEW",                   Client,    Renamed,    Found::Stopped),
+    (Created, "rename NAME NEW",                   Apiserver, Begun,      Found::Stopped),
+    (Created, "rename NAME NEW",                   Apiserver, Renamed,    Found::Stopped),
+    (Created, "prune",                             Client,    BundleGone, Absent),
+    (Created, "prune",                             Apiserver, Begun,      Truth),
+    (Created, "prune",                             Apiserver, BundleGone, Absent),
 ];
 
 #[test]
@@ -120,6 +156,11 @@ fn a_container_that_comes_into_being() {
 #[test]
 fn a_container_that_is_used_and_goes() {
     play(GOING);
+}
+
+#[test]
+fn a_container_that_is_changed() {
+    play(CHANGING);
 }
 
 /// Plays `cases` one after the other, and then looks at what is left of all of them.
@@ -163,6 +204,10 @@ impl Play<'_> {
             Running => {
                 system.run(self.words("run -d --name NAME SLEEP")).ok();
             }
+            Paused => {
+                system.run(self.words("run -d --name NAME SLEEP")).ok();
+                system.run(["pause", id]).ok();
+            }
         }
         let client = system.spawn(self.words(self.case.1));
         self.reach(at, &client);
@@ -173,12 +218,18 @@ impl Play<'_> {
             let state = self.state();
             (found == Truth || state == found) && self.is_true(state)
         });
+        let id = self.name();
+        let id = id.as_str();
         match self.state() {
             // The name is free.
             Absent => system.run(self.words("create --name NAME SLEEP")).ok(),
             // The container can be used.
             Found::Stopped => {
                 system.run(["start", id]).ok();
+                system.run(["exec", id, "true"]).ok()
+            }
+            Found::Paused => {
+                system.run(["unpause", id]).ok();
                 system.run(["exec", id, "true"]).ok()
             }
             _ => system.run(["exec", id, "true"]).ok(),
@@ -194,10 +245,12 @@ impl Play<'_> {
     fn words(&self, command: &str) -> Vec<String> {
         const SCRIPT: &str = "trap '' TERM; echo ready; while :; do sleep 1000; done";
         let options = ["-m", "256M", "-c", "1", "--pull", "never"];
-        let mut words = Vec::new();
+        let new = self.new_name();
+        let mut words: Vec<&str> = Vec::new();
         for word in command.split(' ') {
             match word {
-                "NAME" => words.push(self.id.as_str()),
+                "NAME" => words.push(&self.id),
+                "NEW" => words.push(&new),
                 "SHELL" => words.extend(["sh", "-c", SCRIPT]),
                 "SLEEP" => {
                     words.extend(options);
@@ -217,8 +270,11 @@ impl Play<'_> {
             File(name) => bundle.join(name).exists(),
             Machine => self.helper().and_then(child).is_some(),
             Output => client.has_output(),
-            Stopping => self.listed().as_deref() == Some("stopping"),
+            Shown(state) => self.listed().as_deref() == Some(state),
             HelperGone => self.helper().is_none(),
+            Renamed => self.system.bundle(&self.new_name()).exists(),
+            BundleGone => !bundle.exists(),
+            Begun => true,
         };
         while !reached() {
             assert!(begun.elapsed() < LIMIT, "not reached: {:?}", self.case);
@@ -242,17 +298,32 @@ impl Play<'_> {
         }
     }
 
+    fn new_name(&self) -> String {
+        format!("{}-new", self.id)
+    }
+
+    /// The name that it has by now.
+    fn name(&self) -> String {
+        let new = self.new_name();
+        if self.system.bundle(&new).join("config.json").exists() {
+            new
+        } else {
+            self.id.clone()
+        }
+    }
+
     fn helper(&self) -> Option<u32> {
-        let mark = format!("--uuid {} ", self.id);
+        let mark = format!("--uuid {} ", self.name());
         self.system.pids(&mark).first().copied()
     }
 
     /// The state that `list` shows.
     fn listed(&self) -> Option<String> {
         let containers = self.system.list();
+        let name = self.name();
         let shown = containers
             .iter()
-            .find(|shown| shown["configuration"]["id"] == self.id.as_str())?;
+            .find(|shown| shown["id"] == *name && shown["configuration"]["id"] == *name)?;
         Some(shown["status"]["state"].as_str().unwrap().to_owned())
     }
 
@@ -261,6 +332,7 @@ impl Play<'_> {
             None => Absent,
             Some("stopped") => Found::Stopped,
             Some("running") => Found::Running,
+            Some("paused") => Found::Paused,
             // On its way.
             Some(_) => Truth,
         }
@@ -268,7 +340,11 @@ impl Play<'_> {
 
     /// Whether the processes are those of a container in `state`, and the bundle is whole and has nothing else.
     fn is_true(&self, state: Found) -> bool {
-        let bundle = files(&self.system.bundle(&self.id));
+        let name = self.name();
+        if name != self.id && self.system.bundle(&self.id).exists() {
+            return false;
+        }
+        let bundle = files(&self.system.bundle(&name));
         let machine = self.helper().and_then(child);
         let sockets = bundle.iter().any(|name| name == "runtime.sock");
         let clean = !bundle
@@ -277,7 +353,7 @@ impl Play<'_> {
         match state {
             Absent => bundle.is_empty() && self.helper().is_none(),
             Found::Stopped => clean && !sockets && self.helper().is_none(),
-            Found::Running => clean && sockets && machine.is_some(),
+            Found::Running | Found::Paused => clean && sockets && machine.is_some(),
             Truth => false,
         }
     }
