@@ -113,3 +113,34 @@ fn a_container_may_run_virtual_machines_if_asked() {
     }
     assert_ne!(run(&[]).code, 0);
 }
+
+#[test]
+fn a_seccomp_profile_of_docker_s_means_what_docker_makes_of_it() {
+    let system = System::shared();
+    let path = system.scratch().join("profile.json");
+    let profile = serde_json::json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "archMap": [
+            {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]},
+            {"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": ["SCMP_ARCH_ARM"]},
+        ],
+        "syscalls": [
+            {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "args": [], "comment": "",
+             "includes": {"caps": ["CAP_SYS_ADMIN"]}, "excludes": {}},
+            {"names": ["symlink", "symlinkat"], "action": "SCMP_ACT_ERRNO",
+             "excludes": {"caps": ["CAP_SYS_ADMIN"]}},
+        ],
+    });
+    std::fs::write(&path, profile.to_string()).unwrap();
+    let option = format!("seccomp={}", path.display());
+    let script = "mkdir /d 2>/dev/null && echo made; ln -s a /l 2>/dev/null && echo linked; true";
+    for (flags, allowed) in [
+        (&[][..], "made\n"),
+        (&["--cap-add", "SYS_ADMIN"], "linked\n"),
+    ] {
+        let run = ["run", "--rm", "-m", "256M", "--security-opt", &option];
+        let process = ["busybox", "sh", "-c", script];
+        let words = run.iter().chain(flags).chain(&process);
+        assert_eq!(system.run(words).ok().stdout, allowed, "{flags:?}");
+    }
+}

@@ -3,6 +3,7 @@
 mod defaults;
 mod mounts;
 mod process;
+mod seccomp;
 
 use container_resource::container::ContainerConfiguration;
 use container_resource::hidden_path;
@@ -117,11 +118,14 @@ fn resources(
 }
 
 fn seccomp(configuration: &ContainerConfiguration) -> Result<Option<LinuxSeccomp>, SpecError> {
-    configuration
-        .seccomp_profile
-        .as_ref()
-        .map(|profile| serde_json::from_value(profile.clone()).map_err(SpecError::Seccomp))
-        .transpose()
+    let Some(profile) = &configuration.seccomp_profile else {
+        return Ok(None);
+    };
+    let capabilities = process::capabilities(configuration)?;
+    let bounding = capabilities.bounding().clone().unwrap_or_default();
+    seccomp::resolve(profile, &bounding)
+        .map(Some)
+        .map_err(SpecError::Seccomp)
 }
 
 #[cfg(test)]

@@ -64,7 +64,9 @@ fn rlimit(limit: &container_resource::container::Rlimit) -> Result<PosixRlimit, 
 }
 
 /// `--cap-drop` first, then `--cap-add`, so that `--cap-drop ALL --cap-add X` leaves X, as in Docker.
-fn capabilities(configuration: &ContainerConfiguration) -> Result<LinuxCapabilities, SpecError> {
+pub fn capabilities(
+    configuration: &ContainerConfiguration,
+) -> Result<LinuxCapabilities, SpecError> {
     let mut set: HashSet<Capability> = defaults::CAPABILITIES
         .iter()
         .map(|name| capability(name))
@@ -99,7 +101,7 @@ fn capabilities(configuration: &ContainerConfiguration) -> Result<LinuxCapabilit
         .build()?)
 }
 
-fn capability(name: &str) -> Result<Capability, SpecError> {
+pub fn capability(name: &str) -> Result<Capability, SpecError> {
     let short = name.strip_prefix("CAP_").unwrap_or(name);
     Capability::from_str(short).map_err(|_| SpecError::Capability(name.to_owned()))
 }
