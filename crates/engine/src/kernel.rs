@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Why a kernel image can't be started.
@@ -32,7 +32,12 @@ const PROGRAM_HEADER: u64 = 56;
 
 /// Opens an ELF `vmlinux` for x86-64 or a bzImage whose file is complete.
 pub fn open(path: &Path) -> Result<File, KernelError> {
-    let file = File::open(path).map_err(KernelError::Read)?;
+    // A pipe would be waited for.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(KernelError::Read)?;
     let metadata = file.metadata().map_err(KernelError::Read)?;
     if !metadata.is_file() {
         return Err(KernelError::Unrecognised);
@@ -185,6 +190,11 @@ mod tests {
             open(Path::new("/dev/zero")),
             Err(KernelError::Unrecognised)
         ));
+        let scratch = tempfile::tempdir().unwrap();
+        let pipe = scratch.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+        assert!(matches!(open(&pipe), Err(KernelError::Unrecognised)));
     }
 
     proptest::proptest! {
