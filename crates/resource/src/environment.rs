@@ -70,6 +70,8 @@ pub fn parse_file(
         return Err(EnvironmentError::TooLarge);
     }
     let mut variables = Vec::new();
+    // Editors put a byte order mark there.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     for (index, line) in text.lines().enumerate() {
         let line = line.trim_start();
         if line.is_empty() || line.starts_with('#') {
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn files_have_comments_and_line_numbers() {
-        let file = b"# one\n\n  A=1\r\nHOME\nABSENT\nB=#2\n".as_slice();
+        let file = "\u{feff}# one\n\n  A=1\r\nHOME\nABSENT\nB=#2\n".as_bytes();
         assert_eq!(
             parse_file(file, host).unwrap(),
             ["A=1", "HOME=/root", "B=#2"]

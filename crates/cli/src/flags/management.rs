@@ -85,9 +85,9 @@ pub struct ManagementFlags {
     #[arg(long)]
     pub no_template: bool,
 
-    /// Allow at most so many processes in the container
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=4_194_304))]
-    pids_limit: Option<u64>,
+    /// Allow at most so many processes in the container (-1: as many as the guest can have)
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..=4_194_304))]
+    pids_limit: Option<i64>,
 
     /// Mount the root read-only
     #[arg(long)]
@@ -190,7 +190,11 @@ impl ManagementFlags {
             masked_paths: self.masked_paths.clone(),
             read_only_paths: self.read_only_paths.clone(),
             hostname: self.hostname.clone(),
-            pids_limit: self.pids_limit,
+            // Docker's 0 has no bound either.
+            pids_limit: self
+                .pids_limit
+                .and_then(|limit| u64::try_from(limit).ok())
+                .filter(|limit| *limit > 0),
             no_new_privileges: security.no_new_privileges,
             seccomp_profile: security.seccomp_profile,
             kernel_arguments: self.kernel_arguments.clone(),
