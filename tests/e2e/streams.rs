@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::process::Stdio;
 
-use crate::system::System;
+use crate::system::{System, eventually};
 
 #[test]
 fn a_pipe_goes_through() {
@@ -118,4 +118,31 @@ fn logs_keep_both_streams_and_follow_until_the_end() {
     let boot = system.run(["logs", "--boot", "logged"]).ok();
     assert_eq!(boot.code, 0);
     system.run(["delete", "logged"]).ok();
+}
+
+#[test]
+fn an_input_that_is_kept_open_waits_for_clients() {
+    let system = System::shared();
+    let shape = ["-m", "256M", "-c", "1"];
+    let run = ["run", "-d", "-i", "--name", "open"].into_iter();
+    system.run(run.chain(shape).chain(["busybox", "cat"])).ok();
+    for said in ["first\n", "second\n"] {
+        let mut client = system
+            .command(["attach", "open"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut input = client.stdin.take().unwrap();
+        input.write_all(said.as_bytes()).unwrap();
+        eventually("it has read it", || {
+            system.run(["logs", "open"]).stdout.ends_with(said)
+        });
+        // The end of what a client has is not the end of the input.
+        drop(input);
+        let _ = client.kill();
+        client.wait().unwrap();
+    }
+    assert_eq!(system.state("open"), "running");
+    system.run(["delete", "--force", "open"]).ok();
 }

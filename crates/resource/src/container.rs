@@ -452,6 +452,9 @@ pub struct CreateOptions {
     /// Boot it cold even where a template fits.
     #[serde(default)]
     pub no_template: bool,
+    /// Its first process has a standard input even while no client gives it any: one that attaches may.
+    #[serde(default)]
+    pub open_stdin: bool,
 }
 
 /// A sample of what a container uses. Counters are totals since its start.

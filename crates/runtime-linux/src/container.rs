@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,6 +79,8 @@ pub struct Container {
     pub kill_machine: Notify,
     /// On its way to stopped.
     pub stopping: watch::Sender<bool>,
+    /// What it wrote is needed though it deletes itself: it will be started again.
+    pub keep: AtomicBool,
     /// Its processes are frozen.
     pub paused: watch::Sender<bool>,
     /// Process id of the VMM, once there is one.
@@ -102,6 +105,7 @@ impl Container {
             start_asked: Notify::new(),
             kill_machine: Notify::new(),
             stopping: watch::Sender::new(false),
+            keep: AtomicBool::new(false),
             paused: watch::Sender::new(false),
             vmm: watch::Sender::new(None),
             processes: Mutex::new(HashMap::new()),
@@ -181,11 +185,12 @@ impl Container {
         let oci = oci::process(&self.configuration, process)
             .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
         let oci = serde_json::to_vec(&oci).map_err(|error| Error::chain(Kind::Internal, &error))?;
+        let input = stdio.stdin.is_some();
         let request = ExecRequest {
             process: id.to_owned(),
             oci_process: Bytes::from(oci),
             user: oci::user(process).to_owned(),
-            stdin: stdio.stdin.is_some(),
+            stdin: input,
         };
         let mut caller = guest.calls();
         let mut call = tokio::spawn(async move { caller.exec(request).await });
@@ -199,7 +204,7 @@ impl Container {
             }
             return Err(error);
         }
-        let followed = Process::follow(&guest, id, process.terminal, stdio, None)
+        let followed = Process::follow(&guest, id, process.terminal, input, stdio, None)
             .await
             .map_err(|error| Error::chain(Kind::Internal, &error).context("connect the process"))?;
         self.remember(id, followed);

@@ -1,5 +1,6 @@
 //! The container's life: boot, start, wait, shut down, and say how it ended.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -119,6 +120,7 @@ async fn first_process(
     timeline: &mut Timeline,
 ) -> Result<(Arc<Process>, Timestamp), Error> {
     let stdio = request(container).await?;
+    let input = stdio.stdin.is_some() || container.options.open_stdin;
     let configuration = &container.configuration;
     let spec =
         oci::spec(configuration).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
@@ -143,7 +145,7 @@ async fn first_process(
         user: oci::user(&configuration.init_process).to_owned(),
         files: files(configuration),
         init: configuration.use_init,
-        stdin: stdio.stdin.is_some(),
+        stdin: input,
         sysctls: configuration.sysctls.clone().into_iter().collect(),
     };
     let sent = Timestamp::now();
@@ -160,7 +162,7 @@ async fn first_process(
     let log = LogFile::create(&container.bundle.stdio_log())
         .map_err(|error| Error::chain(Kind::Internal, &error).context("create the log"))?;
     let terminal = configuration.init_process.terminal;
-    let first = Process::follow(guest, &configuration.id, terminal, stdio, Some(log))
+    let first = Process::follow(guest, &configuration.id, terminal, input, stdio, Some(log))
         .await
         .map_err(|error| Error::chain(Kind::Internal, &error).context("connect the process"))?;
     Ok((first, started))
@@ -245,7 +247,7 @@ fn lost(exit: std::io::Result<VmExit>) -> Ended {
 }
 
 async fn shut_down(container: &Container, guest: Guest, vm: &mut Vm) {
-    if container.options.auto_remove {
+    if container.options.auto_remove && !container.keep.load(Ordering::Relaxed) {
         machine::end(vm).await;
         return;
     }

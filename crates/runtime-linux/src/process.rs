@@ -53,7 +53,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Connects a process that the guest has just started to `stdio` and `log`, and waits for it.
+    /// Connects a process that the guest has just started to `stdio` and `log`, and waits for it. With `input` it has a
+    /// standard input, whether a client feeds it or not.
     ///
     /// # Errors
     /// When a thread for a descriptor cannot be started.
@@ -61,13 +62,14 @@ impl Process {
         guest: &Guest,
         id: &str,
         terminal: bool,
+        input: bool,
         stdio: Stdio,
         log: Option<LogFile>,
     ) -> io::Result<Arc<Self>> {
         let log = log.map(|log| Arc::new(Mutex::new(log)));
         let stdout = Arc::new(Fanout::new(Stream::Stdout, log.clone()));
         let stderr = Arc::new(Fanout::new(Stream::Stderr, log));
-        let (input, given) = stdio.stdin.is_some().then(Input::new).unzip();
+        let (input, given) = input.then(Input::new).unzip();
         let (sender, ended) = watch::channel(None);
         let first_byte = Arc::default();
         let process = Arc::new(Self {

@@ -1,6 +1,7 @@
 //! `proto/runtime.proto`, served.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use container_api::call::to_the_end;
@@ -106,7 +107,14 @@ impl Runtime for Service {
     }
 
     async fn stop(&self, request: Request<StopRequest>) -> Reply<StopReply> {
-        let StopRequest { signal, timeout_ms } = request.into_inner();
+        let StopRequest {
+            signal,
+            timeout_ms,
+            keep,
+        } = request.into_inner();
+        if keep {
+            self.0.keep.store(true, Ordering::Relaxed);
+        }
         let (container, grace) = (self.0.clone(), Duration::from_millis(timeout_ms.into()));
         let stopped = async move {
             stop(&container, signal, grace).await;

@@ -88,6 +88,7 @@ impl Containers {
         let request = runtime::StopRequest {
             signal,
             timeout_ms: u32::try_from(grace.as_millis()).unwrap_or(u32::MAX),
+            keep: entry.is_held(),
         };
         let mut client = helper.client();
         // A silent helper has its grace, too: it may only be slow.

@@ -100,6 +100,7 @@ impl CreationFlags {
         let options = CreateOptions {
             auto_remove: self.management.remove,
             no_template: self.management.no_template || settings.container.template == Some(false),
+            open_stdin: self.process.interactive,
         };
         Ok(Prepared {
             configuration,

@@ -161,7 +161,8 @@ impl CommandLine {
             self.option("-initrd", format!("/proc/self/fd/{initramfs}"));
         }
         let engine = kernel_parameters(spec.accelerator, tsc_khz);
-        self.option("-append", format!("{} {engine}", spec.command_line).trim());
+        // Of two words for one parameter the kernel takes the last one, which is the caller's.
+        self.option("-append", format!("{engine} {}", spec.command_line).trim());
     }
 
     /// The console and the guest channel are two ports of one device.
@@ -418,7 +419,8 @@ mod tests {
     #[test]
     fn the_clock_is_given_only_where_it_cannot_be_learnt() {
         let (line, _) = build(vec![], Accelerator::Tcg);
-        assert!(line.contains("-append quiet console=hvc0"), "{line}");
+        assert!(line.contains("-append console=hvc0"), "{line}");
+        assert!(line.contains(" quiet -"), "{line}");
         assert!(line.contains("tsc_early_khz=2500000"), "{line}");
         let (line, _) = build(vec![], Accelerator::Kvm);
         assert!(!line.contains("tsc"), "{line}");

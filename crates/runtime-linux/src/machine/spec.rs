@@ -17,7 +17,7 @@ const MEMORY_OVERHEAD: u64 = 128 << 20;
 /// Memory is given in these steps, in bytes.
 const MEMORY_STEP: u64 = 1 << 20;
 /// The kernel's part of the command line that does not depend on the machine (kernel-parameters.txt).
-const COMMAND_LINE: &str = "quiet panic=-1 oops=panic";
+const COMMAND_LINE: &str = "quiet oops=panic";
 /// Bytes that the image's disk seems to have, whatever the image: a machine can only be restored with disks
 /// of the size it was saved with. A larger image has a disk, and templates, of its own size.
 const ROOT_SIZE: u64 = 256 << 30;
