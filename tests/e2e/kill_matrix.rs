@@ -8,8 +8,8 @@ use rustix::process::Signal;
 
 use crate::system::{Background, System, eventually, kill, within};
 
-/// Longer than any checkpoint takes on a loaded machine.
-const LIMIT: Duration = Duration::from_secs(30);
+/// Longer than any checkpoint takes on a loaded machine whose disk stands still for half a minute.
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// How often it is looked for: what comes right behind it is what matters.
 const POLL: Duration = Duration::from_micros(200);

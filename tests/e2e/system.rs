@@ -381,7 +381,7 @@ pub fn kill(pid: u32, signal: rustix::process::Signal) {
 /// Waits until `condition` holds; there is no event to wait for across processes.
 #[track_caller]
 pub fn eventually(what: &str, condition: impl Fn() -> bool) {
-    within(Duration::from_secs(30), what, condition);
+    within(Duration::from_secs(60), what, condition);
 }
 
 /// As [`eventually`], for at most `limit`.
