@@ -9,7 +9,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::agent::{Agent, AgentError};
-use crate::process::{Input, Stream, output};
+use crate::process::{Input, output};
 
 /// Answers a request for `stream` of the process `id`.
 pub async fn serve(
@@ -20,8 +20,7 @@ pub async fn serve(
 ) -> Response<Body> {
     let answer = match stream {
         StandardStream::Stdin => feed(agent, id, request.into_body()).await,
-        StandardStream::Stdout => read(agent, id, Stream::Stdout),
-        StandardStream::Stderr => read(agent, id, Stream::Stderr),
+        StandardStream::Stdout | StandardStream::Stderr => read(agent, id, stream),
     };
     answer.map_or_else(|error| Status::from(error).into_http(), Response::new)
 }
@@ -42,7 +41,7 @@ async fn feed(agent: &Agent, id: &str, mut data: Incoming) -> Result<Body, Agent
     Ok(Body::empty())
 }
 
-fn read(agent: &Agent, id: &str, stream: Stream) -> Result<Body, AgentError> {
+fn read(agent: &Agent, id: &str, stream: StandardStream) -> Result<Body, AgentError> {
     let reader = output(&agent.process(id)?, stream).ok_or(AgentError::StreamTaken)?;
     let frames = stream::try_unfold(reader, |mut reader| async {
         let chunk = reader.next().await?;

@@ -3,10 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
+use container_api::streams::StandardStream;
 use rustix::io::{Errno, write};
 use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr};
 
-use super::lifetime::{Process, Stream};
+use super::lifetime::Process;
 use crate::watch::Watched;
 
 /// The writing end of one process's standard input. Dropped unfinished, it gives the stream back, so that
@@ -20,7 +21,7 @@ pub struct Input {
 impl Input {
     /// Takes the stream; `None` if the process has none, or somebody else feeds it, or it is closed.
     pub fn take(process: Arc<Process>) -> Option<Self> {
-        let descriptor = Some(process.take(Stream::Stdin)?);
+        let descriptor = Some(process.take(StandardStream::Stdin)?);
         Some(Self {
             process,
             descriptor,
@@ -75,7 +76,7 @@ impl Input {
 impl Drop for Input {
     fn drop(&mut self) {
         if let Some(descriptor) = self.descriptor.take() {
-            self.process.put_back(Stream::Stdin, descriptor);
+            self.process.put_back(StandardStream::Stdin, descriptor);
         }
     }
 }

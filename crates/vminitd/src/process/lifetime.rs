@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use container_api::streams::StandardStream;
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use tokio::io::Interest;
@@ -44,14 +45,6 @@ struct Streams {
     stdin: Option<Watched>,
     stdout: Option<Watched>,
     stderr: Option<Watched>,
-}
-
-/// One of a process's streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    Stdin,
-    Stdout,
-    Stderr,
 }
 
 impl Process {
@@ -139,21 +132,21 @@ impl Process {
     }
 
     /// Takes a stream; it must be [returned](Self::put_back) unless it has ended.
-    pub fn take(&self, stream: Stream) -> Option<Watched> {
+    pub fn take(&self, stream: StandardStream) -> Option<Watched> {
         self.slot(stream, Option::take)
     }
 
     /// Returns a stream that somebody stopped using before its end.
-    pub fn put_back(&self, stream: Stream, descriptor: Watched) {
+    pub fn put_back(&self, stream: StandardStream, descriptor: Watched) {
         self.slot(stream, |slot| *slot = Some(descriptor));
     }
 
-    fn slot<T>(&self, stream: Stream, change: impl FnOnce(&mut Option<Watched>) -> T) -> T {
+    fn slot<T>(&self, stream: StandardStream, change: impl FnOnce(&mut Option<Watched>) -> T) -> T {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         change(match stream {
-            Stream::Stdin => &mut streams.stdin,
-            Stream::Stdout => &mut streams.stdout,
-            Stream::Stderr => &mut streams.stderr,
+            StandardStream::Stdin => &mut streams.stdin,
+            StandardStream::Stdout => &mut streams.stdout,
+            StandardStream::Stderr => &mut streams.stderr,
         })
     }
 }

@@ -9,7 +9,7 @@ mod spawn;
 mod table;
 
 pub use input::Input;
-pub use lifetime::{Process, Stream};
+pub use lifetime::Process;
 pub use output::output;
 pub use report::Reporter;
 pub use spawn::{Birth, Inside, SpawnError, Wanted, first, join};

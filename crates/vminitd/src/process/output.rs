@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use container_api::streams::StandardStream;
 use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, ioctl_fionread, read};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout};
 
-use super::lifetime::{Process, Stream};
+use super::lifetime::Process;
 use crate::watch::Watched;
 
 /// Bytes of one chunk: at most, and of the room for one at least.
@@ -27,7 +28,7 @@ const CHATTER: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct OutputReader {
     process: Arc<Process>,
-    stream: Stream,
+    stream: StandardStream,
     descriptor: Option<Watched>,
     /// Set once the process has ended.
     rest: Option<Rest>,
@@ -133,7 +134,7 @@ fn read_chunk(descriptor: &OwnedFd) -> rustix::io::Result<Bytes> {
 }
 
 /// Reads `stream` of `process`; `None` if somebody else does or it has ended.
-pub fn output(process: &Arc<Process>, stream: Stream) -> Option<OutputReader> {
+pub fn output(process: &Arc<Process>, stream: StandardStream) -> Option<OutputReader> {
     let descriptor = process.take(stream)?;
     Some(OutputReader {
         process: Arc::clone(process),
