@@ -159,24 +159,14 @@ impl containers_server::Containers for Service {
     }
 
     async fn stop(&self, request: Request<StopRequest>) -> Reply<StopReply> {
-        let StopRequest {
-            id,
-            signal,
-            timeout_ms,
-        } = request.into_inner();
-        let timeout = timeout_ms.map(|ms| Duration::from_millis(ms.into()));
+        let (id, signal, timeout) = stopping(request);
         let containers = self.0.clone();
         to_the_end(async move { containers.stop(&id, signal, timeout).await }).await?;
         Ok(Response::new(StopReply {}))
     }
 
     async fn restart(&self, request: Request<StopRequest>) -> Reply<StopReply> {
-        let StopRequest {
-            id,
-            signal,
-            timeout_ms,
-        } = request.into_inner();
-        let timeout = timeout_ms.map(|ms| Duration::from_millis(ms.into()));
+        let (id, signal, timeout) = stopping(request);
         let containers = self.0.clone();
         to_the_end(async move { containers.stop_and_start(&id, signal, timeout).await }).await?;
         Ok(Response::new(StopReply {}))
@@ -312,6 +302,17 @@ impl containers_server::Containers for Service {
             .map(|event| event.map_err(|missed| Status::data_loss(missed.to_string())));
         Ok(Response::new(Box::pin(events)))
     }
+}
+
+/// The container, the signal and the grace of a request to stop.
+fn stopping(request: Request<StopRequest>) -> (String, Option<i32>, Option<Duration>) {
+    let StopRequest {
+        id,
+        signal,
+        timeout_ms,
+    } = request.into_inner();
+    let timeout = timeout_ms.map(|ms| Duration::from_millis(ms.into()));
+    (id, signal, timeout)
 }
 
 fn json<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Error> {
