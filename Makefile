@@ -98,7 +98,7 @@ bench: packages-run packages-build packages-test packages-bench stage $(BUSYBOX)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
 	    $(CARGO) run --locked -p container-bench -- --bare-vm $(TARGET)/release/examples/bare_vm $(BENCH)
 
-# Cold starts and starts from a template with KVM, in the nested machine.
+# Starts, cold and from a template, and idle machines with KVM, in the nested machine.
 bench-kvm: packages-run packages-build packages-test stage $(BUSYBOX)
 	$(CARGO) build --release --locked -p container-engine --example bare_vm
 	$(CARGO) build --locked -p container-bench
