@@ -1,7 +1,7 @@
 //! Standard streams: pipes, amounts, and what happens when one side goes away.
 
 use std::io::{Read, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::system::{System, eventually};
 
@@ -118,6 +118,33 @@ fn logs_keep_both_streams_and_follow_until_the_end() {
     let boot = system.run(["logs", "--boot", "logged"]).ok();
     assert_eq!(boot.code, 0);
     system.run(["delete", "logged"]).ok();
+}
+
+#[test]
+fn logs_keep_what_earlier_runs_printed() {
+    let system = System::shared();
+    let words = ["run", "--name", "again", "-m", "256M", "-c", "1"];
+    let script = "echo x >> /runs; echo run $(wc -l < /runs); echo end >&2";
+    let process = ["busybox", "sh", "-c", script];
+    system.run(words.iter().chain(&process)).ok();
+    let date = Command::new("date").args(["-u", "+%FT%T.%NZ"]).output();
+    let between = String::from_utf8(date.unwrap().stdout).unwrap();
+    // What a helper leaves that is killed in the middle of a record.
+    let log = system.bundle("again").join("stdio.log");
+    let mut file = std::fs::File::options().append(true).open(log).unwrap();
+    file.write_all(b"2026-01-01T00:00:00Z stdout F torn")
+        .unwrap();
+    system.run(["start", "-a", "again"]).ok();
+    let logs = |flags: &[&str]| {
+        let words = ["logs", "again"];
+        let shown = system.run(words.iter().chain(flags)).ok();
+        (shown.stdout, shown.stderr)
+    };
+    let text = |stdout: &str, stderr: &str| (stdout.to_owned(), stderr.to_owned());
+    assert_eq!(logs(&[]), text("run 1\ntorn\nrun 2\n", "end\nend\n"));
+    assert_eq!(logs(&["-n", "3"]), text("torn\nrun 2\n", "end\n"));
+    assert_eq!(logs(&["--since", between.trim()]), text("run 2\n", "end\n"));
+    system.run(["delete", "again"]).ok();
 }
 
 #[test]

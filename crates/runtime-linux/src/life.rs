@@ -159,8 +159,8 @@ async fn first_process(
         reply.timeline.as_ref(),
     );
     timeline.reached_at("start answered", started.as_microsecond());
-    let log = LogFile::create(&container.bundle.stdio_log())
-        .map_err(|error| Error::chain(Kind::Internal, &error).context("create the log"))?;
+    let log = LogFile::open(&container.bundle.stdio_log())
+        .map_err(|error| Error::chain(Kind::Internal, &error).context("open the log"))?;
     let terminal = configuration.init_process.terminal;
     let first = Process::follow(guest, &configuration.id, terminal, input, stdio, Some(log))
         .await

@@ -22,10 +22,13 @@ pub struct Tail {
 /// # Errors
 /// As `pread(2)`.
 pub fn tail(file: &File, lines: u64) -> io::Result<Tail> {
-    let mut last = true;
-    // A record ends a line when it says so, or when nothing follows it.
+    let (mut cut, mut last) = (true, true);
+    // What follows the last newline is no whole record, and so nothing to show. A record ends a line when it says so,
+    // or when nothing follows it.
     backwards(file, lines, |line| {
-        Record::parse(line).is_some_and(|record| std::mem::take(&mut last) || record.ends_line)
+        !std::mem::take(&mut cut)
+            && Record::parse(line)
+                .is_some_and(|record| std::mem::take(&mut last) || record.ends_line)
     })
 }
 
@@ -121,6 +124,22 @@ mod tests {
         assert_eq!(last_lines(b"a\nb\nc\n", 2), b"b\nc\n");
         assert_eq!(last_lines(b"a\nb\nc\n", 9), b"a\nb\nc\n");
         assert_eq!(last_lines(b"a\nb\nc", 2), b"b\nc");
+    }
+
+    #[test]
+    fn a_record_that_is_cut_off_counts_as_little_as_it_is_shown() {
+        let mut log = Vec::new();
+        frame(Timestamp::UNIX_EPOCH, Stream::Stdout, b"a\nb\n", &mut log);
+        let begin = log.len() / 2;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&log[..log.len() - 1]).unwrap();
+        for wanted in [1, 2] {
+            assert_eq!(tail(&file, wanted).unwrap(), Tail { start: 0, lines: 1 });
+        }
+        // Terminated by the next run, it does.
+        file.write_all(b"\n").unwrap();
+        let start = u64::try_from(begin).unwrap();
+        assert_eq!(tail(&file, 1).unwrap(), Tail { start, lines: 1 });
     }
 
     #[test]

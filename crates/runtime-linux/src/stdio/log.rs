@@ -1,8 +1,8 @@
-//! The container's own record of what its first process wrote.
+//! The container's own record of what its first process wrote, in all of its runs.
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use container_resource::log::{Stream, frame};
@@ -17,24 +17,28 @@ pub struct LogFile {
     path: PathBuf,
     file: File,
     length: u64,
+    /// The last record was cut off: by the end of its writer, or of the disk.
+    torn: bool,
     records: Vec<u8>,
 }
 
 impl LogFile {
-    /// Starts an empty log at `path`: each start of a container has its own.
+    /// Goes on with the log at `path`, behind what earlier runs of the container printed, or begins it.
     ///
     /// # Errors
-    /// As `open(2)`.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        match std::fs::remove_file(previous(path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+    /// As `open(2)`, `fstat(2)` and `pread(2)`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = append_to(path)?;
+        let length = file.metadata()?.len();
+        let mut last = *b"\n";
+        if let Some(end) = length.checked_sub(1) {
+            file.read_exact_at(&mut last, end)?;
         }
-        let file = open(path)?;
         Ok(Self {
             path: path.to_path_buf(),
             file,
-            length: 0,
+            length,
+            torn: last != *b"\n",
             records: Vec::new(),
         })
     }
@@ -44,25 +48,32 @@ impl LogFile {
     /// # Errors
     /// As `write(2)`.
     pub fn append(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        self.records.clear();
-        frame(Timestamp::now(), stream, bytes, &mut self.records);
         if self.length >= ROTATE_AT {
             std::fs::rename(&self.path, previous(&self.path))?;
-            self.file = open(&self.path)?;
-            self.length = 0;
+            self.file = append_to(&self.path)?;
+            (self.length, self.torn) = (0, false);
         }
+        self.records.clear();
+        if self.torn {
+            // What follows is a record of its own.
+            self.records.push(b'\n');
+        }
+        frame(Timestamp::now(), stream, bytes, &mut self.records);
+        // Until all of it is there.
+        self.torn = true;
         self.file.write_all(&self.records)?;
+        self.torn = false;
         // A usize always fits.
         self.length += self.records.len() as u64;
         Ok(())
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
+fn append_to(path: &Path) -> io::Result<File> {
     File::options()
-        .write(true)
+        .read(true)
+        .append(true)
         .create(true)
-        .truncate(true)
         .mode(0o600)
         .open(path)
 }
@@ -73,13 +84,77 @@ fn previous(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use container_resource::log::Parser;
+
     use super::*;
+
+    /// What the log says, one text for each record.
+    fn contents(path: &Path) -> Vec<String> {
+        let mut read = Vec::new();
+        Parser::default().feed(&std::fs::read(path).unwrap(), |record| {
+            read.push(String::from_utf8_lossy(record.content).into_owned());
+        });
+        read
+    }
+
+    #[test]
+    fn a_run_goes_on_behind_the_one_before_and_behind_a_torn_record() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("stdio.log");
+        let run = |output: &[u8]| {
+            let mut log = LogFile::open(&path).unwrap();
+            log.append(Stream::Stdout, output).unwrap();
+        };
+        run(b"one\n");
+        run(b"two\n");
+        assert_eq!(contents(&path), ["one", "two"]);
+        let whole = std::fs::read(&path).unwrap();
+        let begin = whole.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+        for end in begin..whole.len() {
+            std::fs::write(&path, &whole[..end]).unwrap();
+            run(b"three\nfour\n");
+            let mut read = contents(&path);
+            assert_eq!(read.split_off(read.len() - 2), ["three", "four"]);
+            // Of the torn record nothing is told but what was printed.
+            assert_eq!(read.remove(0), "one");
+            assert!(read.is_empty() || "two".starts_with(&read[0]), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_that_failed_leaves_what_follows_whole() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("stdio.log");
+        let mut log = LogFile::open(&path).unwrap();
+        log.append(Stream::Stdout, b"before\n").unwrap();
+        log.file = File::open(&path).unwrap();
+        log.append(Stream::Stdout, b"lost\n").unwrap_err();
+        let mut file = append_to(&path).unwrap();
+        file.write_all(b"2026-01-01T00:00:00Z stdout F lo").unwrap();
+        log.file = file;
+        log.append(Stream::Stdout, b"after\n").unwrap();
+        assert_eq!(contents(&path), ["before", "lo", "after"]);
+    }
+
+    #[test]
+    fn many_runs_take_two_files_at_most() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("stdio.log");
+        let line = vec![b'y'; 8 << 20];
+        for _ in 0..12 {
+            let mut log = LogFile::open(&path).unwrap();
+            log.append(Stream::Stdout, &line).unwrap();
+        }
+        let sizes = [&path, &previous(&path)].map(|path| path.metadata().unwrap().len());
+        assert!(sizes.iter().sum::<u64>() < 2 * (ROTATE_AT + (9 << 20)));
+        assert!(sizes[1] >= ROTATE_AT, "{sizes:?}");
+    }
 
     #[test]
     fn a_flood_of_output_takes_two_files_at_most() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("stdio.log");
-        let mut log = LogFile::create(&path).unwrap();
+        let mut log = LogFile::open(&path).unwrap();
         let line = vec![b'y'; 1 << 20];
         for _ in 0..100 {
             log.append(Stream::Stdout, &line).unwrap();

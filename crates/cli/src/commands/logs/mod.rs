@@ -17,7 +17,7 @@ use view::Printer;
 
 /// Show what a container printed
 ///
-/// Since it was last started. What went to its standard error goes to standard error here.
+/// In all of its runs, one after the other. What went to its standard error goes to standard error here.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   The last lines, and what follows:
