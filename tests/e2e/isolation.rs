@@ -1,6 +1,6 @@
 //! What a process in a container can see and do.
 
-use crate::system::System;
+use crate::system::{System, eventually};
 
 #[test]
 fn capabilities_paths_and_devices() {
@@ -33,6 +33,26 @@ fn capabilities_paths_and_devices() {
     );
     assert!(text.contains("65536"), "{outcome:?}");
     assert!(text.ends_with("77\n"), "{outcome:?}");
+}
+
+#[test]
+fn a_masked_list_of_users_is_empty_to_those_it_names() {
+    let system = System::shared();
+    let mask = ["--masked-path", "/etc/passwd", "-u", "www-data"];
+    let words = ["run", "-d", "--name", "masked", "-m", "256M"].iter();
+    let script = "id -u; echo $HOME; cat /etc/passwd; exec sleep 1000";
+    let process = ["busybox", "sh", "-c", script];
+    system.run(words.chain(&mask).chain(&process)).ok();
+    eventually("it has looked", || {
+        system.run(["logs", "masked"]).ok().stdout == "33\n/var/www\n"
+    });
+    let id = system.run(["exec", "-u", "5", "masked", "id", "-u"]).ok();
+    assert_eq!(id.stdout, "5\n");
+    system
+        .run(["exec", "-u", "www-data", "masked", "id"])
+        .code(1)
+        .says("user 'www-data' not found");
+    system.run(["delete", "--force", "masked"]).ok();
 }
 
 #[test]

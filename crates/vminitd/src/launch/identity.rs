@@ -6,6 +6,8 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::masks;
+
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 /// Larger files are not read: an image could make them endless.
@@ -167,7 +169,7 @@ fn groups_of(text: &str) -> impl Iterator<Item = Group<'_>> {
     })
 }
 
-/// Content of a short regular file; empty when there is none. Symbolic links stay inside: the root is ours.
+/// Content of a short regular file; empty when there is none, or when it is masked. Symbolic links stay inside: the root is ours.
 fn read(path: &'static str) -> Result<String, IdentityError> {
     let failed = |source| IdentityError::Read { file: path, source };
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -177,6 +179,9 @@ fn read(path: &'static str) -> Result<String, IdentityError> {
         Err(error) => return Err(failed(error.into())),
     };
     let stat = fstat(&file).map_err(|error| failed(error.into()))?;
+    if masks::is_null(&stat) {
+        return Ok(String::new());
+    }
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(IdentityError::File(path));
     }
@@ -230,6 +235,12 @@ mod tests {
         ] {
             assert_eq!(of(user).unwrap(), expected, "{user}");
         }
+    }
+
+    #[test]
+    fn a_masked_file_has_no_entries() {
+        assert_eq!(read("/dev/null").unwrap(), "");
+        assert!(matches!(read("/dev/zero"), Err(IdentityError::File(_))));
     }
 
     #[test]

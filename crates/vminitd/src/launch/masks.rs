@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, major, minor, open, stat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, major, minor, open, stat};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
@@ -82,10 +82,14 @@ pub fn null_device() -> Result<OwnedFd, Failure> {
     let step = || "cannot open /dev/null of the container";
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let null = open("/dev/null", flags, Mode::empty()).context(step)?;
-    let stat = fstat(&null).context(step)?;
-    let device = (major(stat.st_rdev), minor(stat.st_rdev));
-    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || device != NULL {
+    if !is_null(&fstat(&null).context(step)?) {
         return Err(Failure::step(step(), Errno::NODEV));
     }
     Ok(null)
+}
+
+/// Whether it is the null device, as a masked file is.
+pub fn is_null(stat: &Stat) -> bool {
+    let device = (major(stat.st_rdev), minor(stat.st_rdev));
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && device == NULL
 }

@@ -43,8 +43,10 @@ pub fn first(
     container::build(plan, root)?;
     let streams = Streams::open(io, plan.process.size, reporter)?;
     streams.bind_console()?;
+    // A masked /etc/passwd hides nothing from whoever asked for the mask.
+    let identity = process::identity(&plan.process)?;
     container::seal(plan)?;
-    process::run(&plan.process, init.as_ref(), streams, reporter)
+    process::run(&plan.process, &identity, init.as_ref(), streams, reporter)
 }
 
 /// Runs a further process in the namespaces of the one that `leader` refers to.
@@ -61,5 +63,6 @@ pub fn join(
         error => Failure::step("cannot enter the container", error),
     })?;
     let streams = Streams::open(io, plan.size, reporter)?;
-    process::run(plan, init.as_ref(), streams, reporter)
+    let identity = process::identity(plan)?;
+    process::run(plan, &identity, init.as_ref(), streams, reporter)
 }

@@ -16,7 +16,7 @@ use rustix::thread::{
 use super::container::create_directory;
 use super::executable;
 use super::failure::{Context, Failure};
-use super::identity::{self, Identity};
+use super::identity::{self, Identity, IdentityError};
 use super::plan::ProcessPlan;
 use super::rlimits;
 use super::seccomp::Filter;
@@ -39,18 +39,23 @@ pub fn begin(plan: &ProcessPlan) -> Result<Option<init::Image>, Failure> {
         .context(|| "cannot open the init")
 }
 
+/// Who the process is to be, by the files of the container as they are seen now.
+pub fn identity(plan: &ProcessPlan) -> Result<Identity, IdentityError> {
+    match &plan.user {
+        Some(user) => identity::named(user, &plan.additional_gids),
+        None => identity::numeric(plan.uid, plan.gid, &plan.additional_gids),
+    }
+}
+
 /// Becomes the program. Returns only if that fails.
 pub fn run(
     plan: &ProcessPlan,
+    identity: &Identity,
     init: Option<&init::Image>,
     streams: Streams,
     reporter: &Reporter,
 ) -> Result<Infallible, Failure> {
     let name = plan.args.first().ok_or(Failure::NoArguments)?;
-    let identity = match &plan.user {
-        Some(user) => identity::named(user, &plan.additional_gids)?,
-        None => identity::numeric(plan.uid, plan.gid, &plan.additional_gids)?,
-    };
     streams.give_to(identity.uid)?;
     streams.install()?;
     rlimits::apply(&plan.rlimits)?;
@@ -64,7 +69,7 @@ pub fn run(
         filter => (filter.as_ref(), None),
     };
     early.map_or(Ok(()), Filter::install)?;
-    become_user(&identity)?;
+    become_user(identity)?;
     if let Some(capabilities) = &plan.capabilities {
         capabilities.apply()?;
     }

@@ -188,7 +188,7 @@ async fn crun_makes_the_same_container() {
     const SEEN: &str = "grep -E 'Cap|NoNewPrivs|Seccomp:|Groups|Umask' /proc/self/status; ulimit -a; \
         cut -d' ' -f1-4 /proc/self/mounts | grep -v ' / \\| /sys/fs/cgroup ' | sed 's/,inode64//; s/^[^ ]* //' | sort; \
         stat -c '%F %a %n %t:%T %u:%g' /dev/* /dev/pts/* /dev/shm; env; pwd; id; \
-        cat /proc/self/oom_score_adj; ls -l /proc/self/fd | wc -l";
+        cat /proc/self/oom_score_adj; ls -l /proc/self/fd | wc -l; stat -c '%F %a %t:%T' /etc/passwd; wc -c /etc/passwd";
     let mut spec = spec(&["sh", "-c", SEEN]);
     spec["process"]["user"] = json!({"uid": 1000, "gid": 1001, "additionalGids": [44, 7]});
     spec["process"]["cwd"] = json!("/tmp");
@@ -197,6 +197,8 @@ async fn crun_makes_the_same_container() {
     spec["process"]["oomScoreAdj"] = json!(10);
     spec["process"]["capabilities"]["ambient"] = json!(["CAP_NET_BIND_SERVICE"]);
     spec["process"]["capabilities"]["inheritable"] = json!(["CAP_NET_BIND_SERVICE"]);
+    let masked = spec["linux"]["maskedPaths"].as_array_mut().unwrap();
+    masked.push(json!("/etc/passwd"));
     let guest = Guest::boot(Options::default()).await;
     guest.calls().start(start_with(&spec)).await.unwrap();
     let ours = guest.stdout("box").await;
@@ -212,6 +214,7 @@ fn comparable(text: &str) -> Vec<&str> {
     let apart = [
         "/proc/",
         "/sys/firmware",
+        "/etc/passwd",
         "core file",
         "pending signals",
         "max user processes",
