@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::system::{System, eventually};
 
@@ -118,6 +119,31 @@ fn logs_keep_both_streams_and_follow_until_the_end() {
     let boot = system.run(["logs", "--boot", "logged"]).ok();
     assert_eq!(boot.code, 0);
     system.run(["delete", "logged"]).ok();
+}
+
+#[test]
+fn following_ends_when_its_time_has_come() {
+    let system = System::shared();
+    let words = ["run", "-d", "--name", "flows", "-m", "256M", "-c", "1"];
+    let script = "while :; do echo flow; sleep 0.1; done";
+    let process = ["busybox", "sh", "-c", script];
+    system.run(words.iter().chain(&process)).ok();
+    system.sleeper("silent");
+    // Both would be followed for ever.
+    for id in ["flows", "silent"] {
+        for until in ["1h", "0s"] {
+            let flags = ["logs", "-f", "--until", until, id];
+            system.run(flags).ok();
+        }
+        let begun = Instant::now();
+        let soon = ["-u", "-d", "1 second", "+%FT%T.%NZ"];
+        let date = Command::new("date").args(soon).output();
+        let soon = String::from_utf8(date.unwrap().stdout).unwrap();
+        let flags = ["logs", "-f", "--until", soon.trim(), id];
+        system.run(flags).ok();
+        assert!(begun.elapsed() > Duration::from_millis(900));
+        system.run(["delete", "--force", id]).ok();
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -34,41 +35,55 @@ impl Follower {
         &mut self,
         mut each: impl FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        self.pieces(|bytes| each(bytes).map(Continue)).map(drop)
+    }
+
+    /// Gives what is there to `each`, in pieces, until it has enough.
+    fn pieces(
+        &mut self,
+        mut each: impl FnMut(&[u8]) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<ControlFlow<()>, Failure> {
         let mut block = vec![0; BLOCK];
         loop {
             let read = self.file.read(&mut block).context("read the log")?;
             if read == 0 {
-                return Ok(());
+                return Ok(Continue(()));
             }
-            each(&block[..read])?;
+            if each(&block[..read])?.is_break() {
+                return Ok(Break(()));
+            }
         }
     }
 
-    /// Gives what is there and what comes to `each`, until `ended`.
+    /// Gives what is there and what comes to `each`, until `ended` or until it has enough.
     pub async fn follow(
         &mut self,
         ended: impl Future<Output = ()>,
-        mut each: impl FnMut(&[u8]) -> Result<(), Failure>,
+        mut each: impl FnMut(&[u8]) -> Result<ControlFlow<()>, Failure>,
     ) -> Result<(), Failure> {
         tokio::pin!(ended);
         // The watch comes before the first look, so that nothing falls between them.
         let mut watch = self.watch().context("watch the log")?;
         loop {
-            self.drain(&mut each)?;
+            if self.pieces(&mut each)?.is_break() {
+                return Ok(());
+            }
             if self.is_truncated().context("read the log")? {
                 self.file.rewind().context("read the log")?;
                 continue;
             }
             if let Some(file) = self.successor() {
                 // Nobody writes to a file that has been replaced: this is its end.
-                self.drain(&mut each)?;
+                if self.pieces(&mut each)?.is_break() {
+                    return Ok(());
+                }
                 self.file = file;
                 watch = self.watch().context("watch the log")?;
                 continue;
             }
             tokio::select! {
                 changed = changes(&watch) => changed.context("watch the log")?,
-                () = &mut ended => return self.drain(each),
+                () = &mut ended => return self.pieces(each).map(drop),
             }
         }
     }
@@ -128,12 +143,26 @@ mod tests {
             follower
                 .follow(ended, |bytes| {
                     sender.send(bytes.to_vec()).unwrap();
-                    Ok(())
+                    let enough = bytes.ends_with(b"enough");
+                    Ok(if enough { Break(()) } else { Continue(()) })
                 })
                 .await
                 .unwrap();
         });
         (read, end)
+    }
+
+    #[tokio::test]
+    async fn whoever_has_enough_gets_no_more() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("log");
+        std::fs::write(&path, "one").unwrap();
+        let (mut read, _end) = start(path.clone());
+        assert_eq!(read.recv().await.unwrap(), b"one");
+        let mut file = File::options().append(true).open(&path).unwrap();
+        file.write_all(b"enough").unwrap();
+        assert_eq!(read.recv().await.unwrap(), b"enough");
+        assert_eq!(read.recv().await, None);
     }
 
     #[tokio::test]

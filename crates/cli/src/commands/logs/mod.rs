@@ -1,7 +1,9 @@
 mod parts;
 mod view;
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -14,6 +16,9 @@ use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
 use view::Printer;
+
+/// How often the clock is looked at for `--until`.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Show what a container printed
 ///
@@ -42,7 +47,7 @@ pub struct Logs {
     #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "boot")]
     since: Option<Timestamp>,
 
-    /// Only output until then
+    /// Only output until then; with --follow, this is the end
     #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "boot")]
     until: Option<Timestamp>,
 
@@ -95,9 +100,35 @@ impl Logs {
                 process: String::new(),
                 run: String::new(),
             };
-            let _ = containers.wait(request).await;
+            tokio::select! {
+                _ = containers.wait(request) => {}
+                () = passed(self.until) => {}
+            }
         };
-        follower.follow(ended, |bytes| printer.print(bytes)).await
+        let print = |bytes: &[u8]| {
+            printer.print(bytes)?;
+            // A flood of output would leave no time for the clock.
+            Ok(if printer.is_over() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
+        };
+        follower.follow(ended, print).await
+    }
+}
+
+/// Ends when `until` has passed by the host's clock, which is looked at each second: it may be set meanwhile.
+async fn passed(until: Option<Timestamp>) {
+    let Some(until) = until else {
+        return std::future::pending().await;
+    };
+    // A duration that is negative is no std one: the time has passed.
+    while let Ok(left) = Duration::try_from(until.duration_since(Timestamp::now())) {
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LOOK)).await;
     }
 }
 
@@ -122,6 +153,21 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_time_passes() {
+        let now = Timestamp::now();
+        passed(Some(now)).await;
+        passed(Some(now - SignedDuration::from_hours(1))).await;
+        passed(Some(now + SignedDuration::from_millis(20))).await;
+        assert!(Timestamp::now() >= now + SignedDuration::from_millis(20));
+        for until in [None, Some(now + SignedDuration::from_hours(1))] {
+            let limit = Duration::from_millis(20);
+            tokio::time::timeout(limit, passed(until))
+                .await
+                .unwrap_err();
+        }
+    }
 
     #[test]
     fn moments() {

@@ -30,6 +30,8 @@ struct View {
     timestamps: bool,
     /// Whether standard output and standard error are inside a line.
     mid_line: [bool; 2],
+    /// A record of a time behind `until` was seen.
+    over: bool,
 }
 
 impl Printer {
@@ -45,11 +47,17 @@ impl Printer {
             until,
             timestamps,
             mid_line: [false; 2],
+            over: false,
         };
         Self::Records(Records {
             parser: Parser::default(),
             view,
         })
+    }
+
+    /// Whether the log has come behind the last time that is wanted.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Records(Records { view, .. }) if view.over)
     }
 
     /// Takes the next bytes of the log.
@@ -72,8 +80,9 @@ impl View {
     fn append(&mut self, record: &Record<'_>, streams: &mut [Vec<u8>; 2]) {
         if self.since.is_some() || self.until.is_some() {
             let Some(time) = record.time() else { return };
-            let early = self.since.is_some_and(|since| time < since);
-            if early || self.until.is_some_and(|until| time > until) {
+            let late = self.until.is_some_and(|until| time > until);
+            self.over |= late;
+            if late || self.since.is_some_and(|since| time < since) {
                 return;
             }
         }
@@ -108,6 +117,7 @@ mod tests {
             until: until.map(moment),
             timestamps,
             mid_line: [false; 2],
+            over: false,
         };
         let mut streams = [Vec::new(), Vec::new()];
         Parser::default().feed(LOG, |record| view.append(&record, &mut streams));

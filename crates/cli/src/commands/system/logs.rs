@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ async fn follow(follower: &mut Follower, name: &str) -> Result<(), Failure> {
             let line: Vec<u8> = begun.drain(..=end).collect();
             output::print(&[name.as_bytes(), b": ", &line].concat())?;
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     };
     follower.follow(std::future::pending(), print).await
 }
