@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::system::{System, eventually};
+use rustix::process::Signal;
+
+use crate::system::{System, eventually, kill};
 
 #[test]
 fn a_container_that_fails_is_started_again_as_often_as_allowed() {
@@ -92,7 +94,7 @@ fn health_is_checked_and_shown() {
 /// restarts are long.
 fn failing(system: &System, id: &str, flags: &[&str]) {
     let words = ["run", "-d", "--name", id, "-m", "256M", "-c", "1"];
-    let process = ["busybox", "false"];
+    let process = ["busybox", "sh", "-c", "echo run; false"];
     system
         .run(words.iter().chain(flags).chain(&process).copied())
         .ok();
@@ -137,6 +139,36 @@ fn a_restart_that_is_waited_for_follows_its_container() {
             .is_some_and(|count| count > 4)
     });
     system.run(["delete", "--force", "new"]).ok();
+}
+
+#[test]
+fn a_restart_that_is_waited_for_outlives_the_apiserver_with_its_count() {
+    let system = System::start();
+    failing(&system, "failing", &["--restart", "on-failure:6"]);
+    kill(system.pids("container-apiserver")[0], Signal::KILL);
+    eventually("it is dead", || {
+        system.pids("container-apiserver").is_empty()
+    });
+    system.run(["system", "start"]).ok();
+    eventually("it waits for its sixth restart", || {
+        let status = &system.inspect("failing")["status"];
+        status["state"] == "restarting" && status["restartCount"] == 5
+    });
+    system.run(["system", "stop"]).ok();
+    system.run(["system", "start"]).ok();
+    let given_up = || {
+        let status = &system.inspect("failing")["status"];
+        status["state"] == "stopped" && status["restartCount"] == 6
+    };
+    eventually("it was given up", given_up);
+    // One run, and as many more as were allowed.
+    let runs = || system.run(["logs", "failing"]).ok().stdout;
+    assert_eq!(runs(), "run\n".repeat(7));
+    // That is known after the system's end, too.
+    system.run(["system", "stop"]).ok();
+    system.run(["system", "start"]).ok();
+    assert!(given_up());
+    system.run(["delete", "failing"]).ok();
 }
 
 #[test]

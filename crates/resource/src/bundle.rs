@@ -108,6 +108,9 @@ pub struct Boot {
     pub cache: PathBuf,
     /// Microseconds since the epoch when the apiserver took the request to start.
     pub requested_us: i64,
+    /// How many times in a row its policy has started the container.
+    #[serde(default)]
+    pub restarts: u32,
 }
 
 /// A read-only disk composed of runs of files, in order.

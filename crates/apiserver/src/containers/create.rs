@@ -60,6 +60,7 @@ impl Containers {
             init: roots.init,
             cache: self.roots.cache(),
             requested_us: 0,
+            restarts: 0,
         };
         bundle::write_json(&entry.bundle.boot(), &boot).map_err(|error| failed(&error))?;
         bundles::create(&entry.bundle, configuration, &entry.options)

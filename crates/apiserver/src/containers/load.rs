@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use container_api::lock;
 use container_api::runtime::{StateReply, StateRequest};
-use container_resource::bundle::{self, Bundle};
-use container_resource::container::{ContainerConfiguration, ContainerState, CreateOptions};
+use container_resource::bundle::{self, Boot, Bundle};
+use container_resource::container::{
+    ContainerConfiguration, ContainerState, ContainerStatus, CreateOptions,
+};
 use jiff::Timestamp;
 use rustix::process::Signal;
 
@@ -62,6 +64,11 @@ impl Containers {
                 status.reason = Some(damage);
             });
             return;
+        }
+        // Without it the next start tells why not; until then there is nothing to count.
+        if let Ok(boot) = bundle::read_json::<Boot>(&entry.bundle.boot()) {
+            let restarts = |status: &mut ContainerStatus| status.restart_count = boot.restarts;
+            entry.status.send_modify(restarts);
         }
         if !self.adopt(&entry).await {
             self.at_rest(&entry).await;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use container_resource::bundle::Exit;
 use container_resource::container::{ContainerState, RestartPolicy};
 
+use super::entry::Run;
 use super::{Containers, Entry};
 
 /// First and longest pause before a restart; each one is twice the one before.
@@ -25,11 +26,10 @@ impl Containers {
         else {
             return;
         };
-        let attempt = if entry.age() >= PROVED {
-            0
-        } else {
-            entry.status.borrow().restart_count
-        };
+        if entry.age() >= PROVED {
+            entry.status.send_modify(|status| status.restart_count = 0);
+        }
+        let attempt = entry.status.borrow().restart_count;
         if self.rests(entry) || !again(&policy, exit.exit_code, attempt) {
             return;
         }
@@ -79,7 +79,8 @@ impl Containers {
         entry.is_stopped_by_hand() || entry.is_held() || self.ending.load(Ordering::Relaxed)
     }
 
-    /// Starts `entry` when the system starts, if its policy says so.
+    /// Starts `entry` when the system starts, if its policy says so. One that failed, by itself or because the system
+    /// ended, and may be started again goes on where it was: after its pause, with its count.
     pub fn resume(self: &Arc<Self>, entry: &Arc<Entry>) {
         let policy = entry
             .configuration
@@ -88,7 +89,16 @@ impl Containers {
         let starts = match policy {
             Some(RestartPolicy::Always {}) => true,
             Some(RestartPolicy::UnlessStopped {}) => !entry.is_stopped_by_hand(),
-            _ => false,
+            Some(RestartPolicy::OnFailure { .. }) => {
+                if let Run::Ended(exit) = &*entry.run.borrow() {
+                    if ran(exit) >= PROVED {
+                        entry.status.send_modify(|status| status.restart_count = 0);
+                    }
+                    self.restart(entry, exit);
+                }
+                false
+            }
+            Some(RestartPolicy::No {}) | None => false,
         };
         // One that was only created waits for its first start.
         if !starts || entry.status.borrow().exited_date.is_none() {
@@ -103,6 +113,15 @@ impl Containers {
             }
         });
     }
+}
+
+/// How long a run that was not seen lasted, as far as the host's clock tells.
+fn ran(exit: &Exit) -> Duration {
+    let ran = exit
+        .started
+        .map(|started| exit.exited.duration_since(started));
+    // It was set back meanwhile.
+    ran.and_then(|ran| ran.try_into().ok()).unwrap_or_default()
 }
 
 /// Whether a container that ended with `exit_code`, after `attempt` restarts in a row, is started again.
