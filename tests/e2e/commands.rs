@@ -1,9 +1,10 @@
 //! Commands beside the container's life: doctor, attach, pause, rename, top, wait, events, stats.
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::pty::Pty;
-use crate::system::{System, eventually};
+use crate::system::{System, eventually, kill};
 
 #[test]
 fn the_doctor_knows_why_there_is_no_kvm() {
@@ -82,6 +83,23 @@ fn renamed_waited_for_and_looked_into() {
     assert_eq!(system.inspect("after")["configuration"]["id"], "after");
     system.run(["inspect", "before"]).code(1);
     system.run(["delete", "after"]).ok();
+}
+
+#[test]
+fn statistics_fit_their_terminal_and_leave_it_as_it_was() {
+    let system = System::shared();
+    system.sleeper("measured");
+    let mut pty = Pty::spawn(system.command(["stats", "measured"]), 24, 80);
+    pty.expect("\x1b[?1049h");
+    pty.expect("Pids\r\nmeasured");
+    pty.resize(24, 12);
+    kill(pty.pid(), Signal::WINCH);
+    pty.expect("\x1b[JContainer ID\r\nmeasured    ");
+    kill(pty.pid(), Signal::INT);
+    let (status, seen) = pty.finish();
+    assert_eq!(status.code(), Some(0));
+    assert!(seen.ends_with("\x1b[?25h\x1b[?1049l"), "{seen:?}");
+    system.run(["delete", "--force", "measured"]).ok();
 }
 
 #[test]

@@ -14,22 +14,14 @@ use crate::completion;
 use crate::connection::{Containers, Context};
 use crate::failure::Failure;
 use crate::flags::FormatFlags;
-use crate::output::{self, Format, Table};
+use crate::output::{self, Format, Screen, Table};
 use crate::select;
-use crate::session::Signals;
+use crate::session::{Event, Signals};
 
 /// Between two samples.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// How long a container may take to say what it uses. One that hangs must not hide the others for long.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Uses the terminal's other screen, without a cursor (`console_codes(4)`).
-const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l";
-/// Goes back to what was on the screen.
-const LEAVE: &[u8] = b"\x1b[?25h\x1b[?1049l";
-/// To the upper left corner.
-const HOME: &[u8] = b"\x1b[H";
-/// Clears what is behind and below.
-const CLEAR: &[u8] = b"\x1b[J";
 
 /// Show what containers use
 ///
@@ -82,24 +74,38 @@ impl Stats {
             return Failure::gather(failures);
         }
         let mut signals = Signals::take().map_err(|error| Failure::Local(error.into()))?;
-        output::print(ENTER)?;
-        let outcome = tokio::select! {
-            outcome = self.watch(&containers) => outcome,
-            _ = signals.interrupted() => Ok(()),
-        };
-        output::print(LEAVE)?;
-        outcome
+        let screen = Screen::enter()?;
+        self.watch(&containers, &screen, &mut signals).await
     }
 
-    async fn watch(&self, containers: &Containers) -> Result<(), Failure> {
+    /// Shows a sample after the other until a signal ends it.
+    async fn watch(
+        &self,
+        containers: &Containers,
+        screen: &Screen,
+        signals: &mut Signals,
+    ) -> Result<(), Failure> {
         let mut before = Vec::new();
         loop {
             // One that does not answer has no row.
-            let (after, _) = self.sample(containers).await?;
+            let (after, _) = tokio::select! {
+                sampled = self.sample(containers) => sampled?,
+                _ = signals.interrupted() => return Ok(()),
+            };
             let text = table(&before, &after).render();
-            output::print(&[HOME, CLEAR, text.as_bytes()].concat())?;
+            screen.draw(&text)?;
             before = after;
-            tokio::time::sleep(INTERVAL).await;
+            let next = tokio::time::sleep(INTERVAL);
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    () = &mut next => break,
+                    event = signals.next() => match event {
+                        Event::Window => screen.draw(&text)?,
+                        Event::Signal(_) => return Ok(()),
+                    },
+                }
+            }
         }
     }
 

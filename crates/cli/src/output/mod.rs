@@ -1,6 +1,7 @@
 //! How results are written on standard output (reference section 1.4).
 
 mod json;
+mod screen;
 mod table;
 mod toml;
 mod yaml;
@@ -11,6 +12,7 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 use serde::Serialize;
 
+pub use screen::Screen;
 pub use table::Table;
 
 use crate::failure::Failure;

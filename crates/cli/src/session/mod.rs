@@ -7,6 +7,6 @@ mod streams;
 mod terminal;
 
 pub use foreground::{Foreground, Process, signalled};
-pub use signals::Signals;
+pub use signals::{Event, Signals};
 pub use streams::Streams;
 pub use terminal::{TerminalMode, restore_on_panic};
