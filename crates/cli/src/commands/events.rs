@@ -36,6 +36,11 @@ pub struct Events {
     format: EventFormat,
 }
 
+/// Attributes that events have.
+const ATTRIBUTES: [&str; 7] = [
+    "attempt", "exitCode", "health", "oldId", "process", "reason", "signal",
+];
+
 /// An event, as programs see it.
 #[derive(Debug, Serialize)]
 struct Line {
@@ -105,7 +110,13 @@ fn text(line: &Line) -> String {
 
 fn filter(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some((key, value)) if key == "container" || key == "event" || ATTRIBUTES.contains(&key) => {
+            Ok((key.to_owned(), value.to_owned()))
+        }
+        Some((key, _)) if !key.is_empty() => Err(format!(
+            "no event has {key:?}; there are container, event, {}",
+            ATTRIBUTES.join(", ")
+        )),
         _ => Err("KEY=VALUE is expected".to_owned()),
     }
 }
@@ -122,6 +133,16 @@ mod tests {
         Events {
             filters,
             format: EventFormat::Text,
+        }
+    }
+
+    #[test]
+    fn a_filter_that_nothing_could_fit_is_refused() {
+        for text in ["container=", "event=die", "exitCode=0", "reason=a=b"] {
+            filter(text).unwrap();
+        }
+        for text in ["", "die", "=die", "evnet=die", "type=container"] {
+            filter(text).unwrap_err();
         }
     }
 
