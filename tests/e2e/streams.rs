@@ -147,6 +147,29 @@ fn following_ends_when_its_time_has_come() {
 }
 
 #[test]
+fn a_log_is_followed_from_one_run_into_the_next() {
+    let system = System::shared();
+    let run = |id: &str, policy: &str, script: &str| {
+        let words = ["run", "-d", "--name", id, "-m", "256M", "-c", "1"];
+        let process = ["--restart", policy, "busybox", "sh", "-c", script];
+        system.run(words.iter().chain(&process)).ok();
+    };
+    run("flaps", "on-failure:2", "echo run; sleep 1; exit 1");
+    let flaps = system.spawn(["logs", "-f", "flaps"]);
+    run("returns", "no", "echo ready; exec sleep 1000");
+    let returns = system.spawn(["logs", "-f", "returns"]);
+    eventually("it is followed", || returns.has_output());
+    system.run(["restart", "-t", "0", "returns"]).ok();
+    eventually("it runs once more", || {
+        system.run(["logs", "returns"]).stdout == "ready\nready\n"
+    });
+    system.run(["stop", "-t", "0", "returns"]).ok();
+    assert_eq!(returns.outcome().ok().stdout, "ready\nready\n");
+    assert_eq!(flaps.outcome().ok().stdout, "run\nrun\nrun\n");
+    system.run(["delete", "returns", "flaps"]).ok();
+}
+
+#[test]
 fn logs_keep_what_earlier_runs_printed() {
     let system = System::shared();
     let words = ["run", "--name", "again", "-m", "256M", "-c", "1"];

@@ -193,15 +193,15 @@ impl Entry {
         }
     }
 
-    /// Its helper is gone.
-    pub fn end(&self, exit: Exit) {
+    /// Its helper is gone, and the container is in `state` from now on.
+    pub fn end(&self, exit: Exit, state: ContainerState) {
         if exit.by_hand {
             self.stop_by_hand(true);
         }
         *self.helper.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.status.send_modify(|status| {
             *status = ContainerStatus {
-                state: ContainerState::Stopped,
+                state,
                 started_date: exit.started.or(status.started_date),
                 exited_date: Some(exit.exited),
                 exit_code: Some(exit.exit_code),
@@ -212,6 +212,32 @@ impl Entry {
             };
         });
         self.run.send_replace(Run::Ended(exit));
+    }
+
+    /// How the last run ended, when no other one follows it by itself.
+    pub async fn rests(&self) -> Result<Exit, Error> {
+        let mut status = self.status.subscribe();
+        loop {
+            let exit = self.ended().await?;
+            // The sender is our own.
+            let _ = status
+                .wait_for(|status| status.state != ContainerState::Restarting)
+                .await;
+            if !self.is_active() {
+                return Ok(exit);
+            }
+        }
+    }
+
+    /// The restart that it was to have will not be: it is stopped.
+    pub fn no_restart(&self) {
+        self.status.send_if_modified(|status| {
+            let waited = status.state == ContainerState::Restarting;
+            if waited {
+                status.state = ContainerState::Stopped;
+            }
+            waited
+        });
     }
 
     /// How the present run ends, or the last one ended.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use container_api::lock;
 use container_api::runtime::{WaitReply, WaitRequest};
 use container_resource::bundle::{self, Bundle, Exit};
+use container_resource::container::ContainerState;
 use jiff::Timestamp;
 use rustix::process::Signal;
 
@@ -52,7 +53,7 @@ impl Containers {
             }
             self.departed.add(entry.run_name(), exit.clone());
             self.release(&entry);
-            self.tell_end(&entry, exit);
+            self.tell_end(&entry, exit, ContainerState::Stopped);
             self.events.tell("delete", &entry.id, HashMap::new());
             return;
         }
@@ -63,8 +64,18 @@ impl Containers {
         if entry.is_stopped_by_hand() {
             record_by_hand(&entry, &mut exit);
         }
-        self.tell_end(&entry, exit.clone());
-        self.restart(&entry, &exit);
+        let run = entry.run_name();
+        let restarts = self.restarts(&entry, &exit);
+        // Nobody sees it stopped that is about to be started again.
+        let state = if restarts || entry.is_held() {
+            ContainerState::Restarting
+        } else {
+            ContainerState::Stopped
+        };
+        self.tell_end(&entry, exit, state);
+        if restarts {
+            self.restart_after(&entry, run);
+        }
     }
 
     async fn kill(&self, entry: &Entry, helper: &Helper) {
@@ -73,7 +84,7 @@ impl Containers {
         }
     }
 
-    fn tell_end(&self, entry: &Entry, exit: Exit) {
+    fn tell_end(&self, entry: &Entry, exit: Exit, state: ContainerState) {
         let mut attributes = HashMap::from([("exitCode".to_owned(), exit.exit_code.to_string())]);
         if let Some(reason) = &exit.reason {
             attributes.insert("reason".to_owned(), reason.clone());
@@ -81,7 +92,7 @@ impl Containers {
         if exit.oom_killed {
             self.events.tell("oom", &entry.id, HashMap::new());
         }
-        entry.end(exit);
+        entry.end(exit, state);
         self.events.tell("die", &entry.id, attributes);
     }
 }

@@ -161,7 +161,7 @@ impl Containers {
             tracing::warn!("container {}: cannot tidy its bundle: {error}", entry.id);
         }
         if was_running || entry.bundle.exit().exists() {
-            entry.end(recorded(entry));
+            entry.end(recorded(entry), ContainerState::Stopped);
         }
         if entry.options.auto_remove && (was_running || entry.bundle.exit().exists()) {
             self.release(entry);

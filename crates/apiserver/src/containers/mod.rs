@@ -146,6 +146,7 @@ impl Containers {
         {
             entries.remove(&entry.id);
         }
+        entry.no_restart();
     }
 }
 

@@ -17,20 +17,22 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 const PROVED: Duration = Duration::from_secs(10);
 
 impl Containers {
-    /// Starts `entry`, which has just ended, again if its policy says so.
-    pub fn restart(self: &Arc<Self>, entry: &Arc<Entry>, exit: &Exit) {
-        let Some(policy) = entry
+    /// Whether the policy of `entry`, whose run ends with `exit`, starts it again.
+    pub fn restarts(&self, entry: &Entry, exit: &Exit) -> bool {
+        let policy = entry
             .configuration
             .as_ref()
-            .and_then(|c| c.restart_policy.clone())
-        else {
-            return;
-        };
+            .and_then(|c| c.restart_policy.as_ref());
         if entry.age() >= PROVED {
             entry.status.send_modify(|status| status.restart_count = 0);
         }
         let attempt = entry.status.borrow().restart_count;
-        if self.rests(entry) || !again(&policy, exit.exit_code, attempt) {
+        !self.rests(entry) && policy.is_some_and(|policy| again(policy, exit.exit_code, attempt))
+    }
+
+    /// Starts `entry`, which has ended, again if its policy says so.
+    pub fn restart(self: &Arc<Self>, entry: &Arc<Entry>, exit: &Exit) {
+        if !self.restarts(entry, exit) {
             return;
         }
         let waits = entry.status.send_if_modified(|status| {
@@ -44,11 +46,15 @@ impl Containers {
             }
             rests
         });
-        if !waits {
-            return;
+        if waits {
+            self.restart_after(entry, entry.run_name());
         }
+    }
+
+    /// Starts `entry`, which waits for that since the end of `run`, again after its pause.
+    pub fn restart_after(self: &Arc<Self>, entry: &Arc<Entry>, run: String) {
         let (containers, entry) = (self.clone(), entry.clone());
-        let run = entry.run_name();
+        let attempt = entry.status.borrow().restart_count;
         tokio::spawn(async move {
             tokio::time::sleep(backoff(attempt)).await;
             let operation = entry.operation.lock().await;

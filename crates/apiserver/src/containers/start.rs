@@ -140,7 +140,7 @@ impl Containers {
             }
             _ => error,
         };
-        entry.end(exit);
+        entry.end(exit, ContainerState::Stopped);
         error
     }
 

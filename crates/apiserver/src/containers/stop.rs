@@ -43,6 +43,7 @@ impl Containers {
         timeout: Option<Duration>,
     ) -> Result<(), Error> {
         let entry = self.get(id)?;
+        let ran = entry.is_active();
         entry.hold(true);
         let stopped = self.stop_entry(&entry, signal, timeout).await;
         let started = match stopped {
@@ -50,6 +51,9 @@ impl Containers {
             Err(error) => Err(error),
         };
         entry.hold(false);
+        if ran && started.is_err() && !entry.is_active() {
+            entry.no_restart();
+        }
         started
     }
 
@@ -138,8 +142,6 @@ async fn give_up_restart(entry: &Entry) {
     let _operation = entry.operation.lock().await;
     if entry.is_restarting() && !entry.is_active() {
         record_by_hand(entry, &mut recorded(entry));
-        entry
-            .status
-            .send_modify(|status| status.state = ContainerState::Stopped);
+        entry.no_restart();
     }
 }

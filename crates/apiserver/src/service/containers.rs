@@ -77,7 +77,12 @@ impl containers_server::Containers for Service {
     }
 
     async fn wait(&self, request: Request<WaitRequest>) -> Reply<WaitReply> {
-        let WaitRequest { id, process, run } = request.into_inner();
+        let WaitRequest {
+            id,
+            process,
+            run,
+            rest,
+        } = request.into_inner();
         if !process.is_empty() {
             let entry = self.0.get(&id)?;
             let reply = entry
@@ -99,7 +104,11 @@ impl containers_server::Containers for Service {
                 oom_killed,
             }));
         }
-        let exit = self.0.ended(&id, &run).await?;
+        let exit = if rest {
+            self.0.get(&id)?.rests().await?
+        } else {
+            self.0.ended(&id, &run).await?
+        };
         Ok(Response::new(WaitReply {
             exit_code: exit.exit_code,
             exited_ms: exit.exited.as_millisecond(),
@@ -194,7 +203,7 @@ impl containers_server::Containers for Service {
         Ok(Response::new(LogsReply {
             stdio_path: entry.bundle.stdio_log().display().to_string(),
             boot_path: entry.bundle.boot_log().display().to_string(),
-            running: entry.is_active(),
+            active: entry.is_active() || entry.is_restarting(),
         }))
     }
 

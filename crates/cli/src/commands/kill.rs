@@ -53,8 +53,7 @@ impl Kill {
                 if signal == SIGKILL {
                     let ended = containers.wait(WaitRequest {
                         id,
-                        process: String::new(),
-                        run: String::new(),
+                        ..WaitRequest::default()
                     });
                     // Gone for good (--rm), or too slow to wait for: it is on its way either way.
                     let _ = tokio::time::timeout(PATIENCE, ended).await;

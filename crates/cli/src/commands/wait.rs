@@ -28,8 +28,7 @@ impl Wait {
                 containers
                     .wait(WaitRequest {
                         id,
-                        process: String::new(),
-                        run: String::new(),
+                        ..WaitRequest::default()
                     })
                     .await
             }

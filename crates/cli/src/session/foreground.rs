@@ -146,6 +146,7 @@ async fn ended(mut containers: Containers, process: Process) -> Result<WaitReply
             id: id.clone(),
             process: process.clone(),
             run: run.clone(),
+            rest: false,
         };
         let status = match containers.wait(request).await {
             Ok(reply) => return Ok(reply.into_inner()),

@@ -36,7 +36,7 @@ pub struct Logs {
     #[arg(long)]
     boot: bool,
 
-    /// Go on until the container stops
+    /// Go on until the container stops and is not started again by its policy
     #[arg(short, long)]
     follow: bool,
 
@@ -91,15 +91,15 @@ impl Logs {
                 .drain(|bytes| printer.print(bytes))?;
         }
         let mut follower = Follower::new(last.file, path, last.start).context("read the log")?;
-        if !(self.follow && reply.running) {
+        if !(self.follow && reply.active) {
             return follower.drain(|bytes| printer.print(bytes));
         }
         let ended = async {
-            // Stopped, deleted or unreachable: nothing more will come.
+            // At rest, deleted or unreachable: nothing more will come.
             let request = WaitRequest {
                 id: self.id,
-                process: String::new(),
-                run: String::new(),
+                rest: true,
+                ..WaitRequest::default()
             };
             tokio::select! {
                 _ = containers.wait(request) => {}
