@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use container_resource::log;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 
@@ -64,6 +65,7 @@ impl Follower {
         tokio::pin!(ended);
         // The watch comes before the first look, so that nothing falls between them.
         let mut watch = self.watch().context("watch the log")?;
+        let mut over = false;
         loop {
             if self.pieces(&mut each)?.is_break() {
                 return Ok(());
@@ -81,9 +83,13 @@ impl Follower {
                 watch = self.watch().context("watch the log")?;
                 continue;
             }
+            if over {
+                return Ok(());
+            }
             tokio::select! {
                 changed = changes(&watch) => changed.context("watch the log")?,
-                () = &mut ended => return self.pieces(each).map(drop),
+                // What was written before is still to be read, in however many files.
+                () = &mut ended => over = true,
             }
         }
     }
@@ -104,12 +110,24 @@ impl Follower {
         Ok(self.file.metadata()?.len() < self.file.stream_position()?)
     }
 
-    /// Another file at the same path.
+    /// The file that was begun after this one: another one at the same path, or, where that was replaced meanwhile,
+    /// the one before it.
     fn successor(&self) -> Option<File> {
-        let identity = |file: &File| file.metadata().map(|data| (data.dev(), data.ino())).ok();
         let file = File::open(&self.path).ok()?;
-        (identity(&file)? != identity(&self.file)?).then_some(file)
+        if is_same(&file, &self.file) {
+            return None;
+        }
+        let between = File::open(log::previous(&self.path)).ok();
+        between
+            .filter(|between| !is_same(between, &self.file) && !is_same(between, &file))
+            .or(Some(file))
     }
+}
+
+/// Whether both are one file.
+pub fn is_same(one: &File, other: &File) -> bool {
+    let identity = |file: &File| file.metadata().map(|data| (data.dev(), data.ino())).ok();
+    identity(one) == identity(other)
 }
 
 /// Ends when something has happened to the file.
@@ -162,6 +180,24 @@ mod tests {
         let mut file = File::options().append(true).open(&path).unwrap();
         file.write_all(b"enough").unwrap();
         assert_eq!(read.recv().await.unwrap(), b"enough");
+        assert_eq!(read.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn rotated_faster_than_it_is_read() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("log");
+        std::fs::write(&path, "one").unwrap();
+        let (mut read, end) = start(path.clone());
+        assert_eq!(read.recv().await.unwrap(), b"one");
+        // The follower does not run until this waits.
+        for content in ["two", "three"] {
+            std::fs::rename(&path, log::previous(&path)).unwrap();
+            std::fs::write(&path, content).unwrap();
+        }
+        end.send(()).unwrap();
+        assert_eq!(read.recv().await.unwrap(), b"two");
+        assert_eq!(read.recv().await.unwrap(), b"three");
         assert_eq!(read.recv().await, None);
     }
 

@@ -8,6 +8,8 @@ mod record;
 mod tail;
 mod writer;
 
+use std::path::{Path, PathBuf};
+
 pub use record::{Parser, Record};
 pub use tail::{Tail, tail, tail_plain};
 pub use writer::frame;
@@ -16,6 +18,13 @@ pub use writer::frame;
 pub const MAX_CONTENT: usize = 16 << 10;
 /// The longest record in bytes: time, stream, tag, their spaces, the content and the newline.
 const MAX_RECORD: usize = MAX_CONTENT + 64;
+
+/// Where the file before the last rotation of the log at `path` is: `x.log.1` for `x.log`.
+pub fn previous(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".1");
+    name.into()
+}
 
 /// Which stream of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use container_resource::log::{Stream, frame};
+use container_resource::log::{Stream, frame, previous};
 use jiff::Timestamp;
 
 /// A log file that grows past this many bytes becomes the previous one. Two are kept.
@@ -49,9 +49,7 @@ impl LogFile {
     /// As `write(2)`.
     pub fn append(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         if self.length >= ROTATE_AT {
-            std::fs::rename(&self.path, previous(&self.path))?;
-            self.file = append_to(&self.path)?;
-            (self.length, self.torn) = (0, false);
+            self.rotate()?;
         }
         self.records.clear();
         if self.torn {
@@ -67,6 +65,27 @@ impl LogFile {
         self.length += self.records.len() as u64;
         Ok(())
     }
+
+    /// Goes on in a new file. There is a log at each moment, and what is in it comes behind the previous file, unless
+    /// both are one.
+    fn rotate(&mut self) -> io::Result<()> {
+        let (old, new) = (
+            previous(&self.path),
+            self.path.with_extension("log.partial"),
+        );
+        for path in [&old, &new] {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        let file = append_to(&new)?;
+        std::fs::hard_link(&self.path, &old)?;
+        std::fs::rename(&new, &self.path)?;
+        self.file = file;
+        (self.length, self.torn) = (0, false);
+        Ok(())
+    }
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
@@ -76,10 +95,6 @@ fn append_to(path: &Path) -> io::Result<File> {
         .create(true)
         .mode(0o600)
         .open(path)
-}
-
-fn previous(path: &Path) -> PathBuf {
-    path.with_extension("log.1")
 }
 
 #[cfg(test)]
@@ -134,6 +149,20 @@ mod tests {
         log.file = file;
         log.append(Stream::Stdout, b"after\n").unwrap();
         assert_eq!(contents(&path), ["before", "lo", "after"]);
+    }
+
+    #[test]
+    fn there_is_a_log_at_each_moment() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("stdio.log");
+        let mut log = LogFile::open(&path).unwrap();
+        std::thread::scope(|scope| {
+            let rotations = scope.spawn(|| (0..2000).try_for_each(|_| log.rotate()));
+            while !rotations.is_finished() {
+                File::open(&path).unwrap();
+            }
+            rotations.join().unwrap().unwrap();
+        });
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use container_resource::log::Tail;
+use container_resource::log::{self, Tail};
+
+use crate::commands::follow::is_same;
 
 /// Finds the last lines of a file.
 pub type TailOf = fn(&File, u64) -> io::Result<Tail>;
@@ -27,17 +28,15 @@ pub fn open(
     let Some(mut file) = existing(path)? else {
         return Ok(None);
     };
-    let mut previous = existing(&previous_path(path))?;
+    let mut previous = existing(&log::previous(path))?;
     if previous
         .as_ref()
         .is_some_and(|previous| is_same(previous, &file))
     {
-        // Rotated between the two looks: what was opened is the previous file now.
-        if let Some(current) = existing(path)? {
-            previous = Some(std::mem::replace(&mut file, current));
-        } else {
-            previous = None;
-        }
+        // Rotated between the two looks: what was opened is the previous file now. Or just about to be: it is both.
+        previous = existing(path)?
+            .filter(|current| !is_same(current, &file))
+            .map(|current| std::mem::replace(&mut file, current));
     }
     let Some(lines) = lines else {
         let before = previous.map(|file| Part { file, start: 0 });
@@ -68,22 +67,8 @@ fn existing(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// `x.log.1` for `x.log`.
-fn previous_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".1");
-    name.into()
-}
-
-fn is_same(one: &File, other: &File) -> bool {
-    let identity = |file: &File| file.metadata().map(|data| (data.dev(), data.ino())).ok();
-    identity(one) == identity(other)
-}
-
 #[cfg(test)]
 mod tests {
-    use container_resource::log;
-
     use super::*;
 
     #[test]
@@ -103,5 +88,10 @@ mod tests {
         assert_eq!(starts(Some(2)), (None, 0));
         assert_eq!(starts(Some(3)), (Some(2), 0));
         assert_eq!(starts(Some(9)), (Some(0), 0));
+        // In the middle of a rotation both are one.
+        std::fs::remove_file(scratch.path().join("boot.log.1")).unwrap();
+        std::fs::hard_link(&path, scratch.path().join("boot.log.1")).unwrap();
+        assert_eq!(starts(None), (None, 0));
+        assert_eq!(starts(Some(9)), (None, 0));
     }
 }
