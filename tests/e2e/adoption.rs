@@ -10,12 +10,15 @@ fn containers_outlive_the_apiserver_and_are_taken_over() {
     for id in ["one", "two", "three"] {
         system.sleeper(id);
     }
+    let script = "echo before; until test -e /go; do sleep 0.1; done; echo after; sleep 3000";
     let attached = system.spawn([
-        "run", "--name", "waits", "-m", "256M", "-c", "1", "busybox", "sleep", "3000",
+        "run", "--name", "waits", "-m", "256M", "-c", "1", "busybox", "sh", "-c", script,
     ]);
     eventually("the attached one runs", || {
         system.list().len() == 4 && system.state("waits") == "running"
     });
+    let followed = system.spawn(["logs", "-f", "waits"]);
+    eventually("it is followed", || followed.has_output());
     let apiserver = system.pids("container-apiserver")[0];
     kill(apiserver, Signal::KILL);
     system.run(["list"]).code(1).says("container system start");
@@ -30,13 +33,18 @@ fn containers_outlive_the_apiserver_and_are_taken_over() {
             format!("{id}\n")
         );
     }
+    system.run(["exec", "waits", "touch", "/go"]).ok();
+    eventually("it goes on", || {
+        system.run(["logs", "waits"]).stdout.ends_with("after\n")
+    });
     system
         .run(["stop", "-t", "0", "one", "two", "three", "waits"])
         .ok();
     for id in ["one", "two", "three", "waits"] {
         assert_eq!(system.state(id), "stopped", "{id}");
     }
-    // Its client waited for the next apiserver.
+    // Its clients waited for the next apiserver.
+    assert_eq!(followed.outcome().ok().stdout, "before\nafter\n");
     assert_eq!(attached.outcome().code, 137);
 }
 

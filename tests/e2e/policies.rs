@@ -154,7 +154,11 @@ fn a_restart_that_is_waited_for_outlives_the_apiserver_with_its_count() {
         let status = &system.inspect("failing")["status"];
         status["state"] == "restarting" && status["restartCount"] == 5
     });
+    let followed = system.spawn(["logs", "-f", "failing"]);
+    eventually("it is followed", || followed.has_output());
     system.run(["system", "stop"]).ok();
+    // There is nothing to wait for any more.
+    followed.outcome().ok();
     system.run(["system", "start"]).ok();
     let given_up = || {
         let status = &system.inspect("failing")["status"];

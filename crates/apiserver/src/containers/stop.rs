@@ -128,11 +128,16 @@ impl Containers {
         let stops = running
             .iter()
             .map(|entry| self.stop_entry(entry, None, Some(grace)));
-        futures::future::join_all(stops)
+        let failures = futures::future::join_all(stops)
             .await
             .into_iter()
             .filter_map(Result::err)
-            .collect()
+            .collect();
+        // Whoever waits for what was to be started again waits for nothing.
+        for entry in self.all() {
+            entry.no_restart();
+        }
+        failures
     }
 }
 

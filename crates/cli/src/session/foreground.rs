@@ -1,26 +1,23 @@
 use std::future::Future;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use container_api::api::{ResizeRequest, SignalRequest, Stdio, WaitReply, WaitRequest};
+use container_api::api::{ResizeRequest, SignalRequest, Stdio, WaitRequest};
 use tokio::sync::oneshot;
 
 use super::Streams;
+use super::ended::ended;
 use super::signals::{Event, Signals};
 use super::terminal::{self, TerminalMode};
 use crate::connection::Containers;
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 use crate::output;
 
 /// SIGINT and SIGTERM: so many of them end a client whose process does not listen.
 const FORCE_AFTER: u32 = 3;
 /// How long what is ending may take when a signal comes.
 const ENDING: Duration = Duration::from_millis(250);
-/// How long an apiserver that has died may be away before its client gives up.
-const RECONNECT_PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is looked for meanwhile.
-const RECONNECT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A process of a container.
 #[derive(Clone, Debug)]
@@ -96,7 +93,14 @@ impl Foreground {
         if let Some(number) = self.early {
             relay.signal(number);
         }
-        let ended = ended(containers, process);
+        let Process { id, process, run } = process;
+        let request = WaitRequest {
+            id,
+            process,
+            run,
+            rest: false,
+        };
+        let ended = ended(containers, request);
         tokio::pin!(ended);
         let mut interrupts = 0;
         loop {
@@ -132,35 +136,6 @@ impl Foreground {
                 },
             }
         }
-    }
-}
-
-/// How `process` ended. Its streams survive the death of the apiserver, and so does this wait when there soon is
-/// another one.
-async fn ended(mut containers: Containers, process: Process) -> Result<WaitReply, Failure> {
-    let Process { id, process, run } = process;
-    let mut lost: Option<Instant> = None;
-    loop {
-        let asked = Instant::now();
-        let request = WaitRequest {
-            id: id.clone(),
-            process: process.clone(),
-            run: run.clone(),
-            rest: false,
-        };
-        let status = match containers.wait(request).await {
-            Ok(reply) => return Ok(reply.into_inner()),
-            Err(status) if failure::is_lost(&status) => status,
-            Err(status) => return Err(status.into()),
-        };
-        // An answer that took its time means that the apiserver was there meanwhile.
-        let since = *lost.get_or_insert(asked);
-        if asked.elapsed() > RECONNECT_INTERVAL {
-            lost = None;
-        } else if since.elapsed() > RECONNECT_PATIENCE {
-            return Err(status.into());
-        }
-        tokio::time::sleep(RECONNECT_INTERVAL).await;
     }
 }
 

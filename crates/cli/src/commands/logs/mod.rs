@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use container_api::Kind;
 use container_api::api::{LogsRequest, WaitRequest};
 use container_resource::log;
 use jiff::Timestamp;
@@ -16,6 +17,7 @@ use super::follow::Follower;
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::session::ended;
 use view::Printer;
 
 /// How often the clock is looked at for `--until`.
@@ -94,15 +96,15 @@ impl Logs {
         if !(self.follow && reply.active) {
             return follower.drain(|bytes| printer.print(bytes));
         }
-        let ended = async {
-            // At rest, deleted or unreachable: nothing more will come.
+        let mut told = Ok(());
+        let rests = async {
             let request = WaitRequest {
                 id: self.id,
                 rest: true,
                 ..WaitRequest::default()
             };
             tokio::select! {
-                _ = containers.wait(request) => {}
+                reply = ended(containers, request) => told = reply.map(drop),
                 () = passed(self.until) => {}
             }
         };
@@ -115,7 +117,12 @@ impl Logs {
                 ControlFlow::Continue(())
             })
         };
-        follower.follow(ended, print).await
+        follower.follow(rests, print).await?;
+        match told {
+            // It was deleted.
+            Err(Failure::Service(error)) if error.kind == Kind::NotFound => Ok(()),
+            told => told,
+        }
     }
 }
 
