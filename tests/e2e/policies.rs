@@ -220,7 +220,8 @@ fn a_policy_outlives_the_system_and_ends_with_it() {
     system.run(["system", "start"]).ok();
     // A first process without its handler would lose the signal.
     eventually("it runs once more", || ready() == before + 1);
-    system.run(["exec", "always", "kill", "-USR1", "1"]).ok();
+    // The container may end before it can tell how `kill` did.
+    system.run(["exec", "always", "kill", "-USR1", "1"]);
     eventually("it was restarted", || {
         system.inspect("always")["status"]["restartCount"] == 1
     });
