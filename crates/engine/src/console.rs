@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -112,12 +113,36 @@ impl BoundedFile {
     }
 }
 
-/// Copies a stream to its end into `file`, and returns its last lines. A file that can't be
-/// written to (a full disk) costs the log, never the guest: the stream is drained all the same.
-pub(crate) async fn record(
-    mut stream: impl AsyncRead + Unpin,
-    mut file: Option<BoundedFile>,
-) -> Tail {
+/// Where a stream is recorded, if anywhere.
+#[derive(Debug)]
+pub(crate) struct Recording(Mutex<Option<BoundedFile>>);
+
+impl Recording {
+    pub(crate) fn new(file: Option<BoundedFile>) -> Self {
+        Self(Mutex::new(file))
+    }
+
+    /// Records in `file` from now on.
+    pub(crate) fn replace(&self, file: BoundedFile) {
+        *self.file() = Some(file);
+    }
+
+    /// A file that can't be written to (a full disk) costs the log, never the guest.
+    fn append(&self, data: &[u8]) {
+        let mut file = self.file();
+        if let Some(Err(error)) = file.as_mut().map(|file| file.append(data)) {
+            tracing::warn!(%error, "the console is no longer recorded");
+            *file = None;
+        }
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<BoundedFile>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Copies a stream to its end into `file`, and returns its last lines.
+pub(crate) async fn record(mut stream: impl AsyncRead + Unpin, file: Arc<Recording>) -> Tail {
     let mut tail = Tail::default();
     let mut buffer = vec![0; 16 << 10];
     loop {
@@ -126,10 +151,7 @@ pub(crate) async fn record(
             Ok(read) => {
                 let data = &buffer[..read];
                 tail.push(data);
-                if let Some(Err(error)) = file.as_mut().map(|file| file.append(data)) {
-                    tracing::warn!(%error, "the console is no longer recorded");
-                    file = None;
-                }
+                file.append(data);
             }
         }
     }

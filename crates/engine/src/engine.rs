@@ -205,6 +205,7 @@ impl Engine {
             console: Recorder::start(streams.console, console),
             messages: Recorder::start(messages, None),
             state: line.state,
+            disks: line.disks,
             at,
         })
     }

@@ -39,6 +39,7 @@ mod vm;
 pub use engine::{Engine, StartError};
 pub use qemu::binary::{FindVmmError, Version};
 pub use qemu::disk::DiskError;
+pub use qemu::exchange::ExchangeError;
 pub use qemu::qmp::QmpError as ControlError;
 pub use saving::{RestoreError, SaveError, Saveable};
 pub use spec::{Accelerator, Disk, Extent, MAX_EXTENTS, SECTOR, VmSpec};

@@ -19,7 +19,7 @@ use crate::vm::Vm;
 /// A machine that runs only to be saved.
 #[derive(Debug)]
 pub struct Saveable {
-    /// The machine. Its disks are empty placeholders, so its guest must not mount them.
+    /// The machine. Its disks are empty, so its guest must not mount them.
     pub vm: Vm,
     memory: OwnedFd,
     shape: Shape,
@@ -74,13 +74,15 @@ impl Engine {
     /// Starts a machine to be saved. As [`Engine::start`], but its disks are empty: of those in
     /// `spec` only size and access count.
     pub async fn start_saveable(&self, spec: &VmSpec) -> Result<Saveable, StartError> {
-        let boot = check(spec)?;
+        let mut spec = spec.clone();
+        spec.disks.iter_mut().for_each(|disk| disk.extents.clear());
+        let boot = check(&spec)?;
         let failed = |source| self.spawn_failed(source);
-        let shape = self.shape(spec).map_err(failed)?;
+        let shape = self.shape(&spec).map_err(failed)?;
         let memory = memory::empty(spec.memory_bytes).map_err(failed)?;
         let given = memory.try_clone().map_err(failed)?;
         let vm = self
-            .launch(spec, Start::Saveable(boot, given), None)?
+            .launch(&spec, Start::Saveable(boot, given), None)?
             .answer(self.answer_limit)
             .await?;
         Ok(Saveable { vm, memory, shape })

@@ -39,7 +39,7 @@ pub struct VmSpec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
     /// What the disk consists of, in order. A writable disk has exactly one extent, which covers
-    /// its whole file.
+    /// its whole file. Without extents a disk is empty, and what is written to it is in memory.
     pub extents: Vec<Extent>,
     /// Size that the guest sees, in bytes: a multiple of [`SECTOR`], at least the sum of the
     /// extents. What they don't cover reads as zeroes.

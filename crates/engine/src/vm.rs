@@ -2,7 +2,9 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -10,10 +12,12 @@ use tokio::io::AsyncRead;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
-use crate::console::{self, BoundedFile, Tail};
+use crate::console::{self, BoundedFile, Recording, Tail};
 use crate::engine::StartError;
 use crate::process::{VmmProcess, describe};
+use crate::qemu::exchange::{Backends, ExchangeError};
 use crate::qemu::qmp::{Qmp, QmpError};
+use crate::spec::Disk;
 
 /// How long the VMM may take over a control command.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
@@ -35,6 +39,7 @@ pub struct Vm {
     channel: Option<UnixStream>,
     console: Recorder,
     messages: Recorder,
+    disks: Backends,
     moments: Moments,
     exit: Option<VmExit>,
 }
@@ -96,6 +101,7 @@ pub(crate) struct Spawned {
     pub(crate) messages: Recorder,
     /// See [`crate::qemu::arguments::CommandLine::state`].
     pub(crate) state: Option<RawFd>,
+    pub(crate) disks: Backends,
     pub(crate) at: Instant,
 }
 
@@ -109,6 +115,7 @@ impl Spawned {
                 channel: Some(self.channel),
                 console: self.console,
                 messages: self.messages,
+                disks: self.disks,
                 moments: Moments {
                     spawned: self.at,
                     running: Instant::now(),
@@ -183,6 +190,24 @@ impl Vm {
             .map(drop)
     }
 
+    /// Puts `disks` in the places of the present ones. The guest, which must not have them mounted, notices nothing:
+    /// number, size and access of each have to be the same. After an error the machine is of no use.
+    pub async fn exchange_disks(&mut self, disks: &[Disk]) -> Result<(), ExchangeError> {
+        self.disks.exchange(&self.control, disks).await
+    }
+
+    /// Closes what [`Vm::exchange_disks`] has put aside, which takes as long as the exchange. Not to be done while the
+    /// machine is paused: its VMM would keep the files open.
+    pub async fn close_exchanged_disks(&mut self) -> Result<(), QmpError> {
+        self.disks.close_replaced(&self.control).await
+    }
+
+    /// Records the guest's console from now on in `file`, kept under [`crate::console::CAPACITY`] bytes.
+    pub fn record_console(&self, file: &Path) -> io::Result<()> {
+        self.console.record_into(BoundedFile::create(file)?);
+        Ok(())
+    }
+
     /// What the machine costs the host: see [`host_memory`].
     pub fn host_memory(&self) -> io::Result<u64> {
         host_memory(self.pid())
@@ -233,6 +258,7 @@ async fn explain(status: ExitStatus, console: &mut Recorder, messages: &mut Reco
 pub(crate) struct Recorder {
     task: Option<JoinHandle<Tail>>,
     tail: Tail,
+    file: Arc<Recording>,
 }
 
 impl Recorder {
@@ -240,11 +266,17 @@ impl Recorder {
         stream: impl AsyncRead + Unpin + Send + 'static,
         file: Option<BoundedFile>,
     ) -> Self {
-        let task = tokio::spawn(console::record(stream, file));
+        let file = Arc::new(Recording::new(file));
+        let task = tokio::spawn(console::record(stream, Arc::clone(&file)));
         Self {
             task: Some(task),
             tail: Tail::default(),
+            file,
         }
+    }
+
+    fn record_into(&self, file: BoundedFile) {
+        self.file.replace(file);
     }
 
     /// The end of the output, when the VMM has closed it.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::disk::{self, Backend, Composition, DiskError};
+use super::exchange::{Attached, Backends, device};
 use crate::spec::{Accelerator, VmSpec};
 use crate::template::loan;
 
@@ -52,8 +53,7 @@ pub(crate) struct Boot {
 pub(crate) enum Start {
     /// It boots.
     Cold(Boot),
-    /// It boots to be saved: its memory is a file that the engine can read, and its disks are
-    /// empty placeholders.
+    /// It boots to be saved: its memory is a file that the engine can read.
     Saveable(Boot, OwnedFd),
     /// It goes on from a state of its devices (a migration stream) and a [`loan`] of memory.
     Restored(OwnedFd),
@@ -73,7 +73,8 @@ pub(crate) struct CommandLine {
     pub(crate) descriptors: Vec<OwnedFd>,
     /// Number, in the VMM, of the descriptor to read the machine's state from.
     pub(crate) state: Option<RawFd>,
-    sets: usize,
+    /// What stands behind the block devices.
+    pub(crate) disks: Backends,
 }
 
 impl CommandLine {
@@ -85,7 +86,6 @@ impl CommandLine {
         resources: Resources,
     ) -> Result<Self, (usize, DiskError)> {
         let Resources { start, streams } = resources;
-        let saveable = matches!(start, Start::Saveable(..));
         let mut line = Self::default();
         line.machine(spec);
         line.option("-m", format!("{}K", spec.memory_bytes / 1024));
@@ -116,12 +116,7 @@ impl CommandLine {
             format!("virtio-rng-device,bus=virtio-mmio-bus.{RNG_TRANSPORT},rng=entropy"),
         );
         for (index, disk) in spec.disks.iter().enumerate() {
-            let opened = if saveable {
-                disk::placeholder(disk)
-            } else {
-                disk::open(disk)
-            };
-            opened
+            disk::open(disk)
                 .and_then(|backend| line.disk(index, backend, disk.read_only))
                 .map_err(|error| (index, error))?;
         }
@@ -202,8 +197,10 @@ impl CommandLine {
             disks
         };
         // A full host is the guest's error to have: by default the machine would stop until somebody resumed it.
-        let attach =
-            |index| format!("drive=disk{index},serial=disk{index},werror=report,rerror=report");
+        let attach = |index| {
+            let id = device(index);
+            format!("id={id},drive=disk{index},serial=disk{index},werror=report,rerror=report")
+        };
         for index in 0..alone {
             let bus = format!("bus=virtio-mmio-bus.{}", TRANSPORTS - 1 - index);
             self.option(
@@ -224,6 +221,7 @@ impl CommandLine {
 
     /// The host's side of a disk.
     fn disk(&mut self, index: usize, backend: Backend, read_only: bool) -> Result<(), DiskError> {
+        let first = self.disks.sets;
         let source = match backend {
             Backend::Raw(file) => format!("driver=raw,file={}", self.file(index, file, read_only)),
             Backend::Composed(composition) => self.composed(index, composition)?,
@@ -238,6 +236,10 @@ impl CommandLine {
             "-blockdev",
             format!("node-name=disk{index},{source},{access}"),
         );
+        self.disks.attached.push(Attached {
+            nodes: vec![format!("disk{index}"), format!("file{index}")],
+            sets: first..self.disks.sets,
+        });
         Ok(())
     }
 
@@ -258,7 +260,7 @@ impl CommandLine {
     }
 
     fn composed(&mut self, index: usize, composition: Composition) -> Result<String, DiskError> {
-        let first = self.sets;
+        let first = self.disks.sets;
         let description = disk::descriptor(&composition, |file| first + file)?;
         for file in composition.files {
             self.add_to_set(file);
@@ -271,8 +273,8 @@ impl CommandLine {
 
     /// Makes a descriptor available to QEMU as `/dev/fdset/<the returned number>`.
     fn add_to_set(&mut self, descriptor: OwnedFd) -> usize {
-        let set = self.sets;
-        self.sets += 1;
+        let set = self.disks.sets;
+        self.disks.sets += 1;
         let number = self.inherit(descriptor);
         self.option("-add-fd", format!("fd={number},set={set}"));
         set
@@ -473,11 +475,9 @@ mod tests {
             many.matches("virtio-blk-device").count(),
             MAX_VIRTIO_DISKS - 1
         );
-        assert!(
-            many.contains(
-                "scsi-hd,bus=scsi.0,scsi-id=0,lun=2,drive=disk6,serial=disk6,werror=report"
-            )
-        );
+        assert!(many.contains(
+            "scsi-hd,bus=scsi.0,scsi-id=0,lun=2,id=block6,drive=disk6,serial=disk6,werror=report"
+        ));
         // No transport twice.
         for number in 0..TRANSPORTS {
             assert_eq!(

@@ -76,11 +76,9 @@ pub(super) struct Part {
 
 /// Checks a disk's layout and opens its files.
 pub(super) fn open(disk: &Disk) -> Result<Backend, DiskError> {
-    if disk.extents.is_empty() || disk.extents.len() > MAX_EXTENTS {
-        return Err(DiskError::Layout("it needs between 1 and 512 extents"));
-    }
     check_layout(disk)?;
     match &disk.extents[..] {
+        [] => empty(disk),
         [only] if only.offset == 0 && only.length == disk.size => {
             let (file, length) = open_file(only, disk.read_only)?;
             if disk.read_only || length == disk.size {
@@ -100,12 +98,10 @@ pub(super) fn open(disk: &Disk) -> Result<Backend, DiskError> {
     }
 }
 
-/// An empty disk of the size and access of `disk`, for a guest that does not read it. The extents
-/// don't matter.
-pub(super) fn placeholder(disk: &Disk) -> Result<Backend, DiskError> {
-    check_size(disk)?;
+/// An empty disk: what is written to it is in memory.
+fn empty(disk: &Disk) -> Result<Backend, DiskError> {
     let hole = if disk.read_only {
-        sealed_memfd("placeholder", &[], disk.size)
+        sealed_memfd("empty", &[], disk.size)
     } else {
         crate::template::memory::empty(disk.size)
     };
@@ -116,8 +112,8 @@ const UNALIGNED: DiskError = DiskError::Layout("sizes and offsets must be multip
 
 fn check_layout(disk: &Disk) -> Result<(), DiskError> {
     check_size(disk)?;
-    if disk.extents.is_empty() || disk.extents.len() > MAX_EXTENTS {
-        return Err(DiskError::Layout("it needs between 1 and 512 extents"));
+    if disk.extents.len() > MAX_EXTENTS {
+        return Err(DiskError::Layout("it has more than 512 extents"));
     }
     let aligned = |extent: &Extent| (extent.offset | extent.length) % SECTOR == 0;
     if !disk.extents.iter().all(aligned) {
@@ -346,7 +342,6 @@ mod tests {
             read_only: true,
         };
         for bad in [
-            disk(vec![], 512),
             disk(vec![extent(&path, 0, 512)], 0),
             disk(vec![extent(&path, 0, 1024)], 512),
             disk(vec![extent(&path, 1, 512)], 512),

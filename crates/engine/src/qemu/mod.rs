@@ -3,5 +3,6 @@
 pub(crate) mod arguments;
 pub mod binary;
 pub mod disk;
+pub mod exchange;
 pub(crate) mod migration;
 pub mod qmp;

@@ -57,7 +57,23 @@ pub(crate) struct Qmp {
     reader: JoinHandle<()>,
 }
 
+/// One command of several.
+#[derive(Debug)]
+pub(crate) struct Command<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) arguments: Value,
+    /// Travels along.
+    pub(crate) descriptor: Option<BorrowedFd<'a>>,
+}
+
 type Answer = Result<Value, String>;
+
+fn accepted(command: &'static str, answer: Answer) -> Result<Value, QmpError> {
+    answer.map_err(|description| QmpError::Refused {
+        command,
+        description,
+    })
+}
 
 /// What the reading task and the commands share; gone when the connection has ended.
 #[derive(Debug)]
@@ -109,7 +125,7 @@ impl Qmp {
         self.execute_with(command, arguments, None, limit).await
     }
 
-    /// As [`Qmp::execute`], with a descriptor that travels along (for `getfd`).
+    /// As [`Qmp::execute`], with a descriptor that travels along.
     pub(crate) async fn execute_with(
         &self,
         command: &'static str,
@@ -124,12 +140,44 @@ impl Qmp {
         match answer.await {
             Err(_) => Err(QmpError::Timeout { command, limit }),
             Ok(Err(error)) => Err(error),
-            Ok(Ok(Ok(value))) => Ok(value),
-            Ok(Ok(Err(description))) => Err(QmpError::Refused {
-                command,
-                description,
-            }),
+            Ok(Ok(answer)) => accepted(command, answer),
         }
+    }
+
+    /// Executes commands one after the other, without waiting for one answer before the next command. All are
+    /// executed, whichever fails; the first failure is told.
+    ///
+    /// A VMM reads the next command, and the descriptor that travels with it, when it is done with the last
+    /// (`handle_qmp_command` of monitor/qmp.c).
+    pub(crate) async fn execute_all(
+        &self,
+        commands: Vec<Command<'_>>,
+        limit: Duration,
+    ) -> Result<(), QmpError> {
+        let mut last = "";
+        let answers = tokio::time::timeout(limit, async {
+            let mut sent = Vec::with_capacity(commands.len());
+            for Command {
+                name,
+                arguments,
+                descriptor,
+            } in commands
+            {
+                last = name;
+                sent.push((name, self.send(name, arguments, descriptor).await?));
+            }
+            let mut result = Ok(());
+            for (name, answer) in sent {
+                last = name;
+                let answer = answer.await.map_err(|_| QmpError::Closed)?;
+                result = result.and(accepted(name, answer).map(drop));
+            }
+            result
+        });
+        answers.await.unwrap_or(Err(QmpError::Timeout {
+            command: last,
+            limit,
+        }))
     }
 
     async fn send(

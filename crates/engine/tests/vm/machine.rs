@@ -234,3 +234,61 @@ async fn memory_that_the_guest_frees_returns_to_the_host() {
     let mut guest = Guest::boot(&engine, &spec).await;
     support::expect_memory_to_return(&mut guest, 512).await;
 }
+
+#[tokio::test]
+async fn disks_are_exchanged_under_a_guest_that_has_them_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let upper = |name: &str| {
+        let path = file(directory.path(), name, name.as_bytes()[0], 1 << 20);
+        Disk::writable(&path, 1 << 20)
+    };
+    let image = |fill: u8| {
+        let path = file(directory.path(), &format!("image-{fill}"), fill, 4096);
+        let mut disk = Disk::read_only(&path, 4096);
+        disk.size = 256 << 30;
+        disk
+    };
+    let engine = engine().await;
+    let first = vec![image(b'z'), upper("z")];
+    let mut guest = Guest::boot(&engine, &spec(&engine, first.clone())).await;
+    let descriptors = |vmm: u32| -> Vec<PathBuf> {
+        let open = std::fs::read_dir(format!("/proc/{vmm}/fd")).unwrap();
+        let mut files: Vec<_> = open
+            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+            .collect();
+        files.sort();
+        files
+    };
+    let before = descriptors(guest.vm.pid()).len();
+    for (fill, name) in [("i", "a"), ("j", "b"), ("i", "a")] {
+        let disks = [image(fill.as_bytes()[0]), upper(name)];
+        guest.vm.exchange_disks(&disks).await.unwrap();
+        guest.vm.close_exchanged_disks().await.unwrap();
+        assert_eq!(guest.ask("read 0 7").await, fill.repeat(16));
+        assert_eq!(guest.ask("read 0 8").await, ".".repeat(16));
+        assert_eq!(guest.ask("read 1 3").await, name.repeat(16));
+        assert_eq!(guest.ask("write 1 3").await, "0");
+        assert!(guest.ask("write 0 3").await.starts_with('-'));
+        let written = std::fs::read(directory.path().join(name)).unwrap();
+        assert_eq!(&written[3 * 512..][..4], b"WWWW");
+    }
+    // What is not used any more is closed.
+    let after = descriptors(guest.vm.pid());
+    assert_eq!(after.len(), before, "{after:?}");
+    let error = guest.vm.exchange_disks(&first[..1]).await.unwrap_err();
+    assert_eq!(error.to_string(), "the machine has 2 disks");
+    guest.vm.kill().unwrap();
+}
+
+#[tokio::test]
+async fn a_console_can_be_recorded_from_now_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine().await;
+    let mut guest = Guest::boot(&engine, &spec(&engine, Vec::new())).await;
+    let console = directory.path().join("console.log");
+    guest.vm.record_console(&console).unwrap();
+    guest.send("panic").await;
+    guest.vm.wait().await.unwrap();
+    let text = std::fs::read_to_string(console).unwrap();
+    assert!(text.contains("Kernel panic"), "{text}");
+}

@@ -1,0 +1,175 @@
+//! Other disks behind the block devices of a machine that exists.
+//!
+//! The guest sees none of it: devices stay, with their size and access, and read from other files from one request to
+//! the next. So a machine can be made before it is known what it is for.
+
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::disk::{self, Backend, DiskError};
+use super::qmp::{Command, Qmp, QmpError};
+use crate::spec::Disk;
+
+/// How long the VMM may take over one step: it opens what is open already.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a disk could not be put in another one's place.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The machine was made with other disks.
+    #[error("the machine has {0} disks")]
+    Number(usize),
+    /// The disk can't be opened or composed.
+    #[error("cannot attach disk {index}")]
+    Disk {
+        /// Index in the specification.
+        index: usize,
+        /// What is wrong with it.
+        #[source]
+        source: DiskError,
+    },
+    /// The VMM did not take it.
+    #[error("the VMM did not take disk {index}")]
+    Refused {
+        /// Index in the specification.
+        index: usize,
+        /// Its answer.
+        #[source]
+        source: QmpError,
+    },
+}
+
+/// What the VMM holds for one disk.
+#[derive(Debug)]
+pub(super) struct Attached {
+    /// Nodes of its block layer, the device's own first.
+    pub(super) nodes: Vec<String>,
+    /// Sets of descriptors.
+    pub(super) sets: Range<usize>,
+}
+
+/// What stands behind the block devices of a machine, in the order of its disks.
+#[derive(Debug, Default)]
+pub(crate) struct Backends {
+    pub(super) attached: Vec<Attached>,
+    /// What stood there before.
+    replaced: Vec<Attached>,
+    /// Sets of descriptors that were ever made: the next one's number.
+    pub(super) sets: usize,
+}
+
+/// Name of the guest's side of disk `index`.
+pub(super) fn device(index: usize) -> String {
+    format!("block{index}")
+}
+
+impl Backends {
+    /// Puts `disks` in the places of the present ones.
+    pub(crate) async fn exchange(
+        &mut self,
+        control: &Qmp,
+        disks: &[Disk],
+    ) -> Result<(), ExchangeError> {
+        if disks.len() != self.attached.len() {
+            return Err(ExchangeError::Number(self.attached.len()));
+        }
+        for (index, disk) in disks.iter().enumerate() {
+            let backend =
+                disk::open(disk).map_err(|source| ExchangeError::Disk { index, source })?;
+            self.replace(control, index, backend, disk.read_only)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn replace(
+        &mut self,
+        control: &Qmp,
+        index: usize,
+        backend: Backend,
+        read_only: bool,
+    ) -> Result<(), ExchangeError> {
+        let first = self.sets;
+        let node = format!("disk{index}.{first}");
+        let (driver, files) = match backend {
+            Backend::Raw(file) => ("raw", vec![file]),
+            Backend::Composed(composition) => {
+                let description = disk::descriptor(&composition, |file| first + file)
+                    .map_err(|source| ExchangeError::Disk { index, source })?;
+                let mut files = composition.files;
+                files.push(description);
+                ("vmdk", files)
+            }
+        };
+        let last = first + files.len() - 1;
+        // The last file is the whole disk, or its description.
+        let file = access(
+            json!({ "driver": "file", "filename": format!("/dev/fdset/{last}") }),
+            read_only,
+        );
+        let mut whole = access(
+            json!({ "driver": driver, "node-name": node, "file": file }),
+            read_only,
+        );
+        if !read_only {
+            whole["detect-zeroes"] = "unmap".into();
+        }
+        let device = json!({
+            "path": format!("/machine/peripheral/{}", device(index)),
+            "property": "drive",
+            "value": node,
+        });
+        let mut commands = Vec::with_capacity(files.len() + 2);
+        for (file, set) in files.iter().zip(first..) {
+            let mut add = command("add-fd", json!({ "fdset-id": set }));
+            add.descriptor = Some(file.as_fd());
+            commands.push(add);
+        }
+        commands.push(command("blockdev-add", whole));
+        commands.push(command("qom-set", device));
+        self.sets = last + 1;
+        control
+            .execute_all(commands, LIMIT)
+            .await
+            .map_err(|source| ExchangeError::Refused { index, source })?;
+        let attached = Attached {
+            nodes: vec![node],
+            sets: first..self.sets,
+        };
+        let before = std::mem::replace(&mut self.attached[index], attached);
+        self.replaced.push(before);
+        Ok(())
+    }
+
+    /// Closes what was replaced.
+    pub(crate) async fn close_replaced(&mut self, control: &Qmp) -> Result<(), QmpError> {
+        let mut commands = Vec::new();
+        for Attached { nodes, sets } in self.replaced.drain(..) {
+            let nodes = nodes.into_iter();
+            commands
+                .extend(nodes.map(|node| command("blockdev-del", json!({ "node-name": node }))));
+            commands.extend(sets.map(|set| command("remove-fd", json!({ "fdset-id": set }))));
+        }
+        control.execute_all(commands, LIMIT).await
+    }
+}
+
+/// How the disk's nodes are opened: space that the guest frees or fills with zeroes returns to the host.
+fn access(mut node: Value, read_only: bool) -> Value {
+    node["read-only"] = read_only.into();
+    if !read_only {
+        node["discard"] = "unmap".into();
+    }
+    node
+}
+
+fn command<'a>(name: &'static str, arguments: Value) -> Command<'a> {
+    Command {
+        name,
+        arguments,
+        descriptor: None,
+    }
+}
