@@ -3,6 +3,7 @@
 mod control;
 mod error;
 mod exec;
+mod reset;
 mod shutdown;
 mod start;
 
@@ -34,7 +35,7 @@ pub struct Agent {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Set for good by the first Start.
+    /// Set by Start, and for good if it fails.
     started: bool,
     /// A writable disk is mounted; it is closed in order even if the start failed after that.
     has_upper_disk: bool,

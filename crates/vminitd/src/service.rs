@@ -7,8 +7,9 @@ use container_api::call::to_the_end;
 use container_api::guest::guest_server::Guest;
 use container_api::guest::{
     ExecReply, ExecRequest, FreezeReply, FreezeRequest, ProcessesReply, ProcessesRequest,
-    ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply, SignalRequest,
-    StartReply, StartRequest, StatisticsReply, StatisticsRequest, WaitReply, WaitRequest,
+    ResetReply, ResetRequest, ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest,
+    SignalReply, SignalRequest, StartReply, StartRequest, StatisticsReply, StatisticsRequest,
+    WaitReply, WaitRequest,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -47,6 +48,12 @@ impl Guest for Service {
         let agent = Arc::clone(&self.0);
         let work = async move { agent.start(request.into_inner()).await };
         Ok(Response::new(to_the_end(work).await?))
+    }
+
+    async fn reset(&self, _: Request<ResetRequest>) -> Result<Response<ResetReply>, Status> {
+        let agent = Arc::clone(&self.0);
+        to_the_end(async move { agent.reset().await }).await?;
+        Ok(Response::new(ResetReply {}))
     }
 
     async fn exec(&self, request: Request<ExecRequest>) -> Result<Response<ExecReply>, Status> {

@@ -51,8 +51,11 @@ pub enum AgentError {
     /// The root.
     #[error(transparent)]
     Root(#[from] RootError),
+    /// The root's end.
+    #[error("cannot unmount the root")]
+    Unmount(#[source] io::Error),
     /// The container's control group.
-    #[error("cannot make the control group")]
+    #[error("cannot make or remove the control group")]
     Cgroup(#[source] io::Error),
     /// A limit that the kernel refuses.
     #[error("cannot set {file} to {value:?}")]
@@ -147,6 +150,7 @@ impl AgentError {
             Self::Clock(_)
             | Self::Entropy(_)
             | Self::Root(_)
+            | Self::Unmount(_)
             | Self::Cgroup(_)
             | Self::Spawn(_)
             | Self::Watch(_)

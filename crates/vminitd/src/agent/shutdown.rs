@@ -29,7 +29,8 @@ impl Agent {
         self.shut_down.send_replace(true);
     }
 
-    async fn end(&self, container: &Container) {
+    /// Kills every process of `container` and waits until they are gone.
+    pub(super) async fn end(&self, container: &Container) {
         if let Err(error) = container.cgroup.kill() {
             say(&format!("cannot kill the container's processes: {error}"));
         }

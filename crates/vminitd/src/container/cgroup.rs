@@ -55,6 +55,11 @@ impl Cgroup {
         Ok(Self { path, directory })
     }
 
+    /// Removes the group, in which nothing runs any more.
+    pub fn remove(&self) -> io::Result<()> {
+        fs::remove_dir(&self.path)
+    }
+
     /// Directory of the group in which the process `pid` is.
     pub fn directory_of(pid: Pid) -> io::Result<OwnedFd> {
         let membership = fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero()))?;

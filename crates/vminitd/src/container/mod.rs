@@ -14,7 +14,7 @@ pub use cache::trim as trim_cache;
 pub use cgroup::Cgroup;
 pub use limits::{LimitError, settings};
 pub use processes::{members, processes};
-pub use root::{RootError, close_upper, mount_root};
+pub use root::{RootError, close_upper, mount_root, unmount_root};
 pub use standstill::forgive as forgive_standstill;
 pub use statistics::statistics;
 pub use sysctl::{SysctlError, set as set_sysctl};

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use container_api::guest::Root;
-use rustix::mount::{MountAttrFlags, MountFlags, mount, mount_remount};
+use rustix::mount::{MountAttrFlags, MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use thiserror::Error;
 
 use crate::boot::{IMAGE, UPPER};
@@ -69,6 +69,14 @@ pub fn mount_root(root: &Root) -> Result<OwnedFd, RootError> {
 /// Writes everything of the writable disk out and marks its file system clean. Needs every writer to be gone.
 pub fn close_upper() -> io::Result<()> {
     Ok(mount_remount(UPPER, MountFlags::RDONLY, "")?)
+}
+
+/// Unmounts what the root was made of. Needs everything that was in it to be gone.
+pub fn unmount_root() -> io::Result<()> {
+    for place in [UPPER, IMAGE] {
+        unmount(place, UnmountFlags::NOFOLLOW)?;
+    }
+    Ok(())
 }
 
 fn mount_at(

@@ -1,7 +1,9 @@
 //! Statistics, listing, freezing, signals to all.
 
 use bytes::Bytes;
-use container_api::guest::{FreezeRequest, ProcessesRequest, SignalRequest, StatisticsRequest};
+use container_api::guest::{
+    FreezeRequest, ProcessesRequest, ResetRequest, SignalRequest, StatisticsRequest,
+};
 use container_api::guest_channel::Calls;
 use container_api::streams::StandardStream;
 
@@ -168,5 +170,34 @@ async fn many_at_once() {
         assert_eq!(guest.exec(&format!("one{number}"), &["true"]).await.0, 0);
     }
     println!("exec true: {:?}", before.elapsed() / 20);
+    guest.shut_down().await;
+}
+
+#[tokio::test]
+#[ignore = "boots a machine"]
+async fn a_guest_can_be_reset_and_started_again() {
+    let guest = Guest::boot(Options::default()).await;
+    let mut client = guest.calls();
+    assert!(client.reset(ResetRequest {}).await.is_err());
+    for round in ["1", "2"] {
+        let script = format!("touch /round-{round}; sleep 1000 & exec sleep 1000");
+        client
+            .start(start_request(&["sh", "-c", &script]))
+            .await
+            .unwrap();
+        // The same names are free each time, the container's and its processes'.
+        let count = format!("until [ -e /round-{round} ]; do :; done; ls -d /round-* | wc -l");
+        let (code, out, _) = guest.exec("count", &["sh", "-c", &count]).await;
+        assert_eq!((code, out.trim()), (0, round));
+        client.reset(ResetRequest {}).await.unwrap();
+        let error = client.processes(ProcessesRequest {}).await.unwrap_err();
+        assert_eq!(error.message(), "the container was not started");
+    }
+    client
+        .start(start_request(&["cat", "/proc/mounts"]))
+        .await
+        .unwrap();
+    let mounts = guest.stdout("box").await;
+    assert_eq!(mounts.matches(" / ").count(), 1, "{mounts}");
     guest.shut_down().await;
 }
