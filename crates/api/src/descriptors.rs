@@ -5,26 +5,20 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
-};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::rights::{self, MAX_DESCRIPTORS};
 use crate::socket;
 
 /// Bytes of a token: 32 hexadecimal digits.
 const TOKEN: usize = 32;
-/// The most descriptors one token holds.
-const MAX_DESCRIPTORS: usize = 4;
 /// The most tokens that wait to be taken; a client that hands over more is refused.
 const MAX_WAITING: usize = 256;
 /// How long descriptors wait to be taken before they are closed.
@@ -47,23 +41,7 @@ pub async fn send(path: &Path, descriptors: &[BorrowedFd<'_>]) -> io::Result<Str
     }
     let token = token()?;
     let mut stream = socket::open(path)?;
-    stream
-        .async_io(Interest::WRITABLE, || {
-            let mut space =
-                [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-            let mut control = SendAncillaryBuffer::new(&mut space);
-            // The buffer holds MAX_DESCRIPTORS, so this always fits.
-            control.push(SendAncillaryMessage::ScmRights(descriptors));
-            let data = [IoSlice::new(token.as_bytes())];
-            let sent =
-                rustix::net::sendmsg(stream.as_fd(), &data, &mut control, SendFlags::NOSIGNAL)?;
-            if sent == TOKEN {
-                Ok(())
-            } else {
-                Err(io::ErrorKind::WriteZero.into())
-            }
-        })
-        .await?;
+    rights::send(&stream, token.as_bytes(), descriptors).await?;
     let mut answer = [0];
     stream.read_exact(&mut answer).await?;
     if answer[0] != TAKEN {
@@ -112,9 +90,7 @@ impl Descriptors {
     }
 
     async fn receive(&self, mut stream: UnixStream) -> io::Result<()> {
-        let (token, descriptors) = stream
-            .async_io(Interest::READABLE, || receive_message(stream.as_fd()))
-            .await?;
+        let (token, descriptors) = receive_message(&stream).await?;
         if !self.insert(token.clone(), descriptors) {
             return Err(io::Error::other("too many descriptors wait"));
         }
@@ -137,26 +113,11 @@ impl Descriptors {
     }
 }
 
-fn receive_message(stream: BorrowedFd<'_>) -> io::Result<(String, Vec<OwnedFd>)> {
+async fn receive_message(stream: &UnixStream) -> io::Result<(String, Vec<OwnedFd>)> {
     let mut data = [0; TOKEN];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::net::recvmsg(
-        stream,
-        &mut [IoSliceMut::new(&mut data)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
-    let descriptors: Vec<OwnedFd> = control
-        .drain()
-        .filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let (read, descriptors) = rights::receive(stream, &mut data).await?;
     let token = std::str::from_utf8(&data).map_err(io::Error::other)?;
-    let well_formed = received.bytes == TOKEN && token.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let well_formed = read == TOKEN && token.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !well_formed || descriptors.is_empty() {
         return Err(io::ErrorKind::InvalidData.into());
     }
@@ -166,6 +127,7 @@ fn receive_message(stream: BorrowedFd<'_>) -> io::Result<(String, Vec<OwnedFd>)>
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::os::fd::AsFd;
 
     use super::*;
 

@@ -12,9 +12,13 @@ mod generated;
 #[cfg(feature = "host")]
 pub mod guest_channel;
 #[cfg(feature = "host")]
+pub mod handover;
+#[cfg(feature = "host")]
 pub mod inherited;
 #[cfg(feature = "host")]
 pub mod lock;
+#[cfg(feature = "host")]
+mod rights;
 #[cfg(feature = "host")]
 pub mod roots;
 #[cfg(feature = "host")]
