@@ -224,12 +224,8 @@ fn an_image_s_configuration_cannot_lead_out() {
 #[test]
 fn short_names_are_of_the_configured_registry() {
     let system = System::stopped();
-    let directory = system.scratch().join("config/container");
-    std::fs::create_dir_all(&directory).unwrap();
-    let configure = |domain: &str| {
-        let text = format!("[registry]\ndomain = \"{domain}\"\n");
-        std::fs::write(directory.join("config.toml"), text).unwrap();
-    };
+    let configure =
+        |domain: &str| system.configure(&format!("[registry]\ndomain = \"{domain}\"\n"));
     configure("registry");
     system
         .run(["system", "start", "--enable-kernel-install"])

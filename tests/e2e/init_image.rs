@@ -127,13 +127,7 @@ fn a_container_runs_under_the_init_of_an_image() {
 #[test]
 fn the_configuration_names_the_init_image_of_all() {
     let system = System::stopped();
-    let configuration = system.scratch().join("config/container");
-    fs::create_dir_all(&configuration).unwrap();
-    fs::write(
-        configuration.join("config.toml"),
-        "[vminit]\nimage = \"custom\"\n",
-    )
-    .unwrap();
+    system.configure("[vminit]\nimage = \"custom\"\n");
     system.set_up();
     let create = |id: &str, flags: &[&str]| {
         let words = ["create", "--name", id, "--pull", "never"].into_iter();

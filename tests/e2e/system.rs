@@ -117,13 +117,25 @@ impl System {
             std::env::var_os("CONTAINER_TEST_PREFIX")
                 .expect("CONTAINER_TEST_PREFIX: run `make e2e`"),
         );
-        Self {
+        let system = Self {
             scratch: tempfile::Builder::new()
                 .prefix("container-e2e")
                 .tempdir()
                 .unwrap(),
             prefix,
+        };
+        // Where a machine comes from would depend on what the machine under the tests is busy with.
+        if std::env::var_os("CONTAINER_TEST_STANDBY").is_none() {
+            system.configure("[container]\nstandby = false\n");
         }
+        system
+    }
+
+    /// Has `text` be its configuration from its next start on.
+    pub fn configure(&self, text: &str) {
+        let directory = self.scratch.path().join("config/container");
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("config.toml"), text).unwrap();
     }
 
     /// The app root.

@@ -11,6 +11,7 @@ use container_api::descriptors::Descriptors;
 use container_api::lock;
 use container_api::roots::Roots;
 use container_api::socket;
+use container_resource::settings::Settings;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -19,6 +20,7 @@ use tonic::transport::Server;
 use crate::containers::Containers;
 use crate::images::Images;
 use crate::service;
+use crate::standby::Standby;
 use crate::templates::Templates;
 
 /// Variable that names the descriptor of [`announce`].
@@ -40,12 +42,16 @@ pub async fn serve(roots: Roots, debug: bool) -> anyhow::Result<()> {
     tokio::spawn(descriptors.clone().serve(handed));
     let images = Images::new(roots.clone(), debug);
     tokio::spawn(images.clone().supervise());
-    let templates = Templates::new(&roots);
+    let settings = Settings::load(&roots.app, &roots.install).context("read the configuration")?;
+    let standby = Standby::new(&roots, settings.container.standby(), debug);
+    tokio::spawn(standby.clone().serve());
+    let templates = Templates::new(&roots, standby.clone());
     tokio::spawn(templates.clone().serve());
     let containers = Arc::new(Containers::new(
         roots.clone(),
         images.clone(),
         templates.clone(),
+        standby,
         descriptors,
         debug,
     ));

@@ -7,6 +7,7 @@ mod events;
 mod guest_files;
 mod images;
 mod service;
+mod standby;
 mod templates;
 
 use std::path::PathBuf;

@@ -16,17 +16,42 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
 use crate::disk_usage::allocated;
+use crate::standby::Standby;
 
 /// The most templates that are kept; beyond, those that were not used for longest go.
 const KEPT: usize = 8;
 /// The most requests that wait; a shape that is still wanted will be asked for again.
 const QUEUE: usize = 8;
 
-/// What the helper makes a template for.
+/// What the helper makes a template, or prepares a machine, for.
 #[derive(Clone, Debug, Serialize)]
 pub struct Request {
-    configuration: ContainerConfiguration,
-    boot: Boot,
+    /// A container's configuration.
+    pub configuration: ContainerConfiguration,
+    /// What that container was started with.
+    pub boot: Boot,
+}
+
+impl Request {
+    /// Whether `other` is for a machine that looks the same, as far as can be told here: the helper knows.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let shape = |request: &Self| {
+            let Self {
+                configuration,
+                boot,
+            } = request;
+            let ContainerConfiguration {
+                resources,
+                kernel,
+                kernel_arguments,
+                virtualization,
+                ..
+            } = configuration.clone();
+            let guest = (boot.kernel.clone(), boot.initramfs.clone());
+            (resources, kernel, kernel_arguments, virtualization, guest)
+        };
+        shape(self) == shape(other)
+    }
 }
 
 /// The templates of a system.
@@ -36,6 +61,7 @@ pub struct Templates {
     log: PathBuf,
     queue: Arc<Mutex<VecDeque<(PathBuf, Request)>>>,
     wanted: Arc<tokio::sync::Notify>,
+    standby: Standby,
 }
 
 /// The part of a template's description that is shown.
@@ -52,33 +78,23 @@ struct Shape {
 
 impl Templates {
     /// Those of `roots`.
-    pub fn new(roots: &Roots) -> Self {
+    /// One that was made is then used for the `standby` machine.
+    pub fn new(roots: &Roots, standby: Standby) -> Self {
         Self {
             directory: roots.cache().join("templates"),
             log: roots.log.join("templates.log"),
             queue: Arc::default(),
             wanted: Arc::default(),
+            standby,
         }
     }
 
     /// Asks for a template for containers like this one, to be made by its runtime `program`.
-    pub fn want(&self, program: PathBuf, configuration: ContainerConfiguration, boot: Boot) {
+    pub fn want(&self, program: PathBuf, request: Request) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let size = (&configuration.resources, &configuration.kernel);
-        let asked = queue.iter().any(|(_, request)| {
-            (
-                &request.configuration.resources,
-                &request.configuration.kernel,
-            ) == size
-        });
+        let asked = queue.iter().any(|(_, asked)| asked.is_like(&request));
         if !asked && queue.len() < QUEUE {
-            queue.push_back((
-                program,
-                Request {
-                    configuration,
-                    boot,
-                },
-            ));
+            queue.push_back((program, request));
             self.wanted.notify_one();
         }
     }
@@ -96,8 +112,9 @@ impl Templates {
                 self.wanted.notified().await;
                 continue;
             };
-            if let Err(error) = self.make(&program, &request).await {
-                tracing::warn!("no template was made: {error}");
+            match self.make(&program, &request).await {
+                Ok(()) => self.standby.want(program, request),
+                Err(error) => tracing::warn!("no template was made: {error}"),
             }
             self.queue
                 .lock()
@@ -142,6 +159,7 @@ impl Templates {
             Err(error) => return Err(error),
         };
         let mut templates = Vec::new();
+        let waiting = self.standby.template();
         for entry in entries {
             let entry = entry?;
             let Ok(key) = entry.file_name().into_string() else {
@@ -155,6 +173,7 @@ impl Templates {
             if key.contains('.') {
                 continue;
             }
+            let standby = waiting.as_ref() == Some(&key);
             let created = entry.path().join("template.json").metadata()?.modified()?;
             templates.push(Template {
                 key,
@@ -163,15 +182,17 @@ impl Templates {
                 size_bytes: allocated(&entry.path()),
                 created_ms: milliseconds(created),
                 used_ms: milliseconds(entry.metadata()?.modified()?),
+                standby,
             });
         }
         templates.sort_by_key(|template| std::cmp::Reverse(template.used_ms));
         Ok(templates)
     }
 
-    /// Removes every template; gives them.
+    /// Removes every template, and the machine that waits; gives the templates.
     pub fn prune(&self) -> io::Result<Vec<Template>> {
         let templates = self.list()?;
+        self.standby.end();
         self.remove(&templates)?;
         Ok(templates)
     }
@@ -204,7 +225,7 @@ mod tests {
     fn the_ones_not_used_for_longest_are_collected() {
         let scratch = tempfile::tempdir().unwrap();
         let roots = Roots::new(scratch.path().into(), "/p".into(), None).unwrap();
-        let templates = Templates::new(&roots);
+        let templates = Templates::new(&roots, Standby::new(&roots, false, false));
         assert!(templates.list().unwrap().is_empty());
         for number in 0..KEPT + 2 {
             let directory = templates.directory.join(format!("{number:032x}"));

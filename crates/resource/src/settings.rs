@@ -36,6 +36,15 @@ pub struct ContainerDefaults {
     pub memory: Option<String>,
     /// Whether starts are made from saved machines.
     pub template: Option<bool>,
+    /// Whether a machine waits for the next container.
+    pub standby: Option<bool>,
+}
+
+impl ContainerDefaults {
+    /// Whether a machine waits for the next container, which it does unless it or its template is not wanted.
+    pub fn standby(&self) -> bool {
+        self.standby.unwrap_or(true) && self.template.unwrap_or(true)
+    }
 }
 
 /// `[registry]`.
@@ -109,6 +118,7 @@ impl Settings {
                 cpus: user.container.cpus.or(installed.container.cpus),
                 memory: user.container.memory.or(installed.container.memory),
                 template: user.container.template.or(installed.container.template),
+                standby: user.container.standby.or(installed.container.standby),
             },
             registry: RegistrySettings {
                 domain: user.registry.domain.or(installed.registry.domain),

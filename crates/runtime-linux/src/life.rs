@@ -4,8 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use container_api::guest::{Root, ShutdownRequest, StartRequest, Timeline as GuestTimeline};
+use container_api::guest::{ShutdownRequest, Timeline as GuestTimeline};
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_engine::{Vm, VmExit};
@@ -13,27 +12,22 @@ use container_resource::bundle::{self, Boot, Exit, Timeline};
 use jiff::Timestamp;
 
 use crate::container::{Container, Stage, Started, answer};
-use crate::files::files;
-use crate::machine::{self, Machine, Origin};
-use crate::oci;
+use crate::machine::{self, Machine, Origin, Standby, Way};
 use crate::process::{Ended, Process};
+use crate::request::start_request;
 use crate::stdio::{LogFile, Stdio};
 
 /// How long a booted machine waits for the request to start.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the guest may take to unmount, sync and power off.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
-/// Bytes of entropy given to a guest: twice the seed of the kernel's generator.
-const ENTROPY: usize = 64;
-/// Index of the image's root and of the writable layer among the machine's disks.
-const IMAGE_DISK: u32 = 0;
-const UPPER_DISK: u32 = 1;
 
-/// Lives the container's life; returns when its machine is gone and `exit.json` is written.
-pub async fn live(container: &Arc<Container>) {
+/// Lives the container's life, in the machine `standby` if that fits; returns when its machine is gone and `exit.json` is
+/// written.
+pub async fn live(container: &Arc<Container>, standby: Option<Standby>) {
     let mut timeline = Timeline::default();
     timeline.reached("helper started");
-    let started = start(container, &mut timeline).await;
+    let started = start(container, standby, &mut timeline).await;
     write_timeline(container, &timeline);
     match started {
         Ok((machine, first, at)) => {
@@ -73,6 +67,7 @@ pub async fn live(container: &Arc<Container>) {
 
 async fn start(
     container: &Container,
+    standby: Option<Standby>,
     timeline: &mut Timeline,
 ) -> Result<(Machine, Arc<Process>, Timestamp), Error> {
     let boot: Boot = bundle::read_json(&container.bundle.boot())
@@ -84,8 +79,13 @@ async fn start(
             at_us: boot.requested_us,
         },
     );
+    let way = if container.options.no_template {
+        Way::Cold
+    } else {
+        standby.map_or(Way::Template, |standby| Way::Standby(Box::new(standby)))
+    };
     let mut machine = tokio::select! {
-        machine = machine::boot(&container.bundle, &container.configuration, &boot, !container.options.no_template, timeline) => machine?,
+        machine = machine::boot(&container.bundle, &container.configuration, &boot, way, timeline) => machine?,
         () = container.kill_machine.notified() => return Err(stopped_early(container)),
     };
     container.vmm.send_replace(Some(machine.vm.pid()));
@@ -122,32 +122,7 @@ async fn first_process(
     let stdio = request(container).await?;
     let input = stdio.stdin.is_some() || container.options.open_stdin;
     let configuration = &container.configuration;
-    let spec =
-        oci::spec(configuration).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
-    let spec = serde_json::to_vec(&spec).map_err(|error| Error::chain(Kind::Internal, &error))?;
-    let mut entropy = vec![0; ENTROPY];
-    rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| Error::chain(Kind::Internal, &error))?;
-    let request = StartRequest {
-        id: configuration.id.clone(),
-        hostname: configuration
-            .hostname
-            .clone()
-            .unwrap_or_else(|| configuration.id.clone()),
-        realtime_ns: u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0),
-        entropy: Bytes::from(entropy),
-        root: Some(Root {
-            image_disk: IMAGE_DISK,
-            upper_disk: Some(UPPER_DISK),
-            read_only: configuration.read_only,
-        }),
-        oci_spec: Bytes::from(spec),
-        user: oci::user(&configuration.init_process).to_owned(),
-        files: files(configuration),
-        init: configuration.use_init,
-        stdin: input,
-        sysctls: configuration.sysctls.clone().into_iter().collect(),
-    };
+    let request = start_request(configuration, input)?;
     let sent = Timestamp::now();
     timeline.reached_at("start sent", sent.as_microsecond());
     let reply = answer(guest.calls().start(request)).await?;

@@ -9,15 +9,22 @@ mod life;
 mod machine;
 mod oci;
 mod process;
+mod request;
 mod serve;
 mod service;
+mod standby;
 mod stdio;
+mod title;
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use container_api::handover::Assignment;
 use container_resource::bundle::Bundle;
 
 #[derive(Debug, Parser)]
@@ -48,6 +55,21 @@ enum Command {
         #[arg(long)]
         debug: bool,
     },
+    /// Prepare a machine, and wait with it for a container that needs one like it.
+    ///
+    /// What is prepared, and which container it is for, is said on standard input, a socket
+    /// (crates/api/src/handover.rs). Its end ends the helper.
+    Standby {
+        /// App root of the system that it is for; shown in process lists.
+        #[arg(long)]
+        root: PathBuf,
+        /// Room for the command line of that container's helper, which process lists show then.
+        #[arg(hide = true)]
+        room: Option<String>,
+        /// Log what happens in detail.
+        #[arg(long)]
+        debug: bool,
+    },
     /// Save a booted machine for later starts to begin from.
     ///
     /// Standard input is a JSON object: configuration (as config.json) and boot (as boot.json) of a container
@@ -64,7 +86,9 @@ enum Command {
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
     let level = match command {
-        Command::Start { debug: true, .. } => tracing::Level::DEBUG,
+        Command::Start { debug: true, .. } | Command::Standby { debug: true, .. } => {
+            tracing::Level::DEBUG
+        }
         _ => tracing::Level::INFO,
     };
     tracing_subscriber::fmt()
@@ -74,6 +98,7 @@ fn main() -> ExitCode {
         .init();
     let done = match command {
         Command::Start { root, uuid, .. } => run(root, &uuid),
+        Command::Standby { .. } => stand_by(),
         Command::MakeTemplate => make_template(),
         Command::Probe { cache } => probe(&cache),
     };
@@ -90,6 +115,43 @@ fn run(root: PathBuf, id: &str) -> anyhow::Result<()> {
     let bundle = Bundle::new(root);
     let listeners = container_api::inherited::listeners([&bundle.socket(), &bundle.descriptors()])
         .context("listen")?;
+    host(tokio_runtime()?, bundle, id, listeners, None)
+}
+
+fn stand_by() -> anyhow::Result<()> {
+    let runtime = tokio_runtime()?;
+    let Some(assigned) = runtime.block_on(standby::wait())? else {
+        return Ok(());
+    };
+    let Assignment { root, uuid } = assigned.assignment;
+    rustix::stdio::dup2_stdin(&File::open("/dev/null")?)?;
+    rustix::stdio::dup2_stdout(&assigned.log)?;
+    rustix::stdio::dup2_stderr(&assigned.log)?;
+    drop(assigned.log);
+    let program = std::env::args_os().next().unwrap_or_default();
+    let shown: [&OsStr; 6] = [
+        &program,
+        "start".as_ref(),
+        "--root".as_ref(),
+        root.as_ref(),
+        "--uuid".as_ref(),
+        uuid.as_ref(),
+    ];
+    if let Err(error) = title::set(&shown) {
+        tracing::debug!("process lists show another command line: {error}");
+    }
+    let (bundle, standby) = (Bundle::new(root), Some(assigned.standby));
+    host(runtime, bundle, &uuid, assigned.listeners, standby)
+}
+
+/// Serves the container `id` until it has ended.
+fn host(
+    runtime: tokio::runtime::Runtime,
+    bundle: Bundle,
+    id: &str,
+    listeners: [UnixListener; 2],
+    standby: Option<machine::Standby>,
+) -> anyhow::Result<()> {
     let _lock = container_api::lock::acquire(&bundle.lock())
         .with_context(|| format!("container {id} has a runtime helper already"))?;
     // An apiserver that found its bundle without a holder of the lock has removed the sockets: nobody would ever
@@ -98,11 +160,7 @@ fn run(root: PathBuf, id: &str) -> anyhow::Result<()> {
         bundle.socket().exists(),
         "container {id} was given up before its runtime helper began"
     );
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start tokio")?;
-    let served = runtime.block_on(serve::serve(bundle, listeners));
+    let served = runtime.block_on(serve::serve(bundle, listeners, standby));
     // Threads that still wait for a client's terminal end with the process.
     runtime.shutdown_background();
     served
@@ -110,21 +168,20 @@ fn run(root: PathBuf, id: &str) -> anyhow::Result<()> {
 
 fn make_template() -> anyhow::Result<()> {
     let request = serde_json::from_reader(std::io::stdin().lock()).context("read the request")?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start tokio")?;
-    runtime
+    tokio_runtime()?
         .block_on(machine::make_template(&request))
         .context("make a template")
 }
 
 fn probe(cache: &Path) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start tokio")?;
-    let probe = runtime.block_on(machine::probe(cache))?;
+    let probe = tokio_runtime()?.block_on(machine::probe(cache))?;
     println!("{}", serde_json::to_string(&probe)?);
     Ok(())
+}
+
+fn tokio_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start tokio")
 }

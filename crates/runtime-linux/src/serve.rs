@@ -13,13 +13,18 @@ use tonic::transport::Server;
 
 use crate::container::Container;
 use crate::life;
+use crate::machine::Standby;
 use crate::service::Service;
 
 /// How long callers have to take their answers when the container has ended.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Serves the container of `bundle` until it has ended.
-pub async fn serve(bundle: Bundle, [main, descriptors]: [UnixListener; 2]) -> anyhow::Result<()> {
+/// Serves the container of `bundle`, in the machine `standby` if that fits, until it has ended.
+pub async fn serve(
+    bundle: Bundle,
+    [main, descriptors]: [UnixListener; 2],
+    standby: Option<Standby>,
+) -> anyhow::Result<()> {
     let configuration = bundle::read_json(&bundle.configuration()).context("read config.json")?;
     let options = bundle::read_json(&bundle.options()).context("read options.json")?;
     let container = Arc::new(Container::new(bundle, configuration, options));
@@ -40,7 +45,7 @@ pub async fn serve(bundle: Bundle, [main, descriptors]: [UnixListener; 2]) -> an
         });
     let server = tokio::spawn(server);
 
-    life::live(&container).await;
+    life::live(&container, standby).await;
     drop(stop);
     // Callers that wait get their answer now; one that does not read it does not keep the helper.
     if let Ok(served) = tokio::time::timeout(GOODBYE, server).await {

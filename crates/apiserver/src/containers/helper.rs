@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
 use container_api::descriptors::{self, Descriptors};
+use container_api::handover::Assignment;
 use container_api::runtime::runtime_client::RuntimeClient;
 use container_api::{Error, Kind, api, inherited, lock, runtime, socket};
 use container_resource::bundle::Bundle;
 use rustix::process::Signal;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
+
+use crate::standby::Waiting;
 
 /// How long a helper may take to be gone after SIGKILL.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,50 +56,38 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// Starts the helper of `bundle`, which begins to boot at once.
-    pub fn spawn(program: &Path, bundle: &Bundle, id: &str, debug: bool) -> io::Result<Self> {
-        let main = socket::bind(&bundle.socket())?;
-        let handed = socket::bind(&bundle.descriptors())?;
+    /// Starts the helper of `bundle`, which begins to boot at once; the one that waits in `standby`, if there is one.
+    pub async fn start(
+        program: &Path,
+        bundle: &Bundle,
+        id: &str,
+        standby: Option<Waiting>,
+        debug: bool,
+    ) -> io::Result<Self> {
+        let listeners = [
+            socket::bind(&bundle.socket())?.into(),
+            socket::bind(&bundle.descriptors())?.into(),
+        ];
         let log = File::options()
             .create(true)
             .append(true)
             .mode(0o600)
             .open(bundle.runtime_log())?;
-        let mut command = std::process::Command::new(program);
-        command
-            .arg("start")
-            .arg("--root")
-            .arg(bundle.directory())
-            .arg("--uuid")
-            .arg(id);
-        if debug {
-            command.arg("--debug");
+        let assigned = match standby {
+            Some(waiting) => {
+                let assignment = Assignment {
+                    root: bundle.directory().to_owned(),
+                    uuid: id.to_owned(),
+                };
+                let [main, handed] = &listeners;
+                let log = log.try_clone()?.into();
+                waiting.assign(&assignment, [main, handed, &log]).await
+            }
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        if assigned.is_err() {
+            spawn(program, bundle, id, listeners, log, debug)?;
         }
-        command
-            .env(inherited::VARIABLE, "2")
-            .current_dir("/")
-            .stdin(Stdio::null());
-        command.stdout(log.try_clone()?).stderr(log);
-        // A signal to the apiserver's group is not for the containers.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mappings = [main.into(), handed.into()]
-            .into_iter()
-            .zip(inherited::FIRST..)
-            .map(|(parent_fd, child_fd)| FdMapping {
-                parent_fd,
-                child_fd,
-            })
-            .collect();
-        command.fd_mappings(mappings).map_err(io::Error::other)?;
-        let mut child = tokio::process::Command::from(command)
-            .spawn()
-            .map_err(|error| {
-                io::Error::new(error.kind(), format!("{}: {error}", program.display()))
-            })?;
-        tokio::spawn(async move {
-            // Only to reap it: its end is seen on its connection and lock, as for an adopted one.
-            let _ = child.wait().await;
-        });
         Self::connect(bundle)
     }
 
@@ -191,4 +182,49 @@ impl Helper {
                 io::Error::new(io::ErrorKind::TimedOut, "the runtime helper does not die")
             })?
     }
+}
+
+/// Starts `program` as the helper of `bundle`.
+fn spawn(
+    program: &Path,
+    bundle: &Bundle,
+    id: &str,
+    listeners: [OwnedFd; 2],
+    log: File,
+    debug: bool,
+) -> io::Result<()> {
+    let mut command = std::process::Command::new(program);
+    command
+        .arg("start")
+        .arg("--root")
+        .arg(bundle.directory())
+        .arg("--uuid")
+        .arg(id);
+    if debug {
+        command.arg("--debug");
+    }
+    command
+        .env(inherited::VARIABLE, "2")
+        .current_dir("/")
+        .stdin(Stdio::null());
+    command.stdout(log.try_clone()?).stderr(log);
+    // A signal to the apiserver's group is not for the containers.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mappings = listeners
+        .into_iter()
+        .zip(inherited::FIRST..)
+        .map(|(parent_fd, child_fd)| FdMapping {
+            parent_fd,
+            child_fd,
+        })
+        .collect();
+    command.fd_mappings(mappings).map_err(io::Error::other)?;
+    let mut child = tokio::process::Command::from(command)
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))?;
+    tokio::spawn(async move {
+        // Only to reap it: its end is seen on its connection and lock, as for an adopted one.
+        let _ = child.wait().await;
+    });
+    Ok(())
 }

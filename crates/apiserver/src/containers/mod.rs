@@ -31,6 +31,7 @@ pub use helper::Lent;
 
 use crate::events::Events;
 use crate::images::Images;
+use crate::standby::Standby;
 use crate::templates::Templates;
 
 /// Every container of the system.
@@ -40,6 +41,7 @@ pub struct Containers {
     images: Images,
     descriptors: Descriptors,
     templates: Templates,
+    standby: Standby,
     debug: bool,
     /// What happens to them.
     pub events: Events,
@@ -57,6 +59,7 @@ impl Containers {
         roots: Roots,
         images: Images,
         templates: Templates,
+        standby: Standby,
         descriptors: Descriptors,
         debug: bool,
     ) -> Self {
@@ -64,6 +67,7 @@ impl Containers {
             roots,
             images,
             templates,
+            standby,
             descriptors,
             debug,
             events: Events::new(),

@@ -16,6 +16,7 @@ use super::follow::{record_by_hand, recorded, remove_sockets};
 use super::helper::{Helper, Lent};
 use super::{Containers, Entry, not_found};
 use crate::guest_files;
+use crate::templates::Request;
 
 /// How long a start may take. The helper's own bounds end it earlier, with a better reason.
 const START_TIMEOUT: Duration = Duration::from_secs(180);
@@ -92,12 +93,24 @@ impl Containers {
             }
             _ => {}
         }
-        let helper =
-            Helper::spawn(&program, &entry.bundle, &entry.id, self.debug).map_err(failed)?;
+        // A machine that was saved, or waits, has no init image.
+        let can_be_prepared = !entry.options.no_template && boot.init.is_none();
+        let request = Request {
+            configuration: configuration.clone(),
+            boot,
+        };
+        let standby = can_be_prepared
+            .then(|| self.standby.take(&program, &request))
+            .flatten();
+        let helper = Helper::start(&program, &entry.bundle, &entry.id, standby, self.debug)
+            .await
+            .map_err(failed)?;
         entry.begin(helper.clone());
         let reply = self.first_process(entry, helper, lent).await?;
         if reply.template_wanted {
-            self.templates.want(program, configuration.clone(), boot);
+            self.templates.want(program, request);
+        } else if can_be_prepared {
+            self.standby.want(program, request);
         }
         Ok(reply.timeline)
     }

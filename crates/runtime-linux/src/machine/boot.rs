@@ -9,17 +9,28 @@ use container_resource::bundle::{Boot, Bundle, Timeline};
 use container_resource::container::ContainerConfiguration;
 use tokio::net::UnixStream;
 
-use super::{LOST_TIMEOUT, Machine, Origin, describe, end, hello, spec, template, upper};
+use super::{LOST_TIMEOUT, Machine, Origin, Standby, describe, end, hello, spec, template, upper};
 
 /// How long a guest may take to announce itself. A loaded machine under TCG needs seconds.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Starts the machine of `bundle`: from a template where `use_template` is set and one fits.
+/// How a machine is to come into being. What does not work falls back on what comes before it.
+#[derive(Debug)]
+pub enum Way {
+    /// Its kernel is booted.
+    Cold,
+    /// From a template where one fits.
+    Template,
+    /// This one, if it fits.
+    Standby(Box<Standby>),
+}
+
+/// Starts the machine of `bundle`.
 pub async fn boot(
     bundle: &Bundle,
     configuration: &ContainerConfiguration,
     boot: &Boot,
-    use_template: bool,
+    way: Way,
     timeline: &mut Timeline,
 ) -> Result<Machine, Error> {
     upper::prepare(
@@ -36,13 +47,25 @@ pub async fn boot(
         Error::chain(kind, &error).context("make the writable layer")
     })?;
     timeline.reached("upper ready");
-    let engine = Engine::open(&boot.cache)
-        .await
-        .map_err(|error| find_error(&error))?;
+    let engine = match &way {
+        Way::Standby(standby) => standby.engine().clone(),
+        Way::Cold | Way::Template => Engine::open(&boot.cache)
+            .await
+            .map_err(|error| find_error(&error))?,
+    };
     let spec = spec::spec(bundle, configuration, boot, &engine)?;
     timeline.reached("engine ready");
     // A machine with an init image boots from a disk, and a template has none.
-    let use_template = use_template && boot.init.is_none();
+    let use_template = !matches!(way, Way::Cold) && boot.init.is_none();
+    if let Way::Standby(standby) = way {
+        match standby.take(&spec).await {
+            Ok(machine) => {
+                timeline.reached("standby taken");
+                return Ok(machine);
+            }
+            Err(error) => tracing::warn!("the standby machine is of no use: {error}"),
+        }
+    }
     if use_template {
         if let Some(machine) = template::restore(&engine, &spec, &boot.cache, timeline).await {
             return Ok(machine);

@@ -3,7 +3,9 @@
 mod boot;
 mod hello;
 mod probe;
+mod rehearsal;
 mod spec;
+mod standby;
 mod template;
 mod upper;
 
@@ -12,8 +14,9 @@ use std::time::Duration;
 use container_api::guest_channel::Guest;
 use container_engine::{Vm, VmExit};
 
-pub use boot::boot;
+pub use boot::{Way, boot};
 pub use probe::probe;
+pub use standby::Standby;
 pub use template::make as make_template;
 
 use hello::Hello;

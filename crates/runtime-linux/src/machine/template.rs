@@ -13,10 +13,10 @@ use serde::Deserialize;
 use super::boot::{HELLO_TIMEOUT, find_error, start_error};
 use super::{Machine, Origin, hello, spec};
 
-/// How long a booted guest takes to report its free memory to the host, which it does 2 s after its balloon's driver has
-/// begun (`PAGE_REPORTING_DELAY` of the kernel's `mm/page_reporting.c`). What was reported before it was saved, no machine of
-/// the template reports again.
-const SETTLED: Duration = Duration::from_secs(3);
+/// How long a guest takes to report its free memory to the host, which it does 2 s after it was freed
+/// (`PAGE_REPORTING_DELAY` of the kernel's `mm/page_reporting.c`). What was reported before a machine was saved, no machine
+/// of the template reports again.
+pub const SETTLED: Duration = Duration::from_secs(3);
 
 /// What a template is made for, on the standard input of `make-template`.
 #[derive(Debug, Deserialize)]
@@ -99,7 +99,8 @@ pub async fn restore(
     }
 }
 
-async fn start(
+/// Starts `spec` from `template`.
+pub async fn start(
     engine: &Engine,
     template: &container_engine::Template,
     spec: &VmSpec,
@@ -121,9 +122,18 @@ async fn start(
     })
 }
 
-fn directory(engine: &Engine, spec: &VmSpec, cache: &Path) -> Result<std::path::PathBuf, Error> {
-    let key = engine
+/// Where the template of `spec` is.
+pub fn directory(
+    engine: &Engine,
+    spec: &VmSpec,
+    cache: &Path,
+) -> Result<std::path::PathBuf, Error> {
+    Ok(spec::templates(cache).join(key(engine, spec)?))
+}
+
+/// The name that machines of the shape of `spec` have in common.
+pub fn key(engine: &Engine, spec: &VmSpec) -> Result<String, Error> {
+    engine
         .template_key(spec)
-        .map_err(|error| Error::chain(Kind::Internal, &error).context("name the template"))?;
-    Ok(spec::templates(cache).join(key))
+        .map_err(|error| Error::chain(Kind::Internal, &error).context("name the template"))
 }

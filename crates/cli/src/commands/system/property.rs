@@ -65,6 +65,7 @@ fn effective(settings: &Settings) -> Settings {
             cpus: Some(flags.cpus(defaults)),
             memory: Some(format!("{}mb", flags.memory(defaults) / MIB)),
             template: Some(defaults.template.unwrap_or(true)),
+            standby: Some(defaults.standby()),
         },
         registry: RegistrySettings {
             domain: Some(settings.registry.domain().to_owned()),

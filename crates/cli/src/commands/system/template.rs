@@ -17,7 +17,7 @@ pub enum Command {
     Prune(Prune),
 }
 
-/// List saved machines
+/// List saved machines, and whether one waits for the next container
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container system template list")]
@@ -48,6 +48,8 @@ struct Row {
     size_in_bytes: u64,
     creation_date: Timestamp,
     used_date: Timestamp,
+    /// A machine that was started from it waits for the next container.
+    standby: bool,
 }
 
 impl Command {
@@ -99,11 +101,12 @@ fn row(template: Template) -> Row {
         size_in_bytes: template.size_bytes,
         creation_date: date(template.created_ms),
         used_date: date(template.used_ms),
+        standby: template.standby,
     }
 }
 
 fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new(["ID", "CPUS", "MEMORY", "SIZE", "CREATED", "USED"]);
+    let mut table = Table::new(["ID", "CPUS", "MEMORY", "SIZE", "CREATED", "USED", "STANDBY"]);
     for row in rows {
         table.row([
             row.id.clone(),
@@ -112,6 +115,7 @@ fn table(rows: &[Row]) -> Table {
             size::disk(row.size_in_bytes),
             row.creation_date.to_string(),
             row.used_date.to_string(),
+            if row.standby { "yes" } else { "" }.to_owned(),
         ]);
     }
     table

@@ -1,0 +1,235 @@
+//! The standby machine: prepared when a container was started, for the next one like it.
+//!
+//! It is restored from the template, has rehearsed a start, and stands still; a helper waits with it. There is one, of the
+//! shape that was started last.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use container_api::handover::{self, Assignment, Ready};
+use container_api::roots::Roots;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use crate::templates::Request;
+
+/// How long nothing must have been started before a machine is prepared: it would be in the way of starts that come one
+/// after the other.
+const QUIET: Duration = Duration::from_secs(1);
+/// How long a machine is kept for a container that does not come.
+const KEPT: Duration = Duration::from_secs(15 * 60);
+/// How long its preparation may take.
+const PREPARATION_LIMIT: Duration = Duration::from_secs(120);
+/// Bytes of memory that the host must have left.
+const MEMORY_LEFT: u64 = 1 << 30;
+/// Bytes of a helper's command line that are kept for its container's.
+const ROOM: usize = 512;
+
+/// The standby machine of a system, if it has one.
+#[derive(Clone, Debug)]
+pub struct Standby {
+    app: PathBuf,
+    log: PathBuf,
+    debug: bool,
+    enabled: bool,
+    wanted: watch::Sender<Option<Wanted>>,
+    waiting: Arc<Mutex<Option<(Wanted, Waiting)>>>,
+}
+
+/// What a machine is prepared for.
+#[derive(Clone, Debug)]
+struct Wanted {
+    program: PathBuf,
+    request: Request,
+}
+
+/// A helper that waits with a machine. Dropped: it ends.
+#[derive(Debug)]
+pub struct Waiting {
+    stream: UnixStream,
+    helper: Option<Child>,
+    template: String,
+}
+
+impl Standby {
+    /// That of `roots`; never one unless `enabled`.
+    pub fn new(roots: &Roots, enabled: bool, debug: bool) -> Self {
+        Self {
+            app: roots.app.clone(),
+            log: roots.log.join("standby.log"),
+            debug,
+            enabled,
+            wanted: watch::Sender::new(None),
+            waiting: Arc::default(),
+        }
+    }
+
+    /// A container like that of `request` was started by its runtime `program`: another one may follow.
+    pub fn want(&self, program: PathBuf, request: Request) {
+        if self.enabled {
+            self.wanted.send_replace(Some(Wanted { program, request }));
+        }
+    }
+
+    /// The machine that waits for such a container.
+    pub fn take(&self, program: &Path, request: &Request) -> Option<Waiting> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, waiting) = waiting
+            .take_if(|(wanted, _)| wanted.program == program && wanted.request.is_like(request))?;
+        waiting.is_alive().then_some(waiting)
+    }
+
+    /// Key of the template from which the machine that waits was started.
+    pub fn template(&self) -> Option<String> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, waiting) = waiting.as_ref()?;
+        waiting.is_alive().then(|| waiting.template.clone())
+    }
+
+    /// Ends the machine that waits.
+    pub fn end(&self) {
+        self.put(None);
+    }
+
+    /// Prepares machines for what is wanted, and lets go of those that are not.
+    pub async fn serve(self) {
+        let mut wanted = self.wanted.subscribe();
+        loop {
+            match tokio::time::timeout(KEPT, wanted.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    self.end();
+                    continue;
+                }
+            }
+            while tokio::time::timeout(QUIET, wanted.changed()).await.is_ok() {}
+            let Some(wanted) = wanted.borrow_and_update().clone() else {
+                continue;
+            };
+            if self.has(&wanted) {
+                continue;
+            }
+            self.end();
+            if available_memory().is_some_and(|bytes| bytes < MEMORY_LEFT) {
+                continue;
+            }
+            match tokio::time::timeout(PREPARATION_LIMIT, self.prepare(&wanted)).await {
+                Ok(Ok(waiting)) => self.put(Some((wanted, waiting))),
+                Ok(Err(error)) => tracing::warn!("no standby machine: {error}"),
+                Err(_) => tracing::warn!("no standby machine: its helper is not ready in time"),
+            }
+        }
+    }
+
+    fn put(&self, waiting: Option<(Wanted, Waiting)>) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
+    }
+
+    fn has(&self, wanted: &Wanted) -> bool {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.as_ref().is_some_and(|(present, waiting)| {
+            present.program == wanted.program
+                && present.request.is_like(&wanted.request)
+                && waiting.is_alive()
+        })
+    }
+
+    async fn prepare(&self, wanted: &Wanted) -> io::Result<Waiting> {
+        let (stream, theirs) = UnixStream::pair()?;
+        let theirs: OwnedFd = theirs.into_std()?.into();
+        let log = File::create(&self.log)?;
+        let mut command = Command::new(&wanted.program);
+        command.arg("standby").arg("--root").arg(&self.app);
+        command.arg(" ".repeat(ROOM));
+        if self.debug {
+            command.arg("--debug");
+        }
+        command
+            .current_dir("/")
+            .stdin(theirs)
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // A signal to the apiserver's group is not for the containers.
+            .process_group(0);
+        let helper = Some(command.spawn()?);
+        // It holds the other end of the stream.
+        drop(command);
+        let mut waiting = Waiting {
+            stream,
+            helper,
+            template: String::new(),
+        };
+        handover::send(&mut waiting.stream, &wanted.request, &[]).await?;
+        let ready = handover::receive::<Ready>(&mut waiting.stream).await?;
+        let (ready, _) = ready.ok_or_else(|| {
+            let text = format!("its helper has ended, see {}", self.log.display());
+            io::Error::other(text)
+        })?;
+        waiting.template = ready.template;
+        Ok(waiting)
+    }
+}
+
+impl Waiting {
+    /// Whether it still waits: it says nothing more, so what can be read is its end.
+    fn is_alive(&self) -> bool {
+        let mut byte = [0];
+        let read = self.stream.try_read(&mut byte);
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Makes it the helper of a container, with its listeners and its log.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn assign(
+        mut self,
+        assignment: &Assignment,
+        descriptors: [&OwnedFd; 3],
+    ) -> io::Result<()> {
+        let descriptors = descriptors.map(AsFd::as_fd);
+        handover::send(&mut self.stream, assignment, &descriptors).await?;
+        if let Some(mut helper) = self.helper.take() {
+            tokio::spawn(async move {
+                // Only to reap it, as any other helper.
+                let _ = helper.wait().await;
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(helper) = &mut self.helper {
+            // It has ended, which is what is wanted; else it would when its standard input does.
+            let _ = helper.start_kill();
+        }
+    }
+}
+
+/// `MemAvailable` of `/proc/meminfo` (`proc_meminfo(5)`), in bytes.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_tells_what_memory_it_has() {
+        assert!(available_memory().unwrap() > 1 << 20);
+    }
+}

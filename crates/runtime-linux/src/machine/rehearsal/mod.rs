@@ -1,0 +1,152 @@
+//! A rehearsal: a machine that waits for its container runs one of ours before, from its root to its end.
+//!
+//! What a start does for the first time is slow: an emulator translates it, a kernel allocates for it, a helper faults its
+//! own pages in. The container of a rehearsal has nothing of anybody's image, so nothing can be handed on from it.
+
+mod program;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Cursor};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use container_api::guest::ResetRequest;
+use container_api::guest_channel::Guest;
+use container_api::{Error, Kind};
+use container_engine::{Disk, Extent, VmSpec};
+use container_resource::container::{ContainerConfiguration, ProcessConfiguration, User};
+use erofs::{LayerWriter, Limits, Metadata, Tree};
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::upper;
+use crate::container::answer;
+use crate::process::Process;
+use crate::request::start_request;
+use crate::stdio::Stdio;
+use program::program;
+
+/// Name of the container.
+const ID: &str = "rehearsal";
+/// Its program, in the root.
+const PROGRAM_PATH: &str = "/bin/rehearsal";
+
+/// The disks of a rehearsal, without names: they are gone when nobody has them open.
+#[derive(Debug)]
+pub struct Stage {
+    image: (File, u64),
+    upper: File,
+}
+
+impl Stage {
+    /// Makes disks like those of `shape`.
+    pub fn build(shape: &VmSpec, cache: &Path) -> io::Result<Self> {
+        let size = shape.disks.last().map_or(0, |disk| disk.size);
+        let image = image().map_err(io::Error::other)?;
+        let mut file = File::from(memfd_create("rehearsal", MemfdFlags::CLOEXEC)?);
+        io::Write::write_all(&mut file, &image)?;
+        let path = cache.join(format!(".rehearsal-{}", std::process::id()));
+        upper::prepare(&path, size, cache).map_err(io::Error::other)?;
+        let upper = File::options().read(true).write(true).open(&path);
+        std::fs::remove_file(&path)?;
+        Ok(Self {
+            image: (file, image.len() as u64),
+            upper: upper?,
+        })
+    }
+
+    /// The machine `shape` with these disks.
+    pub fn furnish(&self, shape: &VmSpec) -> VmSpec {
+        let mut spec = shape.clone();
+        let extent = |file: &File, length| Extent {
+            path: PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())),
+            offset: 0,
+            length,
+        };
+        if let [image, upper] = &mut spec.disks[..] {
+            image.extents = vec![extent(&self.image.0, self.image.1)];
+            *upper = Disk {
+                extents: vec![extent(&self.upper, upper.size)],
+                ..upper.clone()
+            };
+        }
+        spec
+    }
+}
+
+/// Rehearses the start of a container of the size of `like` in `guest`, which is as before afterwards. A guest in which
+/// that fails must not be used.
+pub async fn rehearse(guest: &Guest, like: &ContainerConfiguration) -> Result<(), Error> {
+    let configuration = configuration(like);
+    answer(guest.calls().start(start_request(&configuration, false)?)).await?;
+    let process = Process::follow(guest, ID, false, false, Stdio::default(), None)
+        .await
+        .map_err(|error| Error::chain(Kind::Internal, &error))?;
+    let ended = process.ended().await;
+    if ended.exit_code != 0 {
+        let text = format!("the rehearsal exited with status {}", ended.exit_code);
+        return Err(Error::new(Kind::Internal, ended.reason.unwrap_or(text)));
+    }
+    answer(guest.calls().reset(ResetRequest {})).await?;
+    Ok(())
+}
+
+/// A container with the machine of `like` and nothing else of it.
+fn configuration(like: &ContainerConfiguration) -> ContainerConfiguration {
+    ContainerConfiguration {
+        id: ID.to_owned(),
+        init_process: ProcessConfiguration {
+            executable: PROGRAM_PATH.to_owned(),
+            arguments: Vec::new(),
+            environment: vec!["PATH=/bin".to_owned()],
+            working_directory: "/".to_owned(),
+            terminal: false,
+            user: User::Id { uid: 0, gid: 0 },
+            supplemental_groups: Vec::new(),
+            rlimits: Vec::new(),
+        },
+        mounts: Vec::new(),
+        sysctls: BTreeMap::new(),
+        dns: None,
+        read_only: false,
+        use_init: false,
+        cap_add: Vec::new(),
+        cap_drop: Vec::new(),
+        shm_size: None,
+        masked_paths: None,
+        readonly_paths: None,
+        hostname: None,
+        pids_limit: None,
+        no_new_privileges: false,
+        seccomp_profile: None,
+        ..like.clone()
+    }
+}
+
+/// The image: where file systems are mounted, the users, and the program.
+fn image() -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut tree = Tree::new(Limits::default());
+    let mut writer = LayerWriter::new(Cursor::new(Vec::new()))?;
+    for name in ["dev", "proc", "sys"] {
+        tree.insert_directory(name.as_bytes(), Metadata::of_implicit_directory())?;
+    }
+    let passwd = b"root:x:0:0:root:/:/bin/sh\n";
+    let files = [
+        ("etc/passwd", &passwd[..], 0o644),
+        (PROGRAM_PATH, &program(), 0o755),
+    ];
+    for (path, content, permissions) in files {
+        let mut file = writer.file()?;
+        file.write(content)?;
+        let metadata = Metadata {
+            permissions,
+            ..Metadata::default()
+        };
+        tree.insert(
+            path.trim_start_matches('/').as_bytes(),
+            metadata,
+            erofs::Kind::File(file.finish()?),
+        )?;
+    }
+    Ok(writer.finish(&tree, [0; 16])?.into_inner())
+}

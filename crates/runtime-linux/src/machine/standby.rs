@@ -1,0 +1,121 @@
+//! A machine that was started before it is known what for: restored, rehearsed, stopped.
+
+use std::time::Duration;
+
+use container_api::guest_channel::Guest;
+use container_api::{Error, Kind};
+use container_engine::{Engine, Vm, VmSpec};
+
+use super::boot::find_error;
+use super::rehearsal::{Stage, rehearse};
+use super::template::{self, SETTLED, TemplateRequest};
+use super::{Machine, Origin, describe, spec};
+
+/// How long it may take to hand a machine over. Another one boots in that time.
+const TAKE_LIMIT: Duration = Duration::from_secs(2);
+
+/// A machine whose guest waits for its first request.
+#[derive(Debug)]
+pub struct Standby {
+    engine: Engine,
+    vm: Vm,
+    guest: Guest,
+    key: String,
+    settled: bool,
+}
+
+impl Standby {
+    /// Prepares a machine for containers like the one of `request`.
+    ///
+    /// # Errors
+    /// When there is no template for it, or it does not pass its rehearsal.
+    pub async fn prepare(request: &TemplateRequest) -> Result<Self, Error> {
+        let TemplateRequest {
+            configuration,
+            boot,
+        } = request;
+        let engine = Engine::open(&boot.cache)
+            .await
+            .map_err(|error| find_error(&error))?;
+        let internal =
+            |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::Internal, error);
+        let shape = spec::shape(configuration, boot, &engine)?;
+        let directory = template::directory(&engine, &shape, &boot.cache)?;
+        let saved = engine
+            .open_template(&directory, &shape)
+            .map_err(|error| internal(&error))?;
+        let stage = Stage::build(&shape, &boot.cache)
+            .map_err(|error| internal(&error).context("make the disks of the rehearsal"))?;
+        let Machine { mut vm, guest, .. } =
+            template::start(&engine, &saved, &stage.furnish(&shape)).await?;
+        rehearse(&guest, configuration)
+            .await
+            .map_err(|error| error.context("rehearse"))?;
+        // Whoever takes the machine is in a hurry, and has nothing to close then.
+        let cleared = vm.exchange_disks(&shape.disks).await;
+        cleared.map_err(|error| internal(&error))?;
+        let closed = vm.close_exchanged_disks().await;
+        closed.map_err(|error| internal(&error))?;
+        let key = template::key(&engine, &shape)?;
+        Ok(Self {
+            engine,
+            vm,
+            guest,
+            key,
+            settled: false,
+        })
+    }
+
+    /// Key of the template that it was started from.
+    pub fn template(&self) -> &str {
+        &self.key
+    }
+
+    /// What the machine was started with.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Lets the guest do what it has put off, stops it, and waits for its end, which nothing but a fault brings about.
+    /// May be cancelled at any time.
+    pub async fn stand(&mut self) -> Error {
+        tokio::time::sleep(SETTLED).await;
+        self.settled = true;
+        if let Err(error) = self.vm.pause().await {
+            return Error::chain(Kind::Internal, &error);
+        }
+        Error::new(Kind::Internal, describe(self.vm.wait().await))
+    }
+
+    /// Makes it the machine of `spec`.
+    ///
+    /// # Errors
+    /// When it is of another shape, or does not take the disks. It is ended then.
+    pub async fn take(mut self, spec: &VmSpec) -> Result<Machine, Error> {
+        if template::key(&self.engine, spec)? != self.key {
+            let text = "it was prepared for another shape";
+            return Err(Error::new(Kind::InvalidState, text));
+        }
+        let failed =
+            |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::Internal, error);
+        if let Some(console) = &spec.console {
+            let recorded = self.vm.record_console(console);
+            recorded.map_err(|error| failed(&error).context("record the console"))?;
+        }
+        let handed_over = async {
+            if self.settled {
+                self.vm.resume().await.map_err(|error| failed(&error))?;
+            }
+            let exchanged = self.vm.exchange_disks(&spec.disks).await;
+            exchanged.map_err(|error| failed(&error))
+        };
+        tokio::time::timeout(TAKE_LIMIT, handed_over)
+            .await
+            .map_err(|_| Error::new(Kind::Timeout, "its VMM does not answer"))??;
+        Ok(Machine {
+            vm: self.vm,
+            guest: self.guest,
+            origin: Origin::Template,
+        })
+    }
+}

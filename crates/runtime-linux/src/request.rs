@@ -1,0 +1,50 @@
+//! The one request that starts a container in its guest.
+
+use bytes::Bytes;
+use container_api::guest::{Root, StartRequest};
+use container_api::{Error, Kind};
+use container_resource::container::ContainerConfiguration;
+use jiff::Timestamp;
+
+use crate::files::files;
+use crate::oci;
+
+/// Bytes of entropy given to a guest: twice the seed of the kernel's generator.
+const ENTROPY: usize = 64;
+/// Index of the image's root and of the writable layer among the machine's disks.
+const IMAGE_DISK: u32 = 0;
+const UPPER_DISK: u32 = 1;
+
+/// Everything that the guest needs to know of the container, now. With `stdin` its first process has a standard input.
+pub fn start_request(
+    configuration: &ContainerConfiguration,
+    stdin: bool,
+) -> Result<StartRequest, Error> {
+    let spec =
+        oci::spec(configuration).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+    let internal = |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::Internal, error);
+    let spec = serde_json::to_vec(&spec).map_err(|error| internal(&error))?;
+    let mut entropy = vec![0; ENTROPY];
+    rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| internal(&error))?;
+    Ok(StartRequest {
+        id: configuration.id.clone(),
+        hostname: configuration
+            .hostname
+            .clone()
+            .unwrap_or_else(|| configuration.id.clone()),
+        realtime_ns: u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0),
+        entropy: Bytes::from(entropy),
+        root: Some(Root {
+            image_disk: IMAGE_DISK,
+            upper_disk: Some(UPPER_DISK),
+            read_only: configuration.read_only,
+        }),
+        oci_spec: Bytes::from(spec),
+        user: oci::user(&configuration.init_process).to_owned(),
+        files: files(configuration),
+        init: configuration.use_init,
+        stdin,
+        sysctls: configuration.sysctls.clone().into_iter().collect(),
+    })
+}

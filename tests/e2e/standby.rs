@@ -1,0 +1,146 @@
+//! Starts with a machine that waits for them.
+
+use rustix::process::Signal;
+
+use crate::system::{System, eventually, kill};
+
+/// A system that keeps a machine waiting, with one that does.
+fn ready() -> System {
+    let system = System::stopped();
+    system.configure("");
+    system.set_up();
+    run(&system, "first", "true");
+    wait_for_standby(&system);
+    system
+}
+
+/// Runs a container to its end; gives what it printed.
+fn run(system: &System, id: &str, script: &str) -> String {
+    let words = ["run", "--name", id, "-c", "1", "-m", "256M", "busybox"];
+    let process = ["sh", "-c", script];
+    system.run(words.iter().chain(&process)).ok().stdout
+}
+
+fn wait_for_standby(system: &System) {
+    eventually("a machine waits", || waits(system));
+}
+
+fn waits(system: &System) -> bool {
+    let listed = system.run(["system", "template", "list", "--format", "json"]);
+    listed.ok().stdout.contains("\"standby\":true")
+}
+
+/// The helper that waits, and its VMM.
+fn helper(system: &System) -> (u32, u32) {
+    let [helper] = system.pids(" standby --root ")[..] else {
+        panic!("{:?}", system.processes());
+    };
+    let children = format!("/proc/{helper}/task/{helper}/children");
+    let children = std::fs::read_to_string(children).unwrap();
+    (helper, children.trim().parse().unwrap())
+}
+
+/// Whether `id` was started in a machine that had waited, by its timeline.
+fn waited(system: &System, id: &str) -> bool {
+    let timeline = std::fs::read_to_string(system.bundle(id).join("timeline.json")).unwrap();
+    timeline.contains("standby taken")
+}
+
+#[test]
+fn a_start_takes_the_machine_that_waits_and_makes_it_its_own() {
+    let system = ready();
+    let script = "cat /proc/sys/kernel/random/uuid; date +%s; hostname; cat /proc/self/cgroup; \
+                  echo mine > /mark; grep -c . /proc/mounts; ls /; dmesg | tail -1";
+    let one = run(&system, "one", script);
+    assert!(waited(&system, "one"));
+    wait_for_standby(&system);
+    let (helper_before, _) = helper(&system);
+    let two = run(&system, "two", script);
+    assert!(waited(&system, "two"));
+    let cold = ["run", "--name", "cold", "--no-template", "-c", "1"];
+    let process = ["-m", "256M", "busybox", "sh", "-c", script];
+    let cold = system.run(cold.iter().chain(&process)).ok().stdout;
+    assert!(!waited(&system, "cold"));
+    let lines = [&one, &two, &cold].map(|text| text.lines().collect::<Vec<_>>());
+    let [one, two, cold] = &lines;
+    // Fresh entropy before the first process, the right time, an identity of its own.
+    assert_ne!(one[0], two[0]);
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let guest: u64 = two[1].parse().unwrap();
+    assert!(now.abs_diff(guest) < 60, "guest {guest}, host {now}");
+    assert_eq!((one[2], two[2], cold[2]), ("one", "two", "cold"));
+    // Nothing of the rehearsal, or of the one before, is to be seen.
+    assert_eq!(one[3..one.len() - 1], cold[3..cold.len() - 1]);
+    assert_eq!(two[3..two.len() - 1], cold[3..cold.len() - 1]);
+    // The writable layer is the container's, and its helper is listed as any other.
+    wait_for_standby(&system);
+    let words = ["run", "-d", "--name", "lasting", "-c", "1", "-m", "256M"];
+    let process = ["busybox", "sleep", "1000"];
+    system.run(words.iter().chain(&process)).ok();
+    assert!(waited(&system, "lasting"));
+    assert_ne!(helper_before, system.pids("start --root")[0]);
+    assert_eq!(system.pids("--uuid lasting").len(), 1);
+    system.run(["exec", "lasting", "touch", "/kept"]).ok();
+    system.run(["stop", "-t", "0", "lasting"]).ok();
+    system.run(["start", "lasting"]).ok();
+    system.run(["exec", "lasting", "ls", "/kept"]).ok();
+    let log = system.run(["logs", "--boot", "lasting"]).ok();
+    assert_eq!(log.stderr, "");
+}
+
+#[test]
+fn a_machine_that_waits_may_be_killed_or_stand_still() {
+    let system = ready();
+    for (round, victim) in ["helper", "vmm", "stopped"].into_iter().enumerate() {
+        let (helper, vmm) = helper(&system);
+        match victim {
+            "helper" => kill(helper, Signal::KILL),
+            "vmm" => kill(vmm, Signal::KILL),
+            _ => kill(vmm, Signal::STOP),
+        }
+        let id = format!("after-{victim}");
+        assert_eq!(run(&system, &id, "echo $((6 * 7))"), "42\n", "{round}");
+        assert!(!waited(&system, &id));
+        wait_for_standby(&system);
+    }
+    // Nothing but the machine that waits now, its helper and the daemons.
+    let (helper, _) = helper(&system);
+    assert_eq!(system.pids("container-runtime-linux"), [helper]);
+    let apiserver = system.pids("container-apiserver")[0];
+    kill(apiserver, Signal::KILL);
+    eventually("nobody waits for a dead apiserver", || {
+        system.pids("container-runtime-linux").is_empty()
+    });
+    system.run(["system", "start"]).ok();
+    assert_eq!(run(&system, "again", "echo on"), "on\n");
+}
+
+#[test]
+fn it_is_for_the_shape_that_was_started_last_and_goes_with_its_template() {
+    let system = ready();
+    let other = |id: &str, flags: &[&str]| {
+        let words = ["run", "--name", id].into_iter();
+        let words = words.chain(flags.iter().copied());
+        system.run(words.chain(["busybox", "true"])).ok();
+        assert!(!waited(&system, id));
+    };
+    other("memory", &["-c", "1", "-m", "320M"]);
+    eventually("the machine is of the new shape", || {
+        let listed = system.run(["system", "template", "list", "--format", "json"]);
+        let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+        let waiting = |size: u64| {
+            let mut rows = listed.as_array().unwrap().iter();
+            rows.any(|row| row["memoryInBytes"] == size << 20 && row["standby"] == true)
+        };
+        waiting(320 + 128) && !waiting(256 + 128)
+    });
+    other("asked", &["--no-template", "-c", "1", "-m", "320M"]);
+    assert!(waits(&system));
+    system.run(["system", "template", "prune"]).ok();
+    eventually("the machine has gone", || {
+        system.pids(" standby --root ").is_empty()
+    });
+}
