@@ -42,7 +42,9 @@ pub fn starts(
     system.run(&cold)?;
     system.run(&warm)?;
     system.wait_for_templates(1)?;
-    let mut samples = [(); 4].map(|()| Samples::default());
+    let ahead = system.with_standby()?;
+    ahead.run(&warm)?;
+    let mut samples = [(); 5].map(|()| Samples::default());
     for _ in 0..rounds {
         samples[0].0.push(bare(system, bare_vm)?);
         report.attempt("cold start", system.time(&cold), &mut samples[1]);
@@ -50,16 +52,25 @@ pub fn starts(
         if let Some(podman) = &podman {
             report.attempt("podman start", podman.start(), &mut samples[3]);
         }
+        ahead.wait_for_standby()?;
+        report.attempt(
+            "start with a standby machine",
+            ahead.time(&warm),
+            &mut samples[4],
+        );
     }
-    let [bare, cold, warm, podman] = samples;
+    let [bare, cold, warm, podman, standby] = samples;
     report.figure("bare VM to its power-off", "ms", &bare);
     report.figure("run --rm busybox true, cold", "ms", &cold);
     report.figure("run --rm busybox true, from a template", "ms", &warm);
+    report.figure("run --rm busybox true, standby machine", "ms", &standby);
     report.ratio("cold / bare VM", &cold.ratio(&bare), Some(1.25));
     report.ratio("template / bare VM", &warm.ratio(&bare), Some(0.4));
+    report.ratio("standby / bare VM", &standby.ratio(&bare), Some(0.4));
     if !podman.0.is_empty() {
         report.figure("podman run --rm busybox true, crun", "ms", &podman);
         report.ratio("template / podman", &warm.ratio(&podman), None);
+        report.ratio("standby / podman", &standby.ratio(&podman), None);
     }
     Ok(())
 }

@@ -68,7 +68,7 @@ enum Subject {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let system = System::start(&arguments.prefix, &arguments.image)?;
+    let system = System::start(&arguments.prefix, &arguments.image, false)?;
     let mut report = Report::new(environment::manifest(&system));
     let subjects = if arguments.only.is_empty() {
         Subject::value_variants()

@@ -15,8 +15,8 @@ pub struct System {
 }
 
 impl System {
-    /// Starts the programs of `prefix` and loads `image`.
-    pub fn start(prefix: &Path, image: &Path) -> anyhow::Result<Self> {
+    /// Starts the programs of `prefix` and loads `image`. With `standby` a machine waits for the next container.
+    pub fn start(prefix: &Path, image: &Path, standby: bool) -> anyhow::Result<Self> {
         let scratch = tempfile::Builder::new()
             .prefix("container-bench")
             .tempdir()?;
@@ -25,10 +25,31 @@ impl System {
             prefix: prefix.to_owned(),
             archive: image.to_owned(),
         };
+        let configuration = system.scratch.path().join("config/container");
+        std::fs::create_dir_all(&configuration)?;
+        let text = format!("[container]\nstandby = {standby}\n");
+        std::fs::write(configuration.join("config.toml"), text)?;
         system.run(&["system", "start", "--enable-kernel-install"])?;
         let image = image.to_str().context("image path")?;
         system.run(&["image", "load", "-i", image])?;
         Ok(system)
+    }
+
+    /// The same programs and image with a machine that waits.
+    pub fn with_standby(&self) -> anyhow::Result<Self> {
+        Self::start(&self.prefix, &self.archive, true)
+    }
+
+    /// Waits until a machine waits.
+    pub fn wait_for_standby(&self) -> anyhow::Result<()> {
+        for _ in 0..600 {
+            let listed = self.run(&["system", "template", "list", "--format", "json"])?;
+            if listed.contains("\"standby\":true") {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        bail!("no machine waits within a minute")
     }
 
     /// Archive of the image that is run.
@@ -46,6 +67,7 @@ impl System {
         command.env("CONTAINER_APP_ROOT", self.scratch.path().join("app"));
         command
             .env("XDG_RUNTIME_DIR", self.scratch.path())
+            .env("XDG_CONFIG_HOME", self.scratch.path().join("config"))
             .stdin(Stdio::null());
         command
     }
