@@ -18,7 +18,7 @@ use super::{Machine, Origin, hello, spec};
 /// of the template reports again.
 pub const SETTLED: Duration = Duration::from_secs(3);
 
-/// What a template is made for, on the standard input of `make-template`.
+/// What a template is made, or a machine prepared, for: on the standard input of `make-template` and `standby`.
 #[derive(Debug, Deserialize)]
 pub struct TemplateRequest {
     /// A container whose machine would have used it.
