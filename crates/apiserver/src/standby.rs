@@ -22,7 +22,7 @@ use crate::templates::Request;
 /// after the other.
 const QUIET: Duration = Duration::from_secs(1);
 /// How long a machine is kept for a container that does not come.
-const KEPT: Duration = Duration::from_secs(15 * 60);
+const KEPT: Duration = Duration::from_secs(5 * 60);
 /// How long its preparation may take.
 const PREPARATION_LIMIT: Duration = Duration::from_secs(120);
 /// Bytes of memory that the host must have left.

@@ -35,22 +35,22 @@ pub struct Request {
 impl Request {
     /// Whether `other` is for a machine that looks the same, as far as can be told here: the helper knows.
     pub fn is_like(&self, other: &Self) -> bool {
-        let shape = |request: &Self| {
-            let Self {
-                configuration,
-                boot,
-            } = request;
-            let ContainerConfiguration {
-                resources,
-                kernel,
-                kernel_arguments,
-                virtualization,
-                ..
-            } = configuration.clone();
-            let guest = (boot.kernel.clone(), boot.initramfs.clone());
-            (resources, kernel, kernel_arguments, virtualization, guest)
-        };
-        shape(self) == shape(other)
+        self.shape() == other.shape()
+    }
+
+    fn shape(&self) -> impl PartialEq {
+        let Self {
+            configuration,
+            boot,
+        } = self;
+        (
+            &configuration.resources,
+            &configuration.kernel,
+            &configuration.kernel_arguments,
+            configuration.virtualization,
+            &boot.kernel,
+            &boot.initramfs,
+        )
     }
 }
 
