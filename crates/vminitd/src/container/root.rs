@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use container_api::guest::Root;
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountAttrFlags, MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use thiserror::Error;
 
@@ -71,10 +72,20 @@ pub fn close_upper() -> io::Result<()> {
     Ok(mount_remount(UPPER, MountFlags::RDONLY, "")?)
 }
 
-/// Unmounts what the root was made of. Needs everything that was in it to be gone.
+/// Unmounts what the root was made of, and sees to it that no disk is in use any more: a mount that somebody has kept would
+/// be met again, with what it remembers of its disk, by whoever mounts another disk in its place. Needs everything that
+/// was in the root to be gone.
 pub fn unmount_root() -> io::Result<()> {
     for place in [UPPER, IMAGE] {
         unmount(place, UnmountFlags::NOFOLLOW)?;
+    }
+    for entry in fs::read_dir("/dev")? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(b"vd") {
+            // EBUSY where a file system has it (open(2), O_EXCL of a block device).
+            let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
+            rustix::fs::open(entry.path(), flags, Mode::empty())?;
+        }
     }
     Ok(())
 }
