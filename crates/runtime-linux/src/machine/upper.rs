@@ -58,12 +58,11 @@ pub fn prepare(path: &Path, size: u64, cache: &Path) -> Result<(), UpperError> {
     if path.exists() {
         return Ok(());
     }
-    let empty = cache.join(format!("upper-{size}-{REVISION}.ext4"));
-    if !empty.exists() {
-        make(&empty, size, cache)?;
-    }
+    let empty = empty(size, cache)?;
     let partial = path.with_extension("partial");
-    let copied = copy(&empty, &partial).and_then(|()| std::fs::rename(&partial, path));
+    let copied = create(&partial)
+        .and_then(|file| copy(&empty, &file))
+        .and_then(|()| std::fs::rename(&partial, path));
     copied.map_err(|source| {
         // The first error is the one to tell.
         let _ = std::fs::remove_file(&partial);
@@ -72,6 +71,37 @@ pub fn prepare(path: &Path, size: u64, cache: &Path) -> Result<(), UpperError> {
             source,
         }
     })
+}
+
+/// Makes an empty writable layer of `size` bytes that has no name: it is gone when nobody has it open.
+pub fn unnamed(size: u64, cache: &Path) -> Result<File, UpperError> {
+    let empty = empty(size, cache)?;
+    let path = cache.join(format!(".unnamed-{}", std::process::id()));
+    let made = create(&path).and_then(|file| {
+        // Before there is anything in it that somebody would have to clear away.
+        std::fs::remove_file(&path)?;
+        copy(&empty, &file)?;
+        Ok(file)
+    });
+    made.map_err(|source| UpperError::Write { path, source })
+}
+
+/// The empty layer that others are copied from.
+fn empty(size: u64, cache: &Path) -> Result<PathBuf, UpperError> {
+    let empty = cache.join(format!("upper-{size}-{REVISION}.ext4"));
+    if !empty.exists() {
+        make(&empty, size, cache)?;
+    }
+    Ok(empty)
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
 }
 
 fn make(empty: &Path, size: u64, cache: &Path) -> Result<(), UpperError> {
@@ -112,14 +142,9 @@ fn make(empty: &Path, size: u64, cache: &Path) -> Result<(), UpperError> {
 }
 
 /// Copies a sparse file: by reflink where the file system can, else only the runs that hold data.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+fn copy(from: &Path, target: &File) -> io::Result<()> {
     let source = File::open(from)?;
-    let target = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(to)?;
-    if rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
+    if rustix::fs::ioctl_ficlone(target, &source).is_ok() {
         return Ok(());
     }
     let size = source.metadata()?.len();
@@ -134,7 +159,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         };
         let hole = rustix::fs::seek(&source, SeekFrom::Hole(data))?;
         // Asked for first, so that a full disk is an error here and not a lost write of the guest.
-        rustix::fs::fallocate(&target, FallocateFlags::empty(), data, hole - data)?;
+        rustix::fs::fallocate(target, FallocateFlags::empty(), data, hole - data)?;
         let (mut read, mut written) = (data, data);
         while read < hole {
             let wanted = usize::try_from(hole - read)
@@ -143,7 +168,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
             if rustix::fs::copy_file_range(
                 &source,
                 Some(&mut read),
-                &target,
+                target,
                 Some(&mut written),
                 wanted,
             )? == 0
@@ -188,6 +213,8 @@ mod tests {
         std::fs::write(&path, "used").unwrap();
         prepare(&path, DEFAULT_SIZE, &cache).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"used");
+        let unnamed = unnamed(DEFAULT_SIZE, &cache).unwrap().metadata().unwrap();
+        assert_eq!((unnamed.len(), unnamed.nlink()), (DEFAULT_SIZE, 0));
         assert_eq!(std::fs::read_dir(&cache).unwrap().count(), 1);
     }
 }

@@ -45,13 +45,9 @@ impl Stage {
         let image = image().map_err(io::Error::other)?;
         let mut file = File::from(memfd_create("rehearsal", MemfdFlags::CLOEXEC)?);
         io::Write::write_all(&mut file, &image)?;
-        let path = cache.join(format!(".rehearsal-{}", std::process::id()));
-        upper::prepare(&path, size, cache).map_err(io::Error::other)?;
-        let upper = File::options().read(true).write(true).open(&path);
-        std::fs::remove_file(&path)?;
         Ok(Self {
             image: (file, image.len() as u64),
-            upper: upper?,
+            upper: upper::unnamed(size, cache).map_err(io::Error::other)?,
         })
     }
 
