@@ -35,9 +35,13 @@ fn helper(system: &System) -> (u32, u32) {
     let [helper] = system.pids(" standby --root ")[..] else {
         panic!("{:?}", system.processes());
     };
-    let children = format!("/proc/{helper}/task/{helper}/children");
-    let children = std::fs::read_to_string(children).unwrap();
-    (helper, children.trim().parse().unwrap())
+    (helper, children(helper).trim().parse().unwrap())
+}
+
+/// Process ids of the children of `process`, which has one thread; none of one that has ended.
+fn children(process: u32) -> String {
+    let children = format!("/proc/{process}/task/{process}/children");
+    std::fs::read_to_string(children).unwrap_or_default()
 }
 
 /// Whether `id` was started in a machine that had waited, by its timeline.
@@ -139,8 +143,16 @@ fn it_is_for_the_shape_that_was_started_last_and_goes_with_its_template() {
     });
     other("asked", &["--no-template", "-c", "1", "-m", "320M"]);
     assert!(waits(&system));
+    let helpers = || system.pids(" standby --root ");
     system.run(["system", "template", "prune"]).ok();
-    eventually("the machine has gone", || {
-        system.pids(" standby --root ").is_empty()
+    eventually("the machine has gone", || helpers().is_empty());
+    run(&system, "next", "true");
+    eventually("a machine is prepared", || {
+        helpers()
+            .first()
+            .is_some_and(|helper| !children(*helper).is_empty())
     });
+    system.run(["system", "template", "prune"]).ok();
+    eventually("it was given up", || helpers().is_empty());
+    assert!(!waits(&system));
 }

@@ -91,8 +91,9 @@ impl Standby {
         waiting.is_alive().then(|| waiting.template.clone())
     }
 
-    /// Ends the machine that waits.
+    /// Ends the machine that waits, or is being prepared. Another one follows the next start.
     pub fn end(&self) {
+        self.wanted.send_replace(None);
         self.put(None);
     }
 
@@ -104,7 +105,7 @@ impl Standby {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return,
                 Err(_) => {
-                    self.end();
+                    self.put(None);
                     continue;
                 }
             }
@@ -115,11 +116,17 @@ impl Standby {
             if self.has(&wanted) {
                 continue;
             }
-            self.end();
+            self.put(None);
             if available_memory().is_some_and(|bytes| bytes < MEMORY_LEFT) {
                 continue;
             }
-            match tokio::time::timeout(PREPARATION_LIMIT, self.prepare(&wanted)).await {
+            let mut given_up = self.wanted.subscribe();
+            let prepared = tokio::select! {
+                biased;
+                _ = given_up.wait_for(Option::is_none) => continue,
+                prepared = tokio::time::timeout(PREPARATION_LIMIT, self.prepare(&wanted)) => prepared,
+            };
+            match prepared {
                 Ok(Ok(waiting)) => self.put(Some((wanted, waiting))),
                 Ok(Err(error)) => tracing::warn!("no standby machine: {error}"),
                 Err(_) => tracing::warn!("no standby machine: its helper is not ready in time"),
