@@ -98,15 +98,19 @@ fn a_start_takes_the_machine_that_waits_and_makes_it_its_own() {
 #[test]
 fn a_machine_that_waits_may_be_killed_or_stand_still() {
     let system = ready();
-    for (round, victim) in ["helper", "vmm", "stopped"].into_iter().enumerate() {
+    for (round, victim) in ["helper", "vmm", "stopped vmm", "stopped helper"]
+        .into_iter()
+        .enumerate()
+    {
         let (helper, vmm) = helper(&system);
         match victim {
             "helper" => kill(helper, Signal::KILL),
             "vmm" => kill(vmm, Signal::KILL),
-            _ => kill(vmm, Signal::STOP),
+            "stopped vmm" => kill(vmm, Signal::STOP),
+            _ => kill(helper, Signal::STOP),
         }
-        let id = format!("after-{victim}");
-        assert_eq!(run(&system, &id, "echo $((6 * 7))"), "42\n", "{round}");
+        let id = format!("after-{round}");
+        assert_eq!(run(&system, &id, "echo $((6 * 7))"), "42\n", "{victim}");
         assert!(!waited(&system, &id));
         wait_for_standby(&system);
     }

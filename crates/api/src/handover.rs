@@ -1,8 +1,8 @@
 //! What the apiserver and a helper that waits with a machine say to each other, on the helper's standard input.
 //!
 //! A message is its length (four bytes, the least first), with descriptors beside it, and JSON. The apiserver says what
-//! machine to prepare, the helper that it waits, the apiserver which container it is for. The end of the stream ends a
-//! helper that still waits.
+//! machine to prepare, the helper that it waits, the apiserver which container it is for, the helper that it has taken it.
+//! The end of the stream ends a helper that still waits.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -34,6 +34,10 @@ pub struct Assignment {
     /// Container's id.
     pub uuid: String,
 }
+
+/// The helper holds the container's lock: it is as good as one that was started for it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Taken;
 
 /// Sends `message`.
 ///

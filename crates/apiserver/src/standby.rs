@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use container_api::handover::{self, Assignment, Ready};
+use container_api::handover::{self, Assignment, Ready, Taken};
 use container_api::roots::Roots;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -25,6 +25,8 @@ const QUIET: Duration = Duration::from_secs(1);
 const KEPT: Duration = Duration::from_secs(5 * 60);
 /// How long its preparation may take.
 const PREPARATION_LIMIT: Duration = Duration::from_secs(120);
+/// How long its helper may take to accept a container, and to be gone after SIGKILL. Another helper starts in that time.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Bytes of memory that the host must have left.
 const MEMORY_LEFT: u64 = 1 << 30;
 /// Bytes of a helper's command line that are kept for its container's.
@@ -194,21 +196,34 @@ impl Waiting {
     /// Makes it the helper of a container, with its listeners and its log.
     ///
     /// # Errors
-    /// When it has ended.
+    /// When it has ended, or does not answer. It is gone then, and another helper can have the container.
     pub async fn assign(
         mut self,
         assignment: &Assignment,
         descriptors: [&OwnedFd; 3],
     ) -> io::Result<()> {
         let descriptors = descriptors.map(AsFd::as_fd);
-        handover::send(&mut self.stream, assignment, &descriptors).await?;
+        let stream = &mut self.stream;
+        let taken = tokio::time::timeout(ANSWER_LIMIT, async {
+            handover::send(stream, assignment, &descriptors).await?;
+            let taken = handover::receive::<Taken>(stream).await?;
+            taken.map(drop).ok_or(io::ErrorKind::UnexpectedEof.into())
+        });
+        let taken = taken
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         if let Some(mut helper) = self.helper.take() {
-            tokio::spawn(async move {
-                // Only to reap it, as any other helper.
-                let _ = helper.wait().await;
-            });
+            if taken.is_ok() {
+                tokio::spawn(async move {
+                    // Only to reap it, as any other helper.
+                    let _ = helper.wait().await;
+                });
+            } else {
+                // One that the kernel keeps from dying does nothing more either.
+                let _ = tokio::time::timeout(ANSWER_LIMIT, helper.kill()).await;
+            }
         }
-        Ok(())
+        taken
     }
 }
 
@@ -234,6 +249,52 @@ fn available_memory() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What becomes of a container for a helper that does `answer` with its end of the stream; and whether the helper lives.
+    async fn assigned<F: Future<Output = ()> + Send + 'static>(
+        answer: impl FnOnce(UnixStream) -> F,
+    ) -> (io::Result<()>, bool) {
+        let (stream, theirs) = UnixStream::pair().unwrap();
+        let helper = Command::new("sleep").arg("1000").spawn().unwrap();
+        let process = PathBuf::from(format!("/proc/{}", helper.id().unwrap()));
+        let waiting = Waiting {
+            stream,
+            helper: Some(helper),
+            template: String::new(),
+        };
+        tokio::spawn(answer(theirs));
+        let assignment = Assignment {
+            root: "/bundle".into(),
+            uuid: "id".to_owned(),
+        };
+        let null: OwnedFd = File::open("/dev/null").unwrap().into();
+        let result = waiting.assign(&assignment, [&null; 3]).await;
+        let lives = process.exists();
+        if let Some(id) = process.file_name().and_then(|name| name.to_str()) {
+            let _ = std::process::Command::new("kill").arg(id).status();
+        }
+        (result, lives)
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_does_not_take_its_container_is_gone() {
+        let took = assigned(async |mut stream| {
+            let received = handover::receive::<Assignment>(&mut stream).await;
+            assert_eq!(received.unwrap().unwrap().1.len(), 3);
+            handover::send(&mut stream, &Taken, &[]).await.unwrap();
+        });
+        let (result, lives) = took.await;
+        assert!(result.is_ok() && lives);
+        let died = assigned(async |mut stream| {
+            let _ = handover::receive::<Assignment>(&mut stream).await;
+        });
+        let (result, lives) = died.await;
+        assert!(result.is_err() && !lives);
+        let silent = assigned(async |_stream| std::future::pending().await);
+        let (result, lives) = silent.await;
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(!lives);
+    }
 
     #[test]
     fn the_host_tells_what_memory_it_has() {

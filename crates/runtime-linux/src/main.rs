@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use container_api::handover::Assignment;
+use container_api::lock::Lock;
 use container_resource::bundle::Bundle;
 
 #[derive(Debug, Parser)]
@@ -115,7 +116,8 @@ fn run(root: PathBuf, id: &str) -> anyhow::Result<()> {
     let bundle = Bundle::new(root);
     let listeners = container_api::inherited::listeners([&bundle.socket(), &bundle.descriptors()])
         .context("listen")?;
-    host(tokio_runtime()?, bundle, id, listeners, None)
+    let _lock = claim(&bundle, id)?;
+    host(tokio_runtime()?, bundle, listeners, None)
 }
 
 fn stand_by() -> anyhow::Result<()> {
@@ -124,6 +126,9 @@ fn stand_by() -> anyhow::Result<()> {
         return Ok(());
     };
     let Assignment { root, uuid } = assigned.assignment;
+    let bundle = Bundle::new(root.clone());
+    let _lock = claim(&bundle, &uuid)?;
+    runtime.block_on(standby::tell_taken(assigned.apiserver));
     rustix::stdio::dup2_stdin(&File::open("/dev/null")?)?;
     rustix::stdio::dup2_stdout(&assigned.log)?;
     rustix::stdio::dup2_stderr(&assigned.log)?;
@@ -140,19 +145,13 @@ fn stand_by() -> anyhow::Result<()> {
     if let Err(error) = title::set(&shown) {
         tracing::debug!("process lists show another command line: {error}");
     }
-    let (bundle, standby) = (Bundle::new(root), Some(assigned.standby));
-    host(runtime, bundle, &uuid, assigned.listeners, standby)
+    let standby = Some(assigned.standby);
+    host(runtime, bundle, assigned.listeners, standby)
 }
 
-/// Serves the container `id` until it has ended.
-fn host(
-    runtime: tokio::runtime::Runtime,
-    bundle: Bundle,
-    id: &str,
-    listeners: [UnixListener; 2],
-    standby: Option<machine::Standby>,
-) -> anyhow::Result<()> {
-    let _lock = container_api::lock::acquire(&bundle.lock())
+/// Makes this process the helper of the container `id`.
+fn claim(bundle: &Bundle, id: &str) -> anyhow::Result<Lock> {
+    let lock = container_api::lock::acquire(&bundle.lock())
         .with_context(|| format!("container {id} has a runtime helper already"))?;
     // An apiserver that found its bundle without a holder of the lock has removed the sockets: nobody would ever
     // call this helper.
@@ -160,6 +159,16 @@ fn host(
         bundle.socket().exists(),
         "container {id} was given up before its runtime helper began"
     );
+    Ok(lock)
+}
+
+/// Serves the container of `bundle` until it has ended.
+fn host(
+    runtime: tokio::runtime::Runtime,
+    bundle: Bundle,
+    listeners: [UnixListener; 2],
+    standby: Option<machine::Standby>,
+) -> anyhow::Result<()> {
     let served = runtime.block_on(serve::serve(bundle, listeners, standby));
     // Threads that still wait for a client's terminal end with the process.
     runtime.shutdown_background();

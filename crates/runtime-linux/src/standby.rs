@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use anyhow::Context;
-use container_api::handover::{self, Assignment, Ready};
+use container_api::handover::{self, Assignment, Ready, Taken};
 use tokio::net::UnixStream;
 
 use crate::machine::Standby;
@@ -20,6 +20,8 @@ pub struct Assigned {
     pub log: OwnedFd,
     /// Its machine.
     pub standby: Standby,
+    /// Where [`tell_taken`] is to be said.
+    pub apiserver: UnixStream,
 }
 
 /// Prepares a machine as asked on standard input, and waits there for its container. Nothing when nobody has one: the
@@ -60,5 +62,12 @@ pub async fn wait() -> anyhow::Result<Option<Assigned>> {
         listeners: [main.into(), handed.into()],
         log,
         standby,
+        apiserver: stream,
     }))
+}
+
+/// Tells the apiserver that the container's lock is held.
+pub async fn tell_taken(mut apiserver: UnixStream) {
+    // It may have ended: the next one adopts a container that has a helper.
+    let _ = handover::send(&mut apiserver, &Taken, &[]).await;
 }

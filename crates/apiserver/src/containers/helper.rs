@@ -81,11 +81,15 @@ impl Helper {
                 };
                 let [main, handed] = &listeners;
                 let log = log.try_clone()?.into();
-                waiting.assign(&assignment, [main, handed, &log]).await
+                let assigned = waiting.assign(&assignment, [main, handed, &log]).await;
+                if let Err(error) = &assigned {
+                    tracing::warn!("the helper that waited does not take container {id}: {error}");
+                }
+                assigned.is_ok()
             }
-            None => Err(io::ErrorKind::NotFound.into()),
+            None => false,
         };
-        if assigned.is_err() {
+        if !assigned {
             spawn(program, bundle, id, listeners, log, debug)?;
         }
         Self::connect(bundle)
