@@ -186,6 +186,16 @@ impl Standby {
 }
 
 impl Waiting {
+    /// One whose helper has the other end of `stream`, and is no process.
+    #[cfg(test)]
+    pub fn on(stream: UnixStream) -> Self {
+        Self {
+            stream,
+            helper: None,
+            template: String::new(),
+        }
+    }
+
     /// Whether it still waits: it says nothing more, so what can be read is its end.
     fn is_alive(&self) -> bool {
         let mut byte = [0];
@@ -257,11 +267,8 @@ mod tests {
         let (stream, theirs) = UnixStream::pair().unwrap();
         let helper = Command::new("sleep").arg("1000").spawn().unwrap();
         let process = PathBuf::from(format!("/proc/{}", helper.id().unwrap()));
-        let waiting = Waiting {
-            stream,
-            helper: Some(helper),
-            template: String::new(),
-        };
+        let mut waiting = Waiting::on(stream);
+        waiting.helper = Some(helper);
         tokio::spawn(answer(theirs));
         let assignment = Assignment {
             root: "/bundle".into(),
@@ -270,8 +277,9 @@ mod tests {
         let null: OwnedFd = File::open("/dev/null").unwrap().into();
         let result = waiting.assign(&assignment, [&null; 3]).await;
         let lives = process.exists();
-        if let Some(id) = process.file_name().and_then(|name| name.to_str()) {
-            let _ = std::process::Command::new("kill").arg(id).status();
+        if lives {
+            let id = process.file_name().unwrap();
+            std::process::Command::new("kill").arg(id).status().unwrap();
         }
         (result, lives)
     }

@@ -68,6 +68,8 @@ impl Helper {
             socket::bind(&bundle.socket())?.into(),
             socket::bind(&bundle.descriptors())?.into(),
         ];
+        // Now: a helper whose boot fails at once removes its sockets, and would be gone without having told why.
+        let helper = Self::connect(bundle)?;
         let log = File::options()
             .create(true)
             .append(true)
@@ -92,7 +94,7 @@ impl Helper {
         if !assigned {
             spawn(program, bundle, id, listeners, log, debug)?;
         }
-        Self::connect(bundle)
+        Ok(helper)
     }
 
     /// Connects to a helper that may live already.
@@ -231,4 +233,38 @@ fn spawn(
         let _ = child.wait().await;
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use container_api::handover::{self, Taken};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_helper_may_be_gone_before_it_is_called() {
+        let scratch = tempfile::tempdir().unwrap();
+        let bundle = Bundle::new(scratch.path().to_owned());
+        let (stream, mut theirs) = UnixStream::pair().unwrap();
+        tokio::spawn(async move {
+            let received = handover::receive::<Assignment>(&mut theirs).await;
+            let (Assignment { root, .. }, listeners) = received.unwrap().unwrap();
+            let bundle = Bundle::new(root);
+            for socket in [bundle.socket(), bundle.descriptors()] {
+                std::fs::remove_file(socket).unwrap();
+            }
+            drop(listeners);
+            handover::send(&mut theirs, &Taken, &[]).await.unwrap();
+        });
+        let standby = Some(Waiting::on(stream));
+        let helper = Helper::start(Path::new("/none"), &bundle, "id", standby, false);
+        let helper = helper.await.unwrap();
+        let state = |mut client: RuntimeClient<Channel>| async move {
+            client.state(runtime::StateRequest {}).await
+        };
+        // Whoever is told so looks for what the helper has recorded.
+        let error = helper.call(state).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unavailable);
+    }
 }
