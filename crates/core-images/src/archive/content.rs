@@ -27,7 +27,7 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// Reads an archive to its end. `progress` is told the bytes read so far and says whether to go on.
+    /// Reads an archive to its end, for which `budget` bytes are left on the disk. `progress` is told the bytes read so far and says whether to go on.
     pub(super) fn read(
         input: impl Read,
         ingest: &mut Ingest<'_>,
@@ -42,7 +42,10 @@ impl Content {
         };
         let mut buffered = BufReader::with_capacity(BUFFER, counting);
         let stream = decompress(&mut buffered).map_err(LoadError::Read)?;
-        let mut reader = Reader::new(stream.take(budget));
+        let mut reader = Reader::new(Budgeted {
+            stream,
+            left: budget,
+        });
         let mut content = Self::default();
         while let Some(member) = reader.next_member().map_err(cut_off)? {
             content.member(&mut reader, &member, ingest)?;
@@ -51,7 +54,8 @@ impl Content {
             }
         }
         // A client that writes into a pipe shall not be hit by SIGPIPE.
-        io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(LoadError::Read)?;
+        let mut rest = reader.into_inner().stream.take(budget);
+        io::copy(&mut rest, &mut io::sink()).map_err(LoadError::Read)?;
         Ok(content)
     }
 
@@ -82,6 +86,7 @@ impl Content {
                 let mut writer = ingest.writer()?;
                 io::copy(reader, &mut writer).map_err(|error| match error.kind() {
                     io::ErrorKind::UnexpectedEof => LoadError::Truncated,
+                    io::ErrorKind::StorageFull => LoadError::NoSpace,
                     _ => LoadError::Copy {
                         path: path.clone(),
                         source: error,
@@ -165,6 +170,7 @@ fn cut_off(error: TarError) -> LoadError {
     match error {
         TarError::Truncated => LoadError::Truncated,
         TarError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => LoadError::Truncated,
+        TarError::Io(error) if error.kind() == io::ErrorKind::StorageFull => LoadError::NoSpace,
         TarError::Io(error) => LoadError::Read(error),
         other => LoadError::Tar(other),
     }
@@ -184,6 +190,29 @@ fn decompress<'r, R: Read>(input: &'r mut BufReader<R>) -> io::Result<Box<dyn Re
     } else {
         Box::new(whole)
     })
+}
+
+/// A stream of which more than there is room for is an error, not its end.
+struct Budgeted<R> {
+    stream: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Budgeted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 && !buffer.is_empty() {
+            return match self.stream.read(&mut [0])? {
+                0 => Ok(0),
+                _ => Err(io::ErrorKind::StorageFull.into()),
+            };
+        }
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let room = room.min(buffer.len());
+        let count = self.stream.read(&mut buffer[..room])?;
+        // No more than `left`.
+        self.left -= count as u64;
+        Ok(count)
+    }
 }
 
 struct Counting<'p, R> {
@@ -213,6 +242,23 @@ impl<R: Read> Read for Counting<'_, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_fault_of_the_archive() {
+        for (left, expected) in [(0, None), (5, None), (6, Some(6)), (7, Some(6))] {
+            let mut read = Vec::new();
+            let mut stream = Budgeted {
+                stream: &b"abcdef"[..],
+                left,
+            };
+            let result = stream.read_to_end(&mut read);
+            assert_eq!(result.as_ref().ok(), expected.as_ref(), "{left}");
+            if let Err(error) = result {
+                let error = cut_off(TarError::Io(error));
+                assert!(matches!(error, LoadError::NoSpace), "{error:?}");
+            }
+        }
+    }
 
     #[test]
     fn paths_that_lead_out_are_not_safe() {

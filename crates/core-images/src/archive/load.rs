@@ -43,6 +43,9 @@ pub enum LoadError {
     /// The stream ends early.
     #[error("the archive is truncated")]
     Truncated,
+    /// The disk is full, or nearly so.
+    #[error("no disk space is left for the archive")]
+    NoSpace,
     /// Not a tar archive.
     #[error("the archive is malformed")]
     Tar(#[source] TarError),

@@ -77,6 +77,7 @@ impl Fault for GraphError {
 impl Fault for LoadError {
     fn kind(&self) -> Kind {
         match self {
+            Self::NoSpace => Kind::Exhausted,
             Self::Copy { source, .. } => of_io(source),
             Self::Blob { source, .. } | Self::Ingest(source) => source.kind(),
             Self::Store(error) => error.kind(),
