@@ -6,10 +6,9 @@ use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_engine::{Engine, Vm, VmSpec};
 
-use super::boot::find_error;
 use super::rehearsal::{Stage, rehearse};
-use super::template::{self, SETTLED, TemplateRequest};
-use super::{Machine, Origin, describe, spec};
+use super::template::{self, SETTLED, TemplateRequest, Wanted};
+use super::{Machine, Origin, describe};
 
 /// How long it may take to hand a machine over. Another one boots in that time.
 const TAKE_LIMIT: Duration = Duration::from_secs(2);
@@ -30,25 +29,22 @@ impl Standby {
     /// # Errors
     /// When there is no template for it, or it does not pass its rehearsal.
     pub async fn prepare(request: &TemplateRequest) -> Result<Self, Error> {
-        let TemplateRequest {
-            configuration,
-            boot,
-        } = request;
-        let engine = Engine::open(&boot.cache)
-            .await
-            .map_err(|error| find_error(&error))?;
+        let Wanted {
+            engine,
+            shape,
+            key,
+            directory,
+        } = request.resolve().await?;
         let internal =
             |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::Internal, error);
-        let shape = spec::shape(configuration, boot, &engine)?;
-        let directory = template::directory(&engine, &shape, &boot.cache)?;
         let saved = engine
             .open_template(&directory, &shape)
             .map_err(|error| internal(&error))?;
-        let stage = Stage::build(&shape, &boot.cache)
+        let stage = Stage::build(&shape, &request.boot.cache)
             .map_err(|error| internal(&error).context("make the disks of the rehearsal"))?;
         let Machine { mut vm, guest, .. } =
             template::start(&engine, &saved, &stage.furnish(&shape)).await?;
-        rehearse(&guest, configuration)
+        rehearse(&guest, &request.configuration)
             .await
             .map_err(|error| error.context("rehearse"))?;
         // Whoever takes the machine is in a hurry, and has nothing to close then.
@@ -56,7 +52,6 @@ impl Standby {
         cleared.map_err(|error| internal(&error))?;
         let closed = vm.close_exchanged_disks().await;
         closed.map_err(|error| internal(&error))?;
-        let key = template::key(&engine, &shape)?;
         Ok(Self {
             engine,
             vm,

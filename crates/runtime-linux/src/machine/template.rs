@@ -1,6 +1,6 @@
 //! Machines that were saved while they waited for their first request.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use container_api::guest_channel::Guest;
@@ -27,17 +27,45 @@ pub struct TemplateRequest {
     pub boot: Boot,
 }
 
+/// What a request comes to on this host.
+#[derive(Debug)]
+pub struct Wanted {
+    /// What machines are started with.
+    pub engine: Engine,
+    /// The machine, with empty disks.
+    pub shape: VmSpec,
+    /// The name that machines of this shape have in common.
+    pub key: String,
+    /// Where their template is.
+    pub directory: PathBuf,
+}
+
+impl TemplateRequest {
+    /// Looks at what is there now.
+    pub async fn resolve(&self) -> Result<Wanted, Error> {
+        let engine = Engine::open(&self.boot.cache)
+            .await
+            .map_err(|error| find_error(&error))?;
+        let shape = spec::shape(&self.configuration, &self.boot, &engine)?;
+        let key = key(&engine, &shape)?;
+        let directory = spec::templates(&self.boot.cache).join(&key);
+        Ok(Wanted {
+            engine,
+            shape,
+            key,
+            directory,
+        })
+    }
+}
+
 /// Boots a machine up to its first words and saves it; nothing is done where a template exists.
 pub async fn make(request: &TemplateRequest) -> Result<(), Error> {
-    let TemplateRequest {
-        configuration,
-        boot,
-    } = request;
-    let engine = Engine::open(&boot.cache)
-        .await
-        .map_err(|error| find_error(&error))?;
-    let spec = spec::shape(configuration, boot, &engine)?;
-    let directory = directory(&engine, &spec, &boot.cache)?;
+    let Wanted {
+        engine,
+        shape: spec,
+        directory,
+        ..
+    } = request.resolve().await?;
     if engine.open_template(&directory, &spec).is_ok() {
         return Ok(());
     }
@@ -75,7 +103,7 @@ pub async fn restore(
     cache: &Path,
     timeline: &mut Timeline,
 ) -> Option<Machine> {
-    let directory = directory(engine, spec, cache).ok()?;
+    let directory = spec::templates(cache).join(key(engine, spec).ok()?);
     let template = match engine.open_template(&directory, spec) {
         Ok(template) => template,
         Err(error) => {
@@ -120,15 +148,6 @@ pub async fn start(
         guest,
         origin: Origin::Template,
     })
-}
-
-/// Where the template of `spec` is.
-pub fn directory(
-    engine: &Engine,
-    spec: &VmSpec,
-    cache: &Path,
-) -> Result<std::path::PathBuf, Error> {
-    Ok(spec::templates(cache).join(key(engine, spec)?))
 }
 
 /// The name that machines of the shape of `spec` have in common.
