@@ -18,6 +18,8 @@ pub mod inherited;
 #[cfg(feature = "host")]
 pub mod lock;
 #[cfg(feature = "host")]
+pub mod memory;
+#[cfg(feature = "host")]
 mod rights;
 #[cfg(feature = "host")]
 pub mod roots;

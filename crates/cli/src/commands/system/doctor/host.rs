@@ -59,18 +59,7 @@ fn space(app: &Path) -> Check {
 }
 
 fn memory() -> Check {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))
-        .and_then(|rest| {
-            rest.trim()
-                .trim_end_matches("kB")
-                .trim()
-                .parse::<u64>()
-                .ok()
-        })
-        .map_or(0, |kilobytes| kilobytes * 1024);
+    let available = container_api::memory::available().unwrap_or(0);
     let detail = format!("{} available", size::disk(available));
     if available < 512 << 20 {
         Check::warn("memory", detail, "stop containers, or add memory")
