@@ -42,14 +42,10 @@ impl System {
 
     /// Waits until a machine waits.
     pub fn wait_for_standby(&self) -> anyhow::Result<()> {
-        for _ in 0..600 {
+        within_a_minute("a machine that waits", || {
             let listed = self.run(&["system", "template", "list", "--format", "json"])?;
-            if listed.contains("\"standby\":true") {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        bail!("no machine waits within a minute")
+            Ok(listed.contains("\"standby\":true"))
+        })
     }
 
     /// Archive of the image that is run.
@@ -104,13 +100,9 @@ impl System {
 
     /// Waits until `number` templates have been made.
     pub fn wait_for_templates(&self, number: usize) -> anyhow::Result<()> {
-        for _ in 0..600 {
-            if self.templates()? >= number {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        bail!("template {number} was not made within a minute")
+        within_a_minute(&format!("template {number}"), || {
+            Ok(self.templates()? >= number)
+        })
     }
 
     /// Guest kernel of the prefix.
@@ -151,6 +143,17 @@ impl Drop for System {
             eprintln!("{error:#}");
         }
     }
+}
+
+/// Waits until `condition` holds for `what`.
+fn within_a_minute(what: &str, condition: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    for _ in 0..600 {
+        if condition()? {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    bail!("{what} was not there within a minute")
 }
 
 /// Milliseconds that `command` takes; an error if it fails.

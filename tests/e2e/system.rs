@@ -406,6 +406,17 @@ pub fn within(limit: Duration, what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// Asserts that `seconds` since the epoch, as a guest printed them, are about now.
+#[track_caller]
+pub fn expect_now(seconds: &str) {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let guest: u64 = seconds.parse().unwrap();
+    assert!(now.abs_diff(guest) < 60, "guest {guest}, host {now}");
+}
+
 /// The busybox image archive.
 pub fn image() -> PathBuf {
     PathBuf::from(

@@ -27,7 +27,8 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// Reads an archive to its end, for which `budget` bytes are left on the disk. `progress` is told the bytes read so far and says whether to go on.
+    /// Reads an archive to its end, for which `budget` bytes are left on the disk. `progress` is told the bytes read so far
+    /// and says whether to go on.
     pub(super) fn read(
         input: impl Read,
         ingest: &mut Ingest<'_>,

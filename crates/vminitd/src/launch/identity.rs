@@ -169,7 +169,8 @@ fn groups_of(text: &str) -> impl Iterator<Item = Group<'_>> {
     })
 }
 
-/// Content of a short regular file; empty when there is none, or when it is masked. Symbolic links stay inside: the root is ours.
+/// Content of a short regular file; empty when there is none, or when it is masked. Symbolic links stay inside: the root
+/// is ours.
 fn read(path: &'static str) -> Result<String, IdentityError> {
     let failed = |source| IdentityError::Read { file: path, source };
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
