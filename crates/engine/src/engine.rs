@@ -329,7 +329,7 @@ mod tests {
     fn scripted(directory: &Path, script: &str) -> (Engine, VmSpec) {
         let path = directory.join("vmm/bin/vmm");
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, format!("#!/usr/bin/sh\n{script}\n")).unwrap();
+        std::fs::write(&path, format!("{script}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         let kernel = directory.join("kernel");
         let mut elf = vec![0u8; 120];
@@ -360,7 +360,7 @@ mod tests {
     #[tokio::test]
     async fn a_vmm_that_never_answers_is_ended() {
         let directory = tempfile::tempdir().unwrap();
-        let (engine, spec) = scripted(directory.path(), "exec sleep 60");
+        let (engine, spec) = scripted(directory.path(), "#!/usr/bin/perl\nsleep 60");
         let start = Instant::now();
         let error = engine.start(&spec).await.unwrap_err();
         assert!(matches!(error, StartError::Silent(_)), "{error:?}");
@@ -370,7 +370,7 @@ mod tests {
     #[tokio::test]
     async fn a_vmm_that_dies_at_its_start_says_why() {
         let directory = tempfile::tempdir().unwrap();
-        let script = "echo 'vmm: no such machine' >&2; exit 1";
+        let script = "#!/usr/bin/sh\necho 'vmm: no such machine' >&2; exit 1";
         let (engine, spec) = scripted(directory.path(), script);
         let error = engine.start(&spec).await.unwrap_err();
         assert_eq!(

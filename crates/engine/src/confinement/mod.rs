@@ -3,11 +3,12 @@
 //! A guest that takes its VMM over finds itself in namespaces of its own: no capability, no other
 //! process, no network, and a file system that holds the system's programs and libraries,
 //! read-only, and nothing else. Everything that is the VM's own (disks, memory, streams) comes as
-//! an open descriptor. Two seccomp filters are added: ours, and QEMU's own, which denies new
-//! processes.
+//! an open descriptor. Two seccomp filters deny the rest, new processes and programs among it, from before the VMM's first
+//! instruction.
 //!
 //! Everything is planned before the fork; what runs after it makes system calls only.
 
+pub(crate) mod calls;
 mod landlock;
 mod root;
 mod seccomp;
@@ -194,14 +195,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_vmm_executes_nothing() {
-        let mut vm = machine().await;
+        let vm = machine().await;
         let uri = json!({ "uri": "exec:true" });
-        vm.control.execute("migrate", uri, LIMIT).await.unwrap_err();
-        let exit = tokio::time::timeout(LIMIT, vm.wait())
-            .await
-            .unwrap()
-            .unwrap();
-        // SIGSYS: the seccomp filter's answer.
-        assert_eq!(exit.to_string(), "the VMM was killed by signal 31");
+        let error = vm.control.execute("migrate", uri, LIMIT).await.unwrap_err();
+        assert!(
+            error.to_string().contains("Function not implemented"),
+            "{error}"
+        );
     }
 }

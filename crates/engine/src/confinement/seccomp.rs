@@ -1,11 +1,15 @@
 //! System calls that no VMM of ours has a use for, denied from before its first instruction.
 //!
-//! QEMU adds a filter of its own when it has set itself up (`-sandbox`), which also denies new
-//! processes. This one takes kernel interfaces away that a new process can't be made without.
+//! To the VMM the kernel seems not to have them (`ENOSYS`): what a program has another way for, it
+//! then does the other way. The one program that the process becomes is a matter of
+//! [`super::calls`].
 
 use std::io;
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
 
 /// Talking to others: everything that a VMM may talk to, it is given open.
 const TALK: [i64; 4] = [
@@ -42,8 +46,12 @@ const REACH: [i64; 14] = [
     libc::SYS_quotactl,
 ];
 
-/// Large parts of the kernel with a history of holes.
-const KERNEL: [i64; 13] = [
+/// Large parts of the kernel with a history of holes. The rings are such a part, and make system
+/// calls that no filter sees.
+const KERNEL: [i64; 16] = [
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
     libc::SYS_userfaultfd,
@@ -59,19 +67,68 @@ const KERNEL: [i64; 13] = [
     libc::SYS_vmsplice,
 ];
 
-/// A filter that answers the calls above with `EPERM`, and allows the rest.
+/// The whole host's.
+const HOST: [i64; 6] = [
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_syslog,
+    libc::SYS_acct,
+    libc::SYS_sysfs,
+];
+
+/// Being somebody else.
+const IDENTITY: [i64; 9] = [
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setreuid,
+    libc::SYS_setregid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setfsuid,
+    libc::SYS_setfsgid,
+    libc::SYS_setgroups,
+];
+
+/// New processes. The arguments of `clone3` are out of a filter's sight: a C library that does not
+/// find it makes its threads with `clone`.
+const PROCESSES: [i64; 3] = [libc::SYS_fork, libc::SYS_vfork, libc::SYS_clone3];
+
+/// A filter that denies the calls above and `clone` of anything but a thread, and allows the rest.
 pub(super) fn filter() -> io::Result<BpfProgram> {
-    let denied = TALK.into_iter().chain(INSPECT).chain(REACH).chain(KERNEL);
-    let filter = SeccompFilter::new(
-        // No conditions: the call is denied whatever its arguments.
-        denied.map(|number| (number, Vec::new())).collect(),
-        SeccompAction::Allow,
-        SeccompAction::Errno(libc::EPERM.unsigned_abs()),
-        TargetArch::x86_64,
-    );
-    filter
-        .and_then(BpfProgram::try_from)
-        .map_err(io::Error::other)
+    let denied = [
+        &TALK[..],
+        &INSPECT,
+        &REACH,
+        &KERNEL,
+        &HOST,
+        &IDENTITY,
+        &PROCESSES,
+    ];
+    // No conditions: the call is denied whatever its arguments.
+    let mut rules: std::collections::BTreeMap<_, _> = denied
+        .concat()
+        .into_iter()
+        .map(|number| (number, Vec::new()))
+        .collect();
+    let build = || {
+        let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
+        let no_thread = SeccompCondition::new(
+            0,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::MaskedEq(thread),
+            0,
+        )?;
+        rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![no_thread])?]);
+        let filter = SeccompFilter::new(
+            rules,
+            SeccompAction::Allow,
+            SeccompAction::Errno(libc::ENOSYS.unsigned_abs()),
+            TargetArch::x86_64,
+        )?;
+        BpfProgram::try_from(filter)
+    };
+    build().map_err(io::Error::other)
 }
 
 /// Filters the calling process, which must have no new privileges. Allocates nothing.

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::report::Report;
 use super::spawn::Plan;
-use crate::template::loan;
+use crate::confinement::calls;
 
 /// Becomes the program, or reports why not.
 pub(super) fn become_program(plan: &Plan, report: &OwnedFd) -> ! {
@@ -65,13 +65,18 @@ fn prepare(plan: &Plan, report: &OwnedFd) -> io::Result<()> {
     if !plan.namespaces {
         plan.confinement.restrict(&plan.descriptors)?;
     }
-    if plan.borrows {
-        // The descriptor closes itself on exec.
-        let listener = loan::install_filter()?;
-        Report::Filtered.send(report, Some(&listener))?;
-        std::mem::forget(listener);
+    match calls::install_filter(plan.borrows) {
+        // From here on the parent decides what is executed.
+        Ok(listener) => {
+            Report::Filtered.send(report, Some(&listener))?;
+            // It closes itself on exec.
+            std::mem::forget(listener);
+            Ok(())
+        }
+        Err(error) if plan.borrows => Err(error),
+        // The owner is itself listened to, as in a system container: there is one listener at most.
+        Err(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// Whether the owner died before the request for a signal on its death was in force: then nobody

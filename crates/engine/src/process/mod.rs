@@ -122,9 +122,9 @@ mod tests {
 
     use super::*;
 
-    fn shell(script: &str, descriptors: &[OwnedFd]) -> (VmmProcess, OwnedFd) {
-        let arguments = ["-c".into(), script.into()];
-        let path = Path::new("/bin/sh").canonicalize().unwrap();
+    fn start(path: &str, arguments: &[&str], descriptors: &[OwnedFd]) -> (VmmProcess, OwnedFd) {
+        let path = Path::new(path).canonicalize().unwrap();
+        let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
         let started = spawn(Program {
             path: &path,
             arguments: &arguments,
@@ -137,14 +137,34 @@ mod tests {
         (started.process, started.messages)
     }
 
-    /// What a confined script prints.
-    async fn output(script: &str) -> String {
-        let (mut process, stderr) = shell(script, &[]);
+    fn shell(script: &str, descriptors: &[OwnedFd]) -> (VmmProcess, OwnedFd) {
+        start("/bin/sh", &["-c", script], descriptors)
+    }
+
+    fn sleep() -> (VmmProcess, OwnedFd) {
+        start("/usr/bin/sleep", &["60"], &[])
+    }
+
+    async fn output((mut process, messages): (VmmProcess, OwnedFd)) -> String {
         process.wait().await.unwrap();
         let mut text = String::new();
-        File::from(stderr).read_to_string(&mut text).unwrap();
+        File::from(messages).read_to_string(&mut text).unwrap();
         text
     }
+
+    /// What a confined script prints. It can't start other programs.
+    async fn shell_output(script: &str) -> String {
+        output(shell(script, &[])).await
+    }
+
+    /// What a Perl expression is, followed by the error of its system calls.
+    async fn perl_output(expression: &str) -> String {
+        let script = format!("print {expression}, ' ', $!");
+        output(start("/usr/bin/perl", &["-e", &script], &[])).await
+    }
+
+    /// A shell function that prints what a file begins with.
+    const SHOW: &str = "show() { while read -r line; do echo \"$line\"; done <\"$1\"; };";
 
     #[tokio::test]
     async fn status_and_messages_come_back() {
@@ -196,26 +216,23 @@ mod tests {
     async fn nothing_foreign_can_be_reached() {
         let directory = tempfile::tempdir().unwrap();
         let secret = directory.path().join("secret");
-        std::fs::write(&secret, "hush").unwrap();
+        std::fs::write(&secret, "hush\n").unwrap();
         let secret = secret.display();
-        let script = format!("cat {secret} /etc/passwd /etc/shadow; echo /*; echo /etc/*");
-        let text = output(&script).await;
+        let script = format!(
+            "{SHOW} show {secret}; show /etc/passwd; show /etc/shadow; echo /*; echo /etc/*"
+        );
+        let text = shell_output(&script).await;
         assert!(!text.contains("hush") && !text.contains("root:"), "{text}");
         assert!(text.contains("\n/dev /etc /lib"), "{text}");
         assert!(text.contains("\n/etc/ld.so.cache\n"), "{text}");
         // Nor written to, whoever owns it.
-        assert!(
-            output("touch /usr/x /x /dev/x")
-                .await
-                .matches("Read-only")
-                .count()
-                == 3
-        );
+        let text = shell_output("for f in /usr/x /x /dev/x; do echo >$f; done").await;
+        assert_eq!(text.matches("Read-only").count(), 3, "{text}");
     }
 
     #[tokio::test]
     async fn no_power_is_left() {
-        let status = output("cat /proc/self/status").await;
+        let status = shell_output(&format!("{SHOW} show /proc/self/status")).await;
         for line in [
             "CapEff:\t0000000000000000",
             "CapPrm:\t0000000000000000",
@@ -225,16 +242,43 @@ mod tests {
             assert!(status.contains(line), "{line} in {status}");
         }
         // No other process is seen, and none but its own can be signalled.
-        assert_eq!(output("echo /proc/[0-9]*").await, "/proc/1\n");
+        assert_eq!(shell_output("echo /proc/[0-9]*").await, "/proc/1\n");
         let owner = std::process::id();
         assert!(
-            output(&format!("kill -0 {owner} || echo none"))
+            shell_output(&format!("kill -0 {owner} || echo none"))
                 .await
                 .ends_with("none\n")
         );
-        assert!(output("unshare -U true").await.contains("unshare failed"));
-        assert!(output("mount -t tmpfs none /usr").await.contains("mount"));
-        assert_eq!(output("ulimit -c; ulimit -f").await, "0\n2048\n");
+        assert_eq!(shell_output("ulimit -c; ulimit -f").await, "0\n2048\n");
+    }
+
+    #[tokio::test]
+    async fn system_calls_of_no_use_to_it_seem_not_to_be_there() {
+        for call in [
+            libc::SYS_unshare,
+            libc::SYS_mount,
+            libc::SYS_socket,
+            libc::SYS_io_uring_setup,
+            libc::SYS_clone3,
+            libc::SYS_vfork,
+            // `fork` by its number in the x32 ABI.
+            0x4000_0000 | libc::SYS_fork,
+        ] {
+            let text = perl_output(&format!("syscall({call}, 0, 0, 0, 0, 0)")).await;
+            assert_eq!(text, "-1 Function not implemented", "{call}");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_stays_the_program_and_the_process_that_it_is() {
+        assert_eq!(
+            perl_output("fork() // 'none'").await,
+            "none Function not implemented"
+        );
+        assert_eq!(
+            perl_output("exec('/usr/bin/true') || 'none'").await,
+            "none Function not implemented"
+        );
     }
 
     #[tokio::test]
@@ -244,11 +288,11 @@ mod tests {
             directory.path().join("secret"),
             directory.path().join("given"),
         );
-        std::fs::write(&secret, "hush").unwrap();
-        std::fs::write(&given, "open").unwrap();
+        std::fs::write(&secret, "hush\n").unwrap();
+        std::fs::write(&given, "open\n").unwrap();
         let given = OwnedFd::from(File::open(given).unwrap());
         let script = format!(
-            "cat {} /etc/passwd; cat /proc/self/fd/{}; echo; touch {}; cat /proc/self/status",
+            "{SHOW} show {}; show /etc/passwd; show /proc/self/fd/{}; echo >{}",
             secret.display(),
             given.as_raw_fd(),
             directory.path().join("new").display(),
@@ -262,12 +306,8 @@ mod tests {
             file_size: 1 << 20,
             memory: None,
         };
-        let mut started = spawn::spawn_with(program, false).unwrap();
-        started.process.wait().await.unwrap();
-        let mut text = String::new();
-        File::from(started.messages)
-            .read_to_string(&mut text)
-            .unwrap();
+        let started = spawn::spawn_with(program, false).unwrap();
+        let text = output((started.process, started.messages)).await;
         assert!(text.contains("open\n"), "{text}");
         assert!(!text.contains("hush") && !text.contains("root:"), "{text}");
         assert!(!directory.path().join("new").exists());
@@ -280,7 +320,7 @@ mod tests {
         std::fs::write(&template, "content\n").unwrap();
         let path = Path::new("/bin/sh").canonicalize().unwrap();
         // As QEMU does, it opens for reading and writing.
-        let script = "exec 5<>/template-memory; cat <&5; echo x >&5 || echo refused";
+        let script = "exec 5<>/template-memory; read -r line <&5; echo $line; echo x >&5 || echo refused; exec true";
         let program = Program {
             path: &path,
             arguments: &["-c".into(), script.into()],
@@ -289,22 +329,18 @@ mod tests {
             file_size: 1 << 20,
             memory: Some(File::open(&template).unwrap()),
         };
-        let mut started = spawn(program).unwrap();
-        started.process.wait().await.unwrap();
-        let mut text = String::new();
-        File::from(started.messages)
-            .read_to_string(&mut text)
-            .unwrap();
-        assert!(
-            text.starts_with("content\n") && text.ends_with("refused\n"),
-            "{text}"
-        );
+        let started = spawn(program).unwrap();
+        let text = output((started.process, started.messages)).await;
+        assert!(text.starts_with("content\n"), "{text}");
+        assert!(text.contains("refused\n"), "{text}");
+        // Nor does a borrower become another program.
+        assert!(text.ends_with("true: Function not implemented\n"), "{text}");
         assert_eq!(std::fs::read_to_string(&template).unwrap(), "content\n");
     }
 
     #[tokio::test]
     async fn kill_is_reported_as_a_signal() {
-        let (mut process, _stderr) = shell("exec sleep 60", &[]);
+        let (mut process, _stderr) = sleep();
         process.kill().unwrap();
         assert_eq!(
             describe(process.wait().await.unwrap()),
@@ -315,7 +351,7 @@ mod tests {
 
     #[tokio::test]
     async fn drop_kills_and_reaps() {
-        let (process, _stderr) = shell("exec sleep 60", &[]);
+        let (process, _stderr) = sleep();
         let path = format!("/proc/{}", process.pid());
         assert!(Path::new(&path).exists());
         drop(process);
@@ -332,7 +368,7 @@ mod tests {
         let handle = runtime.handle().clone();
         std::thread::spawn(move || {
             let _guard = handle.enter();
-            sender.send(shell("exec sleep 60", &[])).unwrap();
+            sender.send(sleep()).unwrap();
         })
         .join()
         .unwrap();

@@ -15,6 +15,7 @@ use tokio::io::unix::AsyncFd;
 use super::child::become_program;
 use super::report::Report;
 use super::{Program, Started, VmmProcess, reap};
+use crate::confinement::calls::Calls;
 use crate::confinement::{self, Confinement};
 use crate::template::loan::Loan;
 
@@ -70,11 +71,16 @@ pub(super) fn spawn_with(program: Program<'_>, namespaces: bool) -> io::Result<S
         }
         started => started,
     };
-    let (mut process, listener) = process.map_err(|error| match error {
+    let (mut process, calls) = process.map_err(|error| match error {
         SpawnError::Confine(error) | SpawnError::Execute(error) => error,
     })?;
-    if let Some((listener, memory)) = listener.zip(program.memory) {
-        process.loan = Some(tokio::spawn(Loan::new(listener, memory)?.serve()));
+    match (calls, program.memory) {
+        (Some(calls), Some(memory)) => {
+            process.loan = Some(tokio::spawn(Loan::new(calls, memory)?.serve()));
+        }
+        // There is nothing to answer: the end of the calls refuses the rest.
+        (Some(_), None) => {}
+        (None, _) => tracing::warn!("the VMM is not kept from executing programs"),
     }
     Ok(Started { process, messages })
 }
@@ -94,9 +100,9 @@ impl<E: Into<io::Error>> From<E> for SpawnError {
     }
 }
 
-/// Starts the process and waits until it has become the program. The descriptor is what
-/// [`crate::template::loan::install_filter`] gave it.
-fn start(plan: &Plan) -> Result<(VmmProcess, Option<OwnedFd>), SpawnError> {
+/// Starts the process and waits until it has become the program. The calls are those that are left
+/// to answer; there are none where the host has no listener to give.
+fn start(plan: &Plan) -> Result<(VmmProcess, Option<Calls>), SpawnError> {
     let flags = SocketFlags::CLOEXEC;
     let (outcome, report) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     let process = clone(plan, &report).map_err(|error| {
@@ -107,12 +113,17 @@ fn start(plan: &Plan) -> Result<(VmmProcess, Option<OwnedFd>), SpawnError> {
         }
     })?;
     drop(report);
-    let mut listener = None;
+    let mut calls = None;
     loop {
         let (message, descriptor) = Report::receive(&outcome)?;
         match message {
-            Report::Executed => return Ok((process, listener)),
-            Report::Filtered => listener = descriptor,
+            Report::Executed => return Ok((process, calls)),
+            Report::Filtered => {
+                calls = descriptor.map(Calls::new);
+                if let Some(calls) = &calls {
+                    calls.allow_program(&outcome)?;
+                }
+            }
             Report::NotConfined(error) => return Err(SpawnError::Confine(error)),
             Report::NotExecuted(error) => return Err(SpawnError::Execute(error)),
         }

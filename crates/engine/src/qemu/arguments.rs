@@ -25,9 +25,6 @@ const RNG_TRANSPORT: usize = 2;
 /// Frequency of QEMU's local APIC timer (`hw/intc/apic_common.c`).
 const LAPIC_TIMER_KHZ: u32 = 1_000_000;
 
-/// No system call that a virtual machine monitor needs after its start is denied by these.
-const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
-
 /// Streams between the engine and the VMM, the VMM's ends.
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -129,7 +126,6 @@ impl CommandLine {
             self.arguments.push(flag.into());
         }
         self.option("-display", "none");
-        self.option("-sandbox", SANDBOX);
         self.option("-machine", machine(spec.accelerator));
         self.option("-accel", accelerator(spec.accelerator));
         self.option("-cpu", cpu(spec.accelerator, spec.nested_virtualization));
