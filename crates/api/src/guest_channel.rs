@@ -1,5 +1,7 @@
 //! The host's side of the guest channel.
 
+use std::error::Error as _;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -33,6 +35,8 @@ const ORIGIN: &str = "http://guest.invalid";
 pub struct Guest {
     connection: Connection,
 }
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Calls into a guest.
 pub type Calls = GuestClient<Connection>;
@@ -112,8 +116,8 @@ impl Guest {
         let mut connection = self.connection.clone();
         std::future::poll_fn(|context| connection.poll_ready(context))
             .await
-            .map_err(broken)?;
-        let response = connection.call(request).await.map_err(broken)?;
+            .map_err(Status::from_error)?;
+        let response = connection.call(request).await.map_err(Status::from_error)?;
         match Status::from_header_map(response.headers()) {
             Some(status) => Err(status),
             None => Ok(response.into_body()),
@@ -133,7 +137,8 @@ impl Output {
     pub async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         while let Some(frame) = self.0.frame().await {
             // Trailers are of no interest.
-            if let Ok(data) = frame.map_err(broken)?.into_data() {
+            let frame = frame.map_err(|error| Status::from_error(classify(error)))?;
+            if let Ok(data) = frame.into_data() {
                 return Ok(Some(data));
             }
         }
@@ -141,20 +146,52 @@ impl Output {
     }
 }
 
-fn broken(error: hyper::Error) -> Status {
-    Status::from_error(Box::new(error))
+/// An error of the connection, not of one stream, becomes an I/O error: a status with that behind it is
+/// [`crate::Kind::Unavailable`].
+fn classify(error: hyper::Error) -> BoxError {
+    let io = matches!(error.source(), Some(source) if source.is::<io::Error>());
+    if io || error.is_closed() || error.is_canceled() {
+        let text = format!("the guest channel broke: {error}");
+        io::Error::new(io::ErrorKind::BrokenPipe, text).into()
+    } else {
+        error.into()
+    }
 }
 
 impl Service<http::Request<Body>> for Connection {
     type Response = http::Response<Incoming>;
-    type Error = hyper::Error;
-    type Future = Pin<Box<dyn Future<Output = hyper::Result<Self::Response>> + Send>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.0.poll_ready(context)
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(context).map_err(classify)
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        Box::pin(self.0.send_request(request))
+        let response = self.0.send_request(request);
+        Box::pin(async { response.await.map_err(classify) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::ResetRequest;
+    use crate::{Error, Kind};
+
+    #[tokio::test]
+    async fn a_channel_that_breaks_under_a_call_is_told_from_an_answer() {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let guest = Guest::connect(ours).await.unwrap();
+        let mut calls = guest.calls();
+        let (status, ()) = tokio::join!(calls.reset(ResetRequest {}), async { drop(theirs) });
+        let error = Error::from(status.unwrap_err());
+        assert_eq!(error.kind, Kind::Unavailable, "{error}");
+        assert!(
+            error.message.starts_with("the guest channel broke"),
+            "{error}"
+        );
+        let error = Error::from(guest.output(StandardStream::Stdout, "x").await.unwrap_err());
+        assert_eq!(error.kind, Kind::Unavailable, "{error}");
     }
 }

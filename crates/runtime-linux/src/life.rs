@@ -97,10 +97,21 @@ async fn start(
     match started {
         Ok((first, at)) => Ok((machine, first, at)),
         Err(error) => {
+            let error = match error.kind {
+                Kind::Unavailable => why_lost(&mut machine.vm).await.unwrap_or(error),
+                _ => error,
+            };
             machine::end(&mut machine.vm).await;
             Err(error)
         }
     }
+}
+
+/// Why the guest channel broke: most often the VMM's end is behind it.
+async fn why_lost(vm: &mut Vm) -> Option<Error> {
+    let exit = tokio::time::timeout(machine::LOST_TIMEOUT, vm.wait()).await;
+    exit.ok()
+        .map(|exit| Error::new(Kind::Internal, machine::describe(exit)))
 }
 
 fn stopped_early(container: &Container) -> Error {
@@ -205,12 +216,9 @@ async fn wait(container: &Container, machine: Machine, first: &Process) -> (Ende
         ended = first.ended() => ended,
     };
     if ended.reason.is_some() {
-        // The channel broke: most often the VMM's end is behind it.
-        if let Ok(exit) = tokio::time::timeout(machine::LOST_TIMEOUT, vm.wait()).await {
-            return (lost(exit), vm);
-        }
+        let why = why_lost(&mut vm).await;
         machine::end(&mut vm).await;
-        return (ended, vm);
+        return (why.map_or(ended, |why| Ended::lost(why.message)), vm);
     }
     container.stopping.send_replace(true);
     shut_down(container, guest, &mut vm).await;
