@@ -73,34 +73,31 @@ done >"$initramfs/modules/order"
     for variable in "${!CONTAINER_@}"; do
         printf 'export %s=%q\n' "$variable" "${!variable}"
     done
+    # A kernel rewrites its scheduler for the first virtual machine and after the last (preempt_notifier_key). QEMU
+    # 7.2's TCG can keep the breakpoint that stands there meanwhile, and both CPUs then meet it for ever. So one machine
+    # is made before there is a second CPU, and stays (0xAE01 is KVM_CREATE_VM).
+    cat <<'KEEP'
+perl -e 'open $kvm, "+<", "/dev/kvm"; ioctl $kvm, 0xAE01, 0 or die "no machine: $!";
+    open $cpu, ">", "/sys/devices/system/cpu/cpu1/online"; print $cpu 1; close $cpu or die "no second CPU: $!"; sleep' &
+KEEP
     printf 'exec'
     printf ' %q' "$@"
     echo
 } >"$initramfs/command"
 (cd "$initramfs" && find . | cpio -o -H newc --quiet) >"$scratch/initramfs.cpio"
 
-# Runs the machine until the command has ended in it, or its time has.
-machine() {
-    local begin
-    begin=$(date +%s)
-    share host / always
-    share results "$work/results" none
-    timeout -k 5 "${KVM_LIMIT:-300}" qemu-system-x86_64 -machine q35,accel=tcg,memory-backend=memory -cpu max,+svm \
-        -smp 2 -m 4G -object memory-backend-memfd,id=memory,size=4G,share=on \
-        -nodefaults -no-user-config -display none -no-reboot -serial stdio \
-        -kernel "$work/$package"/boot/vmlinuz-* -initrd "$scratch/initramfs.cpio" \
-        -append "console=ttyS0 quiet panic=-1 mitigations=off" \
-        -chardev socket,id=host,path="$scratch/host.sock" -device vhost-user-fs-pci,chardev=host,tag=host \
-        -chardev socket,id=results,path="$scratch/results.sock" -device vhost-user-fs-pci,chardev=results,tag=results \
-        </dev/null | tee "$scratch/console.log" | tr -d '\r' || echo "the nested machine was ended after its time"
-    echo "nested machine: $(($(date +%s) - begin)) s"
-}
-# Everything in there is emulated: a busy host may leave it too little time, and once in a while it stands still at its
-# first virtual machine, on a quiet host too. What hangs in our programs is ended by the tests' own deadlines, which are
-# shorter than this machine's, and is not tried again.
-for chance in first second last; do
-    machine
-    ! grep -q 'KVM: the command ended with' "$scratch/console.log" || break
-    echo "the nested machine did not come to its end, at its $chance chance"
-done
+begin=$(date +%s)
+share host / always
+share results "$work/results" none
+# TCG runs `rep stosb` byte by byte: a kernel that believes in it spends half of its time clearing pages.
+timeout -k 5 "${KVM_LIMIT:-300}" qemu-system-x86_64 -machine q35,accel=tcg,memory-backend=memory \
+    -cpu max,+svm,-erms,-fsrm -smp 2 -m 4G \
+    -object memory-backend-memfd,id=memory,size=4G,share=on \
+    -nodefaults -no-user-config -display none -no-reboot -serial stdio \
+    -kernel "$work/$package"/boot/vmlinuz-* -initrd "$scratch/initramfs.cpio" \
+    -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable maxcpus=1" \
+    -chardev socket,id=host,path="$scratch/host.sock" -device vhost-user-fs-pci,chardev=host,tag=host \
+    -chardev socket,id=results,path="$scratch/results.sock" -device vhost-user-fs-pci,chardev=results,tag=results \
+    </dev/null | tee "$scratch/console.log" | tr -d '\r' || echo "the nested machine was ended after its time"
+echo "nested machine: $(($(date +%s) - begin)) s"
 grep -q 'KVM: the command ended with 0' "$scratch/console.log"

@@ -16,4 +16,20 @@ tests=(
     templates::the_second_start_of_a_shape_comes_from_a_template_and_is_its_own_machine
 )
 export CONTAINER_TEST_ACCELERATOR=kvm
-exec "$(dirname "$0")/machine.sh" "$1" "$(realpath "$2")" --exact --color=never --test-threads=1 "${tests[@]}"
+e2e=$(realpath "$2")
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# One guest in about two hundred never says a word: QEMU 7.2's emulated SVM has begun it at an address of its host (both
+# have it in CR2), and KVM enters it again for ever. So what fails is tried again, by itself.
+for chance in first second third; do
+    if "$(dirname "$0")/machine.sh" "$1" "$e2e" --exact --color=never --test-threads=1 "${tests[@]}" | tee "$log"; then
+        exit
+    fi
+    for index in "${!tests[@]}"; do
+        ! grep -qF "test ${tests[index]} ... ok" "$log" || unset "tests[index]"
+    done
+    [ ${#tests[@]} -gt 0 ] || exit 0
+    echo "not passed at the $chance chance: ${tests[*]}"
+done
+exit 1
