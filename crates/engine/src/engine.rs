@@ -36,6 +36,7 @@ const MEMORY_UNIT: u64 = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct Engine {
     binary: Binary,
+    small: Option<Binary>,
     verdict: Verdict,
     tsc_khz: u64,
     pub(crate) answer_limit: Duration,
@@ -124,6 +125,7 @@ impl Engine {
         let facts = Facts::gather(cache).await?;
         Ok(Self {
             binary: facts.binary,
+            small: facts.small,
             verdict: facts.kvm,
             tsc_khz: facts.tsc_khz,
             answer_limit: ANSWER_LIMIT,
@@ -145,11 +147,16 @@ impl Engine {
 
     /// The VMM's executable and version, for people to read.
     pub fn vmm(&self) -> String {
-        format!(
-            "QEMU {} ({})",
-            self.binary.version,
-            self.binary.path.display()
-        )
+        let binary = self.binary(self.accelerator());
+        format!("QEMU {} ({})", binary.version, binary.path.display())
+    }
+
+    /// The VMM for machines with `accelerator`.
+    fn binary(&self, accelerator: Accelerator) -> &Binary {
+        match (accelerator, &self.small) {
+            (Accelerator::Kvm, Some(small)) => small,
+            _ => &self.binary,
+        }
     }
 
     /// Starts a machine. Returns when it runs, which is before its kernel has done anything.
@@ -170,7 +177,8 @@ impl Engine {
         start: Start,
         memory: Option<File>,
     ) -> Result<Spawned, StartError> {
-        let streams = OpenStreams::new().map_err(|source| self.spawn_failed(source))?;
+        let failed = |source| self.spawn_failed(spec, source);
+        let streams = OpenStreams::new().map_err(failed)?;
         let line = CommandLine::new(
             spec,
             self.tsc_khz,
@@ -188,16 +196,15 @@ impl Engine {
             Accelerator::Tcg => &[],
         };
         let started = process::spawn(Program {
-            path: &self.binary.path,
+            path: &self.binary(spec.accelerator).path,
             arguments: &line.arguments,
             descriptors: &line.descriptors,
             devices,
             file_size: largest_file(spec),
             memory,
         })
-        .map_err(|source| self.spawn_failed(source))?;
-        let messages = pipe::Receiver::from_owned_fd(started.messages)
-            .map_err(|source| self.spawn_failed(source))?;
+        .map_err(failed)?;
+        let messages = pipe::Receiver::from_owned_fd(started.messages).map_err(failed)?;
         Ok(Spawned {
             process: started.process,
             control: streams.monitor,
@@ -212,12 +219,12 @@ impl Engine {
 
     /// The shape of `spec` as this engine would run it.
     pub(crate) fn shape(&self, spec: &VmSpec) -> io::Result<Shape> {
-        Shape::of(spec, &self.binary.identity, self.tsc_khz)
+        Shape::of(spec, &self.binary(spec.accelerator).identity, self.tsc_khz)
     }
 
-    pub(crate) fn spawn_failed(&self, source: io::Error) -> StartError {
+    pub(crate) fn spawn_failed(&self, spec: &VmSpec, source: io::Error) -> StartError {
         StartError::Spawn {
-            path: self.binary.path.clone(),
+            path: self.binary(spec.accelerator).path.clone(),
             source,
         }
     }
@@ -338,6 +345,7 @@ mod tests {
         std::fs::write(&kernel, elf).unwrap();
         let engine = Engine {
             binary: Binary::pretend(&path),
+            small: None,
             verdict: Verdict::Absent,
             tsc_khz: 1_000_000,
             answer_limit: Duration::from_millis(500),

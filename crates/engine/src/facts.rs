@@ -17,6 +17,8 @@ const FILE: &str = "engine.json";
 pub(crate) struct Facts {
     boot_id: String,
     pub(crate) binary: Binary,
+    /// What KVM's machines are run by, where that is another one.
+    pub(crate) small: Option<Binary>,
     pub(crate) kvm: Verdict,
     pub(crate) tsc_khz: u64,
 }
@@ -33,12 +35,20 @@ impl Facts {
         let kvm = kvm.unwrap_or_else(|error| Verdict::Unable {
             reason: error.to_string(),
         });
+        let small = match kvm {
+            Verdict::Works => {
+                let known = known.as_ref().and_then(|known| known.small.as_ref());
+                binary.small(known).await
+            }
+            _ => None,
+        };
         let tsc_khz = known
             .as_ref()
             .map_or_else(host::measure_tsc_khz, |known| known.tsc_khz);
         let facts = Self {
             boot_id,
             binary,
+            small,
             kvm,
             tsc_khz,
         };

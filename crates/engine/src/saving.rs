@@ -77,7 +77,7 @@ impl Engine {
         let mut spec = spec.clone();
         spec.disks.iter_mut().for_each(|disk| disk.extents.clear());
         let boot = check(&spec)?;
-        let failed = |source| self.spawn_failed(source);
+        let failed = |source| self.spawn_failed(&spec, source);
         let shape = self.shape(&spec).map_err(failed)?;
         let memory = memory::empty(spec.memory_bytes).map_err(failed)?;
         let given = memory.try_clone().map_err(failed)?;
