@@ -66,13 +66,9 @@ fn prepare(plan: &Plan, report: &OwnedFd) -> io::Result<()> {
         plan.confinement.restrict(&plan.descriptors)?;
     }
     match calls::install_filter(plan.borrows) {
-        // From here on the parent decides what is executed.
-        Ok(listener) => {
-            Report::Filtered.send(report, Some(&listener))?;
-            // It closes itself on exec.
-            std::mem::forget(listener);
-            Ok(())
-        }
+        // From here on the parent decides what is executed. If it has ended, so has the listener, of
+        // which no copy may stay here: then nothing is executed.
+        Ok(listener) => Report::Filtered.send(report, Some(&listener)),
         Err(error) if plan.borrows => Err(error),
         // The owner is itself listened to, as in a system container: there is one listener at most.
         Err(_) => Ok(()),

@@ -105,7 +105,7 @@ impl<E: Into<io::Error>> From<E> for SpawnError {
 fn start(plan: &Plan) -> Result<(VmmProcess, Option<Calls>), SpawnError> {
     let flags = SocketFlags::CLOEXEC;
     let (outcome, report) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    let process = clone(plan, &report).map_err(|error| {
+    let process = clone(plan, &report, &outcome).map_err(|error| {
         if plan.namespaces {
             SpawnError::Confine(error)
         } else {
@@ -130,7 +130,7 @@ fn start(plan: &Plan) -> Result<(VmmProcess, Option<Calls>), SpawnError> {
     }
 }
 
-fn clone(plan: &Plan, report: &OwnedFd) -> io::Result<VmmProcess> {
+fn clone(plan: &Plan, report: &OwnedFd, outcome: &OwnedFd) -> io::Result<VmmProcess> {
     let namespaces = if plan.namespaces {
         confinement::NAMESPACES
     } else {
@@ -151,6 +151,9 @@ fn clone(plan: &Plan, report: &OwnedFd) -> io::Result<VmmProcess> {
         )
     };
     if pid == 0 {
+        // SAFETY: this is the child's copy, of which nothing here makes use. Without it the end of the
+        // connection tells of the parent's end.
+        unsafe { rustix::io::close(outcome.as_raw_fd()) };
         become_program(plan, report);
     }
     let pid = u32::try_from(pid).map_err(|_| io::Error::last_os_error())?;
