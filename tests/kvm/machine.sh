@@ -89,13 +89,14 @@ KEEP
 begin=$(date +%s)
 share host / always
 share results "$work/results" none
-# TCG runs `rep stosb` byte by byte: a kernel that believes in it spends half of its time clearing pages.
+# TCG runs `rep stosb` byte by byte: a kernel that believes in it spends half of its time clearing pages. And a CPU that
+# halts just when the other one calls it may miss that; without its tick it would never look again.
 timeout -k 5 "${KVM_LIMIT:-300}" qemu-system-x86_64 -machine q35,accel=tcg,memory-backend=memory \
     -cpu max,+svm,-erms,-fsrm -smp 2 -m 4G \
     -object memory-backend-memfd,id=memory,size=4G,share=on \
     -nodefaults -no-user-config -display none -no-reboot -serial stdio \
     -kernel "$work/$package"/boot/vmlinuz-* -initrd "$scratch/initramfs.cpio" \
-    -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable maxcpus=1" \
+    -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable nohz=off maxcpus=1" \
     -chardev socket,id=host,path="$scratch/host.sock" -device vhost-user-fs-pci,chardev=host,tag=host \
     -chardev socket,id=results,path="$scratch/results.sock" -device vhost-user-fs-pci,chardev=results,tag=results \
     </dev/null | tee "$scratch/console.log" | tr -d '\r' || echo "the nested machine was ended after its time"
