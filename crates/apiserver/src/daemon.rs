@@ -35,8 +35,9 @@ pub async fn serve(roots: Roots, debug: bool) -> anyhow::Result<()> {
             roots.app.display()
         )
     })?;
-    let main = listen(&roots.apiserver_socket())?;
+    // The main one last: who can connect to it finds the other one, too.
     let handed = listen(&roots.apiserver_descriptors())?;
+    let main = listen(&roots.apiserver_socket())?;
 
     let descriptors = Descriptors::default();
     tokio::spawn(descriptors.clone().serve(handed));

@@ -82,8 +82,9 @@ impl Images {
             tracing::info!("{PLUGIN} is running already");
             return lock::released(&self.lock_path()).await;
         }
-        let main = socket::bind(&self.roots.images_socket())?;
+        // The main one last: who can connect to it finds the other one, too.
         let descriptors = socket::bind(&self.roots.images_descriptors())?;
+        let main = socket::bind(&self.roots.images_socket())?;
         let log = File::options()
             .create(true)
             .append(true)
