@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use container_resource::bundle::Exit;
 use container_resource::container::{ContainerState, RestartPolicy};
+use jiff::Timestamp;
 
 use super::entry::Run;
 use super::{Containers, Entry};
@@ -23,7 +24,13 @@ impl Containers {
             .configuration
             .as_ref()
             .and_then(|c| c.restart_policy.as_ref());
-        if entry.age() >= PROVED {
+        // Its machine's shutting down, which may take longer, proves nothing.
+        let down = Timestamp::now().duration_since(exit.exited);
+        if entry
+            .age()
+            .saturating_sub(down.try_into().unwrap_or_default())
+            >= PROVED
+        {
             entry.status.send_modify(|status| status.restart_count = 0);
         }
         let attempt = entry.status.borrow().restart_count;
