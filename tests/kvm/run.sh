@@ -20,8 +20,9 @@ e2e=$(realpath "$2")
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-# One guest in about two hundred never says a word: QEMU 7.2's emulated SVM has begun it at an address of its host (both
-# have it in CR2), and KVM enters it again for ever. So what fails is tried again, by itself.
+# A guest in the emulated SVM of QEMU 7.2 sometimes never says a word. Seen once by its registers: KVM enters it again for
+# ever, and CR2 is the address after the host's own VMRUN. Not every failure seen here is explained by that, so look at
+# what is printed of the earlier chances. What fails is tried again, by itself.
 for chance in first second third; do
     if "$(dirname "$0")/machine.sh" "$1" "$e2e" --exact --color=never --test-threads=1 "${tests[@]}" | tee "$log"; then
         exit

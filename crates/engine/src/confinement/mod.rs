@@ -3,8 +3,8 @@
 //! A guest that takes its VMM over finds itself in namespaces of its own: no capability, no other
 //! process, no network, and a file system that holds the system's programs and libraries,
 //! read-only, and nothing else. Everything that is the VM's own (disks, memory, streams) comes as
-//! an open descriptor. Two seccomp filters deny the rest, new processes and programs among it, from before the VMM's first
-//! instruction.
+//! an open descriptor. Two seccomp filters deny the rest, new processes and programs among
+//! it, from before the VMM's first instruction.
 //!
 //! Everything is planned before the fork; what runs after it makes system calls only.
 
