@@ -1,6 +1,7 @@
 //! Serves connection after connection on the port until the guest shuts down.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
@@ -14,8 +15,6 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 
@@ -66,18 +65,18 @@ pub async fn serve(port: OwnedFd, service: Service) -> io::Result<()> {
             }
             () = service.shut_down() => {
                 connection.as_mut().graceful_shutdown();
-                // Streams that the host never reads must not keep the machine, and a host that has its answer
-                // hangs up without waiting for ours.
+                // The host hangs up when it has every answer, which a write's return doesn't tell: the host may take
+                // what was written later. Streams that it never reads must not keep the machine.
                 let farewell = async {
                     tokio::select! {
-                        _ = connection => {}
                         _ = host.disconnected() => {}
+                        () = async { let _ = connection.await; pending().await } => {}
                     }
                 };
                 let _ = tokio::time::timeout(FAREWELL, farewell).await;
             }
         }
-        return drain(&port);
+        return Ok(());
     }
 }
 
@@ -91,24 +90,4 @@ async fn answer(
         Some((stream, id)) => Ok(stdio::serve(service.agent(), stream, id, request).await),
         None => GuestServer::new(service).call(request).await,
     }
-}
-
-/// Returns when the host has taken all that was written, or is gone.
-///
-/// The driver completes a write that may block only when the host has taken it, and the host takes writes in
-/// their order. What is written is a PING acknowledgement (RFC 9113, section 6.7): peers ignore stray ones.
-fn drain(port: &OwnedFd) -> io::Result<()> {
-    const PING_ACK: [u8; 17] = [0, 0, 8, 6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let mut events = [PollFd::new(port, PollFlags::OUT)];
-    let limit = Timespec {
-        tv_sec: 1,
-        tv_nsec: 0,
-    };
-    poll(&mut events, Some(&limit))?;
-    if !events[0].revents().contains(PollFlags::OUT) {
-        return Ok(());
-    }
-    fcntl_setfl(port, fcntl_getfl(port)? - OFlags::NONBLOCK)?;
-    rustix::io::write(port, &PING_ACK)?;
-    Ok(())
 }

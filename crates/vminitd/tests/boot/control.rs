@@ -111,6 +111,33 @@ async fn another_connection_goes_on() {
     guest.shut_down().await;
 }
 
+/// The machine goes when the host has every answer, and soon when there is one that it doesn't take.
+#[tokio::test]
+#[ignore = "boots a machine"]
+async fn an_output_that_nobody_reads_keeps_the_machine_for_a_moment() {
+    for read in [true, false] {
+        let guest = Guest::boot(Options::default()).await;
+        guest.calls().start(start_request(&["yes"])).await.unwrap();
+        let mut output = guest
+            .connection()
+            .output(StandardStream::Stdout, "box")
+            .await
+            .unwrap();
+        output.next().await.unwrap().unwrap();
+        let reading = tokio::spawn(async move {
+            if read {
+                while output.next().await.unwrap().is_some() {}
+            }
+            output
+        });
+        let before = std::time::Instant::now();
+        guest.shut_down().await;
+        let farewell = before.elapsed().as_secs_f32();
+        assert!(farewell < if read { 2.0 } else { 5.0 }, "{farewell} s");
+        drop(reading.await.unwrap());
+    }
+}
+
 #[tokio::test]
 #[ignore = "boots a machine"]
 async fn the_agent_is_small() {
