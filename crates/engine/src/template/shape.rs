@@ -12,7 +12,7 @@ use crate::spec::{Accelerator, VmSpec};
 use crate::template::memory::hexadecimal;
 
 /// Changes when a machine of the same specification would look different to its guest.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// Everything that must be equal between the machine that was saved and the one restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
