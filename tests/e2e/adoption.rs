@@ -49,6 +49,26 @@ fn containers_outlive_the_apiserver_and_are_taken_over() {
 }
 
 #[test]
+fn a_silent_helper_is_taken_over_when_it_answers() {
+    let system = System::start();
+    system.sleeper("silent");
+    system.sleeper("ended");
+    let [silent, ended] = ["silent", "ended"].map(|id| system.pids(&format!("--uuid {id}"))[0]);
+    kill(silent, Signal::STOP);
+    kill(ended, Signal::STOP);
+    kill(system.pids("container-apiserver")[0], Signal::KILL);
+    system.run(["system", "start"]).ok();
+    assert_eq!(system.state("silent"), "unknown");
+    system.run(["stop", "-t", "0", "ended"]).ok();
+    assert_eq!(system.state("ended"), "stopped");
+    kill(silent, Signal::CONT);
+    eventually("it goes on", || system.state("silent") == "running");
+    assert_eq!(system.pids("--uuid silent"), [silent]);
+    system.run(["exec", "silent", "true"]).ok();
+    system.run(["stop", "-t", "0", "silent"]).ok();
+}
+
+#[test]
 fn an_end_that_nobody_saw_is_told_by_the_next_apiserver() {
     let system = System::start();
     system

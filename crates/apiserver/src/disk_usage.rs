@@ -1,7 +1,8 @@
-//! What things take on disk.
+//! What things take on disk, and giving it back.
 
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes allocated on disk for the files of `directory`.
 pub fn allocated(directory: &Path) -> u64 {
@@ -14,4 +15,33 @@ pub fn allocated(directory: &Path) -> u64 {
         .filter_map(|entry| entry.metadata().ok())
         .map(|metadata| metadata.blocks() * 512)
         .sum()
+}
+
+/// Removes `directory` with all that is in it; gives the bytes that were allocated. Files of gigabytes take the disk's
+/// time: nobody else waits for that.
+pub async fn remove(directory: PathBuf) -> io::Result<u64> {
+    tokio::task::spawn_blocking(move || {
+        let allocated = allocated(&directory);
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(allocated),
+        }
+    })
+    .await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_removed_is_told_and_what_is_not_there_is_nothing() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = scratch.path().join("d");
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("f"), [1; 8192]).unwrap();
+        assert!(remove(directory.clone()).await.unwrap() >= 8192);
+        assert!(!directory.exists());
+        assert_eq!(remove(directory).await.unwrap(), 0);
+    }
 }

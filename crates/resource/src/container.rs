@@ -26,7 +26,7 @@ pub struct ManagedContainer {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerState {
-    /// Its bundle cannot be read: see [`ContainerStatus::reason`].
+    /// Its bundle cannot be read, or its helper does not answer: see [`ContainerStatus::reason`].
     Unknown,
     /// Not running; also: never started.
     #[default]

@@ -9,8 +9,6 @@ use container_api::roots::{Roots, create_private};
 use container_resource::bundle::{self, Bundle};
 use container_resource::container::{ContainerConfiguration, CreateOptions};
 
-use crate::disk_usage::allocated;
-
 /// Starts the name of a directory that is being removed.
 const REMOVING: &str = ".removing-";
 
@@ -31,15 +29,6 @@ pub fn detach(roots: &Roots, bundle: &Bundle) -> io::Result<PathBuf> {
         .join(format!("{REMOVING}{}", uuid::Uuid::new_v4()));
     std::fs::rename(bundle.directory(), &trash)?;
     Ok(trash)
-}
-
-/// Removes `directory` with all that is in it; gives the bytes that were allocated.
-pub fn remove(directory: &Path) -> io::Result<u64> {
-    let allocated = allocated(directory);
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(allocated),
-    }
 }
 
 /// Lets the owner of a bundle's directory, who we are, into it again.

@@ -9,7 +9,7 @@ use container_resource::bundle::{self, Boot, Bundle};
 use container_resource::container::{ContainerConfiguration, CreateOptions};
 
 use super::{Containers, Entry, bundles};
-use crate::guest_files;
+use crate::{disk_usage, guest_files};
 
 /// The least memory of a container, in bytes: Apple's 200 MiB.
 const MINIMUM_MEMORY: u64 = 200 << 20;
@@ -29,13 +29,15 @@ impl Containers {
         self.reserve(entry.clone())?;
         let created = self.make(&entry).await;
         if created.is_err() {
-            self.release(&entry);
-            if let Err(error) = bundles::remove(entry.bundle.directory()) {
+            // Before its name is free: whoever takes that has the same directory.
+            let directory = entry.bundle.directory().to_owned();
+            if let Err(error) = disk_usage::remove(directory).await {
                 tracing::warn!(
                     "cannot remove what is left of container {}: {error}",
                     entry.id
                 );
             }
+            self.release(&entry);
         } else {
             self.events.tell("create", &entry.id, HashMap::new());
         }

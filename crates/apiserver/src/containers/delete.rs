@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use container_api::{Error, Kind, lock};
-use rustix::process::Signal;
+use container_api::{Error, Kind};
 
+use super::helper::end_holder;
 use super::{Containers, bundles};
+use crate::disk_usage;
 
 impl Containers {
     /// Deletes the container `id`; a running one only where `force` is set. Gives the bytes freed.
@@ -46,9 +47,7 @@ impl Containers {
             bundles::open_up(&entry.bundle).map_err(|error| failed(id, &error))?;
         }
         // A damaged bundle may have a helper that nobody could connect to.
-        lock::signal_holder(&entry.bundle.lock(), Signal::KILL)
-            .map_err(|error| failed(id, &error))?;
-        lock::released(&entry.bundle.lock())
+        end_holder(&entry.bundle.lock())
             .await
             .map_err(|error| failed(id, &error))?;
         let trash =
@@ -56,7 +55,9 @@ impl Containers {
         self.release(&entry);
         drop(operation);
         self.events.tell("delete", id, HashMap::new());
-        bundles::remove(&trash).map_err(|error| failed(id, &error))
+        disk_usage::remove(trash)
+            .await
+            .map_err(|error| failed(id, &error))
     }
 }
 

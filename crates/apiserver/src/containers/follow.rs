@@ -14,6 +14,7 @@ use rustix::process::Signal;
 
 use super::helper::Helper;
 use super::{Containers, Entry, bundles};
+use crate::disk_usage;
 
 /// Exit code of a container whose end nobody saw.
 const LOST: i32 = 255;
@@ -33,13 +34,7 @@ impl Containers {
             Ok(reply) => exit(&entry, &reply.into_inner()),
             Err(status) => {
                 tracing::debug!("container {}: {}", entry.id, status.message());
-                if tokio::time::timeout(LINGER, helper.gone()).await.is_err() {
-                    tracing::warn!(
-                        "container {}: the runtime helper lives but does not answer",
-                        entry.id
-                    );
-                    self.kill(&entry, &helper).await;
-                }
+                self.let_end(&entry, &helper).await;
                 recorded(&entry)
             }
         };
@@ -78,6 +73,17 @@ impl Containers {
         }
     }
 
+    /// Lets the helper end, which has nothing else to do; one that does not is ended.
+    pub async fn let_end(&self, entry: &Entry, helper: &Helper) {
+        if tokio::time::timeout(LINGER, helper.gone()).await.is_err() {
+            tracing::warn!(
+                "container {}: the runtime helper lives but does not answer",
+                entry.id
+            );
+            self.kill(entry, helper).await;
+        }
+    }
+
     async fn kill(&self, entry: &Entry, helper: &Helper) {
         if let Err(error) = helper.kill().await {
             tracing::error!("container {}: {error}", entry.id);
@@ -107,7 +113,7 @@ async fn clear(trash: PathBuf) {
         // The directory goes in any case.
         let _ = lock::signal_holder(&lock, Signal::KILL);
     }
-    if let Err(error) = bundles::remove(&trash) {
+    if let Err(error) = disk_usage::remove(trash.clone()).await {
         tracing::warn!("cannot remove {}: {error}", trash.display());
     }
 }

@@ -181,13 +181,16 @@ impl Helper {
 
     /// Ends the helper and with it the virtual machine, whatever state they are in.
     pub async fn kill(&self) -> io::Result<()> {
-        lock::signal_holder(&self.lock, Signal::KILL)?;
-        tokio::time::timeout(KILL_TIMEOUT, self.gone())
-            .await
-            .map_err(|_| {
-                io::Error::new(io::ErrorKind::TimedOut, "the runtime helper does not die")
-            })?
+        end_holder(&self.lock).await
     }
+}
+
+/// Ends the helper that holds `lock`, if there is one; gives up when the kernel keeps it from dying.
+pub async fn end_holder(lock: &Path) -> io::Result<()> {
+    lock::signal_holder(lock, Signal::KILL)?;
+    tokio::time::timeout(KILL_TIMEOUT, lock::released(lock))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the runtime helper does not die"))?
 }
 
 /// Starts `program` as the helper of `bundle`.

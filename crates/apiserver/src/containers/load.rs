@@ -1,78 +1,84 @@
 //! What the apiserver finds when it starts: bundles at rest, and containers that went on running.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use container_api::lock;
-use container_api::runtime::{StateReply, StateRequest};
+use container_api::runtime::StateRequest;
 use container_resource::bundle::{self, Boot, Bundle};
 use container_resource::container::{
     ContainerConfiguration, ContainerState, ContainerStatus, CreateOptions,
 };
 use jiff::Timestamp;
-use rustix::process::Signal;
 
 use super::bundles::{self, Found};
-use super::follow::{recorded, remove_sockets};
-use super::helper::Helper;
+use super::follow::{record_by_hand, recorded, remove_sockets};
+use super::helper::{Helper, end_holder};
 use super::{Containers, Entry};
+use crate::disk_usage;
 
-/// How long a helper may take to say how its container is.
+/// How long a helper may take to say how its container is before the others are served without it.
 const STATE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Containers {
     /// Reads every bundle and takes over the containers that run.
     pub async fn load(self: &Arc<Self>) -> std::io::Result<()> {
-        let mut adoptions = Vec::new();
+        let mut entries = Vec::new();
         for found in bundles::scan(&self.roots)? {
             match found {
-                Found::Bundle(id, bundle) => adoptions.push(self.load_bundle(id, bundle)),
-                Found::Remains(path) => {
-                    let lock = Bundle::new(&path).lock();
-                    let _ = lock::signal_holder(&lock, Signal::KILL);
-                    if let Err(error) = lock::released(&lock)
-                        .await
-                        .and_then(|()| bundles::remove(&path))
-                    {
-                        tracing::warn!("cannot remove {}: {error}", path.display());
-                    }
-                }
+                Found::Bundle(id, bundle) => entries.extend(self.load_bundle(id, bundle)),
+                Found::Remains(path) => self.discard(&path),
             }
         }
-        futures::future::join_all(adoptions).await;
-        for entry in self.all() {
-            if !entry.is_active() {
-                self.resume(&entry);
+        // Asked when everything is read: who reads does not hear the answers.
+        let settled = entries.iter().map(|entry| self.settle(entry));
+        let at_rest = futures::future::join_all(settled).await;
+        for (entry, at_rest) in entries.iter().zip(at_rest) {
+            if at_rest {
+                self.resume(entry);
             }
         }
         Ok(())
     }
 
-    async fn load_bundle(self: &Arc<Self>, id: String, bundle: Bundle) {
+    /// Removes what is left of a bundle, behind everything else. Its name, if it has one, is free at once.
+    fn discard(&self, path: &Path) {
+        match bundles::detach(&self.roots, &Bundle::new(path)) {
+            Ok(trash) => {
+                self.clearing.spawn(async move {
+                    let removed = async {
+                        end_holder(&Bundle::new(&trash).lock()).await?;
+                        disk_usage::remove(trash.clone()).await
+                    };
+                    if let Err(error) = removed.await {
+                        tracing::warn!("cannot remove {}: {error}", trash.display());
+                    }
+                });
+            }
+            Err(error) => tracing::warn!("cannot remove {}: {error}", path.display()),
+        }
+    }
+
+    /// Enters the container of a bundle; gives it, unless it is damaged.
+    fn load_bundle(&self, id: String, bundle: Bundle) -> Option<Arc<Entry>> {
         let (configuration, options, damage) = match self.read(&id, &bundle) {
             Ok((configuration, options)) => (Some(configuration), options, None),
             Err(damage) => (None, CreateOptions::default(), Some(damage)),
         };
         let entry = Arc::new(Entry::new(id, bundle, configuration, options));
-        if self.reserve(entry.clone()).is_err() {
-            return;
-        }
+        self.reserve(entry.clone()).ok()?;
         if let Some(damage) = damage {
             tracing::warn!("container {} is damaged: {damage}", entry.id);
-            entry.status.send_modify(|status| {
-                status.state = ContainerState::Unknown;
-                status.reason = Some(damage);
-            });
-            return;
+            show_unknown(&entry, damage);
+            return None;
         }
         // Without it the next start tells why not; until then there is nothing to count.
         if let Ok(boot) = bundle::read_json::<Boot>(&entry.bundle.boot()) {
             let restarts = |status: &mut ContainerStatus| status.restart_count = boot.restarts;
             entry.status.send_modify(restarts);
         }
-        if !self.adopt(&entry).await {
-            self.at_rest(&entry).await;
-        }
+        Some(entry)
     }
 
     /// What the bundle of `id` holds, or why it is damaged.
@@ -100,84 +106,198 @@ impl Containers {
         Ok((configuration, options))
     }
 
-    /// Takes over a container whose helper lives.
-    async fn adopt(self: &Arc<Self>, entry: &Arc<Entry>) -> bool {
+    /// Takes `entry` over, or tidies up after it. Whether it is at rest then.
+    async fn settle(self: &Arc<Self>, entry: &Arc<Entry>) -> bool {
+        if self.adopt(entry, STATE_TIMEOUT).await {
+            return false;
+        }
+        // Sockets tell that it was started and that its helper did not end by itself.
+        let was_running = entry.bundle.socket().exists();
+        // A helper that has not come to its lock yet misses them, and ends by itself.
+        remove_sockets(entry);
+        if matches!(lock::holder(&entry.bundle.lock()), Ok(None)) {
+            self.at_rest(entry, was_running);
+            return true;
+        }
+        let (containers, entry) = (self.clone(), entry.clone());
+        tokio::spawn(async move {
+            let _operation = entry.operation.lock().await;
+            // Nobody can call it any more.
+            match end_holder(&entry.bundle.lock()).await {
+                Ok(()) => {
+                    containers.at_rest(&entry, was_running);
+                    containers.resume(&entry);
+                }
+                Err(error) => {
+                    tracing::error!("container {}: {error}", entry.id);
+                    show_unknown(&entry, error.to_string());
+                }
+            }
+        });
+        false
+    }
+
+    /// Takes over a container whose helper lives. One that is silent for `limit` lives, too: its disk may be slow, or
+    /// somebody has stopped it. It is taken over when it answers, and ended only by who asks for that.
+    async fn adopt(self: &Arc<Self>, entry: &Arc<Entry>, limit: Duration) -> bool {
         if !matches!(lock::holder(&entry.bundle.lock()), Ok(Some(_))) {
             return false;
         }
-        let Some((helper, state)) = ask(entry).await else {
-            tracing::warn!(
-                "container {}: its runtime helper does not answer and is ended",
-                entry.id
-            );
+        let Ok(helper) = Helper::connect(&entry.bundle) else {
             return false;
         };
+        entry.begin(helper.clone());
+        let taken_over = tokio::spawn(self.clone().take_over(entry.clone(), helper));
+        if tokio::time::timeout(limit, taken_over).await.is_err() {
+            let silent = "the runtime helper does not answer";
+            tracing::warn!("container {}: {silent}", entry.id);
+            show_unknown(entry, silent.to_owned());
+        }
+        true
+    }
+
+    /// Asks the helper of `entry`, which has begun, how its container is, and goes on from there.
+    async fn take_over(self: Arc<Self>, entry: Arc<Entry>, helper: Helper) {
+        let state = match helper.client().state(StateRequest {}).await {
+            Ok(state) => state.into_inner(),
+            Err(status) => {
+                tracing::debug!("container {}: {}", entry.id, status.message());
+                // It has ended, as its follower sees.
+                tokio::spawn(self.follow(entry, helper));
+                return;
+            }
+        };
+        tracing::info!("container {} goes on {}", entry.id, state.state);
+        if state.state == "booting" {
+            self.finish_start(entry, helper);
+            return;
+        }
+        if state.state == "stopped" {
+            self.finish_stop(entry, helper);
+            return;
+        }
+        // It may have been silent until somebody stopped it.
+        let asked = entry.status.borrow().state == ContainerState::Stopping;
         let shown = match state.state.as_str() {
-            "running" => ContainerState::Running,
-            "paused" => ContainerState::Paused,
-            "stopping" => {
+            "running" if !asked => ContainerState::Running,
+            "paused" if !asked => ContainerState::Paused,
+            "stopping" if !asked => {
                 // Whoever asked for it has asked the apiserver before this one.
                 entry.stop_by_hand(true);
                 ContainerState::Stopping
             }
-            "booting" => {
-                self.finish_start(entry, helper);
-                return true;
-            }
-            _ => return false,
+            _ => ContainerState::Stopping,
         };
-        tracing::info!("container {} goes on {}", entry.id, state.state);
-        entry.begin(helper.clone());
-        entry.running(
-            Timestamp::from_millisecond(state.started_ms).unwrap_or_else(|_| Timestamp::now()),
-        );
+        let started = Timestamp::from_millisecond(state.started_ms);
+        entry.running(started.unwrap_or_else(|_| Timestamp::now()));
         entry.show(shown);
-        self.watch_health(entry, &helper);
-        tokio::spawn(self.clone().follow(entry.clone(), helper));
-        true
+        self.watch_health(&entry, &helper);
+        tokio::spawn(self.follow(entry, helper));
     }
 
     /// The client that asked for the start is gone: it is finished without that client's streams, and nobody
     /// waits for it.
-    fn finish_start(self: &Arc<Self>, entry: &Arc<Entry>, helper: Helper) {
-        entry.begin(helper.clone());
-        let (containers, entry) = (self.clone(), entry.clone());
+    fn finish_start(self: Arc<Self>, entry: Arc<Entry>, helper: Helper) {
         tokio::spawn(async move {
             let _operation = entry.operation.lock().await;
-            if let Err(error) = containers.first_process(&entry, helper, None).await {
+            if let Err(error) = self.first_process(&entry, helper, None).await {
                 tracing::warn!("container {} does not start: {error}", entry.id);
             }
         });
     }
 
-    async fn at_rest(self: &Arc<Self>, entry: &Arc<Entry>) {
-        // Sockets tell that it was started and that its helper did not end by itself.
-        let was_running = entry.bundle.socket().exists();
-        remove_sockets(entry);
-        // One that has not come to its lock yet misses its sockets then, and ends by itself.
-        let _ = lock::signal_holder(&entry.bundle.lock(), Signal::KILL);
-        let _ = lock::released(&entry.bundle.lock()).await;
+    /// Its helper records how it ended, and then ends by itself.
+    fn finish_stop(self: Arc<Self>, entry: Arc<Entry>, helper: Helper) {
+        entry.show(ContainerState::Stopping);
+        tokio::spawn(async move {
+            self.let_end(&entry, &helper).await;
+            remove_sockets(&entry);
+            self.at_rest(&entry, true);
+            if entry.is_stopped_by_hand() {
+                record_by_hand(&entry, &mut recorded(&entry));
+            } else {
+                self.resume(&entry);
+            }
+        });
+    }
+
+    /// Tidies up after a container whose helper is gone.
+    fn at_rest(&self, entry: &Arc<Entry>, was_running: bool) {
         if let Err(error) = bundles::sweep(&entry.bundle) {
             tracing::warn!("container {}: cannot tidy its bundle: {error}", entry.id);
         }
-        if was_running || entry.bundle.exit().exists() {
-            entry.end(recorded(entry), ContainerState::Stopped);
+        if !was_running && !entry.bundle.exit().exists() {
+            return;
         }
-        if entry.options.auto_remove && (was_running || entry.bundle.exit().exists()) {
+        entry.end(recorded(entry), ContainerState::Stopped);
+        if entry.options.auto_remove && !entry.is_held() {
             self.release(entry);
-            let removed = bundles::detach(&self.roots, &entry.bundle)
-                .and_then(|trash| bundles::remove(&trash));
-            if let Err(error) = removed {
-                tracing::warn!("cannot remove container {}: {error}", entry.id);
-            }
+            self.discard(entry.bundle.directory());
         }
     }
 }
 
-/// How the container is, as its helper says.
-async fn ask(entry: &Entry) -> Option<(Helper, StateReply)> {
-    let helper = Helper::connect(&entry.bundle).ok()?;
-    let mut client = helper.client();
-    let state = tokio::time::timeout(STATE_TIMEOUT, client.state(StateRequest {})).await;
-    Some((helper, state.ok()?.ok()?.into_inner()))
+fn show_unknown(entry: &Entry, reason: String) {
+    entry.status.send_modify(|status| {
+        status.state = ContainerState::Unknown;
+        status.reason = Some(reason);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufRead;
+    use std::process::{Command, Stdio};
+
+    use container_api::descriptors::Descriptors;
+    use container_api::roots::Roots;
+    use container_api::socket;
+    use rustix::process::Signal;
+
+    use super::*;
+    use crate::images::Images;
+    use crate::standby::Standby;
+    use crate::templates::Templates;
+
+    #[tokio::test]
+    async fn a_silent_helper_is_taken_over_and_lives() {
+        let scratch = tempfile::tempdir().unwrap();
+        let roots = Roots::new(scratch.path().into(), "/p".into(), None).unwrap();
+        let standby = Standby::new(&roots, false, false);
+        let containers = Arc::new(Containers::new(
+            roots.clone(),
+            Images::new(roots.clone(), false),
+            Templates::new(&roots, standby.clone()),
+            standby,
+            Descriptors::default(),
+            false,
+        ));
+        let bundle = Bundle::new(roots.containers().join("silent"));
+        std::fs::create_dir_all(bundle.directory()).unwrap();
+        let entry = Entry::new("silent".into(), bundle, None, CreateOptions::default());
+        let entry = Arc::new(entry);
+        // Nobody accepts at its socket.
+        let _listener = socket::bind(&entry.bundle.socket()).unwrap();
+        let mut helper = Command::new("python3")
+            .arg("-c")
+            .arg("import fcntl,sys;f=open(sys.argv[1],'w');fcntl.lockf(f,fcntl.LOCK_EX);print(flush=True);sys.stdin.read()")
+            .arg(entry.bundle.lock())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut held = std::io::BufReader::new(helper.stdout.take().unwrap());
+        held.read_line(&mut String::new()).unwrap();
+
+        assert!(containers.adopt(&entry, Duration::from_millis(1)).await);
+        assert_eq!(helper.try_wait().unwrap(), None);
+        assert!(entry.is_active());
+        assert_eq!(entry.status.borrow().state, ContainerState::Unknown);
+        // Whoever asks for its end gets it.
+        entry.helper().unwrap().kill().await.unwrap();
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&helper.wait().unwrap()),
+            Some(Signal::KILL.as_raw())
+        );
+    }
 }

@@ -95,6 +95,10 @@ impl Containers {
     /// Starts `entry` when the system starts, if its policy says so. One that failed, by itself or because the system
     /// ended, and may be started again goes on where it was: after its pause, with its count.
     pub fn resume(self: &Arc<Self>, entry: &Arc<Entry>) {
+        // It may end before all that was found has come to rest.
+        if self.ending.load(Ordering::Relaxed) {
+            return;
+        }
         let policy = entry
             .configuration
             .as_ref()
