@@ -9,6 +9,7 @@ mod follow;
 mod health;
 mod helper;
 mod load;
+mod pause;
 mod rename;
 mod restart;
 mod start;

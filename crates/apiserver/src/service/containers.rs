@@ -16,7 +16,7 @@ use container_api::api::{
 };
 use container_api::call::to_the_end;
 use container_api::{Error, Kind, runtime};
-use container_resource::container::{ContainerState, ContainerStatistics};
+use container_resource::container::ContainerStatistics;
 use futures::{Stream, StreamExt};
 use rustix::process::Signal;
 use serde::de::DeserializeOwned;
@@ -239,21 +239,8 @@ impl containers_server::Containers for Service {
 
     async fn pause(&self, request: Request<PauseRequest>) -> Reply<PauseReply> {
         let PauseRequest { id, paused } = request.into_inner();
-        let entry = self.0.get(&id)?;
-        entry
-            .helper()?
-            .call(|mut client| async move { client.pause(runtime::PauseRequest { paused }).await })
-            .await?;
-        entry.show(if paused {
-            ContainerState::Paused
-        } else {
-            ContainerState::Running
-        });
-        self.0.events.tell(
-            if paused { "pause" } else { "unpause" },
-            &id,
-            HashMap::new(),
-        );
+        let containers = self.0.clone();
+        to_the_end(async move { containers.pause(&id, paused).await }).await?;
         Ok(Response::new(PauseReply {}))
     }
 

@@ -8,6 +8,7 @@ use container_api::api::{
     ListTemplatesReply, ListTemplatesRequest, PingReply, PingRequest, PruneTemplatesReply,
     PruneTemplatesRequest, ShutdownReply, ShutdownRequest,
 };
+use container_api::call::to_the_end;
 use container_api::roots::Roots;
 use container_api::{Error, Kind};
 use tokio::sync::Notify;
@@ -18,7 +19,7 @@ use crate::images::Images;
 use crate::templates::Templates;
 
 /// The calls about the system.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct System {
     roots: Roots,
     containers: Arc<Containers>,
@@ -42,6 +43,32 @@ impl System {
             images,
             templates,
             stop,
+        }
+    }
+
+    /// Stops the containers and the helpers, and then rings `stop` whatever went wrong.
+    async fn end(&self, grace: Duration) -> Result<(), Error> {
+        let mut errors: Vec<String> = self
+            .containers
+            .stop_all(grace)
+            .await
+            .into_iter()
+            .map(|error| error.message)
+            .collect();
+        if let Err(error) = self.images.stop().await {
+            errors.push(format!("stop container-core-images: {error}"));
+        }
+        self.containers.cleared().await;
+        // Rung after the answer has left: the server ends with the select of the daemon.
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            stop.notify_one();
+        });
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::new(Kind::Internal, errors.join("; ")))
         }
     }
 }
@@ -73,28 +100,10 @@ impl system_server::System for System {
         request: Request<ShutdownRequest>,
     ) -> Result<Response<ShutdownReply>, Status> {
         let grace = Duration::from_millis(request.into_inner().grace_ms.into());
-        let mut errors: Vec<String> = self
-            .containers
-            .stop_all(grace)
-            .await
-            .into_iter()
-            .map(|error| error.message)
-            .collect();
-        if let Err(error) = self.images.stop().await {
-            errors.push(format!("stop container-core-images: {error}"));
-        }
-        self.containers.cleared().await;
-        // Rung after this answer has left: the server ends with the select of the daemon.
-        let stop = self.stop.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            stop.notify_one();
-        });
-        if errors.is_empty() {
-            Ok(Response::new(ShutdownReply {}))
-        } else {
-            Err(Error::new(Kind::Internal, errors.join("; ")).into())
-        }
+        // Half of it is not taken back when the client goes: no policy starts anything any more.
+        let system = self.clone();
+        to_the_end(async move { system.end(grace).await }).await?;
+        Ok(Response::new(ShutdownReply {}))
     }
 
     async fn list_templates(
@@ -122,5 +131,37 @@ impl system_server::System for System {
             keys,
             reclaimed_bytes,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use container_api::api::system_server::System as _;
+    use container_api::descriptors::Descriptors;
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::standby::Standby;
+
+    #[tokio::test]
+    async fn the_system_ends_though_who_asked_for_it_is_gone() {
+        let scratch = tempfile::tempdir().unwrap();
+        let roots = Roots::new(scratch.path().into(), "/p".into(), None).unwrap();
+        let images = Images::new(roots.clone(), false);
+        let standby = Standby::new(&roots, false, false);
+        let templates = Templates::new(&roots, standby.clone());
+        let containers = Arc::new(Containers::new(
+            roots.clone(),
+            images.clone(),
+            templates.clone(),
+            standby,
+            Descriptors::default(),
+            false,
+        ));
+        let stop = Arc::new(Notify::new());
+        let system = System::new(roots, containers, images, templates, stop.clone());
+        let call = system.shutdown(Request::new(ShutdownRequest { grace_ms: 0 }));
+        assert!(call.now_or_never().is_none());
+        stop.notified().await;
     }
 }
