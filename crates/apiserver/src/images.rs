@@ -13,7 +13,7 @@ use container_api::roots::Roots;
 use container_api::{Error, Kind, inherited, lock, socket};
 use container_resource::bundle::{Extent, RootDisk};
 use container_resource::container::ContainerConfiguration;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use tonic::transport::Channel;
 
 /// Name of the plugin.
@@ -31,6 +31,8 @@ pub struct Images {
     roots: Roots,
     debug: bool,
     stopping: Arc<tokio::sync::watch::Sender<bool>>,
+    /// Held while the helper is supervised.
+    supervised: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What the machine of a container has of images.
@@ -49,6 +51,7 @@ impl Images {
             roots,
             debug,
             stopping: Arc::new(tokio::sync::watch::Sender::new(false)),
+            supervised: Arc::default(),
         }
     }
 
@@ -59,6 +62,7 @@ impl Images {
 
     /// Keeps the helper running until [`Self::stop`].
     pub async fn supervise(self) {
+        let _supervised = self.supervised.lock().await;
         let mut pause = BACKOFF.0;
         while !*self.stopping.borrow() {
             let begun = tokio::time::Instant::now();
@@ -117,7 +121,20 @@ impl Images {
                     format!("{}: {error}", self.roots.plugin(PLUGIN).display()),
                 )
             })?;
-        let status = child.wait().await?;
+        let mut stopping = self.stopping.subscribe();
+        let ended = tokio::select! {
+            status = child.wait() => Some(status?),
+            // The sender is our own.
+            _ = stopping.wait_for(|stopping| *stopping) => None,
+        };
+        let Some(status) = ended else {
+            // Whoever stops it finds it by its lock, to which it may not have come yet.
+            let id = child.id().and_then(|id| i32::try_from(id).ok());
+            if let Some(pid) = id.and_then(Pid::from_raw) {
+                rustix::process::kill_process(pid, Signal::TERM)?;
+            }
+            return child.wait().await.map(drop);
+        };
         if status.success() {
             Ok(())
         } else {
@@ -175,10 +192,12 @@ impl Images {
         self.stopping.send_replace(true);
         let path = self.lock_path();
         lock::signal_holder(&path, Signal::TERM)?;
-        if tokio::time::timeout(STOP_TIMEOUT, lock::released(&path))
-            .await
-            .is_err()
-        {
+        let gone = async {
+            // One that was started just now has no lock that could be waited for.
+            let _supervised = self.supervised.lock().await;
+            lock::released(&path).await
+        };
+        if tokio::time::timeout(STOP_TIMEOUT, gone).await.is_err() {
             lock::signal_holder(&path, Signal::KILL)?;
         }
         for path in [self.roots.images_socket(), self.roots.images_descriptors()] {
@@ -198,5 +217,40 @@ fn root_disk(root: Root) -> RootDisk {
     RootDisk {
         extents: extents.collect(),
         size: root.size,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_helper_without_its_lock_is_stopped_too() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path();
+        let mut roots = Roots::new(path.join("app"), path.join("prefix"), None).unwrap();
+        roots.runtime = path.join("run");
+        roots.create().unwrap();
+        let program = roots.plugin(PLUGIN);
+        std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+        let started = path.join("started");
+        // What is opened for writing waits for its reader.
+        rustix::fs::mkfifoat(rustix::fs::CWD, &started, rustix::fs::Mode::RWXU).unwrap();
+        let script = format!(
+            "#!/bin/sh\necho $$ >{}\nexec sleep 1000\n",
+            started.display()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+
+        let images = Images::new(roots, false);
+        tokio::spawn(images.clone().supervise());
+        let pid = tokio::fs::read_to_string(&started).await.unwrap();
+        let process = PathBuf::from("/proc").join(pid.trim());
+        assert!(process.exists());
+        images.stop().await.unwrap();
+        assert!(!process.exists());
     }
 }
