@@ -8,6 +8,7 @@ use container_api::runtime::{ExecRequest, SignalRequest, WaitRequest};
 use container_resource::container::{
     ContainerConfiguration, ContainerState, HealthCheck, HealthState, ProcessConfiguration,
 };
+use futures::FutureExt;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
@@ -58,15 +59,18 @@ impl Containers {
             if paused() {
                 continue;
             }
-            let passed = probe(helper, process, limit).await;
-            if !passed && paused() {
-                continue;
+            let (passed, hung) = probe(helper, process, limit).await;
+            if passed || !paused() {
+                let early = begun.elapsed() < Duration::from_millis(check.start_period_ms);
+                let before = health.state;
+                health.judge(passed, early, check.retries);
+                if health.state != before {
+                    self.show_health(entry, health.state);
+                }
             }
-            let early = begun.elapsed() < Duration::from_millis(check.start_period_ms);
-            let before = health.state;
-            health.judge(passed, early, check.retries);
-            if health.state != before {
-                self.show_health(entry, health.state);
+            // Checks that hang must not pile up.
+            if let Some(hung) = hung {
+                hung.end(helper).await;
             }
         }
     }
@@ -130,41 +134,62 @@ fn process(configuration: &ContainerConfiguration, mut words: Vec<String>) -> Pr
     }
 }
 
-/// Whether `process` ends with success within `limit`.
-async fn probe(helper: &Helper, process: &ProcessConfiguration, limit: Duration) -> bool {
+/// A check that has not ended in its time.
+struct Hung<S> {
+    id: String,
+    /// Whether it came to run at all.
+    started: S,
+}
+
+impl<S: Future<Output = bool>> Hung<S> {
+    /// Ends it. It may not even run yet: then it is waited for, as a process that does not exist cannot be ended.
+    async fn end(self, helper: &Helper) {
+        if !self.started.await {
+            return;
+        }
+        let request = SignalRequest {
+            process: self.id,
+            signal: Signal::KILL.as_raw(),
+        };
+        // It may have ended by itself, or with its container.
+        let _ = helper
+            .call(|mut client| async move { client.signal(request).await })
+            .await;
+    }
+}
+
+/// Whether `process` ends with success within `limit`, and what is left of it.
+async fn probe(
+    helper: &Helper,
+    process: &ProcessConfiguration,
+    limit: Duration,
+) -> (bool, Option<Hung<impl Future<Output = bool> + use<>>>) {
     let id = format!("health-{}", uuid::Uuid::new_v4());
     let Ok(configuration) = serde_json::to_vec(process) else {
-        return false;
+        return (false, None);
     };
-    let mut client = helper.client();
     let request = ExecRequest {
         process: id.clone(),
         configuration: configuration.into(),
         stdio: None,
     };
+    let (mut execs, mut waits) = (helper.client(), helper.client());
+    let exec = async move { execs.exec(request).await.is_ok() };
+    let started = exec.boxed().shared();
+    let running = started.clone();
     let ended = async {
-        client.exec(request).await?;
-        client
-            .wait(WaitRequest {
-                process: id.clone(),
-            })
-            .await
+        let request = WaitRequest {
+            process: id.clone(),
+        };
+        running.await
+            && waits
+                .wait(request)
+                .await
+                .is_ok_and(|reply| reply.into_inner().exit_code == 0)
     };
     match tokio::time::timeout(limit, ended).await {
-        Ok(Ok(reply)) => reply.into_inner().exit_code == 0,
-        Ok(Err(_)) => false,
-        Err(_) => {
-            // A check that hangs must not pile up.
-            let signal = Signal::KILL.as_raw();
-            let request = SignalRequest {
-                process: id,
-                signal,
-            };
-            let _ = helper
-                .call(|mut client| async move { client.signal(request).await })
-                .await;
-            false
-        }
+        Ok(passed) => (passed, None),
+        Err(_) => (false, Some(Hung { id, started })),
     }
 }
 
