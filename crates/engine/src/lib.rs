@@ -43,6 +43,5 @@ pub use qemu::exchange::ExchangeError;
 pub use qemu::qmp::QmpError as ControlError;
 pub use saving::{RestoreError, SaveError, Saveable};
 pub use spec::{Accelerator, Disk, Extent, MAX_EXTENTS, SECTOR, VmSpec};
-pub use template::collection::{self as templates, StoredTemplate};
 pub use template::{OpenTemplateError, Template};
 pub use vm::{ExitCause, Moments, Vm, VmExit, host_memory};

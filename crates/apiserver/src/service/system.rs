@@ -124,6 +124,7 @@ impl system_server::System for System {
         let pruned = self
             .templates
             .prune()
+            .await
             .map_err(|error| Error::chain(Kind::Internal, &error))?;
         let reclaimed_bytes = pruned.iter().map(|template| template.size_bytes).sum();
         let keys = pruned.into_iter().map(|template| template.key).collect();

@@ -1,21 +1,21 @@
 //! Templates: made on first need, one at a time, used by the helpers, bounded in number.
 
+mod collection;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use container_api::api::Template;
 use container_api::roots::Roots;
-use container_resource::bundle::{self, Boot};
+use container_resource::bundle::Boot;
 use container_resource::container::ContainerConfiguration;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::io::AsyncWriteExt;
 
-use crate::disk_usage::allocated;
 use crate::standby::Standby;
 
 /// The most templates that are kept; beyond, those that were not used for longest go.
@@ -64,18 +64,6 @@ pub struct Templates {
     standby: Standby,
 }
 
-/// The part of a template's description that is shown.
-#[derive(Debug, Deserialize)]
-struct Description {
-    shape: Shape,
-}
-
-#[derive(Debug, Deserialize)]
-struct Shape {
-    vcpus: u32,
-    memory_bytes: u64,
-}
-
 impl Templates {
     /// Those of `roots`.
     /// One that was made is then used for the `standby` machine.
@@ -102,6 +90,9 @@ impl Templates {
     /// Makes the templates that are asked for, one after the other, behind everything else.
     pub async fn serve(self) {
         loop {
+            if let Err(error) = self.collect().await {
+                tracing::warn!("cannot collect templates: {error}");
+            }
             let next = self
                 .queue
                 .lock()
@@ -120,9 +111,6 @@ impl Templates {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .pop_front();
-            if let Err(error) = self.collect() {
-                tracing::warn!("cannot collect templates: {error}");
-            }
         }
     }
 
@@ -153,76 +141,43 @@ impl Templates {
 
     /// Every template, the one used last first.
     pub fn list(&self) -> io::Result<Vec<Template>> {
-        let entries = match std::fs::read_dir(&self.directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let mut templates = Vec::new();
+        let mut templates = collection::list(&self.directory)?;
         let waiting = self.standby.template();
-        for entry in entries {
-            let entry = entry?;
-            let Ok(key) = entry.file_name().into_string() else {
-                continue;
-            };
-            // A template that is being written, or was cut off, has no description under its own name yet.
-            let Ok(Description { shape }) = bundle::read_json(&entry.path().join("template.json"))
-            else {
-                continue;
-            };
-            if key.contains('.') {
-                continue;
-            }
-            let standby = waiting.as_ref() == Some(&key);
-            let created = entry.path().join("template.json").metadata()?.modified()?;
-            templates.push(Template {
-                key,
-                vcpus: shape.vcpus,
-                memory_bytes: shape.memory_bytes,
-                size_bytes: allocated(&entry.path()),
-                created_ms: milliseconds(created),
-                used_ms: milliseconds(entry.metadata()?.modified()?),
-                standby,
-            });
+        for template in &mut templates {
+            template.standby = waiting.as_ref() == Some(&template.key);
         }
-        templates.sort_by_key(|template| std::cmp::Reverse(template.used_ms));
         Ok(templates)
     }
 
     /// Removes every template, and the machine that waits; gives the templates.
-    pub fn prune(&self) -> io::Result<Vec<Template>> {
+    pub async fn prune(&self) -> io::Result<Vec<Template>> {
         let templates = self.list()?;
         self.standby.end();
-        self.remove(&templates)?;
+        self.remove(&templates).await?;
         Ok(templates)
     }
 
-    fn collect(&self) -> io::Result<()> {
+    async fn collect(&self) -> io::Result<()> {
         let templates = self.list()?;
-        self.remove(templates.get(KEPT..).unwrap_or_default())
+        self.remove(templates.get(KEPT..).unwrap_or_default()).await
     }
 
-    /// A machine that was started from a template has its own copy of it: nobody is disturbed.
-    fn remove(&self, templates: &[Template]) -> io::Result<()> {
-        templates
-            .iter()
-            .try_for_each(|template| std::fs::remove_dir_all(self.directory.join(&template.key)))
+    /// Removes `templates`, and what is none, as far as it can be removed.
+    async fn remove(&self, templates: &[Template]) -> io::Result<()> {
+        let mut removed = collection::sweep(&self.directory).await;
+        for template in templates {
+            removed = removed.and(collection::remove(&self.directory, &template.key).await);
+        }
+        removed
     }
-}
-
-fn milliseconds(time: SystemTime) -> i64 {
-    let since = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_ones_not_used_for_longest_are_collected() {
+    #[tokio::test]
+    async fn the_ones_not_used_for_longest_are_collected() {
         let scratch = tempfile::tempdir().unwrap();
         let roots = Roots::new(scratch.path().into(), "/p".into(), None).unwrap();
         let templates = Templates::new(&roots, Standby::new(&roots, false, false));
@@ -235,17 +190,18 @@ mod tests {
                 r#"{"shape":{"vcpus":2,"memory_bytes":5}}"#,
             )
             .unwrap();
-            let used = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number as u64);
+            let used =
+                std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number as u64);
             File::open(&directory).unwrap().set_modified(used).unwrap();
         }
-        templates.collect().unwrap();
+        templates.collect().await.unwrap();
         let left = templates.list().unwrap();
         assert_eq!(left.len(), KEPT);
         assert!(
             left.iter()
                 .all(|template| template.used_ms >= 2000 && template.vcpus == 2)
         );
-        assert_eq!(templates.prune().unwrap().len(), KEPT);
+        assert_eq!(templates.prune().await.unwrap().len(), KEPT);
         assert!(templates.list().unwrap().is_empty());
     }
 }
