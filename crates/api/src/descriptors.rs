@@ -25,6 +25,8 @@ const MAX_WAITING: usize = 256;
 const EXPIRY: Duration = Duration::from_secs(30);
 /// How long a client may take to send its message.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the server waits when it cannot accept, mostly for want of descriptors: somebody has to close some.
+const PAUSE: Duration = Duration::from_millis(100);
 /// What the server answers when it has the descriptors.
 const TAKEN: u8 = b'+';
 
@@ -68,10 +70,17 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// Serves the descriptors socket until the listener fails.
-    pub async fn serve(self, listener: UnixListener) -> io::Result<()> {
+    /// Serves the descriptors socket for as long as the process lives.
+    pub async fn serve(self, listener: UnixListener) {
         loop {
-            let (stream, _) = listener.accept().await?;
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!("cannot accept descriptors: {error}");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
             if !socket::is_trusted(&stream) {
                 continue;
             }
