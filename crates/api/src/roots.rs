@@ -138,28 +138,40 @@ impl Roots {
     /// Creates the app, log and runtime directories, closed to other users.
     ///
     /// # Errors
-    /// When a directory cannot be made, or the runtime directory belongs to somebody else (it may lie in a
-    /// place where everybody can create names).
+    /// When a directory cannot be made, or the runtime directory, or the one above it that lies in `/tmp`, belongs
+    /// to somebody else.
     pub fn create(&self) -> io::Result<()> {
-        for directory in [&self.app, &self.log, &self.runtime] {
+        for directory in [&self.app, &self.log] {
             create_private(directory)?;
         }
-        let metadata = std::fs::symlink_metadata(&self.runtime)?;
-        let own = rustix::process::geteuid().as_raw();
-        if !metadata.is_dir() || metadata.uid() != own {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                format!(
-                    "{} is not a directory of user {own}",
-                    self.runtime.display()
-                ),
-            ));
-        }
-        if metadata.mode() & 0o077 != 0 {
-            std::fs::set_permissions(&self.runtime, std::fs::Permissions::from_mode(0o700))?;
+        // Whoever may write there could put another directory in the place of ours.
+        let home = self.runtime.parent();
+        for directory in home
+            .filter(|home| *home == temporary_home())
+            .into_iter()
+            .chain([self.runtime.as_path()])
+        {
+            create_private(directory)?;
+            close(directory)?;
         }
         Ok(())
     }
+}
+
+/// Takes `directory` from everybody else.
+fn close(directory: &Path) -> io::Result<()> {
+    let metadata = std::fs::symlink_metadata(directory)?;
+    let own = rustix::process::geteuid().as_raw();
+    if !metadata.is_dir() || metadata.uid() != own {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{} is not a directory of user {own}", directory.display()),
+        ));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
 }
 
 /// Creates `path` and what is missing above it, mode 0700.
@@ -203,8 +215,14 @@ fn runtime_home() -> PathBuf {
     if uid == 0 {
         PathBuf::from("/run")
     } else {
-        PathBuf::from(format!("/tmp/container-{uid}"))
+        temporary_home()
     }
+}
+
+/// A place for this user where everybody may have been before.
+fn temporary_home() -> PathBuf {
+    let uid = rustix::process::geteuid().as_raw();
+    PathBuf::from(format!("/tmp/container-{uid}"))
 }
 
 /// `CONTAINER_INSTALL_ROOT`, else the prefix above the running binary: `<install>/bin/<binary>` or
@@ -252,5 +270,18 @@ mod tests {
         for directory in [&roots.app, &roots.log, &roots.runtime] {
             assert_eq!(std::fs::metadata(directory).unwrap().mode() & 0o777, 0o700);
         }
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_is_closed_and_a_link_is_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (open, link) = (scratch.path().join("open"), scratch.path().join("link"));
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+        std::os::unix::fs::symlink(&open, &link).unwrap();
+        let refused = close(&link).unwrap_err().kind();
+        assert_eq!(refused, io::ErrorKind::PermissionDenied);
+        close(&open).unwrap();
+        assert_eq!(std::fs::metadata(&open).unwrap().mode() & 0o777, 0o700);
     }
 }

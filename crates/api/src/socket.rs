@@ -75,7 +75,8 @@ pub fn incoming(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStr
 /// A connected channel to the server at `path`.
 ///
 /// # Errors
-/// As `connect(2)`: nobody listens, or the path is not there.
+/// As `connect(2)`: nobody listens, or the path is not there; [`io::ErrorKind::PermissionDenied`] when another user
+/// listens.
 pub fn connect(path: &Path) -> io::Result<Channel> {
     // The first connection is made here, so that a missing server is an io::Error with its errno.
     let first = open(path)?;
@@ -96,11 +97,20 @@ pub fn connect(path: &Path) -> io::Result<Channel> {
     Ok(Endpoint::from_static("http://container.invalid").connect_with_connector_lazy(connector))
 }
 
-/// A plain connection to `path`.
+/// A plain connection to `path`, at which nobody but this user or root listens: the path may lie where everybody can
+/// create names.
 pub(crate) fn open(path: &Path) -> io::Result<UnixStream> {
     let stream = with_short_path(path, |path| std::os::unix::net::UnixStream::connect(path))?;
     stream.set_nonblocking(true)?;
-    UnixStream::from_std(stream)
+    let stream = UnixStream::from_std(stream)?;
+    if is_trusted(&stream) {
+        Ok(stream)
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{} is another user's", path.display()),
+        ))
+    }
 }
 
 #[cfg(test)]
