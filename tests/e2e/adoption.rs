@@ -54,9 +54,16 @@ fn a_silent_helper_is_taken_over_when_it_answers() {
     system.sleeper("silent");
     system.sleeper("ended");
     let [silent, ended] = ["silent", "ended"].map(|id| system.pids(&format!("--uuid {id}"))[0]);
-    kill(silent, Signal::STOP);
-    kill(ended, Signal::STOP);
-    kill(system.pids("container-apiserver")[0], Signal::KILL);
+    let apiserver = system.pids("container-apiserver")[0];
+    kill(apiserver, Signal::KILL);
+    for helper in [silent, ended] {
+        // One that is stopped when its parent ends gets a SIGHUP (setpgid(2)).
+        eventually("it is orphaned", || {
+            let status = std::fs::read_to_string(format!("/proc/{helper}/status")).unwrap();
+            !status.contains(&format!("PPid:\t{apiserver}\n"))
+        });
+        kill(helper, Signal::STOP);
+    }
     system.run(["system", "start"]).ok();
     assert_eq!(system.state("silent"), "unknown");
     system.run(["stop", "-t", "0", "ended"]).ok();
