@@ -8,18 +8,21 @@ const WIDTH: f64 = 900.0;
 const LABELS: f64 = 320.0;
 const BAR: f64 = 26.0;
 
-/// One bar per figure, all of one unit.
+/// One bar per figure, all of one unit; none where nothing was measured.
 pub fn bars(figures: &[(&str, &Samples)]) -> String {
     let longest = figures
         .iter()
-        .map(|(_, samples)| samples.quantile(0.95))
+        .filter_map(|(_, samples)| samples.quantile(0.95))
         .fold(1.0, f64::max);
     let scale = (WIDTH - LABELS - 90.0) / longest;
     let mut svg = String::new();
     let mut y = 10.0;
     let mut rows = String::new();
     for (name, samples) in figures {
-        let (median, high) = (samples.median() * scale, samples.quantile(0.95) * scale);
+        let Some((middling, high)) = samples.median().zip(samples.quantile(0.95)) else {
+            continue;
+        };
+        let (median, high) = (middling * scale, high * scale);
         let name = name.replace('&', "&amp;").replace('<', "&lt;");
         let middle = y + BAR / 2.0;
         // Writing to a String cannot fail.
@@ -28,7 +31,7 @@ pub fn bars(figures: &[(&str, &Samples)]) -> String {
             "<text x='{}' y='{}' text-anchor='end'>{name}</text>\
              <rect x='{LABELS}' y='{y}' width='{median:.1}' height='{}' fill='#4878a8'/>\
              <line x1='{:.1}' y1='{middle}' x2='{:.1}' y2='{middle}' stroke='#222'/>\
-             <text x='{:.1}' y='{}'>{:.0} ms</text>",
+             <text x='{:.1}' y='{}'>{middling:.0} ms</text>",
             LABELS - 8.0,
             middle + 4.0,
             BAR - 6.0,
@@ -36,7 +39,6 @@ pub fn bars(figures: &[(&str, &Samples)]) -> String {
             LABELS + high,
             LABELS + high + 6.0,
             middle + 4.0,
-            samples.median(),
         );
         y += BAR;
     }
@@ -55,8 +57,11 @@ mod tests {
 
     #[test]
     fn names_are_escaped() {
-        let samples = Samples(vec![1.0]);
-        let svg = bars(&[("a<b & c", &samples)]);
+        let svg = bars(&[
+            ("a<b & c", &Samples::once(1.0)),
+            ("failed", &Samples(vec![None])),
+        ]);
         assert!(svg.contains("a&lt;b &amp; c") && svg.ends_with("</svg>"));
+        assert!(!svg.contains("failed") && !svg.contains("NaN"));
     }
 }

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use crate::podman::Podman;
 use crate::report::Report;
-use crate::samples::Samples;
+use crate::samples::{Samples, divided};
 use crate::system::System;
 
 /// Containers at once in the concurrent measurement.
@@ -18,10 +18,12 @@ const RUN: [&str; 7] = ["run", "--rm", "-c", "1", "-m", "256M", "--no-template"]
 const BARE_MEMORY: &str = "384";
 
 /// Measures starts at once, `list` and `exec`.
-pub fn calls(system: &System, rounds: usize, report: &mut Report) -> anyhow::Result<()> {
+pub fn calls(system: &System, rounds: usize, report: &mut Report) {
     concurrent(system, rounds, report);
-    stopped_list(system, rounds, report)?;
-    execs(system, rounds, report)
+    let listed = stopped_list(system, rounds, report);
+    report.keep("list", listed);
+    let executed = execs(system, rounds, report);
+    report.keep("exec", executed);
 }
 
 /// Measures starts one by one, against the bare VMM and podman.
@@ -31,35 +33,37 @@ pub fn starts(
     rounds: usize,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let cold: Vec<&str> = RUN.into_iter().chain(["busybox", "true"]).collect();
-    let warm: Vec<&str> = cold
+    let cold_start: Vec<&str> = RUN.into_iter().chain(["busybox", "true"]).collect();
+    let warm_start: Vec<&str> = cold_start
         .iter()
         .copied()
         .filter(|word| *word != "--no-template")
         .collect();
     let podman = Podman::load(system.archive());
     // The first start unpacks the image; the second asks for a template, which is made meanwhile.
-    system.run(&cold)?;
-    system.run(&warm)?;
+    system.run(&cold_start)?;
+    system.run(&warm_start)?;
     system.wait_for_templates(1)?;
     let ahead = system.with_standby()?;
-    ahead.run(&warm)?;
+    ahead.run(&warm_start)?;
     let mut samples = [(); 5].map(|()| Samples::default());
     for _ in 0..rounds {
-        samples[0].0.push(bare(system, bare_vm)?);
-        report.attempt("cold start", system.time(&cold), &mut samples[1]);
-        report.attempt("start from a template", system.time(&warm), &mut samples[2]);
+        report.attempt("bare VM", bare(system, bare_vm), &mut samples[0]);
+        report.attempt("cold start", system.time(&cold_start), &mut samples[1]);
+        report.attempt(
+            "start from a template",
+            system.time(&warm_start),
+            &mut samples[2],
+        );
         if let Some(podman) = &podman {
             report.attempt("podman start", podman.start(), &mut samples[3]);
         }
-        ahead.wait_for_standby()?;
-        report.attempt(
-            "start with a standby machine",
-            ahead.time(&warm),
-            &mut samples[4],
-        );
+        let taken = ahead
+            .wait_for_standby()
+            .and_then(|()| ahead.time(&warm_start));
+        report.attempt("start with a standby machine", taken, &mut samples[4]);
     }
-    let [bare, cold, warm, podman, standby] = samples;
+    let [bare, cold, warm, podmans, standby] = samples;
     report.figure("bare VM to its power-off", "ms", &bare);
     report.figure("run --rm busybox true, cold", "ms", &cold);
     report.figure("run --rm busybox true, from a template", "ms", &warm);
@@ -67,10 +71,10 @@ pub fn starts(
     report.ratio("cold / bare VM", &cold.ratio(&bare), Some(1.25));
     report.ratio("template / bare VM", &warm.ratio(&bare), Some(0.4));
     report.ratio("standby / bare VM", &standby.ratio(&bare), Some(0.4));
-    if !podman.0.is_empty() {
-        report.figure("podman run --rm busybox true, crun", "ms", &podman);
-        report.ratio("template / podman", &warm.ratio(&podman), None);
-        report.ratio("standby / podman", &standby.ratio(&podman), None);
+    if podman.is_some() {
+        report.figure("podman run --rm busybox true, crun", "ms", &podmans);
+        report.ratio("template / podman", &warm.ratio(&podmans), None);
+        report.ratio("standby / podman", &standby.ratio(&podmans), None);
     }
     Ok(())
 }
@@ -85,9 +89,11 @@ fn bare(system: &System, bare_vm: &Path) -> anyhow::Result<f64> {
         .output()
         .context("start bare_vm")?;
     let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "bare_vm: {text}{errors}");
     text.split_whitespace()
         .find_map(|word| word.parse().ok())
-        .with_context(|| format!("bare_vm: {text}{}", String::from_utf8_lossy(&output.stderr)))
+        .with_context(|| format!("bare_vm: {text}{errors}"))
 }
 
 fn concurrent(system: &System, rounds: usize, report: &mut Report) {
@@ -113,8 +119,11 @@ fn concurrent(system: &System, rounds: usize, report: &mut Report) {
         }
     }
     report.figure("run --rm busybox true, 10 at once", "ms", &samples);
-    let spread = Samples(vec![samples.quantile(0.99) / samples.median()]);
-    report.ratio("10 at once: p99 / p50", &spread, Some(3.0));
+    let spread = divided(samples.quantile(0.99), samples.median());
+    report.bound("10 at once: p99 / p50", spread, 3.0);
+    let failed = samples.0.iter().filter(|taken| taken.is_none()).count();
+    let failed = u32::try_from(failed).ok().map(f64::from);
+    report.bound("10 at once: failures", failed, 0.0);
 }
 
 fn stopped_list(system: &System, rounds: usize, report: &mut Report) -> anyhow::Result<()> {
@@ -151,7 +160,7 @@ fn execs(system: &System, rounds: usize, report: &mut Report) -> anyhow::Result<
     }
     report.figure("exec true", "ms", &ours);
     report.bound("exec true (ms)", ours.median(), 100.0);
-    if !theirs.0.is_empty() {
+    if podman.is_some() {
         report.figure("podman exec true, crun", "ms", &theirs);
         report.ratio("exec / podman exec", &ours.ratio(&theirs), Some(0.5));
     }

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::Context;
 
 use crate::report::Report;
-use crate::samples::Samples;
+use crate::samples::{Samples, divided};
 use crate::system::System;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -16,42 +16,9 @@ const SHAPE: &str = "256M";
 
 /// Measures the daemons, the helper, and up to `density` idle containers that stand at a time.
 pub fn measure(system: &System, density: usize, report: &mut Report) -> anyhow::Result<()> {
-    // From here on every container of the shape starts from its template.
-    let helper = start(system, "first", SHAPE)?;
-    system.wait_for_templates(1)?;
-    let apiserver = *system
-        .pids("container-apiserver")
-        .first()
-        .context("no apiserver")?;
-    report.bound("apiserver, resident (MiB)", resident(apiserver)?, 30.0);
-    report.bound("runtime helper, resident (MiB)", resident(helper)?, 20.0);
-    system.run(&["delete", "--force", "first"])?;
-
-    let mut each = Samples::default();
-    let mut beside = Samples::default();
-    while each.0.len() < density && available()? > HOST_RESERVE {
-        let helper = start(system, &format!("idle-{}", each.0.len()), SHAPE)?;
-        let machine = Machine::of(helper)?;
-        each.0.push(machine.total());
-        beside.0.push(machine.beside_guest);
-    }
-    let stood = each.0.len();
-    let further = Samples(each.0.split_off(1.min(stood)));
-    report.figure("idle machine, the first: PSS", "MiB", &each);
-    report.figure("idle machine, each further one: PSS", "MiB", &further);
-    report.bound(
-        "further idle machine / first",
-        further.median() / each.median(),
-        0.5,
-    );
-    report.figure("VMM and helper, guest memory left out: PSS", "MiB", &beside);
-    report.bound(
-        "VMM and helper, guest memory left out (MiB)",
-        beside.quantile(0.99),
-        60.0,
-    );
-    let standing = Samples(vec![f64::from(u32::try_from(stood)?)]);
-    report.figure("idle machines that stood at a time", "", &standing);
+    daemons(system, report)?;
+    let stood = idle(system, density, report);
+    report.keep("idle machines", stood);
     system.run(&["delete", "--all", "--force"])?;
 
     let host = field("/proc/meminfo", "MemTotal:")?;
@@ -60,16 +27,79 @@ pub fn measure(system: &System, density: usize, report: &mut Report) -> anyhow::
             eprintln!("no machine of {memory} is measured: the host has {host:.0} MiB");
             continue;
         }
-        let made = system.templates()?;
-        start(system, "flat", memory)?;
-        system.wait_for_templates(made + 1)?;
-        system.run(&["delete", "--force", "flat"])?;
-        let machine = Machine::of(start(system, "flat", memory)?)?;
         let name = format!("idle machine of {memory}: PSS");
-        report.figure(&name, "MiB", &Samples(vec![machine.total()]));
-        system.run(&["delete", "--force", "flat"])?;
+        let mut samples = Samples::default();
+        report.attempt(&name, flat(system, memory), &mut samples);
+        report.figure(&name, "MiB", &samples);
     }
     Ok(())
+}
+
+/// The daemons and a helper. From here on every container of the shape starts from its template.
+fn daemons(system: &System, report: &mut Report) -> anyhow::Result<()> {
+    let helper = start(system, "first", SHAPE)?;
+    system.wait_for_templates(1)?;
+    let apiserver = system.pids("container-apiserver");
+    let apiserver = apiserver.first().context("no apiserver")?;
+    for (name, pid, limit) in [
+        ("apiserver", *apiserver, 30.0),
+        ("runtime helper", helper, 20.0),
+    ] {
+        let name = format!("{name}, resident (MiB)");
+        let resident = report.keep(&name, resident(pid));
+        report.bound(&name, resident, limit);
+    }
+    system.run(&["delete", "--force", "first"])?;
+    Ok(())
+}
+
+/// Idle machines, until there are `density` of them, the host's memory ends, or one fails.
+fn idle(system: &System, density: usize, report: &mut Report) -> anyhow::Result<()> {
+    let mut each = Samples::default();
+    let mut beside = Samples::default();
+    while each.0.len() < density {
+        let free = report.keep("the host's free memory", available());
+        if free.is_none_or(|free| free <= HOST_RESERVE) {
+            break;
+        }
+        let name = format!("idle-{}", each.0.len());
+        let machine = start(system, &name, SHAPE).and_then(Machine::of);
+        let Some(machine) = report.keep(&name, machine) else {
+            break;
+        };
+        each.0.push(Some(machine.total()));
+        beside.0.push(Some(machine.beside_guest));
+    }
+    let stood = each.0.len();
+    let further = Samples(each.0.split_off(1.min(stood)));
+    report.figure("idle machine, the first: PSS", "MiB", &each);
+    report.figure("idle machine, each further one: PSS", "MiB", &further);
+    report.bound(
+        "further idle machine / first",
+        divided(further.median(), each.median()),
+        0.5,
+    );
+    report.figure("VMM and helper, guest memory left out: PSS", "MiB", &beside);
+    report.bound(
+        "VMM and helper, guest memory left out (MiB)",
+        beside.quantile(0.99),
+        60.0,
+    );
+    let standing = Samples::once(f64::from(u32::try_from(stood)?));
+    report.figure("idle machines that stood at a time", "", &standing);
+    Ok(())
+}
+
+/// What an idle machine of `memory` costs, started from its template.
+fn flat(system: &System, memory: &str) -> anyhow::Result<f64> {
+    let made = system.templates()?;
+    start(system, "flat", memory)?;
+    let saved = system.wait_for_templates(made + 1);
+    system.run(&["delete", "--force", "flat"])?;
+    saved?;
+    let machine = start(system, "flat", memory).and_then(Machine::of);
+    system.run(&["delete", "--force", "flat"])?;
+    Ok(machine?.total())
 }
 
 /// Starts an idle container; gives the process id of its helper.

@@ -21,7 +21,8 @@ pub struct Report {
 #[derive(Debug)]
 struct Bound {
     name: String,
-    value: f64,
+    /// `None` when it could not be measured.
+    value: Option<f64>,
     limit: Option<Limit>,
 }
 
@@ -32,13 +33,17 @@ enum Limit {
 }
 
 impl Limit {
-    fn verdict(self, value: f64) -> String {
+    fn verdict(self, value: Option<f64>) -> String {
         let (words, limit, holds) = match self {
-            Self::AtMost(limit) => ("at most", limit, value <= limit),
-            Self::AtLeast(limit) => ("at least", limit, value >= limit),
+            Self::AtMost(limit) => ("at most", limit, value.map(|value| value <= limit)),
+            Self::AtLeast(limit) => ("at least", limit, value.map(|value| value >= limit)),
         };
-        let holds = if holds { "holds" } else { "DOES NOT HOLD" };
-        format!("{words} {limit}: {holds}")
+        let verdict = match holds {
+            Some(true) => "holds",
+            Some(false) => "DOES NOT HOLD",
+            None => "NOT MEASURED",
+        };
+        format!("{words} {limit}: {verdict}")
     }
 
     fn json(self) -> Value {
@@ -60,17 +65,24 @@ impl Report {
         }
     }
 
-    /// Keeps a sample, or the failure that came in its place.
+    /// Keeps the sample of a round, or the failure that came in its place.
     pub fn attempt(&mut self, what: &str, taken: anyhow::Result<f64>, samples: &mut Samples) {
-        match taken {
-            Ok(taken) => samples.0.push(taken),
-            Err(error) => self.fail(what, &error),
-        }
+        let taken = self.keep(what, taken);
+        samples.0.push(taken);
     }
 
-    /// Keeps a failure.
-    pub fn fail(&mut self, what: &str, error: &anyhow::Error) {
+    /// What there is, unless it is a failure, which is kept.
+    pub fn keep<T>(&mut self, what: &str, done: anyhow::Result<T>) -> Option<T> {
+        done.inspect_err(|error| self.fail(what, error)).ok()
+    }
+
+    fn fail(&mut self, what: &str, error: &anyhow::Error) {
         self.failures.push(format!("{what}: {error:#}"));
+    }
+
+    /// Whether anything has failed. A promise that does not hold is a result, not a failure.
+    pub fn has_failures(&self) -> bool {
+        !self.failures.is_empty()
     }
 
     /// Adds the samples of a figure.
@@ -89,7 +101,7 @@ impl Report {
     }
 
     /// Adds a figure that was promised to be at most `at_most`.
-    pub fn bound(&mut self, name: &str, value: f64, at_most: f64) {
+    pub fn bound(&mut self, name: &str, value: Option<f64>, at_most: f64) {
         self.bounds.push(Bound {
             name: name.to_owned(),
             value,
@@ -98,7 +110,7 @@ impl Report {
     }
 
     /// Adds a figure that was promised to be at least `at_least`.
-    pub fn at_least(&mut self, name: &str, value: f64, at_least: f64) {
+    pub fn at_least(&mut self, name: &str, value: Option<f64>, at_least: f64) {
         self.bounds.push(Bound {
             name: name.to_owned(),
             value,
@@ -106,7 +118,7 @@ impl Report {
         });
     }
 
-    /// Writes `results.json` and `start.svg` into `directory`.
+    /// Writes `results.json` and `latency.svg` into `directory`.
     pub fn write(&self, directory: &Path) -> anyhow::Result<()> {
         let figures: Vec<Value> = self
             .figures
@@ -148,22 +160,86 @@ impl Report {
             "", "p50", "p95", "p99", "n"
         );
         for (name, unit, samples) in &self.figures {
-            let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|q| samples.quantile(q));
+            let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|q| number(samples.quantile(q)));
             let _ = writeln!(
                 text,
-                "{name:<58} {p50:>9.2} {p95:>9.2} {p99:>9.2} {:>4} {unit}",
-                samples.0.len()
+                "{name:<58} {p50:>9} {p95:>9} {p99:>9} {:>4} {unit}",
+                samples.taken().len()
             );
         }
         let _ = writeln!(text);
         for Bound { name, value, limit } in &self.bounds {
             let verdict = limit.map_or_else(String::new, |limit| limit.verdict(*value));
-            let _ = writeln!(text, "{name:<58} {value:>9.2} {verdict}");
+            let _ = writeln!(text, "{name:<58} {:>9} {verdict}", number(*value));
         }
         let _ = writeln!(text, "failures: {}", self.failures.len());
         for failure in &self.failures {
             let _ = writeln!(text, "  {failure}");
         }
         text
+    }
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_holds_nothing() {
+        let mut report = Report::new(json!({}));
+        let mut samples = Samples::default();
+        report.attempt("start", Err(anyhow::anyhow!("no machine")), &mut samples);
+        report.figure("start", "ms", &samples);
+        report.bound("start (ms)", samples.median(), 20.0);
+        report.at_least("rate", None, 1.0);
+        report.ratio("start / start", &samples.ratio(&samples), Some(1.0));
+        assert!(report.has_failures());
+        let table = report.table();
+        assert_eq!(table.matches("NOT MEASURED").count(), 3, "{table}");
+        assert!(
+            !table.contains("holds") && !table.contains("HOLD"),
+            "{table}"
+        );
+        assert!(
+            table.ends_with("failures: 1\n  start: no machine\n"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn verdicts_are_of_what_was_measured() {
+        let mut report = Report::new(json!({}));
+        report.bound("below", Some(1.0), 1.0);
+        report.bound("above", Some(1.5), 1.0);
+        report.at_least("enough", Some(1.0), 1.0);
+        let table = report.table();
+        let verdicts: Vec<_> = table
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .collect();
+        assert_eq!(
+            verdicts
+                .iter()
+                .map(|(_, verdict)| *verdict)
+                .collect::<Vec<_>>(),
+            ["holds", "DOES NOT HOLD", "holds", "0"]
+        );
+        assert!(!report.has_failures());
+    }
+
+    #[test]
+    fn everything_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut report = Report::new(json!({}));
+        report.figure("start", "ms", &Samples(vec![Some(1.0), None]));
+        report.write(directory.path()).unwrap();
+        let text = std::fs::read(directory.path().join("results.json")).unwrap();
+        let all: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(all["figures"][0]["figure"]["samples"], json!([1.0, null]));
+        assert!(directory.path().join("latency.svg").exists());
     }
 }

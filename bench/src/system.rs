@@ -1,7 +1,7 @@
 //! The system that is measured, in an app root of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -70,6 +70,11 @@ impl System {
 
     /// Runs `container` with `arguments`; gives its standard output.
     pub fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.output(arguments)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn output(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         let output = self
             .command(arguments)
             .output()
@@ -80,7 +85,7 @@ impl System {
             arguments.join(" "),
             String::from_utf8_lossy(&output.stderr)
         );
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(output)
     }
 
     /// Milliseconds that `container` with `arguments` takes.
