@@ -9,9 +9,13 @@ use crate::podman::Podman;
 use crate::report::Report;
 use crate::samples::{Samples, divided};
 use crate::system::System;
+use crate::timeline::Timeline;
 
 /// Containers at once in the concurrent measurement.
 const AT_ONCE: usize = 10;
+
+/// Starts of each kind whose phases are told of.
+const TOLD: usize = 3;
 
 const RUN: [&str; 7] = ["run", "--rm", "-c", "1", "-m", "256M", "--no-template"];
 /// Guest memory of [`RUN`] with its overhead, in MiB.
@@ -76,7 +80,23 @@ pub fn starts(
         report.ratio("template / podman", &warm.ratio(&podmans), None);
         report.ratio("standby / podman", &standby.ratio(&podmans), None);
     }
+    timeline("cold", report, || system.debug(&cold_start));
+    timeline("from a template", report, || system.debug(&warm_start));
+    timeline("standby machine", report, || {
+        ahead.wait_for_standby()?;
+        ahead.debug(&warm_start)
+    });
     Ok(())
+}
+
+/// Where the time of the start that `debug` tells of goes. These starts are not among the timed ones.
+fn timeline(start: &'static str, report: &mut Report, debug: impl Fn() -> anyhow::Result<String>) {
+    let mut timeline = Timeline::default();
+    for _ in 0..TOLD {
+        let told = debug().and_then(|text| timeline.add(&text));
+        report.keep(&format!("timeline, {start}"), told);
+    }
+    report.timeline(start, timeline);
 }
 
 /// Milliseconds from the VMM's start to its end.

@@ -13,6 +13,7 @@ mod report;
 mod samples;
 mod streams;
 mod system;
+mod timeline;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

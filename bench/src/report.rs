@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::chart;
 use crate::samples::Samples;
+use crate::timeline::Timeline;
 
 /// Everything that was measured.
 #[derive(Debug)]
@@ -14,6 +15,7 @@ pub struct Report {
     environment: Value,
     figures: Vec<(String, &'static str, Samples)>,
     bounds: Vec<Bound>,
+    timelines: Vec<(&'static str, Timeline)>,
     failures: Vec<String>,
 }
 
@@ -61,6 +63,7 @@ impl Report {
             environment,
             figures: Vec::new(),
             bounds: Vec::new(),
+            timelines: Vec::new(),
             failures: Vec::new(),
         }
     }
@@ -118,6 +121,11 @@ impl Report {
         });
     }
 
+    /// Adds where the time of one kind of start goes.
+    pub fn timeline(&mut self, start: &'static str, timeline: Timeline) {
+        self.timelines.push((start, timeline));
+    }
+
     /// Writes `results.json` and `latency.svg` into `directory`.
     pub fn write(&self, directory: &Path) -> anyhow::Result<()> {
         let figures: Vec<Value> = self
@@ -130,10 +138,16 @@ impl Report {
             .iter()
             .map(|bound| json!({"name": bound.name, "value": bound.value, "limit": bound.limit.map(Limit::json)}))
             .collect();
+        let timelines: Vec<Value> = self
+            .timelines
+            .iter()
+            .map(|(start, timeline)| json!({"start": start, "phases": timeline.json()}))
+            .collect();
         let all = json!({
             "environment": self.environment,
             "figures": figures,
             "promises": bounds,
+            "timelines": timelines,
             "failures": self.failures,
         });
         std::fs::write(
@@ -171,6 +185,9 @@ impl Report {
         for Bound { name, value, limit } in &self.bounds {
             let verdict = limit.map_or_else(String::new, |limit| limit.verdict(*value));
             let _ = writeln!(text, "{name:<58} {:>9} {verdict}", number(*value));
+        }
+        for (start, timeline) in &self.timelines {
+            let _ = writeln!(text, "\nphases of a start, {start}\n{}", timeline.table());
         }
         let _ = writeln!(text, "failures: {}", self.failures.len());
         for failure in &self.failures {
@@ -236,10 +253,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut report = Report::new(json!({}));
         report.figure("start", "ms", &Samples(vec![Some(1.0), None]));
+        let mut timeline = Timeline::default();
+        timeline.add("debug: 0.0 ms a\ndebug: 1.5 ms b\n").unwrap();
+        report.timeline("cold", timeline);
         report.write(directory.path()).unwrap();
         let text = std::fs::read(directory.path().join("results.json")).unwrap();
         let all: Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(all["figures"][0]["figure"]["samples"], json!([1.0, null]));
+        assert_eq!(
+            all["timelines"][0]["phases"][0]["figure"]["p50"],
+            json!(1.5)
+        );
         assert!(directory.path().join("latency.svg").exists());
     }
 }

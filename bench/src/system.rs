@@ -74,6 +74,12 @@ impl System {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Runs `container --debug` with `arguments`; gives its standard error.
+    pub fn debug(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.output(&[&["--debug"], arguments].concat())?;
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     fn output(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         let output = self
             .command(arguments)
