@@ -11,6 +11,8 @@ use crate::output;
 /// Prints its id. `container start` boots its virtual machine and runs its first process.
 #[derive(Args, Debug)]
 #[command(override_usage = "container create [OPTIONS] <IMAGE> [ARGUMENT]...")]
+// What is not started has nothing to detach from; scripts that are used to the flag may give it.
+#[command(mut_arg("detach", |flag| flag.hide(true)))]
 #[command(after_long_help = "Examples:
   Create a container and run it with this terminal attached:
     container create -it --name shell busybox sh

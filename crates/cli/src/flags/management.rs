@@ -77,7 +77,7 @@ pub struct ManagementFlags {
     #[arg(long, value_name = "NAME", value_parser = container_name)]
     name: Option<String>,
 
-    /// Network of the container: none
+    /// Network of the container: only `none` so far, the default
     #[arg(long, value_name = "NETWORK", value_parser = ["none"])]
     network: Option<String>,
 

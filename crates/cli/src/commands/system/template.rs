@@ -18,6 +18,9 @@ pub enum Command {
 }
 
 /// List saved machines, and whether one waits for the next container
+///
+/// MEMORY is the whole guest's: its container's and 128 MB for kernel and init. As for containers, MB are of
+/// 1024 KB; SIZE is on the disk, whose MB are of 1000 KB.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container system template list")]
