@@ -23,7 +23,7 @@ const ELSEWHERE: [&str; 1] = ["/usr/libexec/qemu-kvm"];
 const NAME: &str = "qemu-system-x86_64";
 
 /// Debian's build of it that has the machines of a VM host, KVM, and little else: 10 libraries to
-/// load instead of 51, and a third of the memory.
+/// load instead of 51, and half of the memory.
 const SMALL: &str = "qemu-system-x86_64-microvm";
 
 /// Why no usable VMM was found.
