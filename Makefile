@@ -77,8 +77,9 @@ unit:
 	CONTAINER_TEST_KERNEL=$(CURDIR)/$(KERNEL) \
 	    $(CARGO) test --workspace --exclude container-tests --locked
 
-# The guest alone: vminitd in real machines, driven over its channel, compared with crun.
+# The guest alone: what the kernel has; then vminitd in real machines, driven over its channel, compared with crun.
 boot:
+	@kernel/check.sh $(KERNEL)
 	VMINITD_KERNEL=$(CURDIR)/$(KERNEL) VMINITD_INITRAMFS=$(CURDIR)/$(INITRAMFS) \
 	    $(CARGO) test --locked -p vminitd --test boot -- --ignored --test-threads=2
 
