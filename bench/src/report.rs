@@ -170,15 +170,15 @@ impl Report {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{:<58} {:>9} {:>9} {:>9} {:>4}",
+            "{:<58} {:>9} {:>9} {:>9} {:>5}",
             "", "p50", "p95", "p99", "n"
         );
         for (name, unit, samples) in &self.figures {
             let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|q| number(samples.quantile(q)));
             let _ = writeln!(
                 text,
-                "{name:<58} {p50:>9} {p95:>9} {p99:>9} {:>4} {unit}",
-                samples.taken().len()
+                "{name:<58} {p50:>9} {p95:>9} {p99:>9} {:>5} {unit}",
+                samples.rounds()
             );
         }
         let _ = writeln!(text);
@@ -187,9 +187,9 @@ impl Report {
             let _ = writeln!(text, "{name:<58} {:>9} {verdict}", number(*value));
         }
         for (start, timeline) in &self.timelines {
-            let _ = writeln!(text, "\nphases of a start, {start}\n{}", timeline.table());
+            let _ = write!(text, "\nphases of a start, {start}\n{}", timeline.table());
         }
-        let _ = writeln!(text, "failures: {}", self.failures.len());
+        let _ = writeln!(text, "\nfailures: {}", self.failures.len());
         for failure in &self.failures {
             let _ = writeln!(text, "  {failure}");
         }

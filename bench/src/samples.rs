@@ -17,6 +17,16 @@ impl Samples {
         self.0.iter().copied().flatten().collect()
     }
 
+    /// How many there are, and of how many rounds where some failed: `7/10`.
+    pub fn rounds(&self) -> String {
+        let (taken, rounds) = (self.taken().len(), self.0.len());
+        if taken == rounds {
+            rounds.to_string()
+        } else {
+            format!("{taken}/{rounds}")
+        }
+    }
+
     /// The value below which the fraction `q` of the samples lies (nearest rank); `None` without samples.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let mut sorted = self.taken();
@@ -80,6 +90,8 @@ mod tests {
     fn failures_are_no_samples() {
         let samples = Samples(vec![None, Some(4.0), None]);
         assert_eq!((samples.median(), samples.taken()), (Some(4.0), vec![4.0]));
+        assert_eq!(samples.rounds(), "1/3");
+        assert_eq!(Samples::once(4.0).rounds(), "1");
         for samples in [Samples::default(), Samples(vec![None])] {
             assert_eq!(samples.median(), None);
             assert!(samples.json()["p50"].is_null());

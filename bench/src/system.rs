@@ -89,7 +89,7 @@ impl System {
             output.status.success(),
             "container {}: {}",
             arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr)
+            String::from_utf8_lossy(&output.stderr).trim_end()
         );
         Ok(output)
     }

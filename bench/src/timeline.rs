@@ -44,7 +44,7 @@ impl Timeline {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "  {name:<56} {median:>9.2} {:>29} ms",
+                "  {name:<56} {median:>9.2} {:>25} ms",
                 samples.0.len()
             );
         }
