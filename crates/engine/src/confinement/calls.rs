@@ -18,10 +18,6 @@ const FALLOCATE: u32 = 285;
 const _: () = assert!(EXECVE as i64 == libc::SYS_execve && EXECVEAT as i64 == libc::SYS_execveat);
 const _: () = assert!(OPENAT as i64 == libc::SYS_openat && FALLOCATE as i64 == libc::SYS_fallocate);
 
-/// Set in the numbers of the x32 ABI (`__X32_SYSCALL_BIT` of asm/unistd.h): other names for the
-/// same calls, which no program of ours uses.
-const X32: u32 = 0x4000_0000;
-
 /// Offsets in `struct seccomp_data` (linux/seccomp.h) of the fields that the filter looks at.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
@@ -38,15 +34,12 @@ pub(crate) fn install_filter(memory: bool) -> io::Result<OwnedFd> {
     const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
     const JUMP: u16 = 0x05; // BPF_JMP | BPF_JA
     const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
-    const JUMP_FROM: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
     const RETURN: u16 = 0x06; // BPF_RET | BPF_K
     let op = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
-    let absent = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
     let mut filter = [
         op(LOAD, ARCHITECTURE, 0, 0),
-        op(JUMP_EQUAL, X86_64, 0, 13),
+        op(JUMP_EQUAL, X86_64, 0, 12),
         op(LOAD, NUMBER, 0, 0),
-        op(JUMP_FROM, X32, 12, 0),
         op(JUMP_EQUAL, EXECVE, 9, 0),
         op(JUMP_EQUAL, EXECVEAT, 8, 0),
         op(JUMP, if memory { 0 } else { 8 }, 0, 0),
@@ -59,10 +52,9 @@ pub(crate) fn install_filter(memory: bool) -> io::Result<OwnedFd> {
         op(JUMP_EQUAL, PUNCH.unsigned_abs(), 0, 1),
         op(RETURN, libc::SECCOMP_RET_USER_NOTIF, 0, 0),
         op(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
-        op(RETURN, absent, 0, 0),
     ];
     let program = libc::sock_fprog {
-        len: 17,
+        len: 15,
         filter: filter.as_mut_ptr(),
     };
     // SAFETY: the program points to as many instructions as it says, all of them initialised.

@@ -8,7 +8,7 @@ use std::io;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
+    SeccompRule, TargetArch, sock_filter,
 };
 
 /// Talking to others: everything that a VMM may talk to, it is given open.
@@ -77,6 +77,36 @@ const HOST: [i64; 6] = [
     libc::SYS_sysfs,
 ];
 
+/// Changing files by their paths, which Landlock leaves open (the first version wholly).
+const ATTRIBUTES: [i64; 14] = [
+    libc::SYS_truncate,
+    libc::SYS_chmod,
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_utimensat,
+];
+/// Of `asm/unistd_64.h`; newer than the C library's list.
+const FCHMODAT2: i64 = 452;
+
+/// Signals to others. A thread's own process signals it with `tgkill`.
+const SIGNALS: [i64; 6] = [
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+];
+
 /// Being somebody else.
 const IDENTITY: [i64; 9] = [
     libc::SYS_setuid,
@@ -94,7 +124,12 @@ const IDENTITY: [i64; 9] = [
 /// find it makes its threads with `clone`.
 const PROCESSES: [i64; 3] = [libc::SYS_fork, libc::SYS_vfork, libc::SYS_clone3];
 
-/// A filter that denies the calls above and `clone` of anything but a thread, and allows the rest.
+/// Set in the numbers of the x32 ABI (`__X32_SYSCALL_BIT` of asm/unistd.h): other names for the same calls, which no
+/// program of ours uses.
+const X32: u32 = 0x4000_0000;
+
+/// A filter that denies the calls above, `clone` of anything but a thread, outliving the owner and limits of others, and
+/// allows the rest.
 pub(super) fn filter() -> io::Result<BpfProgram> {
     let denied = [
         &TALK[..],
@@ -102,6 +137,8 @@ pub(super) fn filter() -> io::Result<BpfProgram> {
         &REACH,
         &KERNEL,
         &HOST,
+        &ATTRIBUTES,
+        &SIGNALS,
         &IDENTITY,
         &PROCESSES,
     ];
@@ -112,14 +149,22 @@ pub(super) fn filter() -> io::Result<BpfProgram> {
         .map(|number| (number, Vec::new()))
         .collect();
     let build = || {
-        let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
-        let no_thread = SeccompCondition::new(
-            0,
-            SeccompCmpArgLen::Dword,
-            SeccompCmpOp::MaskedEq(thread),
-            0,
-        )?;
-        rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![no_thread])?]);
+        for (number, condition) in [
+            (
+                libc::SYS_clone,
+                argument(
+                    SeccompCmpOp::MaskedEq(libc::CLONE_THREAD.unsigned_abs().into()),
+                    0,
+                )?,
+            ),
+            (
+                libc::SYS_prctl,
+                argument(SeccompCmpOp::Eq, libc::PR_SET_PDEATHSIG.unsigned_abs())?,
+            ),
+            (libc::SYS_prlimit64, argument(SeccompCmpOp::Ne, 0)?),
+        ] {
+            rules.insert(number, vec![SeccompRule::new(vec![condition])?]);
+        }
         let filter = SeccompFilter::new(
             rules,
             SeccompAction::Allow,
@@ -128,7 +173,32 @@ pub(super) fn filter() -> io::Result<BpfProgram> {
         )?;
         BpfProgram::try_from(filter)
     };
-    build().map_err(io::Error::other)
+    let mut program = no_x32();
+    program.extend(build().map_err(io::Error::other)?);
+    Ok(program)
+}
+
+/// A condition of a call's first argument.
+fn argument(
+    operator: SeccompCmpOp,
+    value: u32,
+) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, value.into())
+}
+
+/// Instructions before a filter, which compares whole numbers: it would not know the calls by their other names.
+fn no_x32() -> BpfProgram {
+    const NUMBER: u32 = 0; // offset in `struct seccomp_data`
+    let op = |code, k, jf| sock_filter { code, jt: 0, jf, k };
+    vec![
+        op(0x20, NUMBER, 0), // BPF_LD | BPF_W | BPF_ABS
+        op(0x35, X32, 1),    // BPF_JMP | BPF_JGE | BPF_K
+        op(
+            0x06, // BPF_RET | BPF_K
+            libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs(),
+            0,
+        ),
+    ]
 }
 
 /// Filters the calling process, which must have no new privileges. Allocates nothing.

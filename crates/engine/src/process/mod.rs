@@ -261,10 +261,21 @@ mod tests {
             libc::SYS_io_uring_setup,
             libc::SYS_clone3,
             libc::SYS_vfork,
+            libc::SYS_truncate,
+            libc::SYS_chmod,
+            libc::SYS_kill,
             // `fork` by its number in the x32 ABI.
             0x4000_0000 | libc::SYS_fork,
         ] {
             let text = perl_output(&format!("syscall({call}, 0, 0, 0, 0, 0)")).await;
+            assert_eq!(text, "-1 Function not implemented", "{call}");
+        }
+        // It must not outlive its owner, nor change the limits of others.
+        for (call, first) in [
+            (libc::SYS_prctl, libc::PR_SET_PDEATHSIG),
+            (libc::SYS_prlimit64, 1),
+        ] {
+            let text = perl_output(&format!("syscall({call}, {first}, 0, 0, 0, 0)")).await;
             assert_eq!(text, "-1 Function not implemented", "{call}");
         }
     }
