@@ -30,9 +30,9 @@ impl Facts {
         let known = Self::read(cache).filter(|known| known.boot_id == boot_id);
         let binary = Binary::find(known.as_ref().map(|known| &known.binary)).await?;
         let before = known.as_ref().map(|known| known.kvm.clone());
-        // Blocks for up to 300 ms, once per boot.
+        // Blocks for up to 300 ms, once per boot; longer only where the host is too busy to make a guest at all.
         let kvm = tokio::task::spawn_blocking(move || accelerator::verdict(before)).await;
-        let kvm = kvm.unwrap_or_else(|error| Verdict::Unable {
+        let kvm = kvm.unwrap_or_else(|error| Verdict::Undecided {
             reason: error.to_string(),
         });
         let small = match kvm {
@@ -85,6 +85,15 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let first = Facts::gather(cache.path()).await.unwrap();
         assert_eq!(Facts::gather(cache.path()).await.unwrap(), first);
+        // What was found before the host was started again counts for nothing.
+        let reason = "of another boot".to_owned();
+        let old = Facts {
+            boot_id: reason.clone(),
+            kvm: accelerator::Verdict::Unable { reason },
+            ..first.clone()
+        };
+        old.write(cache.path());
+        assert_eq!(Facts::gather(cache.path()).await.unwrap().kvm, first.kvm);
         std::fs::write(cache.path().join(FILE), "{").unwrap();
         let again = Facts::gather(cache.path()).await.unwrap();
         assert_eq!(again.binary, first.binary);

@@ -22,6 +22,11 @@ pub enum Verdict {
         /// What failed.
         reason: String,
     },
+    /// The trial came to nothing for a reason that may pass, as on a busy host; it is made again next time.
+    Undecided {
+        /// What failed.
+        reason: String,
+    },
 }
 
 impl std::fmt::Display for Verdict {
@@ -31,6 +36,7 @@ impl std::fmt::Display for Verdict {
             Self::Absent => f.write_str("there is no /dev/kvm"),
             Self::NoPermission => f.write_str("/dev/kvm may not be opened by this user"),
             Self::Unable { reason } => write!(f, "/dev/kvm cannot run a guest: {reason}"),
+            Self::Undecided { reason } => write!(f, "/dev/kvm could not be tried: {reason}"),
         }
     }
 }

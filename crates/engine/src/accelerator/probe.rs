@@ -28,7 +28,7 @@ pub(super) fn open(device: &Path) -> Result<Kvm, Verdict> {
     Kvm::new_with_path(path).map_err(|error| match error.errno() {
         libc::ENOENT | libc::ENOTDIR | libc::ENODEV | libc::ENXIO => Verdict::Absent,
         libc::EACCES | libc::EPERM => Verdict::NoPermission,
-        _ => Verdict::Unable {
+        _ => Verdict::Undecided {
             reason: format!("it cannot be opened: {error}"),
         },
     })
@@ -54,7 +54,7 @@ pub(super) fn run(device: Kvm) -> Verdict {
                     let _ = sender.send(Progress::Ready);
                     trial.run(&mut steps)
                 }
-                Err(reason) => Outcome::Failed(reason),
+                Err(outcome) => outcome,
             };
             let verdict = judge(outcome, steps.next().map(|(_, name)| *name));
             // Fails, as above, when the trial took too long and was given up.
@@ -63,18 +63,18 @@ pub(super) fn run(device: Kvm) -> Verdict {
     let trial = match trial {
         Ok(trial) => trial,
         Err(error) => {
-            return Verdict::Unable {
+            return Verdict::Undecided {
                 reason: error.to_string(),
             };
         }
     };
-    let unable = |reason: &str| Verdict::Unable {
+    let undecided = |reason: &str| Verdict::Undecided {
         reason: reason.to_owned(),
     };
     match receiver.recv_timeout(SETUP_LIMIT) {
         Ok(Progress::Ready) => {}
         Ok(Progress::Over(verdict)) => return verdict,
-        Err(_) => return unable("making a guest took too long"),
+        Err(_) => return undecided("making a guest took too long"),
     }
     let over = receiver.recv_timeout(LIMIT).or_else(|_| {
         kick(&trial);
@@ -83,7 +83,7 @@ pub(super) fn run(device: Kvm) -> Verdict {
     });
     match over {
         Ok(Progress::Over(verdict)) => verdict,
-        _ => unable("a guest never stopped running"),
+        _ => undecided("a guest never stopped running"),
     }
 }
 
@@ -96,6 +96,8 @@ enum Outcome {
     Fault,
     /// Interrupted by [`kick`].
     Slow,
+    /// It could not be made, for the reason described.
+    Hindered(String),
     /// Anything else, described.
     Failed(String),
 }
@@ -105,7 +107,11 @@ fn judge(outcome: Outcome, next: Option<&str>) -> Verdict {
     let reason = match outcome {
         Outcome::Complete => return Verdict::Works,
         Outcome::Fault => format!("a guest faulted{during}"),
-        Outcome::Slow => format!("a guest took longer than {} ms{during}", LIMIT.as_millis()),
+        Outcome::Slow => {
+            let reason = format!("a guest took longer than {} ms{during}", LIMIT.as_millis());
+            return Verdict::Undecided { reason };
+        }
+        Outcome::Hindered(reason) => return Verdict::Undecided { reason },
         Outcome::Failed(reason) => format!("{reason}{during}"),
     };
     Verdict::Unable { reason }
@@ -123,13 +129,14 @@ struct Trial {
 struct Page([u8; 4096]);
 
 impl Trial {
-    fn new(kvm: &Kvm) -> Result<Self, String> {
-        let failed = |what: &'static str| move |error| format!("{what} failed: {error}");
+    fn new(kvm: &Kvm) -> Result<Self, Outcome> {
+        let failed =
+            |what: &'static str| move |error| Outcome::Hindered(format!("{what} failed: {error}"));
         let version = kvm.get_api_version();
         if u32::try_from(version) != Ok(KVM_API_VERSION) {
-            return Err(format!(
+            return Err(Outcome::Failed(format!(
                 "its API version is {version}, not {KVM_API_VERSION}"
-            ));
+            )));
         }
         let mut memory: Vec<Page> = guest::memory()
             .chunks(4096)
@@ -280,6 +287,12 @@ mod tests {
         );
         assert!(text(Outcome::Slow, Some("a loop")).contains("200 ms on a loop"));
         assert!(text(Outcome::Fault, Some("int3")).contains("faulted on int3"));
+        for passing in [
+            Outcome::Slow,
+            Outcome::Hindered("creating a VM failed".into()),
+        ] {
+            assert!(matches!(judge(passing, None), Verdict::Undecided { .. }));
+        }
     }
 
     /// Whatever this host's KVM is, the verdict comes in time.
