@@ -140,8 +140,17 @@ mod tests {
             change(&mut changed);
             keys.push(key(&changed, 1));
         }
+        let shape = Shape::of(&base, &vmm, 1).unwrap();
+        let other_cpu = Shape {
+            cpu: "another".into(),
+            ..shape.clone()
+        };
         std::fs::write(&path, "two!").unwrap();
-        keys.push(key(&base, 1));
+        let other_vmm = Shape {
+            vmm: FileIdentity::of(&path).unwrap(),
+            ..shape
+        };
+        keys.extend([other_cpu.key(), other_vmm.key(), key(&base, 1)]);
         let distinct: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());
         // Which file lies behind a disk, and where the console goes, makes no difference.
