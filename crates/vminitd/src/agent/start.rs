@@ -7,7 +7,7 @@ use container_api::guest::{StartReply, StartRequest, Timeline};
 use super::exec::adopt;
 use super::{Agent, AgentError, Container, check_id};
 use crate::clock::{add_entropy, boottime_ns, set_realtime};
-use crate::container::{Cgroup, forgive_standstill, mount_root, set_sysctl, settings, trim_cache};
+use crate::container::{Cgroup, forgive_standstill, mount_root, settings, trim_cache};
 use crate::launch::ContainerPlan;
 use crate::process::{self, Wanted};
 use crate::spec::{Resources, Spec};
@@ -29,10 +29,9 @@ impl Agent {
         }
         set_realtime(request.realtime_ns).map_err(AgentError::Clock)?;
         add_entropy(&request.entropy).map_err(AgentError::Entropy)?;
-        for (name, value) in &request.sysctls {
-            set_sysctl(name, value)?;
-        }
         let mut spec: Spec = serde_json::from_slice(&request.oci_spec).map_err(AgentError::Json)?;
+        // Set in the container's namespaces: each namespace of System V IPC has its own.
+        spec.linux.sysctl.extend(request.sysctls);
         let root = request.root.ok_or(AgentError::Missing("root"))?;
         spec.root.readonly |= root.read_only;
         let resources = std::mem::take(&mut spec.linux.resources);

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
-use rustix::process::{chdir, getcwd, setsid, umask};
+use rustix::process::{DumpableBehavior, chdir, getcwd, set_dumpable_behavior, setsid, umask};
 use rustix::thread::{
     set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
     set_thread_res_uid,
@@ -28,6 +28,10 @@ use crate::process::Reporter;
 /// is asked for.
 pub fn begin(plan: &ProcessPlan) -> Result<Option<init::Image>, Failure> {
     setsid().context(|| "cannot start a session")?;
+    // Until the exec this is a copy of the agent, with its descriptors, and soon without more capabilities than the
+    // container's root has: that one must not get at them through /proc.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context(|| "cannot hide from the container")?;
     umask(Mode::empty());
     if let Some(adjustment) = plan.oom_score_adj {
         fs::write("/proc/self/oom_score_adj", adjustment.to_string())

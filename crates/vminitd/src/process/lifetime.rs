@@ -152,7 +152,7 @@ impl Process {
 }
 
 /// Waits for the end of the process and takes its status from the kernel.
-async fn reap(ended: Watched) -> i32 {
+pub async fn reap(ended: Watched) -> i32 {
     loop {
         let ready = ended.readable().await;
         let status = waitid(

@@ -6,12 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::Pid;
 use rustix::thread::ThreadNameSpaceType;
 use thiserror::Error;
 use tokio::io::Interest;
 
 use super::clone::{Child, Place, clone_child};
+use super::lifetime::reap;
 use super::report::{Report, Reporter, pair};
 use crate::container::Cgroup;
 use crate::launch::{self, ChildIo, ContainerPlan, Failure, FailureKind, ProcessPlan};
@@ -145,8 +146,9 @@ fn birth(
     report: Report,
 ) -> Result<Birth, SpawnError> {
     if let Some((kind, reason)) = report.failure {
-        // It is about to end; its status says nothing more.
-        let _ = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED);
+        // It is about to end, unless the container has stopped it; its status says nothing more.
+        let pidfd = watch(child.pidfd, Interest::READABLE).map_err(SpawnError::Streams)?;
+        tokio::spawn(reap(Arc::new(pidfd)));
         return Err(SpawnError::Child { kind, reason });
     }
     let (stdin, stdout, stderr) = match (ours, report.terminal) {

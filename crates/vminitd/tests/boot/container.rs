@@ -31,9 +31,9 @@ async fn the_container_is_what_the_specification_says() {
     spec["linux"]["resources"]["pids"] = json!({"limit": 50});
     spec["linux"]["resources"]["cpu"] = json!({"quota": 50000, "period": 100_000});
     let mut request = start_with(&spec);
-    request
-        .sysctls
-        .insert("vm.overcommit_memory".to_owned(), "0".to_owned());
+    for (name, value) in [("vm.overcommit_memory", "0"), ("kernel.shmmni", "123")] {
+        request.sysctls.insert(name.to_owned(), value.to_owned());
+    }
     request.files = vec![container_api::guest::File {
         path: "/etc/hosts".to_owned(),
         data: "127.0.0.1 localhost\n".into(),
