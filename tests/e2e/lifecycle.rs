@@ -69,6 +69,21 @@ fn stop_asks_and_then_kills() {
     system.run(["delete", "stubborn"]).ok();
 }
 
+/// A terminal that was stopped, or a pipe that nobody reads, must not cost the container its orderly end.
+#[test]
+fn a_client_that_reads_nothing_does_not_spoil_a_stop() {
+    let system = System::shared();
+    let script = "trap 'echo kept >/kept; exit 3' TERM; echo ready >/ready; yes & wait";
+    let client = system.spawn(["run", "--name", "stuck", "busybox", "sh", "-c", script]);
+    eventually("it would hear the signal", || {
+        system.run(["exec", "stuck", "test", "-e", "/ready"]).code == 0
+    });
+    system.run(["stop", "-t", "2", "stuck"]).ok();
+    assert_eq!(system.inspect("stuck")["status"]["exitCode"], 3);
+    drop(client);
+    system.run(["delete", "stuck"]).ok();
+}
+
 #[test]
 fn lists_what_runs_and_with_all_what_does_not() {
     let system = System::start();

@@ -143,20 +143,24 @@ impl Container {
             }
         }
         self.start_asked.notify_one();
-        let mut stage = self.stage.subscribe();
-        let reached = stage
-            .wait_for(|stage| !matches!(stage, Stage::Booting))
-            .await;
-        match reached.as_deref() {
-            Ok(Stage::Running { started, .. }) => Ok(started.clone()),
-            Ok(Stage::Failed(error)) => Err(error.clone()),
-            Ok(Stage::Stopped(ended)) => {
+        self.booted().await;
+        match &*self.stage.borrow() {
+            Stage::Running { started, .. } => Ok(started.clone()),
+            Stage::Failed(error) => Err(error.clone()),
+            Stage::Stopped(ended) => {
                 Err(not_running(&self.configuration.id, ended.reason.as_deref()))
             }
-            Ok(Stage::Booting) | Err(_) => {
-                Err(Error::new(Kind::Internal, "the helper is shutting down"))
-            }
+            Stage::Booting => Err(Error::new(Kind::Internal, "the helper is shutting down")),
         }
+    }
+
+    /// Waits until the first process runs or will not.
+    pub async fn booted(&self) {
+        let mut stage = self.stage.subscribe();
+        // The sender lives as long as `self`, so there is no error.
+        let _ = stage
+            .wait_for(|stage| !matches!(stage, Stage::Booting))
+            .await;
     }
 
     /// The guest of a running container.

@@ -1,6 +1,7 @@
 //! A process in the guest, as the helper follows it.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use container_api::guest::{WaitReply, WaitRequest};
@@ -8,7 +9,7 @@ use container_api::guest_channel::Guest;
 use container_api::streams::StandardStream;
 use container_api::{Error, Kind};
 use container_resource::log::Stream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tonic::Status;
 
 use crate::stdio::{Fanout, Input, InputStream, Lifeline, LogFile, Sink, Stdio};
@@ -50,6 +51,15 @@ pub struct Process {
     stdout: Arc<Fanout>,
     stderr: Arc<Fanout>,
     first_byte: Arc<OnceLock<jiff::Timestamp>>,
+    exit: Arc<Exit>,
+}
+
+/// An exit that the guest has told of, on its way to [`Ended`].
+#[derive(Debug, Default)]
+struct Exit {
+    told: AtomicBool,
+    /// Rung when no client is waited for any more.
+    let_go: Notify,
 }
 
 impl Process {
@@ -72,12 +82,14 @@ impl Process {
         let (input, given) = input.then(Input::new).unzip();
         let (sender, ended) = watch::channel(None);
         let first_byte = Arc::default();
+        let exit = Arc::<Exit>::default();
         let process = Arc::new(Self {
             ended,
             input,
             stdout,
             stderr,
             first_byte,
+            exit: exit.clone(),
         });
         process.connect(stdio, true).await?;
 
@@ -99,12 +111,19 @@ impl Process {
         tokio::spawn(async move {
             let reply = wait(guest, id).await;
             let at = jiff::Timestamp::now();
+            exit.told.store(true, Ordering::Relaxed);
             if let Some(feed) = feed {
                 feed.abort();
             }
-            for pump in [Some(output), error].into_iter().flatten() {
-                // A pump ends with its stream; a panic in it is not the process's.
-                let _ = pump.await;
+            let delivered = async {
+                for pump in [Some(output), error].into_iter().flatten() {
+                    // A pump ends with its stream; a panic in it is not the process's.
+                    let _ = pump.await;
+                }
+            };
+            tokio::select! {
+                () = delivered => {}
+                () = exit.let_go.notified() => {}
             }
             let ended = match reply {
                 Ok(WaitReply {
@@ -151,7 +170,7 @@ impl Process {
         Ok(())
     }
 
-    /// How the process ended, once it has and every client has its output.
+    /// How the process ended, once it has and every client has its output or was [let go](Self::let_clients_go).
     pub async fn ended(&self) -> Ended {
         let mut ended = self.ended.clone();
         let lost = || Ended::lost("the helper is shutting down".into());
@@ -169,6 +188,15 @@ impl Process {
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         self.ended.borrow().is_some()
+    }
+
+    /// No longer waits until clients have taken what a process that has exited wrote. Whether it has exited.
+    pub fn let_clients_go(&self) -> bool {
+        let told = self.exit.told.load(Ordering::Relaxed);
+        if told {
+            self.exit.let_go.notify_one();
+        }
+        told
     }
 
     /// Connects a further client.

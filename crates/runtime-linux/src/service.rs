@@ -227,6 +227,7 @@ async fn stop(container: &Container, signal: i32, grace: Duration) {
     for (signal, all, wait) in steps {
         // A guest that hangs takes its time from the same span.
         let step = async {
+            container.booted().await;
             if !grace.is_zero() || all {
                 if let Err(error) = container.signal("", signal, all).await {
                     tracing::debug!("signal {signal}: {error}");
@@ -236,6 +237,13 @@ async fn stop(container: &Container, signal: i32, grace: Duration) {
         };
         if tokio::time::timeout(wait, step).await.is_ok() {
             return;
+        }
+        // A client that reads nothing (Ctrl-S, Ctrl-Z) has had its time, and is no reason to cut the machine off.
+        let exited = container
+            .process("")
+            .is_ok_and(|first| first.let_clients_go());
+        if exited {
+            return stopped.await;
         }
     }
     container.kill_machine.notify_one();
