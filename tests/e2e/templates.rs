@@ -51,6 +51,40 @@ fn a_damaged_or_unwanted_template_is_not_used() {
     assert_eq!(templates(&system), "");
 }
 
+/// What was saved is whole, and yet no VMM can go on from it.
+#[test]
+fn a_template_that_does_not_restore_costs_one_start_and_is_made_anew() {
+    let system = System::start();
+    run(&system, "cold", &[], &["true"]);
+    let directory = system
+        .app()
+        .join("cache/templates")
+        .join(wait_for_template(&system));
+    let state = directory.join("state");
+    let length = std::fs::metadata(&state).unwrap().len();
+    let (empty, description) = (
+        std::fs::File::create(&state).unwrap(),
+        directory.join("template.json"),
+    );
+    empty.set_len(length).unwrap();
+    let text = std::fs::read(&description).unwrap();
+    let mut json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    // Pages of zeroes don't count: the checksum of nothing.
+    json["state"]["sha256"] =
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into();
+    std::fs::write(&description, json.to_string()).unwrap();
+
+    run(&system, "hopeless", &[], &["true"]);
+    assert!(!restored(&system, "hopeless"));
+    let log = std::fs::read_to_string(system.bundle("hopeless").join("runtime.log")).unwrap();
+    assert!(log.contains("the template does not restore"), "{log}");
+    eventually("another template was made", || {
+        std::fs::read(&description).is_ok_and(|text| text != json.to_string().as_bytes())
+    });
+    run(&system, "again", &[], &["true"]);
+    assert!(restored(&system, "again"));
+}
+
 /// Runs a container of one shape to its end; gives what it printed.
 fn run(system: &System, id: &str, flags: &[&str], process: &[&str]) -> String {
     let mut arguments = vec!["run", "--name", id, "-c", "1", "-m", "256M"];

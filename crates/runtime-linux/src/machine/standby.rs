@@ -42,8 +42,9 @@ impl Standby {
             .map_err(|error| internal(&error))?;
         let stage = Stage::build(&shape, &request.boot.cache)
             .map_err(|error| internal(&error).context("make the disks of the rehearsal"))?;
+        let started = template::start(&engine, &saved, &stage.furnish(&shape)).await;
         let Machine { mut vm, guest, .. } =
-            template::start(&engine, &saved, &stage.furnish(&shape)).await?;
+            started.inspect_err(|_| template::discard(&directory))?;
         rehearse(&guest, &request.configuration)
             .await
             .map_err(|error| error.context("rehearse"))?;

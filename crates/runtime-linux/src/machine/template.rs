@@ -1,8 +1,10 @@
 //! Machines that were saved while they waited for their first request.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use container_api::guest::ProcessesRequest;
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_engine::{Engine, VmSpec};
@@ -17,6 +19,9 @@ use super::{Machine, Origin, hello, spec};
 /// (`PAGE_REPORTING_DELAY` of the kernel's `mm/page_reporting.c`). What was reported before a machine was saved, no machine
 /// of the template reports again.
 pub const SETTLED: Duration = Duration::from_secs(3);
+
+/// How long a restored guest may take to answer a call that has nothing to do.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a template is made, or a machine prepared, for: on the standard input of `make-template` and `standby`.
 #[derive(Debug, Deserialize)]
@@ -70,12 +75,9 @@ pub async fn make(request: &TemplateRequest) -> Result<(), Error> {
         return Ok(());
     }
     // A damaged or foreign one is of no use to anybody.
-    match std::fs::remove_dir_all(&directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::chain(Kind::Internal, &error).context("remove the damaged template"));
-        }
-        _ => {}
-    }
+    remove(&directory).map_err(|error| {
+        Error::chain(Kind::Internal, &error).context("remove the damaged template")
+    })?;
     let mut saveable = engine
         .start_saveable(&spec)
         .await
@@ -122,8 +124,26 @@ pub async fn restore(
         }
         Err(error) => {
             tracing::warn!("the template does not restore: {error}");
+            discard(&directory);
             None
         }
+    }
+}
+
+/// Removes a template that does not restore: the next one may, and this one would cost every start of its shape the same
+/// time.
+pub fn discard(directory: &Path) {
+    if let Err(error) = remove(directory) {
+        tracing::warn!("cannot remove {}: {error}", directory.display());
+    }
+}
+
+/// Removes a template if it is there, in one step for those who look for one.
+fn remove(directory: &Path) -> io::Result<()> {
+    let discarded = directory.with_extension(format!("{}.tmp", std::process::id()));
+    match std::fs::rename(directory, &discarded) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.and_then(|()| std::fs::remove_dir_all(discarded)),
     }
 }
 
@@ -143,6 +163,16 @@ pub async fn start(
     let guest = Guest::connect(channel)
         .await
         .map_err(|error| Error::chain(Kind::Internal, &error))?;
+    // Whatever it says: it is alive, and the machine worth more than a cold boot.
+    let mut calls = guest.calls();
+    let answer = calls.processes(ProcessesRequest {});
+    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+        Ok(Err(status)) if Error::from(status.clone()).kind == Kind::Unavailable => {
+            return Err(Error::from(status));
+        }
+        Ok(_) => {}
+        Err(_) => return Err(Error::new(Kind::Timeout, "the restored guest is silent")),
+    }
     Ok(Machine {
         vm,
         guest,
