@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::pty::Pty;
-use crate::system::{System, eventually, kill};
+use crate::system::{Outcome, System, eventually, kill};
 
 #[test]
 fn the_doctor_knows_why_there_is_no_kvm() {
@@ -31,6 +31,21 @@ fn the_doctor_knows_why_there_is_no_kvm() {
     }
     assert_eq!(check("kernel")["status"], "ok");
     assert!(check("vmm")["detail"].as_str().unwrap().contains("QEMU"));
+}
+
+#[test]
+fn the_doctor_fails_where_containers_cannot_start() {
+    let system = System::shared();
+    let output = system
+        .command(["system", "doctor", "--format", "json"])
+        .env("PATH", "/nonexistent")
+        .output()
+        .unwrap();
+    let report = Outcome::from(output).code(1);
+    let checks: Vec<Value> = serde_json::from_str(&report.stdout).unwrap();
+    let vmm = checks.iter().find(|check| check["name"] == "vmm").unwrap();
+    assert_eq!(vmm["status"], "fail", "{vmm}");
+    assert_eq!(vmm["remedy"], "apt-get install qemu-system-x86", "{vmm}");
 }
 
 #[test]
