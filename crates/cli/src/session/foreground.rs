@@ -108,7 +108,9 @@ impl Foreground {
                 reply = &mut ended => {
                     let reply = reply?;
                     if !reply.reason.is_empty() {
-                        output::tell(format_args!("Error: {}", reply.reason));
+                        // A guest may have worded it.
+                        let reason = output::printable_lines(&reply.reason);
+                        output::tell(format_args!("Error: {reason}"));
                     }
                     return Ok(exit_code(reply.exit_code));
                 }
