@@ -19,9 +19,6 @@ fn the_doctor_knows_why_there_is_no_kvm() {
             .clone()
     };
     let accelerator = check("accelerator");
-    if std::env::var("CONTAINER_TEST_ACCELERATOR").is_ok_and(|wanted| wanted == "kvm") {
-        assert_eq!(accelerator["detail"], "KVM works");
-    }
     if accelerator["status"] == "warn" {
         assert!(
             accelerator["detail"].as_str().unwrap().contains("/dev/kvm"),

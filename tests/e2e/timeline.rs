@@ -2,11 +2,12 @@
 
 use crate::system::{System, eventually};
 
-const PHASES: [&str; 14] = [
+const PHASES: [&str; 15] = [
     "start requested",
     "helper started",
     "upper ready",
     "engine ready",
+    "VMM spawned",
     "VMM running",
     "kernel entered",
     "PID 1",
@@ -15,6 +16,20 @@ const PHASES: [&str; 14] = [
     "process started",
     "start answered",
     "first byte",
+    "process exited",
+    "machine gone",
+];
+
+/// Those that the host tells by one clock, in their order.
+const ON_THE_HOST: [&str; 10] = [
+    "start requested",
+    "helper started",
+    "upper ready",
+    "engine ready",
+    "VMM spawned",
+    "VMM running",
+    "guest announced itself",
+    "start answered",
     "process exited",
     "machine gone",
 ];
@@ -47,6 +62,7 @@ fn every_phase_of_a_cold_run_has_its_moment() {
             .as_i64()
             .unwrap()
     };
+    assert!(ON_THE_HOST.map(at).is_sorted(), "{timeline}");
     let moments = PHASES.map(at);
     // The guest's moments are carried over to the host's clock, to some milliseconds.
     let last = moments[PHASES.len() - 1];

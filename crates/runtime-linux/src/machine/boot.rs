@@ -1,12 +1,13 @@
 //! From a bundle to a machine whose guest has announced itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_engine::{Engine, ExitCause, FindVmmError, StartError, Vm, VmExit};
 use container_resource::bundle::{Boot, Bundle, Timeline};
 use container_resource::container::ContainerConfiguration;
+use jiff::Timestamp;
 use tokio::net::UnixStream;
 
 use super::{LOST_TIMEOUT, Machine, Origin, Standby, describe, end, hello, spec, template, upper};
@@ -75,6 +76,9 @@ pub async fn boot(
         .start(&spec)
         .await
         .map_err(|error| start_error(&error))?;
+    let ago = |moment: Instant| i64::try_from(moment.elapsed().as_micros()).unwrap_or(0);
+    let spawned = Timestamp::now().as_microsecond() - ago(vm.moments().spawned);
+    timeline.reached_at("VMM spawned", spawned);
     timeline.reached("VMM running");
     let channel = vm
         .take_channel()

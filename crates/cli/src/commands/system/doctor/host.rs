@@ -82,7 +82,7 @@ fn descriptors() -> Check {
     }
 }
 
-/// Tries it: sysctls, AppArmor and outer containers each have a say.
+/// Tries it: sysctls, `AppArmor` and outer containers have a say too.
 fn namespaces() -> Check {
     let tried = Command::new("unshare").args(["--user", "true"]).output();
     if tried.is_ok_and(|output| output.status.success()) {
