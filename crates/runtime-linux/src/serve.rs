@@ -8,6 +8,7 @@ use anyhow::Context;
 use container_api::runtime::runtime_server::RuntimeServer;
 use container_api::socket;
 use container_resource::bundle::{self, Bundle};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tonic::transport::Server;
 
@@ -25,6 +26,8 @@ pub async fn serve(
     [main, descriptors]: [UnixListener; 2],
     standby: Option<Standby>,
 ) -> anyhow::Result<()> {
+    // The kernel sends one to a process group that loses its parent while it is stopped (setpgid(2)).
+    let _hang_ups = signal(SignalKind::hangup()).context("ignore hang-ups")?;
     let configuration = bundle::read_json(&bundle.configuration()).context("read config.json")?;
     let options = bundle::read_json(&bundle.options()).context("read options.json")?;
     let container = Arc::new(Container::new(bundle, configuration, options));
