@@ -89,7 +89,7 @@ impl Engine {
     }
 
     /// Starts a machine where `template` was saved. Its disks, console and channel are those of
-    /// `spec`; what the guest had said on the channel before is [`Template::preamble`].
+    /// `spec`; what the guest said on the channel before it was saved, it won't say again.
     ///
     /// As with [`Engine::start`], the VMM dies with the calling thread.
     pub async fn restore(&self, template: &Template, spec: &VmSpec) -> Result<Vm, RestoreError> {
@@ -116,10 +116,9 @@ impl Engine {
 }
 
 impl Saveable {
-    /// Ends the machine and writes it to `directory`, which appears in one step. `preamble` is what
-    /// the guest has said on its channel; nothing must have been said to it. If the directory
-    /// already holds a template, that one stays.
-    pub async fn save(self, directory: &Path, preamble: Vec<u8>) -> Result<(), SaveError> {
+    /// Ends the machine and writes it to `directory`, which appears in one step. Nothing must have been said to the
+    /// guest. If the directory already holds a template, that one stays.
+    pub async fn save(self, directory: &Path) -> Result<(), SaveError> {
         let Self { vm, memory, shape } = self;
         let state = memory::empty(0).map_err(SaveError::Write)?;
         migration::save(&vm.control, state.as_fd())
@@ -129,7 +128,7 @@ impl Saveable {
         let directory = directory.to_owned();
         let written = tokio::task::spawn_blocking(move || {
             let (memory, state) = (File::from(memory), File::from(state));
-            template::write(&directory, shape, &memory, &state, preamble)
+            template::write(&directory, shape, &memory, &state)
         });
         written
             .await

@@ -235,10 +235,7 @@ async fn shut_down(container: &Container, guest: Guest, vm: &mut Vm) {
         return;
     }
     let orderly = async {
-        guest
-            .calls()
-            .shutdown(ShutdownRequest { discard: false })
-            .await?;
+        guest.calls().shutdown(ShutdownRequest {}).await?;
         Ok::<_, tonic::Status>(vm.wait().await)
     };
     match tokio::time::timeout(SHUTDOWN_TIMEOUT, orderly).await {

@@ -131,12 +131,11 @@ impl Guest for Service {
 
     async fn shutdown(
         &self,
-        request: Request<ShutdownRequest>,
+        _: Request<ShutdownRequest>,
     ) -> Result<Response<ShutdownReply>, Status> {
         let agent = Arc::clone(&self.0);
-        let discard = request.into_inner().discard;
         let work = async move {
-            agent.shut_down(discard).await;
+            agent.shut_down().await;
             Ok::<_, AgentError>(())
         };
         to_the_end(work).await?;

@@ -41,7 +41,6 @@ pub struct Template {
     pub(crate) memory: File,
     pub(crate) state: File,
     pub(crate) shape: Shape,
-    preamble: Vec<u8>,
 }
 
 /// Why a saved machine can't be used.
@@ -66,8 +65,6 @@ struct Description {
     shape: Shape,
     memory: Sum,
     state: Sum,
-    /// What the guest had said on its channel before it was saved.
-    preamble: Vec<u8>,
 }
 
 /// Length and checksum of a file.
@@ -109,26 +106,13 @@ impl Template {
             memory,
             state,
             shape: description.shape,
-            preamble: description.preamble,
         })
-    }
-
-    /// What the guest had said on its channel before it was saved: the restored guest won't say it
-    /// again.
-    pub fn preamble(&self) -> &[u8] {
-        &self.preamble
     }
 }
 
 /// Writes a template into `directory`, which must not exist, or be a template: then the older one
 /// stays.
-pub(crate) fn write(
-    directory: &Path,
-    shape: Shape,
-    memory: &File,
-    state: &File,
-    preamble: Vec<u8>,
-) -> io::Result<()> {
+pub(crate) fn write(directory: &Path, shape: Shape, memory: &File, state: &File) -> io::Result<()> {
     let parent = directory.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent)?;
     let mut name = directory.file_name().unwrap_or_default().to_owned();
@@ -137,7 +121,7 @@ pub(crate) fn write(
     // What an earlier process of the same number left when it was killed.
     let _ = std::fs::remove_dir_all(&temporary);
     std::fs::create_dir(&temporary)?;
-    let written = fill(&temporary, shape, memory, state, preamble).and_then(|()| {
+    let written = fill(&temporary, shape, memory, state).and_then(|()| {
         match std::fs::rename(&temporary, directory) {
             Err(_) if directory.join(DESCRIPTION).exists() => std::fs::remove_dir_all(&temporary),
             other => other,
@@ -150,13 +134,7 @@ pub(crate) fn write(
     File::open(parent)?.sync_all()
 }
 
-fn fill(
-    directory: &Path,
-    shape: Shape,
-    memory: &File,
-    state: &File,
-    preamble: Vec<u8>,
-) -> io::Result<()> {
+fn fill(directory: &Path, shape: Shape, memory: &File, state: &File) -> io::Result<()> {
     let length = shape.memory_bytes();
     let saved_memory = File::create_new(directory.join(MEMORY))?;
     let sha256 = memory::copy_pages(memory, &saved_memory, length)?;
@@ -173,7 +151,6 @@ fn fill(
         shape,
         memory: memory_sum,
         state: state_sum,
-        preamble,
     };
     write_json(&directory.join(DESCRIPTION), &description)?;
     let verified = Verified::now(&saved_memory, &saved_state)?;

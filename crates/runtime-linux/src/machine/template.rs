@@ -86,13 +86,13 @@ pub async fn make(request: &TemplateRequest) -> Result<(), Error> {
         .vm
         .take_channel()
         .ok_or_else(|| Error::new(Kind::Internal, "the guest channel was taken"))?;
-    let line = tokio::time::timeout(HELLO_TIMEOUT, hello::read_line(&mut channel))
+    tokio::time::timeout(HELLO_TIMEOUT, hello::read_line(&mut channel))
         .await
         .map_err(|_| Error::new(Kind::Timeout, "the guest did not announce itself"))?
         .map_err(|error| Error::chain(Kind::Internal, &error))?;
     tokio::time::sleep(SETTLED).await;
     saveable
-        .save(&directory, line)
+        .save(&directory)
         .await
         .map_err(|error| Error::chain(Kind::Internal, &error).context("save the machine"))
 }
@@ -117,9 +117,6 @@ pub async fn restore(
     match start(engine, &template, spec).await {
         Ok(machine) => {
             timeline.reached("machine restored");
-            // Templates that are not used are collected: this one was.
-            let _ = std::fs::File::open(&directory)
-                .and_then(|file| file.set_modified(std::time::SystemTime::now()));
             Some(machine)
         }
         Err(error) => {

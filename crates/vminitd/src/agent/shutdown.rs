@@ -10,9 +10,8 @@ use crate::fatal::say;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Agent {
-    /// Ends the container. With `discard`, what it wrote is not needed any more. Faults are reported on the
-    /// console and hold nothing up.
-    pub async fn shut_down(&self, discard: bool) {
+    /// Ends the container and closes its disk. Faults are reported on the console and hold nothing up.
+    pub async fn shut_down(&self) {
         let container = self.state().container.clone();
         if let Some(container) = container {
             self.end(&container).await;
@@ -20,7 +19,7 @@ impl Agent {
         // Nothing is left in it: this unmounts it.
         let root = self.state().root.take();
         drop(root);
-        if self.state().has_upper_disk && !discard {
+        if self.state().has_upper_disk {
             if let Err(error) = close_upper() {
                 say(&format!("cannot close the writable layer: {error}"));
                 rustix::fs::sync();
