@@ -249,29 +249,17 @@ mod tests {
     use std::io::BufRead;
     use std::process::{Command, Stdio};
 
-    use container_api::descriptors::Descriptors;
     use container_api::roots::Roots;
     use container_api::socket;
     use rustix::process::Signal;
 
     use super::*;
-    use crate::images::Images;
-    use crate::standby::Standby;
-    use crate::templates::Templates;
 
     #[tokio::test]
     async fn a_silent_helper_is_taken_over_and_lives() {
         let scratch = tempfile::tempdir().unwrap();
         let roots = Roots::new(scratch.path().into(), "/p".into(), None).unwrap();
-        let standby = Standby::new(&roots, false, false);
-        let containers = Arc::new(Containers::new(
-            roots.clone(),
-            Images::new(roots.clone(), false),
-            Templates::new(&roots, standby.clone()),
-            standby,
-            Descriptors::default(),
-            false,
-        ));
+        let containers = Containers::idle(&roots);
         let bundle = Bundle::new(roots.containers().join("silent"));
         std::fs::create_dir_all(bundle.directory()).unwrap();
         let entry = Entry::new("silent".into(), bundle, None, CreateOptions::default());

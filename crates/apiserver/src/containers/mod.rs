@@ -79,6 +79,20 @@ impl Containers {
         }
     }
 
+    /// Those of an apiserver that serves nothing yet.
+    #[cfg(test)]
+    pub fn idle(roots: &Roots) -> Arc<Self> {
+        let standby = Standby::new(roots, false, false);
+        Arc::new(Self::new(
+            roots.clone(),
+            Images::new(roots.clone(), false),
+            Templates::new(roots, standby.clone()),
+            standby,
+            Descriptors::default(),
+            false,
+        ))
+    }
+
     /// The container `id`.
     pub fn get(&self, id: &str) -> Result<Arc<Entry>, Error> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);

@@ -138,7 +138,6 @@ impl system_server::System for System {
 #[cfg(test)]
 mod tests {
     use container_api::api::system_server::System as _;
-    use container_api::descriptors::Descriptors;
     use futures::FutureExt;
 
     use super::*;
@@ -148,17 +147,9 @@ mod tests {
     async fn the_system_ends_though_who_asked_for_it_is_gone() {
         let scratch = tempfile::tempdir().unwrap();
         let roots = Roots::new(scratch.path().into(), "/p".into(), None).unwrap();
+        let containers = Containers::idle(&roots);
         let images = Images::new(roots.clone(), false);
-        let standby = Standby::new(&roots, false, false);
-        let templates = Templates::new(&roots, standby.clone());
-        let containers = Arc::new(Containers::new(
-            roots.clone(),
-            images.clone(),
-            templates.clone(),
-            standby,
-            Descriptors::default(),
-            false,
-        ));
+        let templates = Templates::new(&roots, Standby::new(&roots, false, false));
         let stop = Arc::new(Notify::new());
         let system = System::new(roots, containers, images, templates, stop.clone());
         let call = system.shutdown(Request::new(ShutdownRequest { grace_ms: 0 }));
