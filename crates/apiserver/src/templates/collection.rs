@@ -61,7 +61,7 @@ pub async fn sweep(directory: &Path) -> io::Result<()> {
         }
     }
     for key in keys(directory)? {
-        let unreadable = describe(directory, key.clone()).is_err_and(|error| {
+        let unreadable = description(&directory.join(&key)).is_err_and(|error| {
             use io::ErrorKind::{InvalidData, NotFound};
             matches!(error.kind(), NotFound | InvalidData)
         });
@@ -74,17 +74,20 @@ pub async fn sweep(directory: &Path) -> io::Result<()> {
 
 fn describe(directory: &Path, key: String) -> io::Result<Template> {
     let path = directory.join(&key);
-    let description = path.join(DESCRIPTION);
-    let Description { shape } = bundle::read_json(&description)?;
+    let Description { shape } = description(&path)?;
     Ok(Template {
         key,
         vcpus: shape.vcpus,
         memory_bytes: shape.memory_bytes,
         size_bytes: disk_usage::allocated(&path),
-        created_ms: milliseconds(description.metadata()?.modified()?),
+        created_ms: milliseconds(path.join(DESCRIPTION).metadata()?.modified()?),
         used_ms: milliseconds(path.metadata()?.modified()?),
         standby: false,
     })
+}
+
+fn description(template: &Path) -> io::Result<Description> {
+    bundle::read_json(&template.join(DESCRIPTION))
 }
 
 /// Names of the directories that are templates under their own names.
