@@ -60,16 +60,12 @@ pub(super) fn run(device: Kvm) -> Verdict {
             // Fails, as above, when the trial took too long and was given up.
             let _ = sender.send(Progress::Over(verdict));
         });
-    let trial = match trial {
-        Ok(trial) => trial,
-        Err(error) => {
-            return Verdict::Undecided {
-                reason: error.to_string(),
-            };
-        }
-    };
     let undecided = |reason: &str| Verdict::Undecided {
         reason: reason.to_owned(),
+    };
+    let trial = match trial {
+        Ok(trial) => trial,
+        Err(error) => return undecided(&error.to_string()),
     };
     match receiver.recv_timeout(SETUP_LIMIT) {
         Ok(Progress::Ready) => {}
