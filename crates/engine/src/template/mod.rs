@@ -108,6 +108,30 @@ impl Template {
             shape: description.shape,
         })
     }
+
+    /// Removes the template in `directory` if there is one, in one step for those who look for it. Machines that were
+    /// started from it are not disturbed.
+    ///
+    /// # Errors
+    /// Of the file system. What could not be removed is no template any more.
+    pub fn remove(directory: &Path) -> io::Result<()> {
+        let temporary = temporary(directory)?;
+        match std::fs::rename(directory, &temporary) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result.and_then(|()| std::fs::remove_dir_all(temporary)),
+        }
+    }
+}
+
+/// The name, not in use, under which this process writes or removes what is in `directory` otherwise: `<key>.<pid>.tmp`.
+fn temporary(directory: &Path) -> io::Result<PathBuf> {
+    let mut name = directory.as_os_str().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    // What an earlier process of the same number left when it was killed.
+    match std::fs::remove_dir_all(&name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(name.into()),
+    }
 }
 
 /// Writes a template into `directory`, which must not exist, or be a template: then the older one
@@ -115,11 +139,7 @@ impl Template {
 pub(crate) fn write(directory: &Path, shape: Shape, memory: &File, state: &File) -> io::Result<()> {
     let parent = directory.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent)?;
-    let mut name = directory.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = parent.join(name);
-    // What an earlier process of the same number left when it was killed.
-    let _ = std::fs::remove_dir_all(&temporary);
+    let temporary = temporary(directory)?;
     std::fs::create_dir(&temporary)?;
     let written = fill(&temporary, shape, memory, state).and_then(|()| {
         match std::fs::rename(&temporary, directory) {

@@ -1,6 +1,6 @@
 //! From a bundle to a machine whose guest has announced itself.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
@@ -76,9 +76,8 @@ pub async fn boot(
         .start(&spec)
         .await
         .map_err(|error| start_error(&error))?;
-    let ago = |moment: Instant| i64::try_from(moment.elapsed().as_micros()).unwrap_or(0);
-    let spawned = Timestamp::now().as_microsecond() - ago(vm.moments().spawned);
-    timeline.reached_at("VMM spawned", spawned);
+    let spawned = Timestamp::now() - vm.moments().spawned.elapsed();
+    timeline.reached_at("VMM spawned", spawned.as_microsecond());
     timeline.reached("VMM running");
     let channel = vm
         .take_channel()

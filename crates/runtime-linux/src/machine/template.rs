@@ -1,13 +1,12 @@
 //! Machines that were saved while they waited for their first request.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use container_api::guest::ProcessesRequest;
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
-use container_engine::{Engine, VmSpec};
+use container_engine::{Engine, Template, VmSpec};
 use container_resource::bundle::{Boot, Timeline};
 use container_resource::container::ContainerConfiguration;
 use serde::Deserialize;
@@ -75,7 +74,7 @@ pub async fn make(request: &TemplateRequest) -> Result<(), Error> {
         return Ok(());
     }
     // A damaged or foreign one is of no use to anybody.
-    remove(&directory).map_err(|error| {
+    Template::remove(&directory).map_err(|error| {
         Error::chain(Kind::Internal, &error).context("remove the damaged template")
     })?;
     let mut saveable = engine
@@ -130,26 +129,13 @@ pub async fn restore(
 /// Removes a template that does not restore: the next one may, and this one would cost every start of its shape the same
 /// time.
 pub fn discard(directory: &Path) {
-    if let Err(error) = remove(directory) {
+    if let Err(error) = Template::remove(directory) {
         tracing::warn!("cannot remove {}: {error}", directory.display());
     }
 }
 
-/// Removes a template if it is there, in one step for those who look for one.
-fn remove(directory: &Path) -> io::Result<()> {
-    let discarded = directory.with_extension(format!("{}.tmp", std::process::id()));
-    match std::fs::rename(directory, &discarded) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result.and_then(|()| std::fs::remove_dir_all(discarded)),
-    }
-}
-
 /// Starts `spec` from `template`.
-pub async fn start(
-    engine: &Engine,
-    template: &container_engine::Template,
-    spec: &VmSpec,
-) -> Result<Machine, Error> {
+pub async fn start(engine: &Engine, template: &Template, spec: &VmSpec) -> Result<Machine, Error> {
     let mut vm = engine
         .restore(template, spec)
         .await
