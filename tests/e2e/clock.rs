@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::system::{System, eventually, within};
-use crate::templates::restored;
+use crate::templates::{restored, wait_for_template};
 
 /// Fakes the wall clock of the programs that it is loaded into (Debian's libfaketime), by what a file says.
 const FAKE: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
@@ -97,8 +97,7 @@ fn a_clock_that_jumps_breaks_nothing() {
         let date = system.run(["exec", id, "date", "+%s"]).ok().stdout;
         date.trim().parse().unwrap()
     };
-    let templates = || system.run(["system", "template", "list", "-q"]).ok().stdout;
-    eventually("a template was made", || templates().lines().count() == 1);
+    wait_for_template(system);
     say("before");
     within(Duration::from_secs(5), "it is told", || {
         logs("1h") == "before\n"

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::system::{System, eventually};
-use crate::templates::restored;
+use crate::system::System;
+use crate::templates::{restored, templates, wait_for_template};
 
 /// What the image's init says before the guest's agent takes its place.
 const GREETING: &str = "init of an image";
@@ -84,8 +84,7 @@ fn a_container_runs_under_the_init_of_an_image() {
         system.run(words.chain(["busybox", "sleep", "100000"])).ok();
     };
     run("usual", &[]);
-    let list = || system.run(["system", "template", "list", "-q"]).ok().stdout;
-    eventually("a template was made", || list().lines().count() == 1);
+    wait_for_template(&system);
     run("boxed", &["--init-image", "custom"]);
     assert!(greets(&system, "boxed") && !greets(&system, "usual"));
     // A whole container: it is written to, counted, stopped in order and started again.
@@ -110,7 +109,7 @@ fn a_container_runs_under_the_init_of_an_image() {
     assert_eq!(kept, "kept\n");
     // No start from a template, and none was made for it.
     assert!(!restored(&system, "boxed"));
-    assert_eq!(list().lines().count(), 1);
+    assert_eq!(templates(&system).lines().count(), 1);
     system.run(["rename", "usual", "other"]).code(1);
     system.run(["stop", "-t", "0", "boxed"]).ok();
     system.run(["rename", "boxed", "renamed"]).ok();

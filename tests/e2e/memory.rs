@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::system::{System, eventually, within};
+use crate::templates::wait_for_template;
 
 const MIB: u64 = 1 << 20;
 
@@ -67,12 +68,6 @@ fn memory_that_a_process_frees_goes_back_to_the_host() {
         system.run(["delete", "--force", id]).ok();
     };
     run("booted");
-    eventually("a template was made", || {
-        !system
-            .run(["system", "template", "list", "-q"])
-            .ok()
-            .stdout
-            .is_empty()
-    });
+    wait_for_template(&system);
     run("restored");
 }

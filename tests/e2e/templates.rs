@@ -92,12 +92,13 @@ fn run(system: &System, id: &str, flags: &[&str], process: &[&str]) -> String {
     system.run(arguments).ok().stdout
 }
 
-fn templates(system: &System) -> String {
+/// Keys of the templates, a line each.
+pub fn templates(system: &System) -> String {
     system.run(["system", "template", "list", "-q"]).ok().stdout
 }
 
 /// Key of the only template, once it has been made.
-fn wait_for_template(system: &System) -> String {
+pub fn wait_for_template(system: &System) -> String {
     eventually("a template was made", || {
         templates(system).lines().count() == 1
     });
