@@ -99,7 +99,7 @@ impl Error {
             message.push_str(&cause.to_string());
             source = cause.source();
         }
-        Self::new(kind, message)
+        Self::new(kind, without_numbers(&message))
     }
 
     /// The same with a hint.
@@ -115,6 +115,28 @@ impl Error {
         self.message = format!("{operation}: {}", self.message);
         self
     }
+}
+
+/// `text` without the numbers that [`std::io::Error`] puts behind the words of the system (`(os error 2)`): the words
+/// say it, and the number means nothing to most people.
+pub fn without_numbers(text: &str) -> String {
+    const OPEN: &str = " (os error ";
+    let mut rest = text;
+    let mut plain = String::with_capacity(text.len());
+    while let Some(at) = rest.find(OPEN) {
+        let (before, from) = rest.split_at(at);
+        let number = &from[OPEN.len()..];
+        plain.push_str(before);
+        match number.find(|c: char| !c.is_ascii_digit()) {
+            Some(end) if end > 0 && number[end..].starts_with(')') => rest = &number[end + 1..],
+            _ => {
+                plain.push_str(OPEN);
+                rest = number;
+            }
+        }
+    }
+    plain.push_str(rest);
+    plain
 }
 
 impl fmt::Display for Error {
@@ -182,6 +204,22 @@ mod tests {
         ] {
             let error = Error::new(kind, "what happened").with_hint("do é this");
             assert_eq!(Error::from(Status::from(error.clone())), error);
+        }
+    }
+
+    #[test]
+    fn the_numbers_of_the_system_are_left_out() {
+        let absent = std::io::Error::from_raw_os_error(2);
+        let error = Error::chain(Kind::Internal, &absent);
+        assert_eq!(error.message, "No such file or directory");
+        for (text, plain) in [
+            ("open: a (os error 2): b (os error 13)", "open: a: b"),
+            ("(os error 2)", "(os error 2)"),
+            (" (os error )", " (os error )"),
+            (" (os error 2", " (os error 2"),
+            ("x (os error x) (os error 5)y", "x (os error x)y"),
+        ] {
+            assert_eq!(without_numbers(text), plain);
         }
     }
 

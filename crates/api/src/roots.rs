@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+
+use crate::error::without_numbers;
 
 /// Architecture of this host's guests, as images and kernels are named by it.
 pub const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
@@ -44,17 +46,20 @@ impl Roots {
     }
 
     /// For the given app root. The runtime directory is derived from it, so that whoever knows the app root
-    /// finds the sockets.
+    /// finds the sockets. The app root is the same however it is spelled: relative, through a link, with `..`
+    /// or a slash at its end.
     ///
     /// # Errors
     /// When a relative path cannot be made absolute.
     pub fn new(app: PathBuf, install: PathBuf, log: Option<PathBuf>) -> io::Result<Self> {
-        let app = std::path::absolute(app)?;
+        let app = canonical(app)?;
         let install = std::path::absolute(install)?;
         let log = log.map_or_else(|| Ok(app.join("log")), std::path::absolute)?;
         let mut name = String::from("container");
-        let default = data_home().map(|data| data.join("container")).ok();
-        if default.as_deref() != Some(app.as_path()) {
+        let default = data_home()
+            .and_then(|data| canonical(data.join("container")))
+            .ok();
+        if default.as_ref() != Some(&app) {
             name.push('-');
             for byte in &Sha256::digest(app.as_os_str().as_encoded_bytes())[..6] {
                 let _ = write!(name, "{byte:02x}");
@@ -142,7 +147,7 @@ impl Roots {
     /// to somebody else.
     pub fn create(&self) -> io::Result<()> {
         for directory in [&self.app, &self.log] {
-            create_private(directory)?;
+            create_private(directory).map_err(naming(directory))?;
         }
         // Whoever may write there could put another directory in the place of ours.
         let home = self.runtime.parent();
@@ -151,11 +156,40 @@ impl Roots {
             .into_iter()
             .chain([self.runtime.as_path()])
         {
-            create_private(directory)?;
-            close(directory)?;
+            create_private(directory).map_err(naming(directory))?;
+            close(directory).map_err(naming(directory))?;
         }
         Ok(())
     }
+}
+
+/// The error with the path that it is about.
+fn naming(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| {
+        let words = without_numbers(&error.to_string());
+        io::Error::new(error.kind(), format!("{}: {words}", path.display()))
+    }
+}
+
+/// One spelling of `path`, as far as it exists: absolute, without links, `.` and `..`.
+fn canonical(path: PathBuf) -> io::Result<PathBuf> {
+    let mut resolved = PathBuf::new();
+    // `absolute` leaves `..` in, whose meaning depends on the links before it.
+    for part in std::path::absolute(path)?.components() {
+        match part {
+            Component::ParentDir => {
+                resolved.pop();
+            }
+            part => {
+                resolved.push(part);
+                // What is not there yet, or cannot be looked at, has no other spelling.
+                if let Ok(found) = std::fs::canonicalize(&resolved) {
+                    resolved = found;
+                }
+            }
+        }
+    }
+    Ok(resolved)
 }
 
 /// Takes `directory` from everybody else.
@@ -165,7 +199,7 @@ fn close(directory: &Path) -> io::Result<()> {
     if !metadata.is_dir() || metadata.uid() != own {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            format!("{} is not a directory of user {own}", directory.display()),
+            format!("it is not a directory of user {own}"),
         ));
     }
     if metadata.mode() & 0o077 != 0 {
@@ -185,14 +219,25 @@ pub fn create_private(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
+/// Lets this process make files and directories for its user only, whatever it inherited: an odd mask of whoever
+/// started it would leave directories that it cannot enter itself, or that everybody can.
+pub fn set_private_umask() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
 fn directory(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable)
         .filter(|value| !value.is_empty())
         .map(PathBuf::from)
 }
 
+/// As [`directory`], for variables of the XDG base directory specification, which has relative paths ignored.
+fn xdg_directory(variable: &str) -> Option<PathBuf> {
+    directory(variable).filter(|path| path.is_absolute())
+}
+
 fn data_home() -> io::Result<PathBuf> {
-    directory("XDG_DATA_HOME")
+    xdg_directory("XDG_DATA_HOME")
         .or_else(|| directory("HOME").map(|home| home.join(".local/share")))
         .ok_or_else(|| {
             io::Error::new(
@@ -204,7 +249,7 @@ fn data_home() -> io::Result<PathBuf> {
 
 /// `XDG_RUNTIME_DIR`, else the place where systemd would put it, else one in `/tmp` (checked on creation).
 fn runtime_home() -> PathBuf {
-    if let Some(directory) = directory("XDG_RUNTIME_DIR") {
+    if let Some(directory) = xdg_directory("XDG_RUNTIME_DIR") {
         return directory;
     }
     let uid = rustix::process::geteuid().as_raw();
@@ -259,6 +304,39 @@ mod tests {
         let two = Roots::new("/b".into(), "/p".into(), None).unwrap();
         assert_ne!(one.apiserver_socket(), two.apiserver_socket());
         assert_eq!(one.log, Path::new("/a/log"));
+    }
+
+    #[test]
+    fn an_app_root_is_one_however_it_is_spelled() {
+        let scratch = tempfile::tempdir().unwrap();
+        let top = scratch.path().canonicalize().unwrap();
+        std::fs::create_dir_all(top.join("real/deep")).unwrap();
+        std::os::unix::fs::symlink("real/deep", top.join("link")).unwrap();
+        let roots = |path: &Path| Roots::new(path.to_owned(), "/p".into(), None).unwrap();
+        let expected = roots(&top.join("real/deep/app"));
+        for spelling in [
+            "real/deep/app/",
+            "real//deep/./app",
+            "link/app",
+            "link/../deep/app",
+            "absent/../real/deep/app",
+            "real/deep/app/../app",
+        ] {
+            assert_eq!(roots(&top.join(spelling)), expected, "{spelling}");
+        }
+        std::fs::create_dir(top.join("real/deep/app")).unwrap();
+        std::os::unix::fs::symlink(top.join("real/deep/app"), top.join("app")).unwrap();
+        assert_eq!(roots(&top.join("app/")), expected);
+    }
+
+    #[test]
+    fn an_error_of_the_directories_names_its_path() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::write(scratch.path().join("file"), "").unwrap();
+        let app = scratch.path().join("file/app");
+        let roots = Roots::new(app.clone(), "/p".into(), None).unwrap();
+        let error = roots.create().unwrap_err().to_string();
+        assert!(error.starts_with(&app.display().to_string()), "{error}");
     }
 
     #[test]

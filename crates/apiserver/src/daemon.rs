@@ -1,6 +1,6 @@
 //! The apiserver's process: one per app root.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -29,12 +29,7 @@ const READY_VARIABLE: &str = "CONTAINER_READY_FD";
 /// Serves until told to stop. Containers and core-images go on, unless they were stopped by request.
 pub async fn serve(roots: Roots, debug: bool) -> anyhow::Result<()> {
     let ready = ready_descriptor();
-    let _lock = lock::acquire(&roots.app.join("apiserver.lock")).with_context(|| {
-        format!(
-            "an apiserver for {} is running already",
-            roots.app.display()
-        )
-    })?;
+    let _lock = only_one(&roots)?;
     // The main one last: who can connect to it finds the other one, too.
     let handed = listen(&roots.apiserver_descriptors())?;
     let main = listen(&roots.apiserver_socket())?;
@@ -89,6 +84,20 @@ pub async fn serve(roots: Roots, debug: bool) -> anyhow::Result<()> {
         let _ = std::fs::remove_file(path);
     }
     Ok(())
+}
+
+/// The lock that one apiserver of an app root holds.
+fn only_one(roots: &Roots) -> anyhow::Result<lock::Lock> {
+    let path = roots.app.join("apiserver.lock");
+    lock::acquire(&path).map_err(|error| match error.kind() {
+        // Its sockets lie where this one's would, or it was started with another XDG_RUNTIME_DIR.
+        io::ErrorKind::WouldBlock => anyhow::anyhow!(
+            "an apiserver for {} is running already, but not with its sockets in {}",
+            roots.app.display(),
+            roots.runtime.display()
+        ),
+        _ => anyhow::Error::new(error).context(format!("lock {}", path.display())),
+    })
 }
 
 fn listen(path: &std::path::Path) -> anyhow::Result<UnixListener> {

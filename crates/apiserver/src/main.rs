@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use container_api::roots::Roots;
+use container_api::roots::{self, Roots};
 use rustix::process::{Resource, Rlimit};
 
 #[derive(Debug, Parser)]
@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         log_root,
         debug,
     } = Arguments::parse().command;
+    roots::set_private_umask();
     let level = if debug {
         tracing::Level::DEBUG
     } else {

@@ -59,6 +59,7 @@ impl Command {
         match self.action {
             Action::UnpackLayer(arguments) => worker::run(arguments),
             Action::Start(start) => {
+                container_api::roots::set_private_umask();
                 let level = if start.debug {
                     "debug,h2=info,hyper=info,zbus=info"
                 } else {

@@ -86,6 +86,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
+    container_api::roots::set_private_umask();
     let level = match command {
         Command::Start { debug: true, .. } | Command::Standby { debug: true, .. } => {
             tracing::Level::DEBUG

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use container_api::roots::Roots;
+use container_api::roots::{Roots, set_private_umask};
 
 use crate::connection::Context;
 use crate::daemon::{self, kernel};
@@ -49,6 +49,8 @@ pub struct Start {
 
 impl Start {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        // What is made here is the system's, not the user's own files.
+        set_private_umask();
         let roots = self.roots(&context.roots)?;
         roots
             .create()
