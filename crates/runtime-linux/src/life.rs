@@ -181,6 +181,9 @@ async fn request(container: &Container) -> Result<Stdio, Error> {
         })
 }
 
+/// A start that takes longer is none, in microseconds.
+const MAX_DISTANCE_US: i64 = 60 * 60 * 1_000_000;
+
 /// The guest's own moments, on the host's clock: it read its clock when the request came.
 fn guest_phases(
     timeline: &mut Timeline,
@@ -189,16 +192,24 @@ fn guest_phases(
     reported: Option<&GuestTimeline>,
 ) {
     let Some(reported) = reported else { return };
-    let host = |boot_ns: u64| {
+    let mut reached = |name, boot_ns| {
         let before = i128::from(reported.request_ns) - i128::from(boot_ns);
-        sent_us.saturating_sub(i64::try_from(before / 1000).unwrap_or(0))
+        // A guest can say anything. What is no moment near this start is left out.
+        let Some(at_us) = i64::try_from(before / 1000)
+            .ok()
+            .filter(|before| before.abs() <= MAX_DISTANCE_US)
+            .and_then(|before| sent_us.checked_sub(before))
+        else {
+            return;
+        };
+        timeline.reached_at(name, at_us);
     };
     if let Origin::Cold { hello, .. } = origin {
-        timeline.reached_at("kernel entered", host(0));
-        timeline.reached_at("PID 1", host(hello.pid1_ns));
+        reached("kernel entered", 0);
+        reached("PID 1", hello.pid1_ns);
     }
-    timeline.reached_at("root mounted", host(reported.root_mounted_ns));
-    timeline.reached_at("process started", host(reported.process_started_ns));
+    reached("root mounted", reported.root_mounted_ns);
+    reached("process started", reported.process_started_ns);
     timeline.phases.sort_by_key(|phase| phase.at_us);
 }
 
