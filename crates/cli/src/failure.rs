@@ -2,7 +2,7 @@
 
 use std::io;
 
-use container_api::{Error, Kind};
+use container_api::{Error, Kind, error};
 
 use crate::output;
 
@@ -80,18 +80,24 @@ impl Failure {
         }
     }
 
-    /// Tells it on standard error: the chain once, then what can be done. A message may hold what a guest, an
-    /// image or a registry says, so nothing in it reaches the terminal as a command.
+    /// Tells it on standard error: the chain once, then what can be done. What the system says may hold the words of
+    /// a guest, an image or a registry, so it is one line; what this side says may have several.
     pub fn report(&self) {
         match self {
-            Self::Usage(message) => tell("Error: ", message),
-            Self::Service(error) => {
-                tell("Error: ", &error.message);
-                if let Some(hint) = &error.hint {
-                    tell("", hint);
+            Self::Usage(message) => {
+                for line in format!("Error: {}", words(message)).lines() {
+                    output::tell(line);
                 }
             }
-            Self::Local(error) => tell("Error: ", &format!("{error:#}")),
+            Self::Service(error) => {
+                output::tell(format_args!("Error: {}", words(&error.message)));
+                if let Some(hint) = &error.hint {
+                    output::tell(hint);
+                }
+            }
+            Self::Local(error) => {
+                output::tell_lines(format_args!("Error: {}", words(&format!("{error:#}"))));
+            }
             Self::Several(failures) => {
                 // One cause that meets all of them is told once.
                 let mut told: Vec<String> = Vec::new();
@@ -108,8 +114,9 @@ impl Failure {
     }
 }
 
-fn tell(prefix: &str, message: &str) {
-    output::tell(format_args!("{prefix}{}", output::printable_lines(message)));
+/// A message as people read it.
+fn words(message: &str) -> String {
+    error::without_numbers(message)
 }
 
 /// Whether the connection broke. What a server says itself has no source: it comes as a code and a message.

@@ -1,6 +1,7 @@
 //! How results are written on standard output (reference section 1.4).
 
 mod json;
+mod printable;
 mod screen;
 mod table;
 mod toml;
@@ -12,6 +13,7 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 use serde::Serialize;
 
+pub use printable::{printable, printable_lines};
 pub use screen::Screen;
 pub use table::Table;
 
@@ -56,11 +58,11 @@ pub fn write_json_line<T: Serialize>(value: &T) -> Result<(), Failure> {
     print(json::compact(value)?.as_bytes())
 }
 
-/// Writes each of `lines` with a newline.
+/// Writes each of `lines`, made [`printable`], with a newline.
 pub fn write_lines<T: AsRef<str>>(lines: impl IntoIterator<Item = T>) -> Result<(), Failure> {
     let mut text = String::new();
     for line in lines {
-        text.push_str(line.as_ref());
+        text.push_str(&printable(line.as_ref()));
         text.push('\n');
     }
     print(text.as_bytes())
@@ -75,36 +77,24 @@ pub fn print(bytes: &[u8]) -> Result<(), Failure> {
         .map_err(|error| write_failure(&error))
 }
 
-/// Tells people something, on a line of standard error. Where nobody reads that, there is nobody to tell.
+/// Tells people something, made [`printable`], on a line of standard error. Where nobody reads that, there is nobody
+/// to tell.
 pub fn tell(message: impl fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{message}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable(&message.to_string()));
+}
+
+/// As [`tell`], on several lines: see [`printable_lines`].
+pub fn tell_lines(message: impl fmt::Display) {
+    let _ = writeln!(
+        io::stderr().lock(),
+        "{}",
+        printable_lines(&message.to_string())
+    );
 }
 
 /// As [`tell`], without a newline.
 pub fn ask(question: impl fmt::Display) {
-    let _ = write!(io::stderr().lock(), "{question}");
-}
-
-/// The text with control characters, which could be commands to the terminal, shown as escapes.
-pub fn printable(text: &str) -> String {
-    escape(text, |_| false)
-}
-
-/// As [`printable`], for text of several lines.
-pub fn printable_lines(text: &str) -> String {
-    escape(text, |character| character == '\n')
-}
-
-fn escape(text: &str, keep: impl Fn(char) -> bool) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() && !keep(character) {
-            escaped.extend(character.escape_default());
-        } else {
-            escaped.push(character);
-        }
-    }
-    escaped
+    let _ = write!(io::stderr().lock(), "{}", printable(&question.to_string()));
 }
 
 /// What a failing standard output means for the command.

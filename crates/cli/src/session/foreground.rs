@@ -108,9 +108,7 @@ impl Foreground {
                 reply = &mut ended => {
                     let reply = reply?;
                     if !reply.reason.is_empty() {
-                        // A guest may have worded it.
-                        let reason = output::printable_lines(&reply.reason);
-                        output::tell(format_args!("Error: {reason}"));
+                        output::tell(format_args!("Error: {}", reply.reason));
                     }
                     return Ok(exit_code(reply.exit_code));
                 }

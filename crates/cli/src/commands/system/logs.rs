@@ -50,12 +50,13 @@ impl Logs {
                 .file_stem()
                 .map(|name| name.to_string_lossy().into_owned())
                 .unwrap_or_default();
-            let file = File::open(&path).with_context(|| path.display().to_string())?;
+            let file = File::open(&path).with_context(|| format!("log file {}", path.display()))?;
             let end = file
                 .metadata()
-                .with_context(|| path.display().to_string())?
+                .with_context(|| format!("log file {}", path.display()))?
                 .len();
-            recent(&file, &name, since, &mut lines).with_context(|| path.display().to_string())?;
+            recent(&file, &name, since, &mut lines)
+                .with_context(|| format!("log file {}", path.display()))?;
             followers.push((
                 Follower::new(file, path, end).context("read the log")?,
                 name,
@@ -83,7 +84,8 @@ async fn follow(follower: &mut Follower, name: &str) -> Result<(), Failure> {
         begun.extend_from_slice(bytes);
         while let Some(end) = begun.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = begun.drain(..=end).collect();
-            output::print(&[name.as_bytes(), b": ", &line].concat())?;
+            let text = String::from_utf8_lossy(&line);
+            output::write_lines([format!("{name}: {}", text.trim_end())])?;
         }
         Ok(ControlFlow::Continue(()))
     };
@@ -92,7 +94,8 @@ async fn follow(follower: &mut Follower, name: &str) -> Result<(), Failure> {
 
 /// The log files of the services.
 fn files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let entries = std::fs::read_dir(directory).with_context(|| directory.display().to_string())?;
+    let entries = std::fs::read_dir(directory)
+        .with_context(|| format!("directory of log files {}", directory.display()))?;
     let mut paths: Vec<PathBuf> = entries
         .flatten()
         .map(|entry| entry.path())
