@@ -23,7 +23,13 @@ pub struct Settings {
     /// Registries.
     pub registry: RegistrySettings,
     /// The guest's init.
+    #[serde(skip_serializing_if = "is_default")]
     pub vminit: VminitSettings,
+}
+
+/// Whether there is nothing to write.
+fn is_default<T: Default + PartialEq>(settings: &T) -> bool {
+    *settings == T::default()
 }
 
 /// `[container]`.
@@ -31,12 +37,16 @@ pub struct Settings {
 #[serde(default)]
 pub struct ContainerDefaults {
     /// Virtual CPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u32>,
     /// A size such as `1gb`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,
     /// Whether starts are made from saved machines.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<bool>,
     /// Whether a machine waits for the next container.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub standby: Option<bool>,
 }
 
@@ -52,6 +62,7 @@ impl ContainerDefaults {
 #[serde(default)]
 pub struct RegistrySettings {
     /// Registry of references that name none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
 }
 
@@ -60,6 +71,7 @@ pub struct RegistrySettings {
 #[serde(default)]
 pub struct VminitSettings {
     /// Init image of containers that name none; absent: the installation's initramfs.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
 }
 

@@ -62,8 +62,8 @@ fn effective(settings: &Settings) -> Settings {
     let defaults = &settings.container;
     Settings {
         container: ContainerDefaults {
-            cpus: Some(flags.cpus(defaults)),
-            memory: Some(format!("{}mb", flags.memory(defaults) / MIB)),
+            cpus: Some(flags.cpus(defaults).machine()),
+            memory: Some(written(flags.memory(defaults))),
             template: Some(defaults.template.unwrap_or(true)),
             standby: Some(defaults.standby()),
         },
@@ -74,15 +74,84 @@ fn effective(settings: &Settings) -> Settings {
     }
 }
 
+/// Memory as the file has it.
+fn written(bytes: u64) -> String {
+    const GIB: u64 = 1 << 30;
+    match bytes % GIB {
+        0 => format!("{}gb", bytes / GIB),
+        _ => format!("{}mb", bytes / MIB),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+    use container_resource::size;
+
     use super::*;
+    use crate::cli::Cli;
+
+    /// Keys and defaults of the table in README.md's section on the configuration.
+    fn documented() -> Vec<(String, String)> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let section = text.split("## Configuration\n").nth(1).unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let rows = section.lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split('|');
+            let key = cells.next()?.trim().trim_end_matches('`');
+            Some((key.to_owned(), cells.next()?.trim().to_owned()))
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn readme_help_and_list_agree() {
+        let mut settings = Settings::default();
+        // What has no default is listed when it is set.
+        settings.vminit.image = Some("init".into());
+        let listed = toml::Value::try_from(effective(&settings)).unwrap();
+        let documented = documented();
+        let mut keys = Vec::new();
+        for (section, values) in listed.as_table().unwrap() {
+            for (key, value) in values.as_table().unwrap() {
+                let key = format!("{section}.{key}");
+                let row = documented.iter().find(|(documented, _)| *documented == key);
+                let (_, default) = row.unwrap_or_else(|| panic!("README lacks {key}"));
+                // Others are said in words.
+                if let Some(default) = default.strip_prefix('`').and_then(|d| d.strip_suffix('`')) {
+                    assert_eq!(value.to_string(), default, "{key}");
+                }
+                keys.push(key);
+            }
+        }
+        for (key, _) in &documented {
+            assert!(keys.contains(key), "{key} is documented and not listed");
+        }
+        let memory = listed["container"]["memory"].as_str().unwrap();
+        assert_eq!(size::parse(memory), Ok(1 << 30));
+        let mut root = Cli::command();
+        let run = root.find_subcommand_mut("run").unwrap();
+        let help = run.render_long_help().to_string();
+        assert!(help.contains("(default: 1G)"), "{help}");
+    }
+
+    #[test]
+    fn nothing_is_listed_that_says_nothing() {
+        let value = serde_json::to_value(effective(&Settings::default())).unwrap();
+        for (section, values) in value.as_object().unwrap() {
+            let values = values.as_object().unwrap();
+            assert!(!values.is_empty(), "{section}");
+            assert!(values.values().all(|value| !value.is_null()), "{section}");
+        }
+        assert_eq!(written(1536 << 20), "1536mb");
+    }
 
     #[test]
     fn what_is_set_stands_above_the_defaults() {
         let mut settings = Settings::default();
         let all = effective(&settings);
-        assert_eq!(all.container.memory.as_deref(), Some("1024mb"));
+        assert_eq!(all.container.memory.as_deref(), Some("1gb"));
         assert_eq!(all.registry.domain.as_deref(), Some("docker.io"));
         assert_eq!(all.vminit.image, None);
         settings.vminit.image = Some("init".into());
