@@ -102,7 +102,11 @@ fn a_container_runs_under_the_init_of_an_image() {
     // Its image is held as its own one is, and gone when nobody needs it.
     let kept = system.run(["image", "prune", "--all"]).ok().stdout;
     assert!(!kept.contains("custom"), "{kept}");
-    system.run(["image", "delete", "custom"]).ok();
+    system
+        .run(["image", "delete", "custom"])
+        .code(1)
+        .says("container boxed is using it");
+    system.run(["image", "delete", "--force", "custom"]).ok();
     system.run(["start", "boxed"]).ok();
     assert!(greets(&system, "boxed"));
     let kept = system.run(["exec", "boxed", "cat", "/file"]).ok().stdout;

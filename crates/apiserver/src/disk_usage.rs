@@ -4,17 +4,23 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes allocated on disk for the files of `directory`.
+/// Bytes allocated on disk for the files below `directory`.
 pub fn allocated(directory: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return 0;
     };
-    // st_blocks counts 512-byte units (stat(2)).
-    entries
-        .flatten()
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|metadata| metadata.blocks() * 512)
-        .sum()
+    let bytes = |entry: std::fs::DirEntry| {
+        // Of a link itself, where it leads to one. st_blocks counts 512-byte units (stat(2)).
+        let Ok(metadata) = entry.metadata() else {
+            return 0;
+        };
+        let below = match metadata.is_dir() {
+            true => allocated(&entry.path()),
+            false => 0,
+        };
+        metadata.blocks() * 512 + below
+    };
+    entries.flatten().map(bytes).sum()
 }
 
 /// Removes `directory` with all that is in it; gives the bytes that were allocated. Files of gigabytes take the disk's

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::process::Command;
 
 use container_api::Kind;
-use container_api::images::{DeleteRequest, PruneRequest, TagRequest};
+use container_api::images::{DeleteRequest, DiskUsageRequest, PruneRequest, TagRequest};
 use serde_json::Value;
 use support::oci::{self, Layer, Layout};
 use support::server::{Server, compose};
@@ -283,11 +283,53 @@ async fn a_lease_keeps_the_roots_of_a_container() {
     let names = ["leased", "second"];
     let roots = server.prepare_all(&names, "box-1").await.unwrap();
     let extents = || roots.iter().flat_map(|root| &root.extents);
-    let delete = DeleteRequest {
+    let mut delete = DeleteRequest {
         references: names.map(str::to_owned).to_vec(),
         force: false,
     };
-    server.client.delete(delete).await.unwrap();
+    let usage = |active: &[&str]| DiskUsageRequest {
+        active: active.iter().map(|&name| name.to_owned()).collect(),
+    };
+    // One name is as good as the other, as long as there is one.
+    let tag = TagRequest {
+        source: "leased".into(),
+        target: "other".into(),
+    };
+    server.client.tag(tag).await.unwrap();
+    let asked = usage(&["docker.io/library/leased:latest"]);
+    let used = server.client.disk_usage(asked).await.unwrap().into_inner();
+    assert_eq!((used.total, used.active, used.reclaimable_bytes), (3, 1, 0));
+    assert_eq!((used.views, used.active_views), (2, 2));
+    let reply = server
+        .client
+        .delete(delete.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(reply.deleted, ["docker.io/library/leased:latest"]);
+    assert_eq!(
+        reply.errors,
+        ["conflict: unable to delete image second (must be forced): container box-1 is using it"]
+    );
+    let pruned = server
+        .client
+        .prune(PruneRequest { all: true })
+        .await
+        .unwrap();
+    assert_eq!(pruned.into_inner().untagged, Vec::<String>::new());
+    delete.references = vec!["other".into(), "second".into()];
+    delete.force = true;
+    let reply = server.client.delete(delete).await.unwrap().into_inner();
+    assert_eq!((reply.deleted.len(), reply.errors.len()), (2, 0));
+    // What the container needs takes space that nothing gives back.
+    let used = server
+        .client
+        .disk_usage(usage(&[]))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((used.total, used.reclaimable_bytes), (0, 0));
+    assert!(used.size_bytes > 0);
     assert_eq!(roots.len(), 2);
     assert!(extents().all(|extent| std::path::Path::new(&extent.path).exists()));
     std::fs::remove_dir(&container).unwrap();

@@ -113,7 +113,7 @@ impl system_server::System for System {
         let templates = self
             .templates
             .list()
-            .map_err(|error| Error::chain(Kind::Internal, &error))?;
+            .map_err(|error| Error::chain(Kind::Internal, &error).context("list the templates"))?;
         Ok(Response::new(ListTemplatesReply { templates }))
     }
 
@@ -121,11 +121,9 @@ impl system_server::System for System {
         &self,
         _: Request<PruneTemplatesRequest>,
     ) -> Result<Response<PruneTemplatesReply>, Status> {
-        let pruned = self
-            .templates
-            .prune()
-            .await
-            .map_err(|error| Error::chain(Kind::Internal, &error))?;
+        let pruned = self.templates.prune().await.map_err(|error| {
+            Error::chain(Kind::Internal, &error).context("delete the templates")
+        })?;
         let reclaimed_bytes = pruned.iter().map(|template| template.size_bytes).sum();
         let keys = pruned.into_iter().map(|template| template.key).collect();
         Ok(Response::new(PruneTemplatesReply {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use container_api::images::{DeleteReply, DeleteRequest, PruneReply, TagReply, TagRequest};
 use container_api::{Error, Kind};
 use container_resource::digest::Digest;
+use container_resource::image::Descriptor;
 use container_resource::reference::Version;
 
 use super::fault::Fault;
@@ -33,17 +34,23 @@ pub(super) fn tag(store: &Store, request: &TagRequest) -> Result<TagReply, Error
 pub(super) fn delete(store: &Store, request: &DeleteRequest) -> Result<DeleteReply, Error> {
     let mut reply = DeleteReply::default();
     let guard = store.lock();
+    let holders = store.leases().holders(&guard);
     for text in &request.references {
         match names_of(store, text) {
-            Ok(found) => {
+            Ok((names, found)) => {
+                let users = users(store, &holders, &names, &found).map_err(Fault::fault)?;
+                if !users.is_empty() && !request.force {
+                    reply.errors.push(conflict(text, &users));
+                    continue;
+                }
                 store
-                    .change_names(&guard, |names| {
-                        for name in &found {
-                            names.remove(name);
+                    .change_names(&guard, |all| {
+                        for name in &names {
+                            all.remove(name);
                         }
                     })
                     .map_err(Fault::fault)?;
-                reply.deleted.extend(found);
+                reply.deleted.extend(names);
             }
             Err(FindError::NotFound(_)) if request.force => {}
             Err(error) => reply.errors.push(error.fault().message),
@@ -53,16 +60,52 @@ pub(super) fn delete(store: &Store, request: &DeleteRequest) -> Result<DeleteRep
     Ok(reply)
 }
 
-/// The names that a deletion of `text` takes away: one for a reference, all for an id.
-fn names_of(store: &Store, text: &str) -> Result<Vec<String>, FindError> {
+/// The containers that would lose their image with `names`. As with Docker a name can go as long as the image has
+/// another one.
+fn users<'h>(
+    store: &Store,
+    holders: &'h [(String, Vec<Digest>)],
+    names: &[String],
+    image: &Descriptor,
+) -> Result<Vec<&'h str>, StoreError> {
+    let stays = store
+        .names()?
+        .iter()
+        .any(|(name, other)| other.digest == image.digest && !names.iter().any(|own| own == name));
+    if stays || holders.is_empty() {
+        return Ok(Vec::new());
+    }
+    let graph = Graph::walk(&mut &*store, image);
+    let uses = |held: &[Digest]| {
+        let mut variants = graph.variants.iter();
+        variants.any(|variant| held.contains(&variant.digest))
+    };
+    let users = holders.iter().filter(|(_, held)| uses(held));
+    Ok(users.map(|(id, _)| id.as_str()).collect())
+}
+
+fn conflict(text: &str, users: &[&str]) -> String {
+    let (noun, verb) = match users {
+        [_] => ("container", "is"),
+        _ => ("containers", "are"),
+    };
+    let users = users.join(", ");
+    format!(
+        "conflict: unable to delete image {text} (must be forced): {noun} {users} {verb} using it"
+    )
+}
+
+/// The names that a deletion of `text` takes away, one for a reference, all for an id, and what they stand for.
+fn names_of(store: &Store, text: &str) -> Result<(Vec<String>, Descriptor), FindError> {
     let found = image::find(store, text)?;
     let by_id = store.names_of_id(text)?;
     let named_directly = store.normalise(text).is_ok_and(|name| name == found.name);
-    Ok(if by_id.is_empty() || named_directly {
+    let names = if by_id.is_empty() || named_directly {
         vec![found.name]
     } else {
         by_id
-    })
+    };
+    Ok((names, found.descriptor))
 }
 
 pub(super) fn prune(store: &Store, all: bool) -> Result<PruneReply, Error> {
@@ -85,7 +128,11 @@ pub(super) fn prune(store: &Store, all: bool) -> Result<PruneReply, Error> {
 }
 
 /// Names without a tag (or all) whose image no container uses.
-fn unused(store: &Store, all: bool, used: &BTreeSet<Digest>) -> Result<Vec<String>, StoreError> {
+pub(super) fn unused(
+    store: &Store,
+    all: bool,
+    used: &BTreeSet<Digest>,
+) -> Result<Vec<String>, StoreError> {
     let names = store.names()?;
     let unused = names.iter().filter(|(name, descriptor)| {
         let candidate = all || name.starts_with(UNTAGGED);

@@ -21,12 +21,25 @@ pub struct Collected {
     pub bytes: u64,
 }
 
-/// Disk space in bytes.
+/// What the files of a store take.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Of everything.
+    /// Blobs and layers.
+    pub images: Space,
+    /// Views, which are made of layers.
+    pub views: Space,
+}
+
+/// Files, and disk space in bytes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Number of files.
+    pub files: u64,
+    /// Number of files that must stay.
+    pub needed_files: u64,
+    /// Of all files.
     pub total: u64,
-    /// Of what the named images don't need.
+    /// Of those that can go.
     pub reclaimable: u64,
 }
 
@@ -107,23 +120,30 @@ impl Store {
         Ok(collected)
     }
 
-    /// Disk space of everything, and of what images other than those with an `active` manifest take.
-    pub fn usage(&self, active: &[Descriptor]) -> Usage {
+    /// Disk space of everything, and of what neither the `images` nor the containers that hold the manifests `held`
+    /// need.
+    pub fn usage(&self, images: &[Descriptor], held: &[Digest]) -> Usage {
         let mut live = Live::default();
-        for descriptor in active {
+        for descriptor in images {
             live.add_image(self, descriptor);
+        }
+        for manifest in held {
+            live.add_lease(self, *manifest);
         }
         let mut usage = Usage::default();
         for (path, digest, kind) in self.files() {
-            let bytes = disk_space(&path);
-            usage.total += bytes;
-            let needed = match kind {
-                FileKind::Blob => live.blobs.contains(&digest),
-                FileKind::Layer => live.layers.contains(&digest),
-                FileKind::View => live.views.contains(&digest),
+            let (space, needed) = match kind {
+                FileKind::Blob => (&mut usage.images, live.blobs.contains(&digest)),
+                FileKind::Layer => (&mut usage.images, live.layers.contains(&digest)),
+                FileKind::View => (&mut usage.views, live.views.contains(&digest)),
             };
-            if !needed {
-                usage.reclaimable += bytes;
+            let bytes = disk_space(&path);
+            space.files += 1;
+            space.total += bytes;
+            if needed {
+                space.needed_files += 1;
+            } else {
+                space.reclaimable += bytes;
             }
         }
         usage

@@ -55,9 +55,15 @@ impl Leases {
     }
 
     /// Manifests that containers hold, after dropping leases of containers that are gone.
-    pub fn held(&self, _guard: &NamesGuard<'_>) -> Vec<Digest> {
+    pub fn held(&self, guard: &NamesGuard<'_>) -> Vec<Digest> {
+        let holders = self.holders(guard).into_iter();
+        holders.flat_map(|(_, manifests)| manifests).collect()
+    }
+
+    /// The containers that hold manifests, by their ids, after dropping leases of containers that are gone.
+    pub fn holders(&self, _guard: &NamesGuard<'_>) -> Vec<(String, Vec<Digest>)> {
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut held = Vec::new();
+        let mut holders = Vec::new();
         for path in entries(&self.paths.leases()) {
             let Some(id) = path.file_name().and_then(|name| name.to_str()) else {
                 continue;
@@ -77,12 +83,12 @@ impl Leases {
                 continue;
             }
             if let Some(manifests) = read(&path) {
-                held.extend(manifests);
+                holders.push((id.to_owned(), manifests));
             } else {
                 tracing::warn!(path = %path.display(), "a lease can't be read");
             }
         }
-        held
+        holders
     }
 }
 

@@ -11,7 +11,8 @@ use crate::output;
 
 /// Delete images
 ///
-/// What no other image and no container needs is deleted with them. Prints the references.
+/// What no other image and no container needs is deleted with them. The last name of an image that a container is made
+/// of is kept, unless --force says otherwise. Prints the references.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container image delete busybox
@@ -25,7 +26,7 @@ pub struct Delete {
     #[arg(short, long)]
     all: bool,
 
-    /// Take no offence at images that are not there
+    /// Also those that a container is made of, which keeps what it needs; take no offence at images that are not there
     #[arg(short, long)]
     force: bool,
 }
@@ -34,7 +35,7 @@ impl Delete {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let references = match (self.all, self.references.is_empty()) {
             (false, true) => {
-                return Err(Failure::usage("no image specified and --all not supplied"));
+                return Err(Failure::usage("no images specified and --all not supplied"));
             }
             (true, false) => {
                 return Err(Failure::usage(

@@ -3,7 +3,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use clap::Args;
-use container_api::images::DiskUsageRequest;
+use container_api::api::{ListTemplatesRequest, Template};
+use container_api::images::{DiskUsageReply, DiskUsageRequest};
 use container_resource::size;
 use serde::Serialize;
 
@@ -16,7 +17,11 @@ use crate::select;
 /// Bytes of a block that `stat(2)` counts.
 const BLOCK: u64 = 512;
 
-/// Show what images, containers and volumes take on the disk
+/// Show what images, containers, volumes and the cache take on the disk
+///
+/// Images are counted by their references, and active are those that a container is made of. RECLAIMABLE is what `image
+/// prune --all`, `prune` and `system template prune` would give back. The cache holds saved machines, the merged metadata
+/// of images, and what was found out about the host.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container system df
@@ -33,6 +38,18 @@ struct Report {
     images: Usage,
     containers: Usage,
     volumes: Usage,
+    cache: Cache,
+}
+
+/// What can be made again. Apple's tool has no such thing.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cache {
+    #[serde(flatten)]
+    usage: Usage,
+    templates_in_bytes: u64,
+    views_in_bytes: u64,
+    probes_in_bytes: u64,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -62,7 +79,7 @@ impl DiskUsage {
         let active = containers
             .iter()
             .flat_map(|container| container.configuration.images())
-            .map(|image| image.manifest_digest.clone())
+            .map(|image| image.reference.clone())
             .collect();
         let images = context
             .images()
@@ -70,6 +87,13 @@ impl DiskUsage {
             .disk_usage(DiskUsageRequest { active })
             .await?
             .into_inner();
+        let templates = context
+            .system()?
+            .list_templates(ListTemplatesRequest {})
+            .await?
+            .into_inner()
+            .templates;
+        report.cache = cache(&images, &templates, allocated(&context.roots.cache()));
         report.images = Usage {
             total: images.total,
             active: images.active,
@@ -80,6 +104,25 @@ impl DiskUsage {
             Format::Json => output::write_pretty(&report),
             format => output::write(format, &report, || table(&report)),
         }
+    }
+}
+
+/// `directory` is what the files of the cache directory take: templates, and little else.
+fn cache(images: &DiskUsageReply, templates: &[Template], directory: u64) -> Cache {
+    let templates_in_bytes: u64 = templates.iter().map(|template| template.size_bytes).sum();
+    let waiting = templates.iter().filter(|template| template.standby).count();
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    Cache {
+        usage: Usage {
+            total: images.views + count(templates.len()),
+            active: images.active_views + count(waiting),
+            size_in_bytes: images.views_bytes + directory,
+            reclaimable: images.reclaimable_views_bytes + templates_in_bytes,
+        },
+        templates_in_bytes,
+        views_in_bytes: images.views_bytes,
+        // A template that is being made is none yet.
+        probes_in_bytes: directory.saturating_sub(templates_in_bytes),
     }
 }
 
@@ -108,6 +151,7 @@ fn table(report: &Report) -> Table {
         ("Images", &report.images),
         ("Containers", &report.containers),
         ("Local Volumes", &report.volumes),
+        ("Cache", &report.cache.usage),
     ] {
         let share = (usage.reclaimable * 100)
             .checked_div(usage.size_in_bytes)
@@ -158,14 +202,46 @@ mod tests {
             "TYPE           TOTAL  ACTIVE  SIZE     RECLAIMABLE\n\
              Images         2      1       4 KB     1 KB (25%)\n\
              Containers     0      0       Zero KB  Zero KB (0%)\n\
-             Local Volumes  0      0       Zero KB  Zero KB (0%)\n"
+             Local Volumes  0      0       Zero KB  Zero KB (0%)\n\
+             Cache          0      0       Zero KB  Zero KB (0%)\n"
         );
+    }
+
+    #[test]
+    fn the_cache_is_views_templates_and_the_rest() {
+        let images = DiskUsageReply {
+            views: 3,
+            active_views: 1,
+            views_bytes: 30,
+            reclaimable_views_bytes: 20,
+            ..DiskUsageReply::default()
+        };
+        let template = |size_bytes, standby| Template {
+            size_bytes,
+            standby,
+            ..Template::default()
+        };
+        let cache = cache(&images, &[template(100, true), template(200, false)], 301);
+        let Usage {
+            total,
+            active,
+            size_in_bytes,
+            reclaimable,
+        } = cache.usage;
+        assert_eq!((total, active), (5, 2));
+        assert_eq!((size_in_bytes, reclaimable), (331, 320));
+        assert_eq!((cache.views_in_bytes, cache.probes_in_bytes), (30, 1));
     }
 
     #[test]
     fn json_has_the_reference_s_keys() {
         let usage = json!({"total": 0, "active": 0, "sizeInBytes": 0, "reclaimable": 0});
-        let expected = json!({"images": usage, "containers": usage, "volumes": usage});
+        let cache = json!({
+            "total": 0, "active": 0, "sizeInBytes": 0, "reclaimable": 0,
+            "templatesInBytes": 0, "viewsInBytes": 0, "probesInBytes": 0
+        });
+        let expected =
+            json!({"images": usage, "containers": usage, "volumes": usage, "cache": cache});
         assert_eq!(serde_json::to_value(Report::default()).unwrap(), expected);
     }
 }
