@@ -66,14 +66,49 @@ impl Platform {
         Self::new(&self.os, &self.architecture, self.variant.as_deref())
     }
 
-    /// Whether an image for `self` is what somebody who asks for `wanted` means. A wanted platform without a
-    /// variant takes any.
+    /// Whether an image for `self` is what somebody who asks for `wanted` means.
     pub fn satisfies(&self, wanted: &Self) -> bool {
-        let (own, wanted) = (self.normalised(), wanted.normalised());
-        own.os == wanted.os
-            && own.architecture == wanted.architecture
-            && (own.variant == wanted.variant || wanted.variant.is_none())
+        self.distance(wanted).is_some()
     }
+
+    /// How far an image for `self` is from what somebody who asks for `wanted` means; `None`: it is not that. A CPU runs
+    /// what was built for earlier variants (containerd `platforms/compare.go`), and the nearest is the best; a wanted
+    /// platform without a variant takes any, the plain one before others.
+    pub fn distance(&self, wanted: &Self) -> Option<u32> {
+        /// Beyond every difference of variants.
+        const ANY: u32 = 1000;
+        let (own, wanted) = (self.normalised(), wanted.normalised());
+        if own.os != wanted.os || own.architecture != wanted.architecture {
+            return None;
+        }
+        if own.variant == wanted.variant {
+            return Some(0);
+        }
+        let Some(variant) = &wanted.variant else {
+            return Some(ANY.saturating_add(own.level().unwrap_or(ANY)));
+        };
+        let wanted = level(variant)?;
+        wanted.checked_sub(own.level()?)
+    }
+
+    /// The number of the variant, or of the one that the architecture implies.
+    fn level(&self) -> Option<u32> {
+        match (&self.variant, self.architecture.as_str()) {
+            (Some(variant), _) => level(variant),
+            (None, "amd64") => Some(1),
+            (None, "arm64") => Some(8),
+            (None, _) => None,
+        }
+    }
+}
+
+/// The number of a variant `v<number>`.
+fn level(variant: &str) -> Option<u32> {
+    variant
+        .strip_prefix('v')?
+        .parse()
+        .ok()
+        .filter(|level| *level < 100)
 }
 
 impl FromStr for Platform {
@@ -134,9 +169,25 @@ mod tests {
     fn a_variant_is_needed_only_when_asked_for() {
         let platform = |text: &str| text.parse::<Platform>().unwrap();
         assert!(platform("linux/amd64/v3").satisfies(&platform("linux/amd64")));
-        assert!(!platform("linux/amd64").satisfies(&platform("linux/amd64/v3")));
         assert!(platform("linux/arm64/v8").satisfies(&platform("linux/arm64")));
-        assert!(!platform("linux/arm/v6").satisfies(&platform("linux/arm")));
+        assert!(platform("linux/arm/v6").satisfies(&platform("linux/arm")));
+    }
+
+    #[test]
+    fn earlier_variants_run_and_the_nearest_is_the_best() {
+        let platform = |text: &str| text.parse::<Platform>().unwrap();
+        let distance = |own: &str, wanted: &str| platform(own).distance(&platform(wanted));
+        assert_eq!(distance("linux/amd64/v3", "linux/amd64/v3"), Some(0));
+        assert_eq!(distance("linux/amd64/v2", "linux/amd64/v3"), Some(1));
+        assert_eq!(distance("linux/amd64", "linux/amd64/v3"), Some(2));
+        assert_eq!(distance("linux/amd64/v4", "linux/amd64/v3"), None);
+        assert_eq!(distance("linux/arm/v5", "linux/arm"), Some(2));
+        assert_eq!(distance("linux/arm/v7", "linux/arm/v6"), None);
+        assert_eq!(distance("linux/arm64", "linux/arm64/v9"), Some(1));
+        assert_eq!(distance("linux/amd64", "linux/386"), None);
+        assert_eq!(distance("linux/x/vfpu", "linux/x/v2"), None);
+        let plain = distance("linux/amd64", "linux/amd64");
+        assert!(plain < distance("linux/amd64/v2", "linux/amd64"));
     }
 
     proptest! {

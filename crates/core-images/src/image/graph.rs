@@ -143,17 +143,13 @@ impl Graph {
         graph
     }
 
-    /// The variant for `platform`, the most specific first.
+    /// The variant for `platform`, the nearest of several.
     pub fn variant(&self, platform: &Platform) -> Option<&Variant> {
-        let exact = self
-            .variants
+        self.variants
             .iter()
-            .find(|variant| variant.platform == *platform);
-        exact.or_else(|| {
-            self.variants
-                .iter()
-                .find(|variant| variant.platform.satisfies(platform))
-        })
+            .filter_map(|variant| Some((variant.platform.distance(platform)?, variant)))
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, variant)| variant)
     }
 
     /// Platforms that are here, for people.

@@ -76,21 +76,18 @@ impl Pull<'_> {
                 )
         };
         let own = |child: &Descriptor| child.platform.as_ref().map(Platform::normalised);
-        let exact = children
+        let nearest = children
             .iter()
-            .find(|child| own(child).as_ref() == Some(platform));
-        let close = || {
-            children
-                .iter()
-                .find(|child| own(child).is_some_and(|own| own.satisfies(platform)))
-        };
+            .filter_map(|child| Some((own(child)?.distance(platform)?, child)))
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, child)| child);
         let unknown = || {
             let alone = children.len() == 1;
             children
                 .iter()
                 .find(|child| alone && child.platform.is_none())
         };
-        let chosen: Vec<&Descriptor> = match exact.or_else(close).or_else(unknown) {
+        let chosen: Vec<&Descriptor> = match nearest.or_else(unknown) {
             Some(child) => vec![child],
             None => children.iter().filter(nested).collect(),
         };
