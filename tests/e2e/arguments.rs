@@ -13,7 +13,6 @@ fn bad_input_is_refused_and_leaves_nothing() {
         (&["run", "no-such-image", "true"], 1, "no-such-image"),
         (&["run", "--no-such-flag", "busybox"], 64, "--no-such-flag"),
         (&["run", "--name", "../x", "busybox", "true"], 64, "../x"),
-        (&["run", "--name", "", "busybox", "true"], 64, "name"),
         (&["run", "--name", &long, "busybox", "true"], 64, "63"),
         (&["run", "--name", "-x", "busybox", "true"], 64, "-x"),
         (
@@ -26,15 +25,24 @@ fn bad_input_is_refused_and_leaves_nothing() {
             64,
             "minimum memory amount allowed is 200 MiB (got 104857600 bytes)",
         ),
+        (
+            &["run", "-m", "1p", "busybox", "true"],
+            1,
+            "--memory 1 PiB: a container may have from 200 MiB to ",
+        ),
         (&["run", "-m", "much", "busybox", "true"], 64, "much"),
         (&["run", "-m", "900T", "busybox", "true"], 1, "memory"),
         (&["run", "-c", "0", "busybox", "true"], 64, "cpus"),
-        (&["run", "-c", "1000", "busybox", "true"], 1, "vCPU"),
+        (
+            &["run", "-c", "1000", "busybox", "true"],
+            1,
+            "--cpus 1000: this host has ",
+        ),
         (&["run", "-e", "", "busybox", "true"], 64, "env"),
         (
-            &["run", "--ulimit", "nofile", "busybox", "true"],
+            &["run", "--ulimit", "nofile=2:1", "busybox", "true"],
             64,
-            "ulimit",
+            "ulimit 'nofile' soft limit (2) cannot exceed hard limit (1)",
         ),
         (
             &["run", "--cap-add", "NONSENSE", "busybox", "true"],
@@ -67,6 +75,37 @@ fn bad_input_is_refused_and_leaves_nothing() {
             "container taken is not running",
         ),
         (&["image", "delete", "no-such"], 1, "no-such"),
+        (
+            &["image", "delete"],
+            64,
+            "no images specified and --all not supplied",
+        ),
+        (
+            &["image", "delete", "busybox"],
+            1,
+            "container taken is using it",
+        ),
+        (
+            &["run", "--rm", "--restart", "always", "busybox", "true"],
+            64,
+            "conflicting options: --restart and --rm",
+        ),
+        (
+            &["run", "--env-file", "/no/such", "busybox", "true"],
+            64,
+            "Error: --env-file /no/such: No such file or directory\n",
+        ),
+        (
+            &["run", "-p", "80:80", "busybox", "true"],
+            64,
+            "Error: -p is not available yet\n",
+        ),
+        (&["ps"], 64, "use `container list`\n"),
+        (
+            &["build", "."],
+            64,
+            "`container build` is not available yet\n",
+        ),
         (&["no-such-command"], 64, "no-such-command"),
     ];
     let mut wrong = Vec::new();

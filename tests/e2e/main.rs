@@ -22,6 +22,7 @@ mod memory;
 mod policies;
 mod pty;
 mod run;
+mod spelling;
 mod standby;
 mod streams;
 mod system;

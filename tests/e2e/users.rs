@@ -110,7 +110,7 @@ fn an_ordinary_user_runs_containers() {
     let user = User::make();
     let copy = Copy::make();
     let line = format!(
-        "container system start && container image load -i {} && \
+        "umask 777; container system start && umask 000 && container image load -i {} && \
          container run --rm busybox echo hello && container run -d --name c1 busybox sleep 1000 && \
          container exec c1 id -u; code=$?; container delete -f c1; container system stop && exit $code",
         copy.image()

@@ -14,9 +14,10 @@ pub fn allocated(directory: &Path) -> u64 {
         let Ok(metadata) = entry.metadata() else {
             return 0;
         };
-        let below = match metadata.is_dir() {
-            true => allocated(&entry.path()),
-            false => 0,
+        let below = if metadata.is_dir() {
+            allocated(&entry.path())
+        } else {
+            0
         };
         metadata.blocks() * 512 + below
     };

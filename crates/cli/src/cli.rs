@@ -3,14 +3,14 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::builder::FalseyValueParser;
-use clap::error::{ContextKind, ErrorKind};
-use clap::{ArgAction, CommandFactory as _, Parser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser};
 use clap_complete::Shell;
 
 use crate::commands::Command;
 use crate::connection::Context;
 use crate::failure::Failure;
-use crate::{completion, help, output, plugin, version};
+use crate::{completion, help, output, plugin, spelling, version, words};
 
 /// A container platform for Linux
 #[derive(Debug, Parser)]
@@ -34,13 +34,13 @@ pub struct Cli {
 }
 
 /// Runs the command line `arguments`, program name first; gives the exit code.
-pub fn run(arguments: Vec<OsString>) -> Result<u8, Failure> {
-    if wants_overview(&arguments) {
+pub fn run(arguments: &[OsString]) -> Result<u8, Failure> {
+    if wants_overview(arguments) {
         return overview();
     }
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match parse(arguments) {
         Ok(cli) => cli,
-        Err(error) => return explain(&error),
+        Err(error) => return explain(error, arguments),
     };
     if cli.version {
         output::write_lines([version::line()])?;
@@ -85,21 +85,57 @@ fn overview() -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// What clap could not parse: wanted help, or wrong usage.
-fn explain(error: &clap::Error) -> Result<u8, Failure> {
+/// The command line that `arguments` say, program name first.
+fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let matches = spelling::lenient(Cli::command()).try_get_matches_from(arguments)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// What clap could not parse: wanted help, or wrong usage. It is shown as of the plain commands: that flags may have
+/// values is not what they are for.
+fn explain(mut error: clap::Error, arguments: &[OsString]) -> Result<u8, Failure> {
+    let mut root = Cli::command();
+    root.build();
+    let (command, path) = named(&root, arguments);
+    let mut command = command.clone();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            error
-                .print()
-                .map_err(|error| output::write_failure(&error))?;
+            let shown = if arguments.iter().any(|word| word == "--help") {
+                command.print_long_help()
+            } else {
+                command.print_help()
+            };
+            shown.map_err(|error| output::write_failure(&error))?;
             Ok(0)
         }
         // A group of commands without one of them: its help, as Apple's tool does.
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            output::print(error.render().to_string().as_bytes())?;
+            command
+                .print_help()
+                .map_err(|error| output::write_failure(&error))?;
             Ok(0)
         }
-        _ => {
+        kind => {
+            let word = |kind| match error.get(kind) {
+                Some(ContextValue::String(word)) => Some(word.as_str()),
+                _ => None,
+            };
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            let answer = match kind {
+                ErrorKind::InvalidSubcommand => word(ContextKind::InvalidSubcommand)
+                    .and_then(|word| words::of_command(&path, word)),
+                ErrorKind::UnknownArgument => {
+                    word(ContextKind::InvalidArg).and_then(|option| words::of_option(&path, option))
+                }
+                _ => None,
+            };
+            if let Some(answer) = answer {
+                return Err(Failure::Usage(answer));
+            }
+            if error.get(ContextKind::Usage).is_some() {
+                let usage = ContextValue::StyledStr(command.render_usage());
+                error.insert(ContextKind::Usage, usage);
+            }
             let text = error.render().to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let unknown = error.get(ContextKind::InvalidSubcommand).is_some();
@@ -115,6 +151,22 @@ fn explain(error: &clap::Error) -> Result<u8, Failure> {
     }
 }
 
+/// The command below `root` that `arguments` name, program name first, and its words. Groups have no options with a
+/// value, so the words of a command are the first that are no options.
+fn named<'a>(root: &'a clap::Command, arguments: &[OsString]) -> (&'a clap::Command, Vec<String>) {
+    let mut command = root;
+    let mut path = Vec::new();
+    let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    for word in words.filter(|word| !word.starts_with('-')) {
+        let Some(found) = command.find_subcommand(word) else {
+            break;
+        };
+        path.push(found.get_name().to_owned());
+        command = found;
+    }
+    (command, path)
+}
+
 /// The long help of the command that `path` leads to.
 fn help_of(path: &[String]) -> Result<u8, Failure> {
     let mut root = Cli::command();
@@ -122,7 +174,9 @@ fn help_of(path: &[String]) -> Result<u8, Failure> {
     let mut command = &mut root;
     for word in path {
         command = command.find_subcommand_mut(word).ok_or_else(|| {
-            Failure::usage(format_args!("there is no command '{}'", path.join(" ")))
+            let all = path.join(" ");
+            let answer = words::of_command(&[], &all);
+            Failure::Usage(answer.unwrap_or_else(|| format!("there is no command '{all}'")))
         })?;
     }
     output::print(command.render_long_help().to_string().as_bytes())?;
@@ -148,13 +202,151 @@ pub fn first_word(words: &[OsString]) -> &OsStr {
 mod tests {
     use super::*;
 
+    fn arguments(words: &[&str]) -> Vec<OsString> {
+        std::iter::once(&"container")
+            .chain(words)
+            .map(OsString::from)
+            .collect()
+    }
+
     fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(std::iter::once(&"container").chain(words))
+        super::parse(&arguments(words))
+    }
+
+    /// What is told of a wrong command line.
+    fn told(words: &[&str]) -> String {
+        let failure = explain(parse(words).unwrap_err(), &arguments(words)).unwrap_err();
+        match failure {
+            Failure::Usage(text) => text,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+        spelling::lenient(Cli::command()).debug_assert();
+    }
+
+    #[test]
+    fn of_an_option_that_is_given_twice_the_last_holds() {
+        for words in [
+            vec!["run", "-m", "1g", "-m", "2g", "x"],
+            vec![
+                "run",
+                "-w",
+                "/a",
+                "--workdir",
+                "/b",
+                "-u",
+                "a",
+                "-u",
+                "b",
+                "x",
+            ],
+            vec!["run", "--name", "aa", "--name", "bb", "--rm", "--rm", "x"],
+            vec!["run", "-i", "-it", "--read-only", "--read-only=false", "x"],
+            vec!["run", "--restart", "no", "--restart", "always", "x"],
+            vec!["logs", "-n", "5", "-n", "3", "x"],
+            vec!["stop", "-t", "1", "-t", "2", "x"],
+            vec!["list", "-a", "-a", "--format", "json", "--format", "yaml"],
+            vec!["image", "list", "-q", "--quiet"],
+        ] {
+            parse(&words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        }
+        let cli = parse(&[
+            "run",
+            "-it=false",
+            "-d=false",
+            "--rm=true",
+            "x",
+            "--rm=maybe",
+        ])
+        .unwrap();
+        let Some(Command::Run(run)) = cli.command else {
+            panic!()
+        };
+        assert_eq!(run.words.arguments(), ["--rm=maybe"]);
+    }
+
+    #[test]
+    fn mistakes_are_told_of_the_plain_commands() {
+        let text = told(&["run", "--rm=maybe", "x"]);
+        assert_eq!(
+            text,
+            "invalid value 'maybe' for '--rm[=<true|false>]': true or false is expected"
+        );
+        let text = told(&["list", "--frobnicate"]);
+        assert!(text.ends_with("Usage: container list [OPTIONS]"), "{text}");
+        let text = told(&["image", "tag", "--debug"]);
+        assert!(
+            text.contains("Usage: container image tag [OPTIONS] <"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn words_of_other_tools_are_one_line() {
+        for (words, expected) in [
+            (vec!["run", "-p", "80:80", "x"], "-p is not available yet"),
+            (vec!["run", "-itv", "/a:/b", "x"], "-v is not available yet"),
+            (
+                vec!["create", "--publish=1:1", "x"],
+                "--publish is not available yet",
+            ),
+            (
+                vec!["image", "rmi", "x"],
+                "there is no `container image rmi`: use `container image delete`",
+            ),
+            (
+                vec!["--debug", "system", "kernel", "set"],
+                "`container system kernel` is not available yet",
+            ),
+            (
+                vec!["run", "--network", "host", "x"],
+                "invalid value 'host' for '--network <NETWORK>': networks are not available yet: only none, the \
+                 default, is",
+            ),
+            (
+                vec!["run", "--mount", "type=bind,src=/a,dst=/b", "x"],
+                "invalid value 'type=bind,src=/a,dst=/b' for '--mount <MOUNT>': type=bind is not available yet: \
+                 only type=tmpfs is",
+            ),
+        ] {
+            assert_eq!(told(&words), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn values_that_are_out_of_range_name_their_flag() {
+        for (words, expected) in [
+            (
+                vec!["run", "-m", "1", "x"],
+                "invalid value '1' for '--memory <SIZE>': minimum memory amount allowed is 200 MiB (got 1 bytes)",
+            ),
+            (
+                vec!["run", "-m", "4m", "x"],
+                "invalid value '4m' for '--memory <SIZE>': minimum memory amount allowed is 200 MiB (got 4194304 \
+                 bytes)",
+            ),
+            (
+                vec!["run", "--cpus", "0", "x"],
+                "invalid value '0' for '--cpus <NUMBER>': '0' is not a number of CPUs from 0.01 to 1024, such as 2 \
+                 or 1.5",
+            ),
+            (
+                vec!["run", "--ulimit", "nofile", "x"],
+                "invalid value 'nofile' for '--ulimit <LIMIT>': invalid ulimit format 'nofile': expected \
+                 <type>=<soft>[:<hard>]",
+            ),
+            (
+                vec!["stop", "-t", "-2", "x"],
+                "invalid value '-2' for '--time <SECONDS>': seconds from 0 to 86400, or -1 for as long as it \
+                 takes, are expected",
+            ),
+        ] {
+            assert_eq!(told(&words), expected, "{words:?}");
+        }
     }
 
     #[test]
@@ -214,9 +406,9 @@ mod tests {
             vec!["run", "--name", "-x", "x"],
             vec!["run", "--network", "bridge", "x"],
             vec!["list", "--format", "xml"],
-            vec!["image", "list", "-q", "-v"],
         ] {
-            let failure = explain(&parse(&words).unwrap_err()).unwrap_err();
+            let error = parse(&words).unwrap_err();
+            let failure = explain(error, &arguments(&words)).unwrap_err();
             assert_eq!(failure.code(), 64, "{words:?}");
         }
     }

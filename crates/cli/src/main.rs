@@ -14,14 +14,17 @@ mod output;
 mod plugin;
 mod select;
 mod session;
+mod spelling;
 mod version;
+mod words;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     session::restore_on_panic();
     completion::answer_shell();
-    match cli::run(std::env::args_os().collect()) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    match cli::run(&arguments) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             failure.report();

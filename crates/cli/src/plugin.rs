@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::cli::first_word;
 use crate::failure::Failure;
+use crate::words;
 
 /// Where plugins are looked for in the installed prefix; an earlier one hides a later one of the same name.
 const DIRECTORIES: [&str; 2] = ["libexec/container-plugins", "libexec/container/plugins"];
@@ -27,17 +28,17 @@ struct Manifest {
     services: Option<toml::Table>,
 }
 
-/// Runs the plugin that the first of `words` names with the rest, in place of this process.
-pub fn execute(install: &Path, words: &[OsString], known: &[String]) -> Result<u8, Failure> {
-    let word = first_word(words);
+/// Runs the plugin that the first word of `line` names with the rest, in place of this process.
+pub fn execute(install: &Path, line: &[OsString], known: &[String]) -> Result<u8, Failure> {
+    let word = first_word(line);
     let Some(program) = find(install, word) else {
-        return Err(Failure::Usage(missing(
-            install,
-            &word.to_string_lossy(),
-            known,
-        )));
+        let word = word.to_string_lossy();
+        let answer = words::of_command(&[], &word);
+        return Err(Failure::Usage(
+            answer.unwrap_or_else(|| missing(install, &word, known)),
+        ));
     };
-    let error = Command::new(&program).args(&words[1..]).exec();
+    let error = Command::new(&program).args(&line[1..]).exec();
     let context = format!("cannot run plugin {}", program.display());
     Err(Failure::Local(anyhow::Error::new(error).context(context)))
 }

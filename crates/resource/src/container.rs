@@ -299,6 +299,9 @@ pub struct Rlimit {
 pub struct Resources {
     /// Virtual CPUs the container may use, at least 1.
     pub cpus: u32,
+    /// Billionths of a CPU that it may use at a time, where that is a fraction: [`Self::cpus`] is rounded up then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nano_cpus: Option<u64>,
     /// Bytes the container may use.
     pub memory_in_bytes: u64,
     /// Bytes of the writable layer; absent: the default.
@@ -315,7 +318,7 @@ pub struct Mount {
     /// Kind of file system.
     #[serde(rename = "type")]
     pub kind: MountKind,
-    /// Path on the host, or of the volume's image; empty for tmpfs.
+    /// Path on the host, or of the volume's image; `tmpfs` for one of those.
     pub source: String,
     /// Absolute path in the container.
     pub destination: String,

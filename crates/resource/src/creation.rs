@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::container::{
     ContainerConfiguration, ImageDescription, Mount, ProcessConfiguration, Resources, RestartPolicy,
 };
+use crate::cpus::Cpus;
 use crate::health::HealthOptions;
 use crate::hidden_path;
 use crate::image_settings::ImageSettings;
@@ -33,11 +34,11 @@ pub struct Creation {
     pub arguments: Vec<String>,
     /// Process flags.
     pub process: ProcessOptions,
-    /// Virtual CPUs.
-    pub cpus: u32,
+    /// CPUs that it may use.
+    pub cpus: Cpus,
     /// Bytes.
     pub memory: u64,
-    /// File systems in memory.
+    /// What is mounted into it.
     pub mounts: Vec<Mount>,
     /// Over the image's.
     pub labels: BTreeMap<String, String>,
@@ -97,9 +98,6 @@ pub enum CreationError {
     /// Stop signal of the image.
     #[error("the image's stop signal")]
     StopSignal(#[source] SignalError),
-    /// No CPU at all.
-    #[error("at least 1 CPU is needed")]
-    Cpus,
 }
 
 impl Creation {
@@ -113,9 +111,6 @@ impl Creation {
         now: Timestamp,
     ) -> Result<ContainerConfiguration, CreationError> {
         name::validate(&self.id)?;
-        if self.cpus == 0 {
-            return Err(CreationError::Cpus);
-        }
         let init_process = self.first_process(image)?;
         let stop_signal = match self.stop_signal {
             Some(given) => Some(given),
@@ -145,7 +140,8 @@ impl Creation {
             init_process,
             platform: self.platform,
             resources: Resources {
-                cpus: self.cpus,
+                cpus: self.cpus.machine(),
+                nano_cpus: self.cpus.fraction(),
                 memory_in_bytes: self.memory,
                 storage: None,
                 cpu_overhead: 0,

@@ -1,10 +1,6 @@
-//! Environments: `--env`, `--env-file`, and how they are laid over the image's.
+//! Environments: the variables of `--env` and `--env-file`, and how they are laid over the image's.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, Read};
-
-/// The largest environment file, in bytes.
-const FILE_LIMIT: u64 = 1 << 20;
 
 /// Why a variable or a file of them is not understood.
 #[derive(Debug, thiserror::Error)]
@@ -18,15 +14,6 @@ pub enum EnvironmentError {
     /// White space in a name is always a mistake.
     #[error("environment variable name '{0}' contains white space")]
     WhiteSpace(String),
-    /// The file cannot be read or is not UTF-8.
-    #[error("the file cannot be read")]
-    Read(#[source] io::Error),
-    /// More than 1 MiB.
-    #[error("the file is larger than 1 MiB")]
-    TooLarge,
-    /// A line of a file.
-    #[error("line {0}")]
-    Line(usize, #[source] Box<EnvironmentError>),
 }
 
 /// One variable: `KEY=value`, or `KEY` alone, which takes its value from `host`. `None` when the host has none.
@@ -51,37 +38,6 @@ pub fn parse(
         return Ok(Some(text.to_owned()));
     }
     Ok(host(name).map(|value| format!("{name}={value}")))
-}
-
-/// The variables of a file: one to a line, `#` comments and blank lines left out. It is read as a stream, so it
-/// may be a pipe.
-///
-/// # Errors
-/// When it cannot be read, is too large, or a line is wrong.
-pub fn parse_file(
-    file: impl BufRead,
-    host: impl Fn(&str) -> Option<String>,
-) -> Result<Vec<String>, EnvironmentError> {
-    let mut text = String::new();
-    file.take(FILE_LIMIT + 1)
-        .read_to_string(&mut text)
-        .map_err(EnvironmentError::Read)?;
-    if u64::try_from(text.len()).is_ok_and(|length| length > FILE_LIMIT) {
-        return Err(EnvironmentError::TooLarge);
-    }
-    let mut variables = Vec::new();
-    // Editors put a byte order mark there.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim_start();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let variable = parse(line, &host)
-            .map_err(|error| EnvironmentError::Line(index + 1, Box::new(error)))?;
-        variables.extend(variable);
-    }
-    Ok(variables)
 }
 
 /// Lays `layers` over each other: the last value of a name wins and stands where the name first stood. Entries
@@ -131,21 +87,6 @@ mod tests {
         for text in ["", "=x", "A B=1", " A=1", "A=\0"] {
             assert!(parse(text, host).is_err(), "{text:?}");
         }
-    }
-
-    #[test]
-    fn files_have_comments_and_line_numbers() {
-        let file = "\u{feff}# one\n\n  A=1\r\nHOME\nABSENT\nB=#2\n".as_bytes();
-        assert_eq!(
-            parse_file(file, host).unwrap(),
-            ["A=1", "HOME=/root", "B=#2"]
-        );
-        let error = parse_file(b"A=1\n=2\n".as_slice(), host).unwrap_err();
-        assert_eq!(error.to_string(), "line 2");
-        assert!(matches!(
-            parse_file(io::BufReader::new(io::repeat(b'a')), host),
-            Err(EnvironmentError::TooLarge)
-        ));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct ProcessOptions {
     pub uid: Option<u32>,
     /// Numeric group.
     pub gid: Option<u32>,
-    /// Absolute.
+    /// Absolute; an empty one says nothing.
     pub working_directory: Option<String>,
     /// A pseudo-terminal is wanted.
     pub terminal: bool,
@@ -81,7 +81,7 @@ pub fn first(
     process(
         words,
         environment::merge(environment),
-        options.working_directory.clone().unwrap_or(image_directory),
+        directory(options).unwrap_or(image_directory),
         user(&image_user, options),
         limits(&[], &options.rlimits),
         options.terminal,
@@ -101,10 +101,7 @@ pub fn further(
     let mut process = process(
         words.to_vec(),
         environment::merge(container.environment.iter().chain(&options.environment)),
-        options
-            .working_directory
-            .clone()
-            .unwrap_or_else(|| container.working_directory.clone()),
+        directory(options).unwrap_or_else(|| container.working_directory.clone()),
         user(&container.user, options),
         limits(&container.rlimits, &options.rlimits),
         options.terminal,
@@ -148,6 +145,12 @@ fn process(
         supplemental_groups: Vec::new(),
         rlimits,
     })
+}
+
+/// The working directory that was asked for.
+fn directory(options: &ProcessOptions) -> Option<String> {
+    let asked = options.working_directory.as_ref();
+    asked.filter(|path| !path.is_empty()).cloned()
 }
 
 /// A user string wins; numbers replace their half of `default`.
@@ -285,6 +288,7 @@ mod tests {
         assert_eq!(directory("", None).as_deref(), Ok("/"));
         assert_eq!(directory("srv", None).as_deref(), Ok("/srv"));
         assert_eq!(directory("/srv", Some("/tmp")).as_deref(), Ok("/tmp"));
+        assert_eq!(directory("/srv", Some("")).as_deref(), Ok("/srv"));
         assert_eq!(
             directory("", Some("tmp")),
             Err(ProcessError::WorkingDirectory("tmp".into()))

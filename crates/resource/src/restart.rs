@@ -9,28 +9,25 @@ use crate::container::RestartPolicy;
 )]
 pub struct RestartError(String);
 
-/// `no`, `on-failure[:<retries>]`, `always` or `unless-stopped`.
+/// `no`, `on-failure[:<retries>]`, `always` or `unless-stopped`. As with Docker an empty text is `no`, and 0 retries are
+/// no bound.
 ///
 /// # Errors
-/// When it is none of them, or the number of retries is none or 0.
+/// When it is none of them, or the number of retries is none.
 pub fn parse(text: &str) -> Result<RestartPolicy, RestartError> {
     let invalid = || RestartError(text.to_owned());
     match text.split_once(':') {
         None => match text {
-            "no" => Ok(RestartPolicy::No {}),
+            "" | "no" => Ok(RestartPolicy::No {}),
             "on-failure" => Ok(RestartPolicy::OnFailure { retries: None }),
             "always" => Ok(RestartPolicy::Always {}),
             "unless-stopped" => Ok(RestartPolicy::UnlessStopped {}),
             _ => Err(invalid()),
         },
         Some(("on-failure", retries)) => {
-            let retries = retries
-                .parse()
-                .ok()
-                .filter(|retries| *retries > 0)
-                .ok_or_else(invalid)?;
+            let retries = retries.parse().map_err(|_| invalid())?;
             Ok(RestartPolicy::OnFailure {
-                retries: Some(retries),
+                retries: Some(retries).filter(|retries| *retries > 0),
             })
         }
         Some(_) => Err(invalid()),
@@ -52,21 +49,18 @@ mod tests {
             parse("on-failure:3"),
             Ok(RestartPolicy::OnFailure { retries: Some(3) })
         );
+        assert_eq!(
+            parse("on-failure:0"),
+            Ok(RestartPolicy::OnFailure { retries: None })
+        );
+        assert_eq!(parse(""), Ok(RestartPolicy::No {}));
         assert_eq!(parse("always"), Ok(RestartPolicy::Always {}));
         assert_eq!(parse("unless-stopped"), Ok(RestartPolicy::UnlessStopped {}));
     }
 
     #[test]
     fn what_is_none() {
-        for text in [
-            "",
-            "yes",
-            "Always",
-            "always:3",
-            "on-failure:",
-            "on-failure:0",
-            "on-failure:-1",
-        ] {
+        for text in ["yes", "Always", "always:3", "on-failure:", "on-failure:-1"] {
             assert_eq!(parse(text), Err(RestartError(text.into())));
         }
     }

@@ -17,9 +17,6 @@ pub enum SizeError {
     /// Under [`MINIMUM_MEMORY`].
     #[error("minimum memory amount allowed is 200 MiB (got {0} bytes)")]
     TooLittleMemory(u64),
-    /// Zero.
-    #[error("a size of 0 is not allowed")]
-    Zero,
 }
 
 /// A size in bytes: a decimal number, perhaps with a fraction, and a binary unit `b|k|m|g|t|p`, each also with
@@ -73,17 +70,6 @@ pub fn parse_memory(text: &str) -> Result<u64, SizeError> {
         return Err(SizeError::TooLittleMemory(bytes));
     }
     Ok(bytes / MIB * MIB)
-}
-
-/// As [`parse`], for things that cannot be empty.
-///
-/// # Errors
-/// As [`parse`], and for 0.
-pub fn parse_positive(text: &str) -> Result<u64, SizeError> {
-    match parse(text)? {
-        0 => Err(SizeError::Zero),
-        bytes => Ok(bytes),
-    }
 }
 
 /// Space on a disk for people, decimal as Apple's tool shows it: `Zero KB`, `512 bytes`, `1.5 MB`.
@@ -172,7 +158,6 @@ mod tests {
             parse_memory("199m"),
             Err(SizeError::TooLittleMemory(199 * MIB))
         );
-        assert_eq!(parse_positive("0k"), Err(SizeError::Zero));
     }
 
     #[test]

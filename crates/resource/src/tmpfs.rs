@@ -3,12 +3,32 @@
 use crate::container::{Mount, MountKind};
 
 /// Options without a value that a tmpfs may have (`mount(8)`).
-const FLAGS: [&str; 12] = [
-    "ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "atime", "noatime", "sync",
+const FLAGS: [&str; 20] = [
+    "defaults",
+    "ro",
+    "rw",
+    "exec",
+    "noexec",
+    "suid",
+    "nosuid",
+    "dev",
+    "nodev",
+    "atime",
+    "noatime",
+    "diratime",
+    "nodiratime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "dirsync",
+    "sync",
     "async",
 ];
 /// Options with a value (`tmpfs(5)`).
-const VALUES: [&str; 5] = ["size", "mode", "nr_inodes", "uid", "gid"];
+const VALUES: [&str; 6] = ["size", "nr_blocks", "mode", "nr_inodes", "uid", "gid"];
+/// What `mount(2)` is given as the source of a file system that has none.
+const SOURCE: &str = "tmpfs";
 
 /// Why a text describes no tmpfs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +47,7 @@ pub enum TmpfsError {
 /// When the path is not absolute, climbs with `..`, or an option is unknown.
 pub fn parse(text: &str) -> Result<Mount, TmpfsError> {
     let (destination, options) = text.split_once(':').unwrap_or((text, ""));
-    if !is_absolute(destination) || destination.trim_matches('/').is_empty() {
+    if !is_mount_point(destination) {
         return Err(TmpfsError::Destination(destination.to_owned()));
     }
     let options: Vec<String> = options
@@ -42,12 +62,22 @@ pub fn parse(text: &str) -> Result<Mount, TmpfsError> {
     if let Some(unknown) = options.iter().find(|option| !known(option)) {
         return Err(TmpfsError::Option(unknown.clone()));
     }
-    Ok(Mount {
+    Ok(mount(destination, options))
+}
+
+/// A new, empty file system in memory at `destination`.
+pub(crate) fn mount(destination: &str, options: Vec<String>) -> Mount {
+    Mount {
         kind: MountKind::Tmpfs {},
-        source: String::new(),
+        source: SOURCE.to_owned(),
         destination: destination.to_owned(),
         options,
-    })
+    }
+}
+
+/// Whether something can be mounted at `path` of a container: not at its root, which is there already.
+pub(crate) fn is_mount_point(path: &str) -> bool {
+    is_absolute(path) && !path.trim_matches('/').is_empty()
 }
 
 /// Whether `path` is absolute and stays where it says: no `..`, no NUL.
@@ -61,11 +91,14 @@ mod tests {
 
     #[test]
     fn a_path_is_enough() {
-        let mount = parse("/run").unwrap();
-        assert_eq!(
-            (mount.destination.as_str(), mount.options.len()),
-            ("/run", 0)
-        );
+        for text in ["/run", "/run:"] {
+            let mount = parse(text).unwrap();
+            assert_eq!(
+                (mount.destination.as_str(), mount.options.len()),
+                ("/run", 0)
+            );
+            assert_eq!(mount.source, "tmpfs");
+        }
         assert_eq!(
             parse("/t:size=64m,mode=1777,ro").unwrap().options,
             ["size=64m", "mode=1777", "ro"]

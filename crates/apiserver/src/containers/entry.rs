@@ -303,6 +303,7 @@ fn damaged(id: &str) -> ContainerConfiguration {
         },
         resources: Resources {
             cpus: 0,
+            nano_cpus: None,
             memory_in_bytes: 0,
             storage: None,
             cpu_overhead: 0,

@@ -66,6 +66,9 @@ impl CreationFlags {
         words: &ImageWords,
     ) -> Result<Prepared, Failure> {
         let process = self.process.options()?;
+        let health = self.health.options()?;
+        let labels = self.management.labels()?;
+        self.management.check()?;
         let roots = &context.roots;
         let settings = Settings::load(&roots.app, &roots.install).map_err(anyhow::Error::new)?;
         let platform = self.management.platform.requested();
@@ -90,8 +93,9 @@ impl CreationFlags {
             platform,
             words.arguments(),
         )?;
-        creation.health = self.health.options();
+        creation.health = health;
         creation.init_image = init_image;
+        creation.labels = labels;
         let image = ImageSettings::parse(&image.config)
             .with_context(|| format!("image {}", words.image()))?;
         let configuration = creation

@@ -18,13 +18,15 @@ pub struct IdFile {
 impl IdFile {
     /// Creates the file, which must not exist. Nothing, where none is wanted.
     pub fn reserve(path: Option<&Path>) -> Result<Option<Self>, Failure> {
-        let Some(path) = path else { return Ok(None) };
+        let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else {
+            return Ok(None);
+        };
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o644)
             .open(path)
-            .with_context(|| format!("id file {}", path.display()))?;
+            .with_context(|| format!("--cidfile {}", path.display()))?;
         Ok(Some(Self {
             path: path.to_owned(),
             file,
@@ -36,7 +38,7 @@ impl IdFile {
     pub fn keep(file: Option<Self>, id: &str) -> Result<(), Failure> {
         let Some(mut file) = file else { return Ok(()) };
         let written = file.file.write_all(id.as_bytes());
-        written.with_context(|| format!("id file {}", file.path.display()))?;
+        written.with_context(|| format!("--cidfile {}", file.path.display()))?;
         file.kept = true;
         Ok(())
     }

@@ -4,6 +4,7 @@ use container_resource::signal;
 
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::flags::{Grace, parse_grace};
 use crate::select::{self, Selection};
 
 /// Stop containers
@@ -32,9 +33,10 @@ pub struct StopFlags {
     #[arg(short, long, value_name = "SIGNAL", value_parser = signal::parse)]
     signal: Option<i32>,
 
-    /// Seconds to wait before killing (default: the container's own, else 5)
-    #[arg(short, long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86_400))]
-    time: Option<u32>,
+    /// Seconds to wait before killing (default: the container's own, else 5; -1: as long as it takes)
+    #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", allow_negative_numbers = true,
+          value_parser = parse_grace)]
+    time: Option<Grace>,
 }
 
 impl StopFlags {
@@ -43,7 +45,7 @@ impl StopFlags {
         StopRequest {
             id,
             signal: self.signal,
-            timeout_ms: self.time.map(|seconds| seconds * 1000),
+            timeout_ms: self.time.map(Grace::milliseconds),
         }
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -9,9 +10,11 @@ use container_resource::platform::Platform;
 use container_resource::process::ProcessOptions;
 use container_resource::settings::{ContainerDefaults, VminitSettings};
 use container_resource::{
-    capability, hidden_path, label, name, restart, signal, size, sysctl, tmpfs,
+    capability, hidden_path, label, mount, name, restart, signal, size, sysctl, tmpfs,
 };
 
+use super::grace::{self, Grace};
+use super::process::entries_of;
 use super::security::SecurityOptions;
 use super::{PlatformFlags, ResourceFlags};
 use crate::completion;
@@ -45,7 +48,7 @@ pub struct ManagementFlags {
     entrypoint: Option<String>,
 
     /// Host name in the container (default: its id)
-    #[arg(long, value_name = "NAME", value_parser = hostname)]
+    #[arg(long, value_name = "NAME", value_parser = or_empty(hostname))]
     hostname: Option<String>,
 
     /// Run a small init as the first process, which forwards signals and reaps processes
@@ -69,16 +72,24 @@ pub struct ManagementFlags {
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label::parse)]
     labels: Vec<(String, String)>,
 
+    /// Read labels from a file, one to a line
+    #[arg(long = "label-file", value_name = "PATH")]
+    label_files: Vec<PathBuf>,
+
     /// Hide a path from the container, beside those hidden by default (NONE: none of those)
     #[arg(long = "masked-path", value_name = "PATH", value_parser = hidden_path::parse)]
     masked_paths: Vec<String>,
 
+    /// Mount a file system: type=tmpfs,target=<path>[,size=<size>][,mode=<mode>][,readonly]
+    #[arg(long = "mount", value_name = "MOUNT", value_parser = mount::parse)]
+    mounts: Vec<Mount>,
+
     /// Name of the container (default: a new UUID)
-    #[arg(long, value_name = "NAME", value_parser = container_name)]
+    #[arg(long, value_name = "NAME", value_parser = or_empty(container_name))]
     name: Option<String>,
 
     /// Network of the container: only `none` so far, the default
-    #[arg(long, value_name = "NETWORK", value_parser = ["none"])]
+    #[arg(long, visible_alias = "net", value_name = "NETWORK", value_parser = network)]
     network: Option<String>,
 
     /// Boot the machine cold, even where a saved one could be started again
@@ -102,7 +113,7 @@ pub struct ManagementFlags {
     pub remove: bool,
 
     /// Start the container again when it ends: no, on-failure[:<retries>], always, unless-stopped
-    #[arg(long, value_name = "POLICY", value_parser = restart::parse, conflicts_with = "remove")]
+    #[arg(long, value_name = "POLICY", value_parser = restart::parse)]
     restart: Option<RestartPolicy>,
 
     /// Apple's translation of amd64 programs
@@ -113,21 +124,25 @@ pub struct ManagementFlags {
     #[arg(long, value_name = "PLUGIN", default_value = DEFAULT_RUNTIME, hide_default_value = true)]
     runtime: String,
 
-    /// Security option: no-new-privileges, seccomp=<path of a profile>, seccomp=unconfined
+    /// Security option: no-new-privileges, seccomp=<path of a profile>, seccomp=unconfined, systempaths=unconfined,
+    /// label=disable, apparmor=unconfined
+    ///
+    /// No seccomp profile applies unless one is given here: system calls go to the kernel of the container's own
+    /// machine, and what keeps the container apart is the machine, not a filter in it.
     #[arg(long = "security-opt", value_name = "OPTION")]
     security_options: Vec<String>,
 
-    /// Size of /dev/shm (default: 64M)
-    #[arg(long, value_name = "SIZE", value_parser = size::parse_positive)]
+    /// Size of /dev/shm (default, and for 0: 64M)
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     shm_size: Option<u64>,
 
     /// Signal that stops the container (default: the image's, else SIGTERM)
-    #[arg(long, value_name = "SIGNAL", value_parser = stop_signal)]
+    #[arg(long, value_name = "SIGNAL", value_parser = or_empty(stop_signal))]
     stop_signal: Option<String>,
 
-    /// Seconds that a stop waits before it kills (default: 5)
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86_400))]
-    stop_timeout: Option<u32>,
+    /// Seconds that a stop waits before it kills (default: 5; -1: as long as it takes)
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = grace::parse)]
+    stop_timeout: Option<Grace>,
 
     /// Set a kernel parameter of the guest
     #[arg(long = "sysctl", value_name = "NAME=VALUE", value_parser = sysctl::parse)]
@@ -149,6 +164,30 @@ impl ManagementFlags {
         chosen.map(String::as_str).filter(|name| !name.is_empty())
     }
 
+    /// Labels of the files, with those of the command line over them.
+    pub fn labels(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let mut labels = BTreeMap::new();
+        for path in &self.label_files {
+            let read = entries_of(path, label::parse)
+                .with_context(|| format!("--label-file {}", path.display()));
+            labels.extend(read.map_err(Failure::usage_chain)?);
+        }
+        labels.extend(self.labels.iter().cloned());
+        Ok(labels)
+    }
+
+    /// Whether the flags can be together.
+    pub fn check(&self) -> Result<(), Failure> {
+        let restarts = self
+            .restart
+            .as_ref()
+            .is_some_and(|policy| *policy != RestartPolicy::No {});
+        if self.remove && restarts {
+            return Err(Failure::usage("conflicting options: --restart and --rm"));
+        }
+        Ok(())
+    }
+
     /// What the flags say of a container of `image`.
     pub fn creation(
         &self,
@@ -163,11 +202,18 @@ impl ManagementFlags {
             return Err(Failure::usage("--rosetta flag requires an arm64 host"));
         }
         let security = SecurityOptions::parse(&self.security_options)?;
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let cleared = security.unconfined_paths.then_some(hidden_path::NONE);
+        let paths = |paths: &[String]| {
+            let given = paths.iter().cloned();
+            cleared
+                .map(str::to_owned)
+                .into_iter()
+                .chain(given)
+                .collect()
+        };
         Ok(Creation {
-            id: self
-                .name
-                .clone()
-                .unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+            id: given(&self.name).unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
             image,
             platform,
             entrypoint: self.entrypoint.clone(),
@@ -175,8 +221,8 @@ impl ManagementFlags {
             process,
             cpus: resources.cpus(defaults),
             memory: resources.memory(defaults),
-            mounts: self.tmpfs.clone(),
-            labels: self.labels.iter().cloned().collect(),
+            mounts: self.mounts.iter().chain(&self.tmpfs).cloned().collect(),
+            labels: BTreeMap::new(),
             sysctls: self.sysctls.iter().cloned().collect(),
             virtualization: self.virtualization,
             read_only: self.read_only,
@@ -184,12 +230,12 @@ impl ManagementFlags {
             runtime: self.runtime.clone(),
             cap_add: self.cap_add.clone(),
             cap_drop: self.cap_drop.clone(),
-            shm_size: self.shm_size,
-            stop_signal: self.stop_signal.clone(),
-            stop_timeout: self.stop_timeout,
-            masked_paths: self.masked_paths.clone(),
-            read_only_paths: self.read_only_paths.clone(),
-            hostname: self.hostname.clone(),
+            shm_size: self.shm_size.filter(|size| *size > 0),
+            stop_signal: given(&self.stop_signal),
+            stop_timeout: self.stop_timeout.map(Grace::seconds),
+            masked_paths: paths(&self.masked_paths),
+            read_only_paths: paths(&self.read_only_paths),
+            hostname: given(&self.hostname),
             // Docker's 0 has no bound either.
             pids_limit: self
                 .pids_limit
@@ -212,12 +258,30 @@ impl ManagementFlags {
         };
         let absolute = path
             .canonicalize()
-            .with_context(|| format!("kernel {}", path.display()))
+            .with_context(|| format!("--kernel {}", path.display()))
             .map_err(Failure::usage_chain)?;
         match absolute.into_os_string().into_string() {
             Ok(path) => Ok(Some(path)),
             Err(_) => Err(Failure::usage("the path of the kernel is not UTF-8")),
         }
+    }
+}
+
+/// A parser that takes an empty text, too: as with Docker, that says nothing.
+fn or_empty<E: std::fmt::Display>(
+    parse: impl Fn(&str) -> Result<String, E> + Clone,
+) -> impl Fn(&str) -> Result<String, String> + Clone {
+    move |text| match text {
+        "" => Ok(String::new()),
+        text => parse(text).map_err(|error| error.to_string()),
+    }
+}
+
+/// A network that a container can have.
+fn network(text: &str) -> Result<String, &'static str> {
+    match text {
+        "none" => Ok(text.to_owned()),
+        _ => Err("networks are not available yet: only none, the default, is"),
     }
 }
 
@@ -263,8 +327,20 @@ mod tests {
         for text in ["a", "web-1", "web.example", &"a".repeat(64)] {
             assert!(hostname(text).is_ok(), "{text}");
         }
+        assert_eq!(or_empty(hostname)("").as_deref(), Ok(""));
         for text in ["", "-a", "a-", "a..b", "a_b", "a b", &"a".repeat(65)] {
             assert!(hostname(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_are_not_there_yet() {
+        assert!(network("none").is_ok());
+        for text in ["", "host", "bridge", "default", "backend,mtu=1500"] {
+            assert!(
+                network(text).unwrap_err().contains("not available yet"),
+                "{text}"
+            );
         }
     }
 

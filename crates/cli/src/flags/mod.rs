@@ -1,6 +1,7 @@
 //! Flags that several commands share (reference section 1.6).
 
 mod format;
+mod grace;
 mod health;
 mod management;
 mod platform;
@@ -11,6 +12,7 @@ mod resource;
 mod security;
 
 pub use format::FormatFlags;
+pub use grace::{Grace, parse as parse_grace};
 pub use health::HealthFlags;
 pub use management::ManagementFlags;
 pub use platform::PlatformFlags;

@@ -1,4 +1,5 @@
 use clap::Args;
+use container_resource::cpus::{self, Cpus};
 use container_resource::settings::ContainerDefaults;
 use container_resource::size;
 
@@ -11,9 +12,10 @@ const DEFAULT_MEMORY: u64 = 1 << 30;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Resource options")]
 pub struct ResourceFlags {
-    /// Number of CPUs (default: 4, or what the host has)
-    #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    cpus: Option<u32>,
+    /// Number of CPUs (default: 4, or what the host has). With a fraction, as in 1.5, the machine has the next whole
+    /// number of them and the container may use so much of their time
+    #[arg(short, long, value_name = "NUMBER", value_parser = cpus::parse)]
+    cpus: Option<Cpus>,
 
     /// Memory with an optional unit (K, M, G, T or P), in whole MiB, at least 200M (default: 1G)
     #[arg(short, long, value_name = "SIZE", value_parser = size::parse_memory)]
@@ -21,11 +23,12 @@ pub struct ResourceFlags {
 }
 
 impl ResourceFlags {
-    /// Virtual CPUs.
-    pub fn cpus(&self, defaults: &ContainerDefaults) -> u32 {
-        self.cpus.or(defaults.cpus).unwrap_or_else(|| {
+    /// CPUs.
+    pub fn cpus(&self, defaults: &ContainerDefaults) -> Cpus {
+        let configured = defaults.cpus.map(Cpus::whole);
+        self.cpus.or(configured).unwrap_or_else(|| {
             let host = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            u32::try_from(host).map_or(DEFAULT_CPUS, |host| host.min(DEFAULT_CPUS))
+            Cpus::whole(u32::try_from(host).map_or(DEFAULT_CPUS, |host| host.min(DEFAULT_CPUS)))
         })
     }
 
@@ -51,19 +54,20 @@ mod tests {
             ..ContainerDefaults::default()
         };
         let flags = ResourceFlags {
-            cpus: Some(1),
+            cpus: Some(Cpus::whole(1)),
             memory: Some(5 << 30),
         };
         let none = ResourceFlags::default();
         assert_eq!(
             (flags.cpus(&configured), flags.memory(&configured)),
-            (1, 5 << 30)
+            (Cpus::whole(1), 5 << 30)
         );
         assert_eq!(
             (none.cpus(&configured), none.memory(&configured)),
-            (3, 2 << 30)
+            (Cpus::whole(3), 2 << 30)
         );
         assert_eq!(none.memory(&ContainerDefaults::default()), 1 << 30);
-        assert!((1..=4).contains(&none.cpus(&ContainerDefaults::default())));
+        let cpus = none.cpus(&ContainerDefaults::default()).machine();
+        assert!((1..=4).contains(&cpus));
     }
 }

@@ -3,6 +3,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use container_resource::switch;
 
 use crate::failure::Failure;
 
@@ -16,29 +17,57 @@ pub struct SecurityOptions {
     pub no_new_privileges: bool,
     /// Docker's format.
     pub seccomp_profile: Option<serde_json::Value>,
+    /// No path is masked or read-only.
+    pub unconfined_paths: bool,
 }
 
 impl SecurityOptions {
-    /// `no-new-privileges[=true|false]`, `seccomp=<path>` and `seccomp=unconfined`; a later one wins.
+    /// `no-new-privileges[=<switch>]`, `seccomp=<path>`, `seccomp=unconfined`, `systempaths=unconfined`, and what asks
+    /// for no label and no profile, of which a container has none; a later one wins.
     pub fn parse(options: &[String]) -> Result<Self, Failure> {
         let mut parsed = Self::default();
         for option in options {
             // Docker takes a colon as well.
-            let (name, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
+            let (name, value) = match option.split_once(['=', ':']) {
+                Some((name, value)) => (name, Some(value)),
+                None => (option.as_str(), None),
+            };
+            let wrong = |why: &str| {
+                Failure::usage(format_args!("invalid --security-opt '{option}': {why}"))
+            };
             match (name, value) {
-                ("no-new-privileges", "" | "true") => parsed.no_new_privileges = true,
-                ("no-new-privileges", "false") => parsed.no_new_privileges = false,
-                ("seccomp", "unconfined") => parsed.seccomp_profile = None,
-                ("seccomp", path) if !path.is_empty() => {
+                ("no-new-privileges", value) => {
+                    parsed.no_new_privileges = value
+                        .map_or(Ok(true), switch::parse)
+                        .map_err(|error| wrong(&error.to_string()))?;
+                }
+                ("seccomp", Some("unconfined")) => parsed.seccomp_profile = None,
+                ("seccomp", Some(path)) if !path.is_empty() => {
                     let profile = read_profile(Path::new(path))
-                        .with_context(|| format!("seccomp profile {path}"))
+                        .with_context(|| {
+                            format!("invalid --security-opt '{option}': seccomp profile {path}")
+                        })
                         .map_err(Failure::usage_chain)?;
                     parsed.seccomp_profile = Some(profile);
                 }
+                ("seccomp", _) => {
+                    return Err(wrong("the path of a profile, or unconfined, is expected"));
+                }
+                ("systempaths", Some("unconfined")) => parsed.unconfined_paths = true,
+                ("systempaths", _) => return Err(wrong("unconfined is expected")),
+                // The guest has no SELinux: nothing is labelled whatever is asked for.
+                ("label", Some(value)) if !value.is_empty() => {}
+                ("label", _) => return Err(wrong("disable, or a part of a label, is expected")),
+                ("apparmor", Some("unconfined" | "")) => {}
+                ("apparmor", _) => {
+                    return Err(wrong(
+                        "there are no AppArmor profiles: only unconfined is taken",
+                    ));
+                }
                 _ => {
-                    return Err(Failure::usage(format_args!(
-                        "invalid --security-opt '{option}'"
-                    )));
+                    return Err(wrong(
+                        "no-new-privileges, seccomp, systempaths, label or apparmor is expected",
+                    ));
                 }
             }
         }
@@ -80,28 +109,56 @@ mod tests {
 
     #[test]
     fn privileges() {
-        assert!(parse(&["no-new-privileges"]).unwrap().no_new_privileges);
-        assert!(
-            parse(&["no-new-privileges:true"])
-                .unwrap()
-                .no_new_privileges
-        );
-        assert!(
-            !parse(&["no-new-privileges", "no-new-privileges=false"])
-                .unwrap()
-                .no_new_privileges
-        );
+        for (options, expected) in [
+            (vec!["no-new-privileges"], true),
+            (vec!["no-new-privileges:true"], true),
+            (vec!["no-new-privileges=1"], true),
+            (vec!["no-new-privileges", "no-new-privileges=false"], false),
+        ] {
+            let parsed = parse(&options).unwrap();
+            assert_eq!(parsed.no_new_privileges, expected, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_container_has_not_may_be_waived() {
+        for option in [
+            "label=disable",
+            "label:disable",
+            "label=type:svirt_apache_t",
+            "apparmor=unconfined",
+            "apparmor:unconfined",
+            "seccomp=unconfined",
+        ] {
+            let parsed = parse(&[option]).unwrap();
+            assert!(parsed.seccomp_profile.is_none() && !parsed.unconfined_paths);
+        }
+        assert!(parse(&["systempaths=unconfined"]).unwrap().unconfined_paths);
+    }
+
+    #[test]
+    fn mistakes_name_the_option() {
         for option in [
             "",
-            "label=disable",
+            "foo",
+            "foo=bar",
+            "label",
+            "label=",
+            "apparmor",
+            "apparmor=docker-default",
+            "systempaths",
+            "systempaths=all",
             "no-new-privileges=maybe",
+            "no-new-privileges=",
             "seccomp",
             "seccomp=",
+            "seccomp=/no/such/profile",
         ] {
-            assert!(
-                matches!(parse(&[option]), Err(Failure::Usage(_))),
-                "{option}"
-            );
+            let Err(Failure::Usage(text)) = parse(&[option]) else {
+                panic!("{option}")
+            };
+            let expected = format!("invalid --security-opt '{option}': ");
+            assert!(text.starts_with(&expected), "{text}");
         }
     }
 

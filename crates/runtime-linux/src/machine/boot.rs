@@ -1,12 +1,14 @@
 //! From a bundle to a machine whose guest has announced itself.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_engine::{Engine, ExitCause, FindVmmError, StartError, Vm, VmExit};
 use container_resource::bundle::{Boot, Bundle, Timeline};
-use container_resource::container::ContainerConfiguration;
+use container_resource::container::{ContainerConfiguration, Resources};
+use container_resource::size;
 use jiff::Timestamp;
 use tokio::net::UnixStream;
 
@@ -72,10 +74,9 @@ pub async fn boot(
             return Ok(machine);
         }
     }
-    let mut vm = engine
-        .start(&spec)
-        .await
-        .map_err(|error| start_error(&error))?;
+    let mut vm = engine.start(&spec).await.map_err(|error| {
+        out_of_bounds(&error, &configuration.resources).unwrap_or_else(|| start_error(&error))
+    })?;
     let spawned = Timestamp::now() - vm.moments().spawned.elapsed();
     timeline.reached_at("VMM spawned", spawned.as_microsecond());
     timeline.reached("VMM running");
@@ -165,6 +166,36 @@ pub fn find_error(error: &FindVmmError) -> Error {
         .with_hint("Install QEMU 7.2 or newer: `apt-get install qemu-system-x86`.")
 }
 
+/// The host has not what was asked for: told in the figures of the flags, of which the machine's are made.
+fn out_of_bounds(error: &StartError, asked: &Resources) -> Option<Error> {
+    let text = match error {
+        StartError::Vcpus { limit, .. } => {
+            let host = std::thread::available_parallelism().map_or(1, NonZero::get);
+            format!(
+                "--cpus {}: this host has {host} CPUs, and a container may have at most {limit} vCPUs on it",
+                asked.cpus
+            )
+        }
+        StartError::Memory { limit, .. } => {
+            let host = limit.saturating_mul(size::MIB);
+            let most = host.saturating_sub(spec::MEMORY_OVERHEAD);
+            format!(
+                "--memory {}: a container may have from {} to {} on this host, which has {} MiB in all",
+                size::memory(asked.memory_in_bytes),
+                size::memory(size::MINIMUM_MEMORY),
+                mib(most),
+                limit
+            )
+        }
+        _ => return None,
+    };
+    Some(Error::new(Kind::InvalidArgument, text))
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes / size::MIB)
+}
+
 /// The VMM did not start.
 pub fn start_error(error: &StartError) -> Error {
     let kind = match error {
@@ -187,4 +218,39 @@ fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
         )
     });
     full || error.source().is_some_and(is_full)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_has_not_is_told_in_the_figures_of_the_flags() {
+        let asked = Resources {
+            cpus: 999,
+            nano_cpus: None,
+            memory_in_bytes: 1 << 50,
+            storage: None,
+            cpu_overhead: 0,
+        };
+        let vcpus = StartError::Vcpus {
+            requested: 999,
+            limit: 4,
+        };
+        let host = std::thread::available_parallelism().unwrap();
+        assert_eq!(
+            out_of_bounds(&vcpus, &asked).unwrap().message,
+            format!(
+                "--cpus 999: this host has {host} CPUs, and a container may have at most 4 vCPUs on it"
+            )
+        );
+        let memory = StartError::Memory {
+            requested: (1 << 50) + spec::MEMORY_OVERHEAD,
+            limit: 2048,
+        };
+        assert_eq!(
+            out_of_bounds(&memory, &asked).unwrap().message,
+            "--memory 1 PiB: a container may have from 200 MiB to 1920 MiB on this host, which has 2048 MiB in all"
+        );
+    }
 }

@@ -13,7 +13,7 @@ use super::upper;
 /// Name of the virtio-serial port that carries the guest channel.
 const GUEST_CHANNEL: &str = "container.guest";
 /// Guest memory beside the container's, in bytes: kernel, vminitd and the page cache of the root.
-const MEMORY_OVERHEAD: u64 = 128 << 20;
+pub const MEMORY_OVERHEAD: u64 = 128 << 20;
 /// Memory is given in these steps, in bytes.
 const MEMORY_STEP: u64 = 1 << 20;
 /// The kernel's part of the command line that does not depend on the machine (kernel-parameters.txt).

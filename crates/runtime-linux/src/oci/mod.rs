@@ -6,6 +6,7 @@ mod process;
 mod seccomp;
 
 use container_resource::container::ContainerConfiguration;
+use container_resource::cpus::NANO;
 use container_resource::hidden_path;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
@@ -18,6 +19,9 @@ pub use process::{process, user};
 
 /// Microseconds of one CPU scheduling period (`cpu.max`, cgroup-v2.rst).
 const CPU_PERIOD: u64 = 100_000;
+
+/// Microseconds of a period that a group is given at least (kernel/sched/core.c, `min_cfs_quota_period`).
+const MINIMUM_QUOTA: u64 = 1000;
 
 /// Why a configuration has no specification.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +103,12 @@ fn resources(
 ) -> Result<oci_spec::runtime::LinuxResources, SpecError> {
     let size = &configuration.resources;
     let memory = i64::try_from(size.memory_in_bytes).unwrap_or(i64::MAX);
-    let quota = i64::try_from(CPU_PERIOD * u64::from(size.cpus)).unwrap_or(i64::MAX);
+    let nano = size
+        .nano_cpus
+        .unwrap_or_else(|| NANO.saturating_mul(size.cpus.into()));
+    // The kernel takes no less than a millisecond.
+    let quota = (nano / (NANO / CPU_PERIOD)).max(MINIMUM_QUOTA);
+    let quota = i64::try_from(quota).unwrap_or(i64::MAX);
     let mut resources = LinuxResourcesBuilder::default()
         .memory(LinuxMemoryBuilder::default().limit(memory).build()?)
         .cpu(
@@ -161,6 +170,9 @@ pub mod tests {
         assert_eq!(resources["memory"]["limit"], 268_435_456);
         assert_eq!(resources["cpu"]["quota"], 200_000);
         assert_eq!(resources["pids"]["limit"], 7);
+        configuration.resources.nano_cpus = Some(1_500_000_000);
+        let spec = json(&configuration);
+        assert_eq!(spec["linux"]["resources"]["cpu"]["quota"], 150_000);
         assert_eq!(spec["hostname"], "c1");
     }
 

@@ -22,7 +22,7 @@ pub struct List {
     format: FormatFlags,
 
     /// References only
-    #[arg(short, long, conflicts_with = "verbose")]
+    #[arg(short, long)]
     quiet: bool,
 
     /// A line for each platform, with more columns
@@ -32,6 +32,9 @@ pub struct List {
 
 impl List {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        if self.quiet && self.verbose {
+            return Err(Failure::usage("--quiet and --verbose conflict"));
+        }
         let images = all(context).await?;
         let domain = default_domain(context)?;
         if self.quiet {

@@ -42,20 +42,20 @@ pub struct Logs {
     #[arg(short, long)]
     follow: bool,
 
-    /// Only the last lines (before --since and --until are looked at)
-    #[arg(short = 'n', long = "tail", value_name = "LINES")]
-    lines: Option<u64>,
+    /// Only the last lines (before --since and --until are looked at); all, or a number below 0, is all of them
+    #[arg(short = 'n', long = "tail", value_name = "LINES", allow_negative_numbers = true, value_parser = tail)]
+    lines: Option<Tail>,
 
     /// Only output from then on: a time (RFC 3339, or of here), seconds since 1970, or how long ago (10m, 2h)
-    #[arg(long, value_name = "TIME", value_parser = moment::parse, conflicts_with = "boot")]
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     since: Option<Timestamp>,
 
     /// Only output until then; with --follow, this is the end
-    #[arg(long, value_name = "TIME", value_parser = moment::parse, conflicts_with = "boot")]
+    #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     until: Option<Timestamp>,
 
     /// Put the time before each line
-    #[arg(short, long, conflicts_with = "boot")]
+    #[arg(short, long)]
     timestamps: bool,
 
     /// Container
@@ -65,6 +65,12 @@ pub struct Logs {
 
 impl Logs {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        if self.boot && (self.since.is_some() || self.until.is_some() || self.timestamps) {
+            // The console's lines have the guest's own times.
+            return Err(Failure::usage(
+                "--boot conflicts with --since, --until and --timestamps",
+            ));
+        }
         let mut containers = context.containers()?;
         let reply = containers
             .logs(LogsRequest {
@@ -78,7 +84,8 @@ impl Logs {
             (reply.stdio_path, log::tail)
         };
         let path = PathBuf::from(path);
-        let Some((before, last)) = parts::open(&path, self.lines, tail).context("read the log")?
+        let Some((before, last)) = parts::open(&path, self.lines.and_then(|lines| lines.0), tail)
+            .context("read the log")?
         else {
             return Ok(());
         };
@@ -126,6 +133,18 @@ impl Logs {
     }
 }
 
+/// How many of the last lines are wanted; `None`: all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tail(Option<u64>);
+
+fn tail(text: &str) -> Result<Tail, String> {
+    match text.parse::<i64>() {
+        _ if text == "all" => Ok(Tail(None)),
+        Ok(number) => Ok(Tail(u64::try_from(number).ok())),
+        Err(_) => Err("a number of lines, or all, is expected".to_owned()),
+    }
+}
+
 /// Ends when `until` has passed by the host's clock, which is looked at each second: it may be set meanwhile.
 async fn passed(until: Option<Timestamp>) {
     let Some(until) = until else {
@@ -145,6 +164,18 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
+
+    #[test]
+    fn all_lines_can_be_asked_for() {
+        assert_eq!(tail("5"), Ok(Tail(Some(5))));
+        assert_eq!(tail("0"), Ok(Tail(Some(0))));
+        for text in ["all", "-1", "-7"] {
+            assert_eq!(tail(text), Ok(Tail(None)), "{text}");
+        }
+        for text in ["", "ALL", "some", "1.5"] {
+            assert!(tail(text).is_err(), "{text}");
+        }
+    }
 
     #[tokio::test]
     async fn a_time_passes() {

@@ -27,7 +27,7 @@ pub struct Login {
     scheme: SchemeFlags,
 
     /// Read the password from standard input
-    #[arg(long, requires = "username")]
+    #[arg(long)]
     password_stdin: bool,
 
     /// User (default: asked for)
@@ -41,6 +41,9 @@ pub struct Login {
 
 impl Login {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        if self.password_stdin && self.username.is_none() {
+            return Err(Failure::usage("--password-stdin needs --username"));
+        }
         let mut images = context.images().await?;
         if !self.password_stdin && !io::stdin().is_terminal() {
             return Err(Failure::usage(
