@@ -11,6 +11,7 @@ DESTDIR ?=
 TARGET := target
 STAGE := $(CURDIR)/$(TARGET)/stage
 KERNEL := $(TARGET)/kernel/vmlinux
+KERNEL_FULL := $(TARGET)/kernel-full/vmlinux
 GUEST := x86_64-unknown-linux-gnu
 VMINITD := $(TARGET)/$(GUEST)/guest/vminitd
 INITRAMFS := $(TARGET)/initramfs.cpio
@@ -22,7 +23,7 @@ export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || e
 
 PLUGINS := container-core-images container-runtime-linux
 
-.PHONY: hello build kernel programs initramfs stage install test unit boot e2e test-kvm lint bench bench-kvm clean packages-% help
+.PHONY: hello build kernel kernel-full boot-full programs initramfs stage install test unit boot e2e test-kvm lint bench bench-kvm clean packages-% help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,6p'
@@ -39,6 +40,11 @@ packages-%:
 
 kernel:
 	@kernel/build.sh $(TARGET)/kernel
+
+# The larger kernel, for --kernel; not part of `build`. `install` takes it along where it was built.
+kernel-full: packages-build
+	@kernel/build.sh --flavour full $(TARGET)/kernel-full
+	install -D -m 0644 $(KERNEL_FULL) $(STAGE)/share/container/kernel/vmlinux-full-amd64
 
 programs:
 	$(CARGO) build --release --locked -p container-cli -p container-apiserver -p container-core-images -p container-runtime-linux
@@ -63,6 +69,7 @@ install: $(if $(FROM_STAGE),,build)
 	        $(DESTDIR)$(PREFIX)/libexec/container/plugins/$$plugin/bin/$$plugin || exit 1; \
 	done
 	install -m 0644 $(KERNEL) $(DESTDIR)$(PREFIX)/share/container/kernel/vmlinux-amd64
+	[ ! -e $(KERNEL_FULL) ] || install -m 0644 $(KERNEL_FULL) $(DESTDIR)$(PREFIX)/share/container/kernel/vmlinux-full-amd64
 	install -m 0644 $(INITRAMFS) $(DESTDIR)$(PREFIX)/share/container/initramfs-amd64.cpio
 
 ## What is checked.
@@ -82,6 +89,9 @@ boot:
 	@kernel/check.sh $(KERNEL)
 	VMINITD_KERNEL=$(CURDIR)/$(KERNEL) VMINITD_INITRAMFS=$(CURDIR)/$(INITRAMFS) \
 	    $(CARGO) test --locked -p vminitd --test boot -- --ignored --test-threads=2
+
+boot-full: packages-test packages-full kernel-full
+	@kernel/check.sh --flavour full $(KERNEL_FULL)
 
 e2e: $(BUSYBOX)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \

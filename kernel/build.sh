@@ -8,9 +8,10 @@ readonly INTERVAL=15 # seconds between progress lines where there is no terminal
 
 usage() {
   cat <<USAGE
-Usage: kernel/build.sh [--force] [OUTPUT-DIRECTORY]
+Usage: kernel/build.sh [--force] [--flavour NAME] [OUTPUT-DIRECTORY]
 
-Builds the guest kernel into OUTPUT-DIRECTORY (default: target/kernel):
+Builds the guest kernel into OUTPUT-DIRECTORY (default: target/kernel, with a
+flavour target/kernel-NAME):
 
   vmlinux     the kernel, an ELF file with a PVH entry, stripped
   System.map  its symbols, to read a panic's addresses with
@@ -20,8 +21,9 @@ Does nothing if they are up to date. OUTPUT-DIRECTORY/.work keeps the source
 and the objects, so that a changed option costs seconds, not minutes; it can be
 deleted at any time.
 
-  --force     build from scratch
-  -h, --help  show this text
+  --flavour NAME  add the options of kernel/NAME.config: "full" is the only one
+  --force         build from scratch
+  -h, --help      show this text
 
 Environment: JOBS (parallel compilers, default: all processors).
 USAGE
@@ -34,22 +36,28 @@ die() {
 }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-out='' force=
+out='' force='' flavour=''
 while (($#)); do
   case $1 in
     -h | --help) usage; exit ;;
     --force) force=1 ;;
+    --flavour)
+      [[ ${2:-} == full ]] || { usage >&2; die "unknown flavour: ${2:-}"; }
+      flavour=$2
+      shift
+      ;;
     -*) usage >&2; die "unknown option: $1" ;;
     *) [[ -z $out ]] || { usage >&2; die "more than one output directory"; }; out=$1 ;;
   esac
   shift
 done
 [[ $(uname -m) == x86_64 ]] || die "only x86_64 is supported, this is $(uname -m)"
-mkdir -p "${out:=$here/../target/kernel}"
+mkdir -p "${out:=$here/../target/kernel${flavour:+-$flavour}}"
 out=$(cd "$out" && pwd)
 work=$out/.work src=$out/.work/src obj=$out/.work/obj log=$out/.work/build.log
 shopt -s nullglob
 patches=("$here"/patches/*.patch)
+fragments=("$here/container.config" ${flavour:+"$here/$flavour.config"})
 
 check_requirements() {
   local missing=() tool
@@ -67,7 +75,7 @@ inputs() {
   {
     dpkg-query -W "$PACKAGE" gcc binutils
     gcc -dumpfullversion
-    cat "$here/build.sh" "$here/container.config" "${patches[@]}"
+    cat "$here/build.sh" "${fragments[@]}" "${patches[@]}"
   } | sha256sum | cut -d' ' -f1
 }
 
@@ -112,7 +120,7 @@ unpack() {
   # Half of the tree is not for us, but Kconfig and make read every file of
   # theirs on their way. Few patterns: tar tries each on each of 92000 names.
   local exclude=() pattern
-  for pattern in 'arch/[a-tv-w]*.[chS]' 'arch/*.dts*' 'drivers/[gm]*.[ch]' 'drivers/net/ethernet/*.[ch]' \
+  for pattern in 'arch/[a-tv-w]*.[chS]' 'arch/*.dts*' 'drivers/[gm][!d]*.[ch]' 'drivers/net/ethernet/*.[ch]' \
     'drivers/net/wireless/*.[ch]' 'drivers/scsi/*/*.[ch]' 'drivers/staging/*.[ch]' 'sound/*.[ch]' 'Documentation/*.*' 'tools/[pt]*.*'; do
     exclude+=(--exclude="$PACKAGE/$pattern")
   done
@@ -129,10 +137,23 @@ unpack() {
   printf '%s\n' "$stamp" >"$src.stamp"
 }
 
+# The fragments as one; of several lines about an option the last holds.
+merge() {
+  awk '
+    function keep(name) {
+      if (!(name in line)) order[++count] = name
+      line[name] = $0
+    }
+    /^CONFIG_[A-Za-z0-9_]+=/ { split($0, part, "="); keep(part[1]) }
+    /^# CONFIG_[A-Za-z0-9_]+ is not set$/ { keep($2) }
+    END { for (i = 1; i <= count; i++) print line[order[i]] }' "${fragments[@]}"
+}
+
 configure() {
   mkdir -p "$obj"
   say "configuring"
-  kernel_make -s KCONFIG_ALLCONFIG="$here/container.config" allnoconfig >"$log" 2>&1 ||
+  merge >"$work/fragment"
+  kernel_make -s KCONFIG_ALLCONFIG="$work/fragment" allnoconfig >"$log" 2>&1 ||
     { tail -n 20 "$log" >&2; die "configuration failed"; }
   # Kconfig drops what a dependency forbids without a word: say it.
   local line name dropped=()
@@ -144,7 +165,7 @@ configure() {
         ! grep -q "^${name%% *}=" "$obj/.config" || dropped+=("$line")
         ;;
     esac
-  done <"$here/container.config"
+  done <"$work/fragment"
   ((${#dropped[@]} == 0)) || die "the kernel's Kconfig did not accept:$(printf '\n  %s' "${dropped[@]}")"
 }
 

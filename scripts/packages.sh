@@ -4,13 +4,14 @@ set -euo pipefail
 
 usage() {
     cat <<'TXT'
-usage: packages.sh run|build|test|bench ...
+usage: packages.sh run|build|test|bench|full ...
 
 Installs the Debian packages that are missing for:
   run     running containers
   build   building the guest kernel and the programs
   test    the test suite's peers and oracles
   bench   what the benchmark compares with
+  full    checks of the larger kernel
 As another user than root it uses sudo.
 TXT
 }
@@ -18,8 +19,10 @@ TXT
 run=(qemu-system-x86 e2fsprogs)
 build=(gcc libc6-dev make flex bison bc libelf-dev xz-utils cpio linux-source-6.12 ca-certificates)
 test=(busybox-static erofs-utils skopeo umoci crun docker-registry openssl apache2-utils jq python3 util-linux procps zstd
-    dbus gnome-keyring libfaketime golang-github-opencontainers-image-spec-dev python3-jsonschema)
+    dbus gnome-keyring libfaketime golang-github-opencontainers-image-spec-dev python3-jsonschema
+    squashfs-tools dosfstools mtools genisoimage)
 bench=(crun podman util-linux)
+full=(xfsprogs btrfs-progs)
 
 wanted=()
 [ $# -gt 0 ] || { usage; exit 2; }
@@ -29,6 +32,7 @@ for purpose in "$@"; do
         build) wanted+=("${build[@]}") ;;
         test) wanted+=("${test[@]}") ;;
         bench) wanted+=("${bench[@]}") ;;
+        full) wanted+=("${full[@]}") ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; exit 2 ;;
     esac
