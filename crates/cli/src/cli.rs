@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
+use anyhow::Context as _;
 use clap::builder::FalseyValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser};
@@ -63,7 +64,7 @@ pub fn run(arguments: &[OsString]) -> Result<u8, Failure> {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
-                .map_err(|error| Failure::Local(error.into()))?;
+                .context("start the command")?;
             runtime.block_on(command.execute(&context))
         }
     }
@@ -136,7 +137,7 @@ fn explain(mut error: clap::Error, arguments: &[OsString]) -> Result<u8, Failure
                 let usage = ContextValue::StyledStr(command.render_usage());
                 error.insert(ContextKind::Usage, usage);
             }
-            let text = error.render().to_string();
+            let text = quoted(error.render().to_string(), arguments);
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let unknown = error.get(ContextKind::InvalidSubcommand).is_some();
             let hint = if unknown {
@@ -149,6 +150,23 @@ fn explain(mut error: clap::Error, arguments: &[OsString]) -> Result<u8, Failure
             ))
         }
     }
+}
+
+/// `text`, in which words of the command line and their values stand as they can be shown on one line: they may come from
+/// anywhere.
+fn quoted(text: String, arguments: &[OsString]) -> String {
+    let words = arguments.iter().map(|word| word.to_string_lossy());
+    words.fold(text, |text, word| {
+        let value = word.split_once('=').map_or("", |(_, value)| value);
+        [word.as_ref(), value].into_iter().fold(text, |text, part| {
+            let shown = output::printable(part);
+            if shown == part {
+                text
+            } else {
+                text.replace(part, &shown)
+            }
+        })
+    })
 }
 
 /// The command below `root` that `arguments` name, program name first, and its words. Groups have no options with a
@@ -283,6 +301,21 @@ mod tests {
             text.contains("Usage: container image tag [OPTIONS] <"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_word_of_the_command_line_begins_no_line() {
+        for words in [
+            vec!["run", "--name", "a\nError: b", "x"],
+            vec!["run", "--name=a\nError: b", "x"],
+            vec!["list", "--x\nError: b"],
+        ] {
+            let text = told(&words);
+            assert!(
+                text.contains("\\nError: b") && !text.contains("\nError"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

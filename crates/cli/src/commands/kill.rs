@@ -26,8 +26,16 @@ pub struct Kill {
     selection: Selection,
 
     /// Signal to send, by name or number
-    #[arg(short, long, value_name = "SIGNAL", default_value = "KILL", value_parser = signal::parse)]
+    #[arg(short, long, value_name = "SIGNAL", default_value = "KILL", value_parser = signal_or_kill)]
     signal: i32,
+}
+
+/// As with Docker an empty text is the default.
+fn signal_or_kill(text: &str) -> Result<i32, signal::SignalError> {
+    match text {
+        "" => Ok(SIGKILL),
+        text => signal::parse(text),
+    }
 }
 
 impl Kill {

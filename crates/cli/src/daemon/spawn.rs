@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use container_api::roots::Roots;
@@ -20,6 +20,9 @@ use crate::failure::Failure;
 
 /// Names the descriptor on which the apiserver says, by one byte, that it serves.
 const READY_VARIABLE: &str = "CONTAINER_READY_FD";
+/// How long an apiserver that does not serve may take to end, and how often it is looked at meanwhile.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(20);
 /// Bytes of the log that are shown of an apiserver that died.
 const LOG_TAIL: u64 = 4096;
 /// Variables that services inherit, beside those with one of [`PREFIXES`]: where things are, how the network is
@@ -67,6 +70,11 @@ pub async fn start(roots: &Roots, debug: bool, timeout: Duration) -> Result<(), 
         // Another one may have been faster, and this one given way to it.
         Ok(_) if is_running(roots).await => Ok(()),
         Ok(_) => {
+            // It is ending: its last words come behind the end of the pipe.
+            let deadline = Instant::now() + LAST_WORDS;
+            while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                tokio::time::sleep(LOOK).await;
+            }
             let said = said_since(&mut log, begin).unwrap_or_default();
             Err(anyhow::anyhow!("the container system service did not start{said}").into())
         }

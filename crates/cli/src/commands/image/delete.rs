@@ -58,10 +58,12 @@ impl Delete {
         };
         let reply = context.images().await?.delete(request).await?.into_inner();
         output::write_lines(&reply.deleted)?;
-        output::tell(format_args!(
-            "Reclaimed {} in disk space",
-            size::disk(reply.reclaimed_bytes)
-        ));
+        if !reply.deleted.is_empty() {
+            output::tell(format_args!(
+                "Reclaimed {} in disk space",
+                size::disk(reply.reclaimed_bytes)
+            ));
+        }
         let failed = reply
             .errors
             .into_iter()
