@@ -173,13 +173,13 @@ mod tests {
 
     #[test]
     fn only_a_broken_connection_is_a_service_that_went_away() {
-        let said = Failure::from(tonic::Status::unavailable("registry can't be reached"));
+        let said = Failure::from(tonic::Status::unavailable("registry cannot be reached"));
         let Failure::Service(error) = said else {
             panic!("{said:?}")
         };
         assert_eq!(
             (error.message.as_str(), error.hint),
-            ("registry can't be reached", None)
+            ("registry cannot be reached", None)
         );
         let mut broken = tonic::Status::unknown("transport error");
         broken.set_source(std::sync::Arc::new(io::Error::other("reset")));

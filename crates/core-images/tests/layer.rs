@@ -141,7 +141,7 @@ fn paths_stay_inside() {
         (
             "6 hard link to the root",
             vec![hard_link("l", "/")],
-            Err("can't name a directory"),
+            Err("cannot name a directory"),
         ),
         (
             "7 hard link to a link",
@@ -631,12 +631,12 @@ fn streams_are_whole_or_refused() {
     for blob in [oci::gzip(&tar), oci::zstd(&tar)] {
         assert!(unpack(&blob).is_ok());
         let cut = &blob[..blob.len() - 5];
-        assert!(unpack(cut).unwrap_err().contains("can't be decompressed"));
+        assert!(unpack(cut).unwrap_err().contains("cannot be decompressed"));
         let garbage = [blob.as_slice(), b"garbage"].concat();
         assert!(
             unpack(&garbage)
                 .unwrap_err()
-                .contains("can't be decompressed")
+                .contains("cannot be decompressed")
         );
     }
     let (one, two) = tar.split_at(1000);

@@ -4,7 +4,7 @@
 //! `bare_vm KERNEL [INITRAMFS] [--rounds N] [--memory MIB] [--vcpus N]` prints, for each round, the
 //! milliseconds from before the VMM's start to after its end, and those until the VMM answered.
 
-#![allow(clippy::unwrap_used)] // A benchmark that can't run should say why and stop.
+#![allow(clippy::unwrap_used)] // A benchmark that cannot run should say why and stop.
 
 #[path = "../tests/vm/cpio.rs"]
 mod cpio;

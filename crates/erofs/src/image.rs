@@ -20,7 +20,7 @@ use crate::xattr::Xattrs;
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The source failed or ends early.
-    #[error("the image can't be read")]
+    #[error("the image cannot be read")]
     Io(#[from] io::Error),
     /// The bytes are no image of this crate's kind.
     #[error("the image is damaged: {0}")]

@@ -12,7 +12,7 @@ const BUFFER: usize = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The output failed.
-    #[error("the image can't be written")]
+    #[error("the image cannot be written")]
     Io(#[from] io::Error),
     /// Block addresses have 32 bits.
     #[error("the image would exceed 16 TiB")]

@@ -209,7 +209,7 @@ pub enum TreeError {
     #[error("the hard link's target is missing")]
     MissingTarget,
     /// A hard link to a directory.
-    #[error("a hard link can't name a directory")]
+    #[error("a hard link cannot name a directory")]
     LinkToDirectory,
     /// An extended attribute that can't be stored.
     #[error(transparent)]

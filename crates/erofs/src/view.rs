@@ -18,7 +18,7 @@ pub enum MergeError {
     #[error("the image has {0} layers, more than {MAX_LAYERS}")]
     TooManyLayers(usize),
     /// A layer image is damaged. Counted from 0, the lowest.
-    #[error("layer {index} can't be read")]
+    #[error("layer {index} cannot be read")]
     Layer {
         /// Which one.
         index: usize,
@@ -27,7 +27,7 @@ pub enum MergeError {
         source: ReadError,
     },
     /// All layers together exceed a limit.
-    #[error("layer {index} can't be applied")]
+    #[error("layer {index} cannot be applied")]
     Apply {
         /// Which one.
         index: usize,

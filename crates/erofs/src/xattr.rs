@@ -30,7 +30,7 @@ pub struct Xattrs(BTreeMap<Box<[u8]>, Box<[u8]>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum XattrError {
     /// Its namespace is none of user, trusted, security and POSIX ACL, or its name is empty or over 255 bytes.
-    #[error("the name of the extended attribute can't be stored")]
+    #[error("the name of the extended attribute cannot be stored")]
     Name,
     /// The value or all attributes together are too large.
     #[error("the extended attributes take more than {MAX_XATTR_BYTES} bytes")]

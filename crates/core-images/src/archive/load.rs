@@ -38,7 +38,7 @@ pub struct Loaded {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The stream failed.
-    #[error("the archive can't be read")]
+    #[error("the archive cannot be read")]
     Read(#[source] io::Error),
     /// The stream ends early.
     #[error("the archive is truncated")]
@@ -62,7 +62,7 @@ pub enum LoadError {
     #[error("the archive has more than {0} members")]
     TooMany(usize),
     /// A member can't be copied.
-    #[error("the archive's member {path:?} can't be copied")]
+    #[error("the archive's member {path:?} cannot be copied")]
     Copy {
         /// Which one.
         path: String,
@@ -98,7 +98,7 @@ pub enum LoadError {
         source: ReferenceError,
     },
     /// An image is not whole.
-    #[error("the archive's image {0} can't be used")]
+    #[error("the archive's image {0} cannot be used")]
     Image(String, #[source] GraphError),
     /// An image has no part that could be used.
     #[error("the archive's image {0} is incomplete: none of its manifests is there")]

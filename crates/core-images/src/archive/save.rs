@@ -49,7 +49,7 @@ pub enum SaveError {
         source: crate::image::GraphError,
     },
     /// The output failed.
-    #[error("the archive can't be written")]
+    #[error("the archive cannot be written")]
     Write(#[from] io::Error),
     /// The store failed.
     #[error(transparent)]

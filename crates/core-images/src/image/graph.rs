@@ -85,7 +85,7 @@ pub enum GraphError {
         source: DigestError,
     },
     /// A document can't be read.
-    #[error("the image's document {digest} can't be used")]
+    #[error("the image's document {digest} cannot be used")]
     Document {
         /// Which one.
         digest: Digest,

@@ -90,7 +90,7 @@ pub enum UnpackError {
     #[error("no disk space is left for the layer {0}")]
     NoSpace(Digest),
     /// The worker can't be run.
-    #[error("the worker for layers can't be run")]
+    #[error("the worker for layers cannot be run")]
     Worker(#[source] io::Error),
     /// The store failed.
     #[error(transparent)]

@@ -6,7 +6,7 @@ use container_resource::digest::Digest;
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// No answer: the host, the connection or the protocol failed.
-    #[error("{host} can't be reached")]
+    #[error("{host} cannot be reached")]
     Unreachable {
         /// Host and port.
         host: String,
@@ -42,7 +42,7 @@ pub enum RegistryError {
         detail: String,
     },
     /// The answer does not follow the protocol.
-    #[error("{host} gave an answer that can't be used: {reason}")]
+    #[error("{host} gave an answer that cannot be used: {reason}")]
     Protocol {
         /// Host and port.
         host: String,
@@ -82,7 +82,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// The configuration of a registry's host can't be used.
-    #[error("the configuration {path} of a registry can't be used: {reason}")]
+    #[error("the configuration {path} of a registry cannot be used: {reason}")]
     Configuration {
         /// Its file.
         path: String,
@@ -90,7 +90,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// Certificates or proxies can't be set up.
-    #[error("the HTTP client can't be set up")]
+    #[error("the HTTP client cannot be set up")]
     Client(#[source] reqwest::Error),
     /// Credentials can't be read or stored.
     #[error(transparent)]

@@ -99,7 +99,7 @@ impl Session {
         let path = format!("{}/{rest}", self.repository);
         self.base
             .join(&path)
-            .map_err(|_| self.protocol("the address can't be built"))
+            .map_err(|_| self.protocol("the address cannot be built"))
     }
 
     /// Marks the host as failing.

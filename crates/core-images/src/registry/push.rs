@@ -45,7 +45,7 @@ pub enum PushError {
         available: String,
     },
     /// A part of the image is missing here.
-    #[error("image {name} can't be pushed")]
+    #[error("image {name} cannot be pushed")]
     Image {
         /// Of the image.
         name: String,
@@ -54,7 +54,7 @@ pub enum PushError {
     },
     /// Not all platforms of the index are here.
     #[error(
-        "image {name} can't be pushed whole, only these platforms are here: {available}; \
+        "image {name} cannot be pushed whole, only these platforms are here: {available}; \
          choose one by --platform"
     )]
     Incomplete {

@@ -160,7 +160,7 @@ async fn read(
     });
     match read.await {
         Ok(Ok(bytes)) => Ok(bytes),
-        _ => Err(session.protocol("the blob to be uploaded can't be read")),
+        _ => Err(session.protocol("the blob to be uploaded cannot be read")),
     }
 }
 

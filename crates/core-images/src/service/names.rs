@@ -17,7 +17,7 @@ pub(super) fn tag(store: &Store, request: &TagRequest) -> Result<TagReply, Error
         .reference(&request.target)
         .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
     if matches!(target.version(), Version::Digest(_)) {
-        let text = format!("cannot tag as {target}: a digest can't be chosen");
+        let text = format!("cannot tag as {target}: a digest cannot be chosen");
         return Err(Error::new(Kind::InvalidArgument, text));
     }
     let reference = target.to_string();

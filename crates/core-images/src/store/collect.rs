@@ -111,7 +111,7 @@ impl Store {
                     }
                 }
                 Some(Err(error)) => {
-                    tracing::warn!(path = %path.display(), %error, "can't remove what nothing needs");
+                    tracing::warn!(path = %path.display(), %error, "cannot remove what nothing needs");
                 }
                 None => {}
             }

@@ -35,10 +35,10 @@ pub enum IngestError {
         found: Digest,
     },
     /// The source failed.
-    #[error("the content can't be read")]
+    #[error("the content cannot be read")]
     Read(#[source] io::Error),
     /// The disk failed.
-    #[error("the content can't be stored")]
+    #[error("the content cannot be stored")]
     Write(#[source] io::Error),
     /// The store failed.
     #[error(transparent)]
@@ -165,6 +165,6 @@ impl Drop for Ingest<'_> {
 
 fn remove(directory: &Path) {
     if let Err(error) = fs::remove_dir_all(directory) {
-        tracing::warn!(path = %directory.display(), %error, "can't remove an ingest directory");
+        tracing::warn!(path = %directory.display(), %error, "cannot remove an ingest directory");
     }
 }

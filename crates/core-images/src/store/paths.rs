@@ -127,7 +127,7 @@ fn report(path: &Path, result: io::Result<()>) {
     match result {
         Ok(()) => tracing::info!(path = %path.display(), "removed what was left over"),
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "can't remove what was left over");
+            tracing::warn!(path = %path.display(), %error, "cannot remove what was left over");
         }
     }
 }

@@ -21,7 +21,7 @@ pub const BLOCK: usize = 512;
 #[derive(Debug, thiserror::Error)]
 pub enum TarError {
     /// The stream failed.
-    #[error("the archive can't be read")]
+    #[error("the archive cannot be read")]
     Io(#[from] std::io::Error),
     /// The stream ends inside a member.
     #[error("the archive is cut off")]

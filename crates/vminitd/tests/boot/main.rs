@@ -6,7 +6,7 @@
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test that can't go on should say where"
+    reason = "a test that cannot go on should say where"
 )]
 
 mod container;

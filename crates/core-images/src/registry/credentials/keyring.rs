@@ -27,7 +27,7 @@ const OURS: (&str, &str) = ("application", "container-registry");
 /// Why the keyring can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeyringError {
-    #[error("the keyring can't be used")]
+    #[error("the keyring cannot be used")]
     Service(#[from] Error),
     #[error("the keyring does not answer")]
     Silent,

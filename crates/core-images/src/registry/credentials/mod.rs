@@ -42,7 +42,7 @@ impl fmt::Debug for Credentials {
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
     /// A file with credentials fails.
-    #[error("the credentials in {path} can't be used")]
+    #[error("the credentials in {path} cannot be used")]
     File {
         /// Which one.
         path: String,

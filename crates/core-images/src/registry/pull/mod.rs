@@ -39,7 +39,7 @@ pub enum PullError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// A document can't be used.
-    #[error("the image's document {digest} can't be used")]
+    #[error("the image's document {digest} cannot be used")]
     Document {
         /// Which one.
         digest: Digest,
