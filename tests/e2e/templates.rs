@@ -25,6 +25,8 @@ fn the_second_start_of_a_shape_comes_from_a_template_and_is_its_own_machine() {
     assert!(cold[0] != one[0] && one[0] != two[0]);
     expect_now(&two[1]);
     assert_eq!((one[2].as_str(), two[2].as_str()), ("one", "two"));
+    let boot = system.run(["logs", "--boot", "two"]).ok().stdout;
+    assert!(boot.starts_with("[started from a template"), "{boot}");
 }
 
 #[test]

@@ -75,11 +75,16 @@ impl BoundedFile {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
-        Ok(Self {
-            file: file.into(),
+        Ok(Self::on(file.into()))
+    }
+
+    /// Writes to `file`, which is empty.
+    pub(crate) fn on(file: File) -> Self {
+        Self {
+            file,
             length: 0,
             capacity: CAPACITY,
-        })
+        }
     }
 
     pub(crate) fn append(&mut self, data: &[u8]) -> io::Result<()> {
@@ -128,7 +133,7 @@ impl Recording {
     }
 
     /// A file that can't be written to (a full disk) costs the log, never the guest.
-    fn append(&self, data: &[u8]) {
+    pub(crate) fn append(&self, data: &[u8]) {
         let mut file = self.file();
         if let Some(Err(error)) = file.as_mut().map(|file| file.append(data)) {
             tracing::warn!(%error, "the console is no longer recorded");

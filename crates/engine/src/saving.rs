@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tokio::task::JoinError;
 
+use crate::console::BoundedFile;
 use crate::engine::{Engine, StartError, check};
 use crate::qemu::arguments::Start;
 use crate::qemu::migration;
@@ -22,6 +23,8 @@ pub struct Saveable {
     /// The machine. Its disks are empty, so its guest must not mount them.
     pub vm: Vm,
     memory: OwnedFd,
+    /// What its guest says, from the beginning.
+    console: OwnedFd,
     shape: Shape,
 }
 
@@ -81,11 +84,19 @@ impl Engine {
         let shape = self.shape(&spec).map_err(failed)?;
         let memory = memory::empty(spec.memory_bytes).map_err(failed)?;
         let given = memory.try_clone().map_err(failed)?;
-        let vm = self
-            .launch(&spec, Start::Saveable(boot, given), None)?
-            .answer(self.answer_limit)
-            .await?;
-        Ok(Saveable { vm, memory, shape })
+        let console = memory::empty(0).map_err(failed)?;
+        let recorded = console.try_clone().map_err(failed)?;
+        let spawned = self.launch(&spec, Start::Saveable(boot, given), None)?;
+        spawned
+            .console
+            .record_into(BoundedFile::on(recorded.into()));
+        let vm = spawned.answer(self.answer_limit).await?;
+        Ok(Saveable {
+            vm,
+            memory,
+            console,
+            shape,
+        })
     }
 
     /// Starts a machine where `template` was saved. Its disks, console and channel are those of
@@ -119,7 +130,12 @@ impl Saveable {
     /// Ends the machine and writes it to `directory`, which appears in one step. Nothing must have been said to the
     /// guest. If the directory already holds a template, that one stays.
     pub async fn save(self, directory: &Path) -> Result<(), SaveError> {
-        let Self { vm, memory, shape } = self;
+        let Self {
+            vm,
+            memory,
+            console,
+            shape,
+        } = self;
         let state = memory::empty(0).map_err(SaveError::Write)?;
         migration::save(&vm.control, state.as_fd())
             .await
@@ -127,8 +143,12 @@ impl Saveable {
         drop(vm);
         let directory = directory.to_owned();
         let written = tokio::task::spawn_blocking(move || {
-            let (memory, state) = (File::from(memory), File::from(state));
-            template::write(&directory, shape, &memory, &state)
+            let saved = template::Saved {
+                memory: memory.into(),
+                state: state.into(),
+                console: console.into(),
+            };
+            template::write(&directory, shape, &saved)
         });
         written
             .await

@@ -208,6 +208,11 @@ impl Vm {
         Ok(())
     }
 
+    /// Writes `note` into the record of the guest's console, where there is one.
+    pub fn note_on_console(&self, note: &[u8]) {
+        self.console.file.append(note);
+    }
+
     /// What the machine costs the host: see [`host_memory`].
     pub fn host_memory(&self) -> io::Result<u64> {
         host_memory(self.pid())
@@ -275,7 +280,7 @@ impl Recorder {
         }
     }
 
-    fn record_into(&self, file: BoundedFile) {
+    pub(crate) fn record_into(&self, file: BoundedFile) {
         self.file.replace(file);
     }
 

@@ -15,17 +15,20 @@ pub(crate) mod shape;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::console::CAPACITY;
 use crate::host;
 use crate::identity::FileIdentity;
 use shape::Shape;
 
 const MEMORY: &str = "memory";
 const STATE: &str = "state";
+const CONSOLE: &str = "console";
 const DESCRIPTION: &str = "template.json";
 /// Remembers that the files were verified, so that a start need not read them all.
 const VERIFIED: &str = "verified.json";
@@ -41,6 +44,15 @@ pub struct Template {
     pub(crate) memory: File,
     pub(crate) state: File,
     pub(crate) shape: Shape,
+    console: Option<File>,
+}
+
+/// The open files of a machine that is to be saved.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    pub(crate) memory: File,
+    pub(crate) state: File,
+    pub(crate) console: File,
 }
 
 /// Why a saved machine can't be used.
@@ -106,7 +118,18 @@ impl Template {
             memory,
             state,
             shape: description.shape,
+            // Nothing but the log of a start depends on it.
+            console: open(CONSOLE).ok(),
         })
+    }
+
+    /// What the guest said on its console before it was saved, as far as that is known.
+    pub fn console(&self) -> Vec<u8> {
+        let mut said = vec![0; usize::try_from(CAPACITY).unwrap_or(usize::MAX)];
+        let file = self.console.as_ref();
+        let read = file.and_then(|file| read_up_to(file, &mut said).ok());
+        said.truncate(read.unwrap_or_default());
+        said
     }
 
     /// Removes the template in `directory` if there is one, in one step for those who look for it. Machines that were
@@ -123,6 +146,18 @@ impl Template {
     }
 }
 
+/// Fills `buffer` from the beginning of `file`; how far.
+fn read_up_to(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match file.read_at(&mut buffer[length..], length as u64)? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    Ok(length)
+}
+
 /// The name, not in use, under which this process writes or removes what is in `directory` otherwise: `<key>.<pid>.tmp`.
 fn temporary(directory: &Path) -> io::Result<PathBuf> {
     let mut name = directory.as_os_str().to_owned();
@@ -136,12 +171,12 @@ fn temporary(directory: &Path) -> io::Result<PathBuf> {
 
 /// Writes a template into `directory`, which must not exist, or be a template: then the older one
 /// stays.
-pub(crate) fn write(directory: &Path, shape: Shape, memory: &File, state: &File) -> io::Result<()> {
+pub(crate) fn write(directory: &Path, shape: Shape, saved: &Saved) -> io::Result<()> {
     let parent = directory.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent)?;
     let temporary = temporary(directory)?;
     std::fs::create_dir(&temporary)?;
-    let written = fill(&temporary, shape, memory, state).and_then(|()| {
+    let written = fill(&temporary, shape, saved).and_then(|()| {
         match std::fs::rename(&temporary, directory) {
             Err(_) if directory.join(DESCRIPTION).exists() => std::fs::remove_dir_all(&temporary),
             other => other,
@@ -154,7 +189,15 @@ pub(crate) fn write(directory: &Path, shape: Shape, memory: &File, state: &File)
     File::open(parent)?.sync_all()
 }
 
-fn fill(directory: &Path, shape: Shape, memory: &File, state: &File) -> io::Result<()> {
+fn fill(directory: &Path, shape: Shape, saved: &Saved) -> io::Result<()> {
+    let Saved {
+        memory,
+        state,
+        console,
+    } = saved;
+    let mut said = vec![0; usize::try_from(CAPACITY).unwrap_or(usize::MAX)];
+    let length = read_up_to(console, &mut said)?;
+    std::fs::write(directory.join(CONSOLE), &said[..length])?;
     let length = shape.memory_bytes();
     let saved_memory = File::create_new(directory.join(MEMORY))?;
     let sha256 = memory::copy_pages(memory, &saved_memory, length)?;

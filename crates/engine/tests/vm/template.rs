@@ -15,6 +15,7 @@ async fn save(engine: &Engine, spec: &VmSpec, directory: &Path) {
     let read = tokio::io::AsyncReadExt::read_exact(&mut channel, &mut word);
     tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
     assert_eq!(&word, b"ready\n");
+    saveable.vm.note_on_console(b"[ready]\n");
     saveable.save(directory).await.unwrap();
 }
 
@@ -59,6 +60,9 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
         let start = Instant::now();
         let template = engine.open_template(&place, spec).unwrap();
         let opened = start.elapsed();
+        // What the guest said before is kept with it.
+        let console = template.console();
+        assert!(console.ends_with(b"[ready]\n"), "{console:?}");
         let mut guest = Guest::attach(engine.restore(&template, spec).await.unwrap());
         let restored = start.elapsed();
         assert_eq!(guest.ask("echo again").await, "again");

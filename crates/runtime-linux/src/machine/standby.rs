@@ -20,6 +20,8 @@ pub struct Standby {
     vm: Vm,
     guest: Guest,
     key: String,
+    /// What stands for its boot in the log of its console.
+    boot: Vec<u8>,
     settled: bool,
 }
 
@@ -58,6 +60,7 @@ impl Standby {
             vm,
             guest,
             key,
+            boot: template::boot_of(&saved),
             settled: false,
         })
     }
@@ -97,6 +100,7 @@ impl Standby {
         if let Some(console) = &spec.console {
             let recorded = self.vm.record_console(console);
             recorded.map_err(|error| failed(&error).context("record the console"))?;
+            self.vm.note_on_console(&self.boot);
         }
         let handed_over = async {
             if self.settled {

@@ -140,6 +140,7 @@ pub async fn start(engine: &Engine, template: &Template, spec: &VmSpec) -> Resul
         .restore(template, spec)
         .await
         .map_err(|error| Error::chain(Kind::Internal, &error))?;
+    vm.note_on_console(&boot_of(template));
     let channel = vm
         .take_channel()
         .ok_or_else(|| Error::new(Kind::Internal, "the guest channel was taken"))?;
@@ -161,6 +162,18 @@ pub async fn start(engine: &Engine, template: &Template, spec: &VmSpec) -> Resul
         guest,
         origin: Origin::Template,
     })
+}
+
+/// What stands in the log of a machine's console for the boot that it did not have.
+pub fn boot_of(template: &Template) -> Vec<u8> {
+    let said = template.console();
+    let mut note = b"[started from a template. Its guest said, when it was made:]\n".to_vec();
+    note.extend_from_slice(&said);
+    if said.last().is_some_and(|&last| last != b'\n') {
+        note.push(b'\n');
+    }
+    note.extend_from_slice(b"[since this machine's own start:]\n");
+    note
 }
 
 /// The name that machines of the shape of `spec` have in common.
