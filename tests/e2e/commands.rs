@@ -85,7 +85,9 @@ fn renamed_waited_for_and_looked_into() {
             .contains("sleep 1000")
     );
     let stats = system.sample("before");
-    assert!(stats["memoryUsageBytes"].as_u64().unwrap() > 0);
+    let bytes = |name: &str| stats[name].as_u64().unwrap();
+    assert!(bytes("memoryUsageBytes") > 0);
+    assert!(bytes("memoryUsageBytes") <= bytes("memoryCurrentBytes"));
     assert!(stats["hostMemoryBytes"].as_u64().unwrap() > 10 << 20);
     let waiting = system.spawn(["wait", "before"]);
     // What it kills takes the container with it, and so itself.

@@ -466,9 +466,12 @@ pub struct CreateOptions {
 pub struct ContainerStatistics {
     /// Container.
     pub id: String,
-    /// Bytes the container's cgroup holds.
+    /// Bytes of memory that the container uses, without page cache that it can give back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_usage_bytes: Option<u64>,
+    /// Bytes that its control group holds, page cache and all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_current_bytes: Option<u64>,
     /// Bytes it may hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit_bytes: Option<u64>,

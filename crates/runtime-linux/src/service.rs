@@ -142,6 +142,7 @@ impl Runtime for Service {
         Ok(Response::new(StateReply {
             state: state.to_owned(),
             started_ms,
+            memory_current_bytes: inside.memory_current_bytes,
         }))
     }
 

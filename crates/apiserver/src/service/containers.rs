@@ -201,6 +201,7 @@ impl containers_server::Containers for Service {
     async fn logs(&self, request: Request<LogsRequest>) -> Reply<LogsReply> {
         let entry = self.0.get(&request.into_inner().id)?;
         Ok(Response::new(LogsReply {
+            memory_current_bytes: Some(sample.memory_current_bytes),
             stdio_path: entry.bundle.stdio_log().display().to_string(),
             boot_path: entry.bundle.boot_log().display().to_string(),
             active: entry.is_active() || entry.is_restarting(),

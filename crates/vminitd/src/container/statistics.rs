@@ -12,8 +12,10 @@ pub fn statistics(cgroup: &Cgroup) -> StatisticsReply {
     let io = cgroup.read("io.stat");
     let network = fs::read_to_string("/proc/net/dev").unwrap_or_default();
     let (network_rx_bytes, network_tx_bytes) = network_bytes(&network);
+    let memory_current_bytes = number("memory.current");
     StatisticsReply {
-        memory_usage_bytes: number("memory.current"),
+        memory_usage_bytes: used(memory_current_bytes, &cgroup.read("memory.stat")),
+        memory_current_bytes,
         memory_limit_bytes: number("memory.max"),
         cpu_usage_usec: field(&cgroup.read("cpu.stat"), "usage_usec").unwrap_or_default(),
         block_read_bytes: io_bytes(&io, "rbytes"),
@@ -25,6 +27,18 @@ pub fn statistics(cgroup: &Cgroup) -> StatisticsReply {
         cpu_pressure_usec: pressure(&cgroup.read("cpu.pressure")),
         memory_pressure_usec: pressure(&cgroup.read("memory.pressure")),
         io_pressure_usec: pressure(&cgroup.read("io.pressure")),
+    }
+}
+
+/// Of the `current` bytes of memory those that cannot be given back at once: without the page cache that nothing used
+/// lately, as Docker counts it for cgroup v2 (`calculateMemUsageUnixNoCache`). What is on a tmpfs counts.
+fn used(current: u64, memory_stat: &str) -> u64 {
+    let inactive = field(memory_stat, "inactive_file").unwrap_or_default();
+    // The two are not read in one moment.
+    if inactive < current {
+        current - inactive
+    } else {
+        current
     }
 }
 
@@ -83,6 +97,10 @@ mod tests {
         assert_eq!(network_bytes(network), (11, 22));
         let memory = "some avg10=0.00 avg60=0.00 avg300=0.00 total=77\nfull avg10=0.00 total=5\n";
         assert_eq!(pressure(memory), 77);
+        let stat = "anon 4096\nfile 900000\ninactive_file 800000\nactive_file 1\n";
+        assert_eq!(used(1_000_000, stat), 200_000);
+        assert_eq!(used(1_000, stat), 1_000);
+        assert_eq!(used(1_000, ""), 1_000);
         assert_eq!(
             (io_bytes("", "rbytes"), network_bytes(""), pressure("")),
             (0, (0, 0), 0)
