@@ -24,6 +24,8 @@ use crate::stdio::Stdio;
 
 /// How long a guest may take to answer a call that has nothing to wait for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the end of the machine may take to be seen after the guest was lost.
+const END_LIMIT: Duration = Duration::from_secs(20);
 /// The most processes that are remembered; beyond, those that have ended are forgotten.
 const MAX_PROCESSES: usize = 4096;
 
@@ -312,6 +314,25 @@ async fn take_back(
         let request = SignalRequest {
             process: id,
             signal: libc::SIGKILL,
+    /// How a further process ended, of which the guest can tell no more than `ended` does: where the container has ended
+    /// meanwhile, that killed what it still ran.
+    pub async fn with_its_container(&self, ended: Ended) -> Ended {
+        if ended.reason.is_none() {
+            return ended;
+        }
+        match tokio::time::timeout(END_LIMIT, self.stopped()).await {
+            Ok(Ok(container)) => Ended {
+                exit_code: match container.reason {
+                    Some(_) => container.exit_code,
+                    None => 128 + libc::SIGKILL,
+                },
+                reason: container.reason,
+                ..ended
+            },
+            _ => ended,
+        }
+    }
+
             all: false,
         };
         // It may have ended by itself, or the guest with it.

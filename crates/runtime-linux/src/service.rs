@@ -63,7 +63,7 @@ impl Runtime for Service {
         } else {
             let ended = self.0.process(&id)?.ended().await;
             self.0.forget(&id);
-            ended
+            self.0.with_its_container(ended).await
         };
         let Ended {
             exit_code,

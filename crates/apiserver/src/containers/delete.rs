@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use container_api::{Error, Kind};
 
+use super::entry::{Kill, Run};
 use super::helper::end_holder;
 use super::{Containers, bundles};
 use crate::disk_usage;
@@ -22,6 +23,7 @@ impl Containers {
         } else if force {
             // A start that is under way is cut short rather than waited for.
             if let Ok(helper) = entry.helper() {
+                entry.kills(Kill::Deleted);
                 helper.kill().await.map_err(|error| failed(id, &error))?;
             }
             entry.operation.lock().await
@@ -33,10 +35,15 @@ impl Containers {
                 return Err(not_stopped(id));
             }
             if let Ok(helper) = entry.helper() {
+                entry.kills(Kill::Deleted);
                 helper.kill().await.map_err(|error| failed(id, &error))?;
             }
             // Its follower has seen the end, and may have removed it.
             let _ = entry.ended().await;
+        }
+        if let Run::Ended(exit) = &*entry.run.borrow() {
+            // Whoever has seen it run may ask for its end a little later.
+            self.departed.add(entry.run_name(), exit.clone());
         }
         // Another request may have deleted it while this one waited.
         if !self.is_current(&entry) {

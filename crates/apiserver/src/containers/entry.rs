@@ -25,6 +25,15 @@ pub enum Run {
     Ended(Exit),
 }
 
+/// Why a helper is killed with its machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kill {
+    /// The container is deleted by force.
+    Deleted,
+    /// It was to stop its container and did not.
+    Disobeyed,
+}
+
 /// One container.
 #[derive(Debug)]
 pub struct Entry {
@@ -45,6 +54,8 @@ pub struct Entry {
     helper: Mutex<Option<Helper>>,
     by_hand: AtomicBool,
     held: AtomicBool,
+    /// The present or last run is ended so, if nothing ends it before.
+    killed: Mutex<Option<Kill>>,
     run_name: Mutex<String>,
     /// When the first process of the present or last run was seen to run.
     since: Mutex<Option<Instant>>,
@@ -69,6 +80,7 @@ impl Entry {
             helper: Mutex::default(),
             by_hand: AtomicBool::new(false),
             held: AtomicBool::new(false),
+            killed: Mutex::default(),
             run_name: Mutex::default(),
             since: Mutex::default(),
         }
@@ -120,6 +132,16 @@ impl Entry {
         })
     }
 
+    /// Its helper is about to be killed.
+    pub fn kills(&self, why: Kill) {
+        *self.killed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    /// Why the helper of the present or last run was killed, if it was.
+    pub fn killed(&self) -> Option<Kill> {
+        *self.killed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Somebody has stopped it, or has started it again.
     pub fn stop_by_hand(&self, stopped: bool) {
         self.by_hand.store(stopped, Ordering::Relaxed);
@@ -156,6 +178,7 @@ impl Entry {
         *self.run_name.lock().unwrap_or_else(PoisonError::into_inner) =
             uuid::Uuid::new_v4().to_string();
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.killed.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.run.send_replace(Run::Active);
     }
 

@@ -12,12 +12,15 @@ use container_resource::container::ContainerState;
 use jiff::Timestamp;
 use rustix::process::Signal;
 
+use super::entry::Kill;
 use super::helper::Helper;
 use super::{Containers, Entry, bundles};
 use crate::disk_usage;
 
 /// Exit code of a container whose end nobody saw.
 const LOST: i32 = 255;
+/// Exit code of a container whose machine was ended on purpose: 128 + SIGKILL.
+pub const KILLED: i32 = 137;
 /// How long a helper may take to end after it said that its container had ended.
 const LINGER: Duration = Duration::from_secs(30);
 
@@ -132,11 +135,16 @@ fn exit(entry: &Entry, reply: &WaitReply) -> Exit {
 /// What the helper wrote before it ended, else that it did not write anything.
 pub fn recorded(entry: &Entry) -> Exit {
     bundle::read_json(&entry.bundle.exit()).unwrap_or_else(|_| {
+        let (exit_code, reason) = match entry.killed() {
+            None => (LOST, Some("the runtime helper died")),
+            Some(Kill::Deleted) => (KILLED, None),
+            Some(Kill::Disobeyed) => (KILLED, Some("killed: its runtime helper did not obey")),
+        };
         let exit = Exit {
-            exit_code: LOST,
+            exit_code,
             started: entry.status.borrow().started_date,
             exited: Timestamp::now(),
-            reason: Some("the runtime helper died".into()),
+            reason: reason.map(str::to_owned),
             oom_killed: false,
             by_hand: false,
         };

@@ -10,6 +10,7 @@ mod health;
 mod helper;
 mod load;
 mod pause;
+mod process;
 mod rename;
 mod restart;
 mod start;

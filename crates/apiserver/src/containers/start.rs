@@ -12,6 +12,7 @@ use container_resource::container::ContainerState;
 use jiff::Timestamp;
 
 use super::create::kind;
+use super::entry::Kill;
 use super::follow::{record_by_hand, recorded, remove_sockets};
 use super::helper::{Helper, Lent};
 use super::{Containers, Entry, not_found};
@@ -146,6 +147,11 @@ impl Containers {
         let mut exit = recorded(entry);
         if entry.is_stopped_by_hand() {
             record_by_hand(entry, &mut exit);
+        }
+        if entry.killed() == Some(Kill::Deleted) {
+            entry.end(exit, ContainerState::Stopped);
+            let text = format!("container {} was deleted while it started", entry.id);
+            return Error::new(Kind::Cancelled, text);
         }
         let error = match &exit.reason {
             Some(reason) if error.kind == Kind::Unavailable => {

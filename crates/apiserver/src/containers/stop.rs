@@ -10,6 +10,7 @@ use container_resource::container::ContainerState;
 use container_resource::signal;
 use rustix::process::Signal;
 
+use super::entry::Kill;
 use super::follow::{record_by_hand, recorded};
 use super::{Containers, Entry};
 
@@ -107,6 +108,7 @@ impl Containers {
         };
         if !stopped {
             // A helper that does not answer, or died meanwhile: `follow` sees its end.
+            entry.kills(Kill::Disobeyed);
             helper.kill().await.map_err(|error| {
                 Error::chain(Kind::Internal, &error).context(format_args!("stop container {id}"))
             })?;

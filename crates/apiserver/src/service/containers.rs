@@ -84,25 +84,8 @@ impl containers_server::Containers for Service {
             rest,
         } = request.into_inner();
         if !process.is_empty() {
-            let entry = self.0.get(&id)?;
-            let reply = entry
-                .helper()?
-                .client()
-                .wait(runtime::WaitRequest { process })
-                .await?
-                .into_inner();
-            let runtime::WaitReply {
-                exit_code,
-                exited_ms,
-                reason,
-                oom_killed,
-            } = reply;
-            return Ok(Response::new(WaitReply {
-                exit_code,
-                exited_ms,
-                reason,
-                oom_killed,
-            }));
+            let reply = self.0.process_ended(&id, process).await?;
+            return Ok(Response::new(reply));
         }
         let exit = if rest {
             self.0.get(&id)?.rests().await?
@@ -201,7 +184,6 @@ impl containers_server::Containers for Service {
     async fn logs(&self, request: Request<LogsRequest>) -> Reply<LogsReply> {
         let entry = self.0.get(&request.into_inner().id)?;
         Ok(Response::new(LogsReply {
-            memory_current_bytes: Some(sample.memory_current_bytes),
             stdio_path: entry.bundle.stdio_log().display().to_string(),
             boot_path: entry.bundle.boot_log().display().to_string(),
             active: entry.is_active() || entry.is_restarting(),
@@ -219,6 +201,7 @@ impl containers_server::Containers for Service {
         let statistics = ContainerStatistics {
             id,
             memory_usage_bytes: Some(sample.memory_usage_bytes),
+            memory_current_bytes: Some(sample.memory_current_bytes),
             memory_limit_bytes: Some(sample.memory_limit_bytes),
             cpu_usage_usec: Some(sample.cpu_usage_usec),
             network_rx_bytes: Some(sample.network_rx_bytes),

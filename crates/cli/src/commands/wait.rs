@@ -6,6 +6,7 @@ use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::output;
+use crate::session::ended;
 
 /// Wait until containers have stopped
 ///
@@ -23,22 +24,18 @@ impl Wait {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let containers = context.containers()?;
         let waits = self.ids.into_iter().map(|id| {
-            let mut containers = containers.clone();
-            async move {
-                containers
-                    .wait(WaitRequest {
-                        id,
-                        ..WaitRequest::default()
-                    })
-                    .await
-            }
+            let request = WaitRequest {
+                id,
+                ..WaitRequest::default()
+            };
+            ended(containers.clone(), request)
         });
         let mut codes = Vec::new();
         let mut failures = Vec::new();
-        for ended in join_all(waits).await {
-            match ended {
-                Ok(reply) => codes.push(reply.into_inner().exit_code.to_string()),
-                Err(status) => failures.push(status.into()),
+        for outcome in join_all(waits).await {
+            match outcome {
+                Ok(reply) => codes.push(reply.exit_code.to_string()),
+                Err(failure) => failures.push(failure),
             }
         }
         output::write_lines(codes)?;
