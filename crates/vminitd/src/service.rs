@@ -6,10 +6,10 @@ use std::sync::Arc;
 use container_api::call::to_the_end;
 use container_api::guest::guest_server::Guest;
 use container_api::guest::{
-    ExecReply, ExecRequest, FreezeReply, FreezeRequest, ProcessesReply, ProcessesRequest,
-    ResetReply, ResetRequest, ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest,
-    SignalReply, SignalRequest, StartReply, StartRequest, StatisticsReply, StatisticsRequest,
-    WaitReply, WaitRequest,
+    CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, FreezeReply, FreezeRequest,
+    ProcessesReply, ProcessesRequest, ResetReply, ResetRequest, ResizeReply, ResizeRequest,
+    ShutdownReply, ShutdownRequest, SignalReply, SignalRequest, StartReply, StartRequest,
+    StatisticsReply, StatisticsRequest, WaitReply, WaitRequest,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -104,6 +104,15 @@ impl Guest for Service {
         } = request.into_inner();
         resize(&*self.0.process(&process)?, rows, columns)?;
         Ok(Response::new(ResizeReply {}))
+    }
+
+    async fn close_output(
+        &self,
+        request: Request<CloseOutputRequest>,
+    ) -> Result<Response<CloseOutputReply>, Status> {
+        let CloseOutputRequest { process, stderr } = request.into_inner();
+        self.0.process(&process)?.close(stderr);
+        Ok(Response::new(CloseOutputReply {}))
     }
 
     async fn statistics(

@@ -28,7 +28,12 @@ pub async fn serve(
 /// Feeds `data` to the process. A body that breaks leaves the input as it is, for the next one to go on.
 async fn feed(agent: &Agent, id: &str, mut data: Incoming) -> Result<Body, AgentError> {
     let mut input = Input::take(agent.process(id)?).ok_or(AgentError::StreamTaken)?;
-    while let Some(frame) = data.frame().await {
+    loop {
+        let frame = tokio::select! {
+            frame = data.frame() => frame,
+            () = input.hung_up() => break,
+        };
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| AgentError::Stream(std::io::Error::other(error)))?;
         let Ok(data) = frame.into_data() else {
             continue;
@@ -37,7 +42,7 @@ async fn feed(agent: &Agent, id: &str, mut data: Incoming) -> Result<Body, Agent
             break;
         }
     }
-    input.finish().await.map_err(AgentError::Stream)?;
+    input.finish();
     Ok(Body::empty())
 }
 

@@ -85,5 +85,6 @@ pub fn resize(process: &Process, rows: u32, columns: u32) -> Result<(), AgentErr
         ws_xpixel: 0,
         ws_ypixel: 0,
     };
-    tcsetwinsize(terminal.get_ref(), size).map_err(|error| AgentError::Resize(error.into()))
+    tcsetwinsize(terminal.master().get_ref(), size)
+        .map_err(|error| AgentError::Resize(error.into()))
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use container_api::streams::StandardStream;
 use rustix::io::{Errno, write};
-use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr};
 
 use super::lifetime::Process;
+use super::terminal::end_input;
 use crate::watch::Watched;
 
 /// The writing end of one process's standard input. Dropped unfinished, it gives the stream back, so that
@@ -28,6 +28,11 @@ impl Input {
         })
     }
 
+    /// Waits until the process's terminal has been hung up; without one, for ever.
+    pub async fn hung_up(&self) {
+        self.process.closed(StandardStream::Stdin).await;
+    }
+
     /// Writes all of `data`, as fast as the process reads. False when nobody will read any more.
     pub async fn write(&mut self, mut data: &[u8]) -> io::Result<bool> {
         let Some(descriptor) = self.descriptor.clone() else {
@@ -38,13 +43,18 @@ impl Input {
                 Ok(count) => data = &data[count..],
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    tokio::select! {
-                            ready = descriptor.writable() => ready?.clear_ready(),
-                            () = self.process.ended() => {
+                    let over = tokio::select! {
+                        ready = descriptor.writable() => {
+                            ready?.clear_ready();
+                            false
+                        }
+                        () = self.process.ended() => true,
+                        () = self.hung_up() => true,
+                    };
+                    if over {
                         self.descriptor = None;
                         return Ok(false);
                     }
-                        }
                 }
                 Err(Errno::PIPE | Errno::IO) => {
                     self.descriptor = None;
@@ -56,20 +66,13 @@ impl Input {
         Ok(true)
     }
 
-    /// Closes the stream. A terminal stays open, so its reader gets the end-of-file character, as if it had
-    /// been typed.
-    pub async fn finish(mut self) -> io::Result<()> {
-        if self.process.terminal().is_some() {
-            if let Some(descriptor) = self.descriptor.clone() {
-                let modes = tcgetattr(descriptor.get_ref())?;
-                if modes.local_modes.contains(LocalModes::ICANON) {
-                    self.write(&[modes.special_codes[SpecialCodeIndex::VEOF]])
-                        .await?;
-                }
-            }
+    /// Closes the stream. A terminal stays open, and whoever reads it gets to its end, as if that had been typed.
+    pub fn finish(mut self) {
+        if let Some(terminal) = self.process.terminal() {
+            let process = Arc::clone(&self.process);
+            tokio::spawn(end_input(process, Arc::downgrade(&terminal)));
         }
         self.descriptor = None;
-        Ok(())
     }
 }
 

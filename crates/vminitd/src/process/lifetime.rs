@@ -13,6 +13,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use super::spawn::Birth;
+use super::terminal::Terminal;
 use crate::watch::{Watched, watch};
 
 /// Exit code of a process whose status the kernel did not tell.
@@ -35,7 +36,11 @@ pub struct Process {
     pidfd: Weak<AsyncFd<OwnedFd>>,
     exit: watch::Receiver<Option<Exit>>,
     streams: Mutex<Streams>,
-    terminal: Option<Watched>,
+    has_terminal: bool,
+    /// Gone when it was hung up.
+    terminal: Mutex<Option<Arc<Terminal>>>,
+    /// Whether standard output and standard error were closed.
+    closed: [watch::Sender<bool>; 2],
     waited: AtomicBool,
 }
 
@@ -56,14 +61,18 @@ impl Process {
         let pidfd = Arc::new(watch(birth.pidfd, Interest::READABLE)?);
         let weak = Arc::downgrade(&pidfd);
         let (sender, exit) = watch::channel(None);
+        let terminal = birth.terminal.as_ref().map(Arc::downgrade);
         tokio::spawn(async move {
             let code = reap(pidfd).await;
+            // Before its output is read to the end.
+            if let Some(terminal) = terminal.and_then(|terminal| terminal.upgrade()) {
+                terminal.let_go();
+            }
             sender.send_replace(Some(Exit {
                 code,
                 oom_killed: oom_killed(),
             }));
         });
-        let terminal = birth.terminal.then(|| Arc::clone(&birth.stdout));
         let streams = Streams {
             stdin: birth.stdin,
             stdout: Some(birth.stdout),
@@ -74,7 +83,9 @@ impl Process {
             pidfd: weak,
             exit,
             streams: Mutex::new(streams),
-            terminal,
+            has_terminal: birth.terminal.is_some(),
+            terminal: Mutex::new(birth.terminal),
+            closed: Default::default(),
             waited: false.into(),
         }))
     }
@@ -126,9 +137,10 @@ impl Process {
         self.pidfd.upgrade()
     }
 
-    /// The terminal's master, if the process has a terminal.
-    pub fn terminal(&self) -> Option<&Watched> {
-        self.terminal.as_ref()
+    /// Its terminal, if it has one that was not hung up.
+    pub fn terminal(&self) -> Option<Arc<Terminal>> {
+        let terminal = self.terminal.lock().unwrap_or_else(PoisonError::into_inner);
+        terminal.clone()
     }
 
     /// Takes a stream; it must be [returned](Self::put_back) unless it has ended.
@@ -138,7 +150,49 @@ impl Process {
 
     /// Returns a stream that somebody stopped using before its end.
     pub fn put_back(&self, stream: StandardStream, descriptor: Watched) {
-        self.slot(stream, |slot| *slot = Some(descriptor));
+        if !self.is_closed(stream) {
+            self.slot(stream, |slot| *slot = Some(descriptor));
+        }
+    }
+
+    /// Closes an output, standard error or standard output: nobody will read it any more. A terminal, which has one output,
+    /// is hung up: its master is closed as soon as whoever uses it has noticed.
+    pub fn close(&self, stderr: bool) {
+        let (output, number) = if stderr {
+            (StandardStream::Stderr, 1)
+        } else {
+            (StandardStream::Stdout, 0)
+        };
+        self.closed[number].send_replace(true);
+        self.slot(output, |slot| *slot = None);
+        if self.has_terminal && !stderr {
+            self.slot(StandardStream::Stdin, |slot| *slot = None);
+            let mut terminal = self.terminal.lock().unwrap_or_else(PoisonError::into_inner);
+            *terminal = None;
+        }
+    }
+
+    /// Whether `stream` was [closed](Self::close).
+    pub fn is_closed(&self, stream: StandardStream) -> bool {
+        self.closing(stream).is_some_and(|closed| *closed.borrow())
+    }
+
+    /// Waits until `stream` is [closed](Self::close), which a standard input is with its terminal only.
+    pub async fn closed(&self, stream: StandardStream) {
+        match self.closing(stream) {
+            // The sender is our own.
+            Some(closed) => drop(closed.subscribe().wait_for(|closed| *closed).await),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn closing(&self, stream: StandardStream) -> Option<&watch::Sender<bool>> {
+        let [stdout, stderr] = &self.closed;
+        match stream {
+            StandardStream::Stdin => self.has_terminal.then_some(stdout),
+            StandardStream::Stdout => Some(stdout),
+            StandardStream::Stderr => Some(stderr),
+        }
     }
 
     fn slot<T>(&self, stream: StandardStream, change: impl FnOnce(&mut Option<Watched>) -> T) -> T {

@@ -7,6 +7,7 @@ mod output;
 mod report;
 mod spawn;
 mod table;
+mod terminal;
 
 pub use input::Input;
 pub use lifetime::Process;

@@ -48,6 +48,10 @@ impl OutputReader {
         let Some(descriptor) = self.descriptor.clone() else {
             return Ok(None);
         };
+        if self.process.is_closed(self.stream) {
+            self.descriptor = None;
+            return Ok(None);
+        }
         // A writer that outlives the process and never pauses must not hide its end.
         self.notice_end(descriptor.get_ref());
         loop {
@@ -111,6 +115,7 @@ impl OutputReader {
         tokio::select! {
             result = readable => result?,
             () = self.process.ended() => self.notice_end(descriptor.get_ref()),
+            () = self.process.closed(self.stream) => return Ok(false),
         }
         Ok(true)
     }

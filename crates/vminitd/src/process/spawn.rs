@@ -14,6 +14,7 @@ use tokio::io::Interest;
 use super::clone::{Child, Place, clone_child};
 use super::lifetime::reap;
 use super::report::{Report, Reporter, pair};
+use super::terminal::Terminal;
 use crate::container::Cgroup;
 use crate::launch::{self, ChildIo, ContainerPlan, Failure, FailureKind, ProcessPlan};
 use crate::watch::{Watched, watch};
@@ -51,7 +52,7 @@ pub struct Birth {
     pub stdout: Watched,
     /// None for a terminal, which has one output.
     pub stderr: Option<Watched>,
-    pub terminal: bool,
+    pub terminal: Option<Arc<Terminal>>,
 }
 
 /// Which streams a process gets.
@@ -151,11 +152,13 @@ fn birth(
         tokio::spawn(reap(Arc::new(pidfd)));
         return Err(SpawnError::Child { kind, reason });
     }
-    let (stdin, stdout, stderr) = match (ours, report.terminal) {
-        (Some(ours), _) => (ours.stdin, ours.stdout, Some(ours.stderr)),
+    let (stdin, stdout, stderr, terminal) = match (ours, report.terminal) {
+        (Some(ours), _) => (ours.stdin, ours.stdout, Some(ours.stderr), None),
         (None, Some(master)) => {
-            let master = shared(master).map_err(SpawnError::Streams)?;
-            (wanted.stdin.then(|| Arc::clone(&master)), master, None)
+            let terminal = Terminal::new(master).map_err(SpawnError::Streams)?;
+            let master = Arc::clone(terminal.master());
+            let stdin = wanted.stdin.then(|| Arc::clone(&master));
+            (stdin, master, None, Some(terminal))
         }
         (None, None) => {
             return Err(SpawnError::Streams(io::Error::other(
@@ -170,7 +173,7 @@ fn birth(
         stdin,
         stdout,
         stderr,
-        terminal: wanted.terminal,
+        terminal,
     })
 }
 

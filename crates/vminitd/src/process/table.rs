@@ -128,7 +128,7 @@ mod tests {
             stdin: None,
             stdout: Arc::new(watch(reader, Interest::READABLE).unwrap()),
             stderr: None,
-            terminal: false,
+            terminal: None,
         };
         let process = Process::new(birth, || false).unwrap();
         process.ended().await;

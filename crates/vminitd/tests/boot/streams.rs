@@ -1,7 +1,7 @@
 //! Pipes and terminals.
 
 use bytes::Bytes;
-use container_api::guest::ResizeRequest;
+use container_api::guest::{CloseOutputRequest, ResizeRequest};
 use container_api::streams::StandardStream;
 use serde_json::json;
 use tonic::Code;
@@ -45,6 +45,15 @@ async fn data_passes_unchanged() {
     let zeroes = guest.output("flood", StandardStream::Stdout).await;
     println!("{} MB/s out", 209.7 / before.elapsed().as_secs_f64());
     assert_eq!(zeroes.len(), 200 << 20);
+    // An output that nobody will read is one of a broken pipe.
+    let endless = exec_request("endless", &process(&["yes"]), "");
+    guest.calls().exec(endless).await.unwrap();
+    let close = CloseOutputRequest {
+        process: "endless".to_owned(),
+        stderr: false,
+    };
+    guest.calls().close_output(close).await.unwrap();
+    assert_eq!(guest.wait("endless").await, 141);
     // Without a standard input there is an empty one.
     assert_eq!(
         guest.exec("null", &["cat"]).await,
