@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 /// How long an expected text may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,29 +37,41 @@ impl Pty {
         )
         .unwrap();
         let pty = |slave: &OwnedFd| slave.try_clone().unwrap();
+        set_size(&master, rows, columns);
         command.stdin(pty(&slave)).stdout(pty(&slave)).stderr(slave);
         let child = command.spawn().unwrap();
-        let pty = Self {
+        // It would keep the terminal's other side open.
+        drop(command);
+        Self {
             master,
             child,
             seen: String::new(),
-        };
-        pty.resize(rows, columns);
-        pty
+        }
     }
 
     /// Changes the terminal's size.
     pub fn resize(&self, rows: u16, columns: u16) {
-        tcsetwinsize(
-            &self.master,
-            Winsize {
-                ws_row: rows,
-                ws_col: columns,
-                ws_xpixel: 0,
-                ws_ypixel: 0,
-            },
-        )
-        .unwrap();
+        set_size(&self.master, rows, columns);
+    }
+
+    /// The local modes of the terminal: whether it is raw.
+    pub fn is_raw(&self) -> bool {
+        let modes = tcgetattr(&self.master).unwrap();
+        !modes.local_modes.contains(LocalModes::ICANON)
+    }
+
+    /// Closes the terminal under the command, and waits for that to end.
+    pub fn hang_up(mut self) -> ExitStatus {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        drop(std::mem::replace(&mut self.master, null.into()));
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Process id of the command.
@@ -145,6 +157,16 @@ impl Pty {
             _ => false,
         }
     }
+}
+
+fn set_size(terminal: &OwnedFd, rows: u16, columns: u16) {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(terminal, size).unwrap();
 }
 
 impl Drop for Pty {

@@ -1,6 +1,6 @@
 //! Standard streams: pipes, amounts, and what happens when one side goes away.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -53,23 +53,253 @@ fn a_hundred_megabytes_arrive_intact() {
     );
 }
 
+/// Reads a line of `words` and goes away; gives the exit code.
+fn head(system: &System, words: &[&str]) -> Option<i32> {
+    let mut command = system.command(words);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert!(line.ends_with('\n'), "{words:?}: {line:?}");
+    drop(output);
+    child.wait().unwrap().code()
+}
+
 #[test]
 fn a_reader_that_goes_away_ends_the_writer() {
     let system = System::shared();
-    let mut child = system
-        .command(["run", "--rm", "--name", "broken-pipe", "busybox", "yes"])
+    let run = [
+        "run",
+        "--rm",
+        "--name",
+        "broken-pipe",
+        "-m",
+        "256M",
+        "-c",
+        "1",
+    ];
+    let begun = Instant::now();
+    for terminal in [&[][..], &["-t"]] {
+        let words = [&run[..], terminal, &["busybox", "yes"]].concat();
+        assert_eq!(head(&system, &words), Some(141), "{words:?}");
+        system.run(["inspect", "broken-pipe"]).code(1);
+    }
+    system.sleeper("pipes");
+    let yes = [
+        // It does not care, and is ended.
+        "trap '' PIPE; while :; do echo y 2>/dev/null; sleep 0.1; done",
+        "yes",
+    ];
+    for script in yes {
+        let words = ["exec", "pipes", "sh", "-c", script];
+        assert_eq!(head(&system, &words), Some(141), "{script}");
+    }
+    let left = system.run(["exec", "pipes", "ps", "-o", "args"]).ok();
+    assert!(
+        !left.stdout.contains("yes") && !left.stdout.contains("trap"),
+        "{left:?}"
+    );
+    // One stream after the other: who still reads gets everything.
+    let script = "for i in 1 2 3; do echo out; sleep 0.1; done; (yes >&2); echo end $?";
+    let words = ["exec", "pipes", "sh", "-c", script];
+    let mut command = system.command(words);
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut errors = child.stderr.take().unwrap();
+    errors.read_exact(&mut [0; 2]).unwrap();
+    drop(errors);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "out\nout\nout\nend 141\n"
+    );
+    // A pipe that nobody reads is noticed by who writes to it.
+    let mut command = system.command(["exec", "pipes", "true"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(command.stdout(writer).status().unwrap().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    system.run(["delete", "--force", "pipes"]).ok();
+}
+
+#[test]
+fn whoever_looks_on_ends_with_its_reader_and_the_process_does_not() {
+    let system = System::shared();
+    let script = "while :; do echo x; sleep 0.2; done";
+    let run = ["run", "-d", "--name", "looked-at", "-m", "256M", "-c", "1"];
+    system
+        .run(run.iter().chain(&["busybox", "sh", "-c", script]))
+        .ok();
+    system.sleeper("quiet");
+    for words in [&["attach", "looked-at"][..], &["logs", "-f", "looked-at"]] {
+        assert_eq!(head(&system, words), Some(141), "{words:?}");
+    }
+    // Nothing is written that would fail.
+    for words in [
+        &["events"][..],
+        &["logs", "-f", "quiet"],
+        &["attach", "quiet"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = system.command(words);
+        let mut child = command.stdin(Stdio::null()).stdout(writer).spawn().unwrap();
+        drop(command);
+        drop(reader);
+        assert_eq!(child.wait().unwrap().code(), Some(141), "{words:?}");
+    }
+    for id in ["looked-at", "quiet"] {
+        assert_eq!(system.state(id), "running");
+        system.run(["delete", "--force", id]).ok();
+    }
+}
+
+#[test]
+fn what_cannot_be_written_or_read_is_an_error() {
+    let system = System::shared();
+    system.sleeper("full");
+    let full = || {
+        std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+    };
+    let exec = ["exec", "full", "sh", "-c"];
+    let script = [&exec[..], &["echo x; echo y >&2"]].concat();
+    let words = [
+        &script[..],
+        &[
+            "run",
+            "--rm",
+            "-m",
+            "256M",
+            "-c",
+            "1",
+            "busybox",
+            "dd",
+            "if=/dev/zero",
+            "bs=64k",
+            "count=64",
+        ],
+        &["list"],
+        &["top", "full"],
+        &["stats", "--no-stream", "--format", "json", "full"],
+        &["inspect", "full"],
+        &["--help"],
+    ];
+    for words in words {
+        let mut command = system.command(words);
+        let output = command
+            .stdin(Stdio::null())
+            .stdout(full())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.contains("standard output: No space left"),
+            "{words:?}: {said}"
+        );
+    }
+    let mut command = system.command(&script);
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(full())
+        .output()
         .unwrap();
-    let mut output = child.stdout.take().unwrap();
-    let mut some = [0; 4096];
-    output.read_exact(&mut some).unwrap();
-    drop(output);
-    // As with any pipe in a container: the process goes on writing to its log until it is stopped.
-    system.run(["kill", "broken-pipe"]).ok();
-    assert_eq!(child.wait().unwrap().code(), Some(137));
+    assert_eq!(
+        (output.status.code(), &output.stdout[..]),
+        (Some(1), &b"x\n"[..])
+    );
+    // A directory is no input; the process is not left waiting for it.
+    let mut command = system.command(["exec", "-i", "full", "sh", "-c", "cat; echo end"]);
+    let directory = std::fs::File::open("/").unwrap();
+    let output = command.stdin(directory).output().unwrap();
+    assert_eq!(
+        (output.status.code(), &output.stdout[..]),
+        (Some(1), &b"end\n"[..])
+    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("cannot read standard input: Is a directory"),
+        "{said}"
+    );
+    system.run(["delete", "--force", "full"]).ok();
+}
+
+#[test]
+fn ends_by_force_are_told_as_such() {
+    let system = System::shared();
+    let run = ["run", "--name", "forced", "-m", "256M", "-c", "1"];
+    let process = ["busybox", "sh", "-c", "echo ready; exec sleep 1000"];
+    let first = system.spawn(run.iter().chain(&process));
+    eventually("it runs", || first.has_output());
+    let others = [
+        system.spawn(["wait", "forced"]),
+        system.spawn(["attach", "forced"]),
+        system.spawn(["exec", "forced", "sh", "-c", "echo ready; exec sleep 1000"]),
+    ];
+    eventually("the further process runs", || others[2].has_output());
+    let top = || system.run(["logs", "forced"]).stdout;
+    assert_eq!(top(), "ready\n");
+    system.run(["delete", "--force", "forced"]).ok();
+    let [wait, attach, exec] = others;
+    assert_eq!(wait.outcome().ok().stdout, "137\n");
+    for client in [first, attach, exec] {
+        let outcome = client.outcome().code(137);
+        assert_eq!(outcome.stderr, "");
+    }
+    // The first process's end is that of the others.
+    let run = [
+        "run", "-d", "--rm", "--name", "forced", "-m", "256M", "-c", "1",
+    ];
+    system
+        .run(run.iter().chain(&["busybox", "sleep", "1000"]))
+        .ok();
+    let exec = system.spawn(["exec", "forced", "sh", "-c", "echo ready; exec sleep 1000"]);
+    eventually("it runs", || exec.has_output());
+    system.run(["stop", "-t", "0", "forced"]).ok();
+    assert_eq!(exec.outcome().code(137).stderr, "");
+}
+
+#[test]
+fn nothing_runs_whose_id_cannot_be_told() {
+    let system = System::shared();
+    let file = system.scratch().join("no-id");
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\" --cidfile {} --name untold busybox sleep 1000",
+        file.display()
+    );
+    for words in [&["run", "-d"][..], &["run"], &["create"]] {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script])
+            .arg(system.prefix().join("bin/container"));
+        system.environment(&mut command);
+        let output = command.args(words).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("no-id"), "{said}");
+        system.run(["inspect", "untold"]).code(1);
+        assert!(!file.exists());
+    }
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let words = [
+        "run", "-d", "--name", "told", "-m", "256M", "-c", "1", "busybox", "sleep", "1000",
+    ];
+    let output = system.command(words).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("container told runs"), "{said}");
+    assert_eq!(system.state("told"), "running");
+    system.run(["delete", "--force", "told"]).ok();
 }
 
 #[test]

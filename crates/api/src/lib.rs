@@ -16,6 +16,8 @@ pub mod handover;
 #[cfg(feature = "host")]
 pub mod inherited;
 #[cfg(feature = "host")]
+pub mod lifeline;
+#[cfg(feature = "host")]
 pub mod lock;
 #[cfg(feature = "host")]
 pub mod memory;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use container_api::descriptors::Descriptors;
-use container_api::guest::{ExecReply, ExecRequest, SignalRequest};
+use container_api::guest::{ExecReply, ExecRequest, ResizeRequest, SignalRequest};
 use container_api::guest_channel::Guest;
 use container_api::runtime;
 use container_api::{Error, Kind};
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::oci;
 use crate::process::{Ended, Process};
-use crate::stdio::Stdio;
+use crate::stdio::{Stdio, TerminalSize};
 
 /// How long a guest may take to answer a call that has nothing to wait for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -116,9 +116,16 @@ impl Container {
 
     /// The client's descriptors for `stdio`.
     pub fn stdio(&self, stdio: Option<runtime::Stdio>) -> Result<Stdio, Error> {
-        let Some(wanted) = stdio.filter(|stdio| !stdio.token.is_empty()) else {
+        let Some(wanted) = stdio else {
             return Ok(Stdio::default());
         };
+        let size = TerminalSize::told(wanted.rows, wanted.columns);
+        if wanted.token.is_empty() {
+            return Ok(Stdio {
+                size,
+                ..Stdio::default()
+            });
+        }
         let descriptors = self.descriptors.take(&wanted.token).ok_or_else(|| {
             Error::new(
                 Kind::InvalidArgument,
@@ -133,6 +140,7 @@ impl Container {
             stdout: next(wanted.stdout),
             stderr: next(wanted.stderr),
             lifeline: next(wanted.lifeline),
+            size,
         })
     }
 
@@ -188,7 +196,7 @@ impl Container {
         stdio: Stdio,
     ) -> Result<(), Error> {
         let guest = self.guest()?;
-        let oci = oci::process(&self.configuration, process)
+        let oci = oci::process(&self.configuration, process, stdio.size)
             .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
         let oci = serde_json::to_vec(&oci).map_err(|error| Error::chain(Kind::Internal, &error))?;
         let input = stdio.stdin.is_some();
@@ -272,6 +280,22 @@ impl Container {
         Ok(())
     }
 
+    /// Gives the terminal of the process `id`, the first one where that is empty, another `size`.
+    pub async fn resize(&self, id: &str, size: TerminalSize) -> Result<(), Error> {
+        let process = if id.is_empty() {
+            self.configuration.id.clone()
+        } else {
+            id.to_owned()
+        };
+        let request = ResizeRequest {
+            process,
+            rows: size.rows.into(),
+            columns: size.columns.into(),
+        };
+        answer(self.guest()?.calls().resize(request)).await?;
+        Ok(())
+    }
+
     /// How the container ended, once its machine is gone. A container that deletes itself is told of as
     /// soon as its process has ended and its output is handed over: nobody will look at its disk.
     pub async fn ended(&self) -> Result<Ended, Error> {
@@ -288,6 +312,25 @@ impl Container {
             }
         }
         self.stopped().await
+    }
+
+    /// How a further process ended, of which the guest can tell no more than `ended` does: where the container has ended
+    /// meanwhile, that killed what it still ran.
+    pub async fn with_its_container(&self, ended: Ended) -> Ended {
+        if ended.reason.is_none() {
+            return ended;
+        }
+        match tokio::time::timeout(END_LIMIT, self.stopped()).await {
+            Ok(Ok(container)) => Ended {
+                exit_code: match container.reason {
+                    Some(_) => container.exit_code,
+                    None => 128 + libc::SIGKILL,
+                },
+                reason: container.reason,
+                ..ended
+            },
+            _ => ended,
+        }
     }
 
     /// How the container ended, once its machine is gone.
@@ -314,25 +357,6 @@ async fn take_back(
         let request = SignalRequest {
             process: id,
             signal: libc::SIGKILL,
-    /// How a further process ended, of which the guest can tell no more than `ended` does: where the container has ended
-    /// meanwhile, that killed what it still ran.
-    pub async fn with_its_container(&self, ended: Ended) -> Ended {
-        if ended.reason.is_none() {
-            return ended;
-        }
-        match tokio::time::timeout(END_LIMIT, self.stopped()).await {
-            Ok(Ok(container)) => Ended {
-                exit_code: match container.reason {
-                    Some(_) => container.exit_code,
-                    None => 128 + libc::SIGKILL,
-                },
-                reason: container.reason,
-                ..ended
-            },
-            _ => ended,
-        }
-    }
-
             all: false,
         };
         // It may have ended by itself, or the guest with it.

@@ -133,7 +133,7 @@ async fn first_process(
     let stdio = request(container).await?;
     let input = stdio.stdin.is_some() || container.options.open_stdin;
     let configuration = &container.configuration;
-    let request = start_request(configuration, input)?;
+    let request = start_request(configuration, input, stdio.size)?;
     let sent = Timestamp::now();
     timeline.reached_at("start sent", sent.as_microsecond());
     let reply = answer(guest.calls().start(request)).await?;

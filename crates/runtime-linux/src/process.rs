@@ -4,12 +4,13 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use container_api::guest::{WaitReply, WaitRequest};
+use container_api::guest::{CloseOutputRequest, WaitReply, WaitRequest};
 use container_api::guest_channel::Guest;
 use container_api::streams::StandardStream;
 use container_api::{Error, Kind};
 use container_resource::log::Stream;
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::stdio::{Fanout, Input, InputStream, Lifeline, LogFile, Sink, Stdio};
@@ -143,25 +144,53 @@ impl Process {
         Ok(process)
     }
 
-    /// Connects a client. The end of its input is the process's where it is the `first` one.
+    /// Connects a client. Where it is the `first` one, which started the process, its streams are the process's: the end
+    /// of its input, an output that nobody reads any more, a terminal that has gone.
     async fn connect(self: &Arc<Self>, stdio: Stdio, first: bool) -> io::Result<()> {
         let client = Lifeline::watch(stdio.lifeline)?;
         if let (Some(input), Some(descriptor)) = (&self.input, stdio.stdin) {
             input.give(descriptor, client.clone(), first)?;
         }
-        for (fanout, descriptor) in [(&self.stdout, stdio.stdout), (&self.stderr, stdio.stderr)] {
-            if let Some(descriptor) = descriptor {
-                fanout.attach(Sink::new(descriptor, client.clone())?).await;
-            }
+        let outputs = [
+            (StandardStream::Stdout, &self.stdout, stdio.stdout),
+            (StandardStream::Stderr, &self.stderr, stdio.stderr),
+        ];
+        for (stream, fanout, descriptor) in outputs {
+            let Some(descriptor) = descriptor else {
+                continue;
+            };
+            let lost = if first {
+                fanout.lost().clone()
+            } else {
+                CancellationToken::new()
+            };
+            let sink = Sink::new(stream, descriptor, client.clone(), lost)?;
+            fanout.attach(sink).await;
         }
-        // A process that is silent would hold the descriptors of a client that has gone.
         let process = Arc::downgrade(self);
         let mut ended = self.ended.clone();
         tokio::spawn(async move {
-            tokio::select! {
-                () = client.cut() => {}
-                _ = ended.wait_for(Option::is_some) => return,
+            let over = async {
+                // An error is an end, too.
+                drop(ended.wait_for(Option::is_some).await);
+            };
+            tokio::pin!(over);
+            let mut hung_up = !first;
+            loop {
+                tokio::select! {
+                    // What a client says before it goes counts.
+                    biased;
+                    () = client.hung_up(), if !hung_up => {
+                        hung_up = true;
+                        if let Some(process) = process.upgrade() {
+                            process.stdout.lost().cancel();
+                        }
+                    }
+                    () = client.cut() => break,
+                    () = &mut over => return,
+                }
             }
+            // A process that is silent would hold the descriptors of a client that has gone.
             if let Some(process) = process.upgrade() {
                 process.stdout.sweep().await;
                 process.stderr.sweep().await;
@@ -238,7 +267,17 @@ async fn pump(
 ) {
     match guest.output(stream, &process).await {
         Ok(mut output) => {
-            while let Ok(Some(data)) = output.next().await {
+            let mut lost = false;
+            loop {
+                let data = tokio::select! {
+                    data = output.next() => data,
+                    () = fanout.lost().cancelled(), if !lost => {
+                        lost = true;
+                        close(&guest, &process, stream).await;
+                        continue;
+                    }
+                };
+                let Ok(Some(data)) = data else { break };
                 first_byte.get_or_init(jiff::Timestamp::now);
                 fanout.write(data).await;
             }
@@ -246,4 +285,15 @@ async fn pump(
         Err(status) => tracing::warn!("no output stream: {}", status.message()),
     }
     fanout.finish().await;
+}
+
+/// Closes an output that nobody reads any more, so that the process learns so as on a pipe.
+async fn close(guest: &Guest, process: &str, stream: StandardStream) {
+    let request = CloseOutputRequest {
+        process: process.to_owned(),
+        stderr: stream == StandardStream::Stderr,
+    };
+    if let Err(status) = guest.calls().close_output(request).await {
+        tracing::debug!("cannot close an output: {}", status.message());
+    }
 }

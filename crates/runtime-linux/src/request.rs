@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::files::files;
 use crate::oci;
+use crate::stdio::TerminalSize;
 
 /// Bytes of entropy given to a guest: twice the seed of the kernel's generator.
 const ENTROPY: usize = 64;
@@ -15,13 +16,15 @@ const ENTROPY: usize = 64;
 const IMAGE_DISK: u32 = 0;
 const UPPER_DISK: u32 = 1;
 
-/// Everything that the guest needs to know of the container, now. With `stdin` its first process has a standard input.
+/// Everything that the guest needs to know of the container, now. With `stdin` its first process has a standard input; a
+/// terminal of it has `size`.
 pub fn start_request(
     configuration: &ContainerConfiguration,
     stdin: bool,
+    size: Option<TerminalSize>,
 ) -> Result<StartRequest, Error> {
-    let spec =
-        oci::spec(configuration).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+    let spec = oci::spec(configuration, size)
+        .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
     let internal = |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::Internal, error);
     let spec = serde_json::to_vec(&spec).map_err(|error| internal(&error))?;
     let mut entropy = vec![0; ENTROPY];

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use container_api::call::to_the_end;
 use container_api::guest::{
-    FreezeRequest, ProcessesRequest as GuestProcesses, ResizeRequest as GuestResize,
-    StatisticsRequest as GuestStatistics,
+    FreezeRequest, ProcessesRequest as GuestProcesses, StatisticsRequest as GuestStatistics,
 };
 use container_api::runtime::runtime_server::Runtime;
 use container_api::runtime::{
@@ -21,6 +20,7 @@ use tonic::{Request, Response, Status};
 
 use crate::container::{Container, Stage, answer};
 use crate::process::Ended;
+use crate::stdio::TerminalSize;
 
 /// How long processes may take to be gone after SIGKILL before the machine itself is ended.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,17 +92,9 @@ impl Runtime for Service {
             rows,
             columns,
         } = request.into_inner();
-        let process = if process.is_empty() {
-            self.0.configuration.id.clone()
-        } else {
-            process
-        };
-        answer(self.0.guest()?.calls().resize(GuestResize {
-            process,
-            rows,
-            columns,
-        }))
-        .await?;
+        let size = TerminalSize::told(rows, columns)
+            .ok_or_else(|| Error::new(Kind::InvalidArgument, "no terminal has such a size"))?;
+        self.0.resize(&process, size).await?;
         Ok(Response::new(ResizeReply {}))
     }
 
@@ -142,7 +134,6 @@ impl Runtime for Service {
         Ok(Response::new(StateReply {
             state: state.to_owned(),
             started_ms,
-            memory_current_bytes: inside.memory_current_bytes,
         }))
     }
 
@@ -151,6 +142,7 @@ impl Runtime for Service {
         let vmm = *self.0.vmm.borrow();
         Ok(Response::new(StatisticsReply {
             memory_usage_bytes: inside.memory_usage_bytes,
+            memory_current_bytes: inside.memory_current_bytes,
             memory_limit_bytes: inside.memory_limit_bytes,
             cpu_usage_usec: inside.cpu_usage_usec,
             block_read_bytes: inside.block_read_bytes,
@@ -204,7 +196,11 @@ impl Runtime for Service {
     async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {
         let request = request.into_inner();
         let stdio = self.0.stdio(request.stdio)?;
+        let size = stdio.size;
         self.0.process(&request.process)?.attach(stdio).await?;
+        if let (Some(size), true) = (size, self.0.configuration.init_process.terminal) {
+            self.0.resize(&request.process, size).await?;
+        }
         Ok(Response::new(AttachReply {}))
     }
 }

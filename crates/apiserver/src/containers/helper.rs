@@ -36,9 +36,14 @@ pub struct Lent {
 impl Lent {
     /// Takes the streams that `stdio` names. To be done before anything can fail: what is not taken stays open.
     pub fn take(from: &Descriptors, stdio: Option<api::Stdio>) -> Result<Option<Self>, Error> {
-        let Some(stdio) = stdio.filter(|stdio| !stdio.token.is_empty()) else {
+        let Some(stdio) = stdio else {
             return Ok(None);
         };
+        if stdio.token.is_empty() {
+            // The size of a terminal alone.
+            let descriptors = Vec::new();
+            return Ok(Some(Self { descriptors, stdio }));
+        }
         let descriptors = from.take(&stdio.token).ok_or_else(|| {
             let text = "the standard streams were not handed over";
             Error::new(Kind::InvalidArgument, text)
@@ -157,20 +162,27 @@ impl Helper {
         let Some(Lent { descriptors, stdio }) = lent else {
             return Ok(None);
         };
-        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        let sent = async {
-            let sent = descriptors::send(&self.descriptors, &borrowed).await;
-            sent.map_err(|error| {
-                Error::chain(Kind::Unavailable, &error).context("hand the standard streams over")
-            })
+        let token = if descriptors.is_empty() {
+            String::new()
+        } else {
+            let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            let sent = async {
+                let sent = descriptors::send(&self.descriptors, &borrowed).await;
+                sent.map_err(|error| {
+                    Error::chain(Kind::Unavailable, &error)
+                        .context("hand the standard streams over")
+                })
+            };
+            self.unless_silent(sent).await?
         };
-        let token = self.unless_silent(sent).await?;
         Ok(Some(runtime::Stdio {
             token,
             stdin: stdio.stdin,
             stdout: stdio.stdout,
             stderr: stdio.stderr,
             lifeline: stdio.lifeline,
+            rows: stdio.rows,
+            columns: stdio.columns,
         }))
     }
 

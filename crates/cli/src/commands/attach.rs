@@ -38,7 +38,7 @@ impl Attach {
         }
         let terminal = container.configuration.init_process.terminal;
         let streams = Streams::new(!self.no_stdin, terminal).context("prepare the streams")?;
-        let mut foreground = Foreground::new(streams)?;
+        let mut foreground = Foreground::onlooker(streams)?;
         let stdio = foreground
             .lend(&context.roots.apiserver_descriptors())
             .await?;

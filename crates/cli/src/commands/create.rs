@@ -2,9 +2,9 @@ use clap::Args;
 
 use super::creating::{CreationFlags, ImageWords};
 use super::id_file::IdFile;
+use super::run;
 use crate::connection::Context;
 use crate::failure::Failure;
-use crate::output;
 
 /// Create a container without starting it
 ///
@@ -26,11 +26,12 @@ pub struct Create {
 
 impl Create {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
-        let file = IdFile::reserve(self.flags.management.cidfile.as_deref())?;
+        let mut file = IdFile::reserve(self.flags.management.cidfile.as_deref())?;
         let mut containers = context.containers()?;
         let prepared = self.flags.prepare(context, &self.words).await?;
         prepared.create(&mut containers).await?;
-        IdFile::keep(file, prepared.id())?;
-        output::write_lines([prepared.id()])
+        run::write_id(&mut file, &mut containers, prepared.id()).await?;
+        IdFile::keep(file);
+        run::tell_id(prepared.id(), "was created")
     }
 }

@@ -57,7 +57,14 @@ impl Events {
             .events(EventsRequest {})
             .await?
             .into_inner();
-        while let Some(event) = events.message().await? {
+        let reader_gone = output::reader_gone();
+        tokio::pin!(reader_gone);
+        loop {
+            let event = tokio::select! {
+                event = events.message() => event?,
+                () = &mut reader_gone => return Err(Failure::BrokenPipe),
+            };
+            let Some(event) = event else { return Ok(()) };
             let line = line(event);
             if !self.fits(&line) {
                 continue;
@@ -67,7 +74,6 @@ impl Events {
                 EventFormat::Json => output::write_json_line(&line)?,
             }
         }
-        Ok(())
     }
 
     fn fits(&self, line: &Line) -> bool {

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::flags::ProcessFlags;
 use crate::output;
 use crate::select;
-use crate::session::{Foreground, Process, Streams};
+use crate::session::{self, Foreground, Process, Streams};
 
 /// Run a further command in a running container
 ///
@@ -60,7 +60,8 @@ impl Exec {
             stdio,
         };
         if self.detach {
-            containers.exec(request(None)).await?;
+            let stdio = session::detached(self.process.tty);
+            containers.exec(request(stdio)).await?;
             output::write_lines([&self.id])?;
             return Ok(0);
         }

@@ -35,19 +35,23 @@ impl IdFile {
     }
 
     /// Writes the id, without a newline.
-    pub fn keep(file: Option<Self>, id: &str) -> Result<(), Failure> {
-        let Some(mut file) = file else { return Ok(()) };
-        let written = file.file.write_all(id.as_bytes());
-        written.with_context(|| format!("--cidfile {}", file.path.display()))?;
-        file.kept = true;
-        Ok(())
+    pub fn write(&mut self, id: &str) -> Result<(), Failure> {
+        let written = self.file.write_all(id.as_bytes());
+        Ok(written.with_context(|| format!("--cidfile {}", self.path.display()))?)
+    }
+
+    /// Leaves the file where it is.
+    pub fn keep(file: Option<Self>) {
+        if let Some(mut file) = file {
+            file.kept = true;
+        }
     }
 }
 
 impl Drop for IdFile {
     fn drop(&mut self) {
         if !self.kept {
-            // Whatever failed before is told; an empty file that stays is refused the next time.
+            // Whatever failed before is told; a file that stays is refused the next time.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -63,9 +67,10 @@ mod tests {
         let path = scratch.path().join("id");
         drop(IdFile::reserve(Some(&path)).unwrap());
         assert!(!path.exists());
-        let file = IdFile::reserve(Some(&path)).unwrap();
+        let mut file = IdFile::reserve(Some(&path)).unwrap();
         assert!(IdFile::reserve(Some(&path)).is_err());
-        IdFile::keep(file, "abc").unwrap();
+        file.as_mut().unwrap().write("abc").unwrap();
+        IdFile::keep(file);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "abc");
         assert!(IdFile::reserve(Some(&path)).is_err());
     }

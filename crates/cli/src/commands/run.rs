@@ -7,7 +7,7 @@ use super::timeline;
 use crate::connection::{Containers, Context};
 use crate::failure::Failure;
 use crate::output;
-use crate::session::{Foreground, Process, Streams};
+use crate::session::{self, Foreground, Process, Streams};
 
 /// Run a command in a new container
 ///
@@ -36,15 +36,16 @@ pub struct Run {
 
 impl Run {
     pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
-        let file = IdFile::reserve(self.flags.management.cidfile.as_deref())?;
+        let mut file = IdFile::reserve(self.flags.management.cidfile.as_deref())?;
         let mut containers = context.containers()?;
         let prepared = self.flags.prepare(context, &self.words).await?;
         let id = prepared.id();
         if self.flags.management.detach {
             prepared.create(&mut containers).await?;
+            write_id(&mut file, &mut containers, id).await?;
             let request = StartRequest {
                 id: id.to_owned(),
-                stdio: None,
+                stdio: session::detached(self.flags.process.tty),
             };
             match containers.start(request).await {
                 Ok(reply) => timeline::show(context, reply.get_ref()),
@@ -53,8 +54,8 @@ impl Run {
                     return Err(status.into());
                 }
             }
-            IdFile::keep(file, id)?;
-            output::write_lines([id])?;
+            IdFile::keep(file);
+            tell_id(id, "runs")?;
             return Ok(0);
         }
         let process = &self.flags.process;
@@ -62,6 +63,7 @@ impl Run {
             .map_err(|error| Failure::Local(error.into()))?;
         let mut foreground = Foreground::new(streams)?;
         prepared.create(&mut containers).await?;
+        write_id(&mut file, &mut containers, id).await?;
         let run = match start(context, &mut foreground, &mut containers, id).await {
             Ok(reply) => reply.run,
             Err(failure) => {
@@ -69,7 +71,7 @@ impl Run {
                 return Err(failure);
             }
         };
-        IdFile::keep(file, id)?;
+        IdFile::keep(file);
         let process = Process {
             id: id.to_owned(),
             process: String::new(),
@@ -79,6 +81,28 @@ impl Run {
         timeline::show_end(context);
         Ok(code)
     }
+}
+
+/// Writes the id of a container that was created to its file. Where that fails, nothing is left of it.
+pub async fn write_id(
+    file: &mut Option<IdFile>,
+    containers: &mut Containers,
+    id: &str,
+) -> Result<(), Failure> {
+    let written = file.as_mut().map_or(Ok(()), |file| file.write(id));
+    if written.is_err() {
+        take_back(containers, id).await;
+    }
+    written
+}
+
+/// Prints the id of a container. Where that fails, it is told on standard error what the container `does` nevertheless.
+pub fn tell_id(id: &str, does: &str) -> Result<(), Failure> {
+    let printed = output::write_lines([id]);
+    if printed.is_err() {
+        output::tell(format_args!("container {id} {does}"));
+    }
+    printed
 }
 
 /// Starts container `id` with the client's streams; tells whether it was running already, and its run.

@@ -8,7 +8,7 @@ use crate::connection::Context;
 use crate::failure::Failure;
 use crate::output;
 use crate::select;
-use crate::session::{Foreground, Process, Streams};
+use crate::session::{self, Foreground, Process, Streams};
 
 /// Start a stopped container
 ///
@@ -41,7 +41,7 @@ impl Start {
             containers
                 .start(StartRequest {
                     id: self.id.clone(),
-                    stdio: None,
+                    stdio: session::detached(true),
                 })
                 .await?;
             output::write_lines([&self.id])?;

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::flags::FormatFlags;
 use crate::output::{self, Format, Screen, Table};
 use crate::select;
-use crate::session::{Event, Signals};
+use crate::session::{self, Event, Signals};
 
 /// Between two samples.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -102,6 +102,10 @@ impl Stats {
                     () = &mut next => break,
                     event = signals.next() => match event {
                         Event::Window => screen.draw(&text)?,
+                        Event::Stop => {
+                            screen.aside(session::stop)?;
+                            screen.draw(&text)?;
+                        }
                         Event::Signal(_) => return Ok(()),
                     },
                 }

@@ -2,6 +2,7 @@
 
 mod json;
 mod printable;
+mod reader;
 mod screen;
 mod table;
 mod toml;
@@ -14,10 +15,12 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 pub use printable::{printable, printable_lines};
+pub use reader::reader_gone;
 pub use screen::Screen;
 pub use table::Table;
 
 use crate::failure::Failure;
+use crate::session;
 
 /// How a result is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -77,32 +80,44 @@ pub fn print(bytes: &[u8]) -> Result<(), Failure> {
         .map_err(|error| write_failure(&error))
 }
 
+/// Writes bytes as they are to standard error, where they are a result too.
+pub fn print_error(bytes: &[u8]) -> Result<(), Failure> {
+    let written = io::stderr().write_all(bytes);
+    written.map_err(|error| stream_failure("standard error", &error))
+}
+
 /// Tells people something, made [`printable`], on a line of standard error. Where nobody reads that, there is nobody
 /// to tell.
 pub fn tell(message: impl fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{}", printable(&message.to_string()));
+    say(&format!("{}\n", printable(&message.to_string())));
 }
 
 /// As [`tell`], on several lines: see [`printable_lines`].
 pub fn tell_lines(message: impl fmt::Display) {
-    let _ = writeln!(
-        io::stderr().lock(),
-        "{}",
-        printable_lines(&message.to_string())
-    );
+    say(&format!("{}\n", printable_lines(&message.to_string())));
 }
 
 /// As [`tell`], without a newline.
 pub fn ask(question: impl fmt::Display) {
-    let _ = write!(io::stderr().lock(), "{}", printable(&question.to_string()));
+    say(&printable(&question.to_string()));
+}
+
+fn say(text: &str) {
+    let raw = session::is_changed().then(|| text.replace('\n', "\r\n"));
+    let text = raw.as_deref().unwrap_or(text);
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// What a failing standard output means for the command.
 pub fn write_failure(error: &io::Error) -> Failure {
+    stream_failure("standard output", error)
+}
+
+fn stream_failure(stream: &str, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Failure::BrokenPipe;
     }
-    Failure::Local(anyhow::anyhow!("cannot write to standard output: {error}"))
+    Failure::Local(anyhow::anyhow!("cannot write to {stream}: {error}"))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! A view that fills the terminal and is drawn again and again.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use rustix::termios;
 
-use super::print;
+use super::{print, write_failure};
 use crate::failure::Failure;
 
 /// Uses the terminal's other screen, without a cursor (`console_codes(4)`).
@@ -26,6 +26,21 @@ impl Screen {
         let terminal = io::stdout();
         print(ENTER)?;
         Ok(Self { terminal })
+    }
+
+    /// Gives the terminal back as long as `work` takes.
+    pub fn aside(&self, work: impl FnOnce()) -> Result<(), Failure> {
+        self.write(LEAVE)?;
+        work();
+        self.write(ENTER)
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut terminal = self.terminal.lock();
+        terminal
+            .write_all(bytes)
+            .and_then(|()| terminal.flush())
+            .map_err(|error| write_failure(&error))
     }
 
     /// Shows as much of `text`, from its beginning, as the terminal has room for now.

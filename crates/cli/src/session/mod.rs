@@ -3,6 +3,10 @@
 mod detach;
 mod ended;
 mod foreground;
+mod keyboard;
+mod lifeline;
+mod relay;
+mod resizer;
 mod signals;
 mod streams;
 mod terminal;
@@ -10,5 +14,5 @@ mod terminal;
 pub use ended::ended;
 pub use foreground::{Foreground, Process, signalled};
 pub use signals::{Event, Signals};
-pub use streams::Streams;
-pub use terminal::{TerminalMode, restore_on_panic};
+pub use streams::{Streams, detached};
+pub use terminal::{TerminalMode, is_changed, restore_on_panic, stop};

@@ -1,57 +1,52 @@
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use container_api::api::Stdio;
 use container_api::descriptors;
+use container_api::lifeline::{Failed, Saying};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio;
-use tokio::sync::oneshot;
+use rustix::termios::Winsize;
 
-use super::detach::DetachKeys;
+use super::keyboard::Keyboard;
+use super::lifeline::Lifeline;
 use super::terminal;
-
-/// Reading and writing end.
-type Pipe = (OwnedFd, OwnedFd);
 
 /// The streams that a client lends to a process.
 ///
 /// The descriptors themselves go to the container's helper: no byte of them passes through this process, except
-/// what is typed at a raw terminal, which is searched for the detach keys.
+/// what is typed at a terminal: that is read by those who have the terminal (job control), and searched for the detach keys
+/// where it is raw.
 #[derive(Debug)]
 pub struct Streams {
     interactive: bool,
     terminal: bool,
     raw: bool,
-    /// What is typed, until it is pumped.
-    keyboard: Option<Pipe>,
-    /// Ends with this process, however that ends: what was lent is given up then.
-    lifeline: Pipe,
+    /// What is typed, until it is pumped: reading and writing end.
+    keyboard: Option<(OwnedFd, OwnedFd)>,
+    lifeline: Lifeline,
+    size: Option<Winsize>,
 }
 
 impl Streams {
     /// Standard input only when `interactive`; standard error only without `terminal`, which has one output.
     ///
     /// # Errors
-    /// As `pipe(2)`.
+    /// As `socketpair(2)` and `pipe(2)`.
     pub fn new(interactive: bool, terminal: bool) -> io::Result<Self> {
         // Before the others: a process that dies closes its descriptors in the order of their numbers, and the
         // helper must not take the end of a dead client's keyboard for the end of input.
-        let lifeline = pipe_with(PipeFlags::CLOEXEC)?;
-        let raw = interactive && terminal && terminal::stdin_is_terminal();
-        let keyboard = if raw {
-            Some(pipe_with(PipeFlags::CLOEXEC)?)
-        } else {
-            None
-        };
+        let lifeline = Lifeline::new()?;
+        let typed = interactive && terminal::stdin_is_terminal();
+        let keyboard = typed.then(|| pipe_with(PipeFlags::CLOEXEC)).transpose()?;
         Ok(Self {
             interactive,
             terminal,
-            raw,
+            raw: typed && terminal,
             keyboard,
             lifeline,
+            size: None,
         })
     }
 
@@ -65,11 +60,17 @@ impl Streams {
         self.raw
     }
 
-    /// Hands the descriptors to the server whose descriptors socket is `socket`.
+    /// The size that was handed over for the process's terminal.
+    pub fn size(&self) -> Option<Winsize> {
+        self.size
+    }
+
+    /// Hands the descriptors to the server whose descriptors socket is `socket`, once.
     ///
     /// # Errors
     /// As [`descriptors::send`].
-    pub async fn hand_over(&self, socket: &Path) -> io::Result<Stdio> {
+    pub async fn hand_over(&mut self, socket: &Path) -> io::Result<Stdio> {
+        let lifeline = self.lifeline.lend()?;
         let mut lent: Vec<BorrowedFd<'_>> = Vec::with_capacity(4);
         if self.interactive {
             match &self.keyboard {
@@ -81,56 +82,56 @@ impl Streams {
         if !self.terminal {
             lent.push(stdio::stderr());
         }
-        lent.push(self.lifeline.0.as_fd());
+        lent.push(lifeline.as_fd());
         let token = descriptors::send(socket, &lent).await?;
+        self.size = terminal_size(self.terminal);
         Ok(Stdio {
             token,
             stdin: self.interactive,
             stdout: true,
             stderr: !self.terminal,
             lifeline: true,
+            ..size_only(self.size)
         })
     }
 
-    /// Starts to hand on what is typed; the receiver is told when the detach keys were. To be called once the
-    /// terminal is raw.
-    pub fn pump_keyboard(&mut self) -> Option<oneshot::Receiver<()>> {
+    /// Starts to hand on what is typed. To be called once the terminal is as it is to be.
+    pub fn pump_keyboard(&mut self) -> Option<Keyboard> {
         let (reader, writer) = self.keyboard.take()?;
         drop(reader);
-        let (detached, receiver) = oneshot::channel();
-        // A thread, as a terminal can only be read blocking without changing it for others who have it open. It
-        // ends with this process.
-        std::thread::spawn(move || {
-            if pump(writer.into()) {
-                // The receiver is gone when the process has ended meanwhile.
-                let _ = detached.send(());
-            }
-        });
-        Some(receiver)
+        Some(Keyboard::pump(writer, self.raw))
+    }
+
+    /// Waits until one of the lent descriptors has failed. Nothing is lost when the future is dropped.
+    pub async fn failed(&mut self) -> Failed {
+        self.lifeline.failed().await
+    }
+
+    /// The next failure of a descriptor that is known by now.
+    pub fn failure_told(&mut self) -> Option<Failed> {
+        self.lifeline.told()
+    }
+
+    /// Tells the helper what this terminal does.
+    pub fn say(&self, saying: Saying) {
+        self.lifeline.say(saying);
     }
 }
 
-/// Whether the detach keys were typed; else the terminal or the process has gone.
-fn pump(mut writer: File) -> bool {
-    // SAFETY: standard input stays open as long as this process lives, and ManuallyDrop never closes it.
-    let mut input = ManuallyDrop::new(unsafe { File::from_raw_fd(0) });
-    let mut keys = DetachKeys::default();
-    let mut buffer = [0; 4096];
-    loop {
-        let read = match input.read(&mut buffer) {
-            Ok(0) => return false,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => return false,
-        };
-        let (forward, detached) = keys.filter(&buffer[..read]);
-        if detached {
-            // Closed by the process's end, after the lifeline: closed now, it would be the end of input.
-            std::mem::forget(writer);
-            return true;
-        }
-        if writer.write_all(&forward).is_err() {
-            return false;
-        }
+/// What is handed over for a process without a client, which may have a `terminal`.
+pub fn detached(terminal: bool) -> Option<Stdio> {
+    terminal_size(terminal).map(|size| size_only(Some(size)))
+}
+
+fn terminal_size(terminal: bool) -> Option<Winsize> {
+    terminal.then(terminal::size).flatten()
+}
+
+fn size_only(size: Option<Winsize>) -> Stdio {
+    let (rows, columns) = size.map_or((0, 0), |size| (size.ws_row.into(), size.ws_col.into()));
+    Stdio {
+        rows,
+        columns,
+        ..Stdio::default()
     }
 }

@@ -17,6 +17,8 @@ use oci_spec::runtime::{
 
 pub use process::{process, user};
 
+use crate::stdio::TerminalSize;
+
 /// Microseconds of one CPU scheduling period (`cpu.max`, cgroup-v2.rst).
 const CPU_PERIOD: u64 = 100_000;
 
@@ -46,8 +48,11 @@ impl From<OciSpecError> for SpecError {
     }
 }
 
-/// The `config.json` of a container.
-pub fn spec(configuration: &ContainerConfiguration) -> Result<Spec, SpecError> {
+/// The `config.json` of a container; a terminal of its first process has `size`.
+pub fn spec(
+    configuration: &ContainerConfiguration,
+    size: Option<TerminalSize>,
+) -> Result<Spec, SpecError> {
     let hostname = configuration.hostname.as_ref().unwrap_or(&configuration.id);
     Ok(SpecBuilder::default()
         .version("1.2.0")
@@ -58,7 +63,7 @@ pub fn spec(configuration: &ContainerConfiguration) -> Result<Spec, SpecError> {
                 .build()?,
         )
         .hostname(hostname.clone())
-        .process(process(configuration, &configuration.init_process)?)
+        .process(process(configuration, &configuration.init_process, size)?)
         .mounts(mounts::mounts(configuration)?)
         .linux(linux(configuration)?)
         .build()?)
@@ -158,7 +163,7 @@ pub mod tests {
     }
 
     fn json(configuration: &ContainerConfiguration) -> serde_json::Value {
-        serde_json::to_value(spec(configuration).unwrap()).unwrap()
+        serde_json::to_value(spec(configuration, None).unwrap()).unwrap()
     }
 
     #[test]
@@ -188,6 +193,22 @@ pub mod tests {
             json(&configuration)["linux"]["maskedPaths"],
             serde_json::json!([])
         );
+    }
+
+    #[test]
+    fn only_a_terminal_has_a_size() {
+        let mut configuration = configuration();
+        let size = TerminalSize::told(41, 123);
+        let shown = |configuration: &ContainerConfiguration| {
+            let spec = serde_json::to_value(spec(configuration, size).unwrap()).unwrap();
+            spec["process"]["consoleSize"].clone()
+        };
+        assert_eq!(shown(&configuration), serde_json::Value::Null);
+        configuration.init_process.terminal = true;
+        let expected = serde_json::json!({"height": 41, "width": 123});
+        assert_eq!(shown(&configuration), expected);
+        assert_eq!(TerminalSize::told(0, 80), None);
+        assert_eq!(TerminalSize::told(24, 65_536), None);
     }
 
     #[test]

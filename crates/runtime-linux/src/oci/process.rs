@@ -5,16 +5,18 @@ use std::str::FromStr;
 
 use container_resource::container::{ContainerConfiguration, ProcessConfiguration, User};
 use oci_spec::runtime::{
-    Capability, LinuxCapabilities, LinuxCapabilitiesBuilder, PosixRlimit, PosixRlimitBuilder,
-    PosixRlimitType, Process, ProcessBuilder, UserBuilder,
+    BoxBuilder, Capability, LinuxCapabilities, LinuxCapabilitiesBuilder, PosixRlimit,
+    PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder, UserBuilder,
 };
 
 use super::{SpecError, defaults};
+use crate::stdio::TerminalSize;
 
-/// The OCI `process` of `process` in the container of `configuration`.
+/// The OCI `process` of `process` in the container of `configuration`; a terminal of it has `size`.
 pub fn process(
     configuration: &ContainerConfiguration,
     process: &ProcessConfiguration,
+    size: Option<TerminalSize>,
 ) -> Result<Process, SpecError> {
     let (uid, gid) = match process.user {
         User::Id { uid, gid } => (uid, gid),
@@ -33,7 +35,7 @@ pub fn process(
         .iter()
         .map(rlimit)
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(ProcessBuilder::default()
+    let mut made = ProcessBuilder::default()
         .terminal(process.terminal)
         .user(user)
         .args(arguments)
@@ -42,7 +44,15 @@ pub fn process(
         .capabilities(capabilities(configuration)?)
         .rlimits(rlimits)
         .no_new_privileges(configuration.no_new_privileges)
-        .build()?)
+        .build()?;
+    if let Some(TerminalSize { rows, columns }) = size.filter(|_| process.terminal) {
+        let size = BoxBuilder::default()
+            .height(u64::from(rows))
+            .width(u64::from(columns))
+            .build()?;
+        made.set_console_size(Some(size));
+    }
+    Ok(made)
 }
 
 /// The user to look up in the container's own files, or an empty string.

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use container_resource::log::Stream;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use super::{LogFile, Sink};
 
@@ -17,6 +18,7 @@ pub struct Fanout {
     stream: Stream,
     log: Option<SharedLog>,
     sinks: Mutex<Vec<Sink>>,
+    lost: CancellationToken,
 }
 
 impl Fanout {
@@ -26,6 +28,7 @@ impl Fanout {
             stream,
             log,
             sinks: Mutex::new(Vec::new()),
+            lost: CancellationToken::new(),
         }
     }
 
@@ -37,6 +40,11 @@ impl Fanout {
     /// Lets go of clients that have gone.
     pub async fn sweep(&self) {
         self.sinks.lock().await.retain(|sink| !sink.is_gone());
+    }
+
+    /// To be cancelled when the client that started the process cannot take its output any more.
+    pub fn lost(&self) -> &CancellationToken {
+        &self.lost
     }
 
     /// Writes `data` everywhere. A slow client slows the process down; one that has gone is forgotten.

@@ -33,6 +33,28 @@ pub struct Stdio {
     pub stdout: Option<OwnedFd>,
     /// Receives its standard error.
     pub stderr: Option<OwnedFd>,
-    /// A pipe that ends with the client.
+    /// A socket that ends with the client.
     pub lifeline: Option<OwnedFd>,
+    /// Size of its terminal.
+    pub size: Option<TerminalSize>,
+}
+
+/// Size of a terminal in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters of a line.
+    pub columns: u16,
+}
+
+impl TerminalSize {
+    /// The size that a client tells; nothing where it knows none.
+    pub fn told(rows: u32, columns: u32) -> Option<Self> {
+        let size = Self {
+            rows: rows.try_into().ok()?,
+            columns: columns.try_into().ok()?,
+        };
+        (size.rows > 0 && size.columns > 0).then_some(size)
+    }
 }

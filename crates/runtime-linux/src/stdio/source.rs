@@ -13,7 +13,7 @@ use super::{CHUNK, QUEUE};
 /// Bytes of a client's descriptor, read by a thread of its own. Dropped: the thread stops.
 #[derive(Debug)]
 pub struct Source {
-    receiver: mpsc::Receiver<Bytes>,
+    receiver: mpsc::Receiver<rustix::io::Result<Bytes>>,
     /// Its closing wakes the thread.
     _stop: OwnedFd,
 }
@@ -36,13 +36,13 @@ impl Source {
         })
     }
 
-    /// The next bytes, or `None` at the end.
-    pub async fn next(&mut self) -> Option<Bytes> {
+    /// The next bytes, or `None` at the end. An error is the last that is given.
+    pub async fn next(&mut self) -> Option<rustix::io::Result<Bytes>> {
         self.receiver.recv().await
     }
 }
 
-fn read(descriptor: &OwnedFd, stopped: &OwnedFd, sender: &mpsc::Sender<Bytes>) {
+fn read(descriptor: &OwnedFd, stopped: &OwnedFd, sender: &mpsc::Sender<rustix::io::Result<Bytes>>) {
     let mut buffer = vec![0; CHUNK];
     loop {
         let mut ready = [
@@ -63,15 +63,18 @@ fn read(descriptor: &OwnedFd, stopped: &OwnedFd, sender: &mpsc::Sender<Bytes>) {
             Ok(0) => return,
             Ok(length) => {
                 if sender
-                    .blocking_send(Bytes::copy_from_slice(&buffer[..length]))
+                    .blocking_send(Ok(Bytes::copy_from_slice(&buffer[..length])))
                     .is_err()
                 {
                     return;
                 }
             }
             Err(Errno::INTR | Errno::AGAIN) => {}
-            // A terminal that was hung up, and the like: an end.
-            Err(_) => return,
+            Err(error) => {
+                // Nobody may want to know any more.
+                let _ = sender.blocking_send(Err(error));
+                return;
+            }
         }
     }
 }
@@ -87,8 +90,16 @@ mod tests {
         let (reader, mut writer) = io::pipe().unwrap();
         let mut source = Source::new(reader.into()).unwrap();
         writer.write_all(b"abc").unwrap();
-        assert_eq!(source.next().await.unwrap(), "abc");
+        assert_eq!(source.next().await.unwrap().unwrap(), "abc");
         drop(writer);
+        assert_eq!(source.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_an_error() {
+        let directory = std::fs::File::open("/").unwrap();
+        let mut source = Source::new(directory.into()).unwrap();
+        assert_eq!(source.next().await, Some(Err(Errno::ISDIR)));
         assert_eq!(source.next().await, None);
     }
 

@@ -17,6 +17,7 @@ use super::follow::Follower;
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::output;
 use crate::session::ended;
 use view::Printer;
 
@@ -124,7 +125,10 @@ impl Logs {
                 ControlFlow::Continue(())
             })
         };
-        follower.follow(rests, print).await?;
+        tokio::select! {
+            followed = follower.follow(rests, print) => followed?,
+            () = output::reader_gone() => return Err(Failure::BrokenPipe),
+        }
         match told {
             // It was deleted.
             Err(Failure::Service(error)) if error.kind == Kind::NotFound => Ok(()),

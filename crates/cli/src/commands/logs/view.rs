@@ -1,5 +1,3 @@
-use std::io::{self, Write as _};
-
 use container_resource::log::{Parser, Record, Stream};
 use jiff::Timestamp;
 
@@ -69,9 +67,7 @@ impl Printer {
         let mut streams = [Vec::new(), Vec::new()];
         parser.feed(bytes, |record| view.append(&record, &mut streams));
         output::print(&streams[0])?;
-        // Nobody to tell that nobody can be told.
-        let _ = io::stderr().write_all(&streams[1]);
-        Ok(())
+        output::print_error(&streams[1])
     }
 }
 

@@ -67,13 +67,15 @@ impl Logs {
         if !self.follow {
             return Ok(());
         }
-        try_join_all(
+        let followed = try_join_all(
             followers
                 .iter_mut()
                 .map(|(follower, name)| follow(follower, name)),
-        )
-        .await?;
-        Ok(())
+        );
+        tokio::select! {
+            followed = followed => followed.map(drop),
+            () = output::reader_gone() => Err(Failure::BrokenPipe),
+        }
     }
 }
 

@@ -74,7 +74,12 @@ impl Stage {
 /// that fails must not be used.
 pub async fn rehearse(guest: &Guest, like: &ContainerConfiguration) -> Result<(), Error> {
     let configuration = configuration(like);
-    answer(guest.calls().start(start_request(&configuration, false)?)).await?;
+    answer(
+        guest
+            .calls()
+            .start(start_request(&configuration, false, None)?),
+    )
+    .await?;
     let process = Process::follow(guest, ID, false, false, Stdio::default(), None)
         .await
         .map_err(|error| Error::chain(Kind::Internal, &error))?;
