@@ -15,8 +15,11 @@ pub struct Departed {
 }
 
 impl Departed {
-    /// Remembers how `run` ended.
+    /// Remembers how `run` ended. One without a name, of an earlier apiserver, nobody can ask for.
     pub fn add(&self, run: String, exit: Exit) {
+        if run.is_empty() {
+            return;
+        }
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         if runs.len() == REMEMBERED {
             runs.pop_front();
@@ -41,6 +44,12 @@ mod tests {
     #[test]
     fn the_oldest_are_forgotten() {
         let departed = Departed::default();
+        let nameless: Exit = serde_json::from_value(serde_json::json!({
+            "exitCode": 4, "exited": "2026-01-01T00:00:00Z"
+        }))
+        .unwrap();
+        departed.add(String::new(), nameless);
+        assert!(departed.find("").is_none());
         for number in 0..=REMEMBERED {
             let exit: Exit = serde_json::from_value(serde_json::json!({
                 "exitCode": 5, "exited": "2026-01-01T00:00:00Z"
