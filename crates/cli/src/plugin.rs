@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use container_files::Links;
 use serde::Deserialize;
 
 use crate::cli::first_word;
@@ -14,6 +15,8 @@ use crate::words;
 
 /// Where plugins are looked for in the installed prefix; an earlier one hides a later one of the same name.
 const DIRECTORIES: [&str; 2] = ["libexec/container-plugins", "libexec/container/plugins"];
+/// Bytes of a manifest at most.
+const MANIFEST_LIMIT: u64 = 1 << 20;
 /// From here on two words are alike (Jaro-Winkler, 0 to 1).
 const ALIKE: f64 = 0.8;
 
@@ -97,7 +100,11 @@ fn command_manifest(directory: &Path, name: &str) -> Option<Manifest> {
     if !program(directory, name).is_file() {
         return None;
     }
-    let manifest = match std::fs::read_to_string(directory.join(name).join("config.toml")) {
+    let manifest = match container_files::read_text(
+        &directory.join(name).join("config.toml"),
+        MANIFEST_LIMIT,
+        Links::Follow,
+    ) {
         Ok(text) => toml::from_str(&text).ok()?,
         Err(error)
             if error.kind() == io::ErrorKind::NotFound && directory.ends_with(DIRECTORIES[0]) =>

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use container_files::Links;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
@@ -314,13 +315,9 @@ pub(crate) fn check(spec: &VmSpec) -> Result<Boot, StartError> {
 }
 
 fn open_initramfs(path: &Path) -> io::Result<File> {
-    let file = File::open(path)?;
-    let found = file.metadata()?;
-    if !found.is_file() || found.len() == 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "not a file with content",
-        ));
+    let file = container_files::open(path, Links::Follow)?;
+    if file.metadata()?.len() == 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty"));
     }
     Ok(file)
 }

@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use container_files::Links;
 use serde::{Deserialize, Serialize};
 
 use crate::accelerator::{self, Verdict};
@@ -11,6 +12,8 @@ use crate::host;
 use crate::qemu::binary::{Binary, FindVmmError};
 
 const FILE: &str = "engine.json";
+/// Bytes that it has at most.
+const LIMIT: u64 = 64 << 10;
 
 /// The facts, and the boot in which they were found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,14 +62,15 @@ impl Facts {
     }
 
     fn read(cache: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(cache.join(FILE)).ok()?).ok()
+        let text = container_files::read(&cache.join(FILE), LIMIT, Links::Refuse).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// Writes the facts; a failure costs the next start some milliseconds.
     fn write(&self, cache: &Path) {
         let written = std::fs::create_dir_all(cache).and_then(|()| {
             let temporary = cache.join(format!("{FILE}.{}", std::process::id()));
-            let mut file = std::fs::File::create(&temporary)?;
+            let mut file = container_files::create(&temporary)?;
             file.write_all(&serde_json::to_vec_pretty(self)?)?;
             std::fs::rename(&temporary, cache.join(FILE))
         });

@@ -3,8 +3,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use container_files::Links;
 
 /// Why a kernel image can't be started.
 #[derive(Debug, thiserror::Error)]
@@ -32,17 +34,11 @@ const PROGRAM_HEADER: u64 = 56;
 
 /// Opens an ELF `vmlinux` for x86-64 or a bzImage whose file is complete.
 pub fn open(path: &Path) -> Result<File, KernelError> {
-    // A pipe would be waited for.
-    let file = File::options()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(KernelError::Read)?;
-    let metadata = file.metadata().map_err(KernelError::Read)?;
-    if !metadata.is_file() {
-        return Err(KernelError::Unrecognised);
-    }
-    let actual = metadata.len();
+    let file = container_files::open(path, Links::Follow).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => KernelError::Unrecognised,
+        _ => KernelError::Read(error),
+    })?;
+    let actual = file.metadata().map_err(KernelError::Read)?.len();
     // The largest offset read below is 0x214 in a bzImage's setup header.
     let mut header = [0u8; 0x218];
     let mut filled = 0;

@@ -1,9 +1,9 @@
 //! A container's directory: one file per fact, each readable with `cat`.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use container_files::Links;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -187,17 +187,13 @@ impl Timeline {
     }
 }
 
-/// Reads a JSON file of at most 8 MiB.
+/// Reads a JSON file of at most 8 MiB. Whatever is in its place, nothing is waited for.
 ///
 /// # Errors
-/// As `open(2)`; [`io::ErrorKind::InvalidData`] when it is too large or does not parse.
+/// As `open(2)`; [`io::ErrorKind::InvalidData`] when it is no regular file, is too large or does not parse.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
-    let file = File::open(path)?;
-    if file.metadata()?.len() > JSON_LIMIT {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "too large"));
-    }
-    serde_json::from_reader(io::BufReader::new(file))
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    let text = container_files::read(path, JSON_LIMIT, Links::Refuse)?;
+    serde_json::from_slice(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Writes `value` so that the file is whole, old or new, whatever happens: temporary file, fsync, rename.
@@ -222,7 +218,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     temporary.push(name);
     temporary.push(format!(".{}", std::process::id()));
     let temporary = parent.join(temporary);
-    let written = File::create(&temporary)
+    let written = container_files::create(&temporary)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use container_files::Links;
 use container_resource::log;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
@@ -113,11 +114,11 @@ impl Follower {
     /// The file that was begun after this one: another one at the same path, or, where that was replaced meanwhile,
     /// the one before it.
     fn successor(&self) -> Option<File> {
-        let file = File::open(&self.path).ok()?;
+        let file = container_files::open(&self.path, Links::Refuse).ok()?;
         if is_same(&file, &self.file) {
             return None;
         }
-        let between = File::open(log::previous(&self.path)).ok();
+        let between = container_files::open(&log::previous(&self.path), Links::Refuse).ok();
         between
             .filter(|between| !is_same(between, &self.file) && !is_same(between, &file))
             .or(Some(file))

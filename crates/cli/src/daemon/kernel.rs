@@ -1,11 +1,12 @@
 //! The default guest kernel: a copy in the app root, named by a link (reference section 3.2).
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use container_api::roots::{self, ARCHITECTURE, Roots};
+use container_files::Links;
 
 use crate::failure::Failure;
 use crate::output;
@@ -85,8 +86,8 @@ fn confirmed() -> io::Result<bool> {
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let temporary = beside(to);
     let write = || {
-        let mut source = File::open(from)?;
-        let mut target = File::create(&temporary)?;
+        let mut source = container_files::open(from, Links::Follow)?;
+        let mut target = container_files::create(&temporary)?;
         io::copy(&mut source, &mut target)?;
         target.set_modified(source.metadata()?.modified()?)?;
         target.sync_all()?;

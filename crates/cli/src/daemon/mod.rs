@@ -12,6 +12,7 @@ use container_api::api::PingRequest;
 use container_api::api::system_client::SystemClient;
 use container_api::roots::{self, Roots};
 use container_api::socket;
+use container_files::Links;
 use container_resource::bundle;
 use container_resource::settings::{self, Settings};
 
@@ -39,7 +40,7 @@ pub fn snapshot_configuration(roots: &Roots) -> Result<(), Failure> {
     // A configuration that nobody could read later is refused now.
     Settings::read(&source).map_err(anyhow::Error::new)?;
     let context = || format!("copy {} to {}", source.display(), snapshot.display());
-    match std::fs::read(&source) {
+    match container_files::read(&source, settings::FILE_LIMIT, Links::Follow) {
         Ok(text) => {
             if let Some(directory) = snapshot.parent() {
                 roots::create_private(directory).with_context(context)?;

@@ -2,7 +2,6 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -53,12 +52,7 @@ const PREFIXES: [&str; 2] = ["CONTAINER_", "XDG_"];
 /// Starts the apiserver and waits until it serves.
 pub async fn start(roots: &Roots, debug: bool, timeout: Duration) -> Result<(), Failure> {
     let log_path = roots.log.join("apiserver.log");
-    let mut log = File::options()
-        .create(true)
-        .append(true)
-        .read(true)
-        .mode(0o600)
-        .open(&log_path)
+    let mut log = container_files::log(&log_path)
         .with_context(|| format!("log file {}", log_path.display()))?;
     let begin = log.seek(SeekFrom::End(0)).context("log file")?;
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;

@@ -14,11 +14,12 @@ pub(crate) mod memory;
 pub(crate) mod shape;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use container_files::Links;
 use serde::{Deserialize, Serialize};
 
 use crate::console::CAPACITY;
@@ -101,7 +102,10 @@ impl Template {
         if description.shape != *shape {
             return Err(OpenTemplateError::OtherShape);
         }
-        let open = |name| File::open(directory.join(name)).map_err(OpenTemplateError::Read);
+        let open = |name| {
+            container_files::open(&directory.join(name), Links::Refuse)
+                .map_err(OpenTemplateError::Read)
+        };
         let (memory, state) = (open(MEMORY)?, open(STATE)?);
         let verified = Verified::now(&memory, &state).map_err(OpenTemplateError::Read)?;
         if !verified.is_known(directory) {
@@ -221,24 +225,24 @@ fn fill(directory: &Path, shape: Shape, saved: &Saved) -> io::Result<()> {
 }
 
 fn read_description(directory: &Path) -> Result<Description, OpenTemplateError> {
-    let file = match File::open(directory.join(DESCRIPTION)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(OpenTemplateError::Missing(directory.to_owned()));
-        }
-        Err(error) => return Err(OpenTemplateError::Read(error)),
-    };
-    let mut text = Vec::new();
-    file.take(DESCRIPTION_LIMIT)
-        .read_to_end(&mut text)
-        .map_err(OpenTemplateError::Read)?;
+    let path = directory.join(DESCRIPTION);
+    let text =
+        container_files::read(&path, DESCRIPTION_LIMIT, Links::Refuse).map_err(
+            |error| match error.kind() {
+                io::ErrorKind::NotFound => OpenTemplateError::Missing(directory.to_owned()),
+                io::ErrorKind::InvalidData => {
+                    OpenTemplateError::Damaged(format!("{DESCRIPTION}: {error}"))
+                }
+                _ => OpenTemplateError::Read(error),
+            },
+        )?;
     serde_json::from_slice(&text)
         .map_err(|error| OpenTemplateError::Damaged(format!("{DESCRIPTION}: {error}")))
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file = File::create(&temporary)?;
+    let mut file = container_files::create(&temporary)?;
     file.write_all(&serde_json::to_vec(value)?)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)
@@ -273,7 +277,8 @@ impl Verified {
     }
 
     fn is_known(&self, directory: &Path) -> bool {
-        let known = std::fs::read(directory.join(VERIFIED)).ok();
+        let path = directory.join(VERIFIED);
+        let known = container_files::read(&path, DESCRIPTION_LIMIT, Links::Refuse).ok();
         known
             .and_then(|text| serde_json::from_slice::<Self>(&text).ok())
             .as_ref()

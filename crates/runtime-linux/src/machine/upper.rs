@@ -9,6 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use container_files::Links;
 use rustix::fs::{FallocateFlags, SeekFrom};
 
 /// Bytes of a writable layer unless asked otherwise. Only what is written takes room.
@@ -64,7 +65,7 @@ pub fn prepare(path: &Path, size: u64, cache: &Path) -> Result<(), UpperError> {
     }
     let empty = empty(size, cache)?;
     let partial = path.with_extension("partial");
-    let copied = create(&partial)
+    let copied = container_files::create(&partial)
         .and_then(|file| copy(&empty, &file))
         .and_then(|()| std::fs::rename(&partial, path));
     copied.map_err(|source| {
@@ -81,7 +82,7 @@ pub fn prepare(path: &Path, size: u64, cache: &Path) -> Result<(), UpperError> {
 pub fn unnamed(size: u64, cache: &Path) -> Result<File, UpperError> {
     let empty = empty(size, cache)?;
     let path = cache.join(format!(".unnamed-{}", std::process::id()));
-    let made = create(&path).and_then(|file| {
+    let made = container_files::create(&path).and_then(|file| {
         // Before there is anything in it that somebody would have to clear away.
         std::fs::remove_file(&path)?;
         copy(&empty, &file)?;
@@ -99,15 +100,6 @@ fn empty(size: u64, cache: &Path) -> Result<PathBuf, UpperError> {
     Ok(empty)
 }
 
-fn create(path: &Path) -> io::Result<File> {
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)
-}
-
 fn make(empty: &Path, size: u64, cache: &Path) -> Result<(), UpperError> {
     let write = |source| UpperError::Write {
         path: empty.to_path_buf(),
@@ -116,7 +108,7 @@ fn make(empty: &Path, size: u64, cache: &Path) -> Result<(), UpperError> {
     std::fs::create_dir_all(cache).map_err(write)?;
     // Another helper may do the same: each makes its own, and the last rename wins.
     let partial = cache.join(format!(".upper-{size}-{}", std::process::id()));
-    let made = File::create(&partial)
+    let made = container_files::create(&partial)
         .and_then(|file| file.set_len(size))
         .map_err(write)
         .and_then(|()| format(&partial, size))
@@ -150,7 +142,7 @@ fn format(disk: &Path, size: u64) -> Result<(), UpperError> {
 
 /// Copies a sparse file: by reflink where the file system can, else only the runs that hold data.
 fn copy(from: &Path, target: &File) -> io::Result<()> {
-    let source = File::open(from)?;
+    let source = container_files::open(from, Links::Refuse)?;
     if rustix::fs::ioctl_ficlone(target, &source).is_ok() {
         return Ok(());
     }

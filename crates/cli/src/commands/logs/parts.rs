@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use container_files::Links;
 use container_resource::log::{self, Tail};
 
 use crate::commands::follow::is_same;
@@ -60,7 +61,7 @@ pub fn open(
 }
 
 fn existing(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
+    match container_files::open(path, Links::Refuse) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use container_files::Links;
 use futures::future::try_join_all;
 use jiff::Timestamp;
 
@@ -50,7 +51,8 @@ impl Logs {
                 .file_stem()
                 .map(|name| name.to_string_lossy().into_owned())
                 .unwrap_or_default();
-            let file = File::open(&path).with_context(|| format!("log file {}", path.display()))?;
+            let file = container_files::open(&path, Links::Follow)
+                .with_context(|| format!("log file {}", path.display()))?;
             let end = file
                 .metadata()
                 .with_context(|| format!("log file {}", path.display()))?

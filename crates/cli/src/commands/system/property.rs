@@ -1,5 +1,7 @@
 use clap::{Args, Subcommand, ValueEnum};
-use container_resource::settings::{ContainerDefaults, RegistrySettings, Settings};
+use container_resource::settings::{
+    ContainerDefaults, RegistrySettings, Settings, StorageSettings,
+};
 use container_resource::size::MIB;
 
 use crate::connection::Context;
@@ -71,6 +73,9 @@ fn effective(settings: &Settings) -> Settings {
             domain: Some(settings.registry.domain().to_owned()),
         },
         vminit: settings.vminit.clone(),
+        storage: StorageSettings {
+            reserve: Some(format!("{}mb", settings.storage.reserve() / MIB)),
+        },
     }
 }
 
