@@ -14,6 +14,10 @@ pub mod guest_channel;
 #[cfg(feature = "host")]
 pub mod handover;
 #[cfg(feature = "host")]
+pub mod hardening;
+#[cfg(feature = "host")]
+pub mod hello;
+#[cfg(feature = "host")]
 pub mod inherited;
 #[cfg(feature = "host")]
 pub mod lifeline;

@@ -5,13 +5,17 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
+use container_files::Links;
 use rustix::fs::FlockOperation;
 use rustix::process::{Flock, FlockType, Pid, PidfdFlags, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+/// How long to wait for descriptors or memory before the next look.
+const SHORTAGE: Duration = Duration::from_millis(50);
 
 /// A held lock; released when dropped, or when the process ends.
 ///
@@ -26,13 +30,7 @@ pub struct Lock {
 /// # Errors
 /// [`io::ErrorKind::WouldBlock`] when another process holds it; else as `open(2)`.
 pub fn acquire(path: &Path) -> io::Result<Lock> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
+    let file = container_files::append(path)?;
     match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Lock { _file: file }),
         // Both are "held by another process" (POSIX).
@@ -46,11 +44,19 @@ pub fn acquire(path: &Path) -> io::Result<Lock> {
 /// The process that holds the lock at `path`, if any does.
 ///
 /// # Errors
-/// As `open(2)`, except that a missing file is held by nobody.
+/// As `open(2)`, except that a missing file, or what is no regular one, is held by nobody.
 pub fn holder(path: &Path) -> io::Result<Option<Pid>> {
-    let file = match File::options().read(true).write(true).open(path) {
+    let file = match container_files::open(path, Links::Refuse) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // What is no regular file nobody can have taken.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidData
+            ) =>
+        {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     let found = rustix::process::fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))?;
@@ -81,20 +87,48 @@ pub fn signal_holder(path: &Path, signal: Signal) -> io::Result<bool> {
     }
 }
 
+/// As [`signal_holder`], and waits while the host has no descriptor or memory to spare.
+///
+/// # Errors
+/// As [`signal_holder`].
+pub async fn signal_patiently(path: &Path, signal: Signal) -> io::Result<bool> {
+    patiently(|| signal_holder(path, signal)).await
+}
+
+/// Calls `look` until it fails for another reason than that the host has nothing to spare for the moment: who took that for
+/// an answer would leave a process behind.
+async fn patiently<T>(look: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match look() {
+            Err(error) if is_shortage(&error) => tokio::time::sleep(SHORTAGE).await,
+            other => return other,
+        }
+    }
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
+}
+
 /// Waits until nobody holds the lock at `path`.
 ///
 /// # Errors
 /// As [`holder`], and when the holder cannot be watched.
 pub async fn released(path: &Path) -> io::Result<()> {
-    while let Some(pid) = holder(path)? {
-        let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
+    while let Some(pid) = patiently(|| holder(path)).await? {
+        let opened = patiently(|| Ok(rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?));
+        let pidfd = match opened.await {
             // SAFETY: an OwnedFd names one open description as long as it lives.
             Ok(pidfd) => unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE)? },
-            Err(rustix::io::Errno::SRCH) => continue,
-            Err(error) => return Err(error.into()),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         // It may have died, and its number been given away, between the two calls.
-        if holder(path)? == Some(pid) {
+        if patiently(|| holder(path)).await? == Some(pid) {
             // Readable: the process has ended (pidfd_open(2)).
             let _ = pidfd.readable().await?;
         }

@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use rustix::fs::{Mode, OFlags};
@@ -14,6 +15,9 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 /// Bytes of `sun_path` (`unix(7)`), with its closing NUL.
 const SUN_PATH: usize = 108;
+
+/// How long nothing is accepted after an error.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The largest message a server or client of the host takes, in bytes.
 pub const MESSAGE_LIMIT: usize = 16 << 20;
@@ -66,9 +70,16 @@ pub fn is_trusted(stream: &UnixStream) -> bool {
         .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
-/// Connections of `listener` whose peer is trusted; others are closed without an answer.
+/// Connections of `listener` whose peer is trusted; others are closed without an answer. After one that could not be
+/// accepted there is a pause: mostly there are no descriptors, and somebody has to close some.
 pub fn incoming(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>> {
     UnixListenerStream::new(listener)
+        .then(|connection| async {
+            if connection.is_err() {
+                tokio::time::sleep(PAUSE).await;
+            }
+            connection
+        })
         .filter(|connection| connection.as_ref().map_or(true, is_trusted))
 }
 

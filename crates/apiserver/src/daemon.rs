@@ -19,6 +19,7 @@ use tonic::transport::Server;
 
 use crate::containers::Containers;
 use crate::images::Images;
+use crate::reserve::Reserve;
 use crate::service;
 use crate::standby::Standby;
 use crate::templates::Templates;
@@ -49,6 +50,7 @@ pub async fn serve(roots: Roots, debug: bool) -> anyhow::Result<()> {
         templates.clone(),
         standby,
         descriptors,
+        Reserve::new(roots.app.clone(), settings.storage.reserve()),
         debug,
     ));
     containers.load().await.context("load the containers")?;

@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use tokio::sync::oneshot;
+
 /// Bytes allocated on disk for the files below `directory`.
 pub fn allocated(directory: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(directory) else {
@@ -27,14 +29,21 @@ pub fn allocated(directory: &Path) -> u64 {
 /// Removes `directory` with all that is in it; gives the bytes that were allocated. Files of gigabytes take the disk's
 /// time: nobody else waits for that.
 pub async fn remove(directory: PathBuf) -> io::Result<u64> {
-    tokio::task::spawn_blocking(move || {
+    let (sender, removed) = oneshot::channel();
+    let work = move || {
         let allocated = allocated(&directory);
-        match std::fs::remove_dir_all(&directory) {
+        let removed = match std::fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(allocated),
-        }
-    })
-    .await?
+        };
+        // Whoever asked may be gone.
+        let _ = sender.send(removed);
+    };
+    // Not tokio's `spawn_blocking`, which panics where the user may have no more threads.
+    std::thread::Builder::new()
+        .name("remove".into())
+        .spawn(work)?;
+    removed.await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

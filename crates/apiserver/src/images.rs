@@ -1,6 +1,5 @@
 //! core-images: started when it is not there, started again when it has died.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -89,10 +88,7 @@ impl Images {
         // The main one last: who can connect to it finds the other one, too.
         let descriptors = socket::bind(&self.roots.images_descriptors())?;
         let main = socket::bind(&self.roots.images_socket())?;
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.roots.log.join("core-images.log"))?;
+        let log = container_files::log(&self.roots.log.join("core-images.log"))?;
         let mut command = std::process::Command::new(self.roots.plugin(PLUGIN));
         command.arg("start").arg("--app-root").arg(&self.roots.app);
         command.arg("--runtime-root").arg(&self.roots.runtime);

@@ -6,6 +6,7 @@ mod disk_usage;
 mod events;
 mod guest_files;
 mod images;
+mod reserve;
 mod service;
 mod standby;
 mod templates;
@@ -16,7 +17,6 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use container_api::roots::{self, Roots};
-use rustix::process::{Resource, Rlimit};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -70,6 +70,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    container_api::hardening::harden();
     match run(app_root, install_root, log_root, debug) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -96,23 +97,9 @@ fn run(
         .context("find the directories")?;
     }
     roots.create().context("create the directories")?;
-    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start tokio")?;
     runtime.block_on(daemon::serve(roots, debug))
-}
-
-/// Lets this process have as many descriptors as its user may: several belong to each container, and the usual
-/// soft limit (1024) is kept low for programs that use `select(2)` only.
-fn raise_descriptor_limit() {
-    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
-    let limit = Rlimit {
-        current: hard,
-        maximum: hard,
-    };
-    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, limit) {
-        tracing::warn!("cannot raise the limit of open descriptors: {error}");
-    }
 }

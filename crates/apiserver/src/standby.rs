@@ -3,7 +3,6 @@
 //! It is restored from the template, has rehearsed a start, and stands still; a helper waits with it. There is one, of the
 //! shape that was started last.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -160,7 +159,7 @@ impl Standby {
     async fn prepare(&self, wanted: &Wanted) -> io::Result<Waiting> {
         let (stream, theirs) = UnixStream::pair()?;
         let theirs: OwnedFd = theirs.into_std()?.into();
-        let log = File::create(&self.log)?;
+        let log = container_files::create(&self.log)?;
         let mut command = Command::new(&wanted.program);
         command.arg("standby").arg("--root").arg(&self.app);
         command.arg(" ".repeat(ROOM));
@@ -256,6 +255,8 @@ impl Drop for Waiting {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     /// What becomes of a container for a helper that does `answer` with its end of the stream; and whether the helper lives.

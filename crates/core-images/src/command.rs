@@ -70,6 +70,7 @@ impl Command {
                     .with_writer(std::io::stderr)
                     .with_ansi(std::io::stderr().is_terminal())
                     .init();
+                container_api::hardening::harden();
                 match serve::run(&start) {
                     Ok(()) => ExitCode::SUCCESS,
                     Err(error) => {

@@ -6,13 +6,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use container_files::Links;
 use serde::{Deserialize, Serialize};
 
 use crate::reference::{self, DEFAULT_DOMAIN, Reference};
 use crate::size;
 
 /// The largest file, in bytes.
-const FILE_LIMIT: u64 = 1 << 20;
+pub const FILE_LIMIT: u64 = 1 << 20;
 
 /// The keys that are understood. Others are left for other versions and plugins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,8 @@ pub struct Settings {
     /// The guest's init.
     #[serde(skip_serializing_if = "is_default")]
     pub vminit: VminitSettings,
+    /// What is kept free.
+    pub storage: StorageSettings,
 }
 
 /// Whether there is nothing to write.
@@ -75,6 +78,27 @@ pub struct VminitSettings {
     pub image: Option<String>,
 }
 
+/// `[storage]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StorageSettings {
+    /// A size such as `512mb`.
+    pub reserve: Option<String>,
+}
+
+/// Bytes that are kept free on the file system of the app root unless said otherwise.
+const DEFAULT_RESERVE: u64 = 512 << 20;
+
+impl StorageSettings {
+    /// Bytes that are kept free on the file system of the app root: with less, nothing is created or started.
+    pub fn reserve(&self) -> u64 {
+        // What does not parse was refused when the file was read.
+        let set = self.reserve.as_deref();
+        set.and_then(|text| size::parse(text).ok())
+            .unwrap_or(DEFAULT_RESERVE)
+    }
+}
+
 impl RegistrySettings {
     /// Registry of references that name none, whether it was set or not.
     pub fn domain(&self) -> &str {
@@ -96,14 +120,14 @@ pub struct SettingsError {
 enum Reason {
     #[error(transparent)]
     Read(#[from] io::Error),
-    #[error("larger than 1 MiB")]
-    TooLarge,
     #[error("{0}")]
     Parse(String),
     #[error("container.cpus must be at least 1")]
     Cpus,
     #[error("container.memory")]
     Memory(#[from] size::SizeError),
+    #[error("storage.reserve")]
+    Reserve(#[source] size::SizeError),
     #[error(
         "registry.domain is {0:?}: it must be a host name with a dot or a port, or localhost, and have no path"
     )]
@@ -138,6 +162,9 @@ impl Settings {
             vminit: VminitSettings {
                 image: user.vminit.image.or(installed.vminit.image),
             },
+            storage: StorageSettings {
+                reserve: user.storage.reserve.or(installed.storage.reserve),
+            },
         })
     }
 
@@ -153,17 +180,11 @@ impl Settings {
     }
 
     fn parse(path: &Path) -> Result<Self, Reason> {
-        use io::Read;
-        let file = match std::fs::File::open(path) {
-            Ok(file) => file,
+        let text = match container_files::read_text(path, FILE_LIMIT, Links::Follow) {
+            Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(error.into()),
         };
-        let mut text = String::new();
-        file.take(FILE_LIMIT + 1).read_to_string(&mut text)?;
-        if u64::try_from(text.len()).is_ok_and(|length| length > FILE_LIMIT) {
-            return Err(Reason::TooLarge);
-        }
         // Its text shows the place, over several lines with a newline at the end.
         let settings: Self = toml::from_str(&text).map_err(|error: toml::de::Error| {
             Reason::Parse(error.to_string().trim_end().to_owned())
@@ -173,6 +194,9 @@ impl Settings {
         }
         if let Some(memory) = &settings.container.memory {
             size::parse_memory(memory)?;
+        }
+        if let Some(reserve) = &settings.storage.reserve {
+            size::parse(reserve).map_err(Reason::Reserve)?;
         }
         if let Some(image) = &settings.vminit.image {
             image.parse::<Reference>()?;
@@ -224,6 +248,7 @@ mod tests {
             "[container]\nmemory = \"1m\"",
             "[registry]\ndomain = \"registry\"",
             "[vminit]\nimage = \"not an image\"",
+            "[storage]\nreserve = \"much\"",
             "[registry]\ndomain = \"https://registry.example\"",
         ] {
             write(&path, text);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use container_api::roots::create_private;
 use container_api::{Error, Kind};
@@ -9,7 +10,7 @@ use container_resource::bundle::{self, Boot, Bundle};
 use container_resource::container::{ContainerConfiguration, CreateOptions};
 
 use super::{Containers, Entry, bundles};
-use crate::{disk_usage, guest_files};
+use crate::guest_files;
 
 /// The least memory of a container, in bytes: Apple's 200 MiB.
 const MINIMUM_MEMORY: u64 = 200 << 20;
@@ -30,12 +31,13 @@ impl Containers {
         let created = self.make(&entry).await;
         if created.is_err() {
             // Before its name is free: whoever takes that has the same directory.
-            let directory = entry.bundle.directory().to_owned();
-            if let Err(error) = disk_usage::remove(directory).await {
-                tracing::warn!(
-                    "cannot remove what is left of container {}: {error}",
-                    entry.id
-                );
+            match bundles::detach(&self.roots, &entry.bundle) {
+                Ok(trash) => self.clearing.remove(trash, Duration::ZERO),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let id = &entry.id;
+                    tracing::warn!("cannot remove what is left of container {id}: {error}");
+                }
             }
             self.release(&entry);
         } else {
@@ -52,6 +54,7 @@ impl Containers {
             ))
         };
         let configuration = entry.configuration()?;
+        self.reserve.check()?;
         // The directory comes before the lease, which is dropped where it does not exist.
         create_private(entry.bundle.directory()).map_err(|error| failed(&error))?;
         let roots = self.images.prepare_roots(configuration, &entry.id).await?;

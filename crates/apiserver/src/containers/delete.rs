@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use container_api::{Error, Kind};
 
 use super::entry::{Kill, Run};
 use super::helper::end_holder;
-use super::{Containers, bundles};
+use super::{Containers, Entry, bundles};
 use crate::disk_usage;
 
 impl Containers {
@@ -62,9 +63,31 @@ impl Containers {
         self.release(&entry);
         drop(operation);
         self.events.tell("delete", id, HashMap::new());
-        disk_usage::remove(trash)
-            .await
-            .map_err(|error| failed(id, &error))
+        match disk_usage::remove(trash.clone()).await {
+            Ok(freed) => Ok(freed),
+            Err(error) => {
+                self.clearing.remove(trash, Duration::ZERO);
+                let text = format!("container {id} is deleted, its files are not yet");
+                Err(Error::chain(Kind::Internal, &error).context(text))
+            }
+        }
+    }
+
+    /// Deletes `entry`, which has come to its end and could not be removed then.
+    pub fn delete_later(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let (containers, entry) = (self.clone(), entry.clone());
+        let what = format!("remove container {}", entry.id);
+        self.clearing.until_done(what, move || {
+            let (containers, entry) = (containers.clone(), entry.clone());
+            async move {
+                // Somebody was faster, or has started it again: then its next end removes it.
+                if !containers.is_current(&entry) || entry.is_active() {
+                    return Ok(());
+                }
+                let deleted = containers.delete(&entry.id, false).await;
+                deleted.map(drop).map_err(std::io::Error::other)
+            }
+        });
     }
 }
 

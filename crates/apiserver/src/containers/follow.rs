@@ -1,21 +1,17 @@
 //! From a started helper to the end of its container.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use container_api::lock;
 use container_api::runtime::{WaitReply, WaitRequest};
-use container_resource::bundle::{self, Bundle, Exit};
+use container_resource::bundle::{self, Exit};
 use container_resource::container::ContainerState;
 use jiff::Timestamp;
-use rustix::process::Signal;
 
 use super::entry::Kill;
 use super::helper::Helper;
 use super::{Containers, Entry, bundles};
-use crate::disk_usage;
 
 /// Exit code of a container whose end nobody saw.
 const LOST: i32 = 255;
@@ -45,15 +41,19 @@ impl Containers {
             // The name is free before the client hears of the end; the machine dies meanwhile.
             match bundles::detach(&self.roots, &entry.bundle) {
                 Ok(trash) => {
-                    self.clearing.spawn(clear(trash));
+                    self.clearing.remove(trash, LINGER);
+                    self.departed.add(entry.run_name(), exit.clone());
+                    self.release(&entry);
+                    self.tell_end(&entry, exit, ContainerState::Stopped);
+                    self.events.tell("delete", &entry.id, HashMap::new());
+                    return;
                 }
-                Err(error) => tracing::warn!("cannot remove container {}: {error}", entry.id),
+                // It is listed as long as it is there.
+                Err(error) => {
+                    tracing::warn!("cannot remove container {}: {error}", entry.id);
+                    self.delete_later(&entry);
+                }
             }
-            self.departed.add(entry.run_name(), exit.clone());
-            self.release(&entry);
-            self.tell_end(&entry, exit, ContainerState::Stopped);
-            self.events.tell("delete", &entry.id, HashMap::new());
-            return;
         }
         if tokio::time::timeout(LINGER, helper.gone()).await.is_err() {
             self.kill(&entry, &helper).await;
@@ -103,21 +103,6 @@ impl Containers {
         }
         entry.end(exit, state);
         self.events.tell("die", &entry.id, attributes);
-    }
-}
-
-/// Removes what is left of a container when its helper, whose lock moved with the directory, has ended.
-async fn clear(trash: PathBuf) {
-    let lock = Bundle::new(&trash).lock();
-    if tokio::time::timeout(LINGER, lock::released(&lock))
-        .await
-        .is_err()
-    {
-        // The directory goes in any case.
-        let _ = lock::signal_holder(&lock, Signal::KILL);
-    }
-    if let Err(error) = disk_usage::remove(trash.clone()).await {
-        tracing::warn!("cannot remove {}: {error}", trash.display());
     }
 }
 

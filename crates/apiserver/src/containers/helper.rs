@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -75,11 +74,7 @@ impl Helper {
         ];
         // Now: a helper whose boot fails at once removes its sockets, and would be gone without having told why.
         let helper = Self::connect(bundle)?;
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(bundle.runtime_log())?;
+        let log = container_files::log(&bundle.runtime_log())?;
         let assigned = match standby {
             Some(waiting) => {
                 let assignment = Assignment {
@@ -199,8 +194,11 @@ impl Helper {
 
 /// Ends the helper that holds `lock`, if there is one; gives up when the kernel keeps it from dying.
 pub async fn end_holder(lock: &Path) -> io::Result<()> {
-    lock::signal_holder(lock, Signal::KILL)?;
-    tokio::time::timeout(KILL_TIMEOUT, lock::released(lock))
+    let ended = async {
+        lock::signal_patiently(lock, Signal::KILL).await?;
+        lock::released(lock).await
+    };
+    tokio::time::timeout(KILL_TIMEOUT, ended)
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the runtime helper does not die"))?
 }

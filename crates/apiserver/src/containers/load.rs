@@ -16,7 +16,6 @@ use super::bundles::{self, Found};
 use super::follow::{record_by_hand, recorded, remove_sockets};
 use super::helper::{Helper, end_holder};
 use super::{Containers, Entry};
-use crate::disk_usage;
 
 /// How long a helper may take to say how its container is before the others are served without it.
 const STATE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,17 +44,7 @@ impl Containers {
     /// Removes what is left of a bundle, behind everything else. Its name, if it has one, is free at once.
     fn discard(&self, path: &Path) {
         match bundles::detach(&self.roots, &Bundle::new(path)) {
-            Ok(trash) => {
-                self.clearing.spawn(async move {
-                    let removed = async {
-                        end_holder(&Bundle::new(&trash).lock()).await?;
-                        disk_usage::remove(trash.clone()).await
-                    };
-                    if let Err(error) = removed.await {
-                        tracing::warn!("cannot remove {}: {error}", trash.display());
-                    }
-                });
-            }
+            Ok(trash) => self.clearing.remove(trash, Duration::ZERO),
             Err(error) => tracing::warn!("cannot remove {}: {error}", path.display()),
         }
     }

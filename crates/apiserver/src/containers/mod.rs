@@ -1,6 +1,7 @@
 //! The containers of the system: one [`Entry`] each, locked one by one, so that a slow boot delays nobody else.
 
 mod bundles;
+mod clearing;
 mod create;
 mod delete;
 mod departed;
@@ -25,14 +26,15 @@ use container_api::roots::Roots;
 use container_api::{Error, Kind, api};
 use container_resource::bundle::Exit;
 use container_resource::container::ManagedContainer;
-use tokio_util::task::TaskTracker;
 
+use clearing::Clearing;
 use departed::Departed;
 pub use entry::Entry;
 pub use helper::Lent;
 
 use crate::events::Events;
 use crate::images::Images;
+use crate::reserve::Reserve;
 use crate::standby::Standby;
 use crate::templates::Templates;
 
@@ -51,8 +53,9 @@ pub struct Containers {
     departed: Departed,
     /// The system ends: no policy starts anything any more.
     ending: AtomicBool,
-    /// What is cleared away after containers that have removed themselves.
-    clearing: TaskTracker,
+    /// What is cleared away after containers that are gone.
+    clearing: Clearing,
+    reserve: Reserve,
 }
 
 impl Containers {
@@ -63,6 +66,7 @@ impl Containers {
         templates: Templates,
         standby: Standby,
         descriptors: Descriptors,
+        reserve: Reserve,
         debug: bool,
     ) -> Self {
         Self {
@@ -76,7 +80,8 @@ impl Containers {
             entries: Mutex::default(),
             departed: Departed::default(),
             ending: AtomicBool::new(false),
-            clearing: TaskTracker::new(),
+            clearing: Clearing::default(),
+            reserve,
         }
     }
 
@@ -90,6 +95,7 @@ impl Containers {
             Templates::new(roots, standby.clone()),
             standby,
             Descriptors::default(),
+            Reserve::new(roots.app.clone(), 0),
             false,
         ))
     }
@@ -129,8 +135,7 @@ impl Containers {
 
     /// Waits until everything is cleared away.
     pub async fn cleared(&self) {
-        self.clearing.close();
-        self.clearing.wait().await;
+        self.clearing.done().await;
     }
 
     /// Takes the streams that a client has handed over.

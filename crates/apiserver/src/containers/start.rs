@@ -12,7 +12,7 @@ use container_resource::container::ContainerState;
 use jiff::Timestamp;
 
 use super::create::kind;
-use super::entry::Kill;
+use super::entry::{Kill, Run};
 use super::follow::{record_by_hand, recorded, remove_sockets};
 use super::helper::{Helper, Lent};
 use super::{Containers, Entry, not_found};
@@ -80,6 +80,7 @@ impl Containers {
     ) -> Result<Bytes, Error> {
         let requested_us = Timestamp::now().as_microsecond();
         let configuration = entry.configuration()?;
+        self.reserve.check()?;
         let program = self.roots.plugin(&configuration.runtime_handler);
         let boot = self.write_boot(entry, requested_us).await?;
         let failed = |error: std::io::Error| {
@@ -103,9 +104,11 @@ impl Containers {
         let standby = can_be_prepared
             .then(|| self.standby.take(&program, &request))
             .flatten();
-        let helper = Helper::start(&program, &entry.bundle, &entry.id, standby, self.debug)
-            .await
-            .map_err(failed)?;
+        let started = Helper::start(&program, &entry.bundle, &entry.id, standby, self.debug).await;
+        let helper = started.map_err(|error| {
+            not_started(entry);
+            failed(error)
+        })?;
         entry.begin(helper.clone());
         let reply = self.first_process(entry, helper, lent).await?;
         if reply.template_wanted {
@@ -200,5 +203,16 @@ impl Containers {
         bundle::write_json(&path, &boot)
             .map_err(|error| Error::chain(kind(&error), &error).context("write boot.json"))?;
         Ok(boot)
+    }
+}
+
+/// Leaves the bundle of `entry`, whose helper did not start, as it was: sockets would tell that it runs, and its last run
+/// ended as it did.
+fn not_started(entry: &Entry) {
+    remove_sockets(entry);
+    if let Run::Ended(exit) = &*entry.run.borrow() {
+        if let Err(error) = bundle::write_json(&entry.bundle.exit(), exit) {
+            tracing::warn!("container {}: cannot write exit.json: {error}", entry.id);
+        }
     }
 }

@@ -3,7 +3,6 @@
 mod collection;
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -115,7 +114,7 @@ impl Templates {
     }
 
     async fn make(&self, program: &Path, request: &Request) -> io::Result<()> {
-        let log = File::options().create(true).append(true).open(&self.log)?;
+        let log = container_files::log(&self.log)?;
         let mut child = tokio::process::Command::new("nice")
             .arg(program)
             .arg("make-template")
@@ -174,6 +173,8 @@ impl Templates {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[tokio::test]

@@ -1,0 +1,71 @@
+//! What is kept free on the host's file system: new containers do not take the last of it from those that run.
+
+use std::io;
+use std::path::PathBuf;
+
+use container_api::{Error, Kind};
+
+/// The reserve of the file system that holds containers.
+#[derive(Clone, Debug)]
+pub struct Reserve {
+    directory: PathBuf,
+    bytes: u64,
+}
+
+impl Reserve {
+    /// Keeps `bytes` free on the file system of `directory`.
+    pub fn new(directory: PathBuf, bytes: u64) -> Self {
+        Self { directory, bytes }
+    }
+
+    /// Whether something that writes may begin.
+    ///
+    /// # Errors
+    /// [`Kind::Exhausted`] when less than the reserve is left.
+    pub fn check(&self) -> Result<(), Error> {
+        match free(&self.directory) {
+            Ok(Some(free)) if free < self.bytes => Err(self.refusal(free)),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                // Whatever is written next fails with the reason.
+                tracing::warn!("cannot tell what is free: {error}");
+                Ok(())
+            }
+        }
+    }
+
+    fn refusal(&self, free: u64) -> Error {
+        let text = format!(
+            "{} MiB are left on the file system of {}, less than the reserve of {} MiB (storage.reserve)",
+            free >> 20,
+            self.directory.display(),
+            self.bytes >> 20
+        );
+        Error::new(Kind::Exhausted, text).with_hint(
+            "Free space (`container system df` shows what takes it), or set storage.reserve in config.toml and start the system again.",
+        )
+    }
+}
+
+/// Bytes that this user may still write to the file system of `directory`; nothing where it does not tell.
+fn free(directory: &std::path::Path) -> io::Result<Option<u64>> {
+    let found = rustix::fs::statvfs(directory)?;
+    Ok((found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_is_refused_by_the_name_of_the_key() {
+        let scratch = tempfile::tempdir().unwrap();
+        let reserve = |bytes| Reserve::new(scratch.path().to_owned(), bytes);
+        reserve(0).check().unwrap();
+        let error = reserve(u64::MAX).check().unwrap_err();
+        assert_eq!(error.kind, Kind::Exhausted);
+        assert!(error.message.contains("storage.reserve"), "{error}");
+        // A file system that is gone is another error's business.
+        Reserve::new("/absent".into(), u64::MAX).check().unwrap();
+    }
+}
