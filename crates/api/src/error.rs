@@ -8,6 +8,9 @@ use tonic::{Code, Status};
 /// Metadata key that carries [`Error::hint`]; `-bin` because a hint may hold any UTF-8.
 const HINT_KEY: &str = "container-hint-bin";
 
+/// Most characters of a message that a guest wrote.
+const GUEST_LIMIT: usize = 1024;
+
 /// What went wrong, as far as a program needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -100,6 +103,21 @@ impl Error {
             source = cause.source();
         }
         Self::new(kind, without_numbers(&message))
+    }
+
+    /// What a guest's `status` says, on one line and of bounded length: whoever wrote it may have meant it to look like words
+    /// of ours. It has no hints to give.
+    pub fn of_guest(status: Status) -> Self {
+        let Self { kind, message, .. } = Self::from(status);
+        let mut shown = String::new();
+        for character in message.chars().take(GUEST_LIMIT) {
+            if character.is_control() {
+                shown.extend(character.escape_default());
+            } else {
+                shown.push(character);
+            }
+        }
+        Self::new(kind, shown)
     }
 
     /// The same with a hint.
@@ -221,6 +239,23 @@ mod tests {
         ] {
             assert_eq!(without_numbers(text), plain);
         }
+    }
+
+    #[test]
+    fn a_guest_s_words_stay_on_their_line() {
+        let text = format!(
+            "no such file\nError: pay here\u{1b}[2J{}",
+            "x".repeat(100_000)
+        );
+        let status = Status::from(Error::new(Kind::NotFound, text).with_hint("run this"));
+        let error = Error::of_guest(status);
+        assert_eq!((error.kind, error.hint), (Kind::NotFound, None));
+        assert!(
+            error
+                .message
+                .starts_with("no such file\\nError: pay here\\u{1b}[2J")
+        );
+        assert!(error.message.len() < 2000);
     }
 
     #[test]

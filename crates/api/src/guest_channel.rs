@@ -27,6 +27,8 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 /// Largest frame that the guest may send. Each costs it, the VMM and the host a notification.
 const FRAME_MAX: u32 = 128 << 10;
+/// Bytes of one answer's headers or trailers, as HTTP/2 counts them. Ours have some 100, and a message.
+const HEADERS_MAX: u32 = 16 << 10;
 /// Scheme and authority of requests, which nobody resolves.
 const ORIGIN: &str = "http://guest.invalid";
 
@@ -57,6 +59,7 @@ impl Guest {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(FRAME_MAX)
+            .max_header_list_size(HEADERS_MAX)
             .handshake(TokioIo::new(channel))
             .await?;
         // Its error is that of every call that is under way.

@@ -2,8 +2,9 @@
 
 use rustix::process::{Resource, Rlimit};
 
-/// A crash leaves no image of the memory, which holds what containers read and write; and there may be as many descriptors as the user is allowed: several belong to each
-/// container, and the usual soft limit (1024) is kept low for programs that use `select(2)` only. Children inherit it.
+/// A crash leaves no image of the memory, which holds what containers read and write; and there may be as many descriptors
+/// as the user is allowed: several belong to each container, and the usual soft limit (1024) is kept low for programs that
+/// use `select(2)` only. Children inherit it.
 ///
 /// `no_new_privs` is not among it: `newuidmap(1)` would have no privilege any more.
 pub fn harden() {

@@ -26,6 +26,8 @@ mod confinement;
 pub mod console;
 mod engine;
 mod facts;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod host;
 mod identity;
 pub mod kernel;
@@ -44,4 +46,4 @@ pub use qemu::qmp::QmpError as ControlError;
 pub use saving::{RestoreError, SaveError, Saveable};
 pub use spec::{Accelerator, Disk, Extent, MAX_EXTENTS, SECTOR, VmSpec};
 pub use template::{OpenTemplateError, Template};
-pub use vm::{ExitCause, Moments, Vm, VmExit, host_memory};
+pub use vm::{ExitCause, HostMemory, Moments, Vm, VmExit};

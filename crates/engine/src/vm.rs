@@ -1,7 +1,9 @@
 //! A running virtual machine.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::RawFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -213,17 +215,44 @@ impl Vm {
         self.console.file.append(note);
     }
 
-    /// What the machine costs the host: see [`host_memory`].
+    /// What the machine costs the host: see [`HostMemory`].
     pub fn host_memory(&self) -> io::Result<u64> {
-        host_memory(self.pid())
+        HostMemory::open(self)?.bytes()
     }
 }
 
-/// What the machine of the VMM with process id `vmm` costs the host: the process's proportional
-/// set size in bytes, guest memory included.
-pub fn host_memory(vmm: u32) -> io::Result<u64> {
-    let rollup = std::fs::read_to_string(format!("/proc/{vmm}/smaps_rollup"))?;
-    parse_pss(&rollup).ok_or_else(|| io::ErrorKind::InvalidData.into())
+/// What a machine costs the host: its VMM's proportional set size, guest memory included. The kernel's answer stays open,
+/// for a process that will not be let near another one's any more.
+#[derive(Debug)]
+pub struct HostMemory(File);
+
+impl HostMemory {
+    /// Prepares to ask about `vm`.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub fn open(vm: &Vm) -> io::Result<Self> {
+        File::open(format!("/proc/{}/smaps_rollup", vm.pid())).map(Self)
+    }
+
+    /// What it costs now, in bytes.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn bytes(&self) -> io::Result<u64> {
+        // The whole answer has less than a kilobyte.
+        let mut text = [0; 4096];
+        let mut length = 0;
+        while length < text.len() {
+            let offset = u64::try_from(length).map_err(io::Error::other)?;
+            match self.0.read_at(&mut text[length..], offset)? {
+                0 => break,
+                read => length += read,
+            }
+        }
+        parse_pss(&String::from_utf8_lossy(&text[..length]))
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
 }
 
 /// The `Pss:` line of a `smaps_rollup` (Documentation/filesystems/proc.rst), in bytes.

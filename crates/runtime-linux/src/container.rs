@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use container_api::guest::{ExecReply, ExecRequest, ResizeRequest, SignalRequest}
 use container_api::guest_channel::Guest;
 use container_api::runtime;
 use container_api::{Error, Kind};
+use container_engine::HostMemory;
 use container_resource::bundle::{Bundle, Timeline};
 use container_resource::container::{ContainerConfiguration, CreateOptions, ProcessConfiguration};
 use jiff::Timestamp;
@@ -85,8 +86,8 @@ pub struct Container {
     pub keep: AtomicBool,
     /// Its processes are frozen.
     pub paused: watch::Sender<bool>,
-    /// Process id of the VMM, once there is one.
-    pub vmm: watch::Sender<Option<u32>>,
+    /// What the machine costs the host, once there is one.
+    pub memory: OnceLock<HostMemory>,
     processes: Mutex<HashMap<String, Arc<Process>>>,
 }
 
@@ -109,7 +110,7 @@ impl Container {
             stopping: watch::Sender::new(false),
             keep: AtomicBool::new(false),
             paused: watch::Sender::new(false),
-            vmm: watch::Sender::new(None),
+            memory: OnceLock::new(),
             processes: Mutex::new(HashMap::new()),
         }
     }
@@ -369,7 +370,8 @@ pub async fn answer<T>(
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T, Error> {
     match tokio::time::timeout(ANSWER_TIMEOUT, call).await {
-        Ok(reply) => Ok(reply?.into_inner()),
+        Ok(Ok(reply)) => Ok(reply.into_inner()),
+        Ok(Err(status)) => Err(Error::of_guest(status)),
         Err(_) => Err(Error::new(
             Kind::Timeout,
             format!(

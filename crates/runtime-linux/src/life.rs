@@ -12,7 +12,7 @@ use container_resource::bundle::{self, Boot, Exit, Timeline};
 use jiff::Timestamp;
 
 use crate::container::{Container, Stage, Started, answer};
-use crate::machine::{self, Machine, Origin, Standby, Way};
+use crate::machine::{self, Booted, Machine, Origin, Standby, Way};
 use crate::process::{Ended, Process};
 use crate::request::start_request;
 use crate::stdio::{LogFile, Stdio};
@@ -84,11 +84,17 @@ async fn start(
     } else {
         standby.map_or(Way::Template, |standby| Way::Standby(Box::new(standby)))
     };
-    let mut machine = tokio::select! {
-        machine = machine::boot(&container.bundle, &container.configuration, &boot, way, timeline) => machine?,
+    let Booted {
+        mut machine,
+        memory,
+    } = tokio::select! {
+        booted = machine::boot(&container.bundle, &container.configuration, &boot, way, timeline) => booted?,
         () = container.kill_machine.notified() => return Err(stopped_early(container)),
     };
-    container.vmm.send_replace(Some(machine.vm.pid()));
+    if let Some(memory) = memory {
+        // There is one machine.
+        let _ = container.memory.set(memory);
+    }
     let started = tokio::select! {
         started = first_process(container, &machine.guest, machine.origin, timeline) => started,
         exit = machine.vm.wait() => Err(Error::new(Kind::Internal, machine::describe(exit))),
@@ -252,7 +258,7 @@ async fn shut_down(container: &Container, guest: Guest, vm: &mut Vm) {
     match tokio::time::timeout(SHUTDOWN_TIMEOUT, orderly).await {
         Ok(Ok(exit)) => tracing::debug!("{}", machine::describe(exit)),
         Ok(Err(status)) => {
-            tracing::warn!("the guest did not shut down: {}", status.message());
+            tracing::warn!("the guest did not shut down: {}", Error::of_guest(status));
             machine::end(vm).await;
         }
         Err(_) => {
@@ -292,6 +298,52 @@ fn write(container: &Container, what: &str, write: impl FnOnce() -> std::io::Res
         tracing::warn!(
             "container {}: cannot write {what}.json: {error}",
             container.configuration.id
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use container_api::hello::Hello;
+
+    #[test]
+    fn moments_that_a_guest_made_up_are_not_told() {
+        let now = Timestamp::now().as_microsecond();
+        let origin = |pid1_ns| Origin::Cold {
+            hello: Hello {
+                pid1_ns,
+                channel_open_ns: 0,
+            },
+            template_wanted: false,
+        };
+        let phases = |origin, reported: &GuestTimeline| {
+            let mut timeline = Timeline::default();
+            timeline.reached_at("start requested", now - 1_000_000);
+            guest_phases(&mut timeline, now - 1000, origin, Some(reported));
+            let names = timeline.phases.iter().map(|phase| phase.name.clone());
+            names.collect::<Vec<_>>().join(", ")
+        };
+        let mut reported = GuestTimeline {
+            request_ns: 500_000_000,
+            root_mounted_ns: 500_400_000,
+            process_started_ns: 500_800_000,
+            ..GuestTimeline::default()
+        };
+        assert_eq!(
+            phases(origin(100_000_000), &reported),
+            "start requested, kernel entered, PID 1, root mounted, process started"
+        );
+        reported.root_mounted_ns = u64::MAX;
+        reported.process_started_ns = 0;
+        assert_eq!(
+            phases(origin(u64::MAX), &reported),
+            "start requested, kernel entered, process started"
+        );
+        reported.request_ns = u64::MAX;
+        assert_eq!(
+            phases(origin(0), &reported),
+            "start requested, root mounted"
         );
     }
 }

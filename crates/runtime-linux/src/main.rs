@@ -3,6 +3,7 @@
 //! The helper boots the machine of its bundle as soon as it is started, serves `proto/runtime.proto` on the
 //! bundle's socket, and ends when the container has ended. It outlives the apiserver that started it.
 
+mod confinement;
 mod container;
 mod files;
 mod life;
@@ -98,6 +99,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    container_api::hardening::harden();
     let done = match command {
         Command::Start { root, uuid, .. } => run(root, &uuid),
         Command::Standby { .. } => stand_by(),
@@ -191,6 +193,8 @@ fn probe(cache: &Path) -> anyhow::Result<()> {
 
 fn tokio_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
+        // Before the helper confines itself, those that have worked are to be gone.
+        .thread_keep_alive(std::time::Duration::from_millis(1))
         .enable_all()
         .build()
         .context("start tokio")

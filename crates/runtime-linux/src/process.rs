@@ -136,7 +136,10 @@ impl Process {
                     oom_killed,
                     reason: None,
                 },
-                Err(status) => Ended::lost(format!("the guest was lost: {}", status.message())),
+                Err(status) => {
+                    let error = Error::of_guest(status);
+                    Ended::lost(format!("the guest was lost: {}", error.message))
+                }
             };
             // Nobody may wait for it any more.
             let _ = sender.send(Some(ended));
@@ -254,7 +257,7 @@ async fn feed(guest: Guest, process: String, given: InputStream) {
     });
     // The process may end, or close its input, before it has taken everything.
     if let Err(status) = guest.stdin(&process, data).await {
-        tracing::debug!("input ended early: {}", status.message());
+        tracing::debug!("input ended early: {}", Error::of_guest(status));
     }
 }
 
@@ -282,7 +285,7 @@ async fn pump(
                 fanout.write(data).await;
             }
         }
-        Err(status) => tracing::warn!("no output stream: {}", status.message()),
+        Err(status) => tracing::warn!("no output stream: {}", Error::of_guest(status)),
     }
     fanout.finish().await;
 }

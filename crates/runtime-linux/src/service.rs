@@ -139,7 +139,7 @@ impl Runtime for Service {
 
     async fn statistics(&self, _: Request<StatisticsRequest>) -> Reply<StatisticsReply> {
         let inside = answer(self.0.guest()?.calls().statistics(GuestStatistics {})).await?;
-        let vmm = *self.0.vmm.borrow();
+        let memory = self.0.memory.get();
         Ok(Response::new(StatisticsReply {
             memory_usage_bytes: inside.memory_usage_bytes,
             memory_current_bytes: inside.memory_current_bytes,
@@ -151,9 +151,7 @@ impl Runtime for Service {
             network_tx_bytes: inside.network_tx_bytes,
             processes: inside.processes,
             oom_kills: inside.oom_kills,
-            host_memory_bytes: vmm
-                .and_then(|pid| container_engine::host_memory(pid).ok())
-                .unwrap_or(0),
+            host_memory_bytes: memory.and_then(|memory| memory.bytes().ok()).unwrap_or(0),
             cpu_pressure_usec: inside.cpu_pressure_usec,
             memory_pressure_usec: inside.memory_pressure_usec,
             io_pressure_usec: inside.io_pressure_usec,

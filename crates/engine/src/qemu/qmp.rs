@@ -19,6 +19,12 @@ use tokio::task::JoinHandle;
 /// Longest line accepted, in bytes. The answers to the commands used here are far shorter.
 const LINE_LIMIT: u64 = 256 << 10;
 
+/// Longest name of an event that is passed on, in bytes. QEMU's longest have some 30 (`qapi/*.json`).
+const EVENT_NAME: usize = 64;
+
+/// Most characters that are kept of what the VMM says of an error.
+const DESCRIPTION: usize = 1024;
+
 /// Events kept for a subscriber that lags.
 const EVENT_BACKLOG: usize = 64;
 
@@ -268,14 +274,16 @@ fn dispatch(mut message: Value, shared: &Shared) {
     let mut state = shared.state();
     let Some(state) = state.as_mut() else { return };
     if let Some(name) = message["event"].as_str() {
-        // Fails when nobody listens.
-        let _ = state.events.send(name.to_owned());
+        if name.len() <= EVENT_NAME {
+            // Fails when nobody listens.
+            let _ = state.events.send(name.to_owned());
+        }
         return;
     }
     let answer = if let Some(value) = message.get_mut("return") {
         Ok(value.take())
     } else if let Some(error) = message.get("error") {
-        Err(error["desc"].as_str().unwrap_or("unknown error").to_owned())
+        Err(one_line(error["desc"].as_str().unwrap_or("unknown error")))
     } else {
         // The greeting.
         return;
@@ -284,6 +292,12 @@ fn dispatch(mut message: Value, shared: &Shared) {
         // Fails when the caller has given up.
         let _ = waiting.send(answer);
     }
+}
+
+/// What is shown of a text of the VMM: it may be a guest's by now.
+fn one_line(text: &str) -> String {
+    let shown = text.chars().filter(|character| !character.is_control());
+    shown.take(DESCRIPTION).collect()
 }
 
 #[cfg(test)]
@@ -351,6 +365,77 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    /// A VMM that writes each of `parts` again and again, whatever it is told.
+    fn flood(parts: Vec<Vec<u8>>) -> UnixStream {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        tokio::spawn(async move {
+            for part in parts.iter().cycle() {
+                if theirs.write_all(part).await.is_err() {
+                    return;
+                }
+            }
+        });
+        ours
+    }
+
+    /// The most memory that this process had, in KiB.
+    fn peak() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_hostile_vmm_takes_neither_memory_nor_time() {
+        let long = "x".repeat(200 << 10);
+        let event = format!("{{\"event\": \"{long}\"}}\n");
+        let nested = format!("{}{}\n", "[".repeat(100 << 10), "]".repeat(100 << 10));
+        let flat = format!("{{\"a\": [{}1]}}\n", "[],".repeat(60 << 10));
+        let refusal = format!("{{\"error\": {{\"desc\": \"a\\nError: b\\u001b[2J{long}\"}}}}\n");
+        let before = peak();
+        for (what, parts) in [
+            ("events", vec![event.clone()]),
+            ("nesting", vec![nested]),
+            ("lists", vec![flat]),
+            ("no JSON", vec!["{]\n".to_owned()]),
+            (
+                "no object",
+                vec![
+                    "17\n".to_owned(),
+                    "\"event\"\n".to_owned(),
+                    "[[\"event\"]]\n".to_owned(),
+                ],
+            ),
+            (
+                "odd types",
+                vec!["{\"event\": {}, \"return\": null, \"error\": 3}\n".to_owned()],
+            ),
+            ("half an answer", vec!["{\"return\": ".to_owned()]),
+            ("answers to nothing", vec!["{\"return\": {}}\n".to_owned()]),
+            ("refusals", vec![refusal]),
+        ] {
+            let stream = flood(parts.into_iter().map(String::into_bytes).collect());
+            let limit = Duration::from_millis(200);
+            if let Ok(qmp) = Qmp::negotiate(stream, limit).await {
+                let mut events = qmp.subscribe().ok();
+                let answer = qmp.execute("query-status", Value::Null, limit).await;
+                if let Err(QmpError::Refused { description, .. }) = answer {
+                    assert!(description.chars().count() <= DESCRIPTION, "{what}");
+                    assert!(!description.contains(char::is_control), "{what}");
+                }
+                if let Some(Ok(event)) = events.as_mut().map(broadcast::Receiver::try_recv) {
+                    assert!(event.len() <= EVENT_NAME, "{what}");
+                }
+            }
+        }
+        let grown = peak() - before;
+        assert!(grown < 24 << 10, "{grown} KiB");
     }
 
     #[tokio::test]

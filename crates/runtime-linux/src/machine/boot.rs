@@ -4,15 +4,16 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use container_api::guest_channel::Guest;
-use container_api::{Error, Kind};
-use container_engine::{Engine, ExitCause, FindVmmError, StartError, Vm, VmExit};
+use container_api::{Error, Kind, hello};
+use container_engine::{Engine, ExitCause, FindVmmError, HostMemory, StartError, Vm, VmExit};
 use container_resource::bundle::{Boot, Bundle, Timeline};
 use container_resource::container::{ContainerConfiguration, Resources};
 use container_resource::size;
 use jiff::Timestamp;
 use tokio::net::UnixStream;
 
-use super::{LOST_TIMEOUT, Machine, Origin, Standby, describe, end, hello, spec, template, upper};
+use super::{Booted, LOST_TIMEOUT, Machine, Origin, Standby, describe, end, spec, template, upper};
+use crate::confinement;
 
 /// How long a guest may take to announce itself. A loaded machine under TCG needs seconds.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
@@ -28,14 +29,14 @@ pub enum Way {
     Standby(Box<Standby>),
 }
 
-/// Starts the machine of `bundle`.
+/// Starts the machine of `bundle`, and confines this process before the guest says anything that it could have made up.
 pub async fn boot(
     bundle: &Bundle,
     configuration: &ContainerConfiguration,
     boot: &Boot,
     way: Way,
     timeline: &mut Timeline,
-) -> Result<Machine, Error> {
+) -> Result<Booted, Error> {
     upper::prepare(
         &bundle.upper(),
         spec::upper_size(configuration),
@@ -64,14 +65,14 @@ pub async fn boot(
         match standby.take(&spec).await {
             Ok(machine) => {
                 timeline.reached("standby taken");
-                return Ok(machine);
+                return shut_in(machine, bundle);
             }
             Err(error) => tracing::warn!("the standby machine is of no use: {error}"),
         }
     }
     if use_template {
         if let Some(machine) = template::restore(&engine, &spec, &boot.cache, timeline).await {
-            return Ok(machine);
+            return shut_in(machine, bundle);
         }
     }
     let mut vm = engine.start(&spec).await.map_err(|error| {
@@ -80,6 +81,7 @@ pub async fn boot(
     let spawned = Timestamp::now() - vm.moments().spawned.elapsed();
     timeline.reached_at("VMM spawned", spawned.as_microsecond());
     timeline.reached("VMM running");
+    let memory = confine(&vm, bundle)?;
     let channel = vm
         .take_channel()
         .ok_or_else(|| Error::new(Kind::Internal, "the guest channel was taken"))?;
@@ -91,7 +93,26 @@ pub async fn boot(
                 None => error,
             })?;
     timeline.reached("guest announced itself");
-    Ok(machine)
+    Ok(Booted { machine, memory })
+}
+
+fn shut_in(machine: Machine, bundle: &Bundle) -> Result<Booted, Error> {
+    let memory = confine(&machine.vm, bundle)?;
+    Ok(Booted { machine, memory })
+}
+
+/// Confines this process, which has nothing more to do than to serve `vm`.
+fn confine(vm: &Vm, bundle: &Bundle) -> Result<Option<HostMemory>, Error> {
+    let memory = HostMemory::open(vm)
+        .inspect_err(|error| tracing::debug!("the machine's memory is not told: {error}"))
+        .ok();
+    let confined = confinement::enter(bundle.directory(), false).map_err(|error| {
+        Error::chain(Kind::Unsupported, &error)
+            .context("confine the runtime helper")
+            .with_hint("Linux 5.13 and newer can; `landlock` must be among the kernel's `lsm=`.")
+    })?;
+    tracing::debug!("{confined:?}");
+    Ok(memory)
 }
 
 /// Waits for the guest's first words.

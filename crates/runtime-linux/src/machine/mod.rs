@@ -1,7 +1,6 @@
 //! The machine of a container: booted, or started from a template.
 
 mod boot;
-mod hello;
 mod probe;
 mod rehearsal;
 mod spec;
@@ -12,14 +11,13 @@ mod upper;
 use std::time::Duration;
 
 use container_api::guest_channel::Guest;
-use container_engine::{Vm, VmExit};
+use container_api::hello::Hello;
+use container_engine::{HostMemory, Vm, VmExit};
 
 pub use boot::{Way, boot};
 pub use probe::probe;
 pub use standby::Standby;
 pub use template::make as make_template;
-
-use hello::Hello;
 
 /// How long the end of a VMM may take to be seen after its guest was lost.
 pub const LOST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -33,6 +31,15 @@ pub struct Machine {
     pub guest: Guest,
     /// Where it comes from.
     pub origin: Origin,
+}
+
+/// A machine, and the helper that can't do much more than serve it.
+#[derive(Debug)]
+pub struct Booted {
+    /// The machine.
+    pub machine: Machine,
+    /// What it costs the host; nothing where the host does not tell.
+    pub memory: Option<HostMemory>,
 }
 
 /// Where a machine comes from.

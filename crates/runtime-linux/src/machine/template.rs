@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use container_api::guest::ProcessesRequest;
 use container_api::guest_channel::Guest;
-use container_api::{Error, Kind};
+use container_api::{Error, Kind, hello};
 use container_engine::{Engine, Template, VmSpec};
 use container_resource::bundle::{Boot, Timeline};
 use container_resource::container::ContainerConfiguration;
 use serde::Deserialize;
 
 use super::boot::{HELLO_TIMEOUT, find_error, start_error};
-use super::{Machine, Origin, hello, spec};
+use super::{Machine, Origin, spec};
 
 /// How long a guest takes to report its free memory to the host, which it does 2 s after it was freed
 /// (`PAGE_REPORTING_DELAY` of the kernel's `mm/page_reporting.c`). What was reported before a machine was saved, no machine
@@ -152,7 +152,7 @@ pub async fn start(engine: &Engine, template: &Template, spec: &VmSpec) -> Resul
     let answer = calls.processes(ProcessesRequest {});
     match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
         Ok(Err(status)) if Error::from(status.clone()).kind == Kind::Unavailable => {
-            return Err(Error::from(status));
+            return Err(Error::of_guest(status));
         }
         Ok(_) => {}
         Err(_) => return Err(Error::new(Kind::Timeout, "the restored guest is silent")),

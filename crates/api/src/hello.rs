@@ -33,11 +33,17 @@ pub enum HelloError {
 }
 
 /// Reads the hello.
+///
+/// # Errors
+/// When the channel ends before, or something else is said.
 pub async fn read(channel: &mut (impl AsyncRead + Unpin)) -> Result<Hello, HelloError> {
     parse(&read_line(channel).await?)
 }
 
-/// Reads a line, byte by byte so that nothing after it is taken.
+/// Reads a line of at most 511 bytes, byte by byte so that nothing after it is taken.
+///
+/// # Errors
+/// When the channel ends before.
 pub async fn read_line(channel: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, HelloError> {
     let mut line = Vec::with_capacity(LIMIT);
     loop {

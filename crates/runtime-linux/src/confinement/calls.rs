@@ -1,0 +1,192 @@
+//! The system calls that are left. To the helper the kernel seems not to have the others (`ENOSYS`): what a library tries
+//! for speed, it then does the other way.
+
+use std::collections::BTreeMap;
+
+use rustix::ioctl::Opcode;
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, TargetArch,
+};
+
+use super::ConfinementError;
+
+/// Calls that remain, whatever their arguments, by who makes them.
+const ALLOWED: &[libc::c_long] = &[
+    // Streams, logs and records. What can be opened is Landlock's business.
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_lseek,
+    libc::SYS_close,
+    libc::SYS_fcntl,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    libc::SYS_openat,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_ftruncate,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_linkat,
+    libc::SYS_unlinkat,
+    // As the C library spells those on this architecture.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_stat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lstat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_link,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_dup2,
+    // The helper's sockets, the guest channel, the VMM's control connection. None is made any more.
+    libc::SYS_accept4,
+    libc::SYS_recvmsg,
+    libc::SYS_recvfrom,
+    libc::SYS_sendmsg,
+    libc::SYS_getsockopt,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_shutdown,
+    // A client's input has a pipe that wakes its thread.
+    libc::SYS_pipe2,
+    // tokio.
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+    libc::SYS_ppoll,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_gettimeofday,
+    // Who answers the VMM's system calls looks into it. Landlock keeps other threads from that.
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_getdents64,
+    // The VMM's end. A descriptor of a process can't be opened any more: there is only the VMM's.
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_waitid,
+    // The allocator.
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    // Threads, locks, signals, the end.
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_membarrier,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_restart_syscall,
+    libc::SYS_getrandom,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// What may be asked of a device: whether there is something to read, not to wait, whether it is a terminal and how large.
+/// Not to type on a client's terminal (`TIOCSTI`).
+const REQUESTS: [u64; 4] = [
+    libc::FIONREAD,
+    libc::FIONBIO,
+    libc::TCGETS,
+    libc::TIOCGWINSZ,
+];
+
+/// The engine answers its VMM's system calls (`seccomp_unotify(2)`).
+const NOTIFICATIONS: [Opcode; 4] = [
+    libc::SECCOMP_IOCTL_NOTIF_RECV as Opcode,
+    libc::SECCOMP_IOCTL_NOTIF_SEND as Opcode,
+    libc::SECCOMP_IOCTL_NOTIF_ADDFD as Opcode,
+    libc::SECCOMP_IOCTL_NOTIF_ID_VALID as Opcode,
+];
+
+/// `PR_SET_VMA` of linux/prctl.h: the C library names its memory.
+const PR_SET_VMA: u32 = 0x5356_4d41;
+
+/// Leaves all threads of the process no other calls.
+pub(super) fn filter() -> Result<(), ConfinementError> {
+    let program = build().map_err(ConfinementError::BuildFilter)?;
+    seccompiler::apply_filter_all_threads(&program).map_err(ConfinementError::Filter)
+}
+
+fn build() -> Result<BpfProgram, BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+    // No memory can be executed that is not executed already.
+    let not_executable = || masked(2, libc::PROT_EXEC.unsigned_abs(), 0);
+    let executable = libc::CLONE_THREAD.unsigned_abs();
+    for (call, conditions) in [
+        (libc::SYS_mmap, vec![not_executable()?]),
+        (libc::SYS_mprotect, vec![not_executable()?]),
+        (libc::SYS_clone, vec![masked(0, executable, executable)?]),
+        // Without an address: the peers are those that there are.
+        (libc::SYS_sendto, vec![equal(4, 0)?]),
+        // Its own limits, to be read.
+        (libc::SYS_prlimit64, vec![equal(0, 0)?, equal(2, 0)?]),
+        // To itself: a panic ends in one.
+        (libc::SYS_tgkill, vec![equal(0, std::process::id().into())?]),
+    ] {
+        rules.insert(call, vec![SeccompRule::new(conditions)?]);
+    }
+    let options = [libc::PR_SET_NAME.unsigned_abs(), PR_SET_VMA].map(u64::from);
+    rules.insert(libc::SYS_prctl, any_of(0, &options)?);
+    let mut requests = REQUESTS.to_vec();
+    requests.extend(NOTIFICATIONS.map(u64::from));
+    rules.insert(libc::SYS_ioctl, any_of(1, &requests)?);
+    SeccompFilter::new(
+        rules,
+        SeccompAction::Errno(libc::ENOSYS.unsigned_abs()),
+        SeccompAction::Allow,
+        TargetArch::try_from(std::env::consts::ARCH)?,
+    )?
+    .try_into()
+}
+
+/// One rule for each of `values` that the argument may have.
+fn any_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, BackendError> {
+    // The kernel looks at the lower half of such arguments.
+    let rule = |value: &u64| {
+        let equal = SeccompCmpOp::Eq;
+        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, equal, *value)?;
+        SeccompRule::new(vec![condition])
+    };
+    values.iter().map(rule).collect()
+}
+
+fn masked(argument: u8, mask: u32, value: u32) -> Result<SeccompCondition, BackendError> {
+    let operator = SeccompCmpOp::MaskedEq(mask.into());
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value.into())
+}
+
+fn equal(argument: u8, value: u64) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, value)
+}
