@@ -23,7 +23,7 @@ export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || e
 
 PLUGINS := container-core-images container-runtime-linux
 
-.PHONY: hello build kernel kernel-full boot-full programs initramfs stage install test unit boot e2e test-kvm lint bench bench-kvm clean packages-% help
+.PHONY: hello build kernel kernel-full boot-full programs initramfs stage install test unit boot e2e test-kvm lint fuzz bench bench-kvm clean packages-% help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,6p'
@@ -103,6 +103,10 @@ test-kvm: stage $(BUSYBOX)
 	    | jq -r 'select(.executable and .target.name == "e2e") | .executable') && \
 	    CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
 	    tests/kvm/run.sh $(TARGET)/kvm "$$binary"
+
+# Each parser of hostile bytes for FUZZ_SECONDS (60), with the stable compiler.
+fuzz: packages-build packages-fuzz
+	@scripts/fuzz.sh
 
 bench: packages-run packages-build packages-test packages-bench stage $(BUSYBOX)
 	$(CARGO) build --release --locked -p container-engine --example bare_vm

@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
     cat <<'TXT'
-usage: packages.sh run|build|test|bench|full ...
+usage: packages.sh run|build|test|bench|full|fuzz ...
 
 Installs the Debian packages that are missing for:
   run     running containers
@@ -12,6 +12,7 @@ Installs the Debian packages that are missing for:
   test    the test suite's peers and oracles
   bench   what the benchmark compares with
   full    checks of the larger kernel
+  fuzz    building the fuzz targets
 As another user than root it uses sudo.
 TXT
 }
@@ -23,6 +24,7 @@ test=(busybox-static erofs-utils skopeo umoci crun docker-registry openssl apach
     squashfs-tools dosfstools mtools genisoimage)
 bench=(crun podman util-linux)
 full=(xfsprogs btrfs-progs)
+fuzz=(g++)
 
 wanted=()
 [ $# -gt 0 ] || { usage; exit 2; }
@@ -33,6 +35,7 @@ for purpose in "$@"; do
         test) wanted+=("${test[@]}") ;;
         bench) wanted+=("${bench[@]}") ;;
         full) wanted+=("${full[@]}") ;;
+        fuzz) wanted+=("${fuzz[@]}") ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; exit 2 ;;
     esac
