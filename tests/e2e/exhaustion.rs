@@ -112,6 +112,11 @@ fn a_full_disk_is_an_error_and_then_forgotten() {
     let system = System::stopped();
     std::fs::create_dir(system.app()).unwrap();
     let disk = Disk::mount(system.app());
+    let reserve = |size: &str| {
+        let text = format!("[container]\nstandby = false\n[storage]\nreserve = \"{size}\"\n");
+        system.configure(&text);
+    };
+    reserve("0");
     system.set_up();
     let create = |name| {
         let words = [
@@ -159,6 +164,20 @@ fn a_full_disk_is_an_error_and_then_forgotten() {
 
     system.run(["start", "rests"]).ok();
     create("refused").ok();
+    system.run(["stop", "-t", "0", "refused", "rests"]).ok();
+    system.run(["system", "stop"]).ok();
+
+    // What is kept free is kept from what would begin, and from nothing else.
+    reserve("1gb");
+    system.run(["system", "start"]).ok();
+    for outcome in [create("reserved"), system.run(["start", "rests"])] {
+        let outcome = outcome
+            .code(1)
+            .says("less than the reserve of 1024 MiB (storage.reserve)");
+        assert!(outcome.stderr.lines().count() <= 2, "{outcome:?}");
+    }
+    assert_eq!(system.run(["logs", "writes"]).ok().stdout, "said\n");
+    assert!(!system.bundle("reserved").exists());
     system.run(["delete", "--all", "--force"]).ok();
     system.run(["system", "stop"]).ok();
 }
@@ -167,16 +186,43 @@ fn a_full_disk_is_an_error_and_then_forgotten() {
 fn too_few_descriptors_are_an_error_and_leave_nothing() {
     let system = System::start();
     system.run(["system", "stop"]).ok();
-    let mut start = Command::new("sh");
-    start
-        .args(["-c", "ulimit -n 30; exec \"$0\" system start"])
-        .arg(system.prefix().join("bin/container"));
-    system.environment(&mut start);
-    run(&mut start);
+    let start_with = |limits: &str| {
+        let mut start = Command::new("sh");
+        start
+            .args(["-c", &format!("ulimit {limits}; exec \"$0\" system start")])
+            .arg(system.prefix().join("bin/container"));
+        system.environment(&mut start);
+        run(&mut start);
+    };
+    start_with("-n 30");
     let words = ["run", "-d", "--pull", "never", "busybox", "sleep", "1000"];
     system.run(words).code(1).says("Too many open files");
     assert!(system.list().is_empty());
     assert_eq!(system.pids("--uuid"), [0; 0]);
+    system.run(["system", "stop"]).ok();
+
+    // Some have what they need, at some moments: whoever fails leaves nothing either, sooner or later.
+    start_with("-n 48");
+    let words = [
+        "run", "--rm", "--pull", "never", "-m", "256M", "-c", "1", "busybox", "true",
+    ];
+    let at_once: Vec<_> = (0..10).map(|_| system.spawn(words)).collect();
+    for outcome in at_once.into_iter().map(crate::system::Background::outcome) {
+        assert!(
+            outcome.code == 0 || outcome.stderr.contains("Error: "),
+            "{outcome:?}"
+        );
+    }
+    eventually("nothing is left", || {
+        let left = std::fs::read_dir(system.app().join("containers")).unwrap();
+        left.count() == 0 && system.pids("--uuid").is_empty()
+    });
+    assert!(system.list().is_empty());
+    system.run(["system", "stop"]).ok();
+
+    // A soft limit binds nobody.
+    start_with("-S -n 30");
+    system.run(words).ok();
 }
 
 /// A file system with little room at `0`.

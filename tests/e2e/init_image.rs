@@ -35,7 +35,7 @@ fn tree(system: &System) -> PathBuf {
 }
 
 /// Makes `tree` a root whose init is a shell script.
-fn scripted(tree: &Path, script: &str) {
+pub fn scripted(tree: &Path, script: &str) {
     for directory in ["dev", "proc", "run", "sys", "sbin", "bin"] {
         fs::create_dir_all(tree.join(directory)).unwrap();
     }
@@ -53,7 +53,7 @@ fn install(program: &Path, content: &[u8]) {
 }
 
 /// Makes `tree` the image `name`.
-fn import(system: &System, tree: &Path, name: &str, flags: &[&str]) {
+pub fn import(system: &System, tree: &Path, name: &str, flags: &[&str]) {
     let tar = system.scratch().join(format!("{name}.tar"));
     let made = Command::new("tar")
         .args(["--numeric-owner", "--owner=0", "--group=0", "-cf"])

@@ -200,7 +200,7 @@ fn scripts() -> Vec<Script> {
         script(
             "an endless body",
             answered(),
-            on_both(DATA, 0, &[0; 64 << 10]),
+            on_both(DATA, 0, &vec![0; 64 << 10]),
         ),
         script("padding", answered(), many(on_both(DATA, 8, &[200; 201]))),
         script(

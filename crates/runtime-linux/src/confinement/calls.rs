@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use rustix::ioctl::Opcode;
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
     SeccompFilter, SeccompRule, TargetArch,
@@ -122,11 +121,11 @@ const REQUESTS: [u64; 4] = [
 ];
 
 /// The engine answers its VMM's system calls (`seccomp_unotify(2)`).
-const NOTIFICATIONS: [Opcode; 4] = [
-    libc::SECCOMP_IOCTL_NOTIF_RECV as Opcode,
-    libc::SECCOMP_IOCTL_NOTIF_SEND as Opcode,
-    libc::SECCOMP_IOCTL_NOTIF_ADDFD as Opcode,
-    libc::SECCOMP_IOCTL_NOTIF_ID_VALID as Opcode,
+const NOTIFICATIONS: [u64; 4] = [
+    libc::SECCOMP_IOCTL_NOTIF_RECV,
+    libc::SECCOMP_IOCTL_NOTIF_SEND,
+    libc::SECCOMP_IOCTL_NOTIF_ADDFD,
+    libc::SECCOMP_IOCTL_NOTIF_ID_VALID,
 ];
 
 /// `PR_SET_VMA` of linux/prctl.h: the C library names its memory.
@@ -143,11 +142,11 @@ fn build() -> Result<BpfProgram, BackendError> {
         ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
     // No memory can be executed that is not executed already.
     let not_executable = || masked(2, libc::PROT_EXEC.unsigned_abs(), 0);
-    let executable = libc::CLONE_THREAD.unsigned_abs();
+    let thread = libc::CLONE_THREAD.unsigned_abs();
     for (call, conditions) in [
         (libc::SYS_mmap, vec![not_executable()?]),
         (libc::SYS_mprotect, vec![not_executable()?]),
-        (libc::SYS_clone, vec![masked(0, executable, executable)?]),
+        (libc::SYS_clone, vec![masked(0, thread, thread)?]),
         // Without an address: the peers are those that there are.
         (libc::SYS_sendto, vec![equal(4, 0)?]),
         // Its own limits, to be read.
@@ -160,7 +159,7 @@ fn build() -> Result<BpfProgram, BackendError> {
     let options = [libc::PR_SET_NAME.unsigned_abs(), PR_SET_VMA].map(u64::from);
     rules.insert(libc::SYS_prctl, any_of(0, &options)?);
     let mut requests = REQUESTS.to_vec();
-    requests.extend(NOTIFICATIONS.map(u64::from));
+    requests.extend(NOTIFICATIONS);
     rules.insert(libc::SYS_ioctl, any_of(1, &requests)?);
     SeccompFilter::new(
         rules,

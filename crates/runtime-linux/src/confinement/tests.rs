@@ -1,6 +1,7 @@
 //! A process that has confined itself tries what a helper that was taken over would.
 
 use std::ffi::CString;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -17,9 +18,9 @@ type Answer = i32;
 
 /// One system call, made by its number.
 fn call(number: c_long, arguments: [usize; 6]) -> Answer {
-    let [a, b, c, d, e, f] = arguments;
+    let [one, two, three, four, five, six] = arguments;
     // SAFETY: what the tests pass are numbers, null, or pointers to C strings that outlive the call.
-    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    let result = unsafe { libc::syscall(number, one, two, three, four, five, six) };
     if result < 0 {
         io::Error::last_os_error().raw_os_error().unwrap_or(-1)
     } else {
@@ -50,7 +51,7 @@ fn in_a_child(acts: impl FnOnce() -> Vec<(&'static str, Answer, Answer)>) -> (Ve
             Ok(answers) => {
                 for (name, got, expected) in answers {
                     if got != expected {
-                        text.push_str(&format!("{name}: {got}, not {expected}\n"));
+                        let _ = writeln!(text, "{name}: {got}, not {expected}");
                     }
                 }
             }
@@ -100,6 +101,10 @@ fn nothing_is_left_but_the_bundle_and_what_is_open() {
         let listener_path = bundle.join("s");
         let listener = std::os::unix::net::UnixListener::bind(&listener_path).unwrap();
         let _client = UnixStream::connect(&listener_path).unwrap();
+        #[expect(
+            clippy::zombie_processes,
+            reason = "the test waits by descriptor, as the engine does"
+        )]
         let vmm = std::process::Command::new("sleep")
             .arg("100")
             .spawn()
@@ -142,7 +147,11 @@ fn nothing_is_left_but_the_bundle_and_what_is_open() {
             ("take a client", answer(listener.accept()), 0),
             (
                 "make a thread",
-                answer(std::thread::Builder::new().spawn(|| 1).map(|t| t.join())),
+                answer(
+                    std::thread::Builder::new()
+                        .spawn(|| 1)
+                        .map(std::thread::JoinHandle::join),
+                ),
                 0,
             ),
             (
