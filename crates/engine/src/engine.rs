@@ -10,12 +10,14 @@ use container_files::Links;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
-use crate::accelerator::{self, Verdict};
+use crate::accelerator::Verdict;
+use crate::confinement::ceilings::Ceilings;
+use crate::confinement::libraries;
 use crate::console::BoundedFile;
 use crate::facts::Facts;
 use crate::host;
 use crate::kernel::{self, KernelError};
-use crate::process::{self, Program};
+use crate::process::{self, Program, SpawnError, loan};
 use crate::qemu::arguments::{Boot, CommandLine, MAX_DISKS, Resources, Start, Streams};
 use crate::qemu::binary::{Binary, FindVmmError};
 use crate::qemu::disk::DiskError;
@@ -41,6 +43,7 @@ pub struct Engine {
     verdict: Verdict,
     tsc_khz: u64,
     pub(crate) answer_limit: Duration,
+    accept_less: bool,
 }
 
 /// Why a virtual machine could not be started.
@@ -109,7 +112,7 @@ pub enum StartError {
         path: PathBuf,
         /// What happened.
         #[source]
-        source: io::Error,
+        source: SpawnError,
     },
     /// The VMM ended before its machine was complete.
     #[error("the VMM ended at its start: {0}")]
@@ -130,7 +133,16 @@ impl Engine {
             verdict: facts.kvm,
             tsc_khz: facts.tsc_khz,
             answer_limit: ANSWER_LIMIT,
+            accept_less: false,
         })
+    }
+
+    /// Lets machines start, if `accept` is true, where the host cannot confine a VMM: a guest that takes its VMM over has
+    /// then what the user has.
+    #[must_use]
+    pub fn accept_less_confinement(mut self, accept: bool) -> Self {
+        self.accept_less = accept;
+        self
     }
 
     /// Whether KVM works here, and if not, why.
@@ -166,24 +178,21 @@ impl Engine {
     /// machine may (a runtime's worker, not `spawn_blocking`).
     pub async fn start(&self, spec: &VmSpec) -> Result<Vm, StartError> {
         let boot = check(spec)?;
-        self.launch(spec, Start::Cold(boot), None)?
+        self.launch(spec, Start::Cold(boot))?
             .answer(self.answer_limit)
             .await
     }
 
-    /// Spawns the VMM for a checked `spec`. `memory` is what a restored machine borrows.
-    pub(crate) fn launch(
-        &self,
-        spec: &VmSpec,
-        start: Start,
-        memory: Option<File>,
-    ) -> Result<Spawned, StartError> {
+    /// Spawns the VMM for a checked `spec`.
+    pub(crate) fn launch(&self, spec: &VmSpec, start: Start) -> Result<Spawned, StartError> {
         let failed = |source| self.spawn_failed(spec, source);
+        let binary = self.binary(spec.accelerator);
         let streams = OpenStreams::new().map_err(failed)?;
         let line = CommandLine::new(
             spec,
             self.tsc_khz,
             Resources {
+                data: libraries::data(&binary.path),
                 start,
                 streams: streams.vmm,
             },
@@ -191,20 +200,29 @@ impl Engine {
         .map_err(|(index, source)| StartError::Disk { index, source })?;
         let console = spec.console.as_deref().map(create_console).transpose()?;
         let at = Instant::now();
-        let kvm = [Path::new(accelerator::DEVICE)];
-        let devices: &[&Path] = match spec.accelerator {
-            Accelerator::Kvm => &kvm,
-            Accelerator::Tcg => &[],
-        };
+        let mut loans = line.loans;
+        if spec.accelerator == Accelerator::Kvm {
+            loans.push(loan::kvm().map_err(failed)?);
+        }
+        let translates = spec.accelerator == Accelerator::Tcg;
         let started = process::spawn(Program {
-            path: &self.binary(spec.accelerator).path,
+            path: &binary.path,
             arguments: &line.arguments,
             descriptors: &line.descriptors,
-            devices,
-            file_size: largest_file(spec),
-            memory,
+            libraries: &binary.libraries,
+            loans,
+            ceilings: Ceilings::new(
+                spec.memory_bytes,
+                spec.vcpus.get(),
+                translates,
+                largest_file(spec),
+            ),
+            accept_less: self.accept_less,
         })
-        .map_err(failed)?;
+        .map_err(|source| StartError::Spawn {
+            path: binary.path.clone(),
+            source,
+        })?;
         let messages = pipe::Receiver::from_owned_fd(started.messages).map_err(failed)?;
         Ok(Spawned {
             process: started.process,
@@ -212,6 +230,7 @@ impl Engine {
             channel: streams.channel,
             console: Recorder::start(streams.console, console),
             messages: Recorder::start(messages, None),
+            paused: line.paused,
             state: line.state,
             disks: line.disks,
             at,
@@ -226,7 +245,7 @@ impl Engine {
     pub(crate) fn spawn_failed(&self, spec: &VmSpec, source: io::Error) -> StartError {
         StartError::Spawn {
             path: self.binary(spec.accelerator).path.clone(),
-            source,
+            source: source.into(),
         }
     }
 }
@@ -320,70 +339,4 @@ fn open_initramfs(path: &Path) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty"));
     }
     Ok(file)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroU32;
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    /// An engine whose VMM is a script, with what it could start.
-    fn scripted(directory: &Path, script: &str) -> (Engine, VmSpec) {
-        let path = directory.join("vmm/bin/vmm");
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, format!("{script}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let kernel = directory.join("kernel");
-        let mut elf = vec![0u8; 120];
-        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        (elf[18], elf[32], elf[54], elf[56]) = (62, 64, 56, 1);
-        std::fs::write(&kernel, elf).unwrap();
-        let engine = Engine {
-            binary: Binary::pretend(&path),
-            small: None,
-            verdict: Verdict::Absent,
-            tsc_khz: 1_000_000,
-            answer_limit: Duration::from_millis(500),
-        };
-        let spec = VmSpec {
-            initramfs: Some(kernel.clone()),
-            kernel,
-            command_line: String::new(),
-            vcpus: NonZeroU32::MIN,
-            memory_bytes: MEMORY_MINIMUM,
-            disks: Vec::new(),
-            guest_channel: "c".to_owned(),
-            console: None,
-            accelerator: engine.accelerator(),
-            nested_virtualization: false,
-        };
-        (engine, spec)
-    }
-
-    #[tokio::test]
-    async fn a_vmm_that_never_answers_is_ended() {
-        let directory = tempfile::tempdir().unwrap();
-        let (engine, spec) = scripted(directory.path(), "#!/usr/bin/perl\nsleep 60");
-        let start = Instant::now();
-        let error = engine.start(&spec).await.unwrap_err();
-        assert!(matches!(error, StartError::Silent(_)), "{error:?}");
-        assert!(start.elapsed() < Duration::from_secs(10));
-    }
-
-    #[tokio::test]
-    async fn a_vmm_that_dies_at_its_start_says_why() {
-        let directory = tempfile::tempdir().unwrap();
-        let script = "#!/usr/bin/sh\necho 'vmm: no such machine' >&2; exit 1";
-        let (engine, spec) = scripted(directory.path(), script);
-        let error = engine.start(&spec).await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the VMM ended at its start: the VMM exited with status 1: vmm: no such machine"
-        );
-        std::fs::remove_file(directory.path().join("vmm/bin/vmm")).unwrap();
-        let error = engine.start(&spec).await.unwrap_err();
-        assert!(matches!(error, StartError::Spawn { .. }), "{error:?}");
-    }
 }

@@ -22,7 +22,7 @@
 //! booting each: [`Engine::start_saveable`], [`Saveable::save`], [`Engine::restore`].
 
 pub mod accelerator;
-mod confinement;
+pub mod confinement;
 pub mod console;
 mod engine;
 mod facts;
@@ -39,6 +39,7 @@ mod template;
 mod vm;
 
 pub use engine::{Engine, StartError};
+pub use process::SpawnError;
 pub use qemu::binary::{FindVmmError, Version};
 pub use qemu::disk::DiskError;
 pub use qemu::exchange::ExchangeError;

@@ -86,7 +86,7 @@ impl Engine {
         let given = memory.try_clone().map_err(failed)?;
         let console = memory::empty(0).map_err(failed)?;
         let recorded = console.try_clone().map_err(failed)?;
-        let spawned = self.launch(&spec, Start::Saveable(boot, given), None)?;
+        let spawned = self.launch(&spec, Start::Saveable(boot, given))?;
         spawned
             .console
             .record_into(BoundedFile::on(recorded.into()));
@@ -113,7 +113,7 @@ impl Engine {
         let started = |error| RestoreError::Start(Box::new(error));
         check(spec).map_err(started)?;
         let spawned = self
-            .launch(spec, Start::Restored(state), Some(memory))
+            .launch(spec, Start::Restored(state, memory))
             .map_err(started)?;
         let number = spawned.state;
         let vm = spawned.answer(self.answer_limit).await.map_err(started)?;

@@ -75,6 +75,8 @@ pub enum ExitCause {
     Panic(String),
     /// The VMM was killed by a signal or failed.
     Vmm,
+    /// The VMM made this system call, which it has no use for, and was killed.
+    Forbidden(String),
 }
 
 impl std::fmt::Display for VmExit {
@@ -83,6 +85,10 @@ impl std::fmt::Display for VmExit {
         match &self.cause {
             ExitCause::Guest => f.write_str("the guest switched itself off"),
             ExitCause::Panic(message) => write!(f, "the guest's kernel panicked: {message}"),
+            ExitCause::Forbidden(call) => write!(
+                f,
+                "the VMM made the system call {call}, which it has no use for, and was ended"
+            ),
             ExitCause::Vmm => {
                 write!(f, "the VMM {}", describe(self.status))?;
                 self.explanation
@@ -101,6 +107,8 @@ pub(crate) struct Spawned {
     pub(crate) channel: UnixStream,
     pub(crate) console: Recorder,
     pub(crate) messages: Recorder,
+    /// See [`crate::qemu::arguments::CommandLine::paused`].
+    pub(crate) paused: bool,
     /// See [`crate::qemu::arguments::CommandLine::state`].
     pub(crate) state: Option<RawFd>,
     pub(crate) disks: Backends,
@@ -108,9 +116,18 @@ pub(crate) struct Spawned {
 }
 
 impl Spawned {
-    /// Waits until the VMM answers on its control connection, for at most `limit`.
+    /// Waits until the VMM answers on its control connection, for at most `limit`, and lets the machine run.
     pub(crate) async fn answer(mut self, limit: Duration) -> Result<Vm, StartError> {
-        match Qmp::negotiate(self.control, limit).await {
+        let (process, paused) = (&self.process, self.paused);
+        let answered = async {
+            let control = Qmp::negotiate(self.control, limit).await?;
+            process.machine_runs();
+            if paused {
+                control.execute("cont", Value::Null, limit).await?;
+            }
+            Ok(control)
+        };
+        match answered.await {
             Ok(control) => Ok(Vm {
                 process: self.process,
                 control,
@@ -129,7 +146,8 @@ impl Spawned {
                 // The connection was closed, so the process is about to end.
                 let exit = tokio::time::timeout(DRAIN_LIMIT, async {
                     let status = self.process.wait().await.ok()?;
-                    Some(explain(status, &mut self.console, &mut self.messages).await)
+                    let forbidden = self.process.forbidden();
+                    Some(explain(status, forbidden, &mut self.console, &mut self.messages).await)
                 });
                 match exit.await.ok().flatten() {
                     Some(exit) => Err(StartError::Died(exit.to_string())),
@@ -166,7 +184,8 @@ impl Vm {
             return Ok(exit.clone());
         }
         let status = self.process.wait().await?;
-        let exit = explain(status, &mut self.console, &mut self.messages).await;
+        let forbidden = self.process.forbidden();
+        let exit = explain(status, forbidden, &mut self.console, &mut self.messages).await;
         Ok(self.exit.insert(exit).clone())
     }
 
@@ -266,13 +285,19 @@ fn parse_pss(rollup: &str) -> Option<u64> {
         .checked_mul(1024)
 }
 
-async fn explain(status: ExitStatus, console: &mut Recorder, messages: &mut Recorder) -> VmExit {
+async fn explain(
+    status: ExitStatus,
+    forbidden: Option<&str>,
+    console: &mut Recorder,
+    messages: &mut Recorder,
+) -> VmExit {
     let console = console.finish().await;
     if !status.success() {
+        let cause = forbidden.map_or(ExitCause::Vmm, |call| ExitCause::Forbidden(call.to_owned()));
         let explanation = messages.finish().await.last_lines(EXPLANATION_LINES);
         return VmExit {
             status,
-            cause: ExitCause::Vmm,
+            cause,
             explanation,
         };
     }
@@ -343,7 +368,13 @@ mod tests {
     async fn exit(status: i32, console: &'static str, messages: &'static str) -> VmExit {
         let mut console = Recorder::start(console.as_bytes(), None);
         let mut messages = Recorder::start(messages.as_bytes(), None);
-        explain(ExitStatus::from_raw(status), &mut console, &mut messages).await
+        explain(
+            ExitStatus::from_raw(status),
+            None,
+            &mut console,
+            &mut messages,
+        )
+        .await
     }
 
     #[tokio::test]

@@ -1,121 +1,202 @@
 //! What the VMM may reach: nothing but itself.
 //!
-//! A guest that takes its VMM over finds itself in namespaces of its own: no capability, no other
-//! process, no network, and a file system that holds the system's programs and libraries,
-//! read-only, and nothing else. Everything that is the VM's own (disks, memory, streams) comes as
-//! an open descriptor. Two seccomp filters deny the rest, new processes and programs among
-//! it, from before the VMM's first instruction.
+//! A guest that takes its VMM over finds itself without a capability, without another process, without a network, with
+//! a user id that owns nothing where one can be had, and in a file system that holds the VMM's program and
+//! libraries, read-only, and nothing else. Everything that is the machine's own (kernel, disks, memory, streams) comes
+//! as an open descriptor. What it may only read was opened through a read-only mount, and there is no `/proc` through
+//! which a descriptor could be opened again.
+//!
+//! | layer | where it is to be had | what it takes away |
+//! |---|---|---|
+//! | [`Isolation`] | namespaces, else [`landlock`] alone | files, processes, networks |
+//! | [`identity`] | as root; as a user with subordinate ids | what the owner's own id would open |
+//! | [`landlock`] | Linux 5.13 | files once more; sockets and signals from Linux 6.12 |
+//! | [`filter`] | everywhere | all calls but those that a VMM needs |
+//! | [`ceilings`] | everywhere; memory in a cgroup where there is one | the host's memory, threads, descriptors |
 //!
 //! Everything is planned before the fork; what runs after it makes system calls only.
 
-pub(crate) mod calls;
+pub(crate) mod ceilings;
+pub(crate) mod cgroup;
+pub(crate) mod filter;
+pub(crate) mod identity;
 mod landlock;
+pub(crate) mod libraries;
+mod mount;
+mod read_only;
 mod root;
-mod seccomp;
+pub mod survey;
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::process::{Resource, Rlimit};
-use rustix::thread::CapabilitiesSecureBits;
-use seccompiler::BpfProgram;
+pub(crate) use libraries::Libraries;
 
+use ceilings::Ceilings;
+use filter::Filter;
+use identity::Identity;
 use landlock::Ruleset;
+use read_only::ReadOnly;
 use root::Root;
 
 /// Namespaces that the VMM gets for itself.
-pub(crate) const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
+const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS;
 
-/// Id that the VMM's user and group have inside of their namespace. Any but 0 will do: then exec
-/// takes the capabilities that a new user namespace gives.
-const INNER_ID: u32 = 65_534;
+/// How a VMM is kept from the host's files and processes. The first that the host has is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// All namespaces, a user namespace among them.
+    UserNamespace,
+    /// The others: root needs no user namespace for them.
+    Namespaces,
+    /// Landlock, in the host's namespaces.
+    Landlock,
+    /// Neither: for those who have said that they accept it.
+    Nothing,
+}
 
-/// Descriptors that a VMM may have open: each disk's extents, and some for itself.
-const DESCRIPTORS: u64 = 4096;
+/// What is tried, in order: how, and as whom.
+pub(crate) fn attempts(accept_less: bool) -> Vec<(Isolation, Identity)> {
+    let mut attempts = Vec::new();
+    for identity in Identity::choices(true) {
+        attempts.push((Isolation::UserNamespace, identity));
+    }
+    let mut others = Vec::new();
+    if rustix::process::geteuid().is_root() {
+        others.push(Isolation::Namespaces);
+    }
+    others.push(Isolation::Landlock);
+    if accept_less {
+        others.push(Isolation::Nothing);
+    }
+    for isolation in others {
+        let identities = Identity::choices(false).into_iter();
+        attempts.extend(identities.map(|identity| (isolation, identity)));
+    }
+    attempts
+}
+
+impl Isolation {
+    /// What it is made of, for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::UserNamespace => "a user namespace",
+            Self::Namespaces => "namespaces",
+            Self::Landlock => "Landlock",
+            Self::Nothing => "neither",
+        }
+    }
+
+    /// Flags of `clone`.
+    pub(crate) fn flags(self) -> libc::c_int {
+        match self {
+            Self::UserNamespace => NAMESPACES | libc::CLONE_NEWUSER,
+            Self::Namespaces => NAMESPACES,
+            Self::Landlock | Self::Nothing => 0,
+        }
+    }
+
+    /// Whether the process has a file system of its own.
+    pub(crate) fn has_own_root(self) -> bool {
+        matches!(self, Self::UserNamespace | Self::Namespaces)
+    }
+}
 
 /// A plan for the confinement of one process.
 #[derive(Debug)]
 pub(crate) struct Confinement {
-    user_map: Vec<u8>,
-    group_map: Vec<u8>,
+    isolation: Isolation,
+    pub(crate) identity: Identity,
     root: Root,
-    filter: BpfProgram,
+    read_only: Vec<ReadOnly>,
+    ceilings: Ceilings,
+    filter: Filter,
 }
 
 impl Confinement {
-    /// Plans for `program`, which also needs the device nodes `devices`.
-    pub(crate) fn plan(program: &Path, devices: &[&Path]) -> io::Result<Self> {
-        let map = |id: u32| format!("{INNER_ID} {id} 1\n").into_bytes();
+    /// Plans for a program that consists of `libraries` and holds `descriptors`. A program with `lent` memory must not
+    /// make holes in it.
+    pub(crate) fn plan(
+        isolation: Isolation,
+        identity: Identity,
+        libraries: &Libraries,
+        descriptors: &[RawFd],
+        ceilings: Ceilings,
+        lent: bool,
+    ) -> io::Result<Self> {
+        let read_only = if isolation.has_own_root() {
+            read_only::plan(descriptors)?
+        } else {
+            Vec::new()
+        };
         Ok(Self {
-            user_map: map(rustix::process::geteuid().as_raw()),
-            group_map: map(rustix::process::getegid().as_raw()),
-            root: Root::plan(program, devices)?,
-            filter: seccomp::filter()?,
+            isolation,
+            identity,
+            root: Root::plan(libraries.files())?,
+            read_only,
+            ceilings,
+            filter: Filter::new(lent)?,
         })
     }
 
-    /// Confines the calling process, the only one of the new [`NAMESPACES`]. Allocates nothing.
+    /// Numbers of the descriptors that [`Confinement::enter`] opens again, read-only.
+    pub(crate) fn reopened(&self) -> impl Iterator<Item = RawFd> {
+        self.read_only.iter().map(ReadOnly::number)
+    }
+
+    /// Takes the calling process, a new one, out of the host. Its identity's maps have been written. Allocates nothing.
     pub(crate) fn enter(&self) -> io::Result<()> {
-        write(c"/proc/self/setgroups", b"deny")?;
-        write(c"/proc/self/uid_map", &self.user_map)?;
-        write(c"/proc/self/gid_map", &self.group_map)?;
-        self.root.enter()
-    }
-
-    /// Limits what the calling process can do and use up, in namespaces or not: no new privileges,
-    /// fewer system calls, no file larger than `file_size` bytes. Allocates nothing.
-    pub(crate) fn limit(&self, file_size: u64) -> io::Result<()> {
-        set_limit(Resource::Core, 0)?;
-        set_limit(Resource::Nofile, DESCRIPTORS)?;
-        set_limit(Resource::Fsize, file_size)?;
-        rustix::thread::set_no_new_privs(true)?;
-        seccomp::apply(&self.filter)
-    }
-
-    /// Does without namespaces what can be done: root gives up its capabilities, and no file can be
-    /// opened but the system's and those of `descriptors`. The process must have no new
-    /// privileges. Allocates nothing.
-    pub(crate) fn restrict(&self, descriptors: &[RawFd]) -> io::Result<()> {
-        if rustix::process::geteuid().is_root() {
-            let bits = CapabilitiesSecureBits::NO_ROOT | CapabilitiesSecureBits::NO_ROOT_LOCKED;
-            rustix::thread::set_capabilities_secure_bits(bits)?;
+        match self.isolation {
+            Isolation::UserNamespace => {
+                mount::make_private()?;
+                for file in &self.read_only {
+                    file.reopen()?;
+                }
+                // As somebody whose id is of this namespace: another one cannot make files in it.
+                self.identity.become_it()?;
+                self.root.enter()
+            }
+            Isolation::Namespaces => {
+                mount::make_private()?;
+                for file in &self.read_only {
+                    file.reopen()?;
+                }
+                self.root.enter()?;
+                self.identity.become_it()
+            }
+            Isolation::Landlock | Isolation::Nothing => self.identity.become_it(),
         }
+    }
+
+    /// Limits what the calling process can do and use up: no new privileges, no files but its program's, a bound on
+    /// everything, and few system calls, of which the owner decides with the descriptor that is returned.
+    /// Allocates nothing.
+    pub(crate) fn limit(&self) -> io::Result<OwnedFd> {
+        self.ceilings.set(self.identity.is_another())?;
+        rustix::thread::set_no_new_privs(true)?;
+        self.restrict_files()?;
+        self.filter.install()
+    }
+
+    fn restrict_files(&self) -> io::Result<()> {
         let Some(ruleset) = Ruleset::new()? else {
-            return Ok(());
+            return match self.isolation {
+                Isolation::Landlock => Err(rustix::io::Errno::NOSYS.into()),
+                _ => Ok(()),
+            };
         };
-        self.root.allow(&ruleset)?;
-        for descriptor in descriptors {
-            // SAFETY: the parent holds the descriptors open until the child has been started.
-            ruleset.allow_open(unsafe { BorrowedFd::borrow_raw(*descriptor) })?;
+        if self.isolation.has_own_root() {
+            ruleset.allow_reading_beneath(c"/")?;
+        } else {
+            self.root.allow(&ruleset)?;
         }
         ruleset.enforce()
-    }
-}
-
-fn set_limit(resource: Resource, value: u64) -> io::Result<()> {
-    let hard = rustix::process::getrlimit(resource).maximum;
-    let value = Some(hard.map_or(value, |hard| hard.min(value)));
-    let limit = Rlimit {
-        current: value,
-        maximum: value,
-    };
-    Ok(rustix::process::setrlimit(resource, limit)?)
-}
-
-fn write(path: &std::ffi::CStr, text: &[u8]) -> io::Result<()> {
-    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    if rustix::io::write(&file, text)? == text.len() {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::WriteZero.into())
     }
 }
 
@@ -124,83 +205,13 @@ fn c_string(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
 }
 
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroU32;
-    use std::path::PathBuf;
-    use std::time::Duration;
-
-    use serde_json::json;
-
-    use crate::qemu::qmp::QmpError;
-    use crate::{Accelerator, Engine, Vm, VmSpec};
-
-    const LIMIT: Duration = Duration::from_secs(30);
-
-    /// A machine whose guest is of no interest: its VMM plays the villain.
-    async fn machine() -> Vm {
-        let directory = tempfile::tempdir().unwrap();
-        let initramfs = directory.path().join("initramfs");
-        std::fs::write(&initramfs, [0; 512]).unwrap();
-        let kernel = std::env::var_os("CONTAINER_TEST_KERNEL").map_or_else(
-            || {
-                PathBuf::from(concat!(
-                    env!("CARGO_MANIFEST_DIR"),
-                    "/../../target/kernel/vmlinux"
-                ))
-            },
-            PathBuf::from,
-        );
-        let spec = VmSpec {
-            kernel,
-            initramfs: Some(initramfs),
-            command_line: String::new(),
-            vcpus: NonZeroU32::MIN,
-            memory_bytes: 128 << 20,
-            disks: Vec::new(),
-            guest_channel: "container.guest".to_owned(),
-            console: None,
-            accelerator: Accelerator::Tcg,
-            nested_virtualization: false,
-        };
-        let vm = Engine::open(directory.path())
-            .await
-            .unwrap()
-            .start(&spec)
-            .await
-            .unwrap();
-        vm.pause().await.unwrap();
-        vm
-    }
-
-    #[tokio::test]
-    async fn the_vmm_opens_no_foreign_file() {
-        let vm = machine().await;
-        let own = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        for path in ["/etc/passwd", own] {
-            let node = json!({ "driver": "file", "node-name": "n", "filename": path,
-                               "read-only": true });
-            let error = vm
-                .control
-                .execute("blockdev-add", node, LIMIT)
-                .await
-                .unwrap_err();
-            assert!(matches!(error, QmpError::Refused { .. }), "{error}");
-        }
-        let status = std::fs::read_to_string(format!("/proc/{}/status", vm.pid())).unwrap();
-        for line in ["NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000"] {
-            assert!(status.contains(line), "{line} in {status}");
-        }
-    }
-
-    #[tokio::test]
-    async fn the_vmm_executes_nothing() {
-        let vm = machine().await;
-        let uri = json!({ "uri": "exec:true" });
-        let error = vm.control.execute("migrate", uri, LIMIT).await.unwrap_err();
-        assert!(
-            error.to_string().contains("Function not implemented"),
-            "{error}"
-        );
+/// Puts `file` in the place of the descriptor `number`, for good: it stays open over exec until told otherwise.
+fn put_in_place(file: &OwnedFd, number: RawFd) -> io::Result<()> {
+    // SAFETY: takes two integers. What `number` was is closed by it, and nobody in this new process owns it.
+    let result = unsafe { libc::dup3(file.as_raw_fd(), number, libc::O_CLOEXEC) };
+    if result == number {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }

@@ -5,23 +5,17 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::Signal;
 
 use super::report::Report;
 use super::spawn::Plan;
-use crate::confinement::calls;
 
 /// Becomes the program, or reports why not.
 pub(super) fn become_program(plan: &Plan, report: &OwnedFd) -> ! {
-    let entered = if plan.namespaces {
-        plan.confinement.enter()
-    } else {
-        Ok(())
-    };
-    let failure = match entered {
+    let failure = match confine(plan, report) {
         Err(error) => Report::NotConfined(error),
-        Ok(()) => Report::NotExecuted(execute(plan, report)),
+        Ok(()) => Report::NotExecuted(execute(plan)),
     };
     // If nobody reads it, nobody waits for it.
     let _ = failure.send(report, None);
@@ -30,25 +24,35 @@ pub(super) fn become_program(plan: &Plan, report: &OwnedFd) -> ! {
 }
 
 /// Executes the program; returns if that fails.
-fn execute(plan: &Plan, report: &OwnedFd) -> io::Error {
-    prepare(plan, report).err().unwrap_or_else(|| {
-        let environment: [*const libc::c_char; 1] = [std::ptr::null()];
-        // SAFETY: both arrays are null-terminated arrays of C strings that outlive the call.
-        unsafe {
-            libc::execve(
-                plan.arguments[0],
-                plan.arguments.as_ptr(),
-                environment.as_ptr(),
-            );
-        }
-        io::Error::last_os_error()
-    })
+fn execute(plan: &Plan) -> io::Error {
+    let environment: [*const libc::c_char; 1] = [std::ptr::null()];
+    // SAFETY: both arrays are null-terminated arrays of C strings that outlive the call.
+    unsafe {
+        libc::execve(
+            plan.arguments[0],
+            plan.arguments.as_ptr(),
+            environment.as_ptr(),
+        );
+    }
+    io::Error::last_os_error()
 }
 
-fn prepare(plan: &Plan, report: &OwnedFd) -> io::Result<()> {
+fn confine(plan: &Plan, report: &OwnedFd) -> io::Result<()> {
+    // Ids are the parent's to give; until then this process is nobody.
+    match Report::receive(report)? {
+        (Report::Mapped, _) => {}
+        _ => return Err(Errno::PIPE.into()),
+    }
+    plan.confinement.enter()?;
+    for number in plan.confinement.reopened() {
+        // SAFETY: a descriptor of that number has just been put there.
+        let file = unsafe { BorrowedFd::borrow_raw(number) };
+        Report::Reopened.send(report, Some(file))?;
+    }
+    // The kernel forgets this request when ids change.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     if owner_is_gone(report)? {
-        return Err(io::ErrorKind::BrokenPipe.into());
+        return Err(Errno::PIPE.into());
     }
     rustix::process::setsid()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -61,18 +65,10 @@ fn prepare(plan: &Plan, report: &OwnedFd) -> io::Result<()> {
         let descriptor = unsafe { BorrowedFd::borrow_raw(*descriptor) };
         fcntl_setfd(descriptor, FdFlags::empty())?;
     }
-    plan.confinement.limit(plan.file_size)?;
-    if !plan.namespaces {
-        plan.confinement.restrict(&plan.descriptors)?;
-    }
-    match calls::install_filter(plan.borrows) {
-        // From here on the parent decides what is executed. If it has ended, so has the listener, of
-        // which no copy may stay here: then nothing is executed.
-        Ok(listener) => Report::Filtered.send(report, Some(&listener)),
-        Err(error) if plan.borrows => Err(error),
-        // The owner is itself listened to, as in a system container: there is one listener at most.
-        Err(_) => Ok(()),
-    }
+    let listener = plan.confinement.limit()?;
+    // From here on the parent decides what is executed. If it has ended, so has the listener, of
+    // which no copy may stay here: then nothing is executed.
+    Report::Filtered.send(report, Some(std::os::fd::AsFd::as_fd(&listener)))
 }
 
 /// Whether the owner died before the request for a signal on its death was in force: then nobody

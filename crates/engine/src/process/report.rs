@@ -1,8 +1,8 @@
-//! What a new process tells its parent while it becomes the program.
+//! What a new process and its parent tell each other while it becomes the program.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -14,9 +14,13 @@ use rustix::net::{
 pub(super) enum Report {
     /// It is the program now: said by the end of the connection.
     Executed,
+    /// To the process: who it is has been written down, and it may go on.
+    Mapped,
+    /// A file that it opened again, read-only, in the order of the plan; a descriptor comes along.
+    Reopened,
     /// Its system calls are filtered; a descriptor comes along.
     Filtered,
-    /// The host doesn't give the namespaces.
+    /// The host does not let it be confined this way.
     NotConfined(io::Error),
     /// Anything else.
     NotExecuted(io::Error),
@@ -47,6 +51,8 @@ impl Report {
         let report = match i32::from_ne_bytes(kind) {
             0 => Self::Filtered,
             1 => Self::NotConfined(error),
+            2 => Self::Mapped,
+            3 => Self::Reopened,
             _ => Self::NotExecuted(error),
         };
         Ok((report, descriptor))
@@ -56,17 +62,20 @@ impl Report {
     pub(super) fn send(
         &self,
         connection: &OwnedFd,
-        descriptor: Option<&OwnedFd>,
+        descriptor: Option<BorrowedFd<'_>>,
     ) -> io::Result<()> {
+        let number = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EINVAL);
         let (kind, errno) = match self {
             Self::Executed | Self::Filtered => (0_i32, 0),
-            Self::NotConfined(error) => (1, error.raw_os_error().unwrap_or(libc::EINVAL)),
-            Self::NotExecuted(error) => (2, error.raw_os_error().unwrap_or(libc::EINVAL)),
+            Self::NotConfined(error) => (1, number(error)),
+            Self::Mapped => (2, 0),
+            Self::Reopened => (3, 0),
+            Self::NotExecuted(error) => (4, number(error)),
         };
         let (kind, errno) = (kind.to_ne_bytes(), errno.to_ne_bytes());
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let descriptors = descriptor.map(|descriptor| [descriptor.as_fd()]);
+        let descriptors = descriptor.map(|descriptor| [descriptor]);
         if let Some(descriptors) = &descriptors {
             control.push(SendAncillaryMessage::ScmRights(descriptors));
         }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -12,12 +13,34 @@ use rustix::process::Signal;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::calls::{Answer, Calls};
 use super::child::become_program;
+use super::loan::Loan;
 use super::report::Report;
+use super::supervisor::{State, Supervisor};
 use super::{Program, Started, VmmProcess, reap};
-use crate::confinement::calls::Calls;
-use crate::confinement::{self, Confinement};
-use crate::template::loan::Loan;
+use crate::confinement::cgroup::Cgroup;
+use crate::confinement::identity::Identity;
+use crate::confinement::{self, Confinement, Isolation};
+
+/// Why a program could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The host has no way to confine it.
+    #[error("this host cannot confine a VMM: {}", list(.0))]
+    NotConfined(Vec<(&'static str, io::Error)>),
+    /// It could not be executed, or not be prepared.
+    #[error(transparent)]
+    Execute(#[from] io::Error),
+}
+
+fn list(attempts: &[(&'static str, io::Error)]) -> String {
+    let attempts = attempts.iter();
+    let texts: Vec<_> = attempts
+        .map(|(what, why)| format!("{what}: {why}"))
+        .collect();
+    texts.join("; ")
+}
 
 /// Everything that the new process needs, made before it exists.
 pub(super) struct Plan {
@@ -28,114 +51,217 @@ pub(super) struct Plan {
     pub(super) input: OwnedFd,
     pub(super) stderr: OwnedFd,
     pub(super) confinement: Confinement,
-    pub(super) namespaces: bool,
-    pub(super) file_size: u64,
-    pub(super) borrows: bool,
+    isolation: Isolation,
 }
 
-/// Starts a program.
+/// Starts a program, confined as well as the host can.
 ///
-/// It is confined in namespaces, or where the host's administrator has forbidden them, by Landlock
-/// alone. The kernel kills it when the calling *thread* ends, so that a killed owner leaves no VM
+/// The kernel kills it when the calling *thread* ends, so that a killed owner leaves no VM
 /// behind: call it on a thread that lives as long as the VM may (a runtime's worker, not
 /// `spawn_blocking`).
-pub(crate) fn spawn(program: Program<'_>) -> io::Result<Started> {
-    spawn_with(program, true)
+pub(crate) fn spawn(program: Program<'_>) -> Result<Started, SpawnError> {
+    let mut refused = Vec::new();
+    let Program {
+        accept_less, loans, ..
+    } = &program;
+    debug_assert!(loans.iter().all(|loan| loan.number() > 2));
+    let cgroup = Cgroup::make(&program.ceilings)
+        .inspect_err(|error| tracing::debug!(%error, "the VMM has no cgroup of its own"))
+        .ok();
+    for (isolation, identity) in confinement::attempts(*accept_less) {
+        let (messages, stderr) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
+        let plan = plan(&program, isolation, identity, stderr)?;
+        match start(&plan, cgroup.as_ref()) {
+            Ok(started) => return supervise(started, &plan, program, messages, cgroup),
+            Err(Failure::Confine(error)) => refused.push((isolation.name(), error)),
+            Err(Failure::Execute(error)) => return Err(error.into()),
+        }
+        tracing::debug!(?refused, "the host does not confine a VMM this way");
+    }
+    Err(SpawnError::NotConfined(refused))
 }
 
-/// With `namespaces` off, the process is confined by other means only.
-pub(super) fn spawn_with(program: Program<'_>, namespaces: bool) -> io::Result<Started> {
-    let (messages, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+fn plan(
+    program: &Program<'_>,
+    isolation: Isolation,
+    identity: Identity,
+    stderr: OwnedFd,
+) -> io::Result<Plan> {
     let mut words = vec![c_string(program.path.as_os_str().to_owned())?];
     for argument in program.arguments {
         words.push(c_string(argument.clone())?);
     }
     let mut arguments: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
     arguments.push(std::ptr::null());
-    let mut plan = Plan {
+    let descriptors: Vec<_> = program.descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    // What is lent is prepared as what is given is, though the process gets it later.
+    let mut files = descriptors.clone();
+    files.extend(program.loans.iter().map(Loan::number));
+    let lent = program.loans.iter().any(Loan::keeps_its_pages);
+    let confinement = Confinement::plan(
+        isolation,
+        identity,
+        program.libraries,
+        &files,
+        program.ceilings,
+        lent,
+    )?;
+    Ok(Plan {
         arguments,
         _words: words,
-        descriptors: program.descriptors.iter().map(AsRawFd::as_raw_fd).collect(),
+        descriptors,
         input: File::open("/dev/null")?.into(),
-        stderr: their_stderr,
-        confinement: Confinement::plan(program.path, program.devices)?,
-        namespaces,
-        file_size: program.file_size,
-        borrows: program.memory.is_some(),
-    };
-    let process = match start(&plan) {
-        Err(SpawnError::Confine(error)) => {
-            tracing::warn!(%error, "the VMM runs without namespaces of its own");
-            plan.namespaces = false;
-            start(&plan)
-        }
-        started => started,
-    };
-    let (mut process, calls) = process.map_err(|error| match error {
-        SpawnError::Confine(error) | SpawnError::Execute(error) => error,
-    })?;
-    match (calls, program.memory) {
-        (Some(calls), Some(memory)) => {
-            process.loan = Some(tokio::spawn(Loan::new(calls, memory)?.serve()));
-        }
-        // There is nothing to answer: the end of the calls refuses the rest.
-        (Some(_), None) => {}
-        (None, _) => tracing::warn!("the VMM is not kept from executing programs"),
-    }
-    Ok(Started { process, messages })
+        stderr,
+        confinement,
+        isolation,
+    })
 }
 
-/// Why a program could not be started.
+/// A process that is the program, and what came from it on its way.
+struct Executed {
+    process: Process,
+    calls: Calls,
+    reopened: Vec<OwnedFd>,
+}
+
+struct Process {
+    pid: u32,
+    pidfd: AsyncFd<OwnedFd>,
+}
+
+/// Hands the process's system calls to somebody who decides about them.
+fn supervise(
+    executed: Executed,
+    plan: &Plan,
+    program: Program<'_>,
+    messages: OwnedFd,
+    cgroup: Option<Cgroup>,
+) -> Result<Started, SpawnError> {
+    let Executed {
+        process,
+        calls,
+        reopened,
+    } = executed;
+    let mut loans = program.loans;
+    for (number, file) in plan.confinement.reopened().zip(reopened) {
+        if let Some(loan) = loans.iter_mut().find(|loan| loan.number() == number) {
+            loan.replace(file);
+        }
+    }
+    let state = Arc::new(State::default());
+    let process = VmmProcess {
+        pid: process.pid,
+        pidfd: process.pidfd,
+        status: None,
+        state: Arc::clone(&state),
+        _cgroup: cgroup,
+    };
+    let supervisor = Supervisor {
+        calls,
+        loans,
+        state,
+        process: process.pidfd.get_ref().try_clone()?,
+        pid: process.pid,
+        threads: program.ceilings.threads,
+        sees_paths: !plan.isolation.has_own_root(),
+    };
+    // Ends with the process.
+    std::thread::Builder::new()
+        .name("VMM's calls".to_owned())
+        .spawn(|| supervisor.serve())?;
+    Ok(Started {
+        process,
+        messages,
+        isolation: plan.isolation,
+        identity: plan.confinement.identity.clone(),
+    })
+}
+
+/// Why a process did not become the program.
 #[derive(Debug)]
-enum SpawnError {
-    /// The host doesn't give the namespaces.
+enum Failure {
+    /// The host does not let it be confined this way.
     Confine(io::Error),
     /// Anything else.
     Execute(io::Error),
 }
 
-impl<E: Into<io::Error>> From<E> for SpawnError {
+impl<E: Into<io::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Execute(error.into())
     }
 }
 
-/// Starts the process and waits until it has become the program. The calls are those that are left
-/// to answer; there are none where the host has no listener to give.
-fn start(plan: &Plan) -> Result<(VmmProcess, Option<Calls>), SpawnError> {
+/// Starts the process and waits until it has become the program.
+fn start(plan: &Plan, cgroup: Option<&Cgroup>) -> Result<Executed, Failure> {
     let flags = SocketFlags::CLOEXEC;
     let (outcome, report) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    let process = clone(plan, &report, &outcome).map_err(|error| {
-        if plan.namespaces {
-            SpawnError::Confine(error)
-        } else {
-            SpawnError::Execute(error)
-        }
-    })?;
+    let process = clone(plan, &report, &outcome).map_err(Failure::Confine)?;
     drop(report);
-    let mut calls = None;
+    let process = Unfinished(Some(process));
+    if let Some(cgroup) = cgroup {
+        cgroup.admit(process.pid())?;
+    }
+    let identity = &plan.confinement.identity;
+    identity
+        .write_maps(process.pid())
+        .map_err(Failure::Confine)?;
+    Report::Mapped.send(&outcome, None)?;
+    let (mut calls, mut reopened) = (None, Vec::new());
     loop {
         let (message, descriptor) = Report::receive(&outcome)?;
-        match message {
-            Report::Executed => return Ok((process, calls)),
-            Report::Filtered => {
-                calls = descriptor.map(Calls::new);
-                if let Some(calls) = &calls {
-                    calls.allow_program(&outcome)?;
+        match (message, descriptor) {
+            (Report::Reopened, Some(file)) => reopened.push(file),
+            (Report::Filtered, Some(listener)) => {
+                let listener = Calls::new(listener);
+                // It asks for its program, unless it has ended.
+                if let Some(call) = listener.next(Some(outcome.as_fd()))? {
+                    listener.answer(&call, Answer::Continue)?;
                 }
+                calls = Some(listener);
             }
-            Report::NotConfined(error) => return Err(SpawnError::Confine(error)),
-            Report::NotExecuted(error) => return Err(SpawnError::Execute(error)),
+            (Report::Executed, _) => {
+                let calls = calls.ok_or(io::ErrorKind::UnexpectedEof)?;
+                return Ok(Executed {
+                    process: process.finish(),
+                    calls,
+                    reopened,
+                });
+            }
+            (Report::NotConfined(error), _) => return Err(Failure::Confine(error)),
+            (Report::NotExecuted(error), _) => return Err(Failure::Execute(error)),
+            _ => return Err(Failure::Execute(io::ErrorKind::InvalidData.into())),
         }
     }
 }
 
-fn clone(plan: &Plan, report: &OwnedFd, outcome: &OwnedFd) -> io::Result<VmmProcess> {
-    let namespaces = if plan.namespaces {
-        confinement::NAMESPACES
-    } else {
-        0
-    };
+/// A process that is killed unless it becomes the program.
+struct Unfinished(Option<Process>);
+
+impl Unfinished {
+    fn pid(&self) -> u32 {
+        self.0.as_ref().map_or(0, |process| process.pid)
+    }
+
+    fn finish(mut self) -> Process {
+        // It is there until this, the only place that takes it.
+        #[allow(clippy::unwrap_used)]
+        self.0.take().unwrap()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(Process { pidfd, .. }) = &self.0 {
+            // Neither fails for a child that has not been reaped.
+            let _ = rustix::process::pidfd_send_signal(pidfd.get_ref(), Signal::KILL);
+            let _ = reap(pidfd.get_ref().as_fd());
+        }
+    }
+}
+
+fn clone(plan: &Plan, report: &OwnedFd, outcome: &OwnedFd) -> io::Result<Process> {
+    let namespaces = plan.isolation.flags();
     let flags = libc::c_long::from(namespaces | libc::CLONE_PIDFD | libc::SIGCHLD);
     let mut pidfd: RawFd = -1;
     // SAFETY: without CLONE_VM this is a fork: the child has a copy of everything. It makes system
@@ -161,12 +287,7 @@ fn clone(plan: &Plan, report: &OwnedFd, outcome: &OwnedFd) -> io::Result<VmmProc
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     // SAFETY: an OwnedFd names the same open descriptor for as long as the AsyncFd owns it.
     match unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) } {
-        Ok(pidfd) => Ok(VmmProcess {
-            pid,
-            pidfd,
-            status: None,
-            loan: None,
-        }),
+        Ok(pidfd) => Ok(Process { pid, pidfd }),
         Err(error) => {
             let (pidfd, error) = error.into_parts();
             let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);

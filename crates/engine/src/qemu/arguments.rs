@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 
 use super::disk::{self, Backend, Composition, DiskError};
 use super::exchange::{Attached, Backends, device};
+use crate::process::loan::{Loan, Thing};
 use crate::spec::{Accelerator, VmSpec};
-use crate::template::loan;
 
 /// Most disks: a bound on descriptors, not of the machine.
 pub(crate) const MAX_DISKS: usize = 64;
@@ -56,13 +57,15 @@ pub(crate) enum Start {
     Cold(Boot),
     /// It boots to be saved: its memory is a file that the engine can read.
     Saveable(Boot, OwnedFd),
-    /// It goes on from a state of its devices (a migration stream) and a [`loan`] of memory.
-    Restored(OwnedFd),
+    /// It goes on from a state of its devices (a migration stream) and a template's memory.
+    Restored(OwnedFd, File),
 }
 
 /// Everything that a VMM is given open.
 #[derive(Debug)]
 pub(crate) struct Resources {
+    /// Directory of the VMM's firmware.
+    pub(crate) data: PathBuf,
     pub(crate) start: Start,
     pub(crate) streams: Streams,
 }
@@ -72,6 +75,10 @@ pub(crate) struct Resources {
 pub(crate) struct CommandLine {
     pub(crate) arguments: Vec<OsString>,
     pub(crate) descriptors: Vec<OwnedFd>,
+    /// What the VMM opens by itself.
+    pub(crate) loans: Vec<Loan>,
+    /// Whether the machine waits to be told to run.
+    pub(crate) paused: bool,
     /// Number, in the VMM, of the descriptor to read the machine's state from.
     pub(crate) state: Option<RawFd>,
     /// What stands behind the block devices.
@@ -86,20 +93,25 @@ impl CommandLine {
         tsc_khz: u64,
         resources: Resources,
     ) -> Result<Self, (usize, DiskError)> {
-        let Resources { start, streams } = resources;
+        let Resources {
+            data,
+            start,
+            streams,
+        } = resources;
         let mut line = Self::default();
         line.machine(spec);
+        // It cannot see where its program is.
+        line.option("-L", data);
         line.option("-m", format!("{}K", spec.memory_bytes / 1024));
         match start {
             Start::Cold(boot) => line.boot(spec, boot, tsc_khz),
             Start::Saveable(boot, memory) => {
-                let number = line.inherit(memory);
-                line.memory_file(spec, &format!("/proc/self/fd/{number}"), true);
+                line.memory_file(spec, Loan::new(Thing::Memory, memory), true);
                 line.boot(spec, boot, tsc_khz);
             }
-            Start::Restored(state) => {
+            Start::Restored(state, memory) => {
                 line.state = Some(line.inherit(state));
-                line.memory_file(spec, loan::PATH, false);
+                line.memory_file(spec, Loan::new(Thing::TemplateMemory, memory), false);
                 line.option("-incoming", "defer");
             }
         }
@@ -130,6 +142,8 @@ impl CommandLine {
             self.arguments.push(flag.into());
         }
         self.option("-display", "none");
+        // Threads have names, for those who look at them.
+        self.option("-name", "container,debug-threads=on");
         self.option("-machine", machine(spec.accelerator));
         self.option("-accel", accelerator(spec.accelerator));
         self.option("-cpu", cpu(spec.accelerator, spec.nested_virtualization));
@@ -138,7 +152,8 @@ impl CommandLine {
     }
 
     /// Guest memory in a file.
-    fn memory_file(&mut self, spec: &VmSpec, path: &str, share: bool) {
+    fn memory_file(&mut self, spec: &VmSpec, memory: Loan, share: bool) {
+        let path = self.lend(memory);
         let size = spec.memory_bytes;
         let share = if share { "on" } else { "off" };
         self.option(
@@ -149,11 +164,14 @@ impl CommandLine {
     }
 
     fn boot(&mut self, spec: &VmSpec, boot: Boot, tsc_khz: u64) {
-        let kernel = self.inherit(boot.kernel.into());
-        self.option("-kernel", format!("/proc/self/fd/{kernel}"));
+        // The guest executes nothing before its VMM has become what a guest may attack.
+        self.arguments.push("-S".into());
+        self.paused = true;
+        let kernel = self.lend(Loan::new(Thing::Kernel, boot.kernel));
+        self.option("-kernel", kernel);
         if let Some(initramfs) = boot.initramfs {
-            let initramfs = self.inherit(initramfs.into());
-            self.option("-initrd", format!("/proc/self/fd/{initramfs}"));
+            let initramfs = self.lend(Loan::new(Thing::Initramfs, initramfs));
+            self.option("-initrd", initramfs);
         }
         let engine = kernel_parameters(spec.accelerator, tsc_khz);
         // Of two words for one parameter the kernel takes the last one, which is the caller's.
@@ -283,6 +301,13 @@ impl CommandLine {
         set
     }
 
+    /// Has the VMM open `loan`; returns under which path.
+    fn lend(&mut self, loan: Loan) -> &'static str {
+        let path = loan.path();
+        self.loans.push(loan);
+        path
+    }
+
     fn inherit(&mut self, descriptor: OwnedFd) -> RawFd {
         let number = descriptor.as_raw_fd();
         self.descriptors.push(descriptor);
@@ -364,6 +389,7 @@ mod tests {
         let end = || OwnedFd::from(UnixStream::pair().unwrap().0);
         let null = || File::open("/dev/null").unwrap();
         Resources {
+            data: "/usr/share/qemu".into(),
             start: Start::Cold(Boot {
                 kernel: null(),
                 initramfs: initramfs.then(null),
@@ -414,11 +440,11 @@ mod tests {
     #[test]
     fn a_machine_may_boot_from_a_disk() {
         let (line, _) = build(vec![], Accelerator::Tcg);
-        assert!(line.contains("-initrd /proc/self/fd/"), "{line}");
+        assert!(line.contains("-initrd /guest/initramfs"), "{line}");
         let (line, descriptors) = complete(&spec(vec![], Accelerator::Tcg), resources(false));
         assert!(!line.contains("-initrd"), "{line}");
-        // Kernel and three streams.
-        assert_eq!(descriptors.len(), 4);
+        // Three streams.
+        assert_eq!(descriptors.len(), 3);
     }
 
     #[test]
@@ -448,8 +474,8 @@ mod tests {
         };
         let (line, descriptors) = build(vec![view, Disk::writable(&path, 4096)], Accelerator::Tcg);
         assert!(!line.contains(directory.path().to_str().unwrap()), "{line}");
-        // Kernel and initramfs; three streams; layer, padding, description; the writable file.
-        assert_eq!(descriptors.len(), 9);
+        // Three streams; layer, padding, description; the writable file.
+        assert_eq!(descriptors.len(), 7);
         assert_eq!(line.matches("-blockdev").count(), 4);
         assert_eq!(line.matches("driver=").count(), 4);
         assert!(
@@ -460,7 +486,7 @@ mod tests {
             line.contains("node-name=disk1,driver=raw,file=file1,read-only=off"),
             "{line}"
         );
-        for descriptor in &descriptors[5..8] {
+        for descriptor in &descriptors[3..6] {
             let flags = rustix::fs::fcntl_getfl(descriptor).unwrap();
             assert!(!flags.intersects(rustix::fs::OFlags::RDWR | rustix::fs::OFlags::WRONLY));
         }

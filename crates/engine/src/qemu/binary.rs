@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::Libraries;
 use crate::identity::FileIdentity;
 
 /// Oldest version whose `microvm` machine and command line are known to work.
@@ -97,6 +98,8 @@ pub struct Binary {
     pub version: Version,
     /// The file in which it was found.
     pub(crate) identity: FileIdentity,
+    /// The files that it consists of.
+    pub(crate) libraries: Libraries,
 }
 
 impl Binary {
@@ -123,25 +126,16 @@ impl Binary {
         }
     }
 
-    /// Something that is taken for QEMU without being asked.
-    #[cfg(test)]
-    pub(crate) fn pretend(path: &Path) -> Self {
-        let identity = FileIdentity::of(path).unwrap();
-        Self {
-            path: path.to_owned(),
-            version: OLDEST,
-            identity,
-        }
-    }
-
     async fn examine(path: PathBuf, known: Option<&Self>) -> Result<Self, FindVmmError> {
         let failed = |source| FindVmmError::Run {
             path: path.clone(),
             source,
         };
         let identity = FileIdentity::of(&path).map_err(failed)?;
-        if let Some(known) = known.filter(|known| known.path == path && known.identity == identity)
-        {
+        let current = |known: &&Self| {
+            known.path == path && known.identity == identity && known.libraries.are_current()
+        };
+        if let Some(known) = known.filter(current) {
             return Ok(known.clone());
         }
         let output = run_version(&path).await.map_err(failed)?;
@@ -155,10 +149,12 @@ impl Binary {
                 found: version,
             });
         }
+        let libraries = Libraries::of(&path).await.map_err(failed)?;
         Ok(Self {
             path,
             version,
             identity,
+            libraries,
         })
     }
 }

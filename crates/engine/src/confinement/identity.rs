@@ -1,0 +1,196 @@
+//! The user and group that a VMM is.
+//!
+//! Where ids can be had it is somebody who owns nothing: as root a user id that no account has, a different one for each VMM; as a
+//! user with subordinate ids (`subuid`(5)) one of those. Elsewhere it stays who its owner is.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::{getegid, geteuid, getpid};
+
+/// Id that the VMM's user and group have inside of a user namespace. Any but 0 will do: then exec takes the capabilities
+/// that a new user namespace gives.
+const INNER_ID: u32 = 65_534;
+
+/// First of the user ids that root gives to VMMs. From 0x70000000 to 0x7fffffff systemd leaves them unused (its "Users, Groups,
+/// UIDs and GIDs"), and a process id is below 2^22.
+const FIRST_ID: u32 = 0x7000_0000;
+
+/// Programs that write maps of subordinate ids (`newuidmap`(1)).
+const HELPERS: [&str; 2] = ["/usr/bin/newuidmap", "/usr/bin/newgidmap"];
+
+/// Who a VMM is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// Its owner, under another number.
+    Owner {
+        /// Whether it is in a user namespace.
+        mapped: bool,
+    },
+    /// Somebody of root's choice.
+    Own {
+        /// The id of user and group, as the host sees it.
+        id: u32,
+        /// Whether it is in a user namespace.
+        mapped: bool,
+    },
+    /// Somebody of the owner's subordinate ids.
+    Subordinate {
+        /// User id, as the host sees it.
+        user: u32,
+        /// Group id, as the host sees it.
+        group: u32,
+    },
+}
+
+impl Identity {
+    /// What this process can give away, the best first.
+    pub(crate) fn choices(user_namespace: bool) -> Vec<Self> {
+        let mapped = user_namespace;
+        if geteuid().is_root() {
+            // The owner of a VMM starts one at a time, so its process id tells VMMs apart.
+            let id = FIRST_ID + getpid().as_raw_pid().unsigned_abs();
+            return vec![Self::Own { id, mapped }];
+        }
+        let subordinate = subordinate().filter(|_| user_namespace);
+        let subordinate = subordinate.map(|(user, group)| Self::Subordinate { user, group });
+        let owner = Self::Owner { mapped };
+        subordinate.into_iter().chain([owner]).collect()
+    }
+
+    /// Whether the VMM is somebody else than its owner.
+    pub(crate) fn is_another(&self) -> bool {
+        !matches!(self, Self::Owner { .. })
+    }
+
+    /// Who it is, for people.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Owner { .. } => "its owner's id",
+            Self::Own { .. } => "an id of its own",
+            Self::Subordinate { .. } => "a subordinate id",
+        }
+    }
+
+    /// Writes the maps of the user namespace of the process `pid`, which waits for it.
+    pub(crate) fn write_maps(&self, pid: u32) -> io::Result<()> {
+        let file = |name: &str| PathBuf::from(format!("/proc/{pid}/{name}"));
+        let map = |id: u32| format!("{INNER_ID} {id} 1\n");
+        match self {
+            Self::Own { id, mapped: true } => {
+                std::fs::write(file("uid_map"), map(*id))?;
+                std::fs::write(file("gid_map"), map(*id))
+            }
+            Self::Owner { mapped: true } => {
+                std::fs::write(file("setgroups"), "deny")?;
+                std::fs::write(file("uid_map"), map(geteuid().as_raw()))?;
+                std::fs::write(file("gid_map"), map(getegid().as_raw()))
+            }
+            Self::Subordinate { user, group } => {
+                let [user_helper, group_helper] = HELPERS;
+                run(user_helper, pid, *user)?;
+                run(group_helper, pid, *group)
+            }
+            Self::Own { mapped: false, .. } | Self::Owner { mapped: false } => Ok(()),
+        }
+    }
+
+    /// Makes the calling process, alone in its thread, this somebody. Allocates nothing.
+    pub(crate) fn become_it(&self) -> io::Result<()> {
+        match self {
+            // It is already.
+            Self::Owner { .. } => Ok(()),
+            Self::Own { mapped: true, .. } | Self::Subordinate { .. } => set_ids(INNER_ID),
+            Self::Own { id, mapped: false } => set_ids(*id),
+        }
+    }
+}
+
+/// Raw calls: those of the C library would stop other threads, which a copy of one thread does not have.
+fn set_ids(id: u32) -> io::Result<()> {
+    for arguments in [
+        [libc::SYS_setgroups, 0, 0, 0],
+        [libc::SYS_setresgid, id.into(), id.into(), id.into()],
+        [libc::SYS_setresuid, id.into(), id.into(), id.into()],
+    ] {
+        let [call, first, second, third] = arguments;
+        // SAFETY: all three calls take integers; an empty list of groups is not read.
+        if unsafe { libc::syscall(call, first, second, third) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Maps the inner id to `outer` by one of the [`HELPERS`].
+fn run(helper: &str, pid: u32, outer: u32) -> io::Result<()> {
+    let output = Command::new(helper)
+        .args([pid, INNER_ID, outer, 1].map(|number| number.to_string()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{helper}: {}", text.trim())))
+}
+
+/// The user and group id that a VMM of this user may have, if the system gives any.
+fn subordinate() -> Option<(u32, u32)> {
+    if !HELPERS.iter().all(|helper| Path::new(helper).exists()) {
+        return None;
+    }
+    let user = geteuid().as_raw();
+    let name = account(user, &std::fs::read("/etc/passwd").ok()?);
+    let first = |file| first_of(&std::fs::read(file).ok()?, user, name.as_deref());
+    Some((first("/etc/subuid")?, first("/etc/subgid")?))
+}
+
+/// Name of the account with an id, in the lines of `passwd`(5).
+fn account(user: u32, accounts: &[u8]) -> Option<Vec<u8>> {
+    accounts.split(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|byte| *byte == b':');
+        let name = fields.next()?;
+        let id = std::str::from_utf8(fields.nth(1)?).ok()?;
+        (id.parse() == Ok(user)).then(|| name.to_vec())
+    })
+}
+
+/// An id of the first range that a user, by name or number, has in the lines of `subuid`(5). The last one of the range:
+/// other programs take theirs from its start.
+fn first_of(ranges: &[u8], user: u32, name: Option<&[u8]>) -> Option<u32> {
+    ranges.split(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|byte| *byte == b':');
+        let owner = fields.next()?;
+        if Some(owner) != name && number(owner) != Some(user) {
+            return None;
+        }
+        let (first, count) = (number(fields.next()?)?, number(fields.next()?)?);
+        first.checked_add(count.checked_sub(1)?)
+    })
+}
+
+fn number(field: &[u8]) -> Option<u32> {
+    std::str::from_utf8(field).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_found_by_name_and_by_number() {
+        let accounts = b"root:x:0:0:root:/root:/bin/sh\nme:x:1000:1000::/:/bin/sh\n";
+        let name = account(1000, accounts).unwrap();
+        assert_eq!(name, b"me");
+        let ranges = b"other:100000:65536\nme:165536:65536\n";
+        assert_eq!(first_of(ranges, 1000, Some(&name)), Some(231_071));
+        assert_eq!(first_of(b"1000:7:2\n", 1000, None), Some(8));
+        for bad in [&b""[..], b"me", b"me:x:1", b"me:1:0", b"me:4294967295:2"] {
+            assert_eq!(first_of(bad, 1000, Some(&name)), None, "{bad:?}");
+        }
+    }
+}
