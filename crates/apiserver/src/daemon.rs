@@ -11,7 +11,7 @@ use container_api::descriptors::Descriptors;
 use container_api::lock;
 use container_api::roots::Roots;
 use container_api::socket;
-use container_resource::settings::Settings;
+use container_resource::settings::{Settings, VmmConfinement};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -28,7 +28,11 @@ use crate::templates::Templates;
 const READY_VARIABLE: &str = "CONTAINER_READY_FD";
 
 /// Serves until told to stop. Containers and core-images go on, unless they were stopped by request.
-pub async fn serve(roots: Roots, debug: bool) -> anyhow::Result<()> {
+pub async fn serve(
+    roots: Roots,
+    vmm_confinement: Option<VmmConfinement>,
+    debug: bool,
+) -> anyhow::Result<()> {
     let ready = ready_descriptor();
     let _lock = only_one(&roots)?;
     // The main one last: who can connect to it finds the other one, too.
@@ -51,6 +55,9 @@ pub async fn serve(roots: Roots, debug: bool) -> anyhow::Result<()> {
         standby,
         descriptors,
         Reserve::new(roots.app.clone(), settings.storage.reserve()),
+        vmm_confinement
+            .or(settings.vmm.confinement)
+            .unwrap_or_default(),
         debug,
     ));
     containers.load().await.context("load the containers")?;

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use container_api::roots::{self, Roots};
+use container_resource::settings::VmmConfinement;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -46,6 +47,9 @@ enum Command {
         /// Log files.
         #[arg(long)]
         log_root: Option<PathBuf>,
+        /// Whether a VMM must be confined, over what the configuration says.
+        #[arg(long, value_parser = vmm_confinement)]
+        vmm_confinement: Option<VmmConfinement>,
         /// Log what happens in detail.
         #[arg(long)]
         debug: bool,
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         app_root,
         install_root,
         log_root,
+        vmm_confinement,
         debug,
     } = Arguments::parse().command;
     roots::set_private_umask();
@@ -71,7 +76,7 @@ fn main() -> ExitCode {
         .with_ansi(false)
         .init();
     container_api::hardening::harden();
-    match run(app_root, install_root, log_root, debug) {
+    match run(app_root, install_root, log_root, vmm_confinement, debug) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -84,6 +89,7 @@ fn run(
     app: Option<PathBuf>,
     install: Option<PathBuf>,
     log: Option<PathBuf>,
+    vmm_confinement: Option<VmmConfinement>,
     debug: bool,
 ) -> anyhow::Result<()> {
     let mut roots = Roots::from_environment().context("find the directories")?;
@@ -101,5 +107,13 @@ fn run(
         .enable_all()
         .build()
         .context("start tokio")?;
-    runtime.block_on(daemon::serve(roots, debug))
+    runtime.block_on(daemon::serve(roots, vmm_confinement, debug))
+}
+
+fn vmm_confinement(word: &str) -> Result<VmmConfinement, String> {
+    match word {
+        "required" => Ok(VmmConfinement::Required),
+        "optional" => Ok(VmmConfinement::Optional),
+        _ => Err("required or optional".to_owned()),
+    }
 }

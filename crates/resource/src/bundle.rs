@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::settings::VmmConfinement;
+
 /// The largest JSON file read from a bundle, in bytes.
 const JSON_LIMIT: u64 = 8 << 20;
 
@@ -111,6 +113,9 @@ pub struct Boot {
     /// How many times in a row its policy has started the container.
     #[serde(default)]
     pub restarts: u32,
+    /// Whether the machine's VMM must be confined.
+    #[serde(default)]
+    pub vmm_confinement: VmmConfinement,
 }
 
 /// A read-only disk composed of runs of files, in order.

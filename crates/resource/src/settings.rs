@@ -28,6 +28,8 @@ pub struct Settings {
     pub vminit: VminitSettings,
     /// What is kept free.
     pub storage: StorageSettings,
+    /// The process that runs a machine.
+    pub vmm: VmmSettings,
 }
 
 /// Whether there is nothing to write.
@@ -99,6 +101,25 @@ impl StorageSettings {
     }
 }
 
+/// `[vmm]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VmmSettings {
+    /// Whether a VMM must be confined.
+    pub confinement: Option<VmmConfinement>,
+}
+
+/// What becomes of a start on a host that cannot confine the VMM, having neither namespaces nor Landlock for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VmmConfinement {
+    /// It is refused.
+    #[default]
+    Required,
+    /// It is made: a guest that takes its VMM over then has what the user has.
+    Optional,
+}
+
 impl RegistrySettings {
     /// Registry of references that name none, whether it was set or not.
     pub fn domain(&self) -> &str {
@@ -164,6 +185,9 @@ impl Settings {
             },
             storage: StorageSettings {
                 reserve: user.storage.reserve.or(installed.storage.reserve),
+            },
+            vmm: VmmSettings {
+                confinement: user.vmm.confinement.or(installed.vmm.confinement),
             },
         })
     }
@@ -250,6 +274,7 @@ mod tests {
             "[vminit]\nimage = \"not an image\"",
             "[storage]\nreserve = \"much\"",
             "[registry]\ndomain = \"https://registry.example\"",
+            "[vmm]\nconfinement = \"no\"",
         ] {
             write(&path, text);
             let error = Settings::read(&path).unwrap_err();

@@ -66,6 +66,7 @@ impl Containers {
             cache: self.roots.cache(),
             requested_us: 0,
             restarts: 0,
+            vmm_confinement: self.vmm_confinement,
         };
         bundle::write_json(&entry.bundle.boot(), &boot).map_err(|error| failed(&error))?;
         bundles::create(&entry.bundle, configuration, &entry.options)

@@ -26,6 +26,7 @@ use container_api::roots::Roots;
 use container_api::{Error, Kind, api};
 use container_resource::bundle::Exit;
 use container_resource::container::ManagedContainer;
+use container_resource::settings::VmmConfinement;
 
 use clearing::Clearing;
 use departed::Departed;
@@ -46,6 +47,7 @@ pub struct Containers {
     descriptors: Descriptors,
     templates: Templates,
     standby: Standby,
+    vmm_confinement: VmmConfinement,
     debug: bool,
     /// What happens to them.
     pub events: Events,
@@ -67,6 +69,7 @@ impl Containers {
         standby: Standby,
         descriptors: Descriptors,
         reserve: Reserve,
+        vmm_confinement: VmmConfinement,
         debug: bool,
     ) -> Self {
         Self {
@@ -75,6 +78,7 @@ impl Containers {
             templates,
             standby,
             descriptors,
+            vmm_confinement,
             debug,
             events: Events::new(),
             entries: Mutex::default(),
@@ -96,6 +100,7 @@ impl Containers {
             standby,
             Descriptors::default(),
             Reserve::new(roots.app.clone(), 0),
+            VmmConfinement::Required,
             false,
         ))
     }

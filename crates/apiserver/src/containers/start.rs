@@ -199,6 +199,7 @@ impl Containers {
         boot.kernel = guest_files::kernel(&self.roots)?;
         boot.initramfs = guest_files::initramfs(&self.roots)?;
         boot.requested_us = requested_us;
+        boot.vmm_confinement = self.vmm_confinement;
         boot.restarts = entry.status.borrow().restart_count;
         bundle::write_json(&path, &boot)
             .map_err(|error| Error::chain(kind(&error), &error).context("write boot.json"))?;

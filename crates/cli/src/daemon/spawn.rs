@@ -50,13 +50,18 @@ const INHERITED: [&str; 19] = [
 const PREFIXES: [&str; 2] = ["CONTAINER_", "XDG_"];
 
 /// Starts the apiserver and waits until it serves.
-pub async fn start(roots: &Roots, debug: bool, timeout: Duration) -> Result<(), Failure> {
+pub async fn start(
+    roots: &Roots,
+    vmm_confinement: Option<&str>,
+    debug: bool,
+    timeout: Duration,
+) -> Result<(), Failure> {
     let log_path = roots.log.join("apiserver.log");
     let mut log = container_files::log(&log_path)
         .with_context(|| format!("log file {}", log_path.display()))?;
     let begin = log.seek(SeekFrom::End(0)).context("log file")?;
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
-    let mut child = spawn(roots, debug, &log, writer)?;
+    let mut child = spawn(roots, vmm_confinement, debug, &log, writer)?;
     let mut ready = pipe::Receiver::from_owned_fd(reader).context("wait for the service")?;
     let mut answer = [0];
     match tokio::time::timeout(timeout, ready.read(&mut answer)).await {
@@ -91,13 +96,22 @@ pub async fn start(roots: &Roots, debug: bool, timeout: Duration) -> Result<(), 
 }
 
 /// The apiserver in a session of its own, with nothing of this process but its log and `ready`.
-fn spawn(roots: &Roots, debug: bool, log: &File, ready: OwnedFd) -> Result<Child, Failure> {
+fn spawn(
+    roots: &Roots,
+    vmm_confinement: Option<&str>,
+    debug: bool,
+    log: &File,
+    ready: OwnedFd,
+) -> Result<Child, Failure> {
     let program = roots.install.join("bin/container-apiserver");
     let mut command = Command::new(&program);
     command.arg("start");
     command.arg("--app-root").arg(&roots.app);
     command.arg("--install-root").arg(&roots.install);
     command.arg("--log-root").arg(&roots.log);
+    if let Some(word) = vmm_confinement {
+        command.arg("--vmm-confinement").arg(word);
+    }
     if debug {
         command.arg("--debug");
     }

@@ -5,15 +5,22 @@ use std::time::Duration;
 
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind, hello};
-use container_engine::{Engine, ExitCause, FindVmmError, HostMemory, StartError, Vm, VmExit};
+use container_engine::{
+    Engine, ExitCause, FindVmmError, HostMemory, SpawnError, StartError, Vm, VmExit,
+};
 use container_resource::bundle::{Boot, Bundle, Timeline};
 use container_resource::container::{ContainerConfiguration, Resources};
+use container_resource::settings::VmmConfinement;
 use container_resource::size;
 use jiff::Timestamp;
 use tokio::net::UnixStream;
 
 use super::{Booted, LOST_TIMEOUT, Machine, Origin, Standby, describe, end, spec, template, upper};
 use crate::confinement;
+
+/// What mends a host that cannot confine a VMM.
+const UNCONFINED: &str = "Allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns), \
+     or use a kernel with Landlock. To start containers all the same: container system start --vmm-confinement optional";
 
 /// How long a guest may take to announce itself. A loaded machine under TCG needs seconds.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
@@ -53,9 +60,7 @@ pub async fn boot(
     timeline.reached("upper ready");
     let engine = match &way {
         Way::Standby(standby) => standby.engine().clone(),
-        Way::Cold | Way::Template => Engine::open(&boot.cache)
-            .await
-            .map_err(|error| find_error(&error))?,
+        Way::Cold | Way::Template => engine(boot).await?,
     };
     let spec = spec::spec(bundle, configuration, boot, &engine)?;
     timeline.reached("engine ready");
@@ -218,6 +223,14 @@ fn mib(bytes: u64) -> String {
 }
 
 /// The VMM did not start.
+/// The engine, as strict as `boot` wants it.
+pub async fn engine(boot: &Boot) -> Result<Engine, Error> {
+    let engine = Engine::open(&boot.cache)
+        .await
+        .map_err(|error| find_error(&error))?;
+    Ok(engine.accept_less_confinement(boot.vmm_confinement == VmmConfinement::Optional))
+}
+
 pub fn start_error(error: &StartError) -> Error {
     let kind = match error {
         StartError::Memory { .. } | StartError::Vcpus { .. } | StartError::Kernel { .. } => {
@@ -227,7 +240,14 @@ pub fn start_error(error: &StartError) -> Error {
         error if is_full(error) => Kind::Exhausted,
         _ => Kind::Internal,
     };
-    Error::chain(kind, error)
+    let chain = Error::chain(kind, error);
+    match error {
+        StartError::Spawn {
+            source: SpawnError::NotConfined(_),
+            ..
+        } => chain.with_hint(UNCONFINED),
+        _ => chain,
+    }
 }
 
 /// Whether a full disk is at the bottom of `error`.

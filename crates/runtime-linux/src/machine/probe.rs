@@ -4,6 +4,7 @@ use std::path::Path;
 
 use container_api::Error;
 use container_engine::Engine;
+use container_engine::confinement::survey::survey;
 use serde::Serialize;
 
 use super::boot::find_error;
@@ -18,6 +19,39 @@ pub struct Probe {
     pub accelerator: container_engine::Accelerator,
     /// What was found out about KVM, in words.
     pub kvm: String,
+    /// How a VMM is confined here; absent where it cannot be.
+    pub confinement: Option<Confinement>,
+}
+
+/// What keeps a VMM from the host, layer by layer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Confinement {
+    /// From files, processes and networks.
+    pub isolation: &'static str,
+    /// Whose id it has.
+    pub identity: &'static str,
+    /// Version of Landlock; 0: there is none.
+    pub landlock: u32,
+    /// What bounds what it takes of the host, in words.
+    pub ceilings: String,
+}
+
+impl Confinement {
+    async fn find() -> Option<Self> {
+        match survey(false).await {
+            Ok(found) => Some(Self {
+                isolation: found.isolation,
+                identity: found.identity,
+                landlock: found.landlock,
+                ceilings: found.ceilings,
+            }),
+            Err(error) => {
+                tracing::warn!("{error}");
+                None
+            }
+        }
+    }
 }
 
 /// Finds the VMM and tries KVM; slow answers are kept in `cache` until the next boot of the host.
@@ -29,5 +63,6 @@ pub async fn probe(cache: &Path) -> Result<Probe, Error> {
         vmm: engine.vmm(),
         accelerator: engine.accelerator(),
         kvm: engine.kvm().to_string(),
+        confinement: Confinement::find().await,
     })
 }

@@ -11,7 +11,7 @@ use container_resource::bundle::{Boot, Timeline};
 use container_resource::container::ContainerConfiguration;
 use serde::Deserialize;
 
-use super::boot::{HELLO_TIMEOUT, find_error, start_error};
+use super::boot::{HELLO_TIMEOUT, start_error};
 use super::{Machine, Origin, spec};
 
 /// How long a guest takes to report its free memory to the host, which it does 2 s after it was freed
@@ -47,9 +47,7 @@ pub struct Wanted {
 impl TemplateRequest {
     /// Looks at what is there now.
     pub async fn resolve(&self) -> Result<Wanted, Error> {
-        let engine = Engine::open(&self.boot.cache)
-            .await
-            .map_err(|error| find_error(&error))?;
+        let engine = super::boot::engine(&self.boot).await?;
         let shape = spec::shape(&self.configuration, &self.boot, &engine)?;
         let key = key(&engine, &shape)?;
         let directory = spec::templates(&self.boot.cache).join(&key);

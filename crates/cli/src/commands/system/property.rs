@@ -1,6 +1,6 @@
 use clap::{Args, Subcommand, ValueEnum};
 use container_resource::settings::{
-    ContainerDefaults, RegistrySettings, Settings, StorageSettings,
+    ContainerDefaults, RegistrySettings, Settings, StorageSettings, VmmSettings,
 };
 use container_resource::size::MIB;
 
@@ -75,6 +75,9 @@ fn effective(settings: &Settings) -> Settings {
         vminit: settings.vminit.clone(),
         storage: StorageSettings {
             reserve: Some(format!("{}mb", settings.storage.reserve() / MIB)),
+        },
+        vmm: VmmSettings {
+            confinement: Some(settings.vmm.confinement.unwrap_or_default()),
         },
     }
 }

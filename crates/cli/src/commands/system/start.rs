@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use container_api::roots::{Roots, set_private_umask};
 
 use crate::connection::Context;
@@ -41,10 +41,35 @@ pub struct Start {
     #[arg(long)]
     disable_kernel_install: bool,
 
+    /// Let containers start where this host cannot confine their VMM
+    ///
+    /// A VMM is confined by namespaces, or by Landlock where there are none. On a host that has neither a container does not
+    /// start, as a guest that takes its VMM over would have what you have. "optional" lets it start all the same.
+    #[arg(long, value_name = "required|optional", value_enum)]
+    vmm_confinement: Option<Confinement>,
+
     /// Seconds to wait until the services answer
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
+}
+
+/// The apiserver's words for it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Confinement {
+    /// A container does not start
+    Required,
+    /// It does
+    Optional,
+}
+
+impl Confinement {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+        }
+    }
 }
 
 impl Start {
@@ -69,7 +94,14 @@ impl Start {
         }
         daemon::snapshot_configuration(&roots)?;
         let debug = context.debug;
-        daemon::start(&roots, debug, Duration::from_secs(self.timeout)).await
+        let confinement = self.vmm_confinement.map(Confinement::word);
+        daemon::start(
+            &roots,
+            confinement,
+            debug,
+            Duration::from_secs(self.timeout),
+        )
+        .await
     }
 
     fn roots(&self, found: &Roots) -> Result<Roots, Failure> {

@@ -13,12 +13,25 @@ const PLUGIN: &str = "container-runtime-linux";
 /// What brings a VMM.
 const INSTALL: &str = "apt-get install qemu-system-x86";
 
+/// What lets namespaces confine a VMM.
+const NAMESPACES: &str = "sysctl -w user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1 \
+     kernel.apparmor_restrict_unprivileged_userns=0";
+
 /// What the plugin's `probe` prints.
 #[derive(Debug, Deserialize)]
 struct Probe {
     vmm: String,
     accelerator: String,
     kvm: String,
+    confinement: Option<Confinement>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Confinement {
+    isolation: String,
+    identity: String,
+    landlock: u32,
+    ceilings: String,
 }
 
 /// Asks the plugin.
@@ -66,7 +79,42 @@ fn found(probe: Probe) -> Vec<Check> {
             remedy,
         )
     };
-    vec![accelerator, Check::ok("vmm", probe.vmm)]
+    let mut checks = vec![accelerator, Check::ok("vmm", probe.vmm)];
+    checks.extend(confined(probe.confinement));
+    checks
+}
+
+/// The layers of the VMM's confinement. Its filter of system calls is not among them: without it none starts.
+fn confined(found: Option<Confinement>) -> Vec<Check> {
+    let Some(found) = found else {
+        let detail = "neither namespaces nor Landlock: containers do not start";
+        return vec![Check::fail("confinement", detail, NAMESPACES)];
+    };
+    let by_landlock = found.isolation == "Landlock";
+    let isolation = if by_landlock {
+        let detail = "by Landlock alone, in the host's namespaces";
+        Check::warn("confinement", detail, NAMESPACES)
+    } else {
+        Check::ok("confinement", format!("by {}", found.isolation))
+    };
+    let identity = match found.identity.as_str() {
+        "its owner\'s id" => Check::warn(
+            "vmm user",
+            "its owner\'s id",
+            "apt-get install uidmap; usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER",
+        ),
+        other => Check::ok("vmm user", other),
+    };
+    let landlock = match found.landlock {
+        0 => Check::warn(
+            "landlock",
+            "the kernel has none",
+            "boot with lsm=landlock,...",
+        ),
+        version => Check::ok("landlock", format!("version {version}")),
+    };
+    let ceilings = Check::ok("ceilings", found.ceilings);
+    vec![isolation, identity, landlock, ceilings]
 }
 
 #[cfg(test)]
@@ -79,6 +127,7 @@ mod tests {
             vmm: "QEMU".into(),
             accelerator: accelerator.into(),
             kvm: kvm.into(),
+            confinement: None,
         };
         let check = found(probe).remove(0);
         (check.status, check.remedy)

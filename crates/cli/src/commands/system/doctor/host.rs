@@ -1,7 +1,6 @@
 //! The host: what machines need now, and what networks will need.
 
 use std::path::Path;
-use std::process::Command;
 
 use container_api::roots::Roots;
 use container_resource::size;
@@ -16,13 +15,12 @@ const NO_SPACE: u64 = 64 << 20;
 /// Descriptors of a busy helper: disks, streams, connections.
 const DESCRIPTORS: u64 = 1024;
 
-/// Disk space, memory, limits, namespaces, tun, nftables, cgroups.
+/// Disk space, memory, limits, tun, nftables, cgroups.
 pub fn checks(roots: &Roots) -> Vec<Check> {
     vec![
         space(&roots.app),
         memory(),
         descriptors(),
-        namespaces(),
         tun(),
         nftables(),
         cgroups(),
@@ -79,21 +77,6 @@ fn descriptors() -> Check {
         ),
         Some(limit) => Check::ok("descriptors", format!("at most {limit}")),
         None => Check::ok("descriptors", "unlimited"),
-    }
-}
-
-/// Tries it: sysctls, `AppArmor` and outer containers have a say too.
-fn namespaces() -> Check {
-    let tried = Command::new("unshare").args(["--user", "true"]).output();
-    if tried.is_ok_and(|output| output.status.success()) {
-        Check::ok("namespaces", "user namespaces are allowed")
-    } else {
-        Check::warn(
-            "namespaces",
-            "no user namespaces: the VMM is confined by seccomp and Landlock alone",
-            "sysctl -w user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1 \
-             kernel.apparmor_restrict_unprivileged_userns=0",
-        )
     }
 }
 
