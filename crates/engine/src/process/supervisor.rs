@@ -40,6 +40,18 @@ const PATHS: [i64; 9] = [
     libc::SYS_readlinkat,
 ];
 
+/// Starts of paths that a C library opens while its program runs: how memory may be given back
+/// (`/proc/sys/vm/overcommit_memory`), how many processors there are, the time zone, the language of messages, the
+/// character sets of a language.
+const LIBRARIES: [&str; 6] = [
+    "/proc/sys/",
+    "/proc/stat",
+    "/sys/devices/system/cpu/",
+    "/etc/localtime",
+    "/usr/share/",
+    "/usr/lib/locale/",
+];
+
 /// What the process that owns a VMM knows of it, and what the supervisor knows.
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -103,7 +115,7 @@ impl Supervisor {
     }
 
     fn while_running(&self, call: &Call) -> io::Result<()> {
-        if PATHS.contains(&call.number()) {
+        if PATHS.contains(&call.number()) || looks_for_the_systems(call) {
             return self.calls.answer(call, Answer::Fails(Errno::NOENT));
         }
         let _ = self.state.forbidden.set(name(call));
@@ -123,9 +135,7 @@ impl Supervisor {
             loan.lent_as(descriptor);
             return Ok(());
         }
-        let flags = u32::try_from(call.arguments()[2] & 0xffff_ffff).unwrap_or_default();
-        let writes = flags & libc::O_ACCMODE.unsigned_abs() != libc::O_RDONLY.unsigned_abs();
-        let answer = if writes {
+        let answer = if writes(call) {
             Answer::Fails(Errno::NOENT)
         } else {
             Answer::Continue
@@ -167,6 +177,23 @@ impl Supervisor {
             Err(error) => Answer::Fails(Errno::from_io_error(&error).unwrap_or(Errno::PERM)),
         }
     }
+}
+
+/// Whether a call opens, for reading, what a C library looks for at any time. It gets on without.
+fn looks_for_the_systems(call: &Call) -> bool {
+    call.number() == libc::SYS_openat
+        && !writes(call)
+        && call.text::<PATH_LIMIT>(1).is_ok_and(|path| {
+            let mut known = LIBRARIES.iter();
+            known.any(|start| path.starts_with(start.as_bytes()))
+        })
+}
+
+/// Whether an `openat` is for writing, or makes a file.
+fn writes(call: &Call) -> bool {
+    let flags = u32::try_from(call.arguments()[2] & 0xffff_ffff).unwrap_or_default();
+    let making = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE).unsigned_abs();
+    flags & making & !libc::O_DIRECTORY.unsigned_abs() != 0
 }
 
 /// Whether a `clone` is for a thread. Flags are no pointer: what was seen is what the kernel does.

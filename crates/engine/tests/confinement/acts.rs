@@ -36,7 +36,7 @@ const NOSYS: Expected = Fails(&[libc::ENOSYS]);
 const BADF: Expected = Fails(&[libc::EBADF]);
 
 /// Once the machine runs. The third word is what the act is about: [`crate::modes`] knows the words in capitals.
-pub const RUNNING: [(&str, &str, Expected); 120] = [
+pub const RUNNING: [(&str, &str, Expected); 122] = [
     ("nothing", "", Returns(0)),
     // Three standard streams, monitor, channel, console, a disk.
     ("given", "", Returns(7)),
@@ -66,6 +66,12 @@ pub const RUNNING: [(&str, &str, Expected); 120] = [
     ("open", "SECRET", Ends("openat")),
     ("open", "/etc/passwd", Ends("openat")),
     ("open", "/proc/self/maps", Ends("openat")),
+    ("open", "/proc/sys/vm/overcommit_memory", NOENT),
+    (
+        "open_write",
+        "/proc/sys/vm/overcommit_memory",
+        Ends("openat"),
+    ),
     ("open_old", "SECRET", Ends("open")),
     ("openat2", "SECRET", Ends("openat2")),
     ("open_write", "SECRET", Ends("openat")),

@@ -32,7 +32,10 @@ impl Villain {
     /// Builds the probe in `directory`, readable by everybody.
     pub fn build(directory: &Path) -> Self {
         use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let for_all = |path: &Path| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        for_all(directory);
         let binaries = directory.join("bin");
         std::fs::create_dir(&binaries).unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/confinement/probe.c");
@@ -42,6 +45,8 @@ impl Villain {
             .arg(source)
             .status();
         assert!(status.unwrap().success());
+        for_all(&binaries);
+        for_all(&binaries.join("qemu-system-x86_64"));
         // As much of an ELF file as the engine looks at.
         let mut elf = vec![0u8; 120];
         elf[..6].copy_from_slice(b"\x7fELF\x02\x01");

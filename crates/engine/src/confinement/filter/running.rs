@@ -123,6 +123,11 @@ pub(super) fn rules(asks_for_holes: bool) -> Result<BTreeMap<i64, Vec<SeccompRul
     rules.insert(libc::SYS_prctl, one_of(0, &PRCTL)?);
     // Under KVM: vCPU and main. TCG makes none.
     rules.insert(libc::SYS_ioctl, requests(&kvm::REQUESTS)?);
+    // A thread's first memory: the C library counts processors. Its own thread's, no other one's.
+    rules.insert(
+        libc::SYS_sched_getaffinity,
+        any(0, [SeccompCmpOp::Eq], [0])?,
+    );
     // QEMU signals threads of its own process only.
     rules.insert(libc::SYS_tgkill, any(0, [SeccompCmpOp::Eq], [OWN_PROCESS])?);
     // Disks that the guest writes zeroes to, or frees: worker.
