@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tonic::transport::Server;
 
-use crate::containers::Containers;
+use crate::containers::{Conditions, Containers};
 use crate::images::Images;
 use crate::reserve::Reserve;
 use crate::service;
@@ -54,10 +54,12 @@ pub async fn serve(
         templates.clone(),
         standby,
         descriptors,
-        Reserve::new(roots.app.clone(), settings.storage.reserve()),
-        vmm_confinement
-            .or(settings.vmm.confinement)
-            .unwrap_or_default(),
+        Conditions {
+            reserve: Reserve::new(roots.app.clone(), settings.storage.reserve()),
+            vmm_confinement: vmm_confinement
+                .or(settings.vmm.confinement)
+                .unwrap_or_default(),
+        },
         debug,
     ));
     containers.load().await.context("load the containers")?;

@@ -60,6 +60,15 @@ pub struct Containers {
     reserve: Reserve,
 }
 
+/// What must hold of the host before a machine starts on it.
+#[derive(Debug)]
+pub struct Conditions {
+    /// Space that stays free.
+    pub reserve: Reserve,
+    /// Whether its VMM must be confined.
+    pub vmm_confinement: VmmConfinement,
+}
+
 impl Containers {
     /// No containers yet: see [`Self::load`].
     pub fn new(
@@ -68,8 +77,10 @@ impl Containers {
         templates: Templates,
         standby: Standby,
         descriptors: Descriptors,
-        reserve: Reserve,
-        vmm_confinement: VmmConfinement,
+        Conditions {
+            reserve,
+            vmm_confinement,
+        }: Conditions,
         debug: bool,
     ) -> Self {
         Self {
@@ -99,8 +110,10 @@ impl Containers {
             Templates::new(roots, standby.clone()),
             standby,
             Descriptors::default(),
-            Reserve::new(roots.app.clone(), 0),
-            VmmConfinement::Required,
+            Conditions {
+                reserve: Reserve::new(roots.app.clone(), 0),
+                vmm_confinement: VmmConfinement::Required,
+            },
             false,
         ))
     }
