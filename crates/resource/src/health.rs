@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer};
 
 use crate::container::HealthCheck;
+use crate::image_settings::texts;
 
 /// Between checks, and for each of them, unless something else is said (Docker's defaults).
 const DEFAULT_TIME: Duration = Duration::from_secs(30);
@@ -20,7 +21,8 @@ const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 #[serde(default, rename_all = "PascalCase")]
 pub struct ImageHealth {
     /// `["CMD", word…]`, `["CMD-SHELL", line]`, or `["NONE"]`.
-    pub test: Option<Vec<String>>,
+    #[serde(deserialize_with = "texts")]
+    pub test: Vec<String>,
     /// Between checks.
     #[serde(deserialize_with = "not_negative")]
     pub interval: u64,
@@ -94,7 +96,7 @@ impl HealthOptions {
     /// The check of a container; `None` when neither side describes one, or one side says that there is none.
     pub fn check(&self, image: Option<&ImageHealth>) -> Option<HealthCheck> {
         let inherited = image
-            .and_then(|image| image.test.clone())
+            .map(|image| image.test.clone())
             .filter(|test| !test.is_empty());
         let test = match &self.command {
             _ if self.disabled => return None,
@@ -141,7 +143,7 @@ mod tests {
     fn image(test: &[&str]) -> ImageHealth {
         let test = test.iter().map(|&word| word.to_owned()).collect();
         ImageHealth {
-            test: Some(test),
+            test,
             interval: 5_000_000_000,
             ..ImageHealth::default()
         }

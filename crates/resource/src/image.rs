@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::digest::Digest;
 use crate::platform::Platform;
@@ -12,7 +12,8 @@ use crate::platform::Platform;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What the blob is.
+    /// What the blob is; empty where nothing says so.
+    #[serde(default, deserialize_with = "or_default")]
     pub media_type: String,
     /// `sha256:…`.
     pub digest: String,
@@ -22,7 +23,11 @@ pub struct Descriptor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub urls: Option<Vec<String>>,
     /// Free-form.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "without_nulls"
+    )]
     pub annotations: Option<BTreeMap<String, String>>,
     /// In an index: what the manifest is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,6 +35,28 @@ pub struct Descriptor {
     /// Kind of an artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
+}
+
+/// Null is what many programs write for nothing.
+pub(crate) fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn without_nulls<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    let all: Option<BTreeMap<String, Option<String>>> = Option::deserialize(deserializer)?;
+    let some = |all: BTreeMap<String, Option<String>>| {
+        let pairs = all.into_iter();
+        pairs
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect()
+    };
+    Ok(all.map(some))
 }
 
 impl Descriptor {
@@ -99,4 +126,28 @@ pub struct RegistryLogin {
     pub modification_date: Timestamp,
     /// Free-form.
     pub labels: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nulls_say_nothing() {
+        let text = r#"{"mediaType": null, "digest": "d", "size": 1, "urls": null, "platform": null,
+                       "annotations": {"a": null, "b": "c"}}"#;
+        let descriptor: Descriptor = serde_json::from_str(text).unwrap();
+        assert_eq!(descriptor.media_type, "");
+        assert_eq!(
+            descriptor.annotations,
+            Some(BTreeMap::from([("b".to_owned(), "c".to_owned())]))
+        );
+        for text in [
+            r#"{"digest": "d"}"#,
+            r#"{"size": 1}"#,
+            r#"{"digest": "d", "size": -1}"#,
+        ] {
+            assert!(serde_json::from_str::<Descriptor>(text).is_err(), "{text}");
+        }
+    }
 }

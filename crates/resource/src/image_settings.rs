@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 
 use crate::health::ImageHealth;
+use crate::image::or_default;
 
 /// The `config` object of an image configuration, as far as it is honoured. Every field may be missing or null.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -14,19 +15,19 @@ pub struct ImageSettings {
     #[serde(deserialize_with = "or_default")]
     pub user: String,
     /// `KEY=value`.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "texts")]
     pub env: Vec<String>,
     /// The first words of the command.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "texts")]
     pub entrypoint: Vec<String>,
     /// The words after them, unless others are given.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "texts")]
     pub cmd: Vec<String>,
     /// Empty: `/`.
     #[serde(deserialize_with = "or_default")]
     pub working_dir: String,
     /// Free-form.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "labels")]
     pub labels: BTreeMap<String, String>,
     /// Name or number; empty: SIGTERM.
     #[serde(deserialize_with = "or_default")]
@@ -35,12 +36,30 @@ pub struct ImageSettings {
     pub healthcheck: Option<ImageHealth>,
 }
 
-fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: Default + Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+/// A list of texts as Docker reads it: one text stands for a list of one, null for nothing.
+pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a text or a list of texts is expected")]
+    enum Texts {
+        One(String),
+        More(Vec<Option<String>>),
+    }
+    Ok(match Option::deserialize(deserializer)? {
+        None => Vec::new(),
+        Some(Texts::One(text)) => vec![text],
+        Some(Texts::More(texts)) => texts.into_iter().map(Option::unwrap_or_default).collect(),
+    })
+}
+
+/// A map of texts; null is the empty one.
+fn labels<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let all: Option<BTreeMap<String, Option<String>>> = Option::deserialize(deserializer)?;
+    let all = all.unwrap_or_default().into_iter();
+    Ok(all
+        .map(|(key, value)| (key, value.unwrap_or_default()))
+        .collect())
 }
 
 /// Not an image configuration.
@@ -103,11 +122,25 @@ mod tests {
     }
 
     #[test]
+    fn one_text_stands_for_a_list_of_one() {
+        let config = br#"{"config": {"Cmd": "sh -c", "Entrypoint": "/init", "Env": [null, "A=b"],
+                          "Labels": {"a": null}, "Healthcheck": {"Test": "NONE"}}}"#;
+        let settings = ImageSettings::parse(config).unwrap();
+        assert_eq!(settings.cmd, ["sh -c"]);
+        assert_eq!(settings.entrypoint, ["/init"]);
+        assert_eq!(settings.env, ["", "A=b"]);
+        assert_eq!(settings.labels["a"], "");
+        let health = settings.healthcheck.unwrap();
+        assert_eq!(health.test, ["NONE"]);
+    }
+
+    #[test]
     fn another_shape_is_an_error() {
         for config in [
             "",
             "7",
-            r#"{"config": {"Cmd": "sh"}}"#,
+            r#"{"config": {"Cmd": 7}}"#,
+            r#"{"config": {"Cmd": {"a": "b"}}}"#,
             r#"{"config": {"User": 0}}"#,
         ] {
             assert!(ImageSettings::parse(config.as_bytes()).is_err(), "{config}");

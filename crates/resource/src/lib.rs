@@ -11,6 +11,7 @@ pub mod health;
 pub mod hidden_path;
 pub mod image;
 pub mod image_settings;
+pub mod insecure;
 pub mod label;
 pub mod line_file;
 pub mod log;

@@ -5,12 +5,16 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::image::or_default;
+
 /// What an image was built for (OCI image specification, image-index.md).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Platform {
-    /// Operating system, as `GOOS`.
+    /// Operating system, as `GOOS`; empty where nothing says so.
+    #[serde(default, deserialize_with = "or_default")]
     pub os: String,
-    /// CPU, as `GOARCH`.
+    /// CPU, as `GOARCH`; empty where nothing says so.
+    #[serde(default, deserialize_with = "or_default")]
     pub architecture: String,
     /// CPU variant, such as `v8`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,6 +68,27 @@ impl Platform {
     #[must_use]
     pub fn normalised(&self) -> Self {
         Self::new(&self.os, &self.architecture, self.variant.as_deref())
+    }
+
+    /// The same, with what is empty taken from `other`.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        let or = |own: &String, other: &String| {
+            if own.is_empty() {
+                other.clone()
+            } else {
+                own.clone()
+            }
+        };
+        let variant = match (&self.variant, self.architecture.is_empty()) {
+            (None, true) => &other.variant,
+            (variant, _) => variant,
+        };
+        Self::new(
+            &or(&self.os, &other.os),
+            &or(&self.architecture, &other.architecture),
+            variant.as_deref(),
+        )
     }
 
     /// Whether an image for `self` is what somebody who asks for `wanted` means.
@@ -188,6 +213,16 @@ mod tests {
         assert_eq!(distance("linux/x/vfpu", "linux/x/v2"), None);
         let plain = distance("linux/amd64", "linux/amd64");
         assert!(plain < distance("linux/amd64/v2", "linux/amd64"));
+    }
+
+    #[test]
+    fn what_nothing_says_is_filled_in() {
+        let said: Platform = serde_json::from_str(r#"{"architecture": null}"#).unwrap();
+        let host = Platform::new("linux", "arm64", Some("v9"));
+        assert_eq!(said.or(&host), host);
+        let half: Platform =
+            serde_json::from_str(r#"{"architecture": "amd64", "os": ""}"#).unwrap();
+        assert_eq!(half.or(&host).to_string(), "linux/amd64");
     }
 
     proptest! {

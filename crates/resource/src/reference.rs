@@ -194,7 +194,7 @@ fn split_domain<'t>(name: &'t str, default: &'t str) -> (&'t str, &'t str) {
 }
 
 /// A host name, an IPv4 address or an IPv6 address in brackets; an optional port.
-fn is_domain(domain: &str) -> bool {
+pub(crate) fn is_domain(domain: &str) -> bool {
     let (host, port) = match domain
         .strip_prefix('[')
         .and_then(|rest| rest.split_once(']'))

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use container_files::Links;
 use serde::{Deserialize, Serialize};
 
+use crate::insecure;
 use crate::reference::{self, DEFAULT_DOMAIN, Reference};
 use crate::size;
 
@@ -69,6 +70,10 @@ pub struct RegistrySettings {
     /// Registry of references that name none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
+    /// Registries that may be spoken to without encryption: hosts, with or without a port, and networks such as
+    /// `10.0.0.0/8`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insecure: Option<Vec<String>>,
 }
 
 /// `[vminit]`.
@@ -153,6 +158,10 @@ enum Reason {
         "registry.domain is {0:?}: it must be a host name with a dot or a port, or localhost, and have no path"
     )]
     Domain(String),
+    #[error(
+        "registry.insecure names {0:?}: it must be a host name or an address, with or without a port, or a network such as 10.0.0.0/8"
+    )]
+    Insecure(String),
     #[error("vminit.image")]
     InitImage(#[from] reference::ReferenceError),
 }
@@ -179,6 +188,7 @@ impl Settings {
             },
             registry: RegistrySettings {
                 domain: user.registry.domain.or(installed.registry.domain),
+                insecure: user.registry.insecure.or(installed.registry.insecure),
             },
             vminit: VminitSettings {
                 image: user.vminit.image.or(installed.vminit.image),
@@ -224,6 +234,13 @@ impl Settings {
         }
         if let Some(image) = &settings.vminit.image {
             image.parse::<Reference>()?;
+        }
+        let insecure = settings.registry.insecure.iter().flatten();
+        if let Some(entry) = insecure
+            .into_iter()
+            .find(|entry| !insecure::is_entry(entry))
+        {
+            return Err(Reason::Insecure(entry.clone()));
         }
         match settings.registry.domain {
             Some(domain) if !reference::is_registry(&domain) => Err(Reason::Domain(domain)),
@@ -275,6 +292,9 @@ mod tests {
             "[storage]\nreserve = \"much\"",
             "[registry]\ndomain = \"https://registry.example\"",
             "[vmm]\nconfinement = \"no\"",
+            "[registry]\ninsecure = [\"http://registry.example\"]",
+            "[registry]\ninsecure = [\"10.0.0.0/33\"]",
+            "[registry]\ninsecure = \"registry.example\"",
         ] {
             write(&path, text);
             let error = Settings::read(&path).unwrap_err();
