@@ -25,6 +25,8 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flag {
     Member(Kind),
+    /// V7's only one beside links: a file, or a directory if its name ends in a slash.
+    Old,
     GnuSparse,
     PaxLocal,
     PaxGlobal,
@@ -36,6 +38,8 @@ pub(super) enum Flag {
 enum Dialect {
     V7,
     Ustar,
+    /// Schilling's tar: a shorter prefix, times behind it.
+    Star,
     Gnu,
 }
 
@@ -48,22 +52,23 @@ pub(super) struct Header {
 impl Header {
     pub(super) fn parse(raw: &[u8; BLOCK]) -> Result<Self, TarError> {
         let stored = octal(&raw[148..156]).ok_or(TarError::Checksum)?;
-        let sum: u64 = raw
-            .iter()
-            .enumerate()
-            .map(|(at, byte)| {
-                if (148..156).contains(&at) {
-                    0x20
-                } else {
-                    u64::from(*byte)
-                }
-            })
-            .sum();
-        if stored != sum {
+        // Old programs summed up signed bytes.
+        let (mut unsigned, mut signed) = (0_u64, 0_i64);
+        for (at, byte) in raw.iter().enumerate() {
+            let byte = if (148..156).contains(&at) {
+                b' '
+            } else {
+                *byte
+            };
+            unsigned += u64::from(byte);
+            signed += i64::from(i8::from_ne_bytes([byte]));
+        }
+        if stored != unsigned && i64::try_from(stored) != Ok(signed) {
             return Err(TarError::Checksum);
         }
         let dialect = match (&raw[257..263], &raw[263..265]) {
-            (b"ustar\0", b"00") => Dialect::Ustar,
+            (b"ustar\0", _) if &raw[508..] == b"tar\0" => Dialect::Star,
+            (b"ustar\0", _) => Dialect::Ustar,
             (b"ustar ", b" \0") => Dialect::Gnu,
             _ => Dialect::V7,
         };
@@ -72,8 +77,8 @@ impl Header {
 
     pub(super) fn flag(&self) -> Result<Flag, TarError> {
         Ok(match self.raw[156] {
-            0 if self.path().ends_with(b"/") => Flag::Member(Kind::Directory),
-            0 | b'0' | b'7' => Flag::Member(Kind::File),
+            0 => Flag::Old,
+            b'0' | b'7' => Flag::Member(Kind::File),
             b'1' => Flag::Member(Kind::HardLink),
             b'2' => Flag::Member(Kind::Symlink),
             b'3' => Flag::Member(Kind::Character),
@@ -94,12 +99,26 @@ impl Header {
         let name = until_nul(&self.raw[..100]);
         let prefix = match self.dialect {
             Dialect::Ustar => until_nul(&self.raw[345..500]),
-            _ => b"",
+            Dialect::Star => until_nul(&self.raw[345..476]),
+            Dialect::Gnu => self.prefix_of_old_go(),
+            Dialect::V7 => b"",
         };
         if prefix.is_empty() {
             name.to_vec()
         } else {
             [prefix, b"/", name].concat()
+        }
+    }
+
+    /// Go before 1.8, and so the layers of its time, wrote ustar's prefix into GNU headers too. GNU has two
+    /// times at its place: where they are no numbers, and the whole is ASCII, Go takes it for the prefix.
+    fn prefix_of_old_go(&self) -> &[u8] {
+        let is_time = |field: &[u8]| field[0] == 0 || numeric(field).is_some();
+        let prefix = until_nul(&self.raw[345..500]);
+        if is_time(&self.raw[345..357]) && is_time(&self.raw[357..369]) || !prefix.is_ascii() {
+            b""
+        } else {
+            prefix
         }
     }
 
@@ -169,9 +188,11 @@ fn numeric(field: &[u8]) -> Option<i128> {
     Some(value)
 }
 
-/// Octal digits, blanks before, NUL or blank behind. An empty field is 0.
+/// Octal digits between blanks and NULs. An empty field is 0.
 fn octal(field: &[u8]) -> Option<u64> {
-    let text = until_nul(field).trim_ascii();
+    let is_filler = |byte: &u8| matches!(byte, 0 | b' ');
+    let start = field.iter().take_while(|byte| is_filler(byte)).count();
+    let text = until_nul(&field[start..]).trim_ascii_end();
     text.iter().try_fold(0_u64, |value, digit| match digit {
         b'0'..=b'7' => value.checked_mul(8)?.checked_add(u64::from(digit - b'0')),
         _ => None,
@@ -187,6 +208,7 @@ mod tests {
         assert_eq!(numeric(b"0000644\0"), Some(0o644));
         assert_eq!(numeric(b"   644 \0"), Some(0o644));
         assert_eq!(numeric(b"\0\0\0\0\0\0\0\0"), Some(0));
+        assert_eq!(numeric(b"\0\0  644 "), Some(0o644));
         assert_eq!(numeric(b"0000648\0"), None);
         assert_eq!(numeric(b"\x80\0\0\0\0\0\x01\0"), Some(256));
         assert_eq!(numeric(&[0xff; 12]), Some(-1));

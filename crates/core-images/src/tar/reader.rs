@@ -89,6 +89,13 @@ impl<R: Read> Reader<R> {
             let flag = header.flag()?;
             let slot_taken = match flag {
                 Flag::Member(kind) => return self.member(&header, kind, preamble).map(Some),
+                Flag::Old => {
+                    let mut member = self.member(&header, Kind::File, preamble)?;
+                    if member.path.ends_with(b"/") {
+                        member.kind = Kind::Directory;
+                    }
+                    return Ok(Some(member));
+                }
                 Flag::GnuSparse => return self.gnu_sparse(&header, preamble).map(Some),
                 Flag::PaxLocal => {
                     let records = self.extended(&header)?;
