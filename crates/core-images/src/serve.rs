@@ -46,7 +46,8 @@ pub fn run(start: &Start) -> anyhow::Result<()> {
     let listeners = listen(&start.runtime_root, [&rpc, &descriptors])?;
     let store =
         Arc::new(Store::open(paths, settings.registry.domain()).context("can't open the store")?);
-    runtime.block_on(serve(store, listeners))?;
+    let insecure = settings.registry.insecure.unwrap_or_default();
+    runtime.block_on(serve(store, insecure, listeners))?;
     runtime.shutdown_background();
     Ok(())
 }
@@ -63,6 +64,7 @@ fn listen(
 
 async fn serve(
     store: Arc<Store>,
+    insecure: Vec<String>,
     [rpc, descriptors]: [std::os::unix::net::UnixListener; 2],
 ) -> anyhow::Result<()> {
     let rpc = UnixListener::from_std(rpc)?;
@@ -70,7 +72,7 @@ async fn serve(
     let descriptors = Descriptors::default();
     tokio::spawn(descriptors.clone().serve(descriptors_listener));
     let unpacker = Unpacker::new(std::env::current_exe().context("can't find this program")?);
-    let service = ImagesServer::new(Service::new(store, unpacker, descriptors))
+    let service = ImagesServer::new(Service::new(store, unpacker, descriptors, insecure))
         .max_decoding_message_size(socket::MESSAGE_LIMIT)
         .max_encoding_message_size(socket::MESSAGE_LIMIT);
     let (mut terminate, mut interrupt) = (

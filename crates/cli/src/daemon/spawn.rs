@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const LOG_TAIL: u64 = 4096;
 /// Variables that services inherit, beside those with one of [`PREFIXES`]: where things are, how the network is
 /// reached, how messages are written. Others are the user's own business.
-const INHERITED: [&str; 19] = [
+const INHERITED: [&str; 20] = [
     "HOME",
     "USER",
     "LOGNAME",
@@ -37,6 +37,7 @@ const INHERITED: [&str; 19] = [
     "RUST_BACKTRACE",
     "DBUS_SESSION_BUS_ADDRESS",
     "DOCKER_CONFIG",
+    "REGISTRY_AUTH_FILE",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "http_proxy",
@@ -48,6 +49,13 @@ const INHERITED: [&str; 19] = [
     "NO_PROXY",
 ];
 const PREFIXES: [&str; 2] = ["CONTAINER_", "XDG_"];
+/// Those of them that may name a file from where the user stands; a service stands elsewhere.
+const PATHS: [&str; 4] = [
+    "DOCKER_CONFIG",
+    "REGISTRY_AUTH_FILE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
 
 /// Starts the apiserver and waits until it serves.
 pub async fn start(
@@ -161,6 +169,14 @@ fn environment(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString
         let name = name.to_string_lossy();
         INHERITED.contains(&name.as_ref()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     })
+    .map(|(name, value)| {
+        let is_path = PATHS.iter().any(|path| name == *path);
+        // Fails only for an empty one, which means nothing.
+        match std::path::absolute(&value) {
+            Ok(path) if is_path => (name, path.into_os_string()),
+            _ => (name, value),
+        }
+    })
     .collect()
 }
 
@@ -191,6 +207,8 @@ mod tests {
             "CONTAINER_APP_ROOT",
             "XDG_DATA_HOME",
             "https_proxy",
+            "REGISTRY_AUTH_FILE",
+            "CONTAINER_REGISTRY_TOKEN",
             "AWS_SECRET_KEY",
             "LD_PRELOAD",
         ];
@@ -201,7 +219,14 @@ mod tests {
             .collect();
         assert_eq!(
             names,
-            ["PATH", "CONTAINER_APP_ROOT", "XDG_DATA_HOME", "https_proxy"]
+            [
+                "PATH",
+                "CONTAINER_APP_ROOT",
+                "XDG_DATA_HOME",
+                "https_proxy",
+                "REGISTRY_AUTH_FILE",
+                "CONTAINER_REGISTRY_TOKEN"
+            ]
         );
     }
 

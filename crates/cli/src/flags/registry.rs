@@ -1,32 +1,30 @@
 use clap::{Args, ValueEnum};
 
 /// How a registry is spoken to.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Scheme {
     /// Without encryption.
     Http,
     /// With encryption.
     Https,
-    /// Without encryption for this machine and private networks only.
-    #[default]
-    Auto,
 }
 
 /// How a registry is spoken to.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SchemeFlags {
-    /// Speak to the registry by this protocol; auto is http for this machine and private networks, else https
-    #[arg(long, value_name = "SCHEME", value_enum, default_value_t)]
-    scheme: Scheme,
+    /// Speak to the registry by this protocol (default: https; http only where TLS is not spoken by this machine's
+    /// own registries and those that the configuration lists as insecure)
+    #[arg(long, value_name = "SCHEME", value_enum)]
+    scheme: Option<Scheme>,
 }
 
 impl SchemeFlags {
     /// As a request carries it.
     pub fn name(&self) -> String {
         match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-            Scheme::Auto => "auto",
+            None => "",
+            Some(Scheme::Http) => "http",
+            Some(Scheme::Https) => "https",
         }
         .to_owned()
     }

@@ -4,73 +4,12 @@ use std::net::IpAddr;
 
 use reqwest::Url;
 
-/// How a registry is spoken to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scheme {
-    /// By the host: see [`Scheme::of`].
-    #[default]
-    Auto,
-    /// Without encryption.
-    Http,
-    /// With TLS.
-    Https,
-}
-
-/// Not `http`, `https` or `auto`.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid scheme {0:?}: it is http, https or auto")]
-pub struct SchemeError(String);
-
-impl std::str::FromStr for Scheme {
-    type Err = SchemeError;
-
-    fn from_str(text: &str) -> Result<Self, SchemeError> {
-        match text {
-            "" | "auto" => Ok(Self::Auto),
-            "http" => Ok(Self::Http),
-            "https" => Ok(Self::Https),
-            other => Err(SchemeError(other.to_owned())),
-        }
-    }
-}
-
-impl Scheme {
-    /// `http` or `https` for a registry. `auto` is HTTP for `localhost` and private IPv4 addresses (reference
-    /// section 1.6), and for IPv6's loopback address; HTTPS else.
-    pub fn of(self, domain: &str) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Auto if is_near(host_of(domain)) => "http",
-            Self::Auto | Self::Https => "https",
-        }
-    }
-}
-
 /// Where Docker's registry is in fact.
 pub fn api_host(domain: &str) -> &str {
     if domain == "docker.io" {
         "registry-1.docker.io"
     } else {
         domain
-    }
-}
-
-/// A domain without its port.
-fn host_of(domain: &str) -> &str {
-    match domain
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'))
-    {
-        Some((address, _)) => address,
-        None => domain.split(':').next().unwrap_or(domain),
-    }
-}
-
-fn is_near(host: &str) -> bool {
-    match host.parse() {
-        Ok(IpAddr::V4(address)) => address.is_private() || address.is_loopback(),
-        Ok(IpAddr::V6(address)) => address.is_loopback(),
-        Err(_) => host == "localhost" || host.ends_with(".localhost"),
     }
 }
 
@@ -132,12 +71,17 @@ pub(super) fn is_loopback(host: &str) -> bool {
 }
 
 /// Whether a token service at `realm` may be shown the credentials of the registry at `registry`: it is the
-/// same host, or both belong to one domain (`auth.hub.example` and `registry-1.hub.example`).
+/// same host, both are spoken to with TLS, or both belong to one domain (`auth.hub.example` and
+/// `registry-1.hub.example`). A registry that TLS vouches for could as well ask for the credentials itself, so it may
+/// say who else is to see them; one without TLS may be anybody.
 pub(super) fn may_see_credentials(registry: &Url, realm: &Url) -> bool {
     let (Some(registry_host), Some(realm_host)) = (registry.host_str(), realm.host_str()) else {
         return false;
     };
     if registry_host == realm_host {
+        return true;
+    }
+    if registry.scheme() == "https" && realm.scheme() == "https" {
         return true;
     }
     let is_name =
@@ -166,25 +110,6 @@ mod tests {
 
     fn url(text: &str) -> Url {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn schemes_by_host() {
-        for (domain, scheme) in [
-            ("localhost:5000", "http"),
-            ("127.0.0.1:5000", "http"),
-            ("[::1]:5000", "http"),
-            ("10.1.2.3", "http"),
-            ("172.16.0.1", "http"),
-            ("172.32.0.1", "https"),
-            ("192.168.1.1:80", "http"),
-            ("docker.io", "https"),
-            ("localhost.example.com", "https"),
-        ] {
-            assert_eq!(Scheme::Auto.of(domain), scheme, "{domain}");
-        }
-        assert_eq!(Scheme::Http.of("docker.io"), "http");
-        assert!("ftp".parse::<Scheme>().is_err());
     }
 
     #[test]
@@ -224,9 +149,11 @@ mod tests {
                 "https://forge.example/jwt/auth",
                 true,
             ),
-            ("https://r.example.com", "https://evil.example", false),
-            ("https://a.co.uk", "https://b.co.uk", false),
-            ("https://r.a.co.uk", "https://auth.a.co.uk", true),
+            ("https://r.example.com", "https://tokens.example", true),
+            ("https://10.0.0.1", "https://tokens.example", true),
+            ("http://r.example.com", "https://evil.example", false),
+            ("http://a.co.uk", "https://b.co.uk", false),
+            ("http://r.a.co.uk", "https://auth.a.co.uk", true),
             ("https://r.example.com", "http://auth.example.com", false),
             ("http://127.0.0.1:5000", "http://127.0.0.1:5001/token", true),
             (

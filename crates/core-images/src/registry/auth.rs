@@ -24,6 +24,8 @@ pub(super) struct Authority {
     /// `repository:<path>:pull,push`; empty when only the registry itself is asked.
     scope: String,
     header: Mutex<Option<HeaderValue>>,
+    /// A token service that the credentials were kept from.
+    stranger: Mutex<Option<String>>,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +42,18 @@ impl Authority {
             credentials,
             scope,
             header: Mutex::default(),
+            stranger: Mutex::default(),
+        }
+    }
+
+    /// Why credentials did not help, where they were not shown; to be appended to a message, may be empty.
+    pub(super) async fn withheld(&self) -> String {
+        match &*self.stranger.lock().await {
+            Some(host) => format!(
+                "; the credentials were not shown to its token service {host}, which is another host and not \
+                 reached with TLS all the way"
+            ),
+            None => String::new(),
         }
     }
 
@@ -128,25 +142,15 @@ impl Authority {
             None => session.client.get(with_query(&realm, &form)),
         };
         let host = super::address::authority(&realm);
+        if self.credentials.is_some() && !trusted {
+            *self.stranger.lock().await = Some(host.clone());
+        }
         let response = request
             .send()
             .await
-            .map_err(|error| RegistryError::Unreachable {
-                host: host.clone(),
-                source: error.without_url(),
-            })?;
+            .map_err(|error| RegistryError::unreachable(host.clone(), error))?;
         if !response.status().is_success() {
-            let error = session.failure(response, "the token").await;
-            return Err(match error {
-                RegistryError::Denied { host, .. } if self.credentials.is_some() && !trusted => {
-                    let detail = ": the credentials were not sent there, it is another host";
-                    RegistryError::Denied {
-                        host,
-                        detail: detail.into(),
-                    }
-                }
-                error => error,
-            });
+            return Err(session.failure(response, "the token").await);
         }
         let body = read_limited(response, MAX_TOKEN, session.retry.stall)
             .await

@@ -8,19 +8,22 @@ use std::time::Duration;
 
 use container_resource::reference::Reference;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Client, Method, Url};
+use reqwest::{Certificate, Client, Identity, Method, Url};
 
-use super::address::{Scheme, api_host, is_loopback};
+use super::address::{api_host, is_loopback};
 use super::auth::Authority;
 use super::credentials::{CredentialStore, Credentials, server_name};
 use super::error::RegistryError;
-use super::hosts::{self, Host};
+use super::hosts::{self, ClientCertificate, Host};
 use super::http::{Ask, Session};
 use super::retry::Retry;
+use super::scheme::Scheme;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Until the next byte of an answer. Bodies have bounds of their own.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Most requests for one thing to a host that another can stand in for.
+const MIRROR_ATTEMPTS: u32 = 2;
 const USER_AGENT: &str = concat!("container/", env!("CARGO_PKG_VERSION"));
 
 /// What a repository is asked for.
@@ -34,6 +37,8 @@ pub(super) enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Trust {
     authorities: Vec<PathBuf>,
+    /// What this side shows of itself.
+    identity: Option<ClientCertificate>,
     skip_verify: bool,
     /// Never through a proxy.
     direct: bool,
@@ -45,6 +50,8 @@ pub struct Registries {
     credentials: CredentialStore,
     /// Where hosts are configured, the best first.
     directories: Vec<PathBuf>,
+    /// Which may go without TLS.
+    insecure: Vec<String>,
     retry: Retry,
     /// Shared, so that connections are.
     clients: Mutex<HashMap<Trust, Client>>,
@@ -58,6 +65,7 @@ impl Registries {
         Self {
             credentials,
             directories: hosts::directories(),
+            insecure: Vec::new(),
             retry: Retry::default(),
             clients: Mutex::default(),
         }
@@ -67,6 +75,13 @@ impl Registries {
     #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
+        self
+    }
+
+    /// The same with registries that may be spoken to without TLS (see [`container_resource::insecure`]).
+    #[must_use]
+    pub fn with_insecure(mut self, registries: Vec<String>) -> Self {
+        self.insecure = registries;
         self
     }
 
@@ -87,7 +102,7 @@ impl Registries {
             Action::Pull => format!("repository:{path}:pull"),
             Action::Push => format!("repository:{path}:pull,push"),
         };
-        let server = server(reference.domain(), scheme)?;
+        let server = self.server(reference.domain(), scheme).await?;
         let mut sessions = Vec::new();
         for host in hosts::hosts(&self.directories, reference.domain(), &server)? {
             let useful = match action {
@@ -103,9 +118,15 @@ impl Registries {
             } else {
                 super::address::authority(&host.base)
             };
-            let credentials = self.credentials.find(&name).await?;
+            let credentials = self.credentials.find(&name, path).await?;
             let authority = Authority::new(credentials, scope.clone());
             sessions.push(self.session(host, path, authority)?);
+        }
+        // Where another host can be asked, that is better than to wait for this one.
+        if let Some((_, others)) = sessions.split_last_mut() {
+            for session in others {
+                session.retry.attempts = session.retry.attempts.min(MIRROR_ATTEMPTS);
+            }
         }
         Ok(sessions)
     }
@@ -119,22 +140,13 @@ impl Registries {
         password: &str,
     ) -> Result<(), RegistryError> {
         let domain = server_name(server_text);
-        let server = server(&domain, scheme)?;
+        let server = self.server(&domain, scheme).await?;
         let (username, password) = (username.to_owned(), password.to_owned());
         let credentials = Credentials::Password { username, password };
         let host = hosts::hosts(&self.directories, &domain, &server)?
             .into_iter()
             .find(|host| host.base == server)
-            .unwrap_or_else(|| Host {
-                base: server.clone(),
-                capabilities: super::http::Capabilities {
-                    pull: true,
-                    push: true,
-                },
-                authorities: Vec::new(),
-                skip_verify: false,
-                headers: Vec::new(),
-            });
+            .unwrap_or_else(|| Host::new(server.clone()));
         let authority = Authority::new(Some(credentials), String::new());
         let session = self.session(host, "", authority)?;
         let ask = Ask::new(Method::GET, session.base.clone());
@@ -170,6 +182,7 @@ impl Registries {
     fn client(&self, host: &Host) -> Result<Client, RegistryError> {
         let key = Trust {
             authorities: host.authorities.clone(),
+            identity: host.identity.clone(),
             skip_verify: host.skip_verify,
             // As curl's users have to say, and Go's programs do by themselves.
             direct: host.base.host_str().is_some_and(is_loopback),
@@ -197,16 +210,39 @@ impl Registries {
                 .map_err(|_| unusable("it holds no certificate in PEM form".into()))?;
             builder = builder.tls_certs_merge(certificates);
         }
+        if let Some(certificate) = &host.identity {
+            let unusable = |path: &std::path::Path, reason: String| RegistryError::Configuration {
+                path: path.display().to_string(),
+                reason,
+            };
+            let mut pem = Vec::new();
+            for path in [Some(&certificate.certificate), certificate.key.as_ref()]
+                .into_iter()
+                .flatten()
+            {
+                let read = std::fs::read(path);
+                pem.extend(read.map_err(|error| unusable(path, error.to_string()))?);
+                pem.push(b'\n');
+            }
+            let identity = Identity::from_pem(&pem).map_err(|_| {
+                let reason = "it and its key are no certificate and private key in PEM form";
+                unusable(&certificate.certificate, reason.into())
+            })?;
+            builder = builder.identity(identity);
+        }
         let client = builder.build().map_err(RegistryError::Client)?;
         clients.insert(key, client.clone());
         Ok(client)
     }
-}
 
-fn server(domain: &str, scheme: Scheme) -> Result<Url, RegistryError> {
-    let text = format!("{}://{}/v2/", scheme.of(domain), api_host(domain));
-    text.parse().map_err(|_| RegistryError::Protocol {
-        host: domain.to_owned(),
-        reason: "its name is no address".into(),
-    })
+    /// Where the registry `domain` itself is.
+    async fn server(&self, domain: &str, scheme: Scheme) -> Result<Url, RegistryError> {
+        let host = api_host(domain);
+        let scheme = scheme.of(host, &self.insecure).await;
+        let text = format!("{scheme}://{host}/v2/");
+        text.parse().map_err(|_| RegistryError::Protocol {
+            host: domain.to_owned(),
+            reason: "its name is no address".into(),
+        })
+    }
 }

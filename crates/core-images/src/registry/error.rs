@@ -13,6 +13,22 @@ pub enum RegistryError {
         /// Why.
         source: reqwest::Error,
     },
+    /// The host's name means no address.
+    #[error("{host} can't be resolved: {reason}")]
+    Unresolved {
+        /// Host and port.
+        host: String,
+        /// What the resolver says.
+        reason: String,
+    },
+    /// Neither the registry nor what was asked in its place.
+    #[error("{before} did not help")]
+    Everywhere {
+        /// What was asked before, with what came of it.
+        before: String,
+        /// What the last one, the registry itself, answered.
+        source: Box<RegistryError>,
+    },
     /// The answer is an error.
     #[error("{host} answered {status}{detail}")]
     Status {
@@ -98,10 +114,35 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
+    /// No answer of `host`.
+    pub(super) fn unreachable(host: String, error: reqwest::Error) -> Self {
+        let (mut deepest, mut is_name): (&dyn std::error::Error, _) = (&error, false);
+        while let Some(cause) = deepest.source() {
+            is_name |= cause.to_string() == "dns error";
+            deepest = cause;
+        }
+        if is_name {
+            let reason = deepest.to_string();
+            let reason = reason.trim_start_matches("failed to lookup address information: ");
+            return Self::Unresolved {
+                host,
+                reason: reason.to_owned(),
+            };
+        }
+        Self::Unreachable {
+            host,
+            source: error.without_url(),
+        }
+    }
+
     /// Whether another try may help.
     pub(super) fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { source, .. } => !source.is_builder() && !is_certificate(source),
+            // Who takes no connection for so long won't take the next one.
+            Self::Unreachable { source, .. } => {
+                let is_silent = source.is_connect() && source.is_timeout();
+                !source.is_builder() && !is_silent && !is_certificate(source)
+            }
             Self::Status { status, .. } => {
                 matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
             }

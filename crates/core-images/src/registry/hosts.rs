@@ -2,12 +2,15 @@
 //!
 //! For a registry `host` the first of these directories that exists is read: `certs.d/<host>` below the
 //! user's configuration, `/etc/container`, `/etc/containerd`, `/etc/docker`. A `hosts.toml` in it is that of
-//! containerd (`docs/hosts.md`); every `*.crt` beside it is a further certificate authority, as with Docker.
+//! containerd (`docs/hosts.md`); every `*.crt` beside it is a further certificate authority, and a `*.cert` with the
+//! `*.key` of the same name what this side shows of itself, as with Docker.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use reqwest::Url;
+use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use super::error::RegistryError;
@@ -21,11 +24,50 @@ pub(super) struct Host {
     pub capabilities: Capabilities,
     /// PEM files.
     pub authorities: Vec<PathBuf>,
+    /// What this side shows of itself.
+    pub identity: Option<ClientCertificate>,
     /// Any certificate is accepted.
     pub skip_verify: bool,
     /// Sent with each request.
     pub headers: Vec<(String, String)>,
 }
+
+/// A client's certificate, and its private key where that is in another file. PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ClientCertificate {
+    pub certificate: PathBuf,
+    pub key: Option<PathBuf>,
+}
+
+impl Host {
+    /// As it is without configuration.
+    pub(super) fn new(base: Url) -> Self {
+        Self {
+            base,
+            capabilities: Capabilities {
+                pull: true,
+                push: true,
+            },
+            authorities: Vec::new(),
+            identity: None,
+            skip_verify: false,
+            headers: Vec::new(),
+        }
+    }
+}
+
+/// Keys of a host. The last is known and means nothing here: how long a connection may take is the same for all.
+const HOST_KEYS: [&str; 7] = [
+    "capabilities",
+    "ca",
+    "client",
+    "skip_verify",
+    "override_path",
+    "header",
+    "dial_timeout",
+];
+/// Keys of the file, beside those of the host that it names as `server`.
+const FILE_KEYS: [&str; 2] = ["server", "host"];
 
 #[derive(Debug, Default, Deserialize)]
 struct File {
@@ -40,12 +82,13 @@ struct File {
 struct Settings {
     capabilities: Option<Vec<String>>,
     ca: Option<OneOrMore>,
+    client: Option<ClientKey>,
     #[serde(default)]
     skip_verify: bool,
     #[serde(default)]
     override_path: bool,
     #[serde(default)]
-    header: toml::Table,
+    header: BTreeMap<String, OneOrMore>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,6 +96,23 @@ struct Settings {
 enum OneOrMore {
     One(String),
     More(Vec<String>),
+}
+
+/// `client`: a file with both, several of them, or pairs of certificate and key.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum ClientKey {
+    One(String),
+    More(Vec<OneOrMore>),
+}
+
+impl OneOrMore {
+    fn all(self) -> Vec<String> {
+        match self {
+            Self::One(text) => vec![text],
+            Self::More(texts) => texts,
+        }
+    }
 }
 
 /// Directories that hold one directory per host, the best first.
@@ -79,16 +139,7 @@ pub(super) fn hosts(
     domain: &str,
     server: &Url,
 ) -> Result<Vec<Host>, RegistryError> {
-    let own = Host {
-        base: server.clone(),
-        capabilities: Capabilities {
-            pull: true,
-            push: true,
-        },
-        authorities: Vec::new(),
-        skip_verify: false,
-        headers: Vec::new(),
-    };
+    let own = Host::new(server.clone());
     let found = directories
         .iter()
         .flat_map(|directory| [directory.join(domain), directory.join("_default")])
@@ -96,51 +147,98 @@ pub(super) fn hosts(
     let Some(directory) = found else {
         return Ok(vec![own]);
     };
-    let certificates = certificates(&directory);
     let path = directory.join("hosts.toml");
-    let Ok(text) = fs::read_to_string(&path) else {
-        return Ok(vec![Host {
-            authorities: certificates,
-            ..own
-        }]);
-    };
-    parse(&text, &directory, &certificates, own).map_err(|reason| RegistryError::Configuration {
+    let unusable = |reason| RegistryError::Configuration {
         path: path.display().to_string(),
         reason,
-    })
+    };
+    let beside = Beside::read(&directory).map_err(unusable)?;
+    match fs::read_to_string(&path) {
+        Ok(text) => parse(&text, &directory, &beside, &own).map_err(unusable),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![beside.give(own)]),
+        Err(error) => Err(unusable(error.to_string())),
+    }
 }
 
-fn parse(
-    text: &str,
-    directory: &Path,
-    certificates: &[PathBuf],
-    own: Host,
-) -> Result<Vec<Host>, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+/// Files beside `hosts.toml`, as Docker has them.
+struct Beside {
+    authorities: Vec<PathBuf>,
+    identity: Option<ClientCertificate>,
+}
+
+impl Beside {
+    fn read(directory: &Path) -> Result<Self, String> {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        paths.sort();
+        let of_kind = |kind: &'static str| {
+            paths
+                .iter()
+                .filter(move |path| path.extension().is_some_and(|extension| extension == kind))
+        };
+        let identities = of_kind("cert").map(|certificate| ClientCertificate {
+            certificate: certificate.clone(),
+            key: Some(certificate.with_extension("key")),
+        });
+        Ok(Self {
+            authorities: of_kind("crt").cloned().collect(),
+            identity: only(identities.collect())?,
+        })
+    }
+
+    /// What `host` does not say itself.
+    fn give(&self, mut host: Host) -> Host {
+        host.authorities.extend_from_slice(&self.authorities);
+        if host.identity.is_none() {
+            host.identity.clone_from(&self.identity);
+        }
+        host
+    }
+}
+
+/// The one certificate; nobody would say which of several is shown.
+fn only(mut all: Vec<ClientCertificate>) -> Result<Option<ClientCertificate>, String> {
+    match all.len() {
+        0 | 1 => Ok(all.pop()),
+        count => Err(format!(
+            "there are {count} client certificates, and one can be shown"
+        )),
+    }
+}
+
+fn parse(text: &str, directory: &Path, beside: &Beside, own: &Host) -> Result<Vec<Host>, String> {
+    let table: toml::Table = toml::from_str(text).map_err(|error| error.to_string())?;
+    check_keys(&table, &[&FILE_KEYS, HOST_KEYS.as_slice()].concat(), "")?;
+    let file: File = table.try_into().map_err(|error| error.to_string())?;
     let mut hosts = Vec::new();
     for (address, settings) in file.host {
+        let table = settings
+            .as_table()
+            .ok_or_else(|| format!("host {address} is no table"))?;
+        check_keys(table, &HOST_KEYS, &format!(" of host {address}"))?;
         let settings: Settings = settings.try_into().map_err(|error| error.to_string())?;
-        hosts.push(host(&address, settings, directory, certificates)?);
+        hosts.push(beside.give(host(&address, settings, directory)?));
     }
-    let server = match &file.server {
-        Some(address) => host(address, file.own, directory, certificates)?,
-        None => Host {
-            authorities: certificates.to_vec(),
-            ..own
-        },
-    };
+    let address = file.server.unwrap_or_else(|| own.base.to_string());
+    let server = beside.give(host(&address, file.own, directory)?);
     if !hosts.iter().any(|host| host.base == server.base) {
         hosts.push(server);
     }
     Ok(hosts)
 }
 
-fn host(
-    address: &str,
-    settings: Settings,
-    directory: &Path,
-    certificates: &[PathBuf],
-) -> Result<Host, String> {
+/// A key that nobody knows is a setting that would not hold, such as `skip_verfy`.
+fn check_keys(table: &toml::Table, known: &[&str], of: &str) -> Result<(), String> {
+    match table.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(format!(
+            "unknown key {key:?}{of}; known are {}",
+            known.join(", ")
+        )),
+        None => Ok(()),
+    }
+}
+
+fn host(address: &str, settings: Settings, directory: &Path) -> Result<Host, String> {
     let whole = if address.contains("://") {
         address.to_owned()
     } else {
@@ -165,36 +263,61 @@ fn host(
             .as_ref()
             .is_none_or(|all| all.iter().any(|one| one == what))
     };
-    let named = match settings.ca {
-        None => Vec::new(),
-        Some(OneOrMore::One(path)) => vec![path],
-        Some(OneOrMore::More(paths)) => paths,
+    let capabilities = Capabilities {
+        pull: can("pull") && can("resolve"),
+        push: can("push"),
     };
-    let named = named.iter().map(|path| directory.join(path));
-    let header = |(name, value): (String, toml::Value)| match value {
-        toml::Value::String(value) => Some((name, value)),
-        _ => None,
-    };
+    let named = settings.ca.map(OneOrMore::all).unwrap_or_default();
     Ok(Host {
         base,
-        capabilities: Capabilities {
-            pull: can("pull") && can("resolve"),
-            push: can("push"),
-        },
-        authorities: named.chain(certificates.iter().cloned()).collect(),
+        capabilities,
+        authorities: named.iter().map(|path| directory.join(path)).collect(),
+        identity: settings
+            .client
+            .map_or(Ok(None), |client| identity(client, directory))?,
         skip_verify: settings.skip_verify,
-        headers: settings.header.into_iter().filter_map(header).collect(),
+        headers: headers(settings.header)?,
     })
 }
 
-fn certificates(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "crt"))
-        .collect();
-    paths.sort();
-    paths
+fn identity(client: ClientKey, directory: &Path) -> Result<Option<ClientCertificate>, String> {
+    let entries = match client {
+        ClientKey::One(path) => vec![OneOrMore::One(path)],
+        ClientKey::More(entries) => entries,
+    };
+    let entries = entries
+        .into_iter()
+        .map(|entry| match entry.all().as_slice() {
+            [certificate] => Ok((certificate.clone(), None)),
+            [certificate, key] => Ok((
+                certificate.clone(),
+                Some(key.clone()).filter(|key| !key.is_empty()),
+            )),
+            _ => Err("client is a file, or pairs of certificate and key".to_owned()),
+        });
+    let certificates = entries.map(|entry| {
+        let (certificate, key) = entry?;
+        Ok(ClientCertificate {
+            certificate: directory.join(certificate),
+            key: key.map(|key| directory.join(key)),
+        })
+    });
+    only(certificates.collect::<Result<_, String>>()?)
+}
+
+fn headers(table: BTreeMap<String, OneOrMore>) -> Result<Vec<(String, String)>, String> {
+    let mut headers = Vec::new();
+    for (name, values) in table {
+        for value in values.all() {
+            let is_header = HeaderName::from_bytes(name.as_bytes()).is_ok()
+                && HeaderValue::from_str(&value).is_ok();
+            if !is_header {
+                return Err(format!("{name} is no HTTP header, or its value is none"));
+            }
+            headers.push((name.clone(), value));
+        }
+    }
+    Ok(headers)
 }
 
 #[cfg(test)]
@@ -228,10 +351,12 @@ mod tests {
             [host."https://a.mirror/prefix/v2"]
             override_path = true
             ca = "own.pem"
-            header = { x-key = "value" }
+            header = { x-key = ["one", "two"], x-other = "three" }
+            client = [["own.cert", "own.key"]]
         "#;
         fs::write(directory.join("hosts.toml"), text).unwrap();
         fs::write(directory.join("ca.crt"), "").unwrap();
+        fs::write(directory.join("docker.cert"), "").unwrap();
         let hosts = hosts(&[scratch.path().into()], "registry.example", &server()).unwrap();
         assert_eq!(
             bases(&hosts),
@@ -252,7 +377,21 @@ mod tests {
             hosts[1].authorities,
             [directory.join("own.pem"), directory.join("ca.crt")]
         );
-        assert_eq!(hosts[1].headers, [("x-key".to_owned(), "value".to_owned())]);
+        let headers: Vec<(&str, &str)> = hosts[1]
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let expected = [("x-key", "one"), ("x-key", "two"), ("x-other", "three")];
+        assert_eq!(headers, expected);
+        let certificate = |name: &str, key: Option<&str>| ClientCertificate {
+            certificate: directory.join(name),
+            key: key.map(|key| directory.join(key)),
+        };
+        let own = certificate("own.cert", Some("own.key"));
+        assert_eq!(hosts[1].identity, Some(own));
+        let beside = certificate("docker.cert", Some("docker.key"));
+        assert_eq!(hosts[2].identity, Some(beside));
         assert!(hosts[2].skip_verify && !hosts[0].skip_verify);
     }
 
@@ -261,7 +400,18 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let directory = scratch.path().join("_default");
         fs::create_dir(&directory).unwrap();
-        for text in ["not toml", "server = \"file:///x\"", "[host.\"http://\"]"] {
+        for text in [
+            "not toml",
+            "server = \"file:///x\"",
+            "[host.\"http://\"]",
+            "skip_verfy = true",
+            "[host.\"http://a\"]\ncapabilites = []",
+            "[host.\"http://a\"]\nclient = [\"a.pem\", \"b.pem\"]",
+            "[host.\"http://a\"]\nclient = [[\"a\", \"b\", \"c\"]]",
+            "[host.\"http://a\".header]\nx-key = 7",
+            "[host.\"http://a\".header]\n\"x key\" = \"v\"",
+            "[host.\"http://a\".header]\nx-key = \"a\\nb\"",
+        ] {
             fs::write(directory.join("hosts.toml"), text).unwrap();
             let error = hosts(&[scratch.path().into()], "any", &server()).unwrap_err();
             assert!(error.to_string().contains("hosts.toml"), "{error}");

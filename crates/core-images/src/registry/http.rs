@@ -153,7 +153,7 @@ impl Session {
     }
 
     /// One request, with authorisation and redirects.
-    async fn send_once(&self, ask: &Ask) -> Result<Response, RegistryError> {
+    pub(super) async fn send_once(&self, ask: &Ask) -> Result<Response, RegistryError> {
         let mut authorised_again = false;
         loop {
             let authorization = self.authority.header().await;
@@ -197,10 +197,7 @@ impl Session {
             let response = request
                 .send()
                 .await
-                .map_err(|error| RegistryError::Unreachable {
-                    host: authority(&url),
-                    source: error.without_url(),
-                })?;
+                .map_err(|error| RegistryError::unreachable(authority(&url), error))?;
             let is_read = matches!(ask.method, Method::GET | Method::HEAD);
             if !response.status().is_redirection() || !is_read {
                 return Ok(response);
@@ -257,6 +254,7 @@ impl Session {
                 detail,
             },
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let detail = detail + &self.authority.withheld().await;
                 RegistryError::Denied { host, detail }
             }
             status => RegistryError::Status {

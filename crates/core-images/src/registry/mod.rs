@@ -15,10 +15,11 @@ pub mod pull;
 pub mod push;
 mod referrers;
 mod retry;
+pub mod scheme;
 mod upload;
 
-pub use address::Scheme;
 pub use client::Registries;
 pub use error::RegistryError;
 pub use progress::{Phase, Progress, Report};
 pub use retry::Retry;
+pub use scheme::Scheme;

@@ -10,12 +10,12 @@ use container_resource::platform::Platform;
 use container_resource::reference::{Reference, Version};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::address::Scheme;
 use super::client::{Action, Registries};
 use super::error::RegistryError;
 use super::http::Session;
 use super::progress::{Phase, Progress, Report};
 use super::referrers::Referrer;
+use super::scheme::Scheme;
 use super::upload::Upload;
 use crate::image::{Document, Found, Graph, GraphError, MAX_DOCUMENT, media};
 use crate::store::{Store, StoreError};

@@ -42,16 +42,17 @@ impl Session {
         mount_from: Option<&str>,
         report: &Report,
     ) -> Result<bool, RegistryError> {
-        let mut start = self.url("blobs/uploads/")?;
-        if let Some(repository) = mount_from {
-            start
-                .query_pairs_mut()
-                .append_pair("mount", &upload.digest.to_string())
-                .append_pair("from", repository);
-        }
-        let response = self
-            .expect(&Ask::new(Method::POST, start), "the repository")
-            .await?;
+        let start = self.url("blobs/uploads/")?;
+        let mounted = match mount_from {
+            Some(repository) => self.mount(&start, upload.digest, repository).await,
+            None => None,
+        };
+        let response = if let Some(response) = mounted {
+            response
+        } else {
+            let ask = Ask::new(Method::POST, start);
+            self.expect(&ask, "the repository").await?
+        };
         if response.status() == StatusCode::CREATED {
             return Ok(false);
         }
@@ -82,6 +83,32 @@ impl Session {
         self.expect(&ask, "the upload").await?;
         tell(upload, upload.size, report);
         Ok(true)
+    }
+
+    /// Asks for a blob of another repository: it is there then, or an upload has been started in its place. Any
+    /// other answer means nothing but that it has to be uploaded: registries refuse this in many ways.
+    async fn mount(&self, start: &Url, digest: Digest, repository: &str) -> Option<Response> {
+        let mut url = start.clone();
+        url.query_pairs_mut()
+            .append_pair("mount", &digest.to_string())
+            .append_pair("from", repository);
+        match self.send_once(&Ask::new(Method::POST, url)).await {
+            Ok(response)
+                if response.status() == StatusCode::CREATED
+                    || (response.status() == StatusCode::ACCEPTED
+                        && response.headers().contains_key(LOCATION)) =>
+            {
+                Some(response)
+            }
+            Ok(response) => {
+                tracing::debug!(%digest, repository, status = %response.status(), "no mount");
+                None
+            }
+            Err(error) => {
+                tracing::debug!(%digest, repository, %error, "no mount");
+                None
+            }
+        }
     }
 
     async fn send_chunks(

@@ -45,13 +45,19 @@ pub struct Service {
 
 impl Service {
     /// Over an open store.
-    pub fn new(store: Arc<Store>, unpacker: Unpacker, descriptors: Descriptors) -> Self {
+    /// `insecure` are registries that may be spoken to without TLS.
+    pub fn new(
+        store: Arc<Store>,
+        unpacker: Unpacker,
+        descriptors: Descriptors,
+        insecure: Vec<String>,
+    ) -> Self {
         let unpacker = Arc::new(unpacker);
         let credentials = CredentialStore::from_environment(store.paths().credentials());
         let pulls = Arc::new(Pulls {
             store: Arc::clone(&store),
             unpacker: Arc::clone(&unpacker),
-            registries: Arc::new(Registries::new(credentials)),
+            registries: Arc::new(Registries::new(credentials).with_insecure(insecure)),
             blobs: KeyedLocks::default(),
         });
         Self {

@@ -13,9 +13,9 @@ use super::ReplyStream;
 use super::fault::Fault;
 use super::queries;
 use crate::image;
-use crate::registry::address::SchemeError;
 use crate::registry::pull::{Choice, Pulls};
 use crate::registry::push::push as push_image;
+use crate::registry::scheme::SchemeError;
 use crate::registry::{Progress, Report, Scheme};
 
 /// Progress lines that may wait for a slow client; more are left out.

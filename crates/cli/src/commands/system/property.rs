@@ -71,6 +71,7 @@ fn effective(settings: &Settings) -> Settings {
         },
         registry: RegistrySettings {
             domain: Some(settings.registry.domain().to_owned()),
+            insecure: Some(settings.registry.insecure.clone().unwrap_or_default()),
         },
         vminit: settings.vminit.clone(),
         storage: StorageSettings {

@@ -1,6 +1,6 @@
 //! Docker's `config.json` and podman's `auth.json`, which share a form.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -19,11 +19,11 @@ const MAX_FILE: u64 = 4 << 20;
 #[serde(rename_all = "camelCase")]
 struct Config {
     #[serde(default)]
-    auths: HashMap<String, Entry>,
+    auths: BTreeMap<String, Entry>,
     #[serde(default)]
     creds_store: Option<String>,
     #[serde(default)]
-    cred_helpers: HashMap<String, String>,
+    cred_helpers: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -38,21 +38,24 @@ struct Entry {
     identitytoken: String,
 }
 
-/// Credentials for `server` (a normalised host) in the file at `path`, which may be missing.
+/// Credentials for a repository of `server` (a normalised host) in the file at `path`, which may be missing. Of several
+/// keys that fit, that with the longest path counts (containers-auth.json(5)).
 pub(super) async fn find(
     path: &Path,
     server: &str,
+    repository: &str,
 ) -> Result<Option<Credentials>, CredentialError> {
     let Some(config) = read(path)? else {
         return Ok(None);
     };
-    let helper = config
+    let fitting = |key: &str| covered(key, server, repository);
+    let own_helper = config
         .cred_helpers
         .iter()
-        .find(|(key, _)| server_name(key) == server)
-        .map(|(_, name)| name)
-        .or(config.creds_store.as_ref());
-    if let Some(name) = helper {
+        .filter_map(|(key, name)| Some((fitting(key)?, name)))
+        .max_by_key(|(length, _)| *length)
+        .map(|(_, name)| name);
+    if let Some(name) = own_helper.or(config.creds_store.as_ref()) {
         let key = if server == "docker.io" {
             DOCKER_HUB_KEY
         } else {
@@ -62,11 +65,31 @@ pub(super) async fn find(
             return Ok(Some(found));
         }
     }
-    let entry = config
+    // One that says nothing, as Docker leaves behind where a helper has the rest, hides no other.
+    let entries = config
         .auths
         .iter()
-        .find(|(key, _)| server_name(key) == server);
-    Ok(entry.and_then(|(_, auth)| auth.credentials()))
+        .filter_map(|(key, entry)| Some((fitting(key)?, entry.credentials()?)));
+    let longest = entries.max_by_key(|(length, _)| *length);
+    Ok(longest.map(|(_, credentials)| credentials))
+}
+
+/// How much of `repository` a key says, in bytes; `None` when it means something else. An address with a scheme is
+/// Docker's old way to name the whole registry, whatever its path.
+fn covered(key: &str, server: &str, repository: &str) -> Option<usize> {
+    if server_name(key) != server {
+        return None;
+    }
+    let path = match key.split_once('/') {
+        Some((_, path)) if !key.contains("://") => path.trim_end_matches('/'),
+        _ => "",
+    };
+    let is_whole = matches!(path, "" | "v1" | "v2");
+    if is_whole {
+        return Some(0);
+    }
+    let rest = repository.strip_prefix(path)?;
+    (rest.is_empty() || rest.starts_with('/')).then_some(path.len())
 }
 
 impl Entry {

@@ -1,7 +1,8 @@
 //! User names and passwords for registries.
 //!
-//! Looked for in this order: the environment (reference section 1.3), the desktop's keyring, our own file,
-//! Docker's configuration with its helpers, podman's file. A login is kept in the keyring where there is one, else
+//! Looked for in this order: the environment (reference section 1.3), the desktop's keyring, our own file, the one
+//! that `REGISTRY_AUTH_FILE` names, Docker's configuration with its helpers, podman's file. The environment is that
+//! of this process, and so of whoever started the system; a client's own does not count. A login is kept in the keyring where there is one, else
 //! in our own file. Secrets are never shown: not in logs, errors or arguments.
 
 mod docker;
@@ -80,13 +81,13 @@ impl CredentialStore {
         let directory = |name: &str| variable(name).map(PathBuf::from);
         let home = directory("HOME");
         let docker = directory("DOCKER_CONFIG").or_else(|| Some(home.as_ref()?.join(".docker")));
-        let podman = directory("REGISTRY_AUTH_FILE")
-            .or_else(|| Some(directory("XDG_RUNTIME_DIR")?.join("containers/auth.json")));
-        let config = home.map(|home| home.join(".config/containers/auth.json"));
+        let runtime = directory("XDG_RUNTIME_DIR");
         let others = [
+            // Who names a file means that one.
+            directory("REGISTRY_AUTH_FILE"),
             docker.map(|docker| docker.join("config.json")),
-            podman,
-            config,
+            runtime.map(|runtime| runtime.join("containers/auth.json")),
+            home.map(|home| home.join(".config/containers/auth.json")),
         ];
         let given = (
             variable("CONTAINER_REGISTRY_HOST"),
@@ -107,22 +108,26 @@ impl CredentialStore {
         }
     }
 
-    /// Credentials for a registry.
-    pub async fn find(&self, server: &str) -> Result<Option<Credentials>, CredentialError> {
+    /// Credentials for a repository of a registry.
+    pub async fn find(
+        &self,
+        server: &str,
+        repository: &str,
+    ) -> Result<Option<Credentials>, CredentialError> {
         let server = server_name(server);
         if let Some((host, credentials)) = &self.environment {
-            if *host == server {
+            if server_name(host) == server {
                 return Ok(Some(credentials.clone()));
             }
         }
         if let Some(Some(found)) = self.keyring(Box::pin(keyring::find(&server))).await {
             return Ok(Some(found));
         }
-        if let Some(found) = docker::find(&self.own, &server).await? {
+        if let Some(found) = docker::find(&self.own, &server, repository).await? {
             return Ok(Some(found));
         }
         for path in &self.others {
-            match docker::find(path, &server).await {
+            match docker::find(path, &server, repository).await {
                 Ok(Some(found)) => return Ok(Some(found)),
                 Ok(None) => {}
                 // Another program's file: what is wrong with it shall not stop an anonymous pull.
@@ -215,6 +220,9 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> CredentialError + '_ {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     fn store(scratch: &Path) -> CredentialStore {
@@ -244,7 +252,7 @@ mod tests {
         let mode = store.own.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(
-            store.find("docker.io").await.unwrap(),
+            store.find("docker.io", "a/b").await.unwrap(),
             Some(password("me", "secret:with colon"))
         );
         let names: Vec<String> = store
@@ -257,7 +265,7 @@ mod tests {
         assert_eq!(names, ["docker.io", "localhost:5000"]);
         assert!(store.erase("docker.io").await.unwrap());
         assert!(!store.erase("docker.io").await.unwrap());
-        assert_eq!(store.find("docker.io").await.unwrap(), None);
+        assert_eq!(store.find("docker.io", "a/b").await.unwrap(), None);
     }
 
     #[tokio::test]
@@ -271,16 +279,58 @@ mod tests {
         std::fs::write(scratch.path().join("config.json"), text).unwrap();
         let store = store(scratch.path());
         assert_eq!(
-            store.find("docker.io").await.unwrap(),
+            store.find("docker.io", "a/b").await.unwrap(),
             Some(password("me", "secret"))
         );
         assert_eq!(
-            store.find("other.example").await.unwrap(),
+            store.find("other.example", "a/b").await.unwrap(),
             Some(password("u", "p"))
         );
         let token = Credentials::IdentityToken("t".into());
-        assert_eq!(store.find("token.example").await.unwrap(), Some(token));
-        assert_eq!(store.find("absent.example").await.unwrap(), None);
+        assert_eq!(
+            store.find("token.example", "a/b").await.unwrap(),
+            Some(token)
+        );
+        assert_eq!(store.find("absent.example", "a/b").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn the_longest_path_wins() {
+        let scratch = tempfile::tempdir().unwrap();
+        let auth = |user: &str| STANDARD.encode(format!("{user}:x"));
+        let text = format!(
+            r#"{{"auths": {{
+                "https://r.example/v2/": {{"auth": "{}"}}, "r.example/a": {{"auth": "{}"}},
+                "r.example/a/b": {{"auth": "{}"}}, "r.example/ab": {{"auth": "{}"}},
+                "http://r.example/a/b/c": {{"auth": "{}"}}, "empty.example/a": {{}},
+                "empty.example": {{"auth": "{}"}}, "docker.io/library": {{"auth": "{}"}}
+            }}}}"#,
+            auth("host"),
+            auth("a"),
+            auth("a-b"),
+            auth("ab"),
+            auth("url"),
+            auth("whole"),
+            auth("library"),
+        );
+        std::fs::write(scratch.path().join("config.json"), text).unwrap();
+        let store = store(scratch.path());
+        for (server, repository, user) in [
+            ("r.example", "a/b/c", "a-b"),
+            ("r.example", "a/b", "a-b"),
+            ("r.example", "a/bc", "a"),
+            ("r.example", "ab/c", "ab"),
+            ("r.example", "abc", "host"),
+            ("empty.example", "a/b", "whole"),
+            ("docker.io", "library/x", "library"),
+        ] {
+            // Each time the file is read its map is another one.
+            for _ in 0..4 {
+                let found = store.find(server, repository).await.unwrap();
+                assert_eq!(found, Some(password(user, "x")), "{server}/{repository}");
+            }
+        }
+        assert_eq!(store.find("docker.io", "other/x").await.unwrap(), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use container_resource::platform::Platform;
 
 use super::super::manifest::Fetched;
 use super::{Choice, Pull, PullError, Wanted, digest_of, parse};
-use crate::image::{Document, GraphError, Manifest, media};
+use crate::image::{Config, Document, GraphError, MAX_DOCUMENT, Manifest, media};
 use crate::store::Pin;
 
 /// Most levels of indexes.
@@ -75,7 +75,10 @@ impl Pull<'_> {
                     media::INDEX | media::DOCKER_INDEX
                 )
         };
-        let own = |child: &Descriptor| child.platform.as_ref().map(Platform::normalised);
+        let own = |child: &Descriptor| {
+            let platform = child.platform.as_ref()?;
+            Some(platform.or(&Platform::host()))
+        };
         let nearest = children
             .iter()
             .filter_map(|child| Some((own(child)?.distance(platform)?, child)))
@@ -117,18 +120,13 @@ impl Pull<'_> {
         let config = &manifest.config;
         let digest = digest_of(config)?;
         self.blob(digest, config.size, None, pin).await?;
-        if media::is_config(&config.media_type) {
-            let bytes = self
-                .shared
-                .store
-                .read_blob(digest, crate::image::MAX_DOCUMENT)?;
-            // An attestation has a configuration of its own form; the whole is checked at the end.
-            if let Ok(config) = crate::image::Config::parse(&bytes) {
-                for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
-                    let runs_here = config.platform().satisfies(&Platform::host());
-                    if runs_here && media::is_layer(&layer.media_type) {
-                        diff_ids.insert(digest_of(layer)?, *diff_id);
-                    }
+        // An attestation or an artifact has a configuration of its own form; the whole is checked at the end.
+        let read = self.shared.store.read_blob(digest, MAX_DOCUMENT);
+        if let Some(config) = read.ok().and_then(|bytes| Config::parse(&bytes).ok()) {
+            for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
+                let runs_here = config.platform().satisfies(&Platform::host());
+                if runs_here && media::is_layer(&layer.media_type) {
+                    diff_ids.insert(digest_of(layer)?, *diff_id);
                 }
             }
         }

@@ -11,12 +11,12 @@ use container_resource::image::Descriptor;
 use container_resource::platform::Platform;
 use container_resource::reference::{Reference, Version};
 
-use super::address::Scheme;
 use super::client::{Action, Registries};
 use super::error::RegistryError;
 use super::http::Session;
 use super::manifest::Fetched;
 use super::progress::{Phase, Progress, Report};
+use super::scheme::Scheme;
 use crate::image::{Document, DocumentError, Graph, GraphError, Manifest, media};
 use crate::keyed::KeyedLocks;
 use crate::layer::unpack::{UnpackError, Unpacker};
@@ -193,15 +193,24 @@ impl Pull<'_> {
         text: &str,
         expected: Option<Digest>,
     ) -> Result<Fetched, RegistryError> {
-        let mut last = self.no_host();
+        let mut last = None;
+        let mut before = Vec::new();
         for session in self.hosts() {
             match session.manifest(text, expected).await {
                 Ok(fetched) => return Ok(fetched),
                 // The registry itself comes last, and its answer counts.
-                Err(error) => last = give_up(session, error),
+                Err(error) => before.extend(last.replace(give_up(session, error))),
             }
         }
-        Err(last)
+        let before: Vec<String> = before.iter().map(ToString::to_string).collect();
+        Err(match last {
+            None => self.no_host(),
+            Some(last) if before.is_empty() => last,
+            Some(last) => RegistryError::Everywhere {
+                before: before.join("; "),
+                source: Box::new(last),
+            },
+        })
     }
 
     async fn resolve(&self) -> Result<Fetched, PullError> {
