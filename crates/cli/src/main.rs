@@ -11,6 +11,7 @@ mod help;
 #[cfg(test)]
 mod help_snapshots;
 mod output;
+mod output_file;
 mod plugin;
 mod select;
 mod session;

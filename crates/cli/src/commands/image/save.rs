@@ -1,9 +1,7 @@
-use std::fs::{self, File};
 use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use container_api::images::SaveRequest;
 
@@ -12,6 +10,7 @@ use crate::connection::{Context, Images};
 use crate::failure::Failure;
 use crate::flags::PlatformFlags;
 use crate::output;
+use crate::output_file::OutputFile;
 
 /// What an archive looks like inside.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -32,7 +31,7 @@ enum ArchiveFormat {
   container image save -o busybox.tar busybox
   container image save busybox | ssh host container image load")]
 pub struct Save {
-    /// File to write; it appears only when it is complete (default: standard output)
+    /// File to write, which appears only when it is complete, or named pipe to write into (default: standard output)
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 
@@ -51,7 +50,8 @@ pub struct Save {
 impl Save {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let images = context.images().await?;
-        let Some(path) = &self.output else {
+        let named = self.output.as_ref();
+        let Some(path) = named.filter(|path| !OutputFile::is_standard_output(path)) else {
             if io::stdout().is_terminal() {
                 return Err(Failure::usage(
                     "an archive is not written to a terminal: use --output",
@@ -63,10 +63,10 @@ impl Save {
             }
             return Ok(());
         };
-        let temporary = Temporary::create(path)?;
-        let token = context.hand_to_images(temporary.file.as_fd()).await?;
+        let file = OutputFile::open(path)?;
+        let token = context.hand_to_images(file.as_fd()).await?;
         let references = self.save(images, token).await?;
-        temporary.keep(path)?;
+        file.keep()?;
         output::write_lines(references)
     }
 
@@ -82,37 +82,5 @@ impl Save {
             format: format.to_owned(),
         };
         Ok(images.save(request).await?.into_inner().references)
-    }
-}
-
-/// A file that is removed again unless it is kept.
-struct Temporary {
-    path: PathBuf,
-    file: File,
-}
-
-impl Temporary {
-    fn create(target: &Path) -> Result<Self, Failure> {
-        let mut name = target.as_os_str().to_owned();
-        name.push(format!(".{}", std::process::id()));
-        let path = PathBuf::from(name);
-        let file = File::options().write(true).create_new(true).open(&path);
-        let file = file.with_context(|| format!("create {}", path.display()))?;
-        Ok(Self { path, file })
-    }
-
-    fn keep(self, target: &Path) -> Result<(), Failure> {
-        let renamed = self
-            .file
-            .sync_all()
-            .and_then(|()| fs::rename(&self.path, target));
-        Ok(renamed.with_context(|| format!("write {}", target.display()))?)
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // Gone already when it was kept.
-        let _ = fs::remove_file(&self.path);
     }
 }
