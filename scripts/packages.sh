@@ -32,7 +32,7 @@ for purpose in "$@"; do
     case $purpose in
         run) wanted+=("${run[@]}") ;;
         build) wanted+=("${build[@]}") ;;
-        test) wanted+=("${test[@]}") ;;
+        test) wanted+=("${test[@]}" xz-utils bzip2 lz4) ;;
         bench) wanted+=("${bench[@]}") ;;
         full) wanted+=("${full[@]}") ;;
         fuzz) wanted+=("${fuzz[@]}") ;;

@@ -83,7 +83,7 @@ async fn bad_archives_are_refused_and_leave_nothing() {
     let mut server = Server::start().await;
     let mut layout = Layout::default();
     let manifest = layout.manifest(oci::host(), &[Layer::gzip(&base())]);
-    layout.name(manifest.clone(), "x");
+    layout.name(manifest, "x");
     let good = layout.archive();
 
     let mut tampered = layout.clone();
@@ -93,8 +93,6 @@ async fn bad_archives_are_refused_and_leave_nothing() {
     let mut no_layers = Layout::default();
     let empty = no_layers.manifest(oci::host(), &[]);
     no_layers.name(empty, "x");
-    let mut bad_name = layout.clone();
-    bad_name.name(manifest, "UPPER/../x");
     let mut foreign = Layout::default();
     let odd = Layer {
         media_type: "application/x-odd",
@@ -141,7 +139,6 @@ async fn bad_archives_are_refused_and_leave_nothing() {
         ),
         ("5000 layers", high.archive(), "127 are the most"),
         ("no layers", no_layers.archive(), "no layers"),
-        ("bad name", bad_name.archive(), "invalid image reference"),
         (
             "layer type",
             foreign.archive(),
@@ -172,11 +169,6 @@ async fn bad_archives_are_refused_and_leave_nothing() {
             "twice",
             with(tarball::file("index.json", "{}")),
             "two members",
-        ),
-        (
-            "digest",
-            with(tarball::file("blobs/sha256/zz", "")),
-            "not allowed",
         ),
     ] {
         let error = server.load(&archive).await.unwrap_err();

@@ -4,11 +4,9 @@
 
 mod support;
 
-use std::io::{Seek, Write};
 use std::path::Path;
 use std::process::Command;
 
-use container_api::images::{ImportReply, ImportRequest};
 use container_api::{Error, Kind};
 use serde_json::{Value, json};
 use support::oci::{self, Layout};
@@ -185,40 +183,14 @@ async fn an_index_keeps_its_platforms() {
     assert!(error.message.contains(&text), "{error}");
 }
 
-async fn import(
-    server: &mut Server,
-    tar: &[u8],
-    reference: &str,
-    changes: &[&str],
-) -> Result<ImportReply, Error> {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(tar).unwrap();
-    file.rewind().unwrap();
-    let request = ImportRequest {
-        token: server.hand_over(&file).await,
-        reference: reference.into(),
-        platform: String::new(),
-        changes: changes.iter().map(|change| (*change).to_owned()).collect(),
-        message: "made by a test".into(),
-    };
-    server
-        .client
-        .import(request)
-        .await
-        .map(tonic::Response::into_inner)
-        .map_err(Error::from)
-}
-
 #[tokio::test]
 async fn a_root_file_system_is_imported() {
     let mut server = Server::start().await;
     let tar = oci::gzip(&tarball::archive(&[tarball::file("bin/tool", "tool")]));
     let changes = ["CMD [\"tool\"]", "ENV A=b"];
-    let reply = import(&mut server, &tar, "imported", &changes)
-        .await
-        .unwrap();
+    let reply = server.import(&tar, "imported", &changes).await.unwrap();
     assert_eq!(reply.reference, "docker.io/library/imported:latest");
-    let untagged = import(&mut server, &tar, "", &[]).await.unwrap();
+    let untagged = server.import(&tar, "", &[]).await.unwrap();
     assert!(untagged.reference.starts_with("untagged@sha256:"));
     let blobs = server.files("content/blobs/sha256").len();
     let dangling = tarball::archive(&[tarball::hard_link("l", "../../etc/shadow")]);
@@ -228,7 +200,7 @@ async fn a_root_file_system_is_imported() {
         (&tar[..50], &[]),
         (&[], &[]),
     ] {
-        let error = import(&mut server, tar, "x", changes).await.unwrap_err();
+        let error = server.import(tar, "x", changes).await.unwrap_err();
         assert_eq!(error.kind, Kind::InvalidArgument);
         assert_eq!(server.files("content/blobs/sha256").len(), blobs, "{error}");
     }
@@ -243,9 +215,7 @@ async fn what_is_written_is_as_the_schemas_say() {
     let mut server = Server::start().await;
     let tar = tarball::archive(&[tarball::file("bin/tool", "tool")]);
     let changes = ["CMD [\"tool\"]", "ENV A=b", "WORKDIR /srv", "USER 1:1"];
-    import(&mut server, &tar, "imported:1", &changes)
-        .await
-        .unwrap();
+    server.import(&tar, "imported:1", &changes).await.unwrap();
     validate(&server.app_root().join("content"));
     let archive = server.save("imported:1", "oci").await.unwrap();
     let scratch = tempfile::tempdir().unwrap();

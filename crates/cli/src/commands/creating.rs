@@ -5,7 +5,9 @@ use clap::Args;
 use container_api::api::{CreateRequest, DeleteRequest};
 use container_api::images::GetReply;
 use container_resource::container::{ContainerConfiguration, CreateOptions, ImageDescription};
+use container_resource::image::ImageResource;
 use container_resource::image_settings::ImageSettings;
+use container_resource::platform::Platform;
 use container_resource::settings::Settings;
 use jiff::Timestamp;
 
@@ -71,8 +73,11 @@ impl CreationFlags {
         self.management.check()?;
         let roots = &context.roots;
         let settings = Settings::load(&roots.app, &roots.install).map_err(anyhow::Error::new)?;
-        let platform = self.management.platform.requested();
-        let image = self.fetch.image(context, words.image(), platform).await?;
+        let requested = self.management.platform.requested();
+        let image = self
+            .fetch
+            .image(context, words.image(), requested.clone())
+            .await?;
         context.debug(|| {
             format!(
                 "image {} is manifest {}",
@@ -83,8 +88,7 @@ impl CreationFlags {
             Some(reference) => Some(self.init_image(context, reference).await?),
             None => None,
         };
-        // An image's configuration names its platform, as a descriptor does.
-        let platform = serde_json::from_slice(&image.config)?;
+        let platform = platform_of(&image, &requested)?;
         let mut creation = self.management.creation(
             process,
             &self.resources,
@@ -124,6 +128,19 @@ impl CreationFlags {
             other => other,
         })?)
     }
+}
+
+/// What the image was built for: its configuration may not say, and its index may name it for several platforms.
+fn platform_of(image: &GetReply, requested: &str) -> Result<Platform, Failure> {
+    let wanted = requested.parse().unwrap_or_else(|_| Platform::host());
+    let resource: ImageResource = serde_json::from_slice(&image.image)?;
+    let platforms = resource
+        .variants
+        .into_iter()
+        .filter(|variant| variant.digest == image.manifest_digest)
+        .map(|variant| variant.platform);
+    let nearest = platforms.min_by_key(|platform| platform.distance(&wanted).unwrap_or(u32::MAX));
+    Ok(nearest.unwrap_or(wanted))
 }
 
 fn describe(image: &GetReply) -> Result<ImageDescription, Failure> {

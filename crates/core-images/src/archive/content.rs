@@ -1,13 +1,15 @@
 //! Taking in the files of an archive, in whatever order they come.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 
 use container_resource::digest::Digest;
 
 use super::load::LoadError;
+use crate::budget::Budgeted;
+use crate::compression;
 use crate::store::Ingest;
-use crate::tar::{Kind, Member, Reader, TarError};
+use crate::tar::{Kind, Member, Reader, Run, TarError};
 
 /// Most rejected paths that are listed.
 const MAX_REJECTED: usize = 100;
@@ -24,6 +26,8 @@ pub(super) struct Content {
     pub links: BTreeMap<String, String>,
     /// Members whose path would lead out of the archive.
     pub rejected: Vec<String>,
+    /// Bytes of all files, holes included.
+    bytes: u64,
 }
 
 impl Content {
@@ -42,20 +46,17 @@ impl Content {
             progress,
         };
         let mut buffered = BufReader::with_capacity(BUFFER, counting);
-        let stream = decompress(&mut buffered).map_err(LoadError::Read)?;
-        let mut reader = Reader::new(Budgeted {
-            stream,
-            left: budget,
-        });
+        let stream = compression::decoder(&mut buffered).map_err(LoadError::Read)?;
+        let mut reader = Reader::new(Budgeted::new(stream, budget));
         let mut content = Self::default();
         while let Some(member) = reader.next_member().map_err(cut_off)? {
-            content.member(&mut reader, &member, ingest)?;
+            content.member(&mut reader, &member, ingest, budget)?;
             if content.files.len() + content.links.len() > MAX_FILES {
                 return Err(LoadError::TooMany(MAX_FILES));
             }
         }
         // A client that writes into a pipe shall not be hit by SIGPIPE.
-        let mut rest = reader.into_inner().stream.take(budget);
+        let mut rest = reader.into_inner().into_inner().take(budget);
         io::copy(&mut rest, &mut io::sink()).map_err(LoadError::Read)?;
         Ok(content)
     }
@@ -71,6 +72,7 @@ impl Content {
         reader: &mut Reader<R>,
         member: &Member,
         ingest: &mut Ingest<'_>,
+        budget: u64,
     ) -> Result<(), LoadError> {
         let Some(path) = safe_path(&member.path) else {
             if self.rejected.len() < MAX_REJECTED {
@@ -81,11 +83,15 @@ impl Content {
         };
         match member.kind {
             Kind::Directory => Ok(()),
-            Kind::File if member.sparse.is_some() => Err(LoadError::Member(path)),
+            Kind::File if is_foreign(&path) => Ok(()),
             Kind::File => {
-                let expected = blob_digest(&path)?;
+                let expected = blob_digest(&path);
+                self.bytes = self.bytes.saturating_add(member.size);
+                if self.bytes > budget {
+                    return Err(LoadError::NoSpace);
+                }
                 let mut writer = ingest.writer()?;
-                io::copy(reader, &mut writer).map_err(|error| match error.kind() {
+                copy(reader, member, &mut writer).map_err(|error| match error.kind() {
                     io::ErrorKind::UnexpectedEof => LoadError::Truncated,
                     io::ErrorKind::StorageFull => LoadError::NoSpace,
                     _ => LoadError::Copy {
@@ -123,13 +129,42 @@ fn is_layout_file(path: &str) -> bool {
 }
 
 /// The digest that a blob's path announces.
-fn blob_digest(path: &str) -> Result<Option<Digest>, LoadError> {
-    match path.strip_prefix("blobs/sha256/") {
-        Some(hex) => Digest::from_hex(hex)
-            .map(Some)
-            .map_err(|_| LoadError::Member(path.to_owned())),
-        None => Ok(None),
+fn blob_digest(path: &str) -> Option<Digest> {
+    Digest::from_hex(path.strip_prefix("blobs/sha256/")?).ok()
+}
+
+/// Whether a file is left out: among the blobs those that no digest of ours could name, such as `.DS_Store`,
+/// and what macOS keeps beside files (`AppleDouble`, RFC 1740).
+fn is_foreign(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let is_blob = path.starts_with("blobs/");
+    name.starts_with("._") || (is_blob && blob_digest(path).is_none())
+}
+
+/// Copies a member's bytes, with the holes of a sparse one.
+fn copy<R: Read>(
+    reader: &mut Reader<R>,
+    member: &Member,
+    writer: &mut impl Write,
+) -> io::Result<()> {
+    let Some(runs) = &member.sparse else {
+        return io::copy(reader, writer).map(drop);
+    };
+    let mut position = 0;
+    let end = Run {
+        offset: member.size,
+        length: 0,
+    };
+    // Maps are checked: runs ascend within the size.
+    for run in runs.iter().chain([&end]) {
+        io::copy(&mut io::repeat(0).take(run.offset - position), writer)?;
+        let copied = io::copy(&mut reader.by_ref().take(run.length), writer)?;
+        if copied < run.length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        position = run.offset + run.length;
     }
+    Ok(())
 }
 
 /// A member's path without `.` parts; `None` when it is absolute, leads upwards, or is no UTF-8.
@@ -177,45 +212,6 @@ fn cut_off(error: TarError) -> LoadError {
     }
 }
 
-/// Archives may come compressed as a whole.
-fn decompress<'r, R: Read>(input: &'r mut BufReader<R>) -> io::Result<Box<dyn Read + 'r>> {
-    let mut magic = Vec::new();
-    input.by_ref().take(4).read_to_end(&mut magic)?;
-    let is_gzip = magic.starts_with(&[0x1f, 0x8b]);
-    let is_zstd = magic == [0x28, 0xb5, 0x2f, 0xfd];
-    let whole = io::Cursor::new(magic).chain(input);
-    Ok(if is_gzip {
-        Box::new(flate2::bufread::MultiGzDecoder::new(whole))
-    } else if is_zstd {
-        Box::new(zstd::Decoder::with_buffer(whole)?)
-    } else {
-        Box::new(whole)
-    })
-}
-
-/// A stream of which more than there is room for is an error, not its end.
-struct Budgeted<R> {
-    stream: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Budgeted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 && !buffer.is_empty() {
-            return match self.stream.read(&mut [0])? {
-                0 => Ok(0),
-                _ => Err(io::ErrorKind::StorageFull.into()),
-            };
-        }
-        let room = usize::try_from(self.left).unwrap_or(usize::MAX);
-        let room = room.min(buffer.len());
-        let count = self.stream.read(&mut buffer[..room])?;
-        // No more than `left`.
-        self.left -= count as u64;
-        Ok(count)
-    }
-}
-
 struct Counting<'p, R> {
     input: R,
     bytes: u64,
@@ -246,19 +242,8 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_no_fault_of_the_archive() {
-        for (left, expected) in [(0, None), (5, None), (6, Some(6)), (7, Some(6))] {
-            let mut read = Vec::new();
-            let mut stream = Budgeted {
-                stream: &b"abcdef"[..],
-                left,
-            };
-            let result = stream.read_to_end(&mut read);
-            assert_eq!(result.as_ref().ok(), expected.as_ref(), "{left}");
-            if let Err(error) = result {
-                let error = cut_off(TarError::Io(error));
-                assert!(matches!(error, LoadError::NoSpace), "{error:?}");
-            }
-        }
+        let error = cut_off(TarError::Io(io::ErrorKind::StorageFull.into()));
+        assert!(matches!(error, LoadError::NoSpace), "{error:?}");
     }
 
     #[test]
@@ -274,5 +259,22 @@ mod tests {
             assert_eq!(safe_path(path.as_bytes()).as_deref(), safe, "{path}");
         }
         assert_eq!(safe_path(b"\xff"), None);
+    }
+
+    #[test]
+    fn files_that_no_digest_names_are_left_out() {
+        let digest = "0".repeat(64);
+        for (path, is_left_out) in [
+            (format!("blobs/sha256/{digest}"), false),
+            (format!("blobs/sha256/._{digest}"), true),
+            ("blobs/sha256/.DS_Store".into(), true),
+            ("blobs/.DS_Store".into(), true),
+            (format!("blobs/sha512/{digest}"), true),
+            ("._index.json".into(), true),
+            ("index.json".into(), false),
+            (format!("{digest}/layer.tar"), false),
+        ] {
+            assert_eq!(is_foreign(&path), is_left_out, "{path}");
+        }
     }
 }

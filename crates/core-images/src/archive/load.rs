@@ -7,34 +7,29 @@ use std::sync::Arc;
 use container_resource::digest::Digest;
 use container_resource::image::Descriptor;
 use container_resource::platform::Platform;
-use container_resource::reference::ReferenceError;
-use serde::Deserialize;
 
+use super::candidates::Candidates;
 use super::content::Content;
-use super::docker;
-use crate::image::{Graph, GraphError, MAX_DOCUMENT};
+use crate::image::{Graph, GraphError};
 use crate::layer::unpack::Unpacker;
 use crate::root::{self, RootError};
-use crate::store::{Ingest, IngestError, Pin, REF_NAME, Store, StoreError, UNTAGGED};
+use crate::store::{Ingest, IngestError, Pin, RESERVE, Store, StoreError, UNTAGGED};
 use crate::tar::TarError;
 
-/// Annotations that hold an image's name, the best first (reference section 2.3).
-const NAME_ANNOTATIONS: [&str; 3] = [
-    "com.apple.containerization.image.name",
-    "io.containerd.image.name",
-    REF_NAME,
-];
-
 /// What was loaded.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Loaded {
     /// Full names.
     pub references: Vec<String>,
     /// Members that were skipped because their path would lead out of the archive.
     pub rejected: Vec<String>,
+    /// What is odd, for people.
+    pub warnings: Vec<String>,
+    /// Why parts of the archive were left out.
+    pub failures: Vec<LoadError>,
 }
 
-/// Why an archive can't be loaded. Nothing of it stays.
+/// Why an archive, or a part of it, can't be loaded. Nothing of it stays.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The stream failed.
@@ -44,7 +39,10 @@ pub enum LoadError {
     #[error("the archive is truncated")]
     Truncated,
     /// The disk is full, or nearly so.
-    #[error("no disk space is left for the archive")]
+    #[error(
+        "no disk space is left for the archive: {reserve} MiB are kept free for others",
+        reserve = RESERVE >> 20
+    )]
     NoSpace,
     /// Not a tar archive.
     #[error("the archive is malformed")]
@@ -89,17 +87,15 @@ pub enum LoadError {
     /// The index does not parse.
     #[error("the archive's index is malformed")]
     Index(#[source] serde_json::Error),
-    /// An image's name is none.
-    #[error("the archive names an image {name:?}")]
-    Name {
-        /// As written.
-        name: String,
-        /// Why.
-        source: ReferenceError,
-    },
+    /// An entry of the index is none.
+    #[error("the entry {0} of the archive's index is malformed")]
+    Entry(usize, #[source] serde_json::Error),
     /// An image is not whole.
     #[error("the archive's image {0} cannot be used")]
     Image(String, #[source] GraphError),
+    /// An image lacks a part, and can be used without it.
+    #[error("a part of the archive's image {0} is left out")]
+    Part(String, #[source] GraphError),
     /// An image has no part that could be used.
     #[error("the archive's image {0} is incomplete: none of its manifests is there")]
     Incomplete(String),
@@ -107,8 +103,8 @@ pub enum LoadError {
     #[error(transparent)]
     Ingest(#[from] IngestError),
     /// A root can't be made of it.
-    #[error(transparent)]
-    Root(#[from] RootError),
+    #[error("the archive's image {0} cannot be unpacked")]
+    Root(String, #[source] Box<RootError>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -117,17 +113,12 @@ pub enum LoadError {
     Cancelled,
 }
 
-#[derive(Deserialize)]
-struct Index {
-    #[serde(default)]
-    manifests: Vec<Descriptor>,
-}
-
 /// Told the bytes read so far; says whether to go on.
 pub type Progress = Box<dyn FnMut(u64) -> bool + Send>;
 
-/// Loads all images of an archive, or none: those that can run here are unpacked before they get their names.
-/// `force` skips members whose path would lead out of the archive.
+/// Loads the images of an archive: those that can run here are unpacked before they get their names. One that
+/// can't be used spoils no other; when there is no other, its failure is the answer. `force` skips members whose path
+/// would lead out of the archive.
 pub async fn load(
     store: Arc<Store>,
     unpacker: &Unpacker,
@@ -138,28 +129,31 @@ pub async fn load(
     let into = Arc::clone(&store);
     let taken = blocking(move || take_in(&into, input, force, &mut progress)).await?;
     let Arrived {
-        images,
-        rejected,
+        mut images,
+        mut loaded,
         mut pin,
     } = taken?;
-    let unpacked = unpack(&store, unpacker, &images, &mut pin).await;
+    unpack(&store, unpacker, &mut images, &mut loaded, &mut pin).await;
     blocking(move || {
         let guard = store.lock();
-        if let Err(error) = unpacked {
-            drop(pin);
-            store.collect(&guard)?;
-            return Err(error);
-        }
-        let references = images.iter().map(|(name, _)| name.clone()).collect();
+        loaded.references = images.iter().map(|image| image.name.clone()).collect();
         store.change_names(&guard, |names| {
-            for (name, descriptor) in images {
-                names.insert(name, descriptor);
+            for image in images {
+                names.insert(image.name, image.descriptor);
             }
         })?;
-        Ok(Loaded {
-            references,
-            rejected,
-        })
+        drop(pin);
+        if !loaded.failures.is_empty() {
+            store.collect(&guard)?;
+        }
+        if loaded.references.is_empty() {
+            return Err(loaded
+                .failures
+                .into_iter()
+                .next()
+                .unwrap_or(LoadError::Empty));
+        }
+        Ok(loaded)
     })
     .await?
 }
@@ -174,9 +168,18 @@ async fn blocking<T: Send + 'static>(
 
 /// Images whose blobs are in the store, without names yet.
 struct Arrived {
-    images: Vec<(String, Descriptor)>,
-    rejected: Vec<String>,
+    images: Vec<Image>,
+    /// What there is to tell so far.
+    loaded: Loaded,
     pin: Pin,
+}
+
+/// An image, once for each of its names.
+struct Image {
+    name: String,
+    descriptor: Descriptor,
+    /// The manifest that runs on this machine.
+    own: Option<Digest>,
 }
 
 fn take_in(
@@ -191,73 +194,140 @@ fn take_in(
     if !force && !content.rejected.is_empty() {
         return Err(LoadError::Rejected(content.rejected));
     }
-    let images = match content.files.get("index.json") {
-        Some((digest, _)) => named_images(store, &ingest.read(*digest, MAX_DOCUMENT)?)?,
-        None => docker::named_images(store, &content, &mut ingest)?.ok_or(LoadError::NoIndex)?,
+    let found = Candidates::of(store, &content, &mut ingest)?;
+    let mut loaded = Loaded {
+        rejected: content.rejected,
+        warnings: found.warnings,
+        failures: found.failures,
+        ..Loaded::default()
     };
-    if images.is_empty() {
-        return Err(LoadError::Empty);
-    }
     let mut wanted = BTreeSet::new();
-    for (_, descriptor) in &images {
-        wanted.extend(check(&mut ingest, descriptor)?);
+    let mut images: Vec<Image> = Vec::new();
+    let mut unnamed = Vec::new();
+    for candidate in found.images {
+        let descriptor = &candidate.descriptor;
+        let shown = candidate.names.first().unwrap_or(&descriptor.digest);
+        let own = match check(&mut ingest, shown, descriptor, &mut loaded) {
+            Ok((blobs, own)) => {
+                wanted.extend(blobs);
+                own
+            }
+            Err(error) => {
+                loaded.failures.push(error);
+                continue;
+            }
+        };
+        for name in candidate.names {
+            let image = Image {
+                name,
+                descriptor: candidate.descriptor.clone(),
+                own,
+            };
+            name_image(&mut images, image, &mut loaded.warnings);
+        }
+        unnamed.push((candidate.descriptor, own));
+    }
+    for (descriptor, own) in unnamed {
+        let has_name = |image: &Image| image.descriptor.digest == descriptor.digest;
+        if !images.iter().any(has_name) {
+            images.push(Image {
+                name: format!("{UNTAGGED}{}", descriptor.digest),
+                descriptor,
+                own,
+            });
+        }
     }
     let pin = ingest.commit(|digest| wanted.contains(&digest))?;
     Ok(Arrived {
         images,
-        rejected: content.rejected,
+        loaded,
         pin,
     })
 }
 
+/// Two images may claim one name, as those for several platforms do that are in no index of their own: the one
+/// that runs here has it then, and the other none.
+fn name_image(images: &mut Vec<Image>, image: Image, warnings: &mut Vec<String>) {
+    let Some(other) = images.iter_mut().find(|other| other.name == image.name) else {
+        images.push(image);
+        return;
+    };
+    if other.descriptor.digest == image.descriptor.digest {
+        return;
+    }
+    let loser = if other.own.is_none() && image.own.is_some() {
+        std::mem::replace(other, image)
+    } else {
+        image
+    };
+    warnings.push(format!(
+        "the archive gives the name {} to several images: {} has none now",
+        loser.name, loser.descriptor.digest
+    ));
+    images.push(Image {
+        name: format!("{UNTAGGED}{}", loser.descriptor.digest),
+        ..loser
+    });
+}
+
+/// Unpacks what runs here; those that can't be unpacked are taken out of `images`.
 async fn unpack(
     store: &Arc<Store>,
     unpacker: &Unpacker,
-    images: &[(String, Descriptor)],
+    images: &mut Vec<Image>,
+    loaded: &mut Loaded,
     pin: &mut Pin,
-) -> Result<(), LoadError> {
-    let host = Platform::host();
-    for (_, descriptor) in images {
-        let graph = Graph::walk(&mut &**store, descriptor);
-        if let Some(variant) = graph.variant(&host) {
-            root::prepare(store, unpacker, variant.digest, pin).await?;
+) {
+    let mut done = BTreeSet::new();
+    let mut refused = BTreeSet::new();
+    for image in images.iter() {
+        let Some(manifest) = image.own.filter(|manifest| done.insert(*manifest)) else {
+            continue;
+        };
+        if let Err(error) = root::prepare(store, unpacker, manifest, pin).await {
+            loaded
+                .failures
+                .push(LoadError::Root(image.name.clone(), Box::new(error)));
+            refused.insert(manifest);
         }
     }
-    Ok(())
+    images.retain(|image| {
+        !image
+            .own
+            .is_some_and(|manifest| refused.contains(&manifest))
+    });
 }
 
-/// The images of an OCI layout's index, with their full names.
-fn named_images(store: &Store, index: &[u8]) -> Result<Vec<(String, Descriptor)>, LoadError> {
-    let index: Index = serde_json::from_slice(index).map_err(LoadError::Index)?;
-    let mut images: Vec<(String, Descriptor)> = Vec::new();
-    for descriptor in index.manifests {
-        let name = NAME_ANNOTATIONS
-            .iter()
-            .find_map(|key| descriptor.annotations.as_ref()?.get(*key))
-            .filter(|name| !name.is_empty());
-        let name = match name {
-            Some(name) => store.normalise(name).map_err(|source| LoadError::Name {
-                name: name.clone(),
-                source,
-            })?,
-            None => format!("{UNTAGGED}{}", descriptor.digest),
-        };
-        images.push((name, descriptor));
-    }
-    Ok(images)
-}
-
-/// Everything that the image needs, if it is whole.
-pub(super) fn check(
+/// Everything that the image needs, and which manifest of it runs here. What is damaged of an image of which
+/// another part can be used is only told.
+fn check(
     ingest: &mut Ingest<'_>,
+    name: &str,
     descriptor: &Descriptor,
-) -> Result<BTreeSet<Digest>, LoadError> {
-    let mut graph = Graph::walk(ingest, descriptor);
-    if let Some(damage) = graph.damage.pop() {
-        return Err(LoadError::Image(descriptor.digest.clone(), damage));
+    loaded: &mut Loaded,
+) -> Result<(BTreeSet<Digest>, Option<Digest>), LoadError> {
+    let graph = Graph::walk(ingest, descriptor);
+    let is_usable = graph.variants.iter().any(|variant| variant.is_whole);
+    let own = graph
+        .variant(&Platform::host())
+        .filter(|variant| variant.is_whole)
+        .map(|variant| variant.digest);
+    let mut damage = graph.damage.into_iter();
+    if !is_usable {
+        if let Some(error) = damage.next() {
+            return Err(LoadError::Image(name.to_owned(), error));
+        }
+        if graph.artifacts.is_empty() && !graph.absent.is_empty() {
+            return Err(LoadError::Incomplete(name.to_owned()));
+        }
+        if let Some(kind) = graph.artifacts.first() {
+            loaded.warnings.push(format!(
+                "{name} is no image that can run: its configuration is of the type {kind:?}"
+            ));
+        }
     }
-    if graph.variants.is_empty() && !graph.absent.is_empty() {
-        return Err(LoadError::Incomplete(descriptor.digest.clone()));
-    }
-    Ok(graph.blobs)
+    loaded
+        .failures
+        .extend(damage.map(|error| LoadError::Part(name.to_owned(), error)));
+    Ok((graph.blobs, own))
 }

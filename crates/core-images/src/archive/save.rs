@@ -9,12 +9,9 @@ use container_resource::platform::Platform;
 use serde::Serialize;
 
 use super::docker::DockerImage;
-use crate::image::{Found, Graph, Variant, media};
-use crate::store::{LAYOUT, REF_NAME, Store, StoreError, UNTAGGED};
+use crate::image::{Found, Graph, Variant, annotations, media};
+use crate::store::{LAYOUT, Store, StoreError, UNTAGGED};
 use crate::tar::Writer;
-
-/// Docker's annotation for an image's full name.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// What kind of archive is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +100,10 @@ impl Selection {
     ) -> Result<(), SaveError> {
         let name = &image.name;
         let mut graph = Graph::walk(&mut &*store, &image.descriptor);
-        if let Some(source) = graph.damage.pop() {
+        let wanted = platform.and_then(|platform| graph.variant(platform));
+        // Of one platform, the others' damage is no matter.
+        let is_sound = wanted.is_some_and(|variant| variant.is_whole);
+        if let Some(source) = graph.damage.pop().filter(|_| !is_sound) {
             return Err(SaveError::Damaged {
                 name: name.clone(),
                 source,
@@ -181,12 +181,10 @@ fn blob_path(digest: Digest) -> String {
 
 fn named(descriptor: &Descriptor, name: &str) -> Descriptor {
     let mut descriptor = descriptor.clone();
-    let annotations = descriptor.annotations.get_or_insert_default();
     if name.starts_with(UNTAGGED) {
-        annotations.remove(REF_NAME);
+        annotations::clear_names(&mut descriptor);
     } else {
-        annotations.insert(REF_NAME.into(), name.into());
-        annotations.insert(CONTAINERD_NAME.into(), name.into());
+        annotations::set_name(&mut descriptor, name);
     }
     descriptor
 }
@@ -197,11 +195,13 @@ fn docker_image(name: &str, variant: &Variant) -> DockerImage {
     DockerImage {
         config: path(&variant.manifest.config.digest),
         repo_tags: is_tag.then(|| vec![name.to_owned()]),
-        layers: variant
-            .manifest
-            .layers
-            .iter()
-            .map(|layer| path(&layer.digest))
-            .collect(),
+        layers: Some(
+            variant
+                .manifest
+                .layers
+                .iter()
+                .map(|layer| path(&layer.digest))
+                .collect(),
+        ),
     }
 }

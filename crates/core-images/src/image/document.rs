@@ -3,7 +3,7 @@
 use container_resource::digest::Digest;
 use container_resource::image::Descriptor;
 use container_resource::platform::Platform;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::media;
 
@@ -37,13 +37,9 @@ pub struct Manifest {
 /// An image's configuration (image-spec, `config.md`).
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Config {
-    /// CPU.
-    pub architecture: String,
-    /// Operating system.
-    pub os: String,
-    /// CPU variant.
-    #[serde(default)]
-    pub variant: Option<String>,
+    /// What the image was built for, as far as it says.
+    #[serde(flatten)]
+    pub platform: Platform,
     /// When the image was made.
     #[serde(default)]
     pub created: Option<String>,
@@ -55,6 +51,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct RootFs {
     /// The lowest first.
+    #[serde(default, deserialize_with = "or_default")]
     pub diff_ids: Vec<Digest>,
 }
 
@@ -72,12 +69,21 @@ pub enum DocumentError {
     Ambiguous,
 }
 
+/// Null is what many programs write for nothing.
+pub(crate) fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shape {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     schema_version: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     media_type: String,
     manifests: Option<Vec<Descriptor>>,
     config: Option<Descriptor>,
@@ -99,8 +105,9 @@ impl Document {
         );
         match (shape.manifests, shape.config, shape.layers) {
             (Some(manifests), None, None) if !says_manifest => Ok(Self::Index(manifests)),
-            (None, Some(config), Some(layers)) if !says_index => {
+            (None, Some(config), layers) if !says_index => {
                 let media_type = shape.media_type;
+                let layers = layers.unwrap_or_default();
                 Ok(Self::Manifest(Box::new(Manifest {
                     schema_version: 2,
                     media_type,
@@ -108,6 +115,8 @@ impl Document {
                     layers,
                 })))
             }
+            // As Go writes an index without manifests.
+            (None, None, None) if says_index && !says_manifest => Ok(Self::Index(Vec::new())),
             (None, None, _) => Err(DocumentError::Unknown),
             _ => Err(DocumentError::Ambiguous),
         }
@@ -132,9 +141,9 @@ impl Config {
         Ok(serde_json::from_slice(bytes)?)
     }
 
-    /// What the image was built for.
+    /// What the image was built for; the host's where nothing says so.
     pub fn platform(&self) -> Platform {
-        Platform::new(&self.os, &self.architecture, self.variant.as_deref())
+        self.platform.or(&Platform::host())
     }
 }
 

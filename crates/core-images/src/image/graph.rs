@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use container_resource::digest::{Digest, DigestError};
 use container_resource::image::Descriptor;
+use container_resource::image_settings::{ImageSettings, ImageSettingsError};
 use container_resource::platform::Platform;
 
 use super::document::{Config, Document, DocumentError, MAX_DOCUMENT, Manifest};
@@ -14,6 +15,10 @@ use crate::store::{Ingest, Store, StoreError};
 const MAX_DEPTH: u32 = 4;
 /// Most manifests of one image.
 const MAX_MANIFESTS: usize = 256;
+/// Most platforms that share one manifest.
+const MAX_PLATFORMS: usize = 16;
+/// The operating system and architecture of what runs nowhere, such as an attestation.
+const NOWHERE: &str = "unknown";
 
 /// Where documents and blobs are.
 pub trait Blobs {
@@ -58,6 +63,8 @@ pub struct Variant {
     pub config: Config,
     /// The configuration as stored.
     pub config_bytes: Vec<u8>,
+    /// Whether all of its blobs are there.
+    pub is_whole: bool,
 }
 
 /// What was found below a descriptor.
@@ -67,8 +74,10 @@ pub struct Graph {
     pub variants: Vec<Variant>,
     /// Every blob that is there or should be.
     pub blobs: BTreeSet<Digest>,
-    /// Manifests of indexes that are not there: platforms that were not brought along.
+    /// Manifests of indexes that are not there, or not with all they need: platforms that were not brought along.
     pub absent: Vec<Descriptor>,
+    /// Types of the configurations of what is no image.
+    pub artifacts: Vec<String>,
     /// What is damaged.
     pub damage: Vec<GraphError>,
 }
@@ -118,6 +127,14 @@ pub enum GraphError {
     /// The configuration describes other layers than the manifest.
     #[error("the image {0} has another number of layers than its configuration says")]
     LayerCount(Digest),
+    /// The configuration describes no containers.
+    #[error("no container can be made of the image {digest}")]
+    Settings {
+        /// Of the manifest.
+        digest: Digest,
+        /// Why.
+        source: ImageSettingsError,
+    },
     /// A layer that is no tar archive.
     #[error("media type {0} not supported")]
     LayerType(String),
@@ -175,6 +192,7 @@ impl Graph {
     ) -> Result<Vec<Descriptor>, GraphError> {
         let digest = digest_of(descriptor)?;
         if !seen.insert(digest) {
+            self.further_platform(digest, descriptor);
             return Ok(Vec::new());
         }
         if seen.len() > MAX_MANIFESTS {
@@ -192,9 +210,34 @@ impl Graph {
             Document::Index(_) if depth >= MAX_DEPTH => Err(GraphError::TooDeep),
             Document::Index(manifests) => Ok(manifests),
             Document::Manifest(manifest) => {
-                self.manifest(blobs, digest, descriptor, *manifest)?;
+                self.manifest(blobs, digest, descriptor, *manifest, depth)?;
                 Ok(Vec::new())
             }
+        }
+    }
+
+    /// An index may name one manifest for several platforms.
+    fn further_platform(&mut self, digest: Digest, descriptor: &Descriptor) {
+        let Some(platform) = &descriptor.platform else {
+            return;
+        };
+        let same = |variant: &&Variant| variant.digest == digest;
+        let count = self.variants.iter().filter(same).count();
+        let Some(first) = self.variants.iter().find(same) else {
+            return;
+        };
+        let platform = platform.or(&first.config.platform());
+        let is_new = !self
+            .variants
+            .iter()
+            .any(|variant| variant.digest == digest && variant.platform == platform);
+        if is_new && count < MAX_PLATFORMS {
+            let variant = Variant {
+                platform,
+                descriptor: descriptor.clone(),
+                ..first.clone()
+            };
+            self.variants.push(variant);
         }
     }
 
@@ -204,44 +247,82 @@ impl Graph {
         digest: Digest,
         descriptor: &Descriptor,
         manifest: Manifest,
+        depth: u32,
     ) -> Result<(), GraphError> {
-        for part in manifest.layers.iter().chain([&manifest.config]) {
-            let part_digest = digest_of(part)?;
-            self.blobs.insert(part_digest);
-            if !blobs.has(part_digest, part.size) {
-                self.damage
-                    .push(StoreError::MissingBlob(part_digest).into());
-            }
-        }
-        if !media::is_config(&manifest.config.media_type) {
+        let missing = self.missing(blobs, &manifest)?;
+        let is_declared = media::is_config(&manifest.config.media_type);
+        let config_digest = digest_of(&manifest.config)?;
+        let config_bytes = match blobs.read(config_digest, MAX_DOCUMENT) {
+            _ if missing.contains(&config_digest) => None,
+            Ok(bytes) => Some(bytes),
+            Err(error) if is_declared => return Err(error.into()),
+            Err(_) => None,
+        };
+        let config = config_bytes.as_deref().map(Config::parse);
+        let platform = match (&descriptor.platform, &config) {
+            (Some(platform), Some(Ok(config))) => platform.or(&config.platform()),
+            (Some(platform), _) => platform.normalised(),
+            (None, Some(Ok(config))) => config.platform(),
+            (None, _) => Platform::host(),
+        };
+        if depth > 0 && !missing.is_empty() && platform != Platform::host() {
+            self.absent.push(descriptor.clone());
             return Ok(());
         }
-        let config_digest = digest_of(&manifest.config)?;
-        let config_bytes = blobs.read(config_digest, MAX_DOCUMENT)?;
-        let unknown = |platform: &Platform| platform.os == "unknown";
-        if descriptor.platform.as_ref().is_some_and(unknown) {
+        let is_whole = missing.is_empty();
+        self.blobs.extend(&missing);
+        let missing = missing.into_iter().map(StoreError::MissingBlob);
+        self.damage.extend(missing.map(GraphError::from));
+        if platform.os == NOWHERE || platform.architecture == NOWHERE {
             // An attestation, which borrows the form of an image.
             return Ok(());
         }
-        let config = Config::parse(&config_bytes).map_err(|source| GraphError::Document {
+        let (Some(config), Some(config_bytes)) = (config, config_bytes) else {
+            if is_whole {
+                self.artifacts.push(manifest.config.media_type);
+            }
+            return Ok(());
+        };
+        let config = config.map_err(|source| GraphError::Document {
             digest: config_digest,
             source,
-        })?;
-        check_layers(digest, &manifest, &config)?;
-        let platform = match &descriptor.platform {
-            Some(platform) => platform.normalised(),
-            None => config.platform(),
-        };
-        let descriptor = descriptor.clone();
-        self.variants.push(Variant {
-            platform,
-            digest,
-            descriptor,
-            manifest,
-            config,
-            config_bytes,
         });
+        let checked = config.and_then(|config| {
+            check(digest, &manifest, &config, &config_bytes)?;
+            Ok(config)
+        });
+        match checked {
+            Ok(config) => self.variants.push(Variant {
+                platform,
+                digest,
+                descriptor: descriptor.clone(),
+                manifest,
+                config,
+                config_bytes,
+                is_whole,
+            }),
+            Err(error) if is_declared => return Err(error),
+            Err(_) => self.artifacts.push(manifest.config.media_type),
+        }
         Ok(())
+    }
+
+    /// Which of a manifest's parts are not there; notes those that are.
+    fn missing(
+        &mut self,
+        blobs: &mut impl Blobs,
+        manifest: &Manifest,
+    ) -> Result<Vec<Digest>, GraphError> {
+        let mut missing = Vec::new();
+        for part in manifest.layers.iter().chain([&manifest.config]) {
+            let digest = digest_of(part)?;
+            if blobs.has(digest, part.size) {
+                self.blobs.insert(digest);
+            } else {
+                missing.push(digest);
+            }
+        }
+        Ok(missing)
     }
 }
 
@@ -255,7 +336,13 @@ fn digest_of(descriptor: &Descriptor) -> Result<Digest, GraphError> {
         })
 }
 
-fn check_layers(digest: Digest, manifest: &Manifest, config: &Config) -> Result<(), GraphError> {
+/// Whether containers can be made of an image: what is wrong is told now, and not when one is wanted.
+fn check(
+    digest: Digest,
+    manifest: &Manifest,
+    config: &Config,
+    config_bytes: &[u8],
+) -> Result<(), GraphError> {
     let count = manifest.layers.len();
     if count == 0 {
         return Err(GraphError::NoLayers(digest));
@@ -266,12 +353,11 @@ fn check_layers(digest: Digest, manifest: &Manifest, config: &Config) -> Result<
     if count != config.rootfs.diff_ids.len() {
         return Err(GraphError::LayerCount(digest));
     }
-    match manifest
-        .layers
-        .iter()
-        .find(|layer| !media::is_layer(&layer.media_type))
-    {
-        Some(layer) => Err(GraphError::LayerType(layer.media_type.clone())),
-        None => Ok(()),
+    let mut layers = manifest.layers.iter();
+    if let Some(layer) = layers.find(|layer| !media::is_layer(&layer.media_type)) {
+        return Err(GraphError::LayerType(layer.media_type.clone()));
     }
+    ImageSettings::parse(config_bytes)
+        .map(drop)
+        .map_err(|source| GraphError::Settings { digest, source })
 }

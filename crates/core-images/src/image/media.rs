@@ -1,5 +1,7 @@
 //! Media types (image-spec `media-types.md`; Docker image manifest version 2, schema 2).
 
+use crate::compression::Compression;
+
 /// An index over manifests.
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Docker's name for the same.
@@ -19,18 +21,17 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// A layer, compressed with gzip.
 const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// The type of a layer that starts with these bytes.
-pub fn layer_type(head: &[u8]) -> &'static str {
-    if head.starts_with(&[0x1f, 0x8b]) {
-        LAYER_GZIP
-    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        LAYER_ZSTD
-    } else {
-        LAYER
+/// The type of a layer that is compressed so. There is none for xz and bzip2.
+pub fn layer_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Gzip => LAYER_GZIP,
+        Compression::Zstd => LAYER_ZSTD,
+        _ => LAYER,
     }
 }
 
-/// Whether a configuration of that type makes its manifest an image that can run.
+/// Whether a configuration of that type says that its manifest is an image that can run. Others may be one all
+/// the same: old programs wrote `application/octet-stream`, `text/html` and nothing at all.
 pub fn is_config(media_type: &str) -> bool {
     matches!(media_type, CONFIG | DOCKER_CONFIG)
 }

@@ -1,5 +1,6 @@
 //! What makes up an image: index, manifests, configuration, layers.
 
+pub mod annotations;
 mod document;
 mod find;
 mod graph;

@@ -2,7 +2,7 @@
 
 mod changes;
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::Arc;
 
 use container_resource::digest::Digest;
@@ -14,8 +14,9 @@ pub use changes::ChangeError;
 
 use crate::image::{Manifest, media};
 use crate::layer::unpack::{UnpackError, Unpacker};
+use crate::recompress::take_layer;
 use crate::root::{self, RootError};
-use crate::store::{IngestError, Pin, Store, StoreError, UNTAGGED};
+use crate::store::{IngestError, Pin, Store, StoreError, UNTAGGED, free_space};
 
 /// What to make of the tar.
 #[derive(Clone, Debug)]
@@ -36,9 +37,6 @@ pub enum ImportError {
     /// An instruction is wrong.
     #[error(transparent)]
     Change(#[from] ChangeError),
-    /// The stream failed.
-    #[error("the tar can't be read")]
-    Read(#[source] io::Error),
     /// The tar is no layer.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
@@ -116,22 +114,11 @@ async fn blocking<T: Send + 'static>(
         .map_err(|_| ImportError::Cancelled)
 }
 
-fn take_blob(
-    store: &Store,
-    mut input: impl Read,
-) -> Result<(Descriptor, Digest, Pin), ImportError> {
+fn take_blob(store: &Store, input: impl Read) -> Result<(Descriptor, Digest, Pin), ImportError> {
+    let budget = free_space(&store.paths().content())?;
     let mut ingest = store.ingest()?;
-    let mut head = Vec::new();
-    input
-        .by_ref()
-        .take(4)
-        .read_to_end(&mut head)
-        .map_err(ImportError::Read)?;
-    let mut writer = ingest.writer()?;
-    io::copy(&mut head.as_slice().chain(input), &mut writer).map_err(ImportError::Read)?;
-    let (digest, size) = ingest.take(&writer, None)?;
+    let (layer, digest) = take_layer(&mut ingest, input, budget)?;
     let pin = ingest.commit(|_| true)?;
-    let layer = Descriptor::new(media::layer_type(&head), digest, size);
     Ok((layer, digest, pin))
 }
 

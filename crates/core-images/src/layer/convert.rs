@@ -7,6 +7,7 @@ use erofs::{LayerWriter, Limits, Tree, TreeError, WriteError};
 
 use super::hashing::Hashing;
 use super::member::{EnterError, Meaning, PathError, enter, metadata};
+use crate::compression;
 use crate::tar::{self, Kind, Member, TarError};
 
 /// What a conversion found out.
@@ -83,7 +84,7 @@ pub fn convert<W: Write + Seek>(
     limits: Limits,
 ) -> Result<Converted, ConvertError> {
     let mut blob = BufReader::with_capacity(BUFFER, Hashing::new(blob));
-    let decompressed = decompress(&mut blob)?;
+    let decompressed = compression::decoder(&mut blob).map_err(ConvertError::Decompress)?;
     let mut stream = Hashing::new(decompressed.take(budget.saturating_add(1)));
     let mut layer = Layer {
         tree: Tree::new(limits),
@@ -131,26 +132,6 @@ fn blame(error: ConvertError, stream_is_bad: bool) -> ConvertError {
         ConvertError::Tar(TarError::Io(error)) if stream_is_bad => ConvertError::Decompress(error),
         other => other,
     }
-}
-
-/// By the first bytes rather than by the media type, which is often wrong.
-fn decompress<'r, R: Read>(blob: &'r mut BufReader<R>) -> Result<Box<dyn Read + 'r>, ConvertError> {
-    let mut magic = Vec::new();
-    // A pipe may give fewer bytes than asked for at first; `chain` gives back what was looked at.
-    blob.by_ref()
-        .take(4)
-        .read_to_end(&mut magic)
-        .map_err(ConvertError::Read)?;
-    let is_gzip = magic.starts_with(&[0x1f, 0x8b]);
-    let is_zstd = magic == [0x28, 0xb5, 0x2f, 0xfd];
-    let whole = io::Cursor::new(magic).chain(blob);
-    Ok(if is_gzip {
-        Box::new(flate2::bufread::MultiGzDecoder::new(whole))
-    } else if is_zstd {
-        Box::new(zstd::Decoder::with_buffer(whole).map_err(ConvertError::Decompress)?)
-    } else {
-        Box::new(whole)
-    })
 }
 
 struct Layer<W: Write + Seek> {

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::worker::Verdict;
 use crate::keyed::KeyedLocks;
-use crate::store::{Pin, Store, StoreError, Temporary, free_space};
+use crate::store::{Pin, RESERVE, Store, StoreError, Temporary, free_space};
 
 /// Name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "unpack-layer";
@@ -87,7 +87,10 @@ pub enum UnpackError {
         found: Digest,
     },
     /// The disk is full, or nearly so.
-    #[error("no disk space is left for the layer {0}")]
+    #[error(
+        "no disk space is left for the layer {0}: {reserve} MiB are kept free for others",
+        reserve = RESERVE >> 20
+    )]
     NoSpace(Digest),
     /// The worker can't be run.
     #[error("the worker for layers cannot be run")]

@@ -14,7 +14,7 @@ pub enum RegistryError {
         source: reqwest::Error,
     },
     /// The host's name means no address.
-    #[error("{host} can't be resolved: {reason}")]
+    #[error("{host} cannot be resolved: {reason}")]
     Unresolved {
         /// Host and port.
         host: String,

@@ -48,6 +48,12 @@ pub(super) fn load(
                 bytes_read: bytes.load(Ordering::Relaxed),
                 references: loaded.references,
                 rejected_paths: loaded.rejected,
+                warnings: loaded.warnings,
+                errors: loaded
+                    .failures
+                    .into_iter()
+                    .map(|failure| failure.fault().message)
+                    .collect(),
             })
             .map_err(|error| Status::from(error.fault()));
         // A client that has gone away misses the answer; the images stay.

@@ -81,8 +81,8 @@ impl Fault for LoadError {
             Self::Copy { source, .. } => of_io(source),
             Self::Blob { source, .. } | Self::Ingest(source) => source.kind(),
             Self::Store(error) => error.kind(),
-            Self::Image(_, error) => error.kind(),
-            Self::Root(error) => error.kind(),
+            Self::Image(_, error) | Self::Part(_, error) => error.kind(),
+            Self::Root(_, error) => error.kind(),
             Self::Cancelled => Kind::Cancelled,
             _ => Kind::InvalidArgument,
         }
@@ -103,7 +103,7 @@ impl Fault for SaveError {
 impl Fault for ImportError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Change(_) | Self::Read(_) => Kind::InvalidArgument,
+            Self::Change(_) => Kind::InvalidArgument,
             Self::Unpack(error) => error.kind(),
             Self::Root(error) => error.kind(),
             Self::Ingest(error) => error.kind(),
@@ -116,9 +116,11 @@ impl Fault for ImportError {
 impl Fault for RegistryError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Unreachable { .. } | Self::Status { .. } | Self::GivenUp { .. } => {
-                Kind::Unavailable
-            }
+            Self::Unreachable { .. }
+            | Self::Unresolved { .. }
+            | Self::Status { .. }
+            | Self::GivenUp { .. } => Kind::Unavailable,
+            Self::Everywhere { source, .. } => source.kind(),
             Self::NotFound { .. } => Kind::NotFound,
             Self::Denied { .. }
             | Self::Refused { .. }

@@ -87,6 +87,15 @@ pub(super) fn no_variant(name: &str, platform: &Platform, graph: &Graph) -> Erro
             .context(format!("image {name} is damaged"))
             .with_hint("Pull or load it again.");
     }
+    if let Some(kind) = graph
+        .artifacts
+        .first()
+        .filter(|_| graph.variants.is_empty())
+    {
+        let text =
+            format!("{name} is no image that can run: its configuration is of the type {kind:?}");
+        return Error::new(Kind::Unsupported, text);
+    }
     let text = format!(
         "image {name} has no content for platform {platform}, available platforms: {}",
         graph.platforms()

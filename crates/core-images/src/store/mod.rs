@@ -190,9 +190,11 @@ impl Store {
     }
 }
 
-/// Bytes of disk space that may be used in `directory`; some are left to others.
+/// Bytes of disk space that are left to others.
+pub const RESERVE: u64 = 512 << 20;
+
+/// Bytes of disk space that may be used in `directory`: all but [`RESERVE`].
 pub fn free_space(directory: &std::path::Path) -> Result<u64, StoreError> {
-    const RESERVE: u64 = 512 << 20;
     let disk = File::open(directory)
         .and_then(|directory| Ok(rustix::fs::fstatvfs(directory)?))
         .map_err(StoreError::file(directory))?;

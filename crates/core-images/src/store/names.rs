@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic;
 use super::paths::Paths;
 use super::{Store, StoreError};
+use crate::image::annotations;
 
 /// The annotation that holds an image's name (image-spec, `annotations.md`).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -42,6 +43,8 @@ impl Names {
 
     /// Lets `name` stand for `descriptor`; gives what it stood for.
     pub fn insert(&mut self, name: String, mut descriptor: Descriptor) -> Option<Descriptor> {
+        // What it was called before, or elsewhere, is not its name any more.
+        annotations::clear_names(&mut descriptor);
         descriptor
             .annotations
             .get_or_insert_default()

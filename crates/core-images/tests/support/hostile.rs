@@ -98,6 +98,10 @@ async fn serve(
     answer: &(dyn Fn(&Request) -> Answer + Send + Sync),
 ) -> Option<()> {
     let mut stream = BufReader::new(stream);
+    // TLS is not spoken here.
+    if stream.fill_buf().await.ok()?.first() == Some(&22) {
+        return None;
+    }
     let mut line = String::new();
     stream.read_line(&mut line).await.ok()?;
     let mut words = line.split(' ');
@@ -109,7 +113,12 @@ async fn serve(
         let Some((name, value)) = line.trim().split_once(':') else {
             break;
         };
-        headers.insert(name.to_lowercase(), value.trim().to_owned());
+        // Values of one name in one line, as HTTP allows.
+        let value = value.trim();
+        headers
+            .entry(name.to_lowercase())
+            .and_modify(|all: &mut String| *all = format!("{all}, {value}"))
+            .or_insert_with(|| value.to_owned());
     }
     let length = headers
         .get("content-length")

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use container_api::images::images_client::ImagesClient;
 use container_api::images::{
-    GetReply, GetRequest, ListRequest, LoadRequest, PrepareRootsRequest, PullRequest, PushRequest,
-    Root, SaveRequest, TagRequest, TransferProgress,
+    GetReply, GetRequest, ImportReply, ImportRequest, ListRequest, LoadProgress, LoadRequest,
+    PrepareRootsRequest, PullRequest, PushRequest, Root, SaveRequest, TagRequest, TransferProgress,
 };
 use container_api::{Error, descriptors, socket};
 use serde_json::Value;
@@ -90,6 +90,17 @@ impl Server {
         descriptor: impl AsFd,
         force: bool,
     ) -> Result<Vec<String>, Error> {
+        let last = self.load_telling(descriptor, force).await?;
+        assert_eq!(last.errors, Vec::<String>::new());
+        Ok(last.references)
+    }
+
+    /// With all that is told of it.
+    pub async fn load_telling(
+        &mut self,
+        descriptor: impl AsFd,
+        force: bool,
+    ) -> Result<LoadProgress, Error> {
         let token = self.hand_over(&descriptor).await;
         drop(descriptor);
         let request = LoadRequest { token, force };
@@ -99,18 +110,49 @@ impl Server {
             .await
             .map_err(Error::from)?
             .into_inner();
-        let mut references = Vec::new();
+        let mut last = LoadProgress::default();
         while let Some(progress) = stream.message().await.map_err(Error::from)? {
-            references = progress.references;
+            last = progress;
         }
-        Ok(references)
+        Ok(last)
     }
 
     pub async fn load(&mut self, archive: &[u8]) -> Result<Vec<String>, Error> {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(archive).unwrap();
-        file.rewind().unwrap();
-        self.load_from(file, false).await
+        self.load_from(as_file(archive), false).await
+    }
+
+    pub async fn import(
+        &mut self,
+        tar: &[u8],
+        reference: &str,
+        changes: &[&str],
+    ) -> Result<ImportReply, Error> {
+        let request = ImportRequest {
+            token: self.hand_over(&as_file(tar)).await,
+            reference: reference.into(),
+            platform: String::new(),
+            changes: changes.iter().map(|change| (*change).to_owned()).collect(),
+            message: "made by a test".into(),
+        };
+        let reply = self.client.import(request).await;
+        reply.map(tonic::Response::into_inner).map_err(Error::from)
+    }
+
+    /// The root of an image as a directory, extracted by `fsck.erofs` of erofs-utils.
+    pub async fn extract(&mut self, reference: &str) -> tempfile::TempDir {
+        let root = self.prepare(reference, "lease-1").await.unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let disk = scratch.path().join("disk");
+        compose(&root, &disk);
+        let tree = tempfile::tempdir().unwrap();
+        let output = Command::new("fsck.erofs")
+            .arg(format!("--extract={}", tree.path().display()))
+            .arg("--overwrite")
+            .arg(disk)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        tree
     }
 
     pub async fn save(&mut self, reference: &str, format: &str) -> Result<Vec<u8>, Error> {
@@ -139,12 +181,27 @@ impl Server {
         reference: &str,
         platform: &str,
     ) -> Result<Vec<TransferProgress>, Error> {
-        let request = PullRequest {
+        self.pull_by(PullRequest {
             reference: reference.into(),
             platform: platform.into(),
             scheme: String::new(),
             max_concurrent_downloads: 3,
-        };
+        })
+        .await
+    }
+
+    /// Without TLS.
+    pub async fn pull_plain(&mut self, reference: &str) -> Result<Vec<TransferProgress>, Error> {
+        self.pull_by(PullRequest {
+            reference: reference.into(),
+            platform: String::new(),
+            scheme: "http".into(),
+            max_concurrent_downloads: 3,
+        })
+        .await
+    }
+
+    pub async fn pull_by(&mut self, request: PullRequest) -> Result<Vec<TransferProgress>, Error> {
         collect(
             self.client
                 .pull(request)
@@ -242,6 +299,14 @@ impl Server {
         names.sort();
         names
     }
+}
+
+/// A file with this content, at its beginning.
+pub fn as_file(content: &[u8]) -> std::fs::File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(content).unwrap();
+    file.rewind().unwrap();
+    file
 }
 
 async fn collect(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use container_api::images::LoadRequest;
+use container_api::{Error, Kind};
 
 use super::transfer::Progress;
 use crate::connection::Context;
@@ -14,7 +15,8 @@ use crate::output;
 
 /// Load images from an archive
 ///
-/// The archive is an OCI image layout, or what `docker save` writes, as a tar. Prints the references.
+/// The archive is an OCI image layout, or what `docker save` writes, as a tar, which may be compressed with gzip,
+/// zstd, xz or bzip2. Prints the references. What can't be used of it is told and left out; the exit code is 1 then.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container image load -i busybox.tar
@@ -67,10 +69,13 @@ impl Load {
         let mut progress = Progress::new(self.progress.style());
         let mut references = Vec::new();
         let mut rejected = Vec::new();
+        let (mut warnings, mut errors) = (Vec::new(), Vec::new());
         while let Some(message) = messages.message().await? {
             progress.single("loading", message.bytes_read, size);
             references.extend(message.references);
             rejected.extend(message.rejected_paths);
+            warnings.extend(message.warnings);
+            errors.extend(message.errors);
         }
         progress.finish();
         if !rejected.is_empty() {
@@ -79,6 +84,16 @@ impl Load {
                 rejected.join(", ")
             ));
         }
-        output::write_lines(references)
+        for warning in warnings {
+            output::tell(format_args!(
+                "Warning: {}",
+                output::printable_lines(&warning)
+            ));
+        }
+        output::write_lines(references)?;
+        let failed = errors
+            .into_iter()
+            .map(|error| Failure::Service(Error::new(Kind::InvalidArgument, error)));
+        Failure::gather(failed.collect())
     }
 }
