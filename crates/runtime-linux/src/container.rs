@@ -204,7 +204,7 @@ impl Container {
         let request = ExecRequest {
             process: id.to_owned(),
             oci_process: Bytes::from(oci),
-            user: oci::user(process).to_owned(),
+            user: oci::user(process),
             stdin: input,
         };
         let mut caller = guest.calls();

@@ -44,7 +44,7 @@ pub fn start_request(
             read_only: configuration.read_only,
         }),
         oci_spec: Bytes::from(spec),
-        user: oci::user(&configuration.init_process).to_owned(),
+        user: oci::user(&configuration.init_process),
         files: files(configuration),
         init: configuration.use_init,
         stdin,

@@ -55,11 +55,14 @@ pub fn process(
     Ok(made)
 }
 
-/// The user to look up in the container's own files, or an empty string.
-pub fn user(process: &ProcessConfiguration) -> &str {
+/// The user to look up in the container's own files. A number is looked up too, for its home and, of root, its groups.
+pub fn user(process: &ProcessConfiguration) -> String {
     match &process.user {
-        User::Id { .. } => "",
-        User::Raw { user_string } => user_string,
+        // Nobody asked for another.
+        User::Id { uid: 0, gid: 0 } => "0".to_owned(),
+        User::Id { uid, gid } => format!("{uid}:{gid}"),
+        User::Raw { user_string } if user_string.is_empty() => "0".to_owned(),
+        User::Raw { user_string } => user_string.clone(),
     }
 }
 
@@ -201,3 +204,35 @@ mod tests {
         ));
     }
 }
+    #[test]
+    fn the_privileged_have_all_but_what_was_taken_away() {
+        let mut configuration = crate::oci::tests::configuration();
+        assert!(!administers(&configuration).unwrap());
+        let mut further = configuration.init_process.clone();
+        further.privileged = true;
+        let further = process(&configuration, &further).unwrap();
+        let effective = further.capabilities().as_ref().unwrap().effective().clone();
+        assert_eq!(effective.unwrap().len(), 41);
+        configuration.privileged = true;
+        assert!(administers(&configuration).unwrap());
+        configuration.cap_drop = vec!["CAP_SYS_ADMIN".into()];
+        assert!(!administers(&configuration).unwrap());
+    }
+
+    #[test]
+    fn users_are_looked_up() {
+        let mut process = crate::oci::tests::configuration().init_process;
+        let raw = |text: &str| User::Raw {
+            user_string: text.into(),
+        };
+        for (asked, expected) in [
+            (User::Id { uid: 0, gid: 0 }, "0"),
+            (User::Id { uid: 1, gid: 2 }, "1:2"),
+            (raw("web"), "web"),
+            (raw(""), "0"),
+        ] {
+            process.user = asked;
+            assert_eq!(user(&process), expected);
+        }
+    }
+

@@ -10,6 +10,8 @@ use super::masks;
 
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
+/// Who runs a process of nobody else.
+const ROOT: &str = "0";
 /// Larger files are not read: an image could make them endless.
 const FILE_MAX: u64 = 1024 * 1024;
 
@@ -22,7 +24,7 @@ pub enum IdentityError {
     /// No entry has the name.
     #[error("group '{0}' not found in the container's {GROUP}")]
     NoGroup(String),
-    /// Not `name|uid[:group|gid]`.
+    /// Not `[name|uid][:[group|gid]]`.
     #[error("invalid user {0:?}")]
     Grammar(String),
     /// A file that should be short and regular.
@@ -63,7 +65,9 @@ struct Group<'a> {
     members: &'a str,
 }
 
-/// Resolves `user` (`name|uid[:group|gid]`) in the root of the calling process.
+/// Resolves `user` (`[name|uid][:[group|gid]]`) in the root of the calling process. What is left out is root, and the user's
+/// own group with every other that lists the user. The group is one of the further groups as well: a program that may leave those must
+/// not gain by it what the group is refused (CVE-2022-36109).
 pub fn named(user: &str, additional: &[u32]) -> Result<Identity, IdentityError> {
     resolve(user, &read(PASSWD)?, &read(GROUP)?, additional)
 }
@@ -88,14 +92,15 @@ fn resolve(
     group: &str,
     additional: &[u32],
 ) -> Result<Identity, IdentityError> {
-    let (user_part, group_part) = match user.split_once(':') {
-        Some((user, group)) => (user, Some(group)),
-        None => (user, None),
-    };
-    if user_part.is_empty() || group_part.is_some_and(|part| part.is_empty() || part.contains(':'))
-    {
+    let (user_part, group_part) = user.split_once(':').unwrap_or((user, ""));
+    if group_part.contains(':') {
         return Err(IdentityError::Grammar(user.to_owned()));
     }
+    let user_part = if user_part.is_empty() {
+        ROOT
+    } else {
+        user_part
+    };
     let number = id(user_part);
     let entry = users(passwd)
         .find(|entry| entry.name == user_part)
@@ -106,19 +111,20 @@ fn resolve(
         .or(number)
         .ok_or_else(|| IdentityError::NoUser(user_part.to_owned()))?;
     let mut groups = additional.to_vec();
-    let gid = if let Some(part) = group_part {
-        groups_of(group)
-            .find(|entry| entry.name == part)
-            .map(|entry| entry.gid)
-            .or_else(|| id(part))
-            .ok_or_else(|| IdentityError::NoGroup(part.to_owned()))?
-    } else {
+    let gid = if group_part.is_empty() {
         if let Some(user) = &entry {
             let member = |group: &Group<'_>| group.members.split(',').any(|m| m == user.name);
             groups.extend(groups_of(group).filter(member).map(|group| group.gid));
         }
         entry.as_ref().map_or(0, |entry| entry.gid)
+    } else {
+        groups_of(group)
+            .find(|entry| entry.name == group_part)
+            .map(|entry| entry.gid)
+            .or_else(|| id(group_part))
+            .ok_or_else(|| IdentityError::NoGroup(group_part.to_owned()))?
     };
+    groups.push(gid);
     groups.sort_unstable();
     groups.dedup();
     let home = entry.map_or("/", |entry| entry.home).to_owned();
@@ -225,14 +231,30 @@ mod tests {
     #[test]
     fn users_are_found_by_name_and_by_number() {
         for (user, expected) in [
-            ("web", identity(33, 34, &[4, 9, 44], "/srv/web")),
-            ("33", identity(33, 34, &[4, 9, 44], "/srv/web")),
-            ("web:adm", identity(33, 4, &[9], "/srv/web")),
-            ("web:12", identity(33, 12, &[9], "/srv/web")),
-            ("1234", identity(1234, 0, &[9], "/")),
-            ("1234:5678", identity(1234, 5678, &[9], "/")),
-            ("1000", identity(77, 78, &[9], "/home/digits")),
-            ("relative", identity(5, 5, &[9], "/")),
+            ("web", identity(33, 34, &[4, 9, 34, 44], "/srv/web")),
+            ("33", identity(33, 34, &[4, 9, 34, 44], "/srv/web")),
+            ("web:adm", identity(33, 4, &[4, 9], "/srv/web")),
+            ("web:12", identity(33, 12, &[9, 12], "/srv/web")),
+            ("1234", identity(1234, 0, &[0, 9], "/")),
+            ("1234:5678", identity(1234, 5678, &[9, 5678], "/")),
+            ("1000", identity(77, 78, &[9, 78], "/home/digits")),
+            ("relative", identity(5, 5, &[5, 9], "/")),
+            ("root", identity(0, 0, &[0, 4, 9, 44], "/root")),
+            ("0:0", identity(0, 0, &[0, 9], "/root")),
+        ] {
+            assert_eq!(of(user).unwrap(), expected, "{user}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_the_default() {
+        for (user, expected) in [
+            ("", identity(0, 0, &[0, 4, 9, 44], "/root")),
+            (":", identity(0, 0, &[0, 4, 9, 44], "/root")),
+            (":34", identity(0, 34, &[9, 34], "/root")),
+            (":adm", identity(0, 4, &[4, 9], "/root")),
+            ("web:", identity(33, 34, &[4, 9, 34, 44], "/srv/web")),
+            ("1234:", identity(1234, 0, &[0, 9], "/")),
         ] {
             assert_eq!(of(user).unwrap(), expected, "{user}");
         }
@@ -251,7 +273,7 @@ mod tests {
         assert!(matches!(of("web:nosuch"), Err(IdentityError::NoGroup(name)) if name == "nosuch"));
         assert!(matches!(of("4294967295"), Err(IdentityError::NoUser(_))));
         assert!(matches!(of("-1"), Err(IdentityError::NoUser(_))));
-        for grammar in ["", ":", "web:", ":adm", "web:adm:x"] {
+        for grammar in ["::", "web:adm:x", "web:adm:"] {
             assert!(
                 matches!(of(grammar), Err(IdentityError::Grammar(_))),
                 "{grammar}"

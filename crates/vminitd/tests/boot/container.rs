@@ -172,9 +172,27 @@ async fn a_container_may_have_groups_of_its_own() {
     let mut spec = spec(&["sleep", "1000"]);
     spec["mounts"][6]["options"] = json!(["nosuid", "nodev", "noexec"]);
     guest.calls().start(start_with(&spec)).await.unwrap();
-    let script = "cd /sys/fs/cgroup && mkdir own && echo 1 > own/cgroup.procs && \
-        echo $$ > own/cgroup.procs && echo +pids > cgroup.subtree_control";
-    let (code, _, error) = guest.exec("divide", &["sh", "-c", script]).await;
+    spec["linux"]["resources"]["pids"] = json!({"limit": 50});
+    // Nothing is in the root, so it can be divided at once; what is written there leaves the limit as it was.
+    let script = "cd /sys/fs/cgroup && cat pids.max && echo +pids > cgroup.subtree_control && mkdir own && \
+        echo 1 > own/cgroup.procs && echo max > pids.max && cat /proc/self/cgroup";
+    let (code, out, error) = guest.exec("divide", &["sh", "-c", script]).await;
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(out, "50\n0::/init.scope\n");
+    let bomb = "i=0; while [ $i -lt 60 ]; do sleep 1 & i=$((i+1)); done";
+    let (_, _, error) = guest.exec("bomb", &["sh", "-c", bomb]).await;
+    assert!(error.contains("can't fork"), "{error}");
+    let (code, _, error) = guest
+        .exec(
+            "remove",
+            &[
+                "sh",
+                "-c",
+                "while ! rmdir /sys/fs/cgroup/init.scope; do \
+            echo $$ > /sys/fs/cgroup/own/cgroup.procs; sleep 0.2; done 2>/dev/null",
+            ],
+        )
+        .await;
     assert_eq!((code, error.as_str()), (0, ""));
     let (_, group, _) = guest.exec("joined", &["cat", "/proc/self/cgroup"]).await;
     assert_eq!(group, "0::/own\n");

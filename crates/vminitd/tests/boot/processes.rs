@@ -17,6 +17,13 @@ async fn users_and_errors() {
         .unwrap();
     for (number, (user, expected)) in [
         ("", "uid=0(root) gid=0(root) /root"),
+        ("0", "uid=0(root) gid=0(root) groups=0(root) /root"),
+        (":", "uid=0(root) gid=0(root) groups=0(root) /root"),
+        (":44", "uid=0(root) gid=44(video) groups=44(video) /root"),
+        (
+            "1000:",
+            "uid=1000(user) gid=1001(user) groups=44(video) /home/user",
+        ),
         (
             "user",
             "uid=1000(user) gid=1001(user) groups=44(video) /home/user",
@@ -25,8 +32,11 @@ async fn users_and_errors() {
             "1000",
             "uid=1000(user) gid=1001(user) groups=44(video) /home/user",
         ),
-        ("user:video", "uid=1000(user) gid=44(video) /home/user"),
-        ("4321:8765", "uid=4321 gid=8765 /"),
+        (
+            "user:video",
+            "uid=1000(user) gid=44(video) groups=44(video) /home/user",
+        ),
+        ("4321:8765", "uid=4321 gid=8765 groups=8765 /"),
     ]
     .into_iter()
     .enumerate()
