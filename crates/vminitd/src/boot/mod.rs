@@ -26,13 +26,16 @@ pub const UPPER: &str = "/run/upper";
 const OPEN_FILES: u64 = 1_048_576;
 
 /// Kernel parameters of every guest; a container's own come after.
-const PARAMETERS: [(&str, &str); 3] = [
+const PARAMETERS: [(&str, &str); 5] = [
     // What a vCPU's lists of free pages may hold, as a divisor of the guest's memory. They are not reported to the host:
     // by default a guest keeps some 40 MiB there after a peak, and the last of its free memory leaves it in 15 s, not 2.
     ("vm.percpu_pagelist_high_fraction", "256"),
     // As Apple's guests have them.
     ("vm.overcommit_memory", "1"),
     ("vm.max_map_count", "262144"),
+    // The network is the container's own, so every user of it may listen at any port and ping, as docker has it.
+    ("net.ipv4.ip_unprivileged_port_start", "0"),
+    ("net.ipv4.ping_group_range", "0 2147483647"),
 ];
 
 /// A step of the early boot that failed; the guest is of no use then.

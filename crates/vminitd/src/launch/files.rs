@@ -5,18 +5,27 @@ use std::io::Write;
 use std::path::Path;
 
 use container_api::guest::File;
-use rustix::fs::{FileType, Mode, OFlags, fchmod, fstat, ftruncate, open, unlink};
+use rustix::fs::{FileType, Mode, OFlags, fchmod, fstat, ftruncate, open, symlink, unlink};
 use rustix::io::Errno;
 
 use super::failure::{Context, Failure};
+
+/// Bytes of the path that a symbolic link may lead to (`PATH_MAX`).
+const TARGET_MAX: usize = 4096;
 
 /// Writes `file` below the root of the calling process, which symbolic links can't leave: it is the
 /// container's. Links are followed, because images point /etc/resolv.conf to where they want it.
 pub fn write(file: &File) -> Result<(), Failure> {
     let path = Path::new("/").join(file.path.trim_start_matches('/'));
     let step = || format!("cannot write {}", path.display());
+    if file.keep && fs::symlink_metadata(&path).is_ok() {
+        return Ok(());
+    }
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).context(step)?;
+    }
+    if file.link {
+        return link(&path, &file.data).context(step);
     }
     let mode = Mode::from_raw_mode(file.mode & 0o7777);
     // A FIFO would block without NONBLOCK, and a device is not what was meant.
@@ -46,19 +55,52 @@ pub fn write(file: &File) -> Result<(), Failure> {
     fs::File::from(target).write_all(&file.data).context(step)
 }
 
+/// Makes a symbolic link in place of any other file.
+fn link(path: &Path, target: &[u8]) -> rustix::io::Result<()> {
+    if target.len() > TARGET_MAX {
+        return Err(Errno::NAMETOOLONG);
+    }
+    match unlink(path) {
+        Ok(()) | Err(Errno::NOENT) => symlink(target, path),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::PermissionsExt;
 
-    fn write_to(path: &Path, data: &'static [u8]) {
-        let path = path.to_str().unwrap().to_owned();
-        write(&File {
-            path,
+    fn file(path: &Path, data: &'static [u8]) -> File {
+        File {
+            path: path.to_str().unwrap().to_owned(),
             data: data.into(),
             mode: 0o640,
-        })
-        .unwrap();
+            ..File::default()
+        }
+    }
+
+    fn write_to(path: &Path, data: &'static [u8]) {
+        write(&file(path, data)).unwrap();
+    }
+
+    #[test]
+    fn what_is_to_be_kept_is_kept_and_links_are_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("resolv.conf");
+        symlink("/nonexistent", &path).unwrap();
+        let kept = File {
+            keep: true,
+            ..file(&path, b"new")
+        };
+        write(&kept).unwrap();
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("/nonexistent"));
+        let link = File {
+            link: true,
+            ..file(&path, b"/proc/mounts")
+        };
+        write(&link).unwrap();
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("/proc/mounts"));
     }
 
     #[test]

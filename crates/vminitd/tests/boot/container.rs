@@ -38,6 +38,7 @@ async fn the_container_is_what_the_specification_says() {
         path: "/etc/hosts".to_owned(),
         data: "127.0.0.1 localhost\n".into(),
         mode: 0o644,
+        ..container_api::guest::File::default()
     }];
     guest.calls().start(request).await.unwrap();
     let sh = |id: &'static str, script: &'static str| {
