@@ -167,7 +167,8 @@ impl Service<http::Request<Body>> for Connection {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(context).map_err(classify)
+        // What is broken is told by the call itself: of an error here tonic would make one without a cause.
+        self.0.poll_ready(context).map(|_| Ok(()))
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
@@ -194,6 +195,8 @@ mod tests {
             error.message.starts_with("the guest channel broke"),
             "{error}"
         );
+        let error = Error::from(calls.reset(ResetRequest {}).await.unwrap_err());
+        assert_eq!(error.kind, Kind::Unavailable, "{error}");
         let error = Error::from(guest.output(StandardStream::Stdout, "x").await.unwrap_err());
         assert_eq!(error.kind, Kind::Unavailable, "{error}");
     }

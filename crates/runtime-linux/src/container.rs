@@ -189,7 +189,21 @@ impl Container {
         }
     }
 
-    /// Runs `process` beside the first one, under the name `id`.
+    /// Asks the guest what has nothing to wait for. Where it cannot answer any more, its machine is on its way out.
+    pub async fn ask<T>(
+        &self,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, Error> {
+        answer(call).await.map_err(|error| match error.kind {
+            Kind::Unavailable => Error::new(
+                Kind::InvalidState,
+                format!("container {} is stopping", self.configuration.id),
+            ),
+            _ => error,
+        })
+    }
+
+    /// Runs `process` beside the first one, under the name `id`; `apart`, so that SIGKILL takes all that it started along.
     pub async fn exec(
         &self,
         id: &str,
@@ -213,7 +227,7 @@ impl Container {
             let joined = (&mut call).await;
             joined.map_err(|error| Error::chain(Kind::Internal, &error))?
         };
-        if let Err(error) = answer(answered).await {
+        if let Err(error) = self.ask(answered).await {
             if error.kind == Kind::Timeout {
                 tokio::spawn(take_back(guest, id.to_owned(), call));
             }
@@ -272,7 +286,7 @@ impl Container {
         } else {
             id.to_owned()
         };
-        answer(guest.calls().signal(SignalRequest {
+        self.ask(guest.calls().signal(SignalRequest {
             process,
             signal,
             all,

@@ -138,7 +138,8 @@ impl Runtime for Service {
     }
 
     async fn statistics(&self, _: Request<StatisticsRequest>) -> Reply<StatisticsReply> {
-        let inside = answer(self.0.guest()?.calls().statistics(GuestStatistics {})).await?;
+        let mut guest = self.0.guest()?.calls();
+        let inside = self.0.ask(guest.statistics(GuestStatistics {})).await?;
         let memory = self.0.memory.get();
         Ok(Response::new(StatisticsReply {
             memory_usage_bytes: inside.memory_usage_bytes,
@@ -162,7 +163,8 @@ impl Runtime for Service {
         let PauseRequest { paused } = request.into_inner();
         let mut guest = self.0.guest()?.calls();
         let before = *self.0.paused.borrow();
-        if let Err(error) = answer(guest.freeze(FreezeRequest { frozen: paused })).await {
+        let frozen = guest.freeze(FreezeRequest { frozen: paused });
+        if let Err(error) = self.0.ask(frozen).await {
             if error.kind == Kind::Timeout {
                 // A guest that goes on does what it was asked for meanwhile: it is asked to take that back.
                 tokio::spawn(async move { guest.freeze(FreezeRequest { frozen: before }).await });
@@ -174,7 +176,8 @@ impl Runtime for Service {
     }
 
     async fn processes(&self, _: Request<ProcessesRequest>) -> Reply<ProcessesReply> {
-        let inside = answer(self.0.guest()?.calls().processes(GuestProcesses {})).await?;
+        let mut guest = self.0.guest()?.calls();
+        let inside = self.0.ask(guest.processes(GuestProcesses {})).await?;
         let processes = inside
             .processes
             .into_iter()

@@ -4,15 +4,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use container_api::{Error, Kind};
+use container_api::runtime::runtime_client::RuntimeClient;
+use container_api::{Error, Kind, runtime};
 use container_resource::bundle::{Bundle, Exit};
 use container_resource::container::{
     ContainerConfiguration, ContainerState, ContainerStatus, CreateOptions, ManagedContainer,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
 
-use super::helper::Helper;
+use super::helper::{Helper, Lent};
 
 /// The present or last run of a container.
 #[derive(Clone, Debug)]
@@ -140,6 +143,40 @@ impl Entry {
     /// Why the helper of the present or last run was killed, if it was.
     pub fn killed(&self) -> Option<Kill> {
         *self.killed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the helper of a running container, for as long as that answers anything at all.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidState`] where it does not run, or where its helper has just gone: it is stopping then.
+    pub async fn ask<T, F>(
+        &self,
+        call: impl FnOnce(RuntimeClient<Channel>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let answer = self.helper()?.call(call).await;
+        answer.map_err(|error| self.stopping(error))
+    }
+
+    /// Hands a client's streams to the helper.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn relay(&self, lent: Option<Lent>) -> Result<Option<runtime::Stdio>, Error> {
+        let relayed = self.helper()?.relay(lent).await;
+        relayed.map_err(|error| self.stopping(error))
+    }
+
+    fn stopping(&self, error: Error) -> Error {
+        match error.kind {
+            Kind::Unavailable => Error::new(
+                Kind::InvalidState,
+                format!("container {} is stopping", self.id),
+            ),
+            _ => error,
+        }
     }
 
     /// Somebody has stopped it, or has started it again.

@@ -13,8 +13,7 @@ impl Containers {
         let entry = self.get(id)?;
         let request = runtime::PauseRequest { paused };
         entry
-            .helper()?
-            .call(|mut client| async move { client.pause(request).await })
+            .ask(|mut client| async move { client.pause(request).await })
             .await?;
         let (state, event) = if paused {
             (ContainerState::Paused, "pause")

@@ -57,16 +57,16 @@ impl containers_server::Containers for Service {
             stdio,
         } = request.into_inner();
         let lent = self.0.lent(stdio)?;
-        let helper = self.0.get(&id)?.helper()?;
-        let stdio = helper.relay(lent).await?;
+        let entry = self.0.get(&id)?;
+        let stdio = entry.relay(lent).await?;
         let process = uuid::Uuid::new_v4().to_string();
         let request = runtime::ExecRequest {
             process: process.clone(),
             configuration,
             stdio,
         };
-        helper
-            .call(|mut client| async move { client.exec(request).await })
+        entry
+            .ask(|mut client| async move { client.exec(request).await })
             .await?;
         self.0.events.tell(
             "exec",
@@ -115,8 +115,8 @@ impl containers_server::Containers for Service {
         {
             entry.stop_by_hand(true);
         }
-        helper
-            .call(|mut client| async move {
+        entry
+            .ask(|mut client| async move {
                 let request = runtime::SignalRequest { process, signal };
                 client.signal(request).await
             })
@@ -136,9 +136,9 @@ impl containers_server::Containers for Service {
             rows,
             columns,
         } = request.into_inner();
-        let helper = self.0.get(&id)?.helper()?;
-        helper
-            .call(|mut client| async move {
+        let entry = self.0.get(&id)?;
+        entry
+            .ask(|mut client| async move {
                 let request = runtime::ResizeRequest {
                     process,
                     rows,
@@ -192,11 +192,9 @@ impl containers_server::Containers for Service {
 
     async fn statistics(&self, request: Request<StatisticsRequest>) -> Reply<StatisticsReply> {
         let id = request.into_inner().id;
-        let helper = self.0.get(&id)?.helper()?;
-        let sample = helper
-            .call(
-                |mut client| async move { client.statistics(runtime::StatisticsRequest {}).await },
-            )
+        let entry = self.0.get(&id)?;
+        let sample = entry
+            .ask(|mut client| async move { client.statistics(runtime::StatisticsRequest {}).await })
             .await?;
         let statistics = ContainerStatistics {
             id,
@@ -236,9 +234,9 @@ impl containers_server::Containers for Service {
     }
 
     async fn processes(&self, request: Request<ProcessesRequest>) -> Reply<ProcessesReply> {
-        let helper = self.0.get(&request.into_inner().id)?.helper()?;
-        let reply = helper
-            .call(|mut client| async move { client.processes(runtime::ProcessesRequest {}).await })
+        let entry = self.0.get(&request.into_inner().id)?;
+        let reply = entry
+            .ask(|mut client| async move { client.processes(runtime::ProcessesRequest {}).await })
             .await?;
         let processes = reply
             .processes
@@ -262,9 +260,9 @@ impl containers_server::Containers for Service {
         let entry = self.0.get(&id)?;
         let helper = entry.helper()?;
         let run = entry.run_name();
-        let stdio = helper.relay(lent).await?;
-        helper
-            .call(|mut client| async move {
+        let stdio = entry.relay(lent).await?;
+        entry
+            .ask(|mut client| async move {
                 let request = runtime::AttachRequest {
                     process: String::new(),
                     stdio,

@@ -32,7 +32,7 @@ impl Attach {
     pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
         let mut containers = context.containers()?;
         let container = inspect::one(&mut containers, &self.id).await?;
-        if !select::is_running(&container) {
+        if !select::is_live(&container) {
             let message = format!("container {} is not running", self.id);
             return Err(Failure::Service(Error::new(Kind::InvalidState, message)));
         }

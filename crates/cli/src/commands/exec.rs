@@ -46,7 +46,7 @@ impl Exec {
         let options = self.process.options()?;
         let mut containers = context.containers()?;
         let container = inspect::one(&mut containers, &self.id).await?;
-        if !select::is_running(&container) {
+        if !select::is_live(&container) {
             let message = format!("container {} is not running", self.id);
             return Err(Failure::Service(Error::new(Kind::InvalidState, message)));
         }

@@ -35,8 +35,8 @@ impl Agent {
     /// Freezes or thaws the container and waits until that is so.
     pub async fn freeze(&self, frozen: bool) -> Result<(), AgentError> {
         let container = self.container()?;
-        if container.leader.exit().is_some() {
-            return Err(AgentError::NotRunning);
+        if container.leader.is_ending() {
+            return Err(AgentError::Stopping);
         }
         tokio::time::timeout(FREEZE_LIMIT, container.freeze(frozen))
             .await

@@ -18,9 +18,9 @@ pub enum AgentError {
     /// Everything else comes after Start.
     #[error("the container was not started")]
     NotStarted,
-    /// The first process has ended.
-    #[error("the container is not running")]
-    NotRunning,
+    /// The first process has ended, or is about to.
+    #[error("the container is stopping")]
+    Stopping,
     /// Nothing can start in it.
     #[error("the container is paused")]
     Frozen,
@@ -114,7 +114,7 @@ impl AgentError {
         match self {
             Self::Started
             | Self::NotStarted
-            | Self::NotRunning
+            | Self::Stopping
             | Self::Frozen
             | Self::NoTerminal
             | Self::ProcessEnded

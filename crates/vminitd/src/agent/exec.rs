@@ -27,7 +27,11 @@ impl Agent {
             }
             Err(error) => {
                 self.state().processes.release(&id);
-                Err(error)
+                // What fails while everything goes fails of that.
+                let ending = self
+                    .container()
+                    .is_ok_and(|container| container.leader.is_ending());
+                Err(if ending { AgentError::Stopping } else { error })
             }
         }
     }
@@ -39,7 +43,7 @@ impl Agent {
         stdin: bool,
     ) -> Result<Arc<Process>, AgentError> {
         let container = self.container()?;
-        let leader = container.leader.pidfd().ok_or(AgentError::NotRunning)?;
+        let leader = container.leader.pidfd().ok_or(AgentError::Stopping)?;
         if container.cgroup.is_to_be_frozen() {
             // The process would stand still before it could run anything.
             return Err(AgentError::Frozen);

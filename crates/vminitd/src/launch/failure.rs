@@ -49,7 +49,7 @@ pub enum Failure {
     #[error("the working directory {0:?} is outside the container's root")]
     WorkingDirectoryOutside(String),
     /// The container has ended meanwhile.
-    #[error("the container is not running")]
+    #[error("the container is stopping")]
     ContainerStopped,
     /// A kernel parameter of the container.
     #[error(transparent)]

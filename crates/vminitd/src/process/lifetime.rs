@@ -95,6 +95,13 @@ impl Process {
         *self.exit.borrow()
     }
 
+    /// Whether the end has come or is on its way: a first process that has left its namespaces waits, for seconds perhaps, until
+    /// every other process of the container is gone.
+    pub fn is_ending(&self) -> bool {
+        let namespace = format!("/proc/{}/ns/mnt", self.pid.as_raw_nonzero());
+        self.exit().is_some() || std::fs::metadata(namespace).is_err()
+    }
+
     /// Whether somebody has been told of the end.
     pub fn was_waited_for(&self) -> bool {
         self.waited.load(Ordering::Relaxed)
