@@ -242,6 +242,27 @@ fn a_restart_keeps_a_container_that_goes_when_it_stops() {
 }
 
 #[test]
+fn checks_that_hang_do_not_pile_up() {
+    let system = System::shared();
+    let words = ["run", "-d", "--name", "hangs", "-m", "256M"].iter();
+    let health = ["--health-cmd", "sleep 900; true", "--health-retries", "3"];
+    let times = ["--health-interval", "100ms", "--health-timeout", "300ms"];
+    let process = ["busybox", "sleep", "1000"];
+    system
+        .run(words.chain(&health).chain(&times).chain(&process))
+        .ok();
+    eventually("three checks were too slow", || {
+        system.inspect("hangs")["status"]["health"] == "unhealthy"
+    });
+    let count = "ps | grep -c '[s]leep 900; true'; ps | grep -c '[s]leep 900$'; true";
+    let left = system.run(["exec", "hangs", "sh", "-c", count]).ok().stdout;
+    for line in left.lines() {
+        assert!(line.parse::<u32>().unwrap() <= 1, "{left}");
+    }
+    system.run(["delete", "--force", "hangs"]).ok();
+}
+
+#[test]
 fn the_health_of_a_paused_container_is_not_judged() {
     let system = System::shared();
     let words = ["run", "-d", "--name", "frozen", "-m", "256M"];

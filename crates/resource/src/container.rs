@@ -456,6 +456,9 @@ pub struct CreateOptions {
     #[serde(default)]
     pub no_template: bool,
     /// Its first process has a standard input even while no client gives it any: one that attaches may.
+    /// What runs the line of `CMD-SHELL`: the image's `Shell`; empty: `/bin/sh -c`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shell: Vec<String>,
     #[serde(default)]
     pub open_stdin: bool,
 }

@@ -160,7 +160,7 @@ impl Creation {
             no_new_privileges: self.no_new_privileges,
             seccomp_profile: self.seccomp_profile,
             restart_policy: self.restart,
-            health_check: self.health.check(image.healthcheck.as_ref()),
+            health_check: self.health.check(image.healthcheck.as_ref(), &image.shell),
             kernel_arguments: self.kernel_arguments,
             kernel: self.kernel,
             init_image: self.init_image,

@@ -20,7 +20,7 @@ const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct ImageHealth {
-    /// `["CMD", word…]`, `["CMD-SHELL", line]`, or `["NONE"]`.
+    /// `["CMD", word…]`, `["CMD-SHELL", line, word…]`, or `["NONE"]`.
     #[serde(deserialize_with = "texts")]
     pub test: Vec<String>,
     /// Between checks.
@@ -93,8 +93,9 @@ pub fn parse_time(text: &str) -> Result<Duration, TimeError> {
 }
 
 impl HealthOptions {
-    /// The check of a container; `None` when neither side describes one, or one side says that there is none.
-    pub fn check(&self, image: Option<&ImageHealth>) -> Option<HealthCheck> {
+    /// The check of a container whose image says `image` and has lines run by `shell`; `None` when neither side
+    /// describes one, or one side says that there is none.
+    pub fn check(&self, image: Option<&ImageHealth>, shell: &[String]) -> Option<HealthCheck> {
         let inherited = image
             .map(|image| image.test.clone())
             .filter(|test| !test.is_empty());
@@ -120,6 +121,7 @@ impl HealthOptions {
             .find(|retries| *retries > 0);
         Some(HealthCheck {
             test,
+            shell: shell.to_vec(),
             interval_ms: time(
                 self.interval,
                 image.map(|image| image.interval),
@@ -152,10 +154,11 @@ mod tests {
     #[test]
     fn the_image_s_check_with_defaults() {
         let check = HealthOptions::default()
-            .check(Some(&image(&["CMD", "true"])))
+            .check(Some(&image(&["CMD", "true"])), &[])
             .unwrap();
         let expected = HealthCheck {
             test: vec!["CMD".into(), "true".into()],
+            shell: Vec::new(),
             interval_ms: 5_000,
             timeout_ms: 30_000,
             start_period_ms: 0,
@@ -172,8 +175,13 @@ mod tests {
             retries: Some(7),
             ..HealthOptions::default()
         };
-        let check = options.check(Some(&image(&["CMD", "true"]))).unwrap();
+        let shell = ["/bin/ash".to_owned(), "-c".to_owned()];
+        let check = options
+            .check(Some(&image(&["CMD", "true"])), &shell)
+            .unwrap();
+        assert_eq!(check.shell, shell);
         assert_eq!(check.test, ["CMD-SHELL", "test -e /ok"]);
+        assert_eq!(check.shell, ["/bin/ash", "-c"]);
         assert_eq!((check.interval_ms, check.retries), (1000, 7));
     }
 
@@ -188,8 +196,8 @@ mod tests {
         };
         let image = image(&["CMD", "true"]);
         assert_eq!(
-            options.check(Some(&image)),
-            HealthOptions::default().check(Some(&image))
+            options.check(Some(&image), &[]),
+            HealthOptions::default().check(Some(&image), &[])
         );
     }
 
@@ -197,7 +205,7 @@ mod tests {
     fn odd_numbers_of_an_image_are_read() {
         let text = r#"{"Test": ["CMD", "true"], "Interval": -5, "Timeout": 1.5e9, "StartPeriod": null, "Retries": -1}"#;
         let image: ImageHealth = serde_json::from_str(text).unwrap();
-        let check = HealthOptions::default().check(Some(&image)).unwrap();
+        let check = HealthOptions::default().check(Some(&image), &[]).unwrap();
         assert_eq!(
             (check.interval_ms, check.timeout_ms, check.start_period_ms),
             (30_000, 1500, 0)
@@ -207,17 +215,17 @@ mod tests {
 
     #[test]
     fn no_check() {
-        assert_eq!(HealthOptions::default().check(None), None);
-        assert_eq!(HealthOptions::default().check(Some(&image(&[]))), None);
+        assert_eq!(HealthOptions::default().check(None, &[]), None);
+        assert_eq!(HealthOptions::default().check(Some(&image(&[])), &[]), None);
         assert_eq!(
-            HealthOptions::default().check(Some(&image(&["NONE"]))),
+            HealthOptions::default().check(Some(&image(&["NONE"])), &[]),
             None
         );
         let disabled = HealthOptions {
             disabled: true,
             ..HealthOptions::default()
         };
-        assert_eq!(disabled.check(Some(&image(&["CMD", "true"]))), None);
+        assert_eq!(disabled.check(Some(&image(&["CMD", "true"])), &[]), None);
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub struct ImageSettings {
     /// The words after them, unless others are given.
     #[serde(deserialize_with = "texts")]
     pub cmd: Vec<String>,
+    /// What runs a line of shell; empty: `/bin/sh -c`.
+    #[serde(deserialize_with = "or_default")]
+    pub shell: Vec<String>,
     /// Empty: `/`.
     #[serde(deserialize_with = "or_default")]
     pub working_dir: String,
@@ -93,7 +96,7 @@ mod tests {
             "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []},
             "config": {
                 "User": "nobody:nogroup", "Env": ["PATH=/bin"], "Entrypoint": ["/init"], "Cmd": ["-v"],
-                "WorkingDir": "/srv", "Labels": {"a": "b"}, "StopSignal": "SIGINT", "Healthcheck": {"Test": ["CMD", "true"]}, "ExposedPorts": {"80/tcp": {}}
+                "WorkingDir": "/srv", "Labels": {"a": "b"}, "StopSignal": "SIGINT", "Healthcheck": {"Test": ["CMD", "true"]}, "Shell": ["/bin/ash", "-ec"], "ExposedPorts": {"80/tcp": {}}
             }
         }"#;
         let settings = ImageSettings::parse(config).unwrap();
@@ -105,6 +108,7 @@ mod tests {
         assert_eq!(settings.labels["a"], "b");
         assert_eq!(settings.stop_signal, "SIGINT");
         assert!(settings.healthcheck.is_some());
+        assert_eq!(settings.shell, ["/bin/ash", "-ec"]);
     }
 
     #[test]

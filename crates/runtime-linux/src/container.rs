@@ -209,6 +209,7 @@ impl Container {
         id: &str,
         process: &ProcessConfiguration,
         stdio: Stdio,
+        apart: bool,
     ) -> Result<(), Error> {
         let guest = self.guest()?;
         let oci = oci::process(&self.configuration, process, stdio.size)
@@ -220,6 +221,7 @@ impl Container {
             oci_process: Bytes::from(oci),
             user: oci::user(process),
             stdin: input,
+            apart,
         };
         let mut caller = guest.calls();
         let mut call = tokio::spawn(async move { caller.exec(request).await });

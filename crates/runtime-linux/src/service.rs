@@ -52,7 +52,11 @@ impl Runtime for Service {
             Error::chain(Kind::InvalidArgument, &error).context("process configuration")
         })?;
         let container = self.0.clone();
-        to_the_end(async move { container.exec(&request.process, &process, stdio).await }).await?;
+        let exec = async move {
+            let id = &request.process;
+            container.exec(id, &process, stdio, request.apart).await
+        };
+        to_the_end(exec).await?;
         Ok(Response::new(ExecReply {}))
     }
 

@@ -62,10 +62,11 @@ impl Guest for Service {
             oci_process,
             user,
             stdin,
+            apart,
         } = request.into_inner();
         let plan = serde_json::from_slice(&oci_process).map_err(AgentError::Json)?;
         let agent = Arc::clone(&self.0);
-        let work = async move { agent.exec(process, plan, &user, stdin).await };
+        let work = async move { agent.exec(process, plan, &user, stdin, apart).await };
         let process = to_the_end(work).await?;
         Ok(Response::new(ExecReply {
             pid: process.pid.as_raw_nonzero().get(),

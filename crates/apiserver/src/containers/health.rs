@@ -24,7 +24,7 @@ impl Containers {
         let Some(check) = configuration.health_check.clone() else {
             return;
         };
-        let Some(command) = command(&check.test) else {
+        let Some(command) = command(&check) else {
             return;
         };
         let process = process(&configuration, command);
@@ -113,13 +113,23 @@ impl Health {
     }
 }
 
-/// The words of a check (image-spec config.md, Healthcheck), or none where it is switched off.
-fn command(test: &[String]) -> Option<Vec<String>> {
-    match test.split_first() {
-        Some((kind, words)) if kind == "CMD" && !words.is_empty() => Some(words.to_vec()),
-        Some((kind, [line])) if kind == "CMD-SHELL" => {
-            Some(vec!["/bin/sh".into(), "-c".into(), line.clone()])
+/// What runs a line of shell where the image does not say.
+const SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+/// The words of a check (image-spec config.md, Healthcheck), or none where it is switched off. Words after a line of shell are its
+/// arguments, as with Docker.
+fn command(check: &HealthCheck) -> Option<Vec<String>> {
+    let (kind, words) = check.test.split_first()?;
+    if words.is_empty() {
+        return None;
+    }
+    match kind.as_str() {
+        "CMD" => Some(words.to_vec()),
+        "CMD-SHELL" if check.shell.is_empty() => {
+            let shell = SHELL.map(str::to_owned);
+            Some([shell.as_slice(), words].concat())
         }
+        "CMD-SHELL" => Some([check.shell.as_slice(), words].concat()),
         _ => None,
     }
 }
@@ -172,6 +182,7 @@ async fn probe(
         process: id.clone(),
         configuration: configuration.into(),
         stdio: None,
+        apart: true,
     };
     let (mut execs, mut waits) = (helper.client(), helper.client());
     let exec = async move { execs.exec(request).await.is_ok() };
@@ -219,21 +230,26 @@ mod tests {
 
     #[test]
     fn commands_are_those_of_the_image_specification() {
-        let words = |test: &[&str]| {
-            command(
-                &test
-                    .iter()
-                    .map(|word| (*word).to_owned())
-                    .collect::<Vec<_>>(),
-            )
+        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let words = |test: &[&str], shell: &[&str]| {
+            command(&HealthCheck {
+                test: owned(test),
+                shell: owned(shell),
+                interval_ms: 1,
+                timeout_ms: 1,
+                start_period_ms: 0,
+                retries: 1,
+            })
         };
-        assert_eq!(words(&["CMD", "a", "b"]).unwrap(), ["a", "b"]);
-        assert_eq!(
-            words(&["CMD-SHELL", "a b"]).unwrap(),
-            ["/bin/sh", "-c", "a b"]
-        );
+        assert_eq!(words(&["CMD", "a", "b"], &["x"]).unwrap(), ["a", "b"]);
+        for (shell, expected) in [
+            (&[][..], &["/bin/sh", "-c", "a b", "c"][..]),
+            (&["/bin/ash", "-ec"], &["/bin/ash", "-ec", "a b", "c"]),
+        ] {
+            assert_eq!(words(&["CMD-SHELL", "a b", "c"], shell).unwrap(), expected);
+        }
         for none in [&["NONE"][..], &[], &["CMD"], &["CMD-SHELL"]] {
-            assert_eq!(words(none), None);
+            assert_eq!(words(none, &[]), None);
         }
     }
 }

@@ -64,6 +64,7 @@ impl containers_server::Containers for Service {
             process: process.clone(),
             configuration,
             stdio,
+            apart: false,
         };
         entry
             .ask(|mut client| async move { client.exec(request).await })

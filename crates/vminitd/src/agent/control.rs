@@ -29,6 +29,9 @@ impl Agent {
         if process.exit().is_some() {
             return Err(AgentError::ProcessEnded);
         }
+        if signal == libc::SIGKILL && self.container()?.cgroup.apart(id).kill() {
+            return Ok(());
+        }
         process.signal(signal).map_err(AgentError::Signal)
     }
 

@@ -10,17 +10,19 @@ use crate::process::{self, Birth, Inside, Process, SpawnError, Wanted};
 use crate::spec;
 
 impl Agent {
-    /// Runs `process` in the container under the name `id`.
+    /// Runs `process` in the container under the name `id`; `apart`, in a control group that can be ended whole.
     pub async fn exec(
         &self,
         id: String,
         process: spec::Process,
         user: &str,
         stdin: bool,
+        apart: bool,
     ) -> Result<Arc<Process>, AgentError> {
         check_id(&id)?;
         self.state().processes.reserve(&id)?;
-        match self.exec_reserved(process, user, stdin).await {
+        let group = apart.then_some(id.as_str());
+        match self.exec_reserved(process, user, stdin, group).await {
             Ok(process) => {
                 self.state().processes.insert(id, Arc::clone(&process));
                 Ok(process)
@@ -41,6 +43,7 @@ impl Agent {
         process: spec::Process,
         user: &str,
         stdin: bool,
+        apart: Option<&str>,
     ) -> Result<Arc<Process>, AgentError> {
         let container = self.container()?;
         let leader = container.leader.pidfd().ok_or(AgentError::Stopping)?;
@@ -58,6 +61,24 @@ impl Agent {
             own: &self.own,
             namespaces: container.namespaces,
         };
+        if let Some(id) = apart {
+            let group = container.cgroup.apart(id);
+            let directory = group.create().map_err(AgentError::Cgroup)?;
+            let birth = process::join(wanted, &plan, inside, directory.as_fd()).await;
+            let process = birth
+                .map_err(AgentError::Spawn)
+                .and_then(|birth| adopt(birth, &container.cgroup));
+            if let Ok(process) = &process {
+                let process = Arc::clone(process);
+                tokio::spawn(async move {
+                    process.ended().await;
+                    group.remove();
+                });
+            } else {
+                group.remove();
+            }
+            return process;
+        }
         let cgroup = container.cgroup.directory();
         let mut birth = process::join(wanted, &plan, inside, cgroup).await;
         if birth.as_ref().is_err_and(SpawnError::is_busy_group) {

@@ -55,9 +55,42 @@ impl Cgroup {
         Ok(Self { path, directory })
     }
 
+/// The root of the namespace of a container that may divide its group.
+const PAYLOAD: &str = "payload";
+/// The group of its first process.
+const INIT: &str = "init.scope";
+/// What the names of groups of single processes begin with.
+const APART: &str = "apart-";
+/// Levels of groups below the container's that are removed with it.
+const DEPTH_MAX: usize = 64;
+
     /// Removes the group, in which nothing runs any more.
     pub fn remove(&self) -> io::Result<()> {
-        fs::remove_dir(&self.path)
+        remove(&self.path, DEPTH_MAX)
+    }
+
+    /// The group in which the first process makes its namespace, whose root that is.
+    pub fn birthplace(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(open(self.root(), flags, Mode::empty())?)
+    }
+
+    /// Where the first process goes when it has made its namespace, if that is elsewhere. To be called by that process.
+    pub fn leave_birthplace(&self) -> io::Result<()> {
+        match &self.payload {
+            Some(payload) => fs::write(payload.join(INIT).join("cgroup.procs"), "0"),
+            None => Ok(()),
+        }
+    }
+
+    /// The group that the process `id` has of its own, where it was started apart from the others. Beyond the container's
+    /// sight, if that may divide its group, and under its limits.
+    pub fn apart(&self, id: &str) -> Apart {
+        Apart(self.path.join(format!("{APART}{id}")))
+    }
+
+    fn root(&self) -> &Path {
+        self.payload.as_ref().unwrap_or(&self.path)
     }
 
     /// Directory of the group in which the process `pid` is.
@@ -156,3 +189,48 @@ mod tests {
         assert_eq!(field("", "oom"), None);
     }
 }
+/// A group of one process and what it starts.
+#[derive(Debug)]
+pub struct Apart(PathBuf);
+
+impl Apart {
+    /// Creates it, and opens its directory. Others that have become empty are removed.
+    pub fn create(&self) -> io::Result<OwnedFd> {
+        let siblings = self.0.parent().map(fs::read_dir).transpose()?;
+        for sibling in siblings.into_iter().flatten().flatten() {
+            if sibling
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(APART.as_bytes())
+            {
+                // One that is in use stays.
+                let _ = fs::remove_dir(sibling.path());
+            }
+        }
+        fs::create_dir(&self.0)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(open(&self.0, flags, Mode::empty())?)
+    }
+
+    /// Kills every process in it. Whether it exists at all.
+    pub fn kill(&self) -> bool {
+        fs::write(self.0.join("cgroup.kill"), "1").is_ok()
+    }
+
+    /// Removes it, unless something runs in it still.
+    pub fn remove(&self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// Removes `group` and those below it, the deepest first.
+fn remove(group: &Path, depth: usize) -> io::Result<()> {
+    for entry in fs::read_dir(group)? {
+        let entry = entry?;
+        if depth > 0 && entry.file_type()?.is_dir() {
+            remove(&entry.path(), depth - 1)?;
+        }
+    }
+    fs::remove_dir(group)
+}
+

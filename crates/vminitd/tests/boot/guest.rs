@@ -247,6 +247,7 @@ pub fn exec_request(id: &str, process: &Value, user: &str) -> ExecRequest {
         oci_process: process.to_string().into(),
         user: user.to_owned(),
         stdin: false,
+        apart: false,
     }
 }
 
