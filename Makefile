@@ -16,6 +16,7 @@ GUEST := x86_64-unknown-linux-gnu
 VMINITD := $(TARGET)/$(GUEST)/guest/vminitd
 INITRAMFS := $(TARGET)/initramfs.cpio
 BUSYBOX := $(TARGET)/busybox.tar
+DEBIAN := $(TARGET)/debian.tar
 CARGO ?= cargo
 # Arguments of the benchmark, such as --rounds 30.
 BENCH ?=
@@ -23,7 +24,7 @@ export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || e
 
 PLUGINS := container-core-images container-runtime-linux
 
-.PHONY: hello build kernel kernel-full boot-full programs initramfs stage install test unit boot e2e test-kvm lint fuzz bench bench-kvm clean packages-% help
+.PHONY: hello build kernel kernel-full boot-full programs initramfs stage install test unit boot e2e test-kvm test-real lint fuzz bench bench-kvm clean packages-% help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,6p'
@@ -96,6 +97,12 @@ boot-full: packages-test packages-full kernel-full
 e2e: $(BUSYBOX)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
 	    $(CARGO) test --locked -p container-tests -- --test-threads=2
+
+# systemd, dockerd and podman of Debian, in a root made by debootstrap: needs root, a mirror and some minutes.
+test-real: packages-run packages-build packages-test packages-real stage $(BUSYBOX)
+	@images/debian.sh $(DEBIAN)
+	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) CONTAINER_TEST_DEBIAN=$(CURDIR)/$(DEBIAN) \
+	    $(CARGO) test --locked -p container-tests -- --ignored --test-threads=1 real::
 
 # The same programs with real KVM, in a machine inside an emulated one.
 test-kvm: stage $(BUSYBOX)

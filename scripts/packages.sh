@@ -4,12 +4,13 @@ set -euo pipefail
 
 usage() {
     cat <<'TXT'
-usage: packages.sh run|build|test|bench|full|fuzz ...
+usage: packages.sh run|build|test|real|bench|full|fuzz ...
 
 Installs the Debian packages that are missing for:
   run     running containers
   build   building the guest kernel and the programs
   test    the test suite's peers and oracles
+  real    the root for the tests of real programs
   bench   what the benchmark compares with
   full    checks of the larger kernel
   fuzz    building the fuzz targets
@@ -22,6 +23,7 @@ build=(gcc libc6-dev make flex bison bc libelf-dev xz-utils cpio linux-source-6.
 test=(busybox-static erofs-utils skopeo umoci crun docker-registry openssl apache2-utils jq python3 util-linux procps zstd
     dbus gnome-keyring libfaketime golang-github-opencontainers-image-spec-dev python3-jsonschema
     squashfs-tools dosfstools mtools genisoimage)
+real=(debootstrap)
 bench=(crun podman util-linux)
 full=(xfsprogs btrfs-progs)
 fuzz=(g++)
@@ -33,6 +35,7 @@ for purpose in "$@"; do
         run) wanted+=("${run[@]}") ;;
         build) wanted+=("${build[@]}") ;;
         test) wanted+=("${test[@]}" xz-utils bzip2 lz4) ;;
+        real) wanted+=("${real[@]}") ;;
         bench) wanted+=("${bench[@]}") ;;
         full) wanted+=("${full[@]}") ;;
         fuzz) wanted+=("${fuzz[@]}") ;;

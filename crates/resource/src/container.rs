@@ -196,6 +196,12 @@ pub struct ContainerConfiguration {
     /// The most processes; absent: no limit beside the guest's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids_limit: Option<u64>,
+    /// Every capability, every device of the guest, no masked or read-only paths, and control groups of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub privileged: bool,
+    /// Devices of the guest that it gets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
     /// Processes cannot gain privileges by executing a file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_new_privileges: bool,
@@ -258,6 +264,9 @@ pub struct ProcessConfiguration {
     /// Further groups.
     #[serde(default)]
     pub supplemental_groups: Vec<u32>,
+    /// Every capability, whatever the container has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub privileged: bool,
     /// Resource limits.
     #[serde(default)]
     pub rlimits: Vec<Rlimit>,
@@ -310,6 +319,18 @@ pub struct Resources {
     /// Virtual CPUs beside [`Self::cpus`] that the guest itself may use.
     #[serde(default)]
     pub cpu_overhead: u32,
+}
+
+/// A device of the guest, or a directory of devices, that a container gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// Absolute path in the guest's own `/dev`.
+    pub path: String,
+    /// Absolute path in the container.
+    pub destination: String,
+    /// What it may be used for: letters of `rwm` (read, write, make nodes of it).
+    pub access: String,
 }
 
 /// A file system mounted into a container.
@@ -435,6 +456,9 @@ pub enum RestartPolicy {
 pub struct HealthCheck {
     /// `["CMD", …]` or `["CMD-SHELL", line]`, as in the image specification's Healthcheck.
     pub test: Vec<String>,
+    /// What runs the line of `CMD-SHELL`: the image's `Shell`; empty: `/bin/sh -c`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shell: Vec<String>,
     /// Milliseconds between checks.
     pub interval_ms: u64,
     /// Milliseconds a check may take.
@@ -456,9 +480,6 @@ pub struct CreateOptions {
     #[serde(default)]
     pub no_template: bool,
     /// Its first process has a standard input even while no client gives it any: one that attaches may.
-    /// What runs the line of `CMD-SHELL`: the image's `Shell`; empty: `/bin/sh -c`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub shell: Vec<String>,
     #[serde(default)]
     pub open_stdin: bool,
 }

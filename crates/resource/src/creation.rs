@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::container::{
-    ContainerConfiguration, ImageDescription, Mount, ProcessConfiguration, Resources, RestartPolicy,
+    ContainerConfiguration, Device, ImageDescription, Mount, ProcessConfiguration, Resources,
+    RestartPolicy,
 };
 use crate::cpus::Cpus;
 use crate::health::HealthOptions;
@@ -70,6 +71,10 @@ pub struct Creation {
     pub hostname: Option<String>,
     /// The most processes.
     pub pids_limit: Option<u64>,
+    /// Every capability, every device, nothing masked.
+    pub privileged: bool,
+    /// Devices of the guest.
+    pub devices: Vec<Device>,
     /// No gain of privileges by executing a file.
     pub no_new_privileges: bool,
     /// Docker's format.
@@ -122,6 +127,10 @@ impl Creation {
         };
         let mut labels = image.labels.clone();
         labels.extend(self.labels);
+        let hidden = |given: &[String], defaults: &[&str]| {
+            // Whoever may do everything is still not shown what was asked to be hidden.
+            hidden_path::resolve(given, if self.privileged { &[] } else { defaults })
+        };
         Ok(ContainerConfiguration {
             id: self.id,
             image: self.image,
@@ -151,12 +160,14 @@ impl Creation {
             cap_drop: self.cap_drop,
             shm_size: self.shm_size,
             stop_signal,
-            masked_paths: hidden_path::resolve(&self.masked_paths, &hidden_path::MASKED),
-            readonly_paths: hidden_path::resolve(&self.read_only_paths, &hidden_path::READ_ONLY),
+            masked_paths: hidden(&self.masked_paths, &hidden_path::MASKED),
+            readonly_paths: hidden(&self.read_only_paths, &hidden_path::READ_ONLY),
             creation_date: now,
             stop_timeout: self.stop_timeout,
             hostname: self.hostname,
             pids_limit: self.pids_limit,
+            privileged: self.privileged,
+            devices: self.devices,
             no_new_privileges: self.no_new_privileges,
             seccomp_profile: self.seccomp_profile,
             restart_policy: self.restart,

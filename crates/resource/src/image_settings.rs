@@ -24,7 +24,7 @@ pub struct ImageSettings {
     #[serde(deserialize_with = "texts")]
     pub cmd: Vec<String>,
     /// What runs a line of shell; empty: `/bin/sh -c`.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "texts")]
     pub shell: Vec<String>,
     /// Empty: `/`.
     #[serde(deserialize_with = "or_default")]

@@ -5,6 +5,7 @@ pub mod capability;
 pub mod container;
 pub mod cpus;
 pub mod creation;
+pub mod device;
 pub mod digest;
 pub mod environment;
 pub mod health;

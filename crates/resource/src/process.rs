@@ -22,6 +22,8 @@ pub struct ProcessOptions {
     pub working_directory: Option<String>,
     /// A pseudo-terminal is wanted.
     pub terminal: bool,
+    /// Every capability is wanted.
+    pub privileged: bool,
     /// Resource limits; a later one of the same kind wins.
     pub rlimits: Vec<Rlimit>,
 }
@@ -109,6 +111,7 @@ pub fn further(
     process
         .supplemental_groups
         .clone_from(&container.supplemental_groups);
+    process.privileged = options.privileged;
     Ok(process)
 }
 
@@ -143,6 +146,7 @@ fn process(
         terminal,
         user,
         supplemental_groups: Vec::new(),
+        privileged: false,
         rlimits,
     })
 }

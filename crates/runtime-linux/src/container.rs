@@ -248,6 +248,7 @@ impl Container {
             if let Stage::Running { first, .. } = &*self.stage.borrow() {
                 return Ok(first.clone());
             }
+            self.guest()?;
         }
         let processes = self
             .processes
@@ -309,7 +310,8 @@ impl Container {
             rows: size.rows.into(),
             columns: size.columns.into(),
         };
-        answer(self.guest()?.calls().resize(request)).await?;
+        let mut guest = self.guest()?.calls();
+        self.ask(guest.resize(request)).await?;
         Ok(())
     }
 

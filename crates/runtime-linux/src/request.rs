@@ -1,7 +1,7 @@
 //! The one request that starts a container in its guest.
 
 use bytes::Bytes;
-use container_api::guest::{Root, StartRequest};
+use container_api::guest::{Device, Root, StartRequest};
 use container_api::{Error, Kind};
 use container_resource::container::ContainerConfiguration;
 use jiff::Timestamp;
@@ -49,5 +49,14 @@ pub fn start_request(
         init: configuration.use_init,
         stdin,
         sysctls: configuration.sysctls.clone().into_iter().collect(),
+        devices: configuration
+            .devices
+            .iter()
+            .map(|device| Device {
+                path: device.path.clone(),
+                destination: device.destination.clone(),
+                access: device.access.clone(),
+            })
+            .collect(),
     })
 }

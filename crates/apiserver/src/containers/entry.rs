@@ -354,6 +354,7 @@ fn damaged(id: &str) -> ContainerConfiguration {
             terminal: false,
             user: User::Id { uid: 0, gid: 0 },
             supplemental_groups: Vec::new(),
+            privileged: false,
             rlimits: Vec::new(),
         },
         platform: Platform {
@@ -379,6 +380,8 @@ fn damaged(id: &str) -> ContainerConfiguration {
         stop_timeout: None,
         hostname: None,
         pids_limit: None,
+        privileged: false,
+        devices: Vec::new(),
         no_new_privileges: false,
         seccomp_profile: None,
         restart_policy: None,

@@ -108,7 +108,7 @@ impl containers_server::Containers for Service {
             signal,
         } = request.into_inner();
         let entry = self.0.get(&id)?;
-        let helper = entry.helper()?;
+        entry.helper()?;
         if process.is_empty()
             && [Signal::KILL, Signal::TERM]
                 .map(Signal::as_raw)
@@ -259,7 +259,6 @@ impl containers_server::Containers for Service {
         let AttachRequest { id, stdio } = request.into_inner();
         let lent = self.0.lent(stdio)?;
         let entry = self.0.get(&id)?;
-        let helper = entry.helper()?;
         let run = entry.run_name();
         let stdio = entry.relay(lent).await?;
         entry

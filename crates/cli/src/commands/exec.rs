@@ -1,7 +1,7 @@
 use clap::Args;
 use container_api::api::{ExecRequest, Stdio};
 use container_api::{Error, Kind};
-use container_resource::process;
+use container_resource::process::{self, ProcessOptions};
 
 use super::inspect;
 use crate::completion;
@@ -29,6 +29,10 @@ pub struct Exec {
     #[arg(short, long)]
     detach: bool,
 
+    /// Give the command every capability, whatever the container has
+    #[arg(long)]
+    privileged: bool,
+
     /// Container
     #[arg(value_name = "CONTAINER", add = completion::containers())]
     id: String,
@@ -43,7 +47,10 @@ pub struct Exec {
 
 impl Exec {
     pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
-        let options = self.process.options()?;
+        let options = ProcessOptions {
+            privileged: self.privileged,
+            ..self.process.options()?
+        };
         let mut containers = context.containers()?;
         let container = inspect::one(&mut containers, &self.id).await?;
         if !select::is_live(&container) {

@@ -3,14 +3,14 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use container_resource::container::{ImageDescription, Mount, RestartPolicy};
+use container_resource::container::{Device, ImageDescription, Mount, RestartPolicy};
 use container_resource::creation::{Creation, DEFAULT_RUNTIME};
 use container_resource::health::HealthOptions;
 use container_resource::platform::Platform;
 use container_resource::process::ProcessOptions;
 use container_resource::settings::{ContainerDefaults, VminitSettings};
 use container_resource::{
-    capability, hidden_path, label, mount, name, restart, signal, size, sysctl, tmpfs,
+    capability, device, hidden_path, label, mount, name, restart, signal, size, sysctl, tmpfs,
 };
 
 use super::grace::{self, Grace};
@@ -42,6 +42,10 @@ pub struct ManagementFlags {
     /// Run in the background and print the container's id
     #[arg(short, long)]
     pub detach: bool,
+
+    /// Give the container a device of its own machine: <path>[:<path in the container>][:<rwm>]
+    #[arg(long = "device", value_name = "DEVICE", value_parser = device::parse)]
+    devices: Vec<Device>,
 
     /// Run this program instead of the image's entrypoint; an empty text removes the entrypoint
     #[arg(long, value_name = "PROGRAM")]
@@ -99,6 +103,11 @@ pub struct ManagementFlags {
     /// Allow at most so many processes in the container (-1: as many as the guest can have)
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..=4_194_304))]
     pids_limit: Option<i64>,
+
+    /// Give the container every capability, every device of its machine, and what is read-only or hidden otherwise.
+    /// The machine stays its boundary
+    #[arg(long)]
+    privileged: bool,
 
     /// Mount the root read-only
     #[arg(long)]
@@ -241,6 +250,8 @@ impl ManagementFlags {
                 .pids_limit
                 .and_then(|limit| u64::try_from(limit).ok())
                 .filter(|limit| *limit > 0),
+            privileged: self.privileged,
+            devices: self.devices.clone(),
             no_new_privileges: security.no_new_privileges,
             seccomp_profile: security.seccomp_profile,
             kernel_arguments: self.kernel_arguments.clone(),

@@ -84,6 +84,7 @@ impl ProcessFlags {
             gid: self.gid,
             working_directory: self.working_directory.clone(),
             terminal: self.tty,
+            privileged: false,
             rlimits: self.rlimits.clone(),
         })
     }

@@ -1,6 +1,7 @@
 //! From what the container's configuration asks for to the OCI runtime specification the guest runs.
 
 mod defaults;
+mod devices;
 mod mounts;
 mod process;
 mod seccomp;
@@ -82,6 +83,11 @@ fn linux(configuration: &ContainerConfiguration) -> Result<Linux, SpecError> {
     .map(|kind| LinuxNamespaceBuilder::default().typ(kind).build())
     .collect::<Result<Vec<_>, _>>()?;
     let paths = |chosen: &Option<Vec<String>>, default: &[&str]| {
+        let default = if configuration.privileged {
+            &[]
+        } else {
+            default
+        };
         chosen
             .clone()
             .unwrap_or_else(|| default.iter().map(|path| (*path).to_owned()).collect())
@@ -97,9 +103,7 @@ fn linux(configuration: &ContainerConfiguration) -> Result<Linux, SpecError> {
         ))
         .build()?;
     linux.set_seccomp(seccomp(configuration)?);
-    if configuration.virtualization {
-        linux.set_devices(Some(vec![defaults::kvm()?]));
-    }
+    linux.set_devices(Some(devices::nodes(configuration)?));
     Ok(linux)
 }
 
@@ -122,7 +126,7 @@ fn resources(
                 .period(CPU_PERIOD)
                 .build()?,
         )
-        .devices(defaults::devices(configuration.virtualization)?)
+        .devices(devices::rules(configuration)?)
         .build()?;
     if let Some(limit) = configuration.pids_limit {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -209,6 +213,17 @@ pub mod tests {
         assert_eq!(shown(&configuration), expected);
         assert_eq!(TerminalSize::told(0, 80), None);
         assert_eq!(TerminalSize::told(24, 65_536), None);
+    }
+
+    #[test]
+    fn nothing_is_hidden_from_the_privileged_unless_asked() {
+        let mut configuration = configuration();
+        configuration.privileged = true;
+        configuration.readonly_paths = Some(vec!["/proc/sys".into()]);
+        let linux = &json(&configuration)["linux"];
+        assert_eq!(linux["maskedPaths"], serde_json::json!([]));
+        assert_eq!(linux["readonlyPaths"], serde_json::json!(["/proc/sys"]));
+        assert_eq!(linux["resources"]["devices"][0]["allow"], true);
     }
 
     #[test]

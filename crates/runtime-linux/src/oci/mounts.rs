@@ -4,20 +4,39 @@ use container_resource::container::{ContainerConfiguration, MountKind};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{Mount, MountBuilder};
 
+use super::SpecError;
+use super::process::administers;
+
 /// Bytes of `/dev/shm` unless asked otherwise: Docker's and Apple's 64 MiB.
 const SHM_SIZE: u64 = 64 << 20;
 
 /// Those every container has, then the user's, outer before inner.
-pub fn mounts(configuration: &ContainerConfiguration) -> Result<Vec<Mount>, OciSpecError> {
+///
+/// A privileged container sees the devices of its machine as they come and go, and may write to sysfs. Its control groups may be
+/// written by whoever administers the machine: below the ones that hold its limits.
+pub fn mounts(configuration: &ContainerConfiguration) -> Result<Vec<Mount>, SpecError> {
+    const STRICT: &[&str] = &["nosuid", "noexec", "nodev"];
+    const READ_ONLY: &[&str] = &["nosuid", "noexec", "nodev", "ro"];
+    let dev = if configuration.privileged {
+        mount("/dev", "devtmpfs", "devtmpfs", &["nosuid"])?
+    } else {
+        let options = ["nosuid", "strictatime", "mode=755", "size=65536k"];
+        mount("/dev", "tmpfs", "tmpfs", &options)?
+    };
+    let sysfs = if configuration.privileged {
+        STRICT
+    } else {
+        READ_ONLY
+    };
+    let cgroup: &[&str] = if administers(configuration)? {
+        &["nosuid", "noexec", "nodev", "relatime"]
+    } else {
+        &["nosuid", "noexec", "nodev", "relatime", "ro"]
+    };
     let shm = format!("size={}", configuration.shm_size.unwrap_or(SHM_SIZE));
     let mut mounts = vec![
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])?,
-        mount(
-            "/dev",
-            "tmpfs",
-            "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"],
-        )?,
+        mount("/proc", "proc", "proc", STRICT)?,
+        dev,
         mount(
             "/dev/pts",
             "devpts",
@@ -37,24 +56,9 @@ pub fn mounts(configuration: &ContainerConfiguration) -> Result<Vec<Mount>, OciS
             "shm",
             &["nosuid", "noexec", "nodev", "mode=1777", &shm],
         )?,
-        mount(
-            "/dev/mqueue",
-            "mqueue",
-            "mqueue",
-            &["nosuid", "noexec", "nodev"],
-        )?,
-        mount(
-            "/sys",
-            "sysfs",
-            "sysfs",
-            &["nosuid", "noexec", "nodev", "ro"],
-        )?,
-        mount(
-            "/sys/fs/cgroup",
-            "cgroup2",
-            "cgroup",
-            &["nosuid", "noexec", "nodev", "relatime", "ro"],
-        )?,
+        mount("/dev/mqueue", "mqueue", "mqueue", STRICT)?,
+        mount("/sys", "sysfs", "sysfs", sysfs)?,
+        mount("/sys/fs/cgroup", "cgroup2", "cgroup", cgroup)?,
     ];
     let mut own: Vec<_> = configuration.mounts.iter().collect();
     own.sort_by_key(|mount| {
@@ -97,6 +101,30 @@ fn mount(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_administers_the_machine_may_divide_its_control_groups() {
+        let read_only = |configuration: &ContainerConfiguration, place: &str| {
+            let mounts = mounts(configuration).unwrap();
+            let mount = mounts
+                .iter()
+                .find(|mount| mount.destination().as_os_str() == place);
+            let options = mount.unwrap().options().clone().unwrap();
+            options.iter().any(|option| option == "ro")
+        };
+        let places = ["/sys", "/sys/fs/cgroup"];
+        let mut configuration = crate::oci::tests::configuration();
+        let all = |configuration: &_| places.map(|place| read_only(configuration, place));
+        assert_eq!(all(&configuration), [true, true]);
+        configuration.cap_add = vec!["CAP_SYS_ADMIN".into()];
+        assert_eq!(all(&configuration), [true, false]);
+        configuration.privileged = true;
+        assert_eq!(all(&configuration), [false, false]);
+        assert_eq!(
+            mounts(&configuration).unwrap()[1].typ().as_deref(),
+            Some("devtmpfs")
+        );
+    }
 
     #[test]
     fn inner_mounts_come_after_outer_ones() {

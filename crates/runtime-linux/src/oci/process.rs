@@ -41,7 +41,11 @@ pub fn process(
         .args(arguments)
         .env(process.environment.clone())
         .cwd(&process.working_directory)
-        .capabilities(capabilities(configuration)?)
+        .capabilities(if process.privileged {
+            sets(all())?
+        } else {
+            capabilities(configuration)?
+        })
         .rlimits(rlimits)
         .no_new_privileges(configuration.no_new_privileges)
         .build()?;
@@ -76,14 +80,19 @@ fn rlimit(limit: &container_resource::container::Rlimit) -> Result<PosixRlimit, 
         .build()?)
 }
 
-/// `--cap-drop` first, then `--cap-add`, so that `--cap-drop ALL --cap-add X` leaves X, as in Docker.
+/// `--cap-drop` first, then `--cap-add`, so that `--cap-drop ALL --cap-add X` leaves X, as in Docker. A privileged
+/// container begins with all of them; what it is to be without is taken away even so, as podman does.
 pub fn capabilities(
     configuration: &ContainerConfiguration,
 ) -> Result<LinuxCapabilities, SpecError> {
-    let mut set: HashSet<Capability> = defaults::CAPABILITIES
-        .iter()
-        .map(|name| capability(name))
-        .collect::<Result<_, _>>()?;
+    let mut set: HashSet<Capability> = if configuration.privileged {
+        all()
+    } else {
+        let names = defaults::CAPABILITIES.iter();
+        names
+            .map(|name| capability(name))
+            .collect::<Result<_, _>>()?
+    };
     for name in &configuration.cap_drop {
         if name == "ALL" {
             set.clear();
@@ -105,6 +114,17 @@ pub fn capabilities(
             set.insert(capability(name)?);
         }
     }
+    sets(set)
+}
+
+/// Whether processes of the container may administer their machine (`CAP_SYS_ADMIN`).
+pub fn administers(configuration: &ContainerConfiguration) -> Result<bool, SpecError> {
+    let bounding = capabilities(configuration)?.bounding().clone();
+    Ok(bounding.is_some_and(|set| set.contains(&Capability::SysAdmin)))
+}
+
+/// What a process has, and may get.
+fn sets(set: HashSet<Capability>) -> Result<LinuxCapabilities, SpecError> {
     Ok(LinuxCapabilitiesBuilder::default()
         .bounding(set.clone())
         .effective(set.clone())
@@ -195,22 +215,12 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_are_refused() {
-        let mut configuration = crate::oci::tests::configuration();
-        configuration.cap_add = vec!["CAP_NONSENSE".into()];
-        assert!(matches!(
-            capabilities(&configuration),
-            Err(SpecError::Capability(_))
-        ));
-    }
-}
-    #[test]
     fn the_privileged_have_all_but_what_was_taken_away() {
         let mut configuration = crate::oci::tests::configuration();
         assert!(!administers(&configuration).unwrap());
         let mut further = configuration.init_process.clone();
         further.privileged = true;
-        let further = process(&configuration, &further).unwrap();
+        let further = process(&configuration, &further, None).unwrap();
         let effective = further.capabilities().as_ref().unwrap().effective().clone();
         assert_eq!(effective.unwrap().len(), 41);
         configuration.privileged = true;
@@ -236,3 +246,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn unknown_names_are_refused() {
+        let mut configuration = crate::oci::tests::configuration();
+        configuration.cap_add = vec!["CAP_NONSENSE".into()];
+        assert!(matches!(
+            capabilities(&configuration),
+            Err(SpecError::Capability(_))
+        ));
+    }
+}

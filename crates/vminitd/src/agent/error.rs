@@ -5,7 +5,7 @@ use std::io;
 use container_api::{Error, Kind};
 use thiserror::Error as ThisError;
 
-use crate::container::{LimitError, RootError, SysctlError};
+use crate::container::{DeviceError, LimitError, RootError, SysctlError};
 use crate::launch::{FailureKind, PlanError};
 use crate::process::{SpawnError, TableError};
 
@@ -65,6 +65,9 @@ pub enum AgentError {
         #[source]
         source: io::Error,
     },
+    /// A device that the container is to get.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The device filter.
     #[error("cannot restrict the devices")]
     Devices(#[source] io::Error),
@@ -127,6 +130,7 @@ impl AgentError {
             | Self::Limit(_)
             | Self::Sysctl(_)
             | Self::Setting { .. }
+            | Self::Device(_)
             | Self::Devices(_)
             | Self::SignalNumber(_)
             | Self::TerminalSize => Kind::InvalidArgument,

@@ -81,17 +81,13 @@ impl Agent {
         }
         let cgroup = container.cgroup.directory();
         let mut birth = process::join(wanted, &plan, inside, cgroup).await;
-        if birth.as_ref().is_err_and(SpawnError::is_busy_group) {
-            // The container has made groups of its own and moved into one, as systemd does.
+        if birth.as_ref().is_err_and(SpawnError::is_unfit_group) {
+            // The container has made groups of its own and moved into one, or removed the one that it began in.
             let pid = container.leader.pid;
             let group = Cgroup::directory_of(pid).map_err(AgentError::Cgroup)?;
             birth = process::join(wanted, &plan, inside, group.as_fd()).await;
         }
-        let birth = birth.map_err(|error| match error {
-            SpawnError::Clone(_) if container.leader.exit().is_some() => AgentError::NotRunning,
-            error => AgentError::Spawn(error),
-        })?;
-        adopt(birth, &container.cgroup)
+        adopt(birth?, &container.cgroup)
     }
 }
 

@@ -7,7 +7,9 @@ use container_api::guest::{StartReply, StartRequest, Timeline};
 use super::exec::adopt;
 use super::{Agent, AgentError, Container, check_id};
 use crate::clock::{add_entropy, boottime_ns, set_realtime};
-use crate::container::{Cgroup, forgive_standstill, mount_root, settings, trim_cache};
+use crate::container::{
+    Cgroup, forgive_standstill, guest_device, mount_root, settings, trim_cache,
+};
 use crate::launch::ContainerPlan;
 use crate::process::{self, Wanted};
 use crate::spec::{Resources, Spec};
@@ -34,6 +36,11 @@ impl Agent {
         spec.linux.sysctl.extend(request.sysctls);
         let root = request.root.ok_or(AgentError::Missing("root"))?;
         spec.root.readonly |= root.read_only;
+        for device in &request.devices {
+            let (nodes, rules) = guest_device(device)?;
+            spec.linux.devices.extend(nodes);
+            spec.linux.resources.devices.extend(rules);
+        }
         let resources = std::mem::take(&mut spec.linux.resources);
         let plan = ContainerPlan::new(
             spec,
@@ -46,7 +53,8 @@ impl Agent {
         self.state().has_upper_disk = root.upper_disk.is_some();
         let root = mount_root(&root)?;
         let root_mounted_ns = boottime_ns();
-        let cgroup = Cgroup::create(&request.id).map_err(AgentError::Cgroup)?;
+        let cgroup =
+            Cgroup::create(&request.id, plan.may_divide_its_group()).map_err(AgentError::Cgroup)?;
         for setting in &limits {
             cgroup.set(setting).map_err(|source| AgentError::Setting {
                 file: setting.file.clone(),

@@ -1,4 +1,10 @@
 //! The container's control group (cgroup v2): `/container/<id>`.
+//!
+//! A container that may divide its group gets one below, `payload`, as the root of its control group namespace. What it writes
+//! there changes nothing of the limits, which are in the group above and beyond its sight; they are in `payload` as well, for
+//! programs that read them. Its first process lives one level deeper, in `init.scope`, as no group that hands controllers to others
+//! may have processes of its own ("no internal processes", cgroup-v2.rst): so whoever comes first can divide the root. The name is
+//! the one that systemd looks for and gives to its own.
 
 use std::fs;
 use std::io;
@@ -23,13 +29,14 @@ pub fn parent() -> String {
 }
 
 /// Makes every controller that `group` has available to its children.
-pub fn delegate_controllers(group: &str) -> io::Result<()> {
-    let controllers = fs::read_to_string(format!("{group}/cgroup.controllers"))?;
+pub fn delegate_controllers(group: impl AsRef<Path>) -> io::Result<()> {
+    let group = group.as_ref();
+    let controllers = fs::read_to_string(group.join("cgroup.controllers"))?;
     let enable: Vec<String> = controllers
         .split_whitespace()
         .map(|name| format!("+{name}"))
         .collect();
-    fs::write(format!("{group}/cgroup.subtree_control"), enable.join(" "))
+    fs::write(group.join("cgroup.subtree_control"), enable.join(" "))
 }
 
 /// Attaches a device filter to `group`. Groups below it may have another one instead.
@@ -42,18 +49,11 @@ pub fn restrict_devices(group: impl AsRef<Path>, rules: &[DeviceRule]) -> io::Re
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
+    /// The root of the container's namespace, where that is not `path`.
+    payload: Option<PathBuf>,
+    /// Where further processes begin.
     directory: OwnedFd,
 }
-
-impl Cgroup {
-    /// Creates `/container/<id>`.
-    pub fn create(id: &str) -> io::Result<Self> {
-        let path = Path::new(&parent()).join(id);
-        fs::create_dir(&path)?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = open(&path, flags, Mode::empty())?;
-        Ok(Self { path, directory })
-    }
 
 /// The root of the namespace of a container that may divide its group.
 const PAYLOAD: &str = "payload";
@@ -64,7 +64,30 @@ const APART: &str = "apart-";
 /// Levels of groups below the container's that are removed with it.
 const DEPTH_MAX: usize = 64;
 
-    /// Removes the group, in which nothing runs any more.
+impl Cgroup {
+    /// Creates `/container/<id>`, which the container may divide where it is `divisible`.
+    pub fn create(id: &str, divisible: bool) -> io::Result<Self> {
+        let path = Path::new(&parent()).join(id);
+        fs::create_dir(&path)?;
+        let mut payload = None;
+        let mut inner = path.clone();
+        if divisible {
+            delegate_controllers(&path)?;
+            inner.push(PAYLOAD);
+            payload = Some(inner.clone());
+            inner.push(INIT);
+            fs::create_dir_all(&inner)?;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = open(&inner, flags, Mode::empty())?;
+        Ok(Self {
+            path,
+            payload,
+            directory,
+        })
+    }
+
+    /// Removes the group and what the container has made below it. Nothing runs in it any more.
     pub fn remove(&self) -> io::Result<()> {
         remove(&self.path, DEPTH_MAX)
     }
@@ -102,9 +125,25 @@ const DEPTH_MAX: usize = 64;
         Ok(open(format!("{ROOT}{path}"), flags, Mode::empty())?)
     }
 
-    /// Writes one setting; the error names the file.
+    /// Writes one setting.
     pub fn set(&self, setting: &Setting) -> io::Result<()> {
-        fs::write(self.path.join(&setting.file), &setting.value)
+        fs::write(self.path.join(&setting.file), &setting.value)?;
+        match &self.payload {
+            Some(payload) => fs::write(payload.join(&setting.file), &setting.value),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what a file of the group holds already, and that of the namespace's root: a limit that is written anew has no debt.
+    pub fn renew(&self, file: &str) -> io::Result<()> {
+        for group in [Some(&self.path), self.payload.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            let file = group.join(file);
+            fs::write(&file, fs::read_to_string(&file)?.trim())?;
+        }
+        Ok(())
     }
 
     /// Lets only what `rules` allow be opened or made as a device node.
@@ -165,30 +204,6 @@ const DEPTH_MAX: usize = 64;
     }
 }
 
-/// Value of `key` in a flat keyed file ("key value" lines).
-pub fn field(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| {
-        line.strip_prefix(key)?
-            .strip_prefix(' ')?
-            .trim()
-            .parse()
-            .ok()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_are_found_by_their_whole_name() {
-        let events = "low 0\noom 3\noom_kill 2\noom_group_kill 0\n";
-        assert_eq!(field(events, "oom"), Some(3));
-        assert_eq!(field(events, "oom_kill"), Some(2));
-        assert_eq!(field(events, "kill"), None);
-        assert_eq!(field("", "oom"), None);
-    }
-}
 /// A group of one process and what it starts.
 #[derive(Debug)]
 pub struct Apart(PathBuf);
@@ -234,3 +249,27 @@ fn remove(group: &Path, depth: usize) -> io::Result<()> {
     fs::remove_dir(group)
 }
 
+/// Value of `key` in a flat keyed file ("key value" lines).
+pub fn field(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        line.strip_prefix(key)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_their_whole_name() {
+        let events = "low 0\noom 3\noom_kill 2\noom_group_kill 0\n";
+        assert_eq!(field(events, "oom"), Some(3));
+        assert_eq!(field(events, "oom_kill"), Some(2));
+        assert_eq!(field(events, "kill"), None);
+        assert_eq!(field("", "oom"), None);
+    }
+}

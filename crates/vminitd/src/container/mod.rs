@@ -3,6 +3,7 @@
 mod cache;
 pub mod cgroup;
 mod device_filter;
+mod guest_device;
 mod limits;
 mod processes;
 mod root;
@@ -12,6 +13,7 @@ mod sysctl;
 
 pub use cache::trim as trim_cache;
 pub use cgroup::Cgroup;
+pub use guest_device::{DeviceError, find as guest_device};
 pub use limits::{LimitError, settings};
 pub use processes::{members, processes};
 pub use root::{RootError, close_upper, mount_root, unmount_root};

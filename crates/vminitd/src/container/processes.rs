@@ -17,7 +17,7 @@ const COMMANDS_MAX: usize = 2 * 1024 * 1024;
 /// Processes in one answer.
 const PROCESSES_MAX: usize = 16 * 1024;
 /// Levels of groups that a container may have made below its own.
-const DEPTH_MAX: usize = 16;
+const DEPTH_MAX: usize = 32;
 /// Ticks per second of /proc/<pid>/stat (`USER_HZ`).
 const TICKS: u64 = 100;
 

@@ -8,7 +8,6 @@ use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use super::cgroup::Cgroup;
-use super::limits::Setting;
 use crate::fatal::say;
 
 /// Between two looks at the clock. Shorter jumps may pass unseen: their debt is as short.
@@ -25,11 +24,7 @@ pub async fn forgive(cgroup: Weak<Cgroup>) {
             return;
         };
         if before.elapsed() > TICK + LATE {
-            let limit = Setting {
-                file: "cpu.max".to_owned(),
-                value: cgroup.read("cpu.max").trim().to_owned(),
-            };
-            if let Err(error) = cgroup.set(&limit) {
+            if let Err(error) = cgroup.renew("cpu.max") {
                 say(&format!("cannot renew the limit of CPU time: {error}"));
             }
         }

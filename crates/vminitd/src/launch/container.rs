@@ -13,17 +13,20 @@ use super::failure::{Context, Failure};
 use super::plan::ContainerPlan;
 use super::{devices, files, masks, mounts};
 use crate::boot::GUEST_MOUNTS;
-use crate::container::set_sysctl;
+use crate::container::{Cgroup, set_sysctl};
 use crate::mount;
 
 /// From a copy of the guest's mount namespace to the container's own view, still writable.
-pub fn build(plan: &ContainerPlan, root: &OwnedFd) -> Result<(), Failure> {
+pub fn build(plan: &ContainerPlan, root: &OwnedFd, cgroup: &Cgroup) -> Result<(), Failure> {
     if plan.namespaces.contains(ThreadNameSpaceType::CONTROL_GROUP) {
         // clone would have made the agent's group the root of the new namespace; by now ours is the container's.
         // SAFETY: a new cgroup namespace affects neither memory nor descriptors.
         unsafe { unshare_unsafe(UnshareFlags::NEWCGROUP) }
             .context(|| "cannot make the cgroup namespace")?;
     }
+    cgroup
+        .leave_birthplace()
+        .context(|| "cannot enter the control group")?;
     for (name, value) in &plan.sysctls {
         set_sysctl(name, value)?;
     }

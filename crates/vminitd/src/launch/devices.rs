@@ -1,7 +1,7 @@
 //! The container's /dev: default devices and links (runtime-spec, "Default Devices" and "Dev symbolic links").
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
@@ -75,7 +75,10 @@ fn node(path: &str, kind: FileType, mode: u32, major: u32, minor: u32) -> Result
         }
         Err(_) => {
             if let Some(parent) = Path::new(path).parent() {
-                fs::create_dir_all(parent).context(step)?;
+                // The umask is 0.
+                let mut directory = fs::DirBuilder::new();
+                directory.recursive(true).mode(0o755);
+                directory.create(parent).context(step)?;
             }
         }
     }

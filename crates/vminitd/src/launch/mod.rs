@@ -29,6 +29,7 @@ pub use plan::{ContainerPlan, PlanError, ProcessPlan};
 pub use process::{exec, exec_fd, explain, restore_signals};
 pub use streams::ChildIo;
 
+use crate::container::Cgroup;
 use crate::process::Reporter;
 use streams::Streams;
 
@@ -36,11 +37,12 @@ use streams::Streams;
 pub fn first(
     plan: &ContainerPlan,
     root: &OwnedFd,
+    cgroup: &Cgroup,
     io: ChildIo,
     reporter: &Reporter,
 ) -> Result<Infallible, Failure> {
     let init = process::begin(&plan.process)?;
-    container::build(plan, root)?;
+    container::build(plan, root, cgroup)?;
     let streams = Streams::open(io, plan.process.size, reporter)?;
     streams.bind_console()?;
     // A masked /etc/passwd hides nothing from whoever asked for the mask.

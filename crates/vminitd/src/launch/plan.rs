@@ -181,6 +181,13 @@ impl ProcessPlan {
 }
 
 impl ContainerPlan {
+    /// Whether the container sees its control groups and may write to them.
+    pub fn may_divide_its_group(&self) -> bool {
+        self.mounts.iter().any(|mount| {
+            matches!(mount.kind.as_str(), "cgroup" | "cgroup2") && !mount.options.is_read_only()
+        })
+    }
+
     /// Checks `spec`.
     pub fn new(
         spec: Spec,

@@ -37,9 +37,11 @@ pub enum SpawnError {
 }
 
 impl SpawnError {
-    /// Whether the control group may have no members, because it hands controllers to groups below it.
-    pub fn is_busy_group(&self) -> bool {
-        matches!(self, Self::Clone(error) if error.raw_os_error() == Some(libc::EBUSY))
+    /// Whether the control group takes no members: because it hands controllers to groups below it, is threaded, or was removed by
+    /// the container.
+    pub fn is_unfit_group(&self) -> bool {
+        let unfit = [libc::EBUSY, libc::EOPNOTSUPP, libc::ENODEV];
+        matches!(self, Self::Clone(error) if error.raw_os_error().is_some_and(|error| unfit.contains(&error)))
     }
 }
 
@@ -82,8 +84,9 @@ pub async fn first(
     // The child makes its cgroup namespace itself: here it would get the agent's group as its root.
     let namespaces = plan.namespaces - ThreadNameSpaceType::CONTROL_GROUP;
     let place = Place::New(namespaces);
-    spawn(wanted, place, cgroup.directory(), |io, reporter| {
-        launch::first(plan, root, io, reporter)
+    let birthplace = cgroup.birthplace().map_err(SpawnError::Clone)?;
+    spawn(wanted, place, birthplace.as_fd(), |io, reporter| {
+        launch::first(plan, root, cgroup, io, reporter)
     })
     .await
 }

@@ -172,17 +172,14 @@ async fn a_container_may_have_groups_of_its_own() {
     let guest = Guest::boot(Options::default()).await;
     let mut spec = spec(&["sleep", "1000"]);
     spec["mounts"][6]["options"] = json!(["nosuid", "nodev", "noexec"]);
-    guest.calls().start(start_with(&spec)).await.unwrap();
     spec["linux"]["resources"]["pids"] = json!({"limit": 50});
+    guest.calls().start(start_with(&spec)).await.unwrap();
     // Nothing is in the root, so it can be divided at once; what is written there leaves the limit as it was.
     let script = "cd /sys/fs/cgroup && cat pids.max && echo +pids > cgroup.subtree_control && mkdir own && \
         echo 1 > own/cgroup.procs && echo max > pids.max && cat /proc/self/cgroup";
     let (code, out, error) = guest.exec("divide", &["sh", "-c", script]).await;
     assert_eq!((code, error.as_str()), (0, ""));
     assert_eq!(out, "50\n0::/init.scope\n");
-    let bomb = "i=0; while [ $i -lt 60 ]; do sleep 1 & i=$((i+1)); done";
-    let (_, _, error) = guest.exec("bomb", &["sh", "-c", bomb]).await;
-    assert!(error.contains("can't fork"), "{error}");
     let (code, _, error) = guest
         .exec(
             "remove",
@@ -197,6 +194,9 @@ async fn a_container_may_have_groups_of_its_own() {
     assert_eq!((code, error.as_str()), (0, ""));
     let (_, group, _) = guest.exec("joined", &["cat", "/proc/self/cgroup"]).await;
     assert_eq!(group, "0::/own\n");
+    let bomb = "i=0; while [ $i -lt 60 ]; do sleep 1 & i=$((i+1)); done";
+    let (_, _, error) = guest.exec("bomb", &["sh", "-c", bomb]).await;
+    assert!(error.contains("can't fork"), "{error}");
     guest.shut_down().await;
 }
 

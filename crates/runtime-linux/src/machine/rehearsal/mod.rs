@@ -104,6 +104,7 @@ fn configuration(like: &ContainerConfiguration) -> ContainerConfiguration {
             terminal: false,
             user: User::Id { uid: 0, gid: 0 },
             supplemental_groups: Vec::new(),
+            privileged: false,
             rlimits: Vec::new(),
         },
         mounts: Vec::new(),
@@ -118,6 +119,8 @@ fn configuration(like: &ContainerConfiguration) -> ContainerConfiguration {
         readonly_paths: None,
         hostname: None,
         pids_limit: None,
+        privileged: false,
+        devices: Vec::new(),
         no_new_privileges: false,
         seccomp_profile: None,
         ..like.clone()

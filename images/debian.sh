@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Makes a Debian root with systemd, dockerd and podman, for the tests of real programs (`make test-real`).
+set -euo pipefail
+
+usage() {
+    cat <<'TXT'
+usage: debian.sh OUT.tar
+
+Writes a root file system, made by debootstrap from the mirror that apt uses here, to OUT.tar, for
+`container image import`. Does nothing if OUT.tar is there and what it was made of is the same.
+TXT
+}
+
+case ${1:-} in
+    '' | -h | --help) usage; [ -n "${1:-}" ]; exit ;;
+esac
+out=$1
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+packages=(systemd-sysv dbus docker.io podman crun fuse-overlayfs busybox-static iproute2 iptables procps e2fsprogs)
+[ "$(id -u)" -eq 0 ] || { echo "debian.sh: debootstrap needs root" >&2; exit 1; }
+command -v debootstrap >/dev/null || { echo "debian.sh: run scripts/packages.sh real" >&2; exit 1; }
+suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+inputs=$({ echo "$suite"; cat "$here/debian.sh"; } | sha256sum | cut -d' ' -f1)
+[ ! -e "$out" ] || [ "$(cat "$out.inputs" 2>/dev/null)" != "$inputs" ] || exit 0
+
+mirror=$(apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Component: main" | head -n 1)
+[ -n "$mirror" ] || { echo "debian.sh: apt has no mirror" >&2; exit 1; }
+work=$(mktemp -d "${TMPDIR:-/tmp}/debian-image.XXXXXX")
+trap 'rm -rf --one-file-system "$work"' EXIT
+root=$work/root
+make_root() {
+    debootstrap --variant=minbase "$suite" "$root" "$mirror"
+    # No service is started by its installation.
+    printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+    chmod +x "$root/usr/sbin/policy-rc.d"
+    # By apt, not by debootstrap, which configures packages in an order that some do not bear.
+    DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get -q install -y --no-install-recommends "${packages[@]}"
+    rm "$root/usr/sbin/policy-rc.d"
+}
+make_root >"$work/log" 2>&1 || {
+    tail -n 30 "$work/log" >&2
+    exit 1
+}
+# What nobody reads there, and what would make every container the same host.
+rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,locale}
+rm -f "$root/etc/hostname" "$root/etc/resolv.conf"
+: >"$root/etc/machine-id"
+tar -C "$root" --numeric-owner --xattrs --exclude=./proc/* --exclude=./sys/* --exclude=./dev/* -cf "$out.tmp" .
+mv "$out.tmp" "$out"
+echo "$inputs" >"$out.inputs"

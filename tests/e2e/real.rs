@@ -1,0 +1,90 @@
+//! Real programs in a Debian root (`images/debian.sh`): `make test-real`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::system::{System, within};
+
+/// How long a program under emulation may take to be ready.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// An image for the containers inside the container, made of Debian's busybox.
+const IMAGE: &str = "mkdir -p /bb/bin && cp /bin/busybox /bb/bin/ && for name in sh cat; do \
+                     ln -s busybox /bb/bin/$name; done && tar -C /bb -cf /bb.tar .";
+const LIMITS: &str = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max";
+
+fn debian() -> System {
+    let image = PathBuf::from(std::env::var_os("CONTAINER_TEST_DEBIAN").unwrap());
+    let system = System::start();
+    system
+        .run(["image", "import", image.to_str().unwrap(), "debian"])
+        .ok();
+    system
+}
+
+fn run(system: &System, words: &[&str]) {
+    let flags = [
+        "run",
+        "-d",
+        "--privileged",
+        "--name",
+        "debian",
+        "-m",
+        "1g",
+        "-c",
+        "2",
+    ];
+    system
+        .run(flags.iter().chain(&["debian"]).chain(words))
+        .ok();
+}
+
+fn shell(system: &System, line: &str) -> String {
+    system.run(["exec", "debian", "sh", "-c", line]).ok().stdout
+}
+
+fn nested(system: &System, program: &str) {
+    shell(system, &format!("{program} import /bb.tar bb"));
+    let limits = "--rm --network none --memory 64m --pids-limit 33";
+    let seen = shell(
+        system,
+        &format!("{program} run {limits} bb sh -c '{LIMITS}'"),
+    );
+    assert_eq!(seen, "67108864\n33\n", "{program}");
+}
+
+#[test]
+#[ignore = "a Debian root is made for it: make test-real"]
+fn systemd_comes_up_and_runs_docker_and_podman() {
+    let system = debian();
+    run(&system, &["/sbin/init"]);
+    let state = || {
+        system
+            .run(["exec", "debian", "systemctl", "is-system-running"])
+            .stdout
+    };
+    within(PATIENCE, "systemd is up", || {
+        ["running\n", "degraded\n"].contains(&state().as_str())
+    });
+    assert_eq!(shell(&system, "cat /proc/1/cgroup"), "0::/init.scope\n");
+    shell(&system, IMAGE);
+    for program in ["docker", "podman"] {
+        nested(&system, program);
+    }
+    system.run(["delete", "--force", "debian"]).ok();
+}
+
+#[test]
+#[ignore = "a Debian root is made for it: make test-real"]
+fn docker_and_podman_run_without_systemd() {
+    let system = debian();
+    run(&system, &["dockerd"]);
+    within(PATIENCE, "dockerd is up", || {
+        system.run(["exec", "debian", "docker", "info"]).code == 0
+    });
+    shell(&system, IMAGE);
+    for program in ["docker", "podman"] {
+        nested(&system, program);
+    }
+    system.run(["delete", "--force", "debian"]).ok();
+}
