@@ -15,6 +15,7 @@ mod faults;
 mod hostile;
 mod images;
 mod init_image;
+mod inodes;
 mod isolation;
 mod kill_matrix;
 mod leaks;

@@ -19,8 +19,7 @@ cd /
 echo heard > /dev/kmsg
 mkdir -p /mnt
 cat > /disk
-losetup /dev/loop0 /disk
-mount -t ext4 /dev/loop0 /mnt
+mount -o loop /disk /mnt
 echo mounted $(grep -c ' /mnt ext' /proc/mounts)
 umount /mnt
 dd if=/dev/zero of=/swap bs=1M count=4 2> /dev/null
