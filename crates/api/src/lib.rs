@@ -22,6 +22,8 @@ pub mod inherited;
 #[cfg(feature = "host")]
 pub mod lifeline;
 #[cfg(feature = "host")]
+pub mod liveness;
+#[cfg(feature = "host")]
 pub mod lock;
 #[cfg(feature = "host")]
 pub mod memory;

@@ -111,8 +111,7 @@ pub fn connect(path: &Path) -> io::Result<Channel> {
 /// A plain connection to `path`, at which nobody but this user or root listens: the path may lie where everybody can
 /// create names.
 pub(crate) fn open(path: &Path) -> io::Result<UnixStream> {
-    let stream = with_short_path(path, |path| std::os::unix::net::UnixStream::connect(path))?;
-    stream.set_nonblocking(true)?;
+    let stream = with_short_path(path, connect_at_once)?;
     let stream = UnixStream::from_std(stream)?;
     if is_trusted(&stream) {
         Ok(stream)
@@ -122,6 +121,16 @@ pub(crate) fn open(path: &Path) -> io::Result<UnixStream> {
             format!("{} is another user's", path.display()),
         ))
     }
+}
+
+/// Connects without waiting: where nobody takes connections and the queue is full, that is
+/// [`io::ErrorKind::WouldBlock`].
+fn connect_at_once(path: &Path) -> io::Result<std::os::unix::net::UnixStream> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
 }
 
 #[cfg(test)]
@@ -158,6 +167,22 @@ mod tests {
             io::ErrorKind::AlreadyExists
         );
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_no_connection_holds_nobody_up() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("s.sock");
+        let listener = bind(&path).unwrap();
+        rustix::net::listen(&listener, 1).unwrap();
+        let mut waiting = Vec::new();
+        let error = loop {
+            match open(&path) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
     #[tokio::test]

@@ -43,6 +43,7 @@ pub async fn serve(
     tokio::spawn(descriptors.clone().serve(handed));
     let images = Images::new(roots.clone(), debug);
     tokio::spawn(images.clone().supervise());
+    tokio::spawn(images.clone().drop_leases());
     let settings = Settings::load(&roots.app, &roots.install).context("read the configuration")?;
     let standby = Standby::new(&roots, settings.container.standby(), debug);
     tokio::spawn(standby.clone().serve());
@@ -63,6 +64,8 @@ pub async fn serve(
         debug,
     ));
     containers.load().await.context("load the containers")?;
+    // Those of containers that went while nobody could tell of it.
+    images.departed();
 
     let stop = Arc::new(Notify::new());
     let system = service::System::new(

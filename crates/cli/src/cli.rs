@@ -65,7 +65,12 @@ pub fn run(arguments: &[OsString]) -> Result<u8, Failure> {
                 .enable_all()
                 .build()
                 .context("start the command")?;
-            runtime.block_on(command.execute(&context))
+            runtime.block_on(async {
+                tokio::select! {
+                    outcome = command.execute(&context) => outcome,
+                    failure = context.silence_of_images() => Err(failure),
+                }
+            })
         }
     }
 }

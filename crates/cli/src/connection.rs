@@ -1,7 +1,9 @@
 //! The servers, as a command reaches them.
 
+use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -9,8 +11,10 @@ use container_api::api::containers_client::ContainersClient;
 use container_api::api::system_client::SystemClient;
 use container_api::images::images_client::ImagesClient;
 use container_api::roots::Roots;
-use container_api::{Error, Kind, descriptors, socket};
+use container_api::{Error, Kind, descriptors, liveness, socket};
 use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
@@ -21,14 +25,41 @@ use crate::output;
 const IMAGES_PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is tried meanwhile.
 const IMAGES_INTERVAL: Duration = Duration::from_millis(20);
+/// How often it is asked whether it is there, while a call to it goes on.
+const IMAGES_LOOK: Duration = Duration::from_secs(1);
 
 /// How long a call may take that is answered from memory (reference section 4.2).
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The apiserver's containers.
 pub type Containers = ContainersClient<Channel>;
-/// The images of core-images.
-pub type Images = ImagesClient<Channel>;
+
+/// The images of core-images, which is watched as long as this is held: see [`Context::silence_of_images`].
+#[derive(Debug)]
+pub struct Images {
+    client: ImagesClient<Channel>,
+    watch: AbortHandle,
+}
+
+impl Deref for Images {
+    type Target = ImagesClient<Channel>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.client
+    }
+}
+
+impl DerefMut for Images {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.client
+    }
+}
+
+impl Drop for Images {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
 
 /// What every command knows: where the system is.
 #[derive(Clone, Debug)]
@@ -39,6 +70,8 @@ pub struct Context {
     pub debug: bool,
     /// When this command began.
     pub begun: Timestamp,
+    /// Rung when core-images is silent.
+    silent: Arc<Notify>,
 }
 
 impl Context {
@@ -50,6 +83,7 @@ impl Context {
             roots,
             debug,
             begun: Timestamp::now(),
+            silent: Arc::default(),
         })
     }
 
@@ -71,17 +105,44 @@ impl Context {
         loop {
             match socket::connect(&path) {
                 Ok(channel) => {
-                    return Ok(
-                        ImagesClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT)
-                    );
+                    let client =
+                        ImagesClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT);
+                    let watch = self.watch_images();
+                    return Ok(Images { client, watch });
                 }
                 Err(error) if Instant::now() >= deadline || self.containers().is_err() => {
-                    return Err(Failure::not_running(&error));
+                    return Err(match error.kind() {
+                        // Nobody takes connections, and too many wait already.
+                        std::io::ErrorKind::WouldBlock => {
+                            liveness::silent(&self.images_log()).into()
+                        }
+                        _ => Failure::not_running(&error),
+                    });
                 }
                 // No event tells another process's first listening.
                 Err(_) => tokio::time::sleep(IMAGES_INTERVAL).await,
             }
         }
+    }
+
+    /// Ends, with what to tell, when core-images is asked for something and does not answer any more. What it works
+    /// on may take as long as it likes.
+    pub async fn silence_of_images(&self) -> Failure {
+        self.silent.notified().await;
+        liveness::silent(&self.images_log()).into()
+    }
+
+    fn watch_images(&self) -> AbortHandle {
+        let (path, silent) = (self.roots.images_socket(), Arc::clone(&self.silent));
+        let watch = tokio::spawn(async move {
+            liveness::silence(&path, IMAGES_LOOK, liveness::PATIENCE).await;
+            silent.notify_one();
+        });
+        watch.abort_handle()
+    }
+
+    fn images_log(&self) -> PathBuf {
+        self.roots.log.join("core-images.log")
     }
 
     /// Hands a descriptor to core-images; gives the token that names it.

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::VmmConfinement;
+use crate::stamp::Stamp;
 
 /// The largest JSON file read from a bundle, in bytes.
 const JSON_LIMIT: u64 = 8 << 20;
@@ -136,6 +137,16 @@ pub struct Extent {
     pub offset: u64,
     /// Bytes.
     pub length: u64,
+    /// What the file had when it was found to be what was written; of a file that is looked at each time, none.
+    #[serde(default)]
+    pub stamp: Stamp,
+}
+
+impl Extent {
+    /// Whether its file is still the one that was found to be what was written: one `stat`.
+    pub fn is_unchanged(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok_and(|found| Stamp::of(&found) == self.stamp)
+    }
 }
 
 /// How a container ended.

@@ -26,6 +26,7 @@ pub mod rlimit;
 pub mod settings;
 pub mod signal;
 pub mod size;
+pub mod stamp;
 pub mod switch;
 pub mod sysctl;
 pub mod tmpfs;

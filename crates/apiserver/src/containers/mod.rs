@@ -190,6 +190,7 @@ impl Containers {
             entries.remove(&entry.id);
         }
         entry.no_restart();
+        self.images.departed();
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use container_api::api::StartReply;
 use container_api::{Error, Kind, runtime};
-use container_resource::bundle::{self, Boot};
+use container_resource::bundle::{self, Boot, Extent};
 use container_resource::container::ContainerState;
 use jiff::Timestamp;
 
@@ -182,8 +182,8 @@ impl Containers {
             })?
     }
 
-    /// Brings `boot.json` up to date: the default kernel may be another one by now, and a layer may have to
-    /// be unpacked again.
+    /// Brings `boot.json` up to date: the default kernel may be another one by now, and a layer that is not the file any
+    /// more that it was has to be looked at, and unpacked again perhaps.
     async fn write_boot(&self, entry: &Entry, requested_us: i64) -> Result<Boot, Error> {
         let path = entry.bundle.boot();
         let mut boot: Boot = bundle::read_json(&path)
@@ -191,7 +191,7 @@ impl Containers {
         let mut extents = std::iter::once(&boot.root)
             .chain(&boot.init)
             .flat_map(|root| &root.extents);
-        if !extents.all(|extent| extent.path.exists()) {
+        if !extents.all(Extent::is_unchanged) {
             let configuration = entry.configuration()?;
             let roots = self.images.prepare_roots(configuration, &entry.id).await?;
             (boot.root, boot.init) = (roots.container, roots.init);

@@ -15,11 +15,12 @@ use std::sync::Arc;
 use container_api::descriptors::Descriptors;
 use container_api::images::images_server::Images;
 use container_api::images::{
-    DeleteReply, DeleteRequest, DiskUsageReply, DiskUsageRequest, GetReply, GetRequest,
-    ImportReply, ImportRequest, ListReply, ListRequest, LoadProgress, LoadRequest, LoginReply,
-    LoginRequest, LoginsReply, LoginsRequest, LogoutReply, LogoutRequest, PrepareRootsReply,
-    PrepareRootsRequest, PruneReply, PruneRequest, PullRequest, PushRequest, SaveReply,
-    SaveRequest, TagReply, TagRequest, TransferProgress,
+    DeleteReply, DeleteRequest, DiskUsageReply, DiskUsageRequest, DropLeasesReply,
+    DropLeasesRequest, GetReply, GetRequest, ImportReply, ImportRequest, ListReply, ListRequest,
+    LoadProgress, LoadRequest, LoginReply, LoginRequest, LoginsReply, LoginsRequest, LogoutReply,
+    LogoutRequest, PingReply, PingRequest, PrepareRootsReply, PrepareRootsRequest, PruneReply,
+    PruneRequest, PullRequest, PushRequest, SaveReply, SaveRequest, TagReply, TagRequest,
+    TransferProgress,
 };
 use container_api::{Error, Kind};
 use tokio_stream::Stream;
@@ -168,6 +169,21 @@ impl Images for Service {
         Ok(Response::new(
             roots::prepare(&self.store, &self.unpacker, &request).await?,
         ))
+    }
+
+    async fn drop_leases(
+        &self,
+        _: Request<DropLeasesRequest>,
+    ) -> Result<Response<DropLeasesReply>, Status> {
+        self.with_store(|store| {
+            store.leases().drop_departed(&store.lock());
+            Ok(Response::new(DropLeasesReply {}))
+        })
+        .await
+    }
+
+    async fn ping(&self, _: Request<PingRequest>) -> Result<Response<PingReply>, Status> {
+        Ok(Response::new(PingReply {}))
     }
 
     async fn save(&self, request: Request<SaveRequest>) -> Result<Response<SaveReply>, Status> {

@@ -10,7 +10,7 @@ use container_resource::name;
 use super::fault::Fault;
 use crate::layer::unpack::Unpacker;
 use crate::root;
-use crate::store::{Store, StoreError};
+use crate::store::{GRACE, Store, StoreError};
 
 pub(super) async fn prepare(
     store: &Arc<Store>,
@@ -32,16 +32,32 @@ pub(super) async fn prepare(
         roots.push(disk(extents.map_err(Fault::fault)?)?);
     }
     let (leased, id) = (Arc::clone(store), request.lease.clone());
-    tokio::task::spawn_blocking(move || {
+    let awaited = tokio::task::spawn_blocking(move || {
         let guard = leased.lock();
         leased.leases().take(&guard, &id, &manifests)
     })
     .await
     .map_err(|_| Error::new(Kind::Cancelled, "the work was given up"))?
     .map_err(StoreError::fault)?;
+    if awaited {
+        look_later(Arc::clone(store));
+    }
     // Only now may the pin go: the lease holds everything.
     drop(pin);
     Ok(PrepareRootsReply { roots })
+}
+
+/// Drops the lease when its container did not come.
+fn look_later(store: Arc<Store>) {
+    tokio::spawn(async move {
+        tokio::time::sleep(GRACE).await;
+        // Ends early only with this process, whose next start looks by itself.
+        let _ = tokio::task::spawn_blocking(move || {
+            let guard = store.lock();
+            store.leases().drop_departed(&guard);
+        })
+        .await;
+    });
 }
 
 fn disk(extents: Vec<root::Extent>) -> Result<Root, Error> {
@@ -53,6 +69,7 @@ fn disk(extents: Vec<root::Extent>) -> Result<Root, Error> {
             path,
             offset: 0,
             length: extent.length,
+            stamp: extent.stamp.to_string(),
         })
     });
     Ok(Root {

@@ -1,64 +1,24 @@
-//! core-images: started when it is not there, started again when it has died.
+//! The helper's process: started when it is not there, ended when it stays silent, started again.
 
-use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
-use container_api::images::images_client::ImagesClient;
-use container_api::images::{PrepareRootsRequest, Root};
-use container_api::roots::Roots;
-use container_api::{Error, Kind, inherited, lock, socket};
-use container_resource::bundle::{Extent, RootDisk};
-use container_resource::container::ContainerConfiguration;
+use container_api::{inherited, liveness, lock, socket};
 use rustix::process::{Pid, Signal};
-use tonic::transport::Channel;
 
-/// Name of the plugin.
-const PLUGIN: &str = "container-core-images";
+use super::{Images, PLUGIN};
+
 /// First and longest pause before a helper that died is started again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// How long a call waits for a helper that is being started.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the helper is asked whether it is there.
+const LOOK: Duration = Duration::from_secs(10);
+/// How long it may be silent before it is ended. Callers are told much sooner ([`liveness::PATIENCE`]).
+const SILENCE: Duration = Duration::from_secs(20);
 /// How long the helper may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The helper that owns images.
-#[derive(Clone, Debug)]
-pub struct Images {
-    roots: Roots,
-    debug: bool,
-    stopping: Arc<tokio::sync::watch::Sender<bool>>,
-    /// Held while the helper is supervised.
-    supervised: Arc<tokio::sync::Mutex<()>>,
-}
-
-/// What the machine of a container has of images.
-#[derive(Debug)]
-pub struct PreparedRoots {
-    /// Root of the container's own image.
-    pub container: RootDisk,
-    /// Root of its init image.
-    pub init: Option<RootDisk>,
-}
-
 impl Images {
-    /// The helper of this system.
-    pub fn new(roots: Roots, debug: bool) -> Self {
-        Self {
-            roots,
-            debug,
-            stopping: Arc::new(tokio::sync::watch::Sender::new(false)),
-            supervised: Arc::default(),
-        }
-    }
-
-    /// The file whose lock the helper holds.
-    pub fn lock_path(&self) -> PathBuf {
-        self.roots.app.join("core-images.lock")
-    }
-
     /// Keeps the helper running until [`Self::stop`].
     pub async fn supervise(self) {
         let _supervised = self.supervised.lock().await;
@@ -81,14 +41,18 @@ impl Images {
 
     /// Adopts the running helper or starts one; returns when it has ended.
     async fn run(&self) -> std::io::Result<()> {
-        if lock::holder(&self.lock_path())?.is_some() {
+        let path = self.lock_path();
+        if lock::holder(&path)?.is_some() {
             tracing::info!("{PLUGIN} is running already");
-            return lock::released(&self.lock_path()).await;
+            return tokio::select! {
+                released = lock::released(&path) => released,
+                () = self.silence() => lock::signal_holder(&path, Signal::KILL).map(drop),
+            };
         }
         // The main one last: who can connect to it finds the other one, too.
         let descriptors = socket::bind(&self.roots.images_descriptors())?;
         let main = socket::bind(&self.roots.images_socket())?;
-        let log = container_files::log(&self.roots.log.join("core-images.log"))?;
+        let log = container_files::log(&self.log_path())?;
         let mut command = std::process::Command::new(self.roots.plugin(PLUGIN));
         command.arg("start").arg("--app-root").arg(&self.roots.app);
         command.arg("--runtime-root").arg(&self.roots.runtime);
@@ -120,6 +84,10 @@ impl Images {
         let mut stopping = self.stopping.subscribe();
         let ended = tokio::select! {
             status = child.wait() => Some(status?),
+            () = self.silence() => {
+                child.start_kill()?;
+                None
+            }
             // The sender is our own.
             _ = stopping.wait_for(|stopping| *stopping) => None,
         };
@@ -127,6 +95,7 @@ impl Images {
             // Whoever stops it finds it by its lock, to which it may not have come yet.
             let id = child.id().and_then(|id| i32::try_from(id).ok());
             if let Some(pid) = id.and_then(Pid::from_raw) {
+                // One that was silent is killed already.
                 rustix::process::kill_process(pid, Signal::TERM)?;
             }
             return child.wait().await.map(drop);
@@ -138,49 +107,11 @@ impl Images {
         }
     }
 
-    async fn connect(&self) -> Result<ImagesClient<Channel>, Error> {
-        let deadline = tokio::time::Instant::now() + CONNECT_TIMEOUT;
-        loop {
-            match socket::connect(&self.roots.images_socket()) {
-                Ok(channel) => {
-                    return Ok(
-                        ImagesClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT)
-                    );
-                }
-                Err(error) if tokio::time::Instant::now() >= deadline => {
-                    return Err(Error::chain(Kind::Unavailable, &error)
-                        .context(format_args!("{PLUGIN} does not answer"))
-                        .with_hint(format!(
-                            "See {}.",
-                            self.roots.log.join("core-images.log").display()
-                        )));
-                }
-                // It is being started: there is no event to wait for across processes.
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    }
-
-    /// The roots of `configuration`'s images, kept as long as the container `lease` exists.
-    pub async fn prepare_roots(
-        &self,
-        configuration: &ContainerConfiguration,
-        lease: &str,
-    ) -> Result<PreparedRoots, Error> {
-        let digests = configuration.images().map(|image| &image.manifest_digest);
-        let request = PrepareRootsRequest {
-            manifest_digests: digests.cloned().collect(),
-            lease: lease.to_owned(),
-        };
-        let reply = self.connect().await?.prepare_roots(request).await?;
-        let mut roots = reply.into_inner().roots.into_iter().map(root_disk);
-        let container = roots
-            .next()
-            .ok_or_else(|| Error::new(Kind::Internal, format!("{PLUGIN} gives no root")))?;
-        Ok(PreparedRoots {
-            container,
-            init: roots.next(),
-        })
+    /// Ends when the helper has been silent for too long.
+    async fn silence(&self) {
+        liveness::silence(&self.roots.images_socket(), LOOK, SILENCE).await;
+        let seconds = SILENCE.as_secs();
+        tracing::error!("{PLUGIN} has not answered for {seconds} s: it is ended");
     }
 
     /// Ends the helper.
@@ -188,6 +119,8 @@ impl Images {
         self.stopping.send_replace(true);
         let path = self.lock_path();
         lock::signal_holder(&path, Signal::TERM)?;
+        // One that is stopped hears it only when it goes on.
+        lock::signal_holder(&path, Signal::CONT)?;
         let gone = async {
             // One that was started just now has no lock that could be waited for.
             let _supervised = self.supervised.lock().await;
@@ -204,21 +137,12 @@ impl Images {
     }
 }
 
-fn root_disk(root: Root) -> RootDisk {
-    let extents = root.extents.into_iter().map(|extent| Extent {
-        path: extent.path.into(),
-        offset: extent.offset,
-        length: extent.length,
-    });
-    RootDisk {
-        extents: extents.collect(),
-        size: root.size,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
+    use container_api::roots::Roots;
 
     use super::*;
 
