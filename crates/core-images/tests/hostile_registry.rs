@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use container_core_images::keyed::KeyedLocks;
+use container_core_images::layer::bounds::Bounds;
 use container_core_images::layer::unpack::Unpacker;
 use container_core_images::registry::credentials::CredentialStore;
 use container_core_images::registry::pull::{Choice, Pulls};
-use container_core_images::registry::{Progress, Registries, Retry, Scheme};
+use container_core_images::registry::{Lookup, Progress, Registries, Retry, Scheme};
 use container_core_images::store::{Paths, Store};
 use container_resource::platform::Platform;
 use container_resource::reference::DEFAULT_DOMAIN;
@@ -110,7 +111,7 @@ impl Puller {
         };
         let pulls = Pulls {
             store,
-            unpacker: Arc::new(Unpacker::new(program)),
+            unpacker: Arc::new(Unpacker::new(program, Bounds::default())),
             registries: Arc::new(Registries::new(credentials).with_retry(retry)),
             blobs: KeyedLocks::default(),
         };
@@ -143,8 +144,92 @@ impl Puller {
     fn layers(&self) -> usize {
         std::fs::read_dir(self.scratch.path().join("layers"))
             .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension() == Some("erofs".as_ref()))
             .count()
     }
+
+    /// The same with these addresses of names.
+    fn with_names(mut self, names: &[(&'static str, &str)]) -> Self {
+        let names = names
+            .iter()
+            .map(|(name, address)| (*name, address.parse().unwrap()));
+        let names = Arc::new(Names(names.collect()));
+        let credentials = CredentialStore::from_environment(self.scratch.path().join("auth.json"));
+        let retry = Retry {
+            first_wait: Duration::from_millis(1),
+            ..Retry::default()
+        };
+        let registries = Registries::new(credentials).with_retry(retry);
+        self.pulls.registries = Arc::new(registries.with_lookup(names));
+        self
+    }
+}
+
+/// A resolver that does what it likes.
+#[derive(Debug)]
+struct Names(Vec<(&'static str, std::net::IpAddr)>);
+
+impl Lookup for Names {
+    fn lookup(
+        &self,
+        host: &str,
+    ) -> futures::future::BoxFuture<'static, std::io::Result<Vec<std::net::SocketAddr>>> {
+        let found = self.0.iter().filter(|(name, _)| *name == host);
+        let found = found.map(|(_, address)| std::net::SocketAddr::new(*address, 0));
+        let found: Vec<_> = found.collect();
+        Box::pin(async move { Ok(found) })
+    }
+}
+
+#[tokio::test]
+async fn names_that_mean_metadata_services_are_not_asked() {
+    let names = [
+        ("registry.test", "127.0.0.1"),
+        ("here.test", "127.0.0.1"),
+        ("metadata.test", "169.254.169.254"),
+        ("other-cloud.test", "fd00:ec2::254"),
+    ];
+    for target in ["http://metadata.test/", "http://other-cloud.test/latest"] {
+        let location = format!("location: {target}\r\n");
+        let redirecting = Hostile::start("127.0.0.1", move |_| {
+            answer("307 Temporary Redirect", &location, b"").into()
+        })
+        .await;
+        let challenge = format!("www-authenticate: Bearer realm=\"{target}\"\r\n");
+        let fishing = Hostile::start("127.0.0.1", move |_| {
+            answer("401 Unauthorized", &challenge, b"").into()
+        })
+        .await;
+        for registry in [&redirecting, &fishing] {
+            let port = registry.address.rsplit(':').next().unwrap();
+            let puller = Puller::new().with_names(&names);
+            let reference = format!("registry.test:{port}/x");
+            let error = puller.pull_reference(&reference).await.unwrap_err();
+            assert!(error.contains("is not asked"), "{error}");
+            assert!(
+                error.contains("address of this machine or its link"),
+                "{error}"
+            );
+            // It is not asked again, either.
+            assert_eq!(registry.requests.lock().unwrap().len(), 1);
+        }
+    }
+    // A registry on this machine may lead to it, by name, too.
+    let image = Image::new();
+    let other = Hostile::start("127.0.0.1", move |request| image.honest(request)).await;
+    let port = other.address.rsplit(':').next().unwrap().to_owned();
+    let registry = Hostile::start("127.0.0.1", move |request| {
+        let location = format!("location: http://here.test:{port}{}\r\n", request.path);
+        answer("307 Temporary Redirect", &location, b"").into()
+    })
+    .await;
+    let port = registry.address.rsplit(':').next().unwrap();
+    let puller = Puller::new().with_names(&names);
+    let pulled = puller
+        .pull_reference(&format!("registry.test:{port}/x"))
+        .await;
+    assert_eq!(pulled, Ok(()));
 }
 
 /// Pulls from a registry that answers requests for the layer in its own way.

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use reqwest::Url;
 
+use super::reach::{Origin, Reach, literal};
+
 /// Where Docker's registry is in fact.
 pub fn api_host(domain: &str) -> &str {
     if domain == "docker.io" {
@@ -22,8 +24,9 @@ pub(super) fn authority(url: &Url) -> String {
     }
 }
 
-/// Why a registry at `from` may not make us ask `target`; `None` if it may.
-pub(super) fn refusal(from: &Url, target: &Url) -> Option<&'static str> {
+/// Why an answer from `from` of the registry `origin` may not make us ask `target`; `None` if it may. Where a name leads
+/// is looked at when it is resolved.
+pub(super) fn refusal(origin: &Origin, from: &Url, target: &Url) -> Option<&'static str> {
     if !matches!(target.scheme(), "http" | "https") {
         return Some("it is no HTTP address");
     }
@@ -39,32 +42,19 @@ pub(super) fn refusal(from: &Url, target: &Url) -> Option<&'static str> {
     if from.host_str() == Some(host) {
         return None;
     }
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let is_reachable_only_from_here = match bare.parse() {
-        Ok(IpAddr::V4(address)) => {
-            address.is_loopback() || address.is_link_local() || address.is_unspecified()
-        }
-        Ok(IpAddr::V6(address)) => {
-            let mapped = address.to_ipv4_mapped();
-            address.is_loopback()
-                || address.is_unicast_link_local()
-                || address.is_unspecified()
-                || mapped.is_some_and(|mapped| mapped.is_loopback() || mapped.is_link_local())
-        }
-        Err(_) => bare == "localhost" || bare.ends_with(".localhost"),
-    };
-    let from_here = from.host_str().is_some_and(is_loopback);
-    let is_link_local = matches!(bare.parse(), Ok(IpAddr::V4(address)) if address.is_link_local());
-    if is_link_local || (is_reachable_only_from_here && !from_here) {
-        return Some("it is an address of this machine or its link");
+    match literal(host) {
+        Some(address) => origin.refusal(Reach::of(address)),
+        // With a proxy it is not resolved here.
+        None if is_loopback(host) => origin.refusal(Reach::Host),
+        None => None,
     }
-    None
 }
 
 /// Whether a host, as it stands in an address, is this machine.
 pub(super) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare == "localhost"
+        || bare.ends_with(".localhost")
         || bare
             .parse()
             .is_ok_and(|address: IpAddr| address.is_loopback())
@@ -115,6 +105,7 @@ mod tests {
     #[test]
     fn redirects_that_are_refused() {
         let outside = url("https://registry.example/v2/");
+        let refusal = |from: &Url, target: &Url| refusal(&Origin::new(from), from, target);
         for target in [
             "file:///etc/passwd",
             "http://cdn.example/",
@@ -126,10 +117,18 @@ mod tests {
             "https://[::ffff:169.254.169.254]/",
             "https://user:pass@cdn.example/",
             "https://0.0.0.0/",
+            "https://[fd00:ec2::254]/",
+            "https://100.100.100.200/",
+            "https://a.localhost/",
+            "https://2852039166/",
         ] {
             assert!(refusal(&outside, &url(target)).is_some(), "{target}");
         }
         assert!(refusal(&outside, &url("https://cdn.example/x")).is_none());
+        let public = url("https://93.184.216.34/v2/");
+        assert!(refusal(&public, &url("https://10.0.0.1/")).is_some());
+        let private = url("https://10.0.0.1/v2/");
+        assert!(refusal(&private, &url("https://10.0.0.2/")).is_none());
         let inside = url("http://127.0.0.1:5000/v2/");
         assert!(refusal(&inside, &url("http://127.0.0.1:6000/")).is_none());
         assert!(refusal(&inside, &url("http://localhost:6000/")).is_none());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use container_resource::reference::Reference;
@@ -16,6 +16,8 @@ use super::credentials::{CredentialStore, Credentials, server_name};
 use super::error::RegistryError;
 use super::hosts::{self, ClientCertificate, Host};
 use super::http::{Ask, Session};
+use super::reach::Origin;
+use super::resolver::{Guarded, Lookup, System, proxies};
 use super::retry::Retry;
 use super::scheme::Scheme;
 
@@ -42,6 +44,8 @@ struct Trust {
     skip_verify: bool,
     /// Never through a proxy.
     direct: bool,
+    /// The registry's, whose reach its connections have: others' are not used for it.
+    host: String,
 }
 
 /// The way to every registry.
@@ -54,7 +58,8 @@ pub struct Registries {
     insecure: Vec<String>,
     retry: Retry,
     /// Shared, so that connections are.
-    clients: Mutex<HashMap<Trust, Client>>,
+    clients: Mutex<HashMap<Trust, (Client, Arc<Origin>)>>,
+    lookup: Arc<dyn Lookup>,
 }
 
 impl Registries {
@@ -68,7 +73,15 @@ impl Registries {
             insecure: Vec::new(),
             retry: Retry::default(),
             clients: Mutex::default(),
+            lookup: Arc::new(System),
         }
+    }
+
+    /// The same with other addresses for names.
+    #[must_use]
+    pub fn with_lookup(mut self, lookup: Arc<dyn Lookup>) -> Self {
+        self.lookup = lookup;
+        self
     }
 
     /// The same with other bounds of repetition.
@@ -168,8 +181,10 @@ impl Registries {
                 headers.append(name, value);
             }
         }
+        let (client, origin) = self.client(&host)?;
         Ok(Session {
-            client: self.client(&host)?,
+            client,
+            origin,
             base: host.base,
             repository: repository.to_owned(),
             headers,
@@ -179,19 +194,27 @@ impl Registries {
         })
     }
 
-    fn client(&self, host: &Host) -> Result<Client, RegistryError> {
+    fn client(&self, host: &Host) -> Result<(Client, Arc<Origin>), RegistryError> {
         let key = Trust {
             authorities: host.authorities.clone(),
             identity: host.identity.clone(),
             skip_verify: host.skip_verify,
             // As curl's users have to say, and Go's programs do by themselves.
             direct: host.base.host_str().is_some_and(is_loopback),
+            host: super::address::authority(&host.base),
         };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
+        let origin = Arc::new(Origin::new(&host.base));
+        let resolver = Guarded {
+            origin: Arc::clone(&origin),
+            lookup: Arc::clone(&self.lookup),
+            proxies: if key.direct { Vec::new() } else { proxies() },
+        };
         let mut builder = Client::builder()
+            .dns_resolver(Arc::new(resolver))
             .user_agent(USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -231,8 +254,8 @@ impl Registries {
             builder = builder.identity(identity);
         }
         let client = builder.build().map_err(RegistryError::Client)?;
-        clients.insert(key, client.clone());
-        Ok(client)
+        clients.insert(key, (client.clone(), Arc::clone(&origin)));
+        Ok((client, origin))
     }
 
     /// Where the registry `domain` itself is.

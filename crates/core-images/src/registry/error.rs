@@ -2,6 +2,8 @@
 
 use container_resource::digest::Digest;
 
+use super::resolver;
+
 /// Why a registry did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -65,6 +67,14 @@ pub enum RegistryError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A name leads to where it must not be followed.
+    #[error("{host} is not asked: {refused}")]
+    RefusedName {
+        /// Host and port.
+        host: String,
+        /// Where it leads.
+        refused: String,
+    },
     /// The answer leads to where it must not be followed.
     #[error("{host} refers to {target}, which is refused: {reason}")]
     Refused {
@@ -116,6 +126,10 @@ pub enum RegistryError {
 impl RegistryError {
     /// No answer of `host`.
     pub(super) fn unreachable(host: String, error: reqwest::Error) -> Self {
+        if let Some(refused) = resolver::refused(&error) {
+            let refused = refused.to_string();
+            return Self::RefusedName { host, refused };
+        }
         let (mut deepest, mut is_name): (&dyn std::error::Error, _) = (&error, false);
         while let Some(cause) = deepest.source() {
             is_name |= cause.to_string() == "dns error";

@@ -1,5 +1,6 @@
 //! Requests to one registry for one repository: authorisation, redirects, retries.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use super::address::{authority, refusal};
 use super::auth::Authority;
 use super::error::RegistryError;
+use super::reach::Origin;
 use super::retry::{Retry, retry_after};
 
 /// Most redirects of one request.
@@ -31,6 +33,8 @@ pub(super) struct Capabilities {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client: Client,
+    /// What the registry may lead to.
+    pub(super) origin: Arc<Origin>,
     /// `https://host/v2/`
     pub(super) base: Url,
     /// As the host names it: `library/busybox`.
@@ -217,7 +221,7 @@ impl Session {
 
     /// Whether an answer from `from` may lead to `target`.
     pub(super) fn check(&self, from: &Url, target: &Url) -> Result<(), RegistryError> {
-        let Some(reason) = refusal(from, target) else {
+        let Some(reason) = refusal(&self.origin, from, target) else {
             return Ok(());
         };
         let mut shown = target.clone();

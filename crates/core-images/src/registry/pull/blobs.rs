@@ -13,7 +13,8 @@ use super::super::error::RegistryError;
 use super::super::progress::{Phase, Progress};
 use super::{Pull, PullError, Wanted, digest_of, give_up};
 use crate::archive::Stream;
-use crate::layer::unpack::{Layer, Running, UnpackError, is_unpacked};
+use crate::layer::running::Running;
+use crate::layer::unpack::{Layer, UnpackError};
 use crate::store::{Ingest, IngestError, Pin, Store};
 
 /// Pieces of a blob between the network and the disk.
@@ -82,19 +83,27 @@ impl Pull<'_> {
             tell(Phase::Done);
             return Ok(());
         }
-        match diff_id {
-            Some(diff_id) if !is_unpacked(store, diff_id) => {
-                tell(Phase::Unpacking);
-                let layer = Layer {
-                    blob: digest,
-                    size,
-                    diff_id,
-                };
-                self.shared.unpacker.unpack(store, layer).await?;
-                tell(Phase::Done);
-            }
-            _ => tell(Phase::Exists),
+        let Some(diff_id) = diff_id else {
+            tell(Phase::Exists);
+            return Ok(());
+        };
+        let unpacker = &self.shared.unpacker;
+        if unpacker.is_unpacked(store, diff_id).await {
+            tell(Phase::Exists);
+            return Ok(());
         }
+        tell(Phase::Unpacking);
+        let layer = Layer {
+            blob: digest,
+            size,
+            diff_id,
+        };
+        match unpacker.unpack(store, layer, &self.allowance).await {
+            // It was removed, so it can come again.
+            Err(UnpackError::DamagedBlob(_)) => self.download(digest, size, Some(diff_id)).await?,
+            unpacked => drop(unpacked?),
+        }
+        tell(Phase::Done);
         Ok(())
     }
 
@@ -105,18 +114,18 @@ impl Pull<'_> {
         diff_id: Option<Digest>,
     ) -> Result<(), PullError> {
         let store = Arc::clone(&self.shared.store);
-        let new = diff_id.filter(|diff_id| !is_unpacked(&store, *diff_id));
-        let mut worker: Option<(Running, Digest)> = match new {
-            Some(diff_id) => {
+        let unpacker = &self.shared.unpacker;
+        let mut worker: Option<(Running, Digest)> = match diff_id {
+            Some(diff_id) if !unpacker.is_unpacked(&store, diff_id).await => {
                 let layer = Layer {
                     blob: digest,
                     size,
                     diff_id,
                 };
-                let running = self.shared.unpacker.start_streaming(&store, layer).await?;
-                Some((running, diff_id))
+                let running = unpacker.start_streaming(&store, layer, &self.allowance);
+                Some((running.await?, diff_id))
             }
-            None => None,
+            _ => None,
         };
         let feed = match worker.as_mut().and_then(|(running, _)| running.input()) {
             Some(input) => {
@@ -133,12 +142,17 @@ impl Pull<'_> {
         let written = writer.await.map_err(|_| PullError::Cancelled)?;
         // What the worker says of a bad layer explains more than a pipe that broke.
         let unpacked = match worker {
-            Some((running, diff_id)) if fetched.is_ok() => running.finish(&store, diff_id).await,
-            _ => Ok(()),
+            Some((running, diff_id)) if fetched.is_ok() => {
+                Some(running.finish(&store, diff_id).await)
+            }
+            _ => None,
         };
         fetched?;
         written?;
-        unpacked?;
+        if let Some(unpacked) = unpacked {
+            let spent = self.allowance.spend(unpacked?.length);
+            spent.map_err(UnpackError::from)?;
+        }
         Ok(())
     }
 

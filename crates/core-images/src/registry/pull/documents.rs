@@ -10,7 +10,7 @@ use container_resource::platform::Platform;
 use super::super::manifest::Fetched;
 use super::{Choice, Pull, PullError, Wanted, digest_of, parse};
 use crate::image::{Config, Document, GraphError, MAX_DOCUMENT, Manifest, media};
-use crate::store::Pin;
+use crate::store::{Pin, StoreError};
 
 /// Most levels of indexes.
 const MAX_DEPTH: u32 = 4;
@@ -120,8 +120,14 @@ impl Pull<'_> {
         let config = &manifest.config;
         let digest = digest_of(config)?;
         self.blob(digest, config.size, None, pin).await?;
+        let store = &self.shared.store;
+        let mut read = store.read_blob(digest, MAX_DOCUMENT);
+        if matches!(read, Err(StoreError::DamagedBlob(_))) {
+            store.discard_damaged(digest)?;
+            self.blob(digest, config.size, None, pin).await?;
+            read = store.read_blob(digest, MAX_DOCUMENT);
+        }
         // An attestation or an artifact has a configuration of its own form; the whole is checked at the end.
-        let read = self.shared.store.read_blob(digest, MAX_DOCUMENT);
         if let Some(config) = read.ok().and_then(|bytes| Config::parse(&bytes).ok()) {
             for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
                 let runs_here = config.platform().satisfies(&Platform::host());

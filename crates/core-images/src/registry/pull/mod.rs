@@ -19,6 +19,7 @@ use super::progress::{Phase, Progress, Report};
 use super::scheme::Scheme;
 use crate::image::{Document, DocumentError, Graph, GraphError, Manifest, media};
 use crate::keyed::KeyedLocks;
+use crate::layer::bounds::Allowance;
 use crate::layer::unpack::{UnpackError, Unpacker};
 use crate::root::{self, RootError};
 use crate::store::{IngestError, Pin, Store, StoreError};
@@ -97,6 +98,8 @@ struct Pull<'p> {
     reference: Reference,
     report: Report,
     parallel: usize,
+    /// Of what is pulled together, which is one image mostly.
+    allowance: Allowance,
 }
 
 /// A manifest that is to be pulled, and its layers' diff ids when it is an image that can run.
@@ -132,6 +135,7 @@ impl Pulls {
             reference,
             report,
             parallel,
+            allowance: self.unpacker.allowance(),
         };
         let mut pin = self.store.pin();
         pull.run(choice, &mut pin).await
