@@ -17,6 +17,9 @@ pub enum WriteError {
     /// Block addresses have 32 bits.
     #[error("the image would exceed 16 TiB")]
     TooLarge,
+    /// More than [`LayerWriter::with_limit`] allows.
+    #[error("the image would exceed {0} bytes")]
+    Limit(u64),
 }
 
 /// Writes one self-contained image to an empty output.
@@ -27,6 +30,8 @@ pub struct LayerWriter<W: Write + Seek> {
     out: BufWriter<W>,
     /// Bytes written or skipped.
     position: u64,
+    /// Most bytes of the image.
+    limit: u64,
 }
 
 impl<W: Write + Seek> LayerWriter<W> {
@@ -37,7 +42,15 @@ impl<W: Write + Seek> LayerWriter<W> {
         Ok(Self {
             out,
             position: BLOCK_SIZE,
+            limit: u64::MAX,
         })
+    }
+
+    /// Lets the image grow to `bytes` and no further, metadata and padding included.
+    #[must_use]
+    pub fn with_limit(mut self, bytes: u64) -> Self {
+        self.limit = bytes;
+        self
     }
 
     /// Starts the data of the next file.
@@ -58,6 +71,7 @@ impl<W: Write + Seek> LayerWriter<W> {
         let blocks = meta_block
             .checked_add(plan.blocks())
             .ok_or(WriteError::TooLarge)?;
+        self.check(u64::from(blocks) * BLOCK_SIZE)?;
         plan.write(meta_block, &[0], &mut self.out)?;
         self.out.seek(SeekFrom::Start(0))?;
         self.out
@@ -65,6 +79,13 @@ impl<W: Write + Seek> LayerWriter<W> {
         self.out
             .into_inner()
             .map_err(|error| WriteError::Io(error.into_error()))
+    }
+
+    fn check(&self, end: u64) -> Result<(), WriteError> {
+        if end > self.limit {
+            return Err(WriteError::Limit(self.limit));
+        }
+        Ok(())
     }
 
     fn align(&mut self) -> Result<(), WriteError> {
@@ -86,18 +107,20 @@ pub struct FileWriter<'w, W: Write + Seek> {
 impl<W: Write + Seek> FileWriter<'_, W> {
     /// Appends bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        let end = self.writer.position.saturating_add(bytes.len() as u64);
+        self.writer.check(end)?;
         self.writer.out.write_all(bytes)?;
-        self.writer.position += bytes.len() as u64;
+        self.writer.position = end;
         Ok(())
     }
 
     /// Appends `len` zeros that take no space in the output.
     pub fn skip(&mut self, len: u64) -> Result<(), WriteError> {
-        let end = self
-            .writer
-            .position
-            .checked_add(len)
-            .ok_or(WriteError::TooLarge)?;
+        if len == 0 {
+            return Ok(());
+        }
+        let end = self.writer.position.saturating_add(len);
+        self.writer.check(end)?;
         block_of(end)?;
         self.writer.out.seek(SeekFrom::Start(end))?;
         self.writer.position = end;

@@ -72,6 +72,8 @@ pub struct Directory {
     /// By name, sorted bytewise.
     pub(crate) entries: BTreeMap<Box<[u8]>, InodeId>,
     pub(crate) parent: InodeId,
+    /// Directories between it and the root.
+    depth: u16,
     /// Hides the entries of the same directory in lower layers.
     pub(crate) opaque: bool,
     /// Only a path led here: what a lower layer says about this directory holds.
@@ -83,6 +85,7 @@ impl Directory {
         Self {
             entries: BTreeMap::new(),
             parent,
+            depth: 0,
             opaque: false,
             implicit: false,
         }
@@ -166,15 +169,17 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 2^20 inodes and 512 MiB.
+    /// 2^22 inodes and 1 GiB.
     fn default() -> Self {
         Self {
-            inodes: 1 << 20,
-            bytes: 512 << 20,
+            inodes: 1 << 22,
+            bytes: 1 << 30,
         }
     }
 }
 
+/// Most directories on the way to one: a path of `PATH_MAX` has no more parts (limits.h).
+const MAX_DEPTH: u16 = 2048;
 /// What a map entry costs beside its name, about.
 const ENTRY_OVERHEAD: usize = 48;
 
@@ -199,6 +204,9 @@ pub enum TreeError {
     /// A path leads through something that is not a directory.
     #[error("a part of the path is not a directory")]
     NotADirectory,
+    /// Deeper than any path that names a file from the root, through symbolic links perhaps.
+    #[error("directories are nested more than {MAX_DEPTH} deep")]
+    TooDeep,
     /// More than 40 symbolic links on one path.
     #[error("too many symbolic links on one path")]
     Loop,
@@ -291,8 +299,13 @@ impl Tree {
         child: InodeId,
     ) -> Result<(), TreeError> {
         self.charge(ENTRY_OVERHEAD + name.len())?;
+        let depth = self.directory(directory).map_or(0, |above| above.depth) + 1;
         if let Some(child) = self.directory_mut(child) {
+            if depth > MAX_DEPTH {
+                return Err(TreeError::TooDeep);
+            }
             child.parent = directory;
+            child.depth = depth;
         }
         if let Some(directory) = self.directory_mut(directory) {
             directory.entries.insert(name.into(), child);

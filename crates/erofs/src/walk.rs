@@ -448,6 +448,19 @@ mod tests {
     }
 
     #[test]
+    fn links_lead_no_deeper_than_paths() {
+        let mut tree = tree();
+        let deep = vec!["d"; 1000].join("/");
+        add(&mut tree, &format!("{deep}/s"), symlink(&deep)).unwrap();
+        add(&mut tree, &format!("{deep}/s/f"), file()).unwrap();
+        add(&mut tree, &format!("{deep}/s/s"), symlink(&deep)).unwrap();
+        let path = format!("{deep}/s/s/f");
+        assert_eq!(add(&mut tree, &path, file()), Err(TreeError::TooDeep));
+        let path = "d/".repeat(200_000);
+        assert_eq!(add(&mut tree, &path, file()), Err(TreeError::PathTooLong));
+    }
+
+    #[test]
     fn the_limit_holds() {
         let mut tree = Tree::new(Limits {
             inodes: 3,
