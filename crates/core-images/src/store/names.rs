@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use container_resource::digest::Digest;
 use container_resource::image::Descriptor;
@@ -65,18 +66,15 @@ impl Names {
     }
 }
 
-impl FromIterator<Descriptor> for Names {
-    /// Descriptors without a name get one from their digest; those whose digest is none are left out.
-    fn from_iter<I: IntoIterator<Item = Descriptor>>(descriptors: I) -> Self {
+impl TryFrom<Document> for Names {
+    type Error = serde_json::Error;
+
+    /// Descriptors without a name get one from their digest. One whose digest is none was not written here.
+    fn try_from(document: Document) -> Result<Self, Self::Error> {
         let mut names = Self::default();
-        for descriptor in descriptors {
-            if descriptor.digest.parse::<Digest>().is_err() {
-                tracing::warn!(
-                    digest = descriptor.digest,
-                    "index.json names what is no digest"
-                );
-                continue;
-            }
+        for descriptor in document.manifests {
+            let digest: Result<Digest, _> = descriptor.digest.parse();
+            digest.map_err(<serde_json::Error as serde::de::Error>::custom)?;
             let name = descriptor
                 .annotations
                 .as_ref()
@@ -85,46 +83,93 @@ impl FromIterator<Descriptor> for Names {
             let name = name.unwrap_or_else(|| format!("{UNTAGGED}{}", descriptor.digest));
             names.insert(name, descriptor);
         }
-        names
+        Ok(names)
     }
 }
 
-/// Makes sure that there is a layout. An index that can't be read is put aside, not deleted.
+/// Makes sure that there is a layout.
 pub(super) fn open(paths: &Paths) -> Result<(), StoreError> {
     let layout = paths.content().join("oci-layout");
     atomic::write(&layout, LAYOUT).map_err(StoreError::file(&layout))?;
-    let index = paths.index();
-    match fs::read(&index) {
-        Ok(bytes) if serde_json::from_slice::<Document>(&bytes).is_ok() => Ok(()),
-        Ok(_) => {
-            let aside = index.with_extension(format!("damaged-{}", uuid::Uuid::new_v4()));
-            tracing::error!(path = %index.display(), aside = %aside.display(), "the index is damaged: starting with no names");
-            fs::rename(&index, &aside).map_err(StoreError::file(&index))?;
-            write(paths, &Names::default())
+    let missing = match load(&paths.index()) {
+        Ok(Some(names)) if !paths.index_copy().exists() => return write(paths, &names),
+        // Nothing was ever in it, or somebody took it away; the copy tells.
+        Ok(None) => read(paths),
+        Ok(Some(_)) => return Ok(()),
+        Err(error) => Err(error),
+    };
+    match missing {
+        Ok(names) => write(paths, &names),
+        // Others are served all the same. Who asks for images is told, and nothing is written over what is damaged.
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the index can't be read"
+            );
+            Ok(())
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => write(paths, &Names::default()),
-        Err(error) => Err(StoreError::file(&index)(error)),
     }
 }
 
+/// The names of the index, or those of its copy where the index is damaged.
 pub(super) fn read(paths: &Paths) -> Result<Names, StoreError> {
-    let path = paths.index();
-    let bytes = fs::read(&path).map_err(StoreError::file(&path))?;
-    let document: Document = serde_json::from_slice(&bytes)
-        .map_err(|error| StoreError::file(&path)(io::Error::other(error)))?;
-    Ok(document.manifests.into_iter().collect())
+    let damage = match load(&paths.index()) {
+        Ok(Some(names)) => return Ok(names),
+        Ok(None) => None,
+        Err(error @ StoreError::Index { .. }) => Some(error),
+        Err(error) => return Err(error),
+    };
+    match (load(&paths.index_copy()), damage) {
+        (Ok(Some(names)), damage) => {
+            if let Some(damage) = damage {
+                tracing::warn!(
+                    error = &damage as &dyn std::error::Error,
+                    "the copy of the index is used"
+                );
+            }
+            Ok(names)
+        }
+        (_, Some(damage)) => Err(damage),
+        (Ok(None), None) => Ok(Names::default()),
+        (Err(error), None) => Err(error),
+    }
 }
 
+/// The names in one file; `None`: there is no such file.
+fn load(path: &Path) -> Result<Option<Names>, StoreError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::file(path)(error)),
+    };
+    let names = serde_json::from_slice::<Document>(&bytes).and_then(Names::try_from);
+    let damaged = |source| StoreError::Index {
+        path: path.display().to_string(),
+        source,
+    };
+    names.map(Some).map_err(damaged)
+}
+
+/// Writes the index, then its copy: a crash in between leaves a copy that lacks the last change. What is damaged is put
+/// aside before something takes its place.
 pub(super) fn write(paths: &Paths, names: &Names) -> Result<(), StoreError> {
     let document = Document {
         schema_version: 2,
         media_type: INDEX.into(),
         manifests: names.0.values().cloned().collect(),
     };
-    let path = paths.index();
+    let index = paths.index();
     let bytes = serde_json::to_vec_pretty(&document)
-        .map_err(|error| StoreError::file(&path)(io::Error::other(error)))?;
-    atomic::write(&path, &bytes).map_err(StoreError::file(&path))
+        .map_err(|error| StoreError::file(&index)(io::Error::other(error)))?;
+    if matches!(load(&index), Err(StoreError::Index { .. })) {
+        let aside = index.with_extension(format!("damaged-{}.json", uuid::Uuid::new_v4()));
+        tracing::error!(aside = %aside.display(), "the damaged index is put aside");
+        fs::rename(&index, &aside).map_err(StoreError::file(&index))?;
+    }
+    for path in [index, paths.index_copy()] {
+        atomic::write(&path, &bytes).map_err(StoreError::file(&path))?;
+    }
+    Ok(())
 }
 
 impl Store {
@@ -151,5 +196,92 @@ impl Store {
             .filter(|(_, descriptor)| starts(descriptor))
             .map(|(name, _)| name.to_owned())
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use container_resource::reference::DEFAULT_DOMAIN;
+
+    use super::*;
+
+    const DAMAGE: [&str; 5] = [
+        "",
+        "{",
+        "{}",
+        "[]",
+        r#"{"schemaVersion":2,"manifests":[{"mediaType":"m","digest":"sha256:0","size":1}]}"#,
+    ];
+
+    fn store(scratch: &tempfile::TempDir) -> Result<Store, StoreError> {
+        Store::open(Paths::new(scratch.path().to_path_buf()), DEFAULT_DOMAIN)
+    }
+
+    fn add(store: &Store, name: &str) -> Result<(), StoreError> {
+        let descriptor = Descriptor::new("m", Digest::new([1; 32]), 1);
+        let change = |names: &mut Names| names.insert(name.to_owned(), descriptor);
+        store.change_names(&store.lock(), change).map(drop)
+    }
+
+    fn names(store: &Store) -> Vec<String> {
+        let names = store.names().unwrap();
+        names.iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_damaged_index_loses_nothing_and_is_kept() {
+        for damage in DAMAGE {
+            let scratch = tempfile::tempdir().unwrap();
+            let first = store(&scratch).unwrap();
+            add(&first, "one").unwrap();
+            let index = first.paths().index();
+            fs::write(&index, damage).unwrap();
+            // While it runs, and after a start.
+            assert_eq!(names(&first), ["one"], "{damage}");
+            let second = store(&scratch).unwrap();
+            assert_eq!(names(&second), ["one"], "{damage}");
+            assert_eq!(fs::read_to_string(&index).unwrap(), damage);
+            add(&second, "two").unwrap();
+            assert_eq!(names(&second), ["one", "two"]);
+            assert!(matches!(load(&index), Ok(Some(_))));
+            let aside = super::super::paths::entries(&second.paths().content())
+                .find(|path| path.to_str().is_some_and(|text| text.contains("damaged")))
+                .unwrap();
+            assert_eq!(fs::read_to_string(aside).unwrap(), damage);
+        }
+    }
+
+    #[test]
+    fn without_a_copy_everybody_is_told_and_nothing_is_written_or_removed() {
+        for damage in DAMAGE {
+            let scratch = tempfile::tempdir().unwrap();
+            let first = store(&scratch).unwrap();
+            let blob = first.paths().blob(Digest::new([9; 32]));
+            fs::write(&blob, "x").unwrap();
+            for path in [first.paths().index(), first.paths().index_copy()] {
+                fs::write(path, damage).unwrap();
+            }
+            let second = store(&scratch).unwrap();
+            assert!(matches!(second.names(), Err(StoreError::Index { .. })));
+            assert!(matches!(add(&second, "x"), Err(StoreError::Index { .. })));
+            let collected = second.collect(&second.lock());
+            assert!(matches!(collected, Err(StoreError::Index { .. })));
+            assert!(blob.exists());
+            assert_eq!(fs::read_to_string(second.paths().index()).unwrap(), damage);
+        }
+    }
+
+    #[test]
+    fn an_index_that_was_taken_away_comes_from_its_copy() {
+        let scratch = tempfile::tempdir().unwrap();
+        let first = store(&scratch).unwrap();
+        add(&first, "one").unwrap();
+        fs::remove_file(first.paths().index()).unwrap();
+        assert_eq!(names(&store(&scratch).unwrap()), ["one"]);
+        assert!(first.paths().index().exists());
+        // A damaged copy harms nobody, and is written anew.
+        fs::write(first.paths().index_copy(), "{").unwrap();
+        add(&first, "two").unwrap();
+        assert!(matches!(load(&first.paths().index_copy()), Ok(Some(_))));
     }
 }

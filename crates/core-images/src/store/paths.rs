@@ -8,6 +8,7 @@ use container_api::roots::create_private;
 use container_resource::digest::Digest;
 
 use super::StoreError;
+use crate::seal;
 
 /// Where the parts of a store are.
 #[derive(Clone, Debug)]
@@ -43,6 +44,11 @@ impl Paths {
         self.content().join("index.json")
     }
 
+    /// The same again, for when that one is damaged.
+    pub(super) fn index_copy(&self) -> PathBuf {
+        self.content().join("index.copy.json")
+    }
+
     /// Unpacked layers.
     pub fn layers(&self) -> PathBuf {
         self.app_root.join("layers")
@@ -61,6 +67,16 @@ impl Paths {
     /// The merged metadata of an image's manifest.
     pub fn view(&self, manifest: Digest) -> PathBuf {
         self.views().join(format!("{}.erofs", manifest.hex()))
+    }
+
+    /// Stamps of what was compared with its seal.
+    pub(super) fn verified(&self) -> PathBuf {
+        self.cache().join("verified.json")
+    }
+
+    /// What can be made again; others keep theirs here, too.
+    fn cache(&self) -> PathBuf {
+        self.app_root.join("cache")
     }
 
     pub(super) fn leases(&self) -> PathBuf {
@@ -89,6 +105,7 @@ impl Paths {
             self.layers(),
             self.views(),
             self.leases(),
+            self.cache(),
         ] {
             create_private(&directory).map_err(StoreError::file(&directory))?;
         }
@@ -107,16 +124,20 @@ impl Paths {
             self.layers(),
             self.views(),
             self.leases(),
+            self.cache(),
         ] {
             for path in entries(&directory).filter(|path| super::atomic::is_temporary(path)) {
                 report(&path, fs::remove_file(&path));
             }
         }
+        for directory in [self.layers(), self.views()] {
+            seal::remove_orphans(entries(&directory));
+        }
     }
 }
 
 /// Paths in a directory; none where it can't be read.
-pub(super) fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
+pub(super) fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     fs::read_dir(directory)
         .into_iter()
         .flatten()
