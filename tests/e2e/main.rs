@@ -13,6 +13,7 @@ mod exec;
 mod exhaustion;
 mod faults;
 mod hostile;
+mod image_service;
 mod images;
 mod init_image;
 mod inodes;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::layer::merge::{self, MergeArguments};
 use crate::layer::worker::{self, WorkerArguments};
 use crate::serve;
 
@@ -32,8 +33,11 @@ enum Action {
     /// Serve until SIGTERM.
     Start(Start),
     /// Unpack one layer from standard input to standard output, shut in a sandbox.
-    #[command(name = crate::layer::unpack::SUBCOMMAND, hide = true)]
+    #[command(name = worker::CONVERT, hide = true)]
     UnpackLayer(WorkerArguments),
+    /// Merge layers to standard output, shut in a sandbox.
+    #[command(name = merge::MERGE, hide = true)]
+    MergeLayers(MergeArguments),
 }
 
 /// Where the server keeps its things.
@@ -58,6 +62,7 @@ impl Command {
     pub fn run(self) -> ExitCode {
         match self.action {
             Action::UnpackLayer(arguments) => worker::run(arguments),
+            Action::MergeLayers(arguments) => merge::run(arguments),
             Action::Start(start) => {
                 container_api::roots::set_private_umask();
                 let level = if start.debug {

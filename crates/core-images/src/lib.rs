@@ -13,6 +13,7 @@ pub mod layer;
 mod recompress;
 pub mod registry;
 pub mod root;
+pub mod seal;
 pub mod serve;
 pub mod service;
 pub mod store;

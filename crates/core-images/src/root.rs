@@ -1,26 +1,24 @@
 //! An image's root: one read-only disk, composed of a view and the layers it points into.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use container_resource::digest::Digest;
 use container_resource::image::Descriptor;
-use erofs::{Image, Limits, MergeError, ReadError, View, WriteError};
+use container_resource::stamp::Stamp;
+use erofs::Image;
 use futures::future::try_join_all;
 use sha2::{Digest as _, Sha256};
 
 use crate::image::{Graph, GraphError, Variant};
-use crate::layer::unpack::{Layer, UnpackError, Unpacker};
+use crate::layer::merge::{self, MergeLayersError};
+use crate::layer::unpack::{Layer, UnpackError, Unpacker, check};
+use crate::seal::Intact;
 use crate::store::{Pin, Store, StoreError, Temporary};
 
 /// Changes when the way changes in which views or layers are written.
 const FORMAT: &[u8] = b"container view 1";
-/// Most inodes of a merged root.
-const LIMITS: Limits = Limits {
-    inodes: 1 << 22,
-    bytes: 1 << 30,
-};
 
 /// A file that is a run of the composed disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +27,8 @@ pub struct Extent {
     pub path: PathBuf,
     /// Bytes of it, from its start: all.
     pub length: u64,
+    /// As long as the file has this one, it is what was written.
+    pub stamp: Stamp,
 }
 
 /// Why an image's root can't be made.
@@ -48,20 +48,9 @@ pub enum RootError {
     /// A layer can't be unpacked.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
-    /// An unpacked layer is damaged.
-    #[error("the unpacked layer {path} can't be used")]
-    Layer {
-        /// Its file.
-        path: String,
-        /// How.
-        source: ReadError,
-    },
     /// The layers can't be merged.
-    #[error("the image's layers can't be merged")]
-    Merge(#[from] MergeError),
-    /// The view can't be written.
-    #[error("the image's root can't be written")]
-    Write(#[from] WriteError),
+    #[error(transparent)]
+    Merge(#[from] MergeLayersError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -80,12 +69,32 @@ pub async fn prepare(
     pin.hold(manifest);
     let variant = load(store, manifest)?;
     let layers = layers(&variant, pin)?;
-    try_join_all(layers.iter().map(|layer| unpacker.unpack(store, *layer))).await?;
-    let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id).collect();
-    let store = Arc::clone(store);
-    tokio::task::spawn_blocking(move || compose(&store, manifest, &diff_ids))
-        .await
-        .map_err(|_| RootError::Cancelled)?
+    let allowance = unpacker.allowance();
+    let unpacked = layers
+        .iter()
+        .map(|layer| unpacker.unpack(store, *layer, &allowance));
+    let unpacked = try_join_all(unpacked).await?;
+    let mut extents = Vec::with_capacity(layers.len() + 1);
+    let mut identity = Sha256::new();
+    identity.update(FORMAT);
+    for (layer, found) in layers.iter().zip(unpacked) {
+        identity.update(layer.diff_id.bytes());
+        identity.update((found.length / erofs::BLOCK_SIZE).to_le_bytes());
+        extents.push(extent(store.paths().layer(layer.diff_id), found));
+    }
+    let identity = Digest::new(identity.finalize().into());
+    let path = store.paths().view(manifest);
+    let found = view(store, unpacker, manifest, &path, &extents, identity).await?;
+    extents.insert(0, extent(path, found));
+    Ok(extents)
+}
+
+fn extent(path: PathBuf, found: Intact) -> Extent {
+    Extent {
+        path,
+        length: found.length,
+        stamp: found.stamp,
+    }
 }
 
 /// The layers of an image, pinned.
@@ -136,56 +145,42 @@ fn load(store: &Store, manifest: Digest) -> Result<Variant, RootError> {
     variant.ok_or(RootError::NoImage(manifest))
 }
 
-fn compose(store: &Store, manifest: Digest, diff_ids: &[Digest]) -> Result<Vec<Extent>, RootError> {
-    let mut images = Vec::with_capacity(diff_ids.len());
-    let mut extents = Vec::with_capacity(diff_ids.len() + 1);
-    let mut identity = Sha256::new();
-    identity.update(FORMAT);
-    for diff_id in diff_ids {
-        let path = store.paths().layer(*diff_id);
-        let damaged = |source| RootError::Layer {
-            path: path.display().to_string(),
-            source,
-        };
-        let file = File::open(&path).map_err(StoreError::file(&path))?;
-        let image = Image::open_whole(file).map_err(damaged)?;
-        identity.update(diff_id.bytes());
-        identity.update(image.blocks().to_le_bytes());
-        let length = u64::from(image.blocks()) * erofs::BLOCK_SIZE;
-        extents.push(Extent { path, length });
-        images.push(image);
+/// The view over `layers`: the one that is there, if it is what was written and is of these very layers.
+async fn view(
+    store: &Arc<Store>,
+    unpacker: &Unpacker,
+    manifest: Digest,
+    path: &Path,
+    layers: &[Extent],
+    identity: Digest,
+) -> Result<Intact, RootError> {
+    let uuid = merge::uuid(identity);
+    if let Some(intact) = store.seals().known(path).filter(|_| is_of(path, uuid)) {
+        return Ok(intact);
     }
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(&identity.finalize()[..16]);
-    let path = store.paths().view(manifest);
-    if !is_current(&path, uuid) {
-        write_view(store, &images, &path, uuid)?;
+    let _one_at_a_time = unpacker.works.lock(manifest).await;
+    match check(store, path.to_owned()).await? {
+        Ok(intact) if is_of(path, uuid) => return Ok(intact),
+        Ok(_) => {}
+        Err(damage) => {
+            tracing::debug!(path = %path.display(), error = &damage as &dyn std::error::Error, "a view is made");
+        }
     }
-    let length = path.metadata().map_err(StoreError::file(&path))?.len();
-    extents.insert(0, Extent { path, length });
-    Ok(extents)
+    let directory = store.paths().views();
+    let temporary = Temporary::create(&directory).map_err(StoreError::file(&directory))?;
+    let open = |layer: &Extent| File::open(&layer.path).map_err(StoreError::file(&layer.path));
+    let files: Result<Vec<File>, StoreError> = layers.iter().map(open).collect();
+    merge::merge(&unpacker.program, files?, temporary.file(), identity).await?;
+    let (seals, destination) = (Arc::clone(store.seals()), path.to_owned());
+    let published = tokio::task::spawn_blocking(move || seals.publish(temporary, &destination));
+    let published = published.await.map_err(|_| RootError::Cancelled)?;
+    Ok(published.map_err(StoreError::file(path))?)
 }
 
-fn is_current(path: &std::path::Path, uuid: [u8; 16]) -> bool {
+/// Whether a view's superblock has that identity.
+fn is_of(path: &Path, uuid: [u8; 16]) -> bool {
     File::open(path)
         .ok()
         .and_then(|file| Image::open(file).ok())
         .is_some_and(|view| view.uuid() == uuid)
-}
-
-fn write_view(
-    store: &Store,
-    images: &[Image<File>],
-    path: &std::path::Path,
-    uuid: [u8; 16],
-) -> Result<(), RootError> {
-    let view = View::merge(images, LIMITS)?;
-    let directory = store.paths().views();
-    let temporary = Temporary::create(&directory).map_err(StoreError::file(&directory))?;
-    let mut out = std::io::BufWriter::new(temporary.file());
-    view.write(&mut out, uuid)?;
-    out.into_inner()
-        .map_err(|error| WriteError::Io(error.into_error()))?;
-    temporary.publish(path).map_err(StoreError::file(path))?;
-    Ok(())
 }

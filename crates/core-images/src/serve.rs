@@ -12,6 +12,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::command::Start;
+use crate::layer::bounds::Bounds;
 use crate::layer::unpack::Unpacker;
 use crate::service::Service;
 use crate::store::{Paths, Store};
@@ -46,8 +47,9 @@ pub fn run(start: &Start) -> anyhow::Result<()> {
     let listeners = listen(&start.runtime_root, [&rpc, &descriptors])?;
     let store =
         Arc::new(Store::open(paths, settings.registry.domain()).context("can't open the store")?);
+    let bounds = Bounds::from(&settings.image);
     let insecure = settings.registry.insecure.unwrap_or_default();
-    runtime.block_on(serve(store, insecure, listeners))?;
+    runtime.block_on(serve(store, bounds, insecure, listeners))?;
     runtime.shutdown_background();
     Ok(())
 }
@@ -64,6 +66,7 @@ fn listen(
 
 async fn serve(
     store: Arc<Store>,
+    bounds: Bounds,
     insecure: Vec<String>,
     [rpc, descriptors]: [std::os::unix::net::UnixListener; 2],
 ) -> anyhow::Result<()> {
@@ -71,7 +74,8 @@ async fn serve(
     let descriptors_listener = UnixListener::from_std(descriptors)?;
     let descriptors = Descriptors::default();
     tokio::spawn(descriptors.clone().serve(descriptors_listener));
-    let unpacker = Unpacker::new(std::env::current_exe().context("can't find this program")?);
+    let program = std::env::current_exe().context("can't find this program")?;
+    let unpacker = Unpacker::new(program, bounds);
     let service = ImagesServer::new(Service::new(store, unpacker, descriptors, insecure))
         .max_decoding_message_size(socket::MESSAGE_LIMIT)
         .max_encoding_message_size(socket::MESSAGE_LIMIT);

@@ -22,6 +22,8 @@ pub const FILE_LIMIT: u64 = 1 << 20;
 pub struct Settings {
     /// Defaults of `run` and `create`.
     pub container: ContainerDefaults,
+    /// Bounds of what images take.
+    pub image: ImageLimits,
     /// Registries.
     pub registry: RegistrySettings,
     /// The guest's init.
@@ -61,6 +63,73 @@ impl ContainerDefaults {
     pub fn standby(&self) -> bool {
         self.standby.unwrap_or(true) && self.template.unwrap_or(true)
     }
+}
+
+/// `[image]`: how much images may unpack to. Sizes as `16gb`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ImageLimits {
+    /// One layer.
+    pub max_layer_size: Option<String>,
+    /// All layers of one image.
+    pub max_unpacked_size: Option<String>,
+    /// All layers there are, on the disk.
+    pub max_store_size: Option<String>,
+    /// One layer, as a multiple of its compressed size; small ones have more.
+    pub max_expansion: Option<u32>,
+}
+
+impl ImageLimits {
+    /// Bytes of one layer, whether that was set or not.
+    pub fn layer_size(&self) -> u64 {
+        size_or(self.max_layer_size.as_deref(), 16 << 30)
+    }
+
+    /// Bytes of all layers of one image, whether that was set or not.
+    pub fn unpacked_size(&self) -> u64 {
+        size_or(self.max_unpacked_size.as_deref(), 64 << 30)
+    }
+
+    /// Bytes on the disk of all layers, whether that was set or not.
+    pub fn store_size(&self) -> u64 {
+        size_or(self.max_store_size.as_deref(), 1 << 40)
+    }
+
+    /// A layer's bytes by each compressed one, whether that was set or not.
+    pub fn expansion(&self) -> u32 {
+        self.max_expansion.unwrap_or(200)
+    }
+
+    fn over(self, below: Self) -> Self {
+        Self {
+            max_layer_size: self.max_layer_size.or(below.max_layer_size),
+            max_unpacked_size: self.max_unpacked_size.or(below.max_unpacked_size),
+            max_store_size: self.max_store_size.or(below.max_store_size),
+            max_expansion: self.max_expansion.or(below.max_expansion),
+        }
+    }
+
+    fn check(&self) -> Result<(), Reason> {
+        for (key, text) in [
+            ("image.maxLayerSize", &self.max_layer_size),
+            ("image.maxUnpackedSize", &self.max_unpacked_size),
+            ("image.maxStoreSize", &self.max_store_size),
+        ] {
+            if let Some(text) = text {
+                size::parse_positive(text).map_err(|source| Reason::ImageSize { key, source })?;
+            }
+        }
+        match self.max_expansion {
+            Some(0) => Err(Reason::Expansion),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What was set was checked when the file was read.
+fn size_or(text: Option<&str>, default: u64) -> u64 {
+    text.and_then(|text| size::parse_positive(text).ok())
+        .unwrap_or(default)
 }
 
 /// `[registry]`.
@@ -150,6 +219,14 @@ enum Reason {
     Parse(String),
     #[error("container.cpus must be at least 1")]
     Cpus,
+    #[error("{key}")]
+    ImageSize {
+        key: &'static str,
+        #[source]
+        source: size::SizeError,
+    },
+    #[error("image.maxExpansion must be at least 1")]
+    Expansion,
     #[error("container.memory")]
     Memory(#[from] size::SizeError),
     #[error("storage.reserve")]
@@ -186,6 +263,7 @@ impl Settings {
                 template: user.container.template.or(installed.container.template),
                 standby: user.container.standby.or(installed.container.standby),
             },
+            image: user.image.over(installed.image),
             registry: RegistrySettings {
                 domain: user.registry.domain.or(installed.registry.domain),
                 insecure: user.registry.insecure.or(installed.registry.insecure),
@@ -232,6 +310,7 @@ impl Settings {
         if let Some(reserve) = &settings.storage.reserve {
             size::parse(reserve).map_err(Reason::Reserve)?;
         }
+        settings.image.check()?;
         if let Some(image) = &settings.vminit.image {
             image.parse::<Reference>()?;
         }
@@ -265,13 +344,15 @@ mod tests {
         assert_eq!(Settings::load(&app, &install).unwrap(), Settings::default());
         write(
             &snapshot_path(&app),
-            "[container]\ncpus = 2\ntemplate = false\n[plugin.x]\ny = 1\n[vminit]\nimage = \"init\"\n",
+            "[container]\ncpus = 2\ntemplate = false\n[plugin.x]\ny = 1\n[image]\nmaxLayerSize = \"1gb\"\n[vminit]\nimage = \"init\"\n",
         );
-        let installed =
-            "[container]\ncpus = 8\nmemory = \"2gb\"\n[registry]\ndomain = \"localhost\"\n";
+        let installed = "[image]\nmaxLayerSize = \"2gb\"\nmaxExpansion = 7\n[container]\ncpus = 8\nmemory = \"2gb\"\n[registry]\ndomain = \"localhost\"\n";
         write(&install.join("etc/container/config.toml"), installed);
         let settings = Settings::load(&app, &install).unwrap();
         assert_eq!(settings.container.cpus, Some(2));
+        assert_eq!(settings.image.layer_size(), 1 << 30);
+        assert_eq!(settings.image.expansion(), 7);
+        assert_eq!(settings.image.unpacked_size(), 64 << 30);
         assert_eq!(settings.container.template, Some(false));
         assert_eq!(settings.container.memory.as_deref(), Some("2gb"));
         assert_eq!(settings.vminit.image.as_deref(), Some("init"));
@@ -287,6 +368,10 @@ mod tests {
             "[container]\ncpus = \"2\"",
             "[container]\ncpus = 0",
             "[container]\nmemory = \"1m\"",
+            "[image]\nmaxLayerSize = \"much\"",
+            "[image]\nmaxUnpackedSize = \"0\"",
+            "[image]\nmaxStoreSize = 7",
+            "[image]\nmaxExpansion = 0",
             "[registry]\ndomain = \"registry\"",
             "[vminit]\nimage = \"not an image\"",
             "[storage]\nreserve = \"much\"",

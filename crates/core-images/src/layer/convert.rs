@@ -49,15 +49,24 @@ pub enum ConvertError {
         /// What is wrong.
         source: EnterError,
     },
-    /// More bytes than allowed, holes included.
+    /// More bytes than allowed: of the tar stream with its holes, or of the image.
     #[error("the layer expands to more than {0} bytes")]
     Budget(u64),
     /// The output failed.
     #[error("the unpacked layer can't be written")]
-    Write(#[from] WriteError),
+    Write(#[source] WriteError),
     /// No byte at all.
     #[error("the layer is empty: it is not even a tar archive")]
     Empty,
+}
+
+impl From<WriteError> for ConvertError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Limit(bytes) => Self::Budget(bytes),
+            error => Self::Write(error),
+        }
+    }
 }
 
 impl ConvertError {
@@ -74,9 +83,13 @@ impl ConvertError {
 }
 
 const BUFFER: usize = 128 * 1024;
+/// Zeros that are left out of the image rather than written, where so many stand together. A multiple of the block.
+const HOLE: usize = 32 * 1024;
+/// Most bytes of a path that are shown.
+const MAX_SHOWN: usize = 256;
 
-/// Reads a compressed layer to its end and writes its image. `budget` bounds the decompressed bytes and, with
-/// holes counted, the files.
+/// Reads a compressed layer to its end and writes its image. `budget` bounds the decompressed bytes, the files with
+/// their holes, and the image.
 pub fn convert<W: Write + Seek>(
     blob: impl Read,
     image: W,
@@ -88,10 +101,8 @@ pub fn convert<W: Write + Seek>(
     let mut stream = Hashing::new(decompressed.take(budget.saturating_add(1)));
     let mut layer = Layer {
         tree: Tree::new(limits),
-        writer: LayerWriter::new(image)?,
+        writer: LayerWriter::new(image)?.with_limit(budget),
         buffer: vec![0; BUFFER],
-        budget,
-        holes: 0,
         entries: 0,
     };
     let result = layer.read(&mut stream);
@@ -134,13 +145,22 @@ fn blame(error: ConvertError, stream_is_bad: bool) -> ConvertError {
     }
 }
 
+/// A path for people. A hostile one may be longer than a message may be.
+fn shown(path: &[u8]) -> String {
+    let start = String::from_utf8_lossy(&path[..path.len().min(MAX_SHOWN)]);
+    if path.len() > MAX_SHOWN {
+        format!("{start}… ({} bytes)", path.len())
+    } else {
+        start.into_owned()
+    }
+}
+
+static ZEROS: [u8; HOLE] = [0; HOLE];
+
 struct Layer<W: Write + Seek> {
     tree: Tree,
     writer: LayerWriter<W>,
     buffer: Vec<u8>,
-    budget: u64,
-    /// Bytes of holes so far.
-    holes: u64,
     entries: u64,
 }
 
@@ -159,7 +179,7 @@ impl<W: Write + Seek> Layer<W> {
         reader: &mut tar::Reader<R>,
         member: &Member,
     ) -> Result<(), ConvertError> {
-        let shown = || String::from_utf8_lossy(&member.path).into_owned();
+        let shown = || shown(&member.path);
         let meaning = Meaning::of(&member.path).map_err(|source| ConvertError::Path {
             path: shown(),
             source,
@@ -205,28 +225,25 @@ impl<W: Write + Seek> Layer<W> {
         for run in member.sparse.as_deref().unwrap_or(&whole) {
             // Maps are checked: runs ascend within the size.
             let hole = run.offset - position;
-            self.holes = self.holes.saturating_add(hole);
-            if self.holes > self.budget {
-                return Err(ConvertError::Budget(self.budget));
-            }
             file.skip(hole)?;
             let mut left = run.length;
             while left > 0 {
                 let want = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
-                let count = reader
-                    .read(&mut self.buffer[..want])
+                reader
+                    .read_exact(&mut self.buffer[..want])
                     .map_err(TarError::from)?;
-                file.write(&self.buffer[..count])?;
-                left -= count as u64;
+                for piece in self.buffer[..want].chunks(HOLE) {
+                    if *piece == ZEROS {
+                        file.skip(HOLE as u64)?;
+                    } else {
+                        file.write(piece)?;
+                    }
+                }
+                left -= want as u64;
             }
             position = run.offset + run.length;
         }
-        let tail = member.size - position;
-        self.holes = self.holes.saturating_add(tail);
-        if self.holes > self.budget {
-            return Err(ConvertError::Budget(self.budget));
-        }
-        file.skip(tail)?;
+        file.skip(member.size - position)?;
         Ok(file.finish()?)
     }
 }

@@ -2,13 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, TargetArch,
+};
 
 /// Address space: the tree's limit twice over, buffers and a zstd window.
-const ADDRESS_SPACE: u64 = 2 << 30;
-/// The image is larger than its files: each is padded to a block, and metadata follows.
-const FILE_OVERHEAD: u64 = 8 << 30;
+const ADDRESS_SPACE: u64 = 3 << 30;
+/// Most bytes of the metadata that a view is.
+pub(super) const VIEW_SIZE: u64 = 8 << 30;
+/// The image's last block, and what a buffer may write at once behind the budget before that is noticed.
+const FILE_OVERHEAD: u64 = 1 << 20;
+/// CPU time, in seconds: much more than the largest layer takes, which a hostile one may want for ever.
+pub(super) const CPU_SECONDS: u64 = 30 * 60;
 
 /// Why the worker can't be shut in.
 #[derive(Debug, thiserror::Error)]
@@ -18,26 +25,24 @@ pub(super) enum SandboxError {
     #[error("privileges can't be given up")]
     Privileges(#[source] std::io::Error),
     #[error("the system call filter can't be built")]
-    Build(#[source] seccompiler::BackendError),
+    Build(#[source] BackendError),
     #[error("the system call filter can't be set")]
     Filter(#[source] seccompiler::Error),
 }
 
-/// System calls that remain, by who makes them.
+/// System calls that remain whatever their arguments, by who makes them.
 const ALLOWED: &[libc::c_long] = &[
     // The streams. Nothing can be opened any more.
     libc::SYS_read,
+    libc::SYS_pread64,
     libc::SYS_write,
     libc::SYS_lseek,
     libc::SYS_close,
-    libc::SYS_fcntl,
     // The allocator.
     libc::SYS_brk,
-    libc::SYS_mmap,
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
-    libc::SYS_mprotect,
     // std: hash maps' keys, locks, the end.
     libc::SYS_getrandom,
     libc::SYS_futex,
@@ -49,14 +54,16 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
-/// Gives up everything but [`ALLOWED`]; a further system call ends the process.
+/// Gives up everything but [`ALLOWED`] and [`rules`]; a further system call ends the process.
 pub(super) fn enter(budget: u64) -> Result<(), SandboxError> {
     let file_size = budget.saturating_add(FILE_OVERHEAD);
     for (resource, limit) in [
         (Resource::As, ADDRESS_SPACE),
         (Resource::Fsize, file_size),
+        (Resource::Cpu, CPU_SECONDS),
         (Resource::Core, 0),
         (Resource::Nproc, 0),
+        (Resource::Nofile, 0),
     ] {
         let limit = Rlimit {
             current: Some(limit),
@@ -64,15 +71,37 @@ pub(super) fn enter(budget: u64) -> Result<(), SandboxError> {
         };
         setrlimit(resource, limit).map_err(|error| SandboxError::Limit(error.into()))?;
     }
-    rustix::thread::set_no_new_privs(true)
+    // Nobody would read what it writes when the service is killed.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .and_then(|()| rustix::thread::set_no_new_privs(true))
         .map_err(|error| SandboxError::Privileges(error.into()))?;
     let program = filter().map_err(SandboxError::Build)?;
     seccompiler::apply_filter(&program).map_err(SandboxError::Filter)
 }
 
-fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
-    let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> =
-        ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+/// System calls that remain with certain arguments only.
+fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+    let rule = |argument, operator, value: libc::c_int| {
+        // Flags and commands are small and positive.
+        let value = u64::try_from(value).unwrap_or(u64::MAX);
+        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?;
+        SeccompRule::new(vec![condition])
+    };
+    let executable = u64::try_from(libc::PROT_EXEC).unwrap_or(u64::MAX);
+    // Memory for the allocator, none of which can become code.
+    let no_code = || rule(2, SeccompCmpOp::MaskedEq(executable), 0);
+    // std looks whether a descriptor is open before it closes it, in debug builds.
+    let look = || rule(1, SeccompCmpOp::Eq, libc::F_GETFD);
+    Ok(BTreeMap::from([
+        (libc::SYS_mmap, vec![no_code()?]),
+        (libc::SYS_mprotect, vec![no_code()?]),
+        (libc::SYS_fcntl, vec![look()?]),
+    ]))
+}
+
+fn filter() -> Result<BpfProgram, BackendError> {
+    let mut rules = rules()?;
+    rules.extend(ALLOWED.iter().map(|call| (*call, Vec::new())));
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
     SeccompFilter::new(
         rules,
@@ -81,4 +110,29 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
         architecture,
     )?
     .try_into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_can_be_built_and_leaves_no_way_to_files_or_processes() {
+        assert!(filter().is_ok());
+        for call in [
+            libc::SYS_openat,
+            libc::SYS_socket,
+            libc::SYS_clone,
+            libc::SYS_execve,
+            libc::SYS_ioctl,
+            libc::SYS_prctl,
+            libc::SYS_kill,
+            libc::SYS_sendmsg,
+        ] {
+            assert!(
+                !ALLOWED.contains(&call) && !rules().unwrap().contains_key(&call),
+                "{call}"
+            );
+        }
+    }
 }

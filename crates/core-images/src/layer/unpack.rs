@@ -1,41 +1,33 @@
-//! Driving workers: which layers are unpacked, and where their images go.
+//! Which layers are unpacked, and where their images go.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 
 use container_resource::digest::Digest;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
-use super::worker::Verdict;
+use super::bounds::{Allowance, Bounds, Budget, TooLarge};
+use super::running::Running;
 use crate::keyed::KeyedLocks;
-use crate::store::{Pin, RESERVE, Store, StoreError, Temporary, free_space};
+use crate::seal::{Damage, Intact};
+use crate::store::{Pin, Store, StoreError, free_space};
 
-/// Name of the hidden subcommand.
-pub const SUBCOMMAND: &str = "unpack-layer";
-
-/// A layer may expand to this much whatever its size …
-const SMALL_BUDGET: u64 = 16 << 30;
-/// … or to this many times its size, if that is more.
-const RATIO: u64 = 200;
 /// Most layers that arrive and are unpacked at a time.
 const MAX_STREAMS: usize = 16;
-/// Most bytes of a verdict.
-const MAX_VERDICT: u64 = 64 * 1024;
 
 /// Starts workers, a few at a time.
 #[derive(Debug)]
 pub struct Unpacker {
-    program: PathBuf,
+    pub(crate) program: PathBuf,
+    bounds: Bounds,
     /// For layers that are here: as many workers as CPUs.
     permits: Arc<Semaphore>,
     /// For layers that arrive: their workers wait most of the time.
     streams: Arc<Semaphore>,
-    /// One lock per layer in work, so that it is unpacked once.
-    layers: KeyedLocks<Digest>,
+    /// One lock per layer, or manifest of a view, in work, so that it is looked at and made once.
+    pub(crate) works: KeyedLocks<Digest>,
 }
 
 /// A compressed layer and what it must turn out to be.
@@ -60,6 +52,19 @@ pub enum UnpackError {
         /// The worker's words.
         reason: String,
     },
+    /// It unpacks to more than is allowed.
+    #[error("the layer {blob} of {size} unpacks to more than {budget}")]
+    TooLarge {
+        /// Which one.
+        blob: Digest,
+        /// Compressed, for people.
+        size: String,
+        /// The bound.
+        budget: Budget,
+    },
+    /// All layers of the image unpack to more than is allowed.
+    #[error(transparent)]
+    Image(#[from] TooLarge),
     /// The worker ended without a verdict.
     #[error("the worker for the layer {blob} ended with {status}")]
     Died {
@@ -68,6 +73,12 @@ pub enum UnpackError {
         /// How.
         status: std::process::ExitStatus,
     },
+    /// The worker was ended because it took too long.
+    #[error("the layer {blob} takes more than {} min of CPU time to unpack", super::sandbox::CPU_SECONDS / 60)]
+    TooSlow {
+        /// Which one.
+        blob: Digest,
+    },
     /// The content is not what the manifest says.
     #[error("the layer has the digest {found} where {expected} was announced")]
     Blob {
@@ -75,6 +86,19 @@ pub enum UnpackError {
         expected: Digest,
         /// In fact.
         found: Digest,
+    },
+    /// The blob in the store is not what its name says. It was removed.
+    #[error("the layer {0} is damaged in the store")]
+    DamagedBlob(Digest),
+    /// An unpacked layer is damaged, and what it was made of is not here.
+    #[error(
+        "an unpacked layer can't be used ({damage}), and its blob {blob} is not in the store any more"
+    )]
+    Lost {
+        /// Which one.
+        blob: Digest,
+        /// What is wrong with it.
+        damage: Damage,
     },
     /// The content is not what the configuration says.
     #[error("the layer {blob} unpacks to {found} where the image's configuration says {expected}")]
@@ -87,11 +111,13 @@ pub enum UnpackError {
         found: Digest,
     },
     /// The disk is full, or nearly so.
-    #[error(
-        "no disk space is left for the layer {0}: {reserve} MiB are kept free for others",
-        reserve = RESERVE >> 20
-    )]
-    NoSpace(Digest),
+    #[error("no disk space is left for the layer {blob}: it takes more than {budget}")]
+    NoSpace {
+        /// Which one.
+        blob: Digest,
+        /// What there was.
+        budget: Budget,
+    },
     /// The worker can't be run.
     #[error("the worker for layers cannot be run")]
     Worker(#[source] io::Error),
@@ -102,27 +128,81 @@ pub enum UnpackError {
 
 impl Unpacker {
     /// Workers are runs of `program`, which is this one.
-    pub fn new(program: PathBuf) -> Self {
+    pub fn new(program: PathBuf, bounds: Bounds) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             program,
+            bounds,
             permits: Arc::new(Semaphore::new(workers)),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
-            layers: KeyedLocks::default(),
+            works: KeyedLocks::default(),
         }
     }
 
-    /// Makes sure that the layer's image is there. The caller has pinned `layer.diff_id`.
-    pub async fn unpack(&self, store: &Store, layer: Layer) -> Result<(), UnpackError> {
-        let _one_at_a_time = self.layers.lock(layer.diff_id).await;
-        if is_unpacked(store, layer.diff_id) {
-            return Ok(());
+    /// What the layers of one image may unpack to together.
+    pub fn allowance(&self) -> Allowance {
+        self.bounds.allowance()
+    }
+
+    /// Makes sure that the layer's image is there and is what was written. The caller has pinned `layer.diff_id`.
+    pub async fn unpack(
+        &self,
+        store: &Arc<Store>,
+        layer: Layer,
+        allowance: &Allowance,
+    ) -> Result<Intact, UnpackError> {
+        let unpacked = self.unpack_one(store, layer, allowance).await?;
+        allowance.spend(unpacked.length)?;
+        Ok(unpacked)
+    }
+
+    async fn unpack_one(
+        &self,
+        store: &Arc<Store>,
+        layer: Layer,
+        allowance: &Allowance,
+    ) -> Result<Intact, UnpackError> {
+        let path = store.paths().layer(layer.diff_id);
+        if let Some(intact) = store.seals().known(&path) {
+            return Ok(intact);
         }
-        let input = Stdio::from(store.open_blob(layer.blob)?);
-        self.start(&self.permits, store, layer.blob, layer.size, input)
-            .await?
-            .finish(store, layer.diff_id)
-            .await
+        let _one_at_a_time = self.works.lock(layer.diff_id).await;
+        let damage = match check(store, path.clone()).await? {
+            Ok(intact) => return Ok(intact),
+            Err(damage) => damage,
+        };
+        if !matches!(damage, Damage::Missing) {
+            tracing::error!(path = %path.display(), error = &damage as &dyn std::error::Error, "an unpacked layer is made anew");
+        }
+        let input = match store.open_blob(layer.blob) {
+            Ok(blob) => Stdio::from(blob),
+            Err(StoreError::MissingBlob(blob)) if !matches!(damage, Damage::Missing) => {
+                return Err(UnpackError::Lost { blob, damage });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let running = self.start(
+            &self.permits,
+            store,
+            layer.blob,
+            layer.size,
+            input,
+            allowance,
+        );
+        match running.await?.finish(store, layer.diff_id).await {
+            Ok(intact) => Ok(intact),
+            Err(error) => Err(explain(store, layer.blob, error).await),
+        }
+    }
+
+    /// Whether the layer's image is there and is what was written.
+    pub async fn is_unpacked(&self, store: &Arc<Store>, diff_id: Digest) -> bool {
+        let path = store.paths().layer(diff_id);
+        if store.seals().known(&path).is_some() {
+            return true;
+        }
+        let _one_at_a_time = self.works.lock(diff_id).await;
+        matches!(check(store, path).await, Ok(Ok(_)))
     }
 
     /// Starts a worker that is fed through [`Running::input`] while the layer arrives.
@@ -130,21 +210,32 @@ impl Unpacker {
         &self,
         store: &Store,
         layer: Layer,
+        allowance: &Allowance,
     ) -> Result<Running, UnpackError> {
-        self.start(&self.streams, store, layer.blob, layer.size, Stdio::piped())
-            .await
+        let input = Stdio::piped();
+        self.start(
+            &self.streams,
+            store,
+            layer.blob,
+            layer.size,
+            input,
+            allowance,
+        )
+        .await
     }
 
     /// Unpacks a blob of the store whose diff id nobody knows yet, and gives that, pinned.
     pub async fn convert(
         &self,
-        store: &Store,
+        store: &Arc<Store>,
         blob: Digest,
         size: u64,
         pin: &mut Pin,
     ) -> Result<Digest, UnpackError> {
         let input = Stdio::from(store.open_blob(blob)?);
-        let mut running = self.start(&self.permits, store, blob, size, input).await?;
+        let allowance = self.allowance();
+        let running = self.start(&self.permits, store, blob, size, input, &allowance);
+        let mut running = running.await?;
         let diff_id = running.converted().await?;
         pin.hold(diff_id);
         running.publish(store, diff_id).await?;
@@ -158,116 +249,58 @@ impl Unpacker {
         blob: Digest,
         size: u64,
         input: Stdio,
+        allowance: &Allowance,
     ) -> Result<Running, UnpackError> {
         let permit = Arc::clone(permits).acquire_owned().await;
-        let directory = store.paths().layers();
-        let budget = budget(&directory, blob, size)?;
-        let image = Temporary::create(&directory).map_err(StoreError::file(&directory))?;
-        let output = image.file().try_clone().map_err(UnpackError::Worker)?;
-        let child = Command::new(&self.program)
-            .args([SUBCOMMAND, "--budget"])
-            .arg(budget.to_string())
-            .env_clear()
-            .stdin(input)
-            .stdout(Stdio::from(output))
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(UnpackError::Worker)?;
-        Ok(Running {
-            child,
-            image,
-            blob,
-            _permit: permit.ok(),
-        })
-    }
-}
-
-/// Whether the layer's image is there.
-pub fn is_unpacked(store: &Store, diff_id: Digest) -> bool {
-    store.paths().layer(diff_id).is_file()
-}
-
-/// A worker at work. Dropped, it is killed and its output removed.
-#[derive(Debug)]
-pub struct Running {
-    child: Child,
-    image: Temporary,
-    blob: Digest,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Running {
-    /// Where the compressed bytes go, once.
-    pub fn input(&mut self) -> Option<ChildStdin> {
-        self.child.stdin.take()
-    }
-
-    /// Waits for the verdict and publishes the image of the layer with that diff id.
-    pub async fn finish(mut self, store: &Store, diff_id: Digest) -> Result<(), UnpackError> {
-        let found = self.converted().await?;
-        if found != diff_id {
-            return Err(UnpackError::DiffId {
-                blob: self.blob,
-                expected: diff_id,
-                found,
-            });
+        let free = free_space(&store.paths().layers())?;
+        let used = store.unpacked_space();
+        let budget = self.bounds.budget(size, allowance, used, free);
+        if budget.bytes == 0 {
+            return Err(UnpackError::over(blob, size, budget));
         }
-        self.publish(store, diff_id).await
-    }
-
-    /// Waits for the verdict: the diff id of what was converted.
-    async fn converted(&mut self) -> Result<Digest, UnpackError> {
-        drop(self.child.stdin.take());
-        let blob = self.blob;
-        match self.verdict().await? {
-            Verdict::Refused(reason) => Err(UnpackError::Refused { blob, reason }),
-            Verdict::NoSpace => Err(UnpackError::NoSpace(blob)),
-            Verdict::Converted { blob: found, .. } if found != blob => Err(UnpackError::Blob {
-                expected: blob,
-                found,
-            }),
-            Verdict::Converted {
-                diff_id, entries, ..
-            } => {
-                tracing::info!(%blob, %diff_id, entries, "layer unpacked");
-                Ok(diff_id)
-            }
-        }
-    }
-
-    async fn publish(self, store: &Store, diff_id: Digest) -> Result<(), UnpackError> {
-        let path = store.paths().layer(diff_id);
-        let image = self.image;
-        let destination = path.clone();
-        tokio::task::spawn_blocking(move || image.publish(&destination))
-            .await
-            .unwrap_or_else(|error| Err(io::Error::other(error)))
-            .map_err(StoreError::file(&path))?;
-        Ok(())
-    }
-
-    async fn verdict(&mut self) -> Result<Verdict, UnpackError> {
-        let mut line = String::new();
-        if let Some(stderr) = self.child.stderr.take() {
-            BufReader::new(stderr.take(MAX_VERDICT))
-                .read_line(&mut line)
-                .await
-                .map_err(UnpackError::Worker)?;
-        }
-        let status = self.child.wait().await.map_err(UnpackError::Worker)?;
-        serde_json::from_str(&line).map_err(|_| UnpackError::Died {
-            blob: self.blob,
-            status,
-        })
+        Running::start(&self.program, store, blob, size, budget, input, permit.ok())
     }
 }
 
-fn budget(directory: &Path, blob: Digest, size: u64) -> Result<u64, UnpackError> {
-    let by_size = size.saturating_mul(RATIO).max(SMALL_BUDGET);
-    let free = free_space(directory)?;
-    if free == 0 {
-        return Err(UnpackError::NoSpace(blob));
+impl UnpackError {
+    /// More than `budget`.
+    pub(super) fn over(blob: Digest, size: u64, budget: Budget) -> Self {
+        if budget.is_space() {
+            return Self::NoSpace { blob, budget };
+        }
+        let size = container_resource::size::memory(size);
+        Self::TooLarge { blob, size, budget }
     }
-    Ok(by_size.min(free))
+}
+
+/// Compares a file with its seal where that holds nobody up.
+pub(crate) async fn check(
+    store: &Store,
+    path: PathBuf,
+) -> Result<Result<Intact, Damage>, UnpackError> {
+    let seals = Arc::clone(store.seals());
+    tokio::task::spawn_blocking(move || seals.check(&path))
+        .await
+        .map_err(|error| UnpackError::Worker(io::Error::other(error)))
+}
+
+/// What fails because the blob in the store is damaged says so, and the blob can come again.
+async fn explain(store: &Arc<Store>, blob: Digest, error: UnpackError) -> UnpackError {
+    let may_be_damage = matches!(
+        error,
+        UnpackError::Refused { .. }
+            | UnpackError::Blob { .. }
+            | UnpackError::DiffId { .. }
+            | UnpackError::TooLarge { .. }
+            | UnpackError::Died { .. }
+    );
+    if !may_be_damage {
+        return error;
+    }
+    let looked = Arc::clone(store);
+    let damaged = tokio::task::spawn_blocking(move || looked.discard_damaged(blob)).await;
+    match damaged {
+        Ok(Ok(true)) => UnpackError::DamagedBlob(blob),
+        _ => error,
+    }
 }

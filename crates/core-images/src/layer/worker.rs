@@ -1,4 +1,4 @@
-//! The worker process: `container-core-images unpack-layer`.
+//! The worker process of a layer: `container-core-images unpack-layer`.
 //!
 //! Standard input is the compressed layer, standard output the empty file for the image; the verdict is one
 //! JSON line on standard error. It shuts itself in before it reads the first byte.
@@ -11,8 +11,13 @@ use container_resource::digest::Digest;
 use erofs::Limits;
 use serde::{Deserialize, Serialize};
 
-use super::convert::convert;
+use super::convert::{ConvertError, convert};
 use super::sandbox;
+
+/// Name of the hidden subcommand.
+pub const CONVERT: &str = "unpack-layer";
+/// Most bytes of what a refusal says.
+const MAX_REASON: usize = 4096;
 
 /// Arguments of the hidden subcommand.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -35,19 +40,35 @@ pub(super) enum Verdict {
         /// Members.
         entries: u64,
     },
+    /// The view is written.
+    Merged,
     /// The chain of causes.
     Refused(String),
+    /// It would be larger than the budget.
+    TooLarge,
     /// The disk is full: the layer is not to blame.
     NoSpace,
 }
 
-/// Runs the worker.
+/// Converts a layer.
 pub fn run(arguments: WorkerArguments) -> ExitCode {
-    let verdict = match work(arguments) {
+    tell(work(arguments))
+}
+
+/// Says how the work ended.
+pub(super) fn tell(outcome: anyhow::Result<Verdict>) -> ExitCode {
+    let verdict = match outcome {
         Ok(verdict) => verdict,
-        Err(error) => Verdict::Refused(format!("{error:#}")),
+        Err(error) => {
+            let mut reason = format!("{error:#}");
+            let end = (0..=MAX_REASON)
+                .rev()
+                .find(|end| reason.is_char_boundary(*end));
+            reason.truncate(end.unwrap_or(0).min(reason.len()));
+            Verdict::Refused(reason)
+        }
     };
-    let failed = !matches!(verdict, Verdict::Converted { .. });
+    let failed = !matches!(verdict, Verdict::Converted { .. } | Verdict::Merged);
     let line = serde_json::to_string(&verdict).unwrap_or_default();
     let told = writeln!(std::io::stderr(), "{line}").is_ok();
     if failed || !told {
@@ -63,6 +84,7 @@ fn work(arguments: WorkerArguments) -> anyhow::Result<Verdict> {
     sandbox::enter(arguments.budget)?;
     let converted = match convert(blob, image, arguments.budget, Limits::default()) {
         Err(error) if error.is_out_of_space() => return Ok(Verdict::NoSpace),
+        Err(ConvertError::Budget(_)) => return Ok(Verdict::TooLarge),
         converted => converted?,
     };
     Ok(Verdict::Converted {

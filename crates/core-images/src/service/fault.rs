@@ -7,6 +7,7 @@ use container_api::{Error, Kind};
 use crate::archive::{LoadError, SaveError};
 use crate::image::{FindError, GraphError};
 use crate::import::ImportError;
+use crate::layer::merge::MergeLayersError;
 use crate::layer::unpack::UnpackError;
 use crate::registry::RegistryError;
 use crate::registry::credentials::CredentialError;
@@ -20,11 +21,23 @@ pub(super) trait Fault: std::error::Error + Sized + 'static {
     /// What a client acts on.
     fn kind(&self) -> Kind;
 
+    /// What people can do about it.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+
     /// For the wire.
     fn fault(self) -> Error {
-        Error::chain(self.kind(), &self)
+        let error = Error::chain(self.kind(), &self);
+        match self.hint() {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
     }
 }
+
+/// What helps against damage.
+const AGAIN: &str = "Pull or load the image again.";
 
 fn of_io(error: &io::Error) -> Kind {
     match error.kind() {
@@ -40,7 +53,19 @@ impl Fault for StoreError {
         match self {
             Self::File { source, .. } => of_io(source),
             Self::MissingBlob(_) => Kind::NotFound,
+            Self::DamagedBlob(_) | Self::Index { .. } => Kind::InvalidState,
             Self::TooLarge { .. } => Kind::InvalidArgument,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::MissingBlob(_) | Self::DamagedBlob(_) => Some(AGAIN.into()),
+            Self::Index { path, .. } => Some(format!(
+                "Nothing was removed or written over. Put {path} back from a copy of yours, or move it and \
+                 index.copy.json away to begin without names, and pull or load the images again."
+            )),
+            Self::File { .. } | Self::TooLarge { .. } => None,
         }
     }
 }
@@ -51,6 +76,13 @@ impl Fault for FindError {
             Self::NotFound(_) => Kind::NotFound,
             Self::Ambiguous(_) | Self::Reference(_) => Kind::InvalidArgument,
             Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            _ => None,
         }
     }
 }
@@ -72,6 +104,13 @@ impl Fault for GraphError {
             _ => Kind::InvalidArgument,
         }
     }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            _ => None,
+        }
+    }
 }
 
 impl Fault for LoadError {
@@ -87,6 +126,14 @@ impl Fault for LoadError {
             _ => Kind::InvalidArgument,
         }
     }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Root(error) => error.hint(),
+            _ => None,
+        }
+    }
 }
 
 impl Fault for SaveError {
@@ -96,6 +143,13 @@ impl Fault for SaveError {
             Self::Damaged { .. } => Kind::InvalidState,
             Self::Write(error) => of_io(error),
             Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            _ => None,
         }
     }
 }
@@ -111,6 +165,15 @@ impl Fault for ImportError {
             Self::Cancelled => Kind::Cancelled,
         }
     }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unpack(error) => error.hint(),
+            Self::Root(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            _ => None,
+        }
+    }
 }
 
 impl Fault for RegistryError {
@@ -124,6 +187,7 @@ impl Fault for RegistryError {
             Self::NotFound { .. } => Kind::NotFound,
             Self::Denied { .. }
             | Self::Refused { .. }
+            | Self::RefusedName { .. }
             | Self::Credentials(CredentialError::Locked) => Kind::PermissionDenied,
             Self::Protocol { .. } | Self::Mismatch { .. } | Self::Configuration { .. } => {
                 Kind::InvalidArgument
@@ -147,6 +211,15 @@ impl Fault for PullError {
             Self::Cancelled => Kind::Cancelled,
         }
     }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unpack(error) => error.hint(),
+            Self::Root(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            _ => None,
+        }
+    }
 }
 
 impl Fault for PushError {
@@ -164,11 +237,25 @@ impl Fault for PushError {
 impl Fault for UnpackError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Refused { .. } | Self::Blob { .. } | Self::DiffId { .. } => Kind::InvalidArgument,
-            Self::NoSpace(_) => Kind::Exhausted,
+            Self::Refused { .. }
+            | Self::TooSlow { .. }
+            | Self::Blob { .. }
+            | Self::DiffId { .. } => Kind::InvalidArgument,
+            Self::DamagedBlob(_) | Self::Lost { .. } => Kind::InvalidState,
+            Self::TooLarge { .. } | Self::Image(_) | Self::NoSpace { .. } => Kind::Exhausted,
             Self::Died { .. } => Kind::Internal,
             Self::Worker(error) => of_io(error),
             Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::DamagedBlob(_) | Self::Lost { .. } => Some(AGAIN.into()),
+            Self::TooLarge { budget, .. } => budget.key().map(raise),
+            Self::Image(_) => Some(raise("image.maxUnpackedSize")),
+            Self::Store(error) => error.hint(),
+            _ => None,
         }
     }
 }
@@ -179,9 +266,36 @@ impl Fault for RootError {
             Self::NoImage(_) => Kind::NotFound,
             Self::Unpack(error) => error.kind(),
             Self::Store(error) => error.kind(),
-            Self::Merge(_) | Self::Damaged { .. } => Kind::InvalidArgument,
-            Self::Layer { .. } | Self::Write(_) => Kind::Internal,
+            Self::Damaged { source, .. } => source.kind(),
+            Self::Merge(error) => error.kind(),
             Self::Cancelled => Kind::Cancelled,
         }
     }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Damaged { source, .. } => source.hint(),
+            Self::Unpack(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl Fault for MergeLayersError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Refused(_) => Kind::InvalidArgument,
+            Self::NoSpace => Kind::Exhausted,
+            Self::Died(_) => Kind::Internal,
+            Self::Worker(error) => of_io(error),
+        }
+    }
+}
+
+fn raise(key: &'static str) -> String {
+    format!(
+        "If you trust the image, raise {key} in config.toml, and stop and start the system. `container system property \
+         list` shows what holds."
+    )
 }

@@ -32,6 +32,16 @@ impl Temporary {
         &self.file
     }
 
+    /// Lets nobody write to the file any more, this process included.
+    pub fn close_for_writing(&mut self) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        self.file
+            .set_permissions(fs::Permissions::from_mode(0o444))?;
+        self.file.sync_all()?;
+        self.file = File::open(&self.path)?;
+        Ok(())
+    }
+
     /// Syncs the file and gives it its name, in place of what has it.
     pub fn publish(self, destination: &Path) -> io::Result<()> {
         self.file.sync_all()?;
@@ -61,6 +71,14 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = Temporary::create(directory)?;
     temporary.file().write_all(content)?;
     temporary.publish(path)
+}
+
+/// As [`write`], of what may be lost with the host's power: it is the old, the new, or damaged then.
+pub fn write_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let temporary = Temporary::create(directory)?;
+    temporary.file().write_all(content)?;
+    fs::rename(&temporary.path, path)
 }
 
 /// Whether [`Temporary`] made a file of that name.

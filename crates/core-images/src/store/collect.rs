@@ -101,7 +101,11 @@ impl Store {
             }
             let removed = self.pins.unless_pinned(digest, || {
                 let bytes = disk_space(&path);
-                fs::remove_file(&path).map(|()| bytes)
+                let removed = match kind {
+                    FileKind::Blob => fs::remove_file(&path),
+                    FileKind::Layer | FileKind::View => self.seals.remove(&path),
+                };
+                removed.map(|()| bytes)
             });
             match removed {
                 Some(Ok(bytes)) => {
@@ -147,6 +151,13 @@ impl Store {
             }
         }
         usage
+    }
+
+    /// Disk space of all unpacked layers.
+    pub fn unpacked_space(&self) -> u64 {
+        entries(&self.paths.layers())
+            .map(|path| disk_space(&path))
+            .sum()
     }
 
     /// Every file whose name is a digest.

@@ -1,16 +1,16 @@
 //! What is on disk: an OCI image layout that others can read in place, and what is derived from it.
 //!
 //! ```text
-//! content/                    oci-layout, index.json, blobs/sha256/<hex>
+//! content/                    oci-layout, index.json and its copy, blobs/sha256/<hex>
 //! content/ingest/<uuid>/      blobs on their way in
-//! layers/<diff id>.erofs      one image per layer, shared whatever its compression was
-//! views/<manifest>.erofs      merged metadata of one image
+//! layers/<diff id>.erofs      one image per layer, shared whatever its compression was, with its seal
+//! views/<manifest>.erofs      merged metadata of one image, with its seal
 //! leases/<container>          the manifest digests that a container's roots were made of
 //! ```
 //!
 //! Nothing is ever half there: files are written aside, synced, and renamed.
 
-mod atomic;
+pub(crate) mod atomic;
 mod collect;
 mod ingest;
 mod leases;
@@ -20,17 +20,22 @@ mod pins;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use container_resource::digest::Digest;
 use container_resource::reference::{Reference, ReferenceError};
+use sha2::{Digest as _, Sha256};
 
 pub use atomic::Temporary;
 pub use ingest::{Ingest, IngestError};
-pub use leases::Leases;
+pub use leases::{GRACE, Leases};
 pub use names::{LAYOUT, Names, REF_NAME, UNTAGGED};
 pub use paths::Paths;
 pub use pins::{Pin, Pins};
+
+use crate::layer::Hashing;
+use crate::seal::{Kernel, Seals};
 
 /// The content store of one app root.
 #[derive(Debug)]
@@ -42,6 +47,7 @@ pub struct Store {
     names: Mutex<()>,
     pins: Pins,
     leases: Leases,
+    seals: Arc<Seals>,
 }
 
 /// Why the store can't do something to its own files.
@@ -58,6 +64,17 @@ pub enum StoreError {
     /// A blob is not there, or not whole.
     #[error("the blob {0} is missing from the store")]
     MissingBlob(Digest),
+    /// A blob is not what its name says.
+    #[error("the blob {0} in the store is damaged: its content has another digest")]
+    DamagedBlob(Digest),
+    /// Neither the index of names nor its copy can be read.
+    #[error("the index of all images is damaged: {path}")]
+    Index {
+        /// Its file.
+        path: String,
+        /// How.
+        source: serde_json::Error,
+    },
     /// A blob exceeds what may be read into memory.
     #[error("the document {digest} is larger than {limit} bytes")]
     TooLarge {
@@ -92,13 +109,17 @@ impl Store {
         paths.remove_left_over();
         names::open(&paths)?;
         let leases = Leases::new(&paths);
-        Ok(Self {
+        let seals = Arc::new(Seals::open(paths.verified(), Box::new(Kernel)));
+        let store = Self {
             paths,
             default_domain: default_domain.to_owned(),
             names: Mutex::new(()),
             pins: Pins::default(),
             leases,
-        })
+            seals,
+        };
+        store.leases.drop_departed(&store.lock());
+        Ok(store)
     }
 
     /// Where things are.
@@ -114,6 +135,11 @@ impl Store {
     /// What containers hold.
     pub fn leases(&self) -> &Leases {
         &self.leases
+    }
+
+    /// What tells whether unpacked layers and views are what was written.
+    pub fn seals(&self) -> &Arc<Seals> {
+        &self.seals
     }
 
     /// Waits for the right to change names.
@@ -171,7 +197,7 @@ impl Store {
         }
     }
 
-    /// Reads a small blob (a manifest, a configuration) whole.
+    /// Reads a small blob (a manifest, a configuration) whole, and makes sure that it is what its name says.
     pub fn read_blob(&self, digest: Digest, limit: u64) -> Result<Vec<u8>, StoreError> {
         let mut bytes = Vec::new();
         self.open_blob(digest)?
@@ -181,7 +207,28 @@ impl Store {
         if bytes.len() as u64 > limit {
             return Err(StoreError::TooLarge { digest, limit });
         }
+        if Sha256::digest(&bytes)[..] != digest.bytes()[..] {
+            return Err(StoreError::DamagedBlob(digest));
+        }
         Ok(bytes)
+    }
+
+    /// Removes the blob if it is damaged, so that it can come again; gives whether it was. Reads it whole.
+    pub fn discard_damaged(&self, digest: Digest) -> Result<bool, StoreError> {
+        let path = self.paths.blob(digest);
+        let mut hashing = Hashing::new(self.open_blob(digest)?);
+        // One that can't be read to its end is as bad.
+        let read = io::copy(&mut hashing, &mut io::sink());
+        if read.is_ok() && hashing.digest() == digest {
+            return Ok(false);
+        }
+        let inode = |found: io::Result<std::fs::Metadata>| found.ok().map(|found| found.ino());
+        // A good one may have taken its place meanwhile.
+        if inode(hashing.get_ref().metadata()) == inode(std::fs::symlink_metadata(&path)) {
+            tracing::error!(%digest, "a damaged blob is removed");
+            std::fs::remove_file(&path).map_err(StoreError::file(&path))?;
+        }
+        Ok(true)
     }
 
     /// Starts taking blobs in.

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use container_api::images::images_client::ImagesClient;
 use container_api::images::{
     GetReply, GetRequest, ImportReply, ImportRequest, ListRequest, LoadProgress, LoadRequest,
-    PrepareRootsRequest, PullRequest, PushRequest, Root, SaveRequest, TagRequest, TransferProgress,
+    PingRequest, PrepareRootsRequest, PullRequest, PushRequest, Root, SaveRequest, TagRequest,
+    TransferProgress,
 };
 use container_api::{Error, descriptors, socket};
 use serde_json::Value;
@@ -25,7 +26,7 @@ pub struct Server {
 async fn greet(path: &Path) -> Result<ImagesClient<Channel>, Box<dyn std::error::Error>> {
     let mut client =
         ImagesClient::new(socket::connect(path)?).max_decoding_message_size(socket::MESSAGE_LIMIT);
-    client.list(ListRequest {}).await?;
+    client.ping(PingRequest {}).await?;
     Ok(client)
 }
 
@@ -290,11 +291,12 @@ impl Server {
         Ok(reply.map_err(Error::from)?.into_inner().roots)
     }
 
-    /// Files below the app root, as relative paths, sorted.
+    /// Files below the app root, as relative paths, sorted; without the seals beside them.
     pub fn files(&self, directory: &str) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(self.app_root().join(directory))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| Path::new(name).extension() != Some("seal".as_ref()))
             .collect();
         names.sort();
         names

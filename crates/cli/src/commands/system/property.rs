@@ -1,8 +1,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use container_resource::settings::{
-    ContainerDefaults, RegistrySettings, Settings, StorageSettings, VmmSettings,
+    ContainerDefaults, ImageLimits, RegistrySettings, Settings, StorageSettings, VmmSettings,
 };
-use container_resource::size::MIB;
 
 use crate::connection::Context;
 use crate::failure::Failure;
@@ -69,6 +68,12 @@ fn effective(settings: &Settings) -> Settings {
             template: Some(defaults.template.unwrap_or(true)),
             standby: Some(defaults.standby()),
         },
+        image: ImageLimits {
+            max_layer_size: Some(written(settings.image.layer_size())),
+            max_unpacked_size: Some(written(settings.image.unpacked_size())),
+            max_store_size: Some(written(settings.image.store_size())),
+            max_expansion: Some(settings.image.expansion()),
+        },
         registry: RegistrySettings {
             domain: Some(settings.registry.domain().to_owned()),
             insecure: Some(settings.registry.insecure.clone().unwrap_or_default()),
@@ -83,12 +88,15 @@ fn effective(settings: &Settings) -> Settings {
     }
 }
 
-/// Memory as the file has it.
+/// A size as the file would have it.
 fn written(bytes: u64) -> String {
-    const GIB: u64 = 1 << 30;
-    match bytes % GIB {
-        0 => format!("{}gb", bytes / GIB),
-        _ => format!("{}mb", bytes / MIB),
+    let units = [(40, "tb"), (30, "gb"), (20, "mb"), (10, "kb")];
+    let whole = units
+        .into_iter()
+        .find(|(shift, _)| bytes.trailing_zeros() >= *shift);
+    match whole {
+        Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
+        None => bytes.to_string(),
     }
 }
 
@@ -162,6 +170,9 @@ mod tests {
         let all = effective(&settings);
         assert_eq!(all.container.memory.as_deref(), Some("1gb"));
         assert_eq!(all.registry.domain.as_deref(), Some("docker.io"));
+        assert_eq!(all.image.max_layer_size.as_deref(), Some("16gb"));
+        assert_eq!(all.image.max_store_size.as_deref(), Some("1tb"));
+        assert_eq!(all.image.max_expansion, Some(200));
         assert_eq!(all.vminit.image, None);
         settings.vminit.image = Some("init".into());
         settings.container.cpus = Some(7);
