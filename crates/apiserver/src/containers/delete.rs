@@ -63,7 +63,9 @@ impl Containers {
         self.release(&entry);
         drop(operation);
         self.events.tell("delete", id, HashMap::new());
-        match disk_usage::remove(trash.clone()).await {
+        let removal = disk_usage::remove(trash.clone());
+        let (removed, ()) = tokio::join!(removal, self.images.drop_leases_soon());
+        match removed {
             Ok(freed) => Ok(freed),
             Err(error) => {
                 self.clearing.remove(trash, Duration::ZERO);

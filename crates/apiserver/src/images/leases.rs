@@ -10,6 +10,8 @@ use container_api::images::DropLeasesRequest;
 
 use super::Images;
 
+/// How long a deletion waits for what is only tidy.
+const SOON: Duration = Duration::from_secs(1);
 /// Before it is told again when it did not answer.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -17,6 +19,13 @@ impl Images {
     /// A container has gone, or several have.
     pub fn departed(&self) {
         self.departed.notify_one();
+    }
+
+    /// Tells it at once, for who looks after a deletion; [`Self::departed`] makes up for what fails.
+    pub async fn drop_leases_soon(&self) {
+        if let Ok(Err(error)) = tokio::time::timeout(SOON, self.ask_to_drop()).await {
+            tracing::debug!("cannot drop the lease of a deleted container now: {error}");
+        }
     }
 
     /// Tells it of containers that have gone, for as long as this process lives.
