@@ -116,7 +116,11 @@ impl ImageLimits {
             ("image.maxStoreSize", &self.max_store_size),
         ] {
             if let Some(text) = text {
-                size::parse_positive(text).map_err(|source| Reason::ImageSize { key, source })?;
+                let bytes =
+                    size::parse(text).map_err(|source| Reason::ImageSize { key, source })?;
+                if bytes == 0 {
+                    return Err(Reason::NoSize(key));
+                }
             }
         }
         match self.max_expansion {
@@ -128,7 +132,7 @@ impl ImageLimits {
 
 /// What was set was checked when the file was read.
 fn size_or(text: Option<&str>, default: u64) -> u64 {
-    text.and_then(|text| size::parse_positive(text).ok())
+    text.and_then(|text| size::parse(text).ok())
         .unwrap_or(default)
 }
 
@@ -225,6 +229,8 @@ enum Reason {
         #[source]
         source: size::SizeError,
     },
+    #[error("{0} must be more than 0")]
+    NoSize(&'static str),
     #[error("image.maxExpansion must be at least 1")]
     Expansion,
     #[error("container.memory")]
