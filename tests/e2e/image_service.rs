@@ -61,19 +61,19 @@ fn a_stopped_image_service_is_told_of_and_replaced_and_delays_nobody() {
 fn no_lease_outlives_its_container() {
     let system = System::start();
     let soon = Duration::from_secs(10);
-    for id in ["a", "b", "c"] {
+    for id in ["aa", "bb", "cc"] {
         system.run(["create", "--name", id, "busybox", "true"]).ok();
     }
     system.run(["run", "--rm", "busybox", "true"]).ok();
     within(soon, "three containers have leases", || {
         leases(&system).len() == 3
     });
-    system.run(["rename", "a", "d"]).ok();
-    system.run(["delete", "b"]).ok();
+    system.run(["rename", "aa", "dd"]).ok();
+    system.run(["delete", "bb"]).ok();
     within(soon, "two are left", || {
         let mut left = leases(&system);
         left.sort();
-        left == ["c", "d"]
+        left == ["cc", "dd"]
     });
     // Killed between the removal of a container and the word of it: the bundle is gone, nobody was told.
     let apiserver = system.pids("container-apiserver start")[0];
@@ -83,10 +83,10 @@ fn no_lease_outlives_its_container() {
         system.pids("container-apiserver start").is_empty()
             && system.pids("container-core-images start").is_empty()
     });
-    std::fs::remove_dir_all(system.bundle("c")).unwrap();
+    std::fs::remove_dir_all(system.bundle("cc")).unwrap();
     system.run(["system", "start"]).ok();
-    within(soon, "one is left", || leases(&system) == ["d"]);
-    system.run(["delete", "d"]).ok();
+    within(soon, "one is left", || leases(&system) == ["dd"]);
+    system.run(["delete", "dd"]).ok();
     within(soon, "none is left", || leases(&system).is_empty());
 }
 
@@ -94,7 +94,7 @@ fn no_lease_outlives_its_container() {
 fn what_is_damaged_is_made_anew_at_the_next_start() {
     let system = System::start();
     system
-        .run(["create", "--name", "c", "busybox", "echo", "intact"])
+        .run(["create", "--name", "cc", "busybox", "echo", "intact"])
         .ok();
     for directory in ["layers", "views"] {
         for change in [0, 1] {
@@ -116,12 +116,12 @@ fn what_is_damaged_is_made_anew_at_the_next_start() {
             }
             std::fs::write(&path, content).unwrap();
             // The same container, started again, and one that is new.
-            let outcome = system.run(["start", "-a", "c"]).ok();
+            let outcome = system.run(["start", "-a", "cc"]).ok();
             assert_eq!(outcome.stdout, "intact\n");
             assert!(std::fs::read(&path).unwrap() == good, "{}", path.display());
         }
     }
-    system.run(["delete", "c"]).ok();
+    system.run(["delete", "cc"]).ok();
     // Neither the index nor its copy: told by every command, and nothing is lost.
     let content = system.app().join("content");
     let index = std::fs::read(content.join("index.json")).unwrap();
