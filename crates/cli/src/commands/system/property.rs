@@ -80,7 +80,7 @@ fn effective(settings: &Settings) -> Settings {
         },
         vminit: settings.vminit.clone(),
         storage: StorageSettings {
-            reserve: Some(format!("{}mb", settings.storage.reserve() / MIB)),
+            reserve: Some(written(settings.storage.reserve())),
         },
         vmm: VmmSettings {
             confinement: Some(settings.vmm.confinement.unwrap_or_default()),
