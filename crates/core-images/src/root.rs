@@ -35,7 +35,7 @@ pub struct Extent {
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
     /// No such image, or not one that has a root.
-    #[error("the image {0} can't be run: it is not in the store, or it is no image")]
+    #[error("the image {0} cannot be run: it is not in the store, or it is no image")]
     NoImage(Digest),
     /// It is damaged.
     #[error("the image {digest} is damaged")]

@@ -27,14 +27,14 @@ pub fn run(start: &Start) -> anyhow::Result<()> {
         .max_blocking_threads(32)
         .enable_all()
         .build()?;
-    roots::create_private(&start.app_root).context("can't create the app root")?;
+    roots::create_private(&start.app_root).context("cannot create the app root")?;
     let app_root = start
         .app_root
         .canonicalize()
-        .context("can't find the app root")?;
+        .context("cannot find the app root")?;
     let install_root = match &start.install_root {
         Some(path) => path.clone(),
-        None => roots::install_root().context("can't find the install root")?,
+        None => roots::install_root().context("cannot find the install root")?,
     };
     let settings = Settings::load(&app_root, &install_root)?;
     let paths = Paths::new(app_root);
@@ -46,7 +46,7 @@ pub fn run(start: &Start) -> anyhow::Result<()> {
     })?;
     let listeners = listen(&start.runtime_root, [&rpc, &descriptors])?;
     let store =
-        Arc::new(Store::open(paths, settings.registry.domain()).context("can't open the store")?);
+        Arc::new(Store::open(paths, settings.registry.domain()).context("cannot open the store")?);
     let bounds = Bounds::from(&settings.image);
     let insecure = settings.registry.insecure.unwrap_or_default();
     runtime.block_on(serve(store, bounds, insecure, listeners))?;
@@ -59,9 +59,9 @@ fn listen(
     paths: [&Path; 2],
 ) -> anyhow::Result<[std::os::unix::net::UnixListener; 2]> {
     if std::env::var_os(inherited::VARIABLE).is_none() {
-        roots::create_private(runtime_root).context("can't create the runtime root")?;
+        roots::create_private(runtime_root).context("cannot create the runtime root")?;
     }
-    inherited::listeners(paths).context("can't listen")
+    inherited::listeners(paths).context("cannot listen")
 }
 
 async fn serve(
@@ -74,7 +74,7 @@ async fn serve(
     let descriptors_listener = UnixListener::from_std(descriptors)?;
     let descriptors = Descriptors::default();
     tokio::spawn(descriptors.clone().serve(descriptors_listener));
-    let program = std::env::current_exe().context("can't find this program")?;
+    let program = std::env::current_exe().context("cannot find this program")?;
     let unpacker = Unpacker::new(program, bounds);
     let service = ImagesServer::new(Service::new(store, unpacker, descriptors, insecure))
         .max_decoding_message_size(socket::MESSAGE_LIMIT)

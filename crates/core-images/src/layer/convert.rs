@@ -25,10 +25,10 @@ pub struct Converted {
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
     /// The stream failed.
-    #[error("the layer can't be read")]
+    #[error("the layer cannot be read")]
     Read(#[source] io::Error),
     /// The compressed data is cut off, damaged or followed by something else.
-    #[error("the layer can't be decompressed")]
+    #[error("the layer cannot be decompressed")]
     Decompress(#[source] io::Error),
     /// Not a tar archive, or one with two meanings.
     #[error("the layer is no valid tar archive")]
@@ -42,7 +42,7 @@ pub enum ConvertError {
         source: PathError,
     },
     /// A member that does not fit into the tree.
-    #[error("the layer's member {path:?} can't be kept")]
+    #[error("the layer's member {path:?} cannot be kept")]
     Member {
         /// As shown to people.
         path: String,
@@ -53,7 +53,7 @@ pub enum ConvertError {
     #[error("the layer expands to more than {0} bytes")]
     Budget(u64),
     /// The output failed.
-    #[error("the unpacked layer can't be written")]
+    #[error("the unpacked layer cannot be written")]
     Write(#[source] WriteError),
     /// No byte at all.
     #[error("the layer is empty: it is not even a tar archive")]

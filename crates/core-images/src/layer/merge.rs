@@ -44,7 +44,7 @@ pub struct MergeArguments {
 #[derive(Debug, thiserror::Error)]
 pub enum MergeLayersError {
     /// They do not fit together, or one is damaged.
-    #[error("the image's layers can't be merged: {0}")]
+    #[error("the image's layers cannot be merged: {0}")]
     Refused(String),
     /// The disk is full.
     #[error("no disk space is left for the image's root")]
@@ -53,7 +53,7 @@ pub enum MergeLayersError {
     #[error("the worker that merges the image's layers ended with {0}")]
     Died(ExitStatus),
     /// The worker can't be run.
-    #[error("the worker that merges layers can't be run")]
+    #[error("the worker that merges layers cannot be run")]
     Worker(#[source] io::Error),
 }
 

@@ -20,13 +20,13 @@ pub(super) const CPU_SECONDS: u64 = 30 * 60;
 /// Why the worker can't be shut in.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SandboxError {
-    #[error("a resource limit can't be set")]
+    #[error("a resource limit cannot be set")]
     Limit(#[source] std::io::Error),
-    #[error("privileges can't be given up")]
+    #[error("privileges cannot be given up")]
     Privileges(#[source] std::io::Error),
-    #[error("the system call filter can't be built")]
+    #[error("the system call filter cannot be built")]
     Build(#[source] BackendError),
-    #[error("the system call filter can't be set")]
+    #[error("the system call filter cannot be set")]
     Filter(#[source] seccompiler::Error),
 }
 

@@ -92,7 +92,7 @@ pub enum UnpackError {
     DamagedBlob(Digest),
     /// An unpacked layer is damaged, and what it was made of is not here.
     #[error(
-        "an unpacked layer can't be used ({damage}), and its blob {blob} is not in the store any more"
+        "an unpacked layer cannot be used ({damage}), and its blob {blob} is not in the store any more"
     )]
     Lost {
         /// Which one.

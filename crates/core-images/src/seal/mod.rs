@@ -61,7 +61,7 @@ pub enum Damage {
         found: Digest,
     },
     /// It can't be read to its end.
-    #[error("it can't be read")]
+    #[error("it cannot be read")]
     Read(#[source] io::Error),
 }
 
@@ -183,7 +183,7 @@ impl Seals {
             .map_err(io::Error::from)
             .and_then(|bytes| atomic::write_unsynced(&self.memory, &bytes));
         if let Err(error) = written {
-            tracing::debug!(%error, "can't remember what was verified");
+            tracing::debug!(%error, "cannot remember what was verified");
         }
     }
 }

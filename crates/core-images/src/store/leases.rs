@@ -79,7 +79,7 @@ impl Leases {
             }
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(path = %path.display(), %error, "can't drop a lease");
+                    tracing::warn!(path = %path.display(), %error, "cannot drop a lease");
                 }
                 _ => {}
             }
@@ -100,7 +100,7 @@ impl Leases {
             if let Some(manifests) = read(&path) {
                 holders.push((id, manifests));
             } else {
-                tracing::warn!(path = %path.display(), "a lease can't be read");
+                tracing::warn!(path = %path.display(), "a lease cannot be read");
             }
         }
         holders

@@ -104,7 +104,7 @@ pub(super) fn open(paths: &Paths) -> Result<(), StoreError> {
         Err(error) => {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "the index can't be read"
+                "the index cannot be read"
             );
             Ok(())
         }
