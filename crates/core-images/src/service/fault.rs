@@ -130,7 +130,7 @@ impl Fault for LoadError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
-            Self::Root(error) => error.hint(),
+            Self::Root(_, error) => error.hint(),
             _ => None,
         }
     }
