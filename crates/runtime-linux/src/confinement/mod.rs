@@ -49,6 +49,9 @@ pub enum ConfinementError {
     Filter(#[source] seccompiler::Error),
 }
 
+/// The calling thread, and the one that answers the VMM's system calls.
+const EXPECTED_THREADS: usize = 2;
+
 /// Shuts the calling process in: of all files only those in `bundle` can be reached from now on. With `accept_less` a host
 /// without Landlock must do.
 ///
@@ -72,8 +75,8 @@ fn left_out() -> usize {
     let begun = Instant::now();
     loop {
         let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-        if threads <= 1 || begun.elapsed() > THREADS_LIMIT {
-            return threads.saturating_sub(1);
+        if threads <= EXPECTED_THREADS || begun.elapsed() > THREADS_LIMIT {
+            return threads.saturating_sub(EXPECTED_THREADS);
         }
         // There is no event to wait for.
         std::thread::sleep(Duration::from_millis(1));

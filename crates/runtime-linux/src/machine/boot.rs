@@ -70,14 +70,14 @@ pub async fn boot(
         match standby.take(&spec).await {
             Ok(machine) => {
                 timeline.reached("standby taken");
-                return shut_in(machine, bundle);
+                return shut_in(machine, bundle, boot);
             }
             Err(error) => tracing::warn!("the standby machine is of no use: {error}"),
         }
     }
     if use_template {
         if let Some(machine) = template::restore(&engine, &spec, &boot.cache, timeline).await {
-            return shut_in(machine, bundle);
+            return shut_in(machine, bundle, boot);
         }
     }
     let mut vm = engine.start(&spec).await.map_err(|error| {
@@ -86,7 +86,7 @@ pub async fn boot(
     let spawned = Timestamp::now() - vm.moments().spawned.elapsed();
     timeline.reached_at("VMM spawned", spawned.as_microsecond());
     timeline.reached("VMM running");
-    let memory = confine(&vm, bundle)?;
+    let memory = confine(&vm, bundle, boot)?;
     let channel = vm
         .take_channel()
         .ok_or_else(|| Error::new(Kind::Internal, "the guest channel was taken"))?;
@@ -101,17 +101,18 @@ pub async fn boot(
     Ok(Booted { machine, memory })
 }
 
-fn shut_in(machine: Machine, bundle: &Bundle) -> Result<Booted, Error> {
-    let memory = confine(&machine.vm, bundle)?;
+fn shut_in(machine: Machine, bundle: &Bundle, boot: &Boot) -> Result<Booted, Error> {
+    let memory = confine(&machine.vm, bundle, boot)?;
     Ok(Booted { machine, memory })
 }
 
 /// Confines this process, which has nothing more to do than to serve `vm`.
-fn confine(vm: &Vm, bundle: &Bundle) -> Result<Option<HostMemory>, Error> {
+fn confine(vm: &Vm, bundle: &Bundle, boot: &Boot) -> Result<Option<HostMemory>, Error> {
     let memory = HostMemory::open(vm)
         .inspect_err(|error| tracing::debug!("the machine's memory is not told: {error}"))
         .ok();
-    let confined = confinement::enter(bundle.directory(), false).map_err(|error| {
+    let accept_less = boot.vmm_confinement == VmmConfinement::Optional;
+    let confined = confinement::enter(bundle.directory(), accept_less).map_err(|error| {
         Error::chain(Kind::Unsupported, &error)
             .context("confine the runtime helper")
             .with_hint("Linux 5.13 and newer can; `landlock` must be among the kernel's `lsm=`.")
