@@ -50,8 +50,14 @@ fn loaded_listed_tagged_and_deleted() {
             "kept",
         ])
         .ok();
-    // A container keeps what it was made of.
-    system.run(["image", "delete", "example.test/other:1"]).ok();
+    // A container keeps what it was made of, and its last name goes only by force.
+    system
+        .run(["image", "delete", "example.test/other:1"])
+        .code(1)
+        .says("container keeps is using it");
+    system
+        .run(["image", "delete", "--force", "example.test/other:1"])
+        .ok();
     assert_eq!(system.run(["start", "-a", "keeps"]).ok().stdout, "kept\n");
     let inspected = system.run(["image", "inspect", "gone"]).code(1);
     assert!(
