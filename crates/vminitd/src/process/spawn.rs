@@ -40,7 +40,7 @@ impl SpawnError {
     /// Whether the control group takes no members: because it hands controllers to groups below it, is threaded, or was removed by
     /// the container.
     pub fn is_unfit_group(&self) -> bool {
-        let unfit = [libc::EBUSY, libc::EOPNOTSUPP, libc::ENODEV];
+        let unfit = [libc::EBUSY, libc::EOPNOTSUPP, libc::ENODEV, libc::ENOENT];
         matches!(self, Self::Clone(error) if error.raw_os_error().is_some_and(|error| unfit.contains(&error)))
     }
 }
