@@ -62,6 +62,8 @@ impl Root {
 
     /// Builds the root and makes it the calling process's. Allocates nothing.
     pub(super) fn enter(&self) -> io::Result<()> {
+        // Whoever the program is must get through to its files, whatever the owner's mask.
+        rustix::process::umask(Mode::empty());
         let root = mount::tmpfs(&[(c"size", c"64k"), (c"mode", c"755")])?;
         // Linux before 6.15 mounts nothing inside of what is not mounted itself. This is a directory
         // that every host has and that nothing below is taken from.

@@ -142,6 +142,8 @@ fn run(mode: &Mode) {
                 rustix::thread::set_thread_res_gid(gid(user), gid(user), gid(user))?;
                 rustix::thread::set_thread_res_uid(uid(user), uid(user), uid(user))?;
             }
+            // As that of the product's processes.
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
             deny(user_namespaces, namespaces, landlock)
         });
     }
