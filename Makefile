@@ -17,6 +17,7 @@ VMINITD := $(TARGET)/$(GUEST)/guest/vminitd
 INITRAMFS := $(TARGET)/initramfs.cpio
 BUSYBOX := $(TARGET)/busybox.tar
 DEBIAN := $(TARGET)/debian.tar
+PROGRAMS := $(TARGET)/programs.tar
 CARGO ?= cargo
 # Arguments of the benchmark, such as --rounds 30.
 BENCH ?=
@@ -98,11 +99,14 @@ e2e: $(BUSYBOX)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
 	    $(CARGO) test --locked -p container-tests -- --test-threads=2
 
-# systemd, dockerd and podman of Debian, in a root made by debootstrap: needs root, a mirror and some minutes.
+# systemd, dockerd, podman, PostgreSQL, redis, nginx, node and CPython of Debian, in roots made by debootstrap: needs root, a mirror
+# and some 20 minutes.
 test-real: packages-run packages-build packages-test packages-real stage $(BUSYBOX)
-	@images/debian.sh $(DEBIAN)
+	@images/debian.sh system $(DEBIAN)
+	@images/debian.sh programs $(PROGRAMS)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) CONTAINER_TEST_DEBIAN=$(CURDIR)/$(DEBIAN) \
-	    $(CARGO) test --locked -p container-tests -- --ignored --test-threads=1 real::
+	    CONTAINER_TEST_PROGRAMS=$(CURDIR)/$(PROGRAMS) \
+	    $(CARGO) test --locked -p container-tests -- --ignored --test-threads=1 real:: programs::
 
 # The same programs with real KVM, in a machine inside an emulated one.
 test-kvm: stage $(BUSYBOX)

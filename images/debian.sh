@@ -1,26 +1,31 @@
 #!/usr/bin/env bash
-# Makes a Debian root with systemd, dockerd and podman, for the tests of real programs (`make test-real`).
+# Makes a Debian root with programs for the tests of real programs (`make test-real`).
 set -euo pipefail
 
 usage() {
     cat <<'TXT'
-usage: debian.sh OUT.tar
+usage: debian.sh system|programs OUT.tar
 
 Writes a root file system, made by debootstrap from the mirror that apt uses here, to OUT.tar, for
 `container image import`. Does nothing if OUT.tar is there and what it was made of is the same.
+
+  system    systemd, dockerd and podman
+  programs  PostgreSQL, redis, nginx, node, CPython with its tests
 TXT
 }
 
 case ${1:-} in
-    '' | -h | --help) usage; [ -n "${1:-}" ]; exit ;;
+    system) packages=(systemd-sysv dbus docker.io podman crun fuse-overlayfs busybox-static iproute2 iptables procps e2fsprogs) ;;
+    programs) packages=(postgresql redis-server nginx-light nodejs python3 libpython3.11-testsuite procps) ;;
+    *) usage; [[ ${1:-} == -h || ${1:-} == --help ]]; exit ;;
 esac
-out=$1
+[ $# -eq 2 ] || { usage; exit 2; }
+out=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-packages=(systemd-sysv dbus docker.io podman crun fuse-overlayfs busybox-static iproute2 iptables procps e2fsprogs)
 [ "$(id -u)" -eq 0 ] || { echo "debian.sh: debootstrap needs root" >&2; exit 1; }
 command -v debootstrap >/dev/null || { echo "debian.sh: run scripts/packages.sh real" >&2; exit 1; }
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-inputs=$({ echo "$suite"; cat "$here/debian.sh"; } | sha256sum | cut -d' ' -f1)
+inputs=$({ echo "$suite $1"; cat "$here/debian.sh"; } | sha256sum | cut -d' ' -f1)
 [ ! -e "$out" ] || [ "$(cat "$out.inputs" 2>/dev/null)" != "$inputs" ] || exit 0
 
 mirror=$(apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Component: main" | head -n 1)

@@ -25,6 +25,7 @@ mod load;
 mod memory;
 mod policies;
 mod privilege;
+mod programs;
 mod pty;
 mod real;
 mod run;
