@@ -33,7 +33,7 @@ struct Left {
 impl Left {
     fn by(system: &System) -> Self {
         let mut files = Vec::new();
-        for directory in ["containers", "layers", "views", "content"] {
+        for directory in ["containers", "layers", "views", "content", "leases"] {
             collect(&system.app().join(directory), &mut files);
         }
         files.sort();
