@@ -88,7 +88,7 @@ void links_full(void) {
       {.name = "nlmon"},
       {.name = "team"},
       {.name = "vxcan"},
-      {.name = "macsec", .below = "dummy9"},
+      {.name = "macsec", .below = "veth9"},
   };
   make_all(kinds, sizeof kinds / sizeof *kinds);
 }
