@@ -53,7 +53,7 @@ impl Identity {
             let id = FIRST_ID + getpid().as_raw_pid().unsigned_abs();
             return vec![Self::Own { id, mapped }];
         }
-        let subordinate = subordinate().filter(|_| user_namespace);
+        let subordinate = user_namespace.then(subordinate).flatten();
         let subordinate = subordinate.map(|(user, group)| Self::Subordinate { user, group });
         let owner = Self::Owner { mapped };
         subordinate.into_iter().chain([owner]).collect()

@@ -29,7 +29,7 @@ pub mod survey;
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 
 pub(crate) use libraries::Libraries;
@@ -62,24 +62,21 @@ pub(crate) enum Isolation {
 }
 
 /// What is tried, in order: how, and as whom.
-pub(crate) fn attempts(accept_less: bool) -> Vec<(Isolation, Identity)> {
-    let mut attempts = Vec::new();
-    for identity in Identity::choices(true) {
-        attempts.push((Isolation::UserNamespace, identity));
-    }
-    let mut others = Vec::new();
-    if rustix::process::geteuid().is_root() {
-        others.push(Isolation::Namespaces);
-    }
-    others.push(Isolation::Landlock);
-    if accept_less {
-        others.push(Isolation::Nothing);
-    }
-    for isolation in others {
-        let identities = Identity::choices(false).into_iter();
-        attempts.extend(identities.map(|identity| (isolation, identity)));
-    }
-    attempts
+pub(crate) fn attempts(accept_less: bool) -> impl Iterator<Item = (Isolation, Identity)> {
+    let root = rustix::process::geteuid().is_root();
+    let all = [
+        (true, Isolation::UserNamespace),
+        (root, Isolation::Namespaces),
+        (true, Isolation::Landlock),
+        (accept_less, Isolation::Nothing),
+    ];
+    let possible = all.into_iter().filter(|(possible, _)| *possible);
+    possible.flat_map(|(_, isolation)| {
+        let identities = Identity::choices(isolation == Isolation::UserNamespace);
+        identities
+            .into_iter()
+            .map(move |identity| (isolation, identity))
+    })
 }
 
 impl Isolation {
@@ -152,21 +149,19 @@ impl Confinement {
 
     /// Takes the calling process, a new one, out of the host. Its identity's maps have been written. Allocates nothing.
     pub(crate) fn enter(&self) -> io::Result<()> {
+        if self.isolation.has_own_root() {
+            mount::make_private()?;
+            for file in &self.read_only {
+                file.reopen()?;
+            }
+        }
         match self.isolation {
             Isolation::UserNamespace => {
-                mount::make_private()?;
-                for file in &self.read_only {
-                    file.reopen()?;
-                }
                 // As somebody whose id is of this namespace: another one cannot make files in it.
                 self.identity.become_it()?;
                 self.root.enter()
             }
             Isolation::Namespaces => {
-                mount::make_private()?;
-                for file in &self.read_only {
-                    file.reopen()?;
-                }
                 self.root.enter()?;
                 self.identity.become_it()
             }
@@ -203,15 +198,4 @@ impl Confinement {
 fn c_string(path: &Path) -> io::Result<CString> {
     use std::os::unix::ffi::OsStrExt;
     Ok(CString::new(path.as_os_str().as_bytes())?)
-}
-
-/// Puts `file` in the place of the descriptor `number`, for good: it stays open over exec until told otherwise.
-fn put_in_place(file: &OwnedFd, number: RawFd) -> io::Result<()> {
-    // SAFETY: takes two integers. What `number` was is closed by it, and nobody in this new process owns it.
-    let result = unsafe { libc::dup3(file.as_raw_fd(), number, libc::O_CLOEXEC) };
-    if result == number {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
 }

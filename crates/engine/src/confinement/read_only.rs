@@ -12,7 +12,6 @@ use std::os::unix::ffi::OsStringExt;
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::mount;
-use super::put_in_place;
 
 /// A file of the host that is to be opened again.
 #[derive(Debug)]
@@ -61,6 +60,17 @@ impl ReadOnly {
             return Err(rustix::io::Errno::STALE.into());
         }
         put_in_place(&file, self.number)
+    }
+}
+
+/// Puts `file` in the place of the descriptor `number`. As all others it is closed by exec unless it is given to the program.
+fn put_in_place(file: &OwnedFd, number: RawFd) -> io::Result<()> {
+    // SAFETY: takes two integers. What `number` was is closed by it, and nobody in this new process owns it.
+    let result = unsafe { libc::dup3(file.as_raw_fd(), number, libc::O_CLOEXEC) };
+    if result == number {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 

@@ -44,7 +44,7 @@ fn confine(plan: &Plan, report: &OwnedFd) -> io::Result<()> {
         _ => return Err(Errno::PIPE.into()),
     }
     plan.confinement.enter()?;
-    for number in plan.confinement.reopened() {
+    for number in plan.lent() {
         // SAFETY: a descriptor of that number has just been put there.
         let file = unsafe { BorrowedFd::borrow_raw(number) };
         Report::Reopened.send(report, Some(file))?;

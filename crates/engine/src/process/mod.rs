@@ -38,7 +38,7 @@ pub(crate) struct VmmProcess {
     status: Option<ExitStatus>,
     state: Arc<State>,
     /// Goes when the process has gone.
-    _cgroup: Option<Cgroup>,
+    cgroup: Option<Cgroup>,
 }
 
 /// What to run, and with what.

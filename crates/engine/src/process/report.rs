@@ -16,7 +16,7 @@ pub(super) enum Report {
     Executed,
     /// To the process: who it is has been written down, and it may go on.
     Mapped,
-    /// A file that it opened again, read-only, in the order of the plan; a descriptor comes along.
+    /// A file that it opened again for the parent to lend, in the order of the plan; a descriptor comes along.
     Reopened,
     /// Its system calls are filtered; a descriptor comes along.
     Filtered,

@@ -17,8 +17,9 @@ use super::calls::{Answer, Calls};
 use super::child::become_program;
 use super::loan::Loan;
 use super::report::Report;
-use super::supervisor::{State, Supervisor};
+use super::supervisor::Supervisor;
 use super::{Program, Started, VmmProcess, reap};
+use crate::confinement::ceilings::Ceilings;
 use crate::confinement::cgroup::Cgroup;
 use crate::confinement::identity::Identity;
 use crate::confinement::{self, Confinement, Isolation};
@@ -54,6 +55,14 @@ pub(super) struct Plan {
     isolation: Isolation,
 }
 
+impl Plan {
+    /// Numbers of the files that the process opens again for its parent to lend. It keeps the others itself.
+    pub(super) fn lent(&self) -> impl Iterator<Item = RawFd> {
+        let numbers = self.confinement.reopened();
+        numbers.filter(|number| !self.descriptors.contains(number))
+    }
+}
+
 /// Starts a program, confined as well as the host can.
 ///
 /// The kernel kills it when the calling *thread* ends, so that a killed owner leaves no VM
@@ -65,14 +74,11 @@ pub(crate) fn spawn(program: Program<'_>) -> Result<Started, SpawnError> {
         accept_less, loans, ..
     } = &program;
     debug_assert!(loans.iter().all(|loan| loan.number() > 2));
-    let cgroup = Cgroup::make(&program.ceilings)
-        .inspect_err(|error| tracing::debug!(%error, "the VMM has no cgroup of its own"))
-        .ok();
     for (isolation, identity) in confinement::attempts(*accept_less) {
         let (messages, stderr) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         let plan = plan(&program, isolation, identity, stderr)?;
-        match start(&plan, cgroup.as_ref()) {
-            Ok(started) => return supervise(started, &plan, program, messages, cgroup),
+        match start(&plan, &program.ceilings) {
+            Ok(executed) => return supervise(executed, &plan, program, messages),
             Err(Failure::Confine(error)) => refused.push((isolation.name(), error)),
             Err(Failure::Execute(error)) => return Err(error.into()),
         }
@@ -119,14 +125,10 @@ fn plan(
 
 /// A process that is the program, and what came from it on its way.
 struct Executed {
-    process: Process,
+    process: VmmProcess,
     calls: Calls,
+    /// Files that it opened again, in the order of [`Plan::lent`].
     reopened: Vec<OwnedFd>,
-}
-
-struct Process {
-    pid: u32,
-    pidfd: AsyncFd<OwnedFd>,
 }
 
 /// Hands the process's system calls to somebody who decides about them.
@@ -135,7 +137,6 @@ fn supervise(
     plan: &Plan,
     program: Program<'_>,
     messages: OwnedFd,
-    cgroup: Option<Cgroup>,
 ) -> Result<Started, SpawnError> {
     let Executed {
         process,
@@ -143,23 +144,15 @@ fn supervise(
         reopened,
     } = executed;
     let mut loans = program.loans;
-    for (number, file) in plan.confinement.reopened().zip(reopened) {
+    for (number, file) in plan.lent().zip(reopened) {
         if let Some(loan) = loans.iter_mut().find(|loan| loan.number() == number) {
             loan.replace(file);
         }
     }
-    let state = Arc::new(State::default());
-    let process = VmmProcess {
-        pid: process.pid,
-        pidfd: process.pidfd,
-        status: None,
-        state: Arc::clone(&state),
-        _cgroup: cgroup,
-    };
     let supervisor = Supervisor {
         calls,
         loans,
-        state,
+        state: Arc::clone(&process.state),
         process: process.pidfd.get_ref().try_clone()?,
         pid: process.pid,
         threads: program.ceilings.threads,
@@ -193,15 +186,18 @@ impl<E: Into<io::Error>> From<E> for Failure {
 }
 
 /// Starts the process and waits until it has become the program.
-fn start(plan: &Plan, cgroup: Option<&Cgroup>) -> Result<Executed, Failure> {
+fn start(plan: &Plan, ceilings: &Ceilings) -> Result<Executed, Failure> {
     let flags = SocketFlags::CLOEXEC;
     let (outcome, report) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    let process = clone(plan, &report, &outcome).map_err(Failure::Confine)?;
+    let mut process = clone(plan, &report, &outcome).map_err(Failure::Confine)?;
     drop(report);
-    let process = Unfinished(Some(process));
-    if let Some(cgroup) = cgroup {
+    let cgroup = Cgroup::make(ceilings)
+        .inspect_err(|error| tracing::debug!(%error, "the VMM has no cgroup of its own"))
+        .ok();
+    if let Some(cgroup) = &cgroup {
         cgroup.admit(process.pid())?;
     }
+    process.cgroup = cgroup;
     let identity = &plan.confinement.identity;
     identity
         .write_maps(process.pid())
@@ -223,7 +219,7 @@ fn start(plan: &Plan, cgroup: Option<&Cgroup>) -> Result<Executed, Failure> {
             (Report::Executed, _) => {
                 let calls = calls.ok_or(io::ErrorKind::UnexpectedEof)?;
                 return Ok(Executed {
-                    process: process.finish(),
+                    process,
                     calls,
                     reopened,
                 });
@@ -235,32 +231,7 @@ fn start(plan: &Plan, cgroup: Option<&Cgroup>) -> Result<Executed, Failure> {
     }
 }
 
-/// A process that is killed unless it becomes the program.
-struct Unfinished(Option<Process>);
-
-impl Unfinished {
-    fn pid(&self) -> u32 {
-        self.0.as_ref().map_or(0, |process| process.pid)
-    }
-
-    fn finish(mut self) -> Process {
-        // It is there until this, the only place that takes it.
-        #[allow(clippy::unwrap_used)]
-        self.0.take().unwrap()
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Some(Process { pidfd, .. }) = &self.0 {
-            // Neither fails for a child that has not been reaped.
-            let _ = rustix::process::pidfd_send_signal(pidfd.get_ref(), Signal::KILL);
-            let _ = reap(pidfd.get_ref().as_fd());
-        }
-    }
-}
-
-fn clone(plan: &Plan, report: &OwnedFd, outcome: &OwnedFd) -> io::Result<Process> {
+fn clone(plan: &Plan, report: &OwnedFd, outcome: &OwnedFd) -> io::Result<VmmProcess> {
     let namespaces = plan.isolation.flags();
     let flags = libc::c_long::from(namespaces | libc::CLONE_PIDFD | libc::SIGCHLD);
     let mut pidfd: RawFd = -1;
@@ -287,7 +258,13 @@ fn clone(plan: &Plan, report: &OwnedFd, outcome: &OwnedFd) -> io::Result<Process
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     // SAFETY: an OwnedFd names the same open descriptor for as long as the AsyncFd owns it.
     match unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) } {
-        Ok(pidfd) => Ok(Process { pid, pidfd }),
+        Ok(pidfd) => Ok(VmmProcess {
+            pid,
+            pidfd,
+            status: None,
+            state: Arc::default(),
+            cgroup: None,
+        }),
         Err(error) => {
             let (pidfd, error) = error.into_parts();
             let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);

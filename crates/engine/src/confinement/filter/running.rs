@@ -10,7 +10,7 @@ use super::kvm;
 use super::program::OWN_PROCESS;
 
 /// Calls that are allowed whatever their arguments.
-const CALLS: [i64; 52] = [
+const CALLS: [i64; 55] = [
     // Monitor, console, guest channel: main. Event descriptors: all.
     libc::SYS_read,
     libc::SYS_write,
@@ -73,10 +73,10 @@ const CALLS: [i64; 52] = [
     libc::SYS_sigaltstack,
     // What it was given, and does not need any more: main. Event descriptors of devices: main, vCPU.
     libc::SYS_close,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    libc::SYS_eventfd2,
 ];
-
-/// More of these, which the table above has no room for in one line of thought: descriptors.
-const DESCRIPTORS: [i64; 3] = [libc::SYS_dup, libc::SYS_dup3, libc::SYS_eventfd2];
 
 /// What the kernel may be told about memory: main, vCPU, RCU. Anything else could be about files.
 const ADVICE: [i32; 8] = [
@@ -111,32 +111,27 @@ const PRCTL: [i32; 2] = [libc::PR_SET_NAME, libc::PR_SET_TIMERSLACK];
 ///
 /// A lent memory file must keep its pages: with `asks_for_holes`, a hole is its owner's to make.
 pub(super) fn rules(asks_for_holes: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
-    let plain = CALLS.into_iter().chain(DESCRIPTORS);
-    let mut rules: BTreeMap<_, _> = plain.map(|call| (call, Vec::new())).collect();
+    let plain = CALLS.into_iter().map(|call| (call, Vec::new()));
+    let mut rules: BTreeMap<_, _> = plain.collect();
     rules.insert(libc::SYS_mmap, mappings()?);
     rules.insert(
         libc::SYS_mprotect,
         vec![SeccompRule::new(vec![not_executable()?])?],
     );
-    rules.insert(libc::SYS_madvise, one_of(2, &ADVICE)?);
-    rules.insert(libc::SYS_fcntl, one_of(1, &FCNTL)?);
-    rules.insert(libc::SYS_prctl, one_of(0, &PRCTL)?);
+    rules.insert(libc::SYS_madvise, one_of(2, ADVICE.map(i32::unsigned_abs))?);
+    rules.insert(libc::SYS_fcntl, one_of(1, FCNTL.map(i32::unsigned_abs))?);
+    rules.insert(libc::SYS_prctl, one_of(0, PRCTL.map(i32::unsigned_abs))?);
     // Under KVM: vCPU and main. TCG makes none.
-    rules.insert(libc::SYS_ioctl, requests(&kvm::REQUESTS)?);
+    rules.insert(libc::SYS_ioctl, one_of(1, kvm::REQUESTS)?);
     // A thread's first memory: the C library counts processors. Its own thread's, no other one's.
-    rules.insert(
-        libc::SYS_sched_getaffinity,
-        any(0, [SeccompCmpOp::Eq], [0])?,
-    );
+    rules.insert(libc::SYS_sched_getaffinity, one_of(0, [0])?);
     // QEMU signals threads of its own process only.
-    rules.insert(libc::SYS_tgkill, any(0, [SeccompCmpOp::Eq], [OWN_PROCESS])?);
+    rules.insert(libc::SYS_tgkill, one_of(0, [OWN_PROCESS])?);
     // Disks that the guest writes zeroes to, or frees: worker.
     if asks_for_holes {
-        let hole = u64::from(libc::FALLOC_FL_PUNCH_HOLE.unsigned_abs());
-        rules.insert(
-            libc::SYS_fallocate,
-            any(1, [SeccompCmpOp::MaskedEq(hole)], [0])?,
-        );
+        let hole = libc::FALLOC_FL_PUNCH_HOLE.unsigned_abs();
+        let no_hole = condition(1, masked(hole), 0)?;
+        rules.insert(libc::SYS_fallocate, vec![SeccompRule::new(vec![no_hole])?]);
     } else {
         rules.insert(libc::SYS_fallocate, Vec::new());
     }
@@ -146,50 +141,39 @@ pub(super) fn rules(asks_for_holes: bool) -> Result<BTreeMap<i64, Vec<SeccompRul
 /// Memory that is not executable, and is a file's or counts as the process's own (`RLIMIT_DATA`).
 fn mappings() -> Result<Vec<SeccompRule>, BackendError> {
     let [shared, anonymous] = [libc::MAP_SHARED, libc::MAP_ANONYMOUS].map(i32::unsigned_abs);
-    let both = SeccompCmpOp::MaskedEq(u64::from(shared | anonymous));
     [0, shared, anonymous]
         .into_iter()
         .map(|kind| {
-            let half = SeccompCmpArgLen::Dword;
-            let kind = SeccompCondition::new(3, half, both.clone(), kind.into())?;
+            let kind = condition(3, masked(shared | anonymous), kind)?;
             SeccompRule::new(vec![not_executable()?, kind])
         })
         .collect()
 }
 
 fn not_executable() -> Result<SeccompCondition, BackendError> {
-    let executable = SeccompCmpOp::MaskedEq(u64::from(libc::PROT_EXEC.unsigned_abs()));
-    SeccompCondition::new(2, SeccompCmpArgLen::Dword, executable, 0)
+    condition(2, masked(libc::PROT_EXEC.unsigned_abs()), 0)
 }
 
-fn one_of(argument: u8, values: &[i32]) -> Result<Vec<SeccompRule>, BackendError> {
-    let values: Vec<_> = values.iter().map(|value| value.unsigned_abs()).collect();
-    requests_at(argument, &values)
-}
-
-fn requests(values: &[u32]) -> Result<Vec<SeccompRule>, BackendError> {
-    requests_at(1, values)
-}
-
-fn requests_at(argument: u8, values: &[u32]) -> Result<Vec<SeccompRule>, BackendError> {
-    let equal = values.iter().map(|_| SeccompCmpOp::Eq);
-    any(argument, equal, values.iter().copied())
-}
-
-/// One rule for each comparison of an argument's lower half with a value.
-fn any(
+/// One rule for each value that an argument may have.
+fn one_of<const N: usize>(
     argument: u8,
-    operators: impl IntoIterator<Item = SeccompCmpOp>,
-    values: impl IntoIterator<Item = u32>,
+    values: [u32; N],
 ) -> Result<Vec<SeccompRule>, BackendError> {
-    let pairs = operators.into_iter().zip(values);
-    pairs
-        .map(|(operator, value)| {
-            let half = SeccompCmpArgLen::Dword;
-            let condition = SeccompCondition::new(argument, half, operator, value.into())?;
-            SeccompRule::new(vec![condition])
-        })
-        .collect()
+    let rule = |value| SeccompRule::new(vec![condition(argument, SeccompCmpOp::Eq, value)?]);
+    values.into_iter().map(rule).collect()
+}
+
+fn masked(bits: u32) -> SeccompCmpOp {
+    SeccompCmpOp::MaskedEq(bits.into())
+}
+
+/// The kernel looks at the lower half of such arguments.
+fn condition(
+    argument: u8,
+    operator: SeccompCmpOp,
+    value: u32,
+) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value.into())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ pub(crate) fn allows(call: i64) -> bool {
     CALLS.contains(&call)
 }
 
-const CALLS: [i64; 41] = [
+const CALLS: [i64; 40] = [
     // ld.so, the C library.
     libc::SYS_access,
     libc::SYS_arch_prctl,
@@ -34,7 +34,6 @@ const CALLS: [i64; 41] = [
     libc::SYS_statfs,
     libc::SYS_get_mempolicy,
     libc::SYS_faccessat,
-    libc::SYS_faccessat2,
     libc::SYS_readlinkat,
     // QEMU binds guest memory to no node, and says so.
     libc::SYS_set_mempolicy,
