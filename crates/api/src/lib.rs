@@ -7,6 +7,7 @@
 pub mod call;
 #[cfg(feature = "host")]
 pub mod descriptors;
+pub mod devices;
 pub mod error;
 mod generated;
 #[cfg(feature = "host")]

@@ -2,6 +2,7 @@
 //!
 //! Devices that `--device` names are looked up by the guest, which has them, and added there.
 
+use container_api::devices;
 use container_resource::container::ContainerConfiguration;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
@@ -35,22 +36,6 @@ const LOOPS: [Node; 8] = [
     ("/dev/loop7", BLOCK, LOOP, 7, 0o660),
 ];
 const LOOP: i64 = 7;
-
-/// What every container may open: null, zero, full, random, urandom, tty, console, ptmx, `/dev/pts/*`, fuse, net/tun. The
-/// last two do nothing without a capability, in the container or in a user namespace of its own.
-const USUAL: [(i64, Option<i64>); 11] = [
-    (1, Some(3)),
-    (1, Some(5)),
-    (1, Some(7)),
-    (1, Some(8)),
-    (1, Some(9)),
-    (5, Some(0)),
-    (5, Some(1)),
-    (5, Some(2)),
-    (136, None),
-    (FUSE.2, Some(FUSE.3)),
-    (TUN.2, Some(TUN.3)),
-];
 
 /// Nodes beside those of the runtime specification.
 pub fn nodes(configuration: &ContainerConfiguration) -> Result<Vec<LinuxDevice>, SpecError> {
@@ -88,7 +73,7 @@ pub fn rules(configuration: &ContainerConfiguration) -> Result<Vec<LinuxDeviceCg
         rules.push(rule(true, Some(kind), Some(major), minor, "rwm")?);
         Ok(())
     };
-    for (major, minor) in USUAL {
+    for (major, minor) in devices::USUAL {
         allow(CHARACTER, major, minor)?;
     }
     if configuration.virtualization {

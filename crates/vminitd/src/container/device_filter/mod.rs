@@ -7,6 +7,8 @@ mod kernel;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use container_api::devices;
+
 use crate::spec::DeviceRule;
 use instruction::{
     Instruction, and, answer, copy, if_zero, load_word, shift_right, unless_equal, unless_same,
@@ -35,21 +37,6 @@ const DEFAULT: [(i64, Option<i64>); 8] = [
     (5, Some(0)),
     (5, Some(2)),
     (136, None),
-];
-
-/// The default devices with /dev/console, /dev/fuse and /dev/net/tun, in the order in which runtimes list them.
-const USUAL: [(i64, Option<i64>); 11] = [
-    (1, Some(3)),
-    (1, Some(5)),
-    (1, Some(7)),
-    (1, Some(8)),
-    (1, Some(9)),
-    (5, Some(0)),
-    (5, Some(1)),
-    (5, Some(2)),
-    (136, None),
-    (10, Some(229)),
-    (10, Some(200)),
 ];
 
 /// Attaches a filter for `rules` to the group whose directory is open at `cgroup`.
@@ -106,7 +93,7 @@ pub fn usual() -> Vec<DeviceRule> {
         rule("c", (None, None), "m"),
         rule("b", (None, None), "m"),
     ];
-    for (major, minor) in USUAL {
+    for (major, minor) in devices::USUAL {
         rules.push(rule("c", (Some(major), minor), "rwm"));
     }
     rules
