@@ -4,19 +4,18 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use command_fds::{CommandFdExt, FdMapping};
 use container_api::descriptors::{self, Descriptors};
 use container_api::handover::Assignment;
 use container_api::runtime::runtime_client::RuntimeClient;
-use container_api::{Error, Kind, api, inherited, lock, runtime, socket};
+use container_api::{Error, Kind, api, lock, runtime, socket};
 use container_resource::bundle::Bundle;
 use rustix::process::Signal;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
+use crate::plugin;
 use crate::standby::Waiting;
 
 /// How long a helper may take to be gone after SIGKILL.
@@ -222,25 +221,8 @@ fn spawn(
     if debug {
         command.arg("--debug");
     }
-    command
-        .env(inherited::VARIABLE, "2")
-        .current_dir("/")
-        .stdin(Stdio::null());
-    command.stdout(log.try_clone()?).stderr(log);
-    // A signal to the apiserver's group is not for the containers.
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let mappings = listeners
-        .into_iter()
-        .zip(inherited::FIRST..)
-        .map(|(parent_fd, child_fd)| FdMapping {
-            parent_fd,
-            child_fd,
-        })
-        .collect();
-    command.fd_mappings(mappings).map_err(io::Error::other)?;
-    let mut child = tokio::process::Command::from(command)
-        .spawn()
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))?;
+    command.current_dir("/");
+    let mut child = plugin::spawn(command, listeners, log)?;
     tokio::spawn(async move {
         // Only to reap it: its end is seen on its connection and lock, as for an adopted one.
         let _ = child.wait().await;

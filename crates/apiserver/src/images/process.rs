@@ -1,13 +1,12 @@
 //! The helper's process: started when it is not there, ended when it stays silent, started again.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use command_fds::{CommandFdExt, FdMapping};
-use container_api::{inherited, liveness, lock, socket};
+use container_api::{liveness, lock, socket};
 use rustix::process::{Pid, Signal};
 
 use super::{Images, PLUGIN};
+use crate::plugin;
 
 /// First and longest pause before a helper that died is started again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -59,28 +58,7 @@ impl Images {
         if self.debug {
             command.arg("--debug");
         }
-        command.env(inherited::VARIABLE, "2").stdin(Stdio::null());
-        command.stdout(log.try_clone()?).stderr(log);
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mappings = [main.into(), descriptors.into()]
-            .into_iter()
-            .zip(inherited::FIRST..)
-            .map(|(parent_fd, child_fd)| FdMapping {
-                parent_fd,
-                child_fd,
-            })
-            .collect();
-        command
-            .fd_mappings(mappings)
-            .map_err(std::io::Error::other)?;
-        let mut child = tokio::process::Command::from(command)
-            .spawn()
-            .map_err(|error| {
-                std::io::Error::new(
-                    error.kind(),
-                    format!("{}: {error}", self.roots.plugin(PLUGIN).display()),
-                )
-            })?;
+        let mut child = plugin::spawn(command, [main.into(), descriptors.into()], log)?;
         let mut stopping = self.stopping.subscribe();
         let ended = tokio::select! {
             status = child.wait() => Some(status?),

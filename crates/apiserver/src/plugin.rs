@@ -1,0 +1,39 @@
+//! Starts the programs that the apiserver speaks to.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use command_fds::{CommandFdExt, FdMapping};
+use container_api::inherited;
+use tokio::process::Child;
+
+/// Starts `command` with the sockets that it serves, in a process group of its own: a signal to the apiserver's group is
+/// not for it. What it says goes to `log`.
+///
+/// # Errors
+/// When it cannot be started; the error names the program.
+pub fn spawn(mut command: Command, listeners: [OwnedFd; 2], log: File) -> io::Result<Child> {
+    let program = PathBuf::from(command.get_program());
+    command
+        .env(inherited::VARIABLE, listeners.len().to_string())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0);
+    let mappings = listeners
+        .into_iter()
+        .zip(inherited::FIRST..)
+        .map(|(parent_fd, child_fd)| FdMapping {
+            parent_fd,
+            child_fd,
+        })
+        .collect();
+    command.fd_mappings(mappings).map_err(io::Error::other)?;
+    tokio::process::Command::from(command)
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))
+}
