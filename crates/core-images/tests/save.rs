@@ -10,6 +10,7 @@ use std::process::Command;
 use container_api::{Error, Kind};
 use serde_json::{Value, json};
 use support::oci::{self, Layout};
+use support::registry::skopeo_inspect;
 use support::schema;
 use support::server::Server;
 use support::tarball;
@@ -32,19 +33,9 @@ fn validate(directory: &Path) {
     }
 }
 
-/// What `skopeo inspect` (a declared dependency of the tests) says of an archive.
+/// What skopeo says of an archive.
 fn skopeo(transport: &str, archive: &Path) -> Value {
-    let image = format!("{transport}:{}", archive.display());
-    let output = Command::new("skopeo")
-        .args(["inspect", &image])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).unwrap()
+    skopeo_inspect(&format!("{transport}:{}", archive.display()))
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::craft::Image;
 use crate::support::oci::{self, Layout};
+use crate::support::registry::skopeo_inspect;
 use crate::support::server::{Server, as_file};
 use crate::support::tarball;
 
@@ -133,7 +134,7 @@ async fn what_is_saved_has_the_saved_name_only() {
         let path = scratch.path().join("a.tar");
         std::fs::write(&path, &archive).unwrap();
         assert_eq!(
-            inspected(&format!("oci-archive:{}:{name}", path.display()))["Os"],
+            skopeo_inspect(&format!("oci-archive:{}:{name}", path.display()))["Os"],
             "linux"
         );
         assert_eq!(skopeo_copies(&path, scratch.path()).await, [name]);
@@ -147,20 +148,6 @@ async fn what_is_saved_has_the_saved_name_only() {
         .unwrap();
     let archive = server.save(&untagged, "oci").await.unwrap();
     assert_eq!(annotations(&archive), json!(null));
-}
-
-/// What `skopeo inspect` says.
-fn inspected(image: &str) -> Value {
-    let output = Command::new("skopeo")
-        .args(["inspect", image])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// The names under which an archive loads that skopeo has copied.

@@ -66,6 +66,20 @@ impl Drop for Registry {
     }
 }
 
+/// What `skopeo inspect` (a declared dependency of the tests) says of an image, named as it names one.
+pub fn skopeo_inspect(image: &str) -> serde_json::Value {
+    let output = Command::new("skopeo")
+        .args(["inspect", image])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 /// Copies an OCI archive into the registry by skopeo.
 pub fn skopeo_copy(options: &[&str], archive: &Path, name: &str) {
     let output = Command::new("skopeo")

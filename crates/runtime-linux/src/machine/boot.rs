@@ -223,7 +223,6 @@ fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes / size::MIB)
 }
 
-/// The VMM did not start.
 /// The engine, as strict as `boot` wants it.
 pub async fn engine(boot: &Boot) -> Result<Engine, Error> {
     let engine = Engine::open(&boot.cache)
@@ -232,6 +231,7 @@ pub async fn engine(boot: &Boot) -> Result<Engine, Error> {
     Ok(engine.accept_less_confinement(boot.vmm_confinement == VmmConfinement::Optional))
 }
 
+/// The VMM did not start.
 pub fn start_error(error: &StartError) -> Error {
     let kind = match error {
         StartError::Memory { .. } | StartError::Vcpus { .. } | StartError::Kernel { .. } => {
