@@ -1,7 +1,13 @@
 //! Compiles `proto/*.proto`; protox is a compiler in Rust, so no `protoc` is needed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["api.proto", "guest.proto", "images.proto", "runtime.proto"];
+    let files = [
+        "api.proto",
+        "guest.proto",
+        "images.proto",
+        "network.proto",
+        "runtime.proto",
+    ];
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     println!("cargo::rerun-if-changed={}", root.display());
     let descriptors = protox::compile(files, [&root])?;

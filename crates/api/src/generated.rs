@@ -10,6 +10,9 @@ pub mod guest {
 pub mod images {
     tonic::include_proto!("container.images.v1");
 }
+pub mod network {
+    tonic::include_proto!("container.network.v1");
+}
 pub mod runtime {
     tonic::include_proto!("container.runtime.v1");
 }

@@ -37,4 +37,4 @@ pub mod socket;
 pub mod streams;
 
 pub use error::{Error, Kind};
-pub use generated::{api, guest, images, runtime};
+pub use generated::{api, guest, images, network, runtime};
