@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use container_files::Links;
 use container_resource::digest::Digest;
 use container_resource::image::Descriptor;
 use container_resource::stamp::Stamp;
@@ -168,7 +169,9 @@ async fn view(
     }
     let directory = store.paths().views();
     let temporary = Temporary::create(&directory).map_err(StoreError::file(&directory))?;
-    let open = |layer: &Extent| File::open(&layer.path).map_err(StoreError::file(&layer.path));
+    let open = |layer: &Extent| {
+        container_files::open(&layer.path, Links::Refuse).map_err(StoreError::file(&layer.path))
+    };
     let files: Result<Vec<File>, StoreError> = layers.iter().map(open).collect();
     merge::merge(&unpacker.program, files?, temporary.file(), identity).await?;
     let (seals, destination) = (Arc::clone(store.seals()), path.to_owned());
@@ -179,7 +182,7 @@ async fn view(
 
 /// Whether a view's superblock has that identity.
 fn is_of(path: &Path, uuid: [u8; 16]) -> bool {
-    File::open(path)
+    container_files::open(path, Links::Refuse)
         .ok()
         .and_then(|file| Image::open(file).ok())
         .is_some_and(|view| view.uuid() == uuid)

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use container_files::Links;
 use container_resource::reference::Reference;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Client, Identity, Method, Url};
@@ -26,6 +27,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most requests for one thing to a host that another can stand in for.
 const MIRROR_ATTEMPTS: u32 = 2;
+/// Most bytes of a file with certificates: those of a whole distribution take 0.3 MB.
+const MAX_PEM: u64 = 8 << 20;
 const USER_AGENT: &str = concat!("container/", env!("CARGO_PKG_VERSION"));
 
 /// What a repository is asked for.
@@ -228,7 +231,8 @@ impl Registries {
                 path: path.display().to_string(),
                 reason,
             };
-            let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+            let pem = container_files::read(path, MAX_PEM, Links::Follow)
+                .map_err(|error| unusable(error.to_string()))?;
             let certificates = Certificate::from_pem_bundle(&pem)
                 .map_err(|_| unusable("it holds no certificate in PEM form".into()))?;
             builder = builder.tls_certs_merge(certificates);
@@ -243,7 +247,7 @@ impl Registries {
                 .into_iter()
                 .flatten()
             {
-                let read = std::fs::read(path);
+                let read = container_files::read(path, MAX_PEM, Links::Follow);
                 pem.extend(read.map_err(|error| unusable(path, error.to_string()))?);
                 pem.push(b'\n');
             }

@@ -9,12 +9,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use container_files::Links;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use super::error::RegistryError;
 use super::http::Capabilities;
+
+/// Most bytes of a `hosts.toml`.
+const MAX_FILE: u64 = 1 << 20;
 
 /// Where requests for a registry go, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +157,7 @@ pub(super) fn hosts(
         reason,
     };
     let beside = Beside::read(&directory).map_err(unusable)?;
-    match fs::read_to_string(&path) {
+    match container_files::read_text(&path, MAX_FILE, Links::Follow) {
         Ok(text) => parse(&text, &directory, &beside, &own).map_err(unusable),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![beside.give(own)]),
         Err(error) => Err(unusable(error.to_string())),

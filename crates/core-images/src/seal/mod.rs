@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use container_files::Links;
 use container_resource::digest::Digest;
 use container_resource::stamp::Stamp;
 
@@ -103,7 +104,7 @@ impl Seals {
         if let Some(intact) = self.known(path) {
             return Ok(intact);
         }
-        let file = match File::open(path) {
+        let file = match container_files::open(path, Links::Refuse) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Damage::Missing),
             Err(error) => return Err(Damage::Read(error)),
@@ -215,11 +216,7 @@ fn read_seal(path: &Path) -> Option<Digest> {
 }
 
 fn read_small(path: &Path) -> Option<Vec<u8>> {
-    use io::Read;
-    let mut bytes = Vec::new();
-    let file = File::open(path).ok()?;
-    file.take(MAX_RECORD).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    container_files::read(path, MAX_RECORD, Links::Refuse).ok()
 }
 
 fn rewound(mut file: &File) -> io::Result<&File> {

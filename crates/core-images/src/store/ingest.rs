@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use container_api::roots::create_private;
+use container_files::Links;
 use container_resource::digest::Digest;
 
 use super::atomic;
@@ -130,7 +131,7 @@ impl<'s> Ingest<'s> {
             return Err(StoreError::TooLarge { digest, limit });
         }
         let path = self.directory.join(digest.hex());
-        fs::read(&path).map_err(StoreError::file(&path))
+        container_files::read(&path, limit, Links::Refuse).map_err(StoreError::file(&path))
     }
 
     /// Opens a blob from here or from the store.
@@ -139,7 +140,7 @@ impl<'s> Ingest<'s> {
             return self.store.open_blob(digest);
         }
         let path = self.directory.join(digest.hex());
-        File::open(&path).map_err(StoreError::file(&path))
+        container_files::open(&path, Links::Refuse).map_err(StoreError::file(&path))
     }
 
     /// Moves those of the taken blobs that are `wanted` into the layout. They stay until the returned pin is

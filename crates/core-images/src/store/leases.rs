@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use container_files::Links;
 use container_resource::digest::Digest;
 
 use super::atomic;
@@ -20,6 +21,8 @@ use super::{NamesGuard, StoreError};
 
 /// How long a container may take from its root's preparation to its directory.
 pub const GRACE: Duration = Duration::from_secs(60);
+/// Most bytes of a lease: a few digests.
+const MAX_LEASE: u64 = 64 << 10;
 
 /// The leases of one store.
 #[derive(Debug)]
@@ -49,7 +52,8 @@ impl Leases {
         let lines: Vec<_> = manifests.iter().map(Digest::to_string).collect();
         let text = lines.join("\n");
         // A start asks for what its creation has asked for.
-        if fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
+        let held = container_files::read(&path, MAX_LEASE, Links::Refuse);
+        if held.ok().as_deref() != Some(text.as_bytes()) {
             atomic::write(&path, text.as_bytes()).map_err(StoreError::file(&path))?;
         }
         let awaited = !self.paths.container(id).exists();
@@ -109,7 +113,7 @@ impl Leases {
 
 /// The manifests of one lease, one in a line.
 fn read(path: &Path) -> Option<Vec<Digest>> {
-    let text = fs::read_to_string(path).ok()?;
+    let text = container_files::read_text(path, MAX_LEASE, Links::Refuse).ok()?;
     text.lines().map(|line| line.parse().ok()).collect()
 }
 

@@ -23,6 +23,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use container_files::Links;
 use container_resource::digest::Digest;
 use container_resource::reference::{Reference, ReferenceError};
 use sha2::{Digest as _, Sha256};
@@ -188,7 +189,7 @@ impl Store {
     /// Opens a blob for reading.
     pub fn open_blob(&self, digest: Digest) -> Result<File, StoreError> {
         let path = self.paths.blob(digest);
-        match File::open(&path) {
+        match container_files::open(&path, Links::Refuse) {
             Ok(file) => Ok(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(StoreError::MissingBlob(digest))

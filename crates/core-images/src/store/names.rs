@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use container_files::Links;
 use container_resource::digest::Digest;
 use container_resource::image::Descriptor;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,9 @@ use crate::image::annotations;
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Start of the names of images that came without one; their digest follows.
 pub const UNTAGGED: &str = "untagged@";
+
+/// Most bytes of an index: some 500,000 names.
+const MAX_INDEX: u64 = 256 << 20;
 
 /// Content of the file `oci-layout`.
 pub const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -137,16 +141,20 @@ pub(super) fn read(paths: &Paths) -> Result<Names, StoreError> {
 
 /// The names in one file; `None`: there is no such file.
 fn load(path: &Path) -> Result<Option<Names>, StoreError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::file(path)(error)),
-    };
-    let names = serde_json::from_slice::<Document>(&bytes).and_then(Names::try_from);
     let damaged = |source| StoreError::Index {
         path: path.display().to_string(),
         source,
     };
+    let bytes = match container_files::read(path, MAX_INDEX, Links::Refuse) {
+        Ok(bytes) => bytes,
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound => return Ok(None),
+            // No regular file, or one that no store has written.
+            io::ErrorKind::InvalidData => return Err(damaged(serde_json::Error::io(error))),
+            _ => return Err(StoreError::file(path)(error)),
+        },
+    };
+    let names = serde_json::from_slice::<Document>(&bytes).and_then(Names::try_from);
     names.map(Some).map_err(damaged)
 }
 
@@ -249,6 +257,29 @@ mod tests {
                 .unwrap();
             assert_eq!(fs::read_to_string(aside).unwrap(), damage);
         }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_holds_nobody_up() {
+        let fifo = |path: &Path| {
+            let _ = fs::remove_file(path);
+            let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+            rustix::fs::mkfifoat(rustix::fs::CWD, path, mode).unwrap();
+        };
+        let scratch = tempfile::tempdir().unwrap();
+        let first = store(&scratch).unwrap();
+        add(&first, "one").unwrap();
+        fifo(&first.paths().index());
+        fifo(&first.paths().leases().join("box"));
+        let blob = Digest::new([9; 32]);
+        fifo(&first.paths().blob(blob));
+        let second = store(&scratch).unwrap();
+        assert_eq!(names(&second), ["one"]);
+        assert!(second.read_blob(blob, 1).is_err());
+        let guard = second.lock();
+        assert!(second.leases().held(&guard).is_empty());
+        second.leases().take(&guard, "box", &[blob]).unwrap();
+        assert_eq!(second.leases().held(&guard), [blob]);
     }
 
     #[test]

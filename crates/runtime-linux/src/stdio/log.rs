@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use container_resource::log::{Stream, frame, previous};
@@ -28,7 +28,7 @@ impl LogFile {
     /// # Errors
     /// As `open(2)`, `fstat(2)` and `pread(2)`.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = append_to(path)?;
+        let file = container_files::append(path)?;
         let length = file.metadata()?.len();
         let mut last = *b"\n";
         if let Some(end) = length.checked_sub(1) {
@@ -79,22 +79,13 @@ impl LogFile {
                 _ => {}
             }
         }
-        let file = append_to(&new)?;
+        let file = container_files::append(&new)?;
         std::fs::hard_link(&self.path, &old)?;
         std::fs::rename(&new, &self.path)?;
         self.file = file;
         (self.length, self.torn) = (0, false);
         Ok(())
     }
-}
-
-fn append_to(path: &Path) -> io::Result<File> {
-    File::options()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
 }
 
 #[cfg(test)]
@@ -144,7 +135,7 @@ mod tests {
         log.append(Stream::Stdout, b"before\n").unwrap();
         log.file = File::open(&path).unwrap();
         log.append(Stream::Stdout, b"lost\n").unwrap_err();
-        let mut file = append_to(&path).unwrap();
+        let mut file = container_files::append(&path).unwrap();
         file.write_all(b"2026-01-01T00:00:00Z stdout F lo").unwrap();
         log.file = file;
         log.append(Stream::Stdout, b"after\n").unwrap();

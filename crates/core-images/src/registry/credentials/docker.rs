@@ -6,6 +6,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use container_files::Links;
 use serde::Deserialize;
 
 use super::{CredentialError, Credentials, failed, helper, server_name};
@@ -13,7 +14,7 @@ use super::{CredentialError, Credentials, failed, helper, server_name};
 /// Docker's key for its own registry.
 pub(super) const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 /// Most bytes of a file with credentials.
-const MAX_FILE: u64 = 4 << 20;
+pub(super) const MAX_FILE: u64 = 4 << 20;
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -119,16 +120,11 @@ pub(super) fn decode(auth: &str) -> Option<(String, String)> {
 }
 
 fn read(path: &Path) -> Result<Option<Config>, CredentialError> {
-    use std::io::Read;
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
+    let bytes = match container_files::read(path, MAX_FILE, Links::Follow) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(path)(error)),
     };
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE)
-        .read_to_end(&mut bytes)
-        .map_err(failed(path))?;
     // The parser's message could show a part of a secret.
     serde_json::from_slice(&bytes)
         .map(Some)

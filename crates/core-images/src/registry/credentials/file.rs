@@ -6,11 +6,12 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use container_files::Links;
 use container_resource::image::RegistryLogin;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::docker::decode;
+use super::docker::{MAX_FILE, decode};
 use super::{CredentialError, failed};
 use crate::store::Temporary;
 
@@ -79,7 +80,7 @@ fn change<T>(
 }
 
 fn read(path: &Path) -> Result<Value, CredentialError> {
-    match std::fs::read(path) {
+    match container_files::read(path, MAX_FILE, Links::Follow) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map_err(|_| failed(path)(io::Error::other("it is no auth.json"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(json!({})),
