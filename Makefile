@@ -18,6 +18,7 @@ INITRAMFS := $(TARGET)/initramfs.cpio
 BUSYBOX := $(TARGET)/busybox.tar
 DEBIAN := $(TARGET)/debian.tar
 PROGRAMS := $(TARGET)/programs.tar
+QEMU_NEWER := $(TARGET)/qemu-backports
 CARGO ?= cargo
 # Arguments of the benchmark, such as --rounds 30.
 BENCH ?=
@@ -25,7 +26,7 @@ export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || e
 
 PLUGINS := container-core-images container-runtime-linux
 
-.PHONY: hello build kernel kernel-full boot-full programs initramfs stage install test unit boot e2e test-kvm test-real lint fuzz bench bench-kvm clean packages-% help
+.PHONY: hello build kernel kernel-full boot-full programs initramfs stage install test unit engine-newer boot e2e test-kvm test-real lint fuzz bench bench-kvm clean packages-% help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,6p'
@@ -75,7 +76,7 @@ install: $(if $(FROM_STAGE),,build)
 	install -m 0644 $(INITRAMFS) $(DESTDIR)$(PREFIX)/share/container/initramfs-amd64.cpio
 
 ## What is checked.
-test: packages-run packages-build packages-test lint stage $(BUSYBOX) unit boot e2e test-kvm
+test: packages-run packages-build packages-test lint stage $(BUSYBOX) unit engine-newer boot e2e test-kvm
 
 lint: packages-build
 	$(CARGO) fmt --all --check
@@ -85,6 +86,12 @@ lint: packages-build
 unit:
 	CONTAINER_TEST_KERNEL=$(CURDIR)/$(KERNEL) \
 	    $(CARGO) test --workspace --exclude container-tests --locked
+
+# The engine once more with the newer QEMU of Debian's backports.
+engine-newer: packages-run packages-build
+	@scripts/qemu-backports.sh $(QEMU_NEWER)
+	PATH=$(CURDIR)/$(QEMU_NEWER)/usr/bin:$$PATH CONTAINER_TEST_KERNEL=$(CURDIR)/$(KERNEL) \
+	    $(CARGO) test --locked -p container-engine --tests
 
 # The guest alone: what the kernel has; then vminitd in real machines, driven over its channel, compared with crun.
 boot:
