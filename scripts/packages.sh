@@ -22,7 +22,7 @@ run=(qemu-system-x86 e2fsprogs)
 build=(gcc libc6-dev make flex bison bc libelf-dev xz-utils cpio linux-source-6.12 ca-certificates)
 test=(busybox-static erofs-utils fsverity skopeo umoci crun docker-registry openssl apache2-utils jq python3 util-linux procps zstd
     dbus gnome-keyring libfaketime golang-github-opencontainers-image-spec-dev python3-jsonschema
-    squashfs-tools dosfstools mtools genisoimage)
+    squashfs-tools dosfstools mtools genisoimage uidmap)
 real=(debootstrap)
 bench=(crun podman util-linux)
 full=(xfsprogs btrfs-progs)

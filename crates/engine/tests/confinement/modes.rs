@@ -1,24 +1,32 @@
 //! The table, tried in each of the modes that a host can force on us. A mode is made by what is denied to the process that
 //! owns the VMM: a user other than root, and system calls that fail as they do on hosts that do not have them.
 
+use std::ffi::{CStr, CString};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
 use container_engine::Engine;
 use container_engine::confinement::survey::survey;
+use rustix::thread::UnshareFlags;
 
 use crate::acts::{Expected, RUNNING, STARTING};
 use crate::villain::{Outcome, Villain, chain};
 
 /// A user that no account has.
 const USER: u32 = 60_999;
+/// The first of the ids that this user has to give away, where it has some.
+const FIRST_SUBORDINATE: u32 = 1_000_000_000;
 
 /// What the host has.
 #[derive(Debug, Clone, Copy)]
 struct Mode {
     name: &'static str,
     root: bool,
+    /// The user has ids to give away: of `subuid`(5) and `subgid`(5).
+    subordinate_ids: bool,
     user_namespaces: bool,
     namespaces: bool,
     landlock: bool,
@@ -26,10 +34,11 @@ struct Mode {
     isolation: &'static str,
 }
 
-const MODES: [Mode; 8] = [
+const MODES: [Mode; 9] = [
     Mode {
         name: "root",
         root: true,
+        subordinate_ids: false,
         user_namespaces: true,
         namespaces: true,
         landlock: true,
@@ -38,6 +47,7 @@ const MODES: [Mode; 8] = [
     Mode {
         name: "root without Landlock",
         root: true,
+        subordinate_ids: false,
         user_namespaces: true,
         namespaces: true,
         landlock: false,
@@ -46,6 +56,7 @@ const MODES: [Mode; 8] = [
     Mode {
         name: "root without user namespaces",
         root: true,
+        subordinate_ids: false,
         user_namespaces: false,
         namespaces: true,
         landlock: true,
@@ -54,6 +65,7 @@ const MODES: [Mode; 8] = [
     Mode {
         name: "root without namespaces",
         root: true,
+        subordinate_ids: false,
         user_namespaces: false,
         namespaces: false,
         landlock: true,
@@ -62,6 +74,7 @@ const MODES: [Mode; 8] = [
     Mode {
         name: "user",
         root: false,
+        subordinate_ids: false,
         user_namespaces: true,
         namespaces: true,
         landlock: true,
@@ -70,6 +83,7 @@ const MODES: [Mode; 8] = [
     Mode {
         name: "user without Landlock",
         root: false,
+        subordinate_ids: false,
         user_namespaces: true,
         namespaces: true,
         landlock: false,
@@ -78,6 +92,7 @@ const MODES: [Mode; 8] = [
     Mode {
         name: "user without namespaces",
         root: false,
+        subordinate_ids: false,
         user_namespaces: false,
         namespaces: false,
         landlock: true,
@@ -86,10 +101,20 @@ const MODES: [Mode; 8] = [
     Mode {
         name: "user without both",
         root: false,
+        subordinate_ids: false,
         user_namespaces: false,
         namespaces: false,
         landlock: false,
         isolation: "neither",
+    },
+    Mode {
+        name: "user with subordinate ids",
+        root: false,
+        subordinate_ids: true,
+        user_namespaces: true,
+        namespaces: true,
+        landlock: true,
+        isolation: "a user namespace",
     },
 ];
 
@@ -99,13 +124,14 @@ const DIRECTORY: &str = "CONFINEMENT_TEST_DIRECTORY";
 /// Runs [`inside`] in a mode. Those of root are for root to try.
 fn run(mode: &Mode) {
     let am_root = rustix::process::geteuid().is_root();
-    if mode.root && !am_root {
+    if (mode.root || mode.subordinate_ids) && !am_root {
         return;
     }
     let scratch = tempfile::tempdir().unwrap();
     let villain = Villain::build(scratch.path());
     std::fs::write(villain.file("secret"), "hush").unwrap();
     let Mode {
+        subordinate_ids,
         user_namespaces,
         namespaces,
         landlock,
@@ -125,6 +151,7 @@ fn run(mode: &Mode) {
             std::os::unix::fs::chown(file, user, user).unwrap();
         }
     }
+    let accounts = subordinate_ids.then(|| accounts(&villain));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut all = vec![villain.path()];
     all.extend(std::env::split_paths(&path));
@@ -137,6 +164,10 @@ fn run(mode: &Mode) {
     // SAFETY: system calls only.
     unsafe {
         command.pre_exec(move || {
+            for (file, place) in accounts.iter().flatten() {
+                bind(file, place)?;
+            }
+            deny(user_namespaces, namespaces, landlock)?;
             if let Some(user) = user {
                 rustix::thread::set_thread_groups(&[])?;
                 rustix::thread::set_thread_res_gid(gid(user), gid(user), gid(user))?;
@@ -144,7 +175,7 @@ fn run(mode: &Mode) {
             }
             // As that of the product's processes.
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-            deny(user_namespaces, namespaces, landlock)
+            Ok(())
         });
     }
     let output = command.output().unwrap();
@@ -159,6 +190,34 @@ fn run(mode: &Mode) {
     );
     assert_eq!(std::fs::read(villain.file("secret")).unwrap(), b"hush");
     assert!(!villain.file("new").exists());
+}
+
+/// Files with the user's account and ids, and the places that they take for the test alone.
+fn accounts(villain: &Villain) -> [(CString, CString); 3] {
+    let files = [
+        ("passwd", format!("tester:x:{USER}:{USER}::/:/bin/sh\n")),
+        ("subuid", format!("tester:{FIRST_SUBORDINATE}:65536\n")),
+        ("subgid", format!("{USER}:{FIRST_SUBORDINATE}:65536\n")),
+    ];
+    let name = |path: &Path| CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
+    files.map(|(file, text)| {
+        let path = villain.file(file);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        (name(&path), name(&Path::new("/etc").join(file)))
+    })
+}
+
+/// Puts a file in another's place, in a mount namespace of the calling process. Allocates nothing.
+fn bind(file: &CStr, place: &CStr) -> std::io::Result<()> {
+    use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+    // SAFETY: the process has one thread, and shares no file system state after fork.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS)? };
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?;
+    Ok(mount_bind(file, place)?)
 }
 
 fn uid(id: u32) -> rustix::process::Uid {
@@ -214,7 +273,10 @@ fn deny(user_namespaces: bool, namespaces: bool, landlock: bool) -> std::io::Res
         len: 8,
         filter: filter.as_mut_ptr(),
     };
-    rustix::thread::set_no_new_privs(true)?;
+    // Root needs none, and `newuidmap` is to have its privilege.
+    if !rustix::process::geteuid().is_root() {
+        rustix::thread::set_no_new_privs(true)?;
+    }
     // SAFETY: the program points to as many instructions as it says.
     match unsafe {
         libc::syscall(
@@ -255,6 +317,8 @@ async fn inside() {
     assert_eq!(found.landlock > 0, mode.landlock);
     let own_id = found.identity == "an id of its own";
     assert_eq!(own_id, mode.root, "{found:?}");
+    let subordinate = found.identity == "a subordinate id";
+    assert_eq!(subordinate, mode.subordinate_ids, "{found:?}");
     let socket = std::os::unix::net::UnixListener::bind(villain.file("socket")).unwrap();
     let mut failures = Vec::new();
     let running = RUNNING.map(|act| ("running", act));
@@ -324,6 +388,11 @@ fn as_a_user_without_landlock() {
 #[test]
 fn as_a_user_without_namespaces() {
     run(&MODES[6]);
+}
+
+#[test]
+fn as_a_user_with_subordinate_ids() {
+    run(&MODES[8]);
 }
 
 #[test]
