@@ -39,6 +39,13 @@ pub struct Assignment {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Taken;
 
+/// A network's process answers with a tap, whose descriptor travels beside this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tap {
+    /// Its interface name in the network's namespace.
+    pub name: String,
+}
+
 /// Sends `message`.
 ///
 /// # Errors

@@ -98,6 +98,27 @@ impl Roots {
         self.app.join("containers")
     }
 
+    /// Networks, one directory each.
+    pub fn networks(&self) -> PathBuf {
+        self.app.join("networks")
+    }
+
+    /// State of the network `name`: its configuration, and what its process keeps.
+    pub fn network(&self, name: &str) -> PathBuf {
+        self.networks().join(name)
+    }
+
+    /// Socket of the process of the network `name`.
+    pub fn network_socket(&self, name: &str) -> PathBuf {
+        self.runtime.join(format!("network-{name}.sock"))
+    }
+
+    /// Where clients hand descriptors to the process of the network `name`.
+    pub fn network_descriptors(&self, name: &str) -> PathBuf {
+        self.runtime
+            .join(format!("network-{name}-descriptors.sock"))
+    }
+
     /// What can be made again.
     pub fn cache(&self) -> PathBuf {
         self.app.join("cache")

@@ -1,0 +1,84 @@
+//! The command line.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::serve;
+
+/// Serves one network of `container`.
+///
+/// It owns a network namespace with a bridge, gives containers addresses and names, answers their questions for names, lets
+/// them out to where the host gets, and opens their ports on the host. What is asked of it is in proto/network.proto (gRPC,
+/// service container.network.v1.Network).
+#[derive(Debug, Parser)]
+#[command(
+    name = "container-network-bridge",
+    version,
+    disable_help_subcommand = true
+)]
+pub struct Command {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Serve until SIGTERM.
+    Start(Start),
+}
+
+/// Where the server keeps its things.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// Directory of the network's state, with its network.json.
+    #[arg(long)]
+    pub state: PathBuf,
+    /// Directory of the sockets network-<name>.sock and network-<name>-descriptors.sock; they are not made when they are
+    /// inherited (`CONTAINER_LISTEN_FDS=2`).
+    #[arg(long)]
+    pub runtime_root: PathBuf,
+    /// Log more.
+    #[arg(long, env = "CONTAINER_DEBUG")]
+    pub debug: bool,
+}
+
+impl Command {
+    /// Does what was asked for.
+    pub fn run(self) -> ExitCode {
+        match self.action {
+            Action::Start(start) => {
+                log(start.debug);
+                container_api::roots::set_private_umask();
+                container_api::hardening::harden();
+                told(serve::run(&start))
+            }
+        }
+    }
+}
+
+fn log(debug: bool) {
+    let level = if debug {
+        "debug,h2=info,hyper=info,netlink_proto=info,hickory_proto=info"
+    } else {
+        "info"
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+fn told(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

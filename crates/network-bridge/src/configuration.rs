@@ -1,0 +1,134 @@
+//! The network's configuration, checked.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use container_resource::bundle::read_json;
+use container_resource::network::NetworkConfiguration;
+
+use crate::leases::SMALLEST_MTU;
+use crate::leases::subnet::Subnet;
+
+/// The longest name of a network, in bytes: it is in rules and in the names of sockets.
+const MAX_NAME: usize = 63;
+/// The largest MTU of an interface, in bytes.
+const LARGEST_MTU: u32 = 65535;
+
+/// A configuration that a network can be made of.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// As it was asked for.
+    pub asked: NetworkConfiguration,
+    /// Its IPv4 addresses.
+    pub ipv4: Option<Subnet<Ipv4Addr>>,
+    /// Its IPv6 addresses.
+    pub ipv6: Option<Subnet<Ipv6Addr>>,
+}
+
+/// Why a configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    /// It can't be read.
+    #[error("cannot read network.json")]
+    Read(#[source] io::Error),
+    /// Not a name.
+    #[error("invalid network name {0:?}")]
+    Name(String),
+    /// Too few addresses.
+    #[error("the subnet {0} is too small: at least 8 addresses are needed")]
+    Small(String),
+    /// Neither family.
+    #[error("the network has no subnet")]
+    NoSubnet,
+    /// Out of range.
+    #[error("invalid MTU {0}: {SMALLEST_MTU} to {LARGEST_MTU} is expected")]
+    Mtu(u32),
+}
+
+impl Configuration {
+    /// That of the network whose state is in `directory`.
+    pub fn load(directory: &Path) -> Result<Self, ConfigurationError> {
+        let path = directory.join("network.json");
+        Self::check(read_json(&path).map_err(ConfigurationError::Read)?)
+    }
+
+    fn check(asked: NetworkConfiguration) -> Result<Self, ConfigurationError> {
+        let character =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let name = asked.name.as_str();
+        if !(1..=MAX_NAME).contains(&name.len())
+            || name.starts_with('.')
+            || !name.bytes().all(character)
+        {
+            return Err(ConfigurationError::Name(name.to_owned()));
+        }
+        if !(SMALLEST_MTU..=LARGEST_MTU).contains(&asked.mtu) {
+            return Err(ConfigurationError::Mtu(asked.mtu));
+        }
+        let small = |net: String| move || ConfigurationError::Small(net);
+        let ipv4 = asked
+            .ipv4_subnet
+            .map(|net| Subnet::new(net).ok_or_else(small(net.to_string())));
+        let ipv6 = asked
+            .ipv6_subnet
+            .map(|net| Subnet::new(net).ok_or_else(small(net.to_string())));
+        let (ipv4, ipv6) = (ipv4.transpose()?, ipv6.transpose()?);
+        if ipv4.is_none() && ipv6.is_none() {
+            return Err(ConfigurationError::NoSubnet);
+        }
+        Ok(Self { asked, ipv4, ipv6 })
+    }
+
+    /// Lengths of the subnets' prefixes.
+    pub fn prefixes(&self) -> (u8, u8) {
+        (
+            self.asked.ipv4_subnet.map_or(0, |net| net.prefix_len()),
+            self.asked.ipv6_subnet.map_or(0, |net| net.prefix_len()),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(
+        change: impl FnOnce(&mut NetworkConfiguration),
+    ) -> Result<Configuration, ConfigurationError> {
+        let text = r#"{"name": "a", "creationDate": "2026-01-02T03:04:05Z", "plugin": "p", "ipv4Subnet": "192.0.2.0/24"}"#;
+        let mut asked = serde_json::from_str(text).unwrap();
+        change(&mut asked);
+        Configuration::check(asked)
+    }
+
+    #[test]
+    fn what_can_be_made() {
+        let found = check(|_| ()).unwrap();
+        assert_eq!(found.prefixes(), (24, 0));
+        assert_eq!(found.ipv4.unwrap().gateway().to_string(), "192.0.2.1");
+    }
+
+    #[test]
+    fn what_cannot() {
+        for name in ["", "../a", ".a", "a b", "a\"", &"a".repeat(64)] {
+            assert!(matches!(
+                check(|asked| asked.name = name.into()),
+                Err(ConfigurationError::Name(_))
+            ));
+        }
+        assert!(matches!(
+            check(|asked| asked.mtu = 1279),
+            Err(ConfigurationError::Mtu(_))
+        ));
+        let small = "192.0.2.0/30".parse().ok();
+        assert!(matches!(
+            check(|asked| asked.ipv4_subnet = small),
+            Err(ConfigurationError::Small(_))
+        ));
+        assert!(matches!(
+            check(|asked| asked.ipv4_subnet = None),
+            Err(ConfigurationError::NoSubnet)
+        ));
+    }
+}

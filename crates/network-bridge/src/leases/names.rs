@@ -1,0 +1,81 @@
+//! Names under which a container is found.
+
+/// The most names of one container.
+const MAX_NAMES: usize = 64;
+/// The longest name, and the longest part of one (RFC 1035 section 2.3.4).
+const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
+
+/// The name by which containers reach their host; no container has it.
+pub const HOST: &str = "host.container.internal";
+
+/// Why names can't be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NamesError {
+    /// Not a name.
+    #[error("invalid name {0:?} of a container on the network")]
+    Invalid(String),
+    /// It means the host.
+    #[error("{HOST} is the host's name")]
+    Reserved,
+    /// Too many.
+    #[error("a container has at most {MAX_NAMES} names on a network")]
+    TooMany,
+}
+
+/// Lower case, each once, in their order.
+pub fn check(names: &[String]) -> Result<Vec<String>, NamesError> {
+    if names.len() > MAX_NAMES {
+        return Err(NamesError::TooMany);
+    }
+    let mut checked = Vec::new();
+    for name in names {
+        let lower = name.to_ascii_lowercase();
+        let lower = lower.strip_suffix('.').unwrap_or(&lower);
+        if lower.len() > MAX_NAME || !lower.split('.').all(is_label) {
+            return Err(NamesError::Invalid(name.clone()));
+        }
+        if lower == HOST {
+            return Err(NamesError::Reserved);
+        }
+        if !checked.iter().any(|known| known == lower) {
+            checked.push(lower.to_owned());
+        }
+    }
+    Ok(checked)
+}
+
+fn is_label(label: &str) -> bool {
+    (1..=MAX_LABEL).contains(&label.len())
+        && label
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(names: &[&str]) -> Result<Vec<String>, NamesError> {
+        check(&names.iter().map(|&name| name.into()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn names_are_compared_without_case() {
+        let found = checked(&["Web_1", "web_1", "db.", "a.b"]).unwrap();
+        assert_eq!(found, ["web_1", "db", "a.b"]);
+    }
+
+    #[test]
+    fn what_is_none() {
+        let long = "a".repeat(64);
+        for name in ["", ".", "a..b", "a b", "ä", "a\n", long.as_str()] {
+            assert!(checked(&[name]).is_err(), "{name:?}");
+        }
+        assert_eq!(
+            checked(&["Host.Container.Internal"]),
+            Err(NamesError::Reserved)
+        );
+        assert_eq!(checked(&["a"; 65]), Err(NamesError::TooMany));
+    }
+}

@@ -1,0 +1,3 @@
+//! Ports of the host that lead into containers.
+
+pub mod published;

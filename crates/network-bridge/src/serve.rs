@@ -1,0 +1,67 @@
+//! From start to SIGTERM.
+
+use anyhow::Context;
+use container_api::descriptors::Descriptors;
+use container_api::network::network_server::NetworkServer;
+use container_api::{inherited, lock, roots, socket};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::command::Start;
+use crate::configuration::Configuration;
+use crate::leases::Leases;
+use crate::service::Service;
+
+/// Serves until SIGTERM or SIGINT.
+pub fn run(start: &Start) -> anyhow::Result<()> {
+    let configuration = Configuration::load(&start.state)?;
+    let name = &configuration.asked.name;
+    let [rpc, descriptors] = ["", "-descriptors"].map(|suffix| {
+        start
+            .runtime_root
+            .join(format!("network-{name}{suffix}.sock"))
+    });
+    let _lock = lock::acquire(&start.state.join("lock"))
+        .with_context(|| format!("another process serves the network {name}"))?;
+    if std::env::var_os(inherited::VARIABLE).is_none() {
+        roots::create_private(&start.runtime_root).context("cannot create the runtime root")?;
+    }
+    let listeners = inherited::listeners([&rpc, &descriptors]).context("cannot listen")?;
+    let leases = Leases::open(
+        Leases::path_in(&start.state),
+        configuration.ipv4,
+        configuration.ipv6,
+        configuration.asked.mtu,
+    )
+    .context("cannot read the network's leases")?;
+    // One thread is enough for what is left to a process: packets are the kernel's.
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve(Service::new(configuration, leases), listeners))
+}
+
+async fn serve(
+    service: Service,
+    [rpc, descriptors_listener]: [std::os::unix::net::UnixListener; 2],
+) -> anyhow::Result<()> {
+    let rpc = UnixListener::from_std(rpc)?;
+    let descriptors = Descriptors::default();
+    tokio::spawn(descriptors.serve(UnixListener::from_std(descriptors_listener)?));
+    let service = NetworkServer::new(service)
+        .max_decoding_message_size(socket::MESSAGE_LIMIT)
+        .max_encoding_message_size(socket::MESSAGE_LIMIT);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let server = tonic::transport::Server::builder()
+        .add_service(service)
+        .serve_with_incoming(socket::incoming(rpc));
+    tracing::info!("serving the network");
+    tokio::select! {
+        result = server => result.context("the server failed"),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}
