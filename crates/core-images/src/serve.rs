@@ -45,8 +45,8 @@ pub fn run(start: &Start) -> anyhow::Result<()> {
         )
     })?;
     let listeners = listen(&start.runtime_root, [&rpc, &descriptors])?;
-    let store =
-        Arc::new(Store::open(paths, settings.registry.domain()).context("cannot open the store")?);
+    let store = Store::open(paths, settings.registry.domain()).context("cannot open the store")?;
+    let store = Arc::new(store.with_reserve(settings.storage.reserve()));
     let bounds = Bounds::from(&settings.image);
     let insecure = settings.registry.insecure.unwrap_or_default();
     runtime.block_on(serve(store, bounds, insecure, listeners))?;

@@ -8,7 +8,7 @@ use container_resource::digest::Digest;
 use super::load::LoadError;
 use crate::budget::Budgeted;
 use crate::compression;
-use crate::store::Ingest;
+use crate::store::{Ingest, Space};
 use crate::tar::{Kind, Member, Reader, Run, TarError};
 
 /// Most rejected paths that are listed.
@@ -36,7 +36,7 @@ impl Content {
     pub(super) fn read(
         input: impl Read,
         ingest: &mut Ingest<'_>,
-        budget: u64,
+        budget: Space,
         progress: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Self, LoadError> {
         let counting = Counting {
@@ -47,7 +47,7 @@ impl Content {
         };
         let mut buffered = BufReader::with_capacity(BUFFER, counting);
         let stream = compression::decoder(&mut buffered).map_err(LoadError::Read)?;
-        let mut reader = Reader::new(Budgeted::new(stream, budget));
+        let mut reader = Reader::new(Budgeted::new(stream, budget.free));
         let mut content = Self::default();
         while let Some(member) = reader.next_member().map_err(cut_off)? {
             content.member(&mut reader, &member, ingest, budget)?;
@@ -56,7 +56,7 @@ impl Content {
             }
         }
         // A client that writes into a pipe shall not be hit by SIGPIPE.
-        let mut rest = reader.into_inner().into_inner().take(budget);
+        let mut rest = reader.into_inner().into_inner().take(budget.free);
         io::copy(&mut rest, &mut io::sink()).map_err(LoadError::Read)?;
         Ok(content)
     }
@@ -72,7 +72,7 @@ impl Content {
         reader: &mut Reader<R>,
         member: &Member,
         ingest: &mut Ingest<'_>,
-        budget: u64,
+        budget: Space,
     ) -> Result<(), LoadError> {
         let Some(path) = safe_path(&member.path) else {
             if self.rejected.len() < MAX_REJECTED {
@@ -87,8 +87,8 @@ impl Content {
             Kind::File => {
                 let expected = blob_digest(&path);
                 self.bytes = self.bytes.saturating_add(member.size);
-                if self.bytes > budget {
-                    return Err(LoadError::NoSpace);
+                if self.bytes > budget.free {
+                    return Err(LoadError::Reserve(budget));
                 }
                 let mut writer = ingest.writer()?;
                 copy(reader, member, &mut writer).map_err(|error| match error.kind() {

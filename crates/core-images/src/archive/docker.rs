@@ -12,7 +12,7 @@ use super::load::LoadError;
 use crate::compression::{self, Compression};
 use crate::image::{Manifest, media};
 use crate::recompress::take_layer;
-use crate::store::{Ingest, IngestError, Store, free_space};
+use crate::store::{Ingest, IngestError, Store};
 
 /// One image of `manifest.json` (Docker image specification v1.2).
 #[derive(Debug, Serialize, Deserialize)]
@@ -83,7 +83,7 @@ fn manifest(
         layers.push(if compression.is_common() {
             Descriptor::new(media::layer_type(compression), digest, size)
         } else {
-            let budget = free_space(&store.paths().content())?;
+            let budget = store.space(&store.paths().content())?.free;
             let file = BufReader::new(ingest.open(digest)?);
             take_layer(ingest, file, budget)?.0
         });

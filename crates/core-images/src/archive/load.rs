@@ -7,13 +7,14 @@ use std::sync::Arc;
 use container_resource::digest::Digest;
 use container_resource::image::Descriptor;
 use container_resource::platform::Platform;
+use container_resource::size::memory;
 
 use super::candidates::Candidates;
 use super::content::Content;
 use crate::image::{Graph, GraphError};
 use crate::layer::unpack::Unpacker;
 use crate::root::{self, RootError};
-use crate::store::{Ingest, IngestError, Pin, RESERVE, Store, StoreError, UNTAGGED};
+use crate::store::{Ingest, IngestError, Pin, Space, Store, StoreError, UNTAGGED};
 use crate::tar::TarError;
 
 /// What was loaded.
@@ -38,12 +39,15 @@ pub enum LoadError {
     /// The stream ends early.
     #[error("the archive is truncated")]
     Truncated,
-    /// The disk is full, or nearly so.
-    #[error(
-        "no disk space is left for the archive: {reserve} MiB are kept free for others",
-        reserve = RESERVE >> 20
-    )]
+    /// The disk is full.
+    #[error("no disk space is left for the archive")]
     NoSpace,
+    /// The disk is nearly full.
+    #[error(
+        "the archive takes more than {}, what is free on the disk beside the {} that are left to others (storage.reserve)",
+        memory(.0.free), memory(.0.reserve)
+    )]
+    Reserve(Space),
     /// Not a tar archive.
     #[error("the archive is malformed")]
     Tar(#[source] TarError),
@@ -189,7 +193,7 @@ fn take_in(
     progress: &mut Progress,
 ) -> Result<Arrived, LoadError> {
     let mut ingest = store.ingest()?;
-    let budget = crate::store::free_space(&store.paths().content())?;
+    let budget = store.space(&store.paths().content())?;
     let content = Content::read(input, &mut ingest, budget, progress)?;
     if !force && !content.rejected.is_empty() {
         return Err(LoadError::Rejected(content.rejected));

@@ -16,7 +16,7 @@ use crate::image::{Manifest, media};
 use crate::layer::unpack::{UnpackError, Unpacker};
 use crate::recompress::take_layer;
 use crate::root::{self, RootError};
-use crate::store::{IngestError, Pin, Store, StoreError, UNTAGGED, free_space};
+use crate::store::{IngestError, Pin, Store, StoreError, UNTAGGED};
 
 /// What to make of the tar.
 #[derive(Clone, Debug)]
@@ -115,7 +115,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn take_blob(store: &Store, input: impl Read) -> Result<(Descriptor, Digest, Pin), ImportError> {
-    let budget = free_space(&store.paths().content())?;
+    let budget = store.space(&store.paths().content())?.free;
     let mut ingest = store.ingest()?;
     let (layer, digest) = take_layer(&mut ingest, input, budget)?;
     let pin = ingest.commit(|_| true)?;

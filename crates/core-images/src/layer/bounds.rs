@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use container_resource::settings::ImageLimits;
 use container_resource::size::memory;
 
-use crate::store::RESERVE;
+use crate::store::Space;
 
 /// A layer may expand to this much however small it is, in bytes.
 const SMALL: u64 = 2 << 30;
@@ -55,19 +55,20 @@ enum Bound {
     Expansion(u64),
     Image(u64),
     Store(u64),
-    Space,
+    /// What is left to others.
+    Space(u64),
 }
 
 impl Bounds {
     /// The strictest for a layer of `size` compressed bytes.
-    pub(super) fn budget(&self, size: u64, image: &Allowance, used: u64, free: u64) -> Budget {
+    pub(super) fn budget(&self, size: u64, image: &Allowance, used: u64, space: Space) -> Budget {
         let expansion = size.saturating_mul(self.expansion).max(SMALL);
         let bounds = [
             (Bound::Layer, self.layer),
             (Bound::Expansion(self.expansion), expansion),
             (Bound::Image(self.image), image.left()),
             (Bound::Store(self.store), self.store.saturating_sub(used)),
-            (Bound::Space, free),
+            (Bound::Space(space.reserve), space.free),
         ];
         let budgets = bounds.map(|(bound, bytes)| Budget { bytes, bound });
         // Never empty.
@@ -89,17 +90,17 @@ impl Bounds {
 impl Budget {
     /// Whether the disk is to blame, and no bound.
     pub fn is_space(&self) -> bool {
-        self.bound == Bound::Space
+        matches!(self.bound, Bound::Space(_))
     }
 
     /// The key of the configuration that allows more.
-    pub fn key(&self) -> Option<&'static str> {
+    pub fn key(&self) -> &'static str {
         match self.bound {
-            Bound::Layer => Some("image.maxLayerSize"),
-            Bound::Expansion(_) => Some("image.maxExpansion"),
-            Bound::Image(_) => Some("image.maxUnpackedSize"),
-            Bound::Store(_) => Some("image.maxStoreSize"),
-            Bound::Space => None,
+            Bound::Layer => "image.maxLayerSize",
+            Bound::Expansion(_) => "image.maxExpansion",
+            Bound::Image(_) => "image.maxUnpackedSize",
+            Bound::Store(_) => "image.maxStoreSize",
+            Bound::Space(_) => "storage.reserve",
         }
     }
 }
@@ -107,7 +108,7 @@ impl Budget {
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = memory(self.bytes);
-        let key = self.key().unwrap_or_default();
+        let key = self.key();
         match self.bound {
             Bound::Layer => write!(f, "{bytes}, the most for one layer ({key})"),
             Bound::Expansion(ratio) => write!(
@@ -129,10 +130,10 @@ impl fmt::Display for Budget {
                     memory(whole)
                 )
             }
-            Bound::Space => write!(
+            Bound::Space(reserve) => write!(
                 f,
-                "{bytes}, what is free on the disk beside the {} that are left to others",
-                memory(RESERVE)
+                "{bytes}, what is free on the disk beside the {} that are left to others ({key})",
+                memory(reserve)
             ),
         }
     }
@@ -231,10 +232,12 @@ mod tests {
             (GIB, &fresh, 200 * GIB, plenty, 0, "image.maxStoreSize"),
             (GIB, &fresh, 0, MIB, MIB, "512 MiB"),
         ] {
-            let budget = bounds.budget(size, image, used, free);
+            let reserve = 512 * MIB;
+            let space = Space { free, reserve };
+            let budget = bounds.budget(size, image, used, space);
             assert_eq!(budget.bytes, bytes, "{text}");
             assert!(budget.to_string().contains(text), "{budget}");
-            assert_eq!(budget.key().is_none(), budget.is_space());
+            assert_eq!(budget.key() == "storage.reserve", budget.is_space());
         }
     }
 

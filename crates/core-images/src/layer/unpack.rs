@@ -12,7 +12,7 @@ use super::bounds::{Allowance, Bounds, Budget, TooLarge};
 use super::running::Running;
 use crate::keyed::KeyedLocks;
 use crate::seal::{Damage, Intact};
-use crate::store::{Pin, Store, StoreError, free_space};
+use crate::store::{Pin, Store, StoreError};
 
 /// Most layers that arrive and are unpacked at a time.
 const MAX_STREAMS: usize = 16;
@@ -252,9 +252,9 @@ impl Unpacker {
         allowance: &Allowance,
     ) -> Result<Running, UnpackError> {
         let permit = Arc::clone(permits).acquire_owned().await;
-        let free = free_space(&store.paths().layers())?;
+        let space = store.space(&store.paths().layers())?;
         let used = store.unpacked_space();
-        let budget = self.bounds.budget(size, allowance, used, free);
+        let budget = self.bounds.budget(size, allowance, used, space);
         if budget.bytes == 0 {
             return Err(UnpackError::over(blob, size, budget));
         }

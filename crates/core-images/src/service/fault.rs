@@ -116,7 +116,7 @@ impl Fault for GraphError {
 impl Fault for LoadError {
     fn kind(&self) -> Kind {
         match self {
-            Self::NoSpace => Kind::Exhausted,
+            Self::NoSpace | Self::Reserve(_) => Kind::Exhausted,
             Self::Copy { source, .. } => of_io(source),
             Self::Blob { source, .. } | Self::Ingest(source) => source.kind(),
             Self::Store(error) => error.kind(),
@@ -252,7 +252,7 @@ impl Fault for UnpackError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::DamagedBlob(_) | Self::Lost { .. } => Some(AGAIN.into()),
-            Self::TooLarge { budget, .. } => budget.key().map(raise),
+            Self::TooLarge { budget, .. } => Some(raise(budget.key())),
             Self::Image(_) => Some(raise("image.maxUnpackedSize")),
             Self::Store(error) => error.hint(),
             _ => None,

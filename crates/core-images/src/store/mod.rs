@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use container_files::Links;
 use container_resource::digest::Digest;
 use container_resource::reference::{Reference, ReferenceError};
+use container_resource::settings::StorageSettings;
 use sha2::{Digest as _, Sha256};
 
 pub use atomic::Temporary;
@@ -49,6 +50,8 @@ pub struct Store {
     pins: Pins,
     leases: Leases,
     seals: Arc<Seals>,
+    /// Bytes of disk space that are left to others.
+    reserve: u64,
 }
 
 /// Why the store can't do something to its own files.
@@ -118,9 +121,16 @@ impl Store {
             pins: Pins::default(),
             leases,
             seals,
+            reserve: StorageSettings::default().reserve(),
         };
         store.leases.drop_departed(&store.lock());
         Ok(store)
+    }
+
+    /// The same store, which leaves `reserve` bytes of disk space to others.
+    #[must_use]
+    pub fn with_reserve(self, reserve: u64) -> Self {
+        Self { reserve, ..self }
     }
 
     /// Where things are.
@@ -232,22 +242,28 @@ impl Store {
         Ok(true)
     }
 
+    /// Disk space in `directory`, one of the store's.
+    pub fn space(&self, directory: &std::path::Path) -> Result<Space, StoreError> {
+        let disk = rustix::fs::statvfs(directory)
+            .map_err(|error| StoreError::file(directory)(error.into()))?;
+        let available = disk.f_bavail.saturating_mul(disk.f_frsize);
+        Ok(Space {
+            free: available.saturating_sub(self.reserve),
+            reserve: self.reserve,
+        })
+    }
+
     /// Starts taking blobs in.
     pub fn ingest(&self) -> Result<Ingest<'_>, StoreError> {
         Ingest::start(self)
     }
 }
 
-/// Bytes of disk space that are left to others.
-pub const RESERVE: u64 = 512 << 20;
-
-/// Bytes of disk space that may be used in `directory`: all but [`RESERVE`].
-pub fn free_space(directory: &std::path::Path) -> Result<u64, StoreError> {
-    let disk = File::open(directory)
-        .and_then(|directory| Ok(rustix::fs::fstatvfs(directory)?))
-        .map_err(StoreError::file(directory))?;
-    Ok(disk
-        .f_bavail
-        .saturating_mul(disk.f_frsize)
-        .saturating_sub(RESERVE))
+/// Disk space, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What may be used.
+    pub free: u64,
+    /// What is left to others beside it.
+    pub reserve: u64,
 }
