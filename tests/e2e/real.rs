@@ -22,10 +22,12 @@ fn debian() -> System {
     system
 }
 
-fn run(system: &System, words: &[&str]) {
+/// With `terminal`, a flag, or without one.
+fn run(system: &System, terminal: &str, words: &[&str]) {
     let flags = [
         "run",
         "-d",
+        terminal,
         "--privileged",
         "--name",
         "debian",
@@ -57,7 +59,7 @@ fn nested(system: &System, program: &str) {
 #[ignore = "a Debian root is made for it: make test-real"]
 fn systemd_comes_up_and_runs_docker_and_podman() {
     let system = debian();
-    run(&system, &["/sbin/init"]);
+    run(&system, "-t", &["/sbin/init"]);
     let state = || {
         system
             .run(["exec", "debian", "systemctl", "is-system-running"])
@@ -67,6 +69,9 @@ fn systemd_comes_up_and_runs_docker_and_podman() {
         ["running\n", "degraded\n"].contains(&state().as_str())
     });
     assert_eq!(shell(&system, "cat /proc/1/cgroup"), "0::/init.scope\n");
+    // systemd opens its console for each line, and closes it.
+    let console = system.run(["logs", "debian"]).ok().stdout;
+    assert!(console.contains("Reached target"), "{console}");
     shell(&system, IMAGE);
     for program in ["docker", "podman"] {
         nested(&system, program);
@@ -78,7 +83,7 @@ fn systemd_comes_up_and_runs_docker_and_podman() {
 #[ignore = "a Debian root is made for it: make test-real"]
 fn docker_and_podman_run_without_systemd() {
     let system = debian();
-    run(&system, &["dockerd"]);
+    run(&system, "--tty=false", &["dockerd"]);
     within(PATIENCE, "dockerd is up", || {
         system.run(["exec", "debian", "docker", "info"]).code == 0
     });
