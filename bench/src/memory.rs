@@ -107,8 +107,7 @@ fn start(system: &System, name: &str, memory: &str) -> anyhow::Result<u32> {
     system.run(&[
         "run", "-d", "--name", name, "-c", "1", "-m", memory, "busybox", "sleep", "100000",
     ])?;
-    let helper = system.pids(&format!("--uuid {name}"));
-    Ok(*helper.first().context("no helper")?)
+    system.helper(name).context("no helper")
 }
 
 /// Proportional set sizes in MiB.

@@ -21,8 +21,9 @@ pub fn measure(system: &System, rounds: usize, report: &mut Report) -> anyhow::R
     system.run(&[
         "run", "-d", "--name", "stream", "busybox", "sleep", "100000",
     ])?;
-    let helper = system.pids("--uuid stream");
-    let helper = helper.first().context("the container has no helper")?;
+    let helper = system
+        .helper("stream")
+        .context("the container has no helper")?;
     let mut rates = Samples::default();
     for _ in 0..rounds.div_ceil(3) {
         report.attempt("stream", through(system), &mut rates);

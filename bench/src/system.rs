@@ -146,6 +146,15 @@ impl System {
         }
         pids
     }
+
+    /// Process id of the helper of the container `id`, which is its name, too.
+    pub fn helper(&self, id: &str) -> Option<u32> {
+        let mut helpers = self.pids("container-runtime-linux").into_iter();
+        helpers.find(|pid| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| name.trim_end() == id)
+        })
+    }
 }
 
 impl Drop for System {

@@ -53,7 +53,7 @@ fn a_silent_helper_is_taken_over_when_it_answers() {
     let system = System::start();
     system.sleeper("silent");
     system.sleeper("ended");
-    let [silent, ended] = ["silent", "ended"].map(|id| system.pids(&format!("--uuid {id}"))[0]);
+    let [silent, ended] = ["silent", "ended"].map(|id| system.helper(id).unwrap());
     let apiserver = system.pids("container-apiserver")[0];
     kill(apiserver, Signal::KILL);
     for helper in [silent, ended] {
@@ -70,7 +70,7 @@ fn a_silent_helper_is_taken_over_when_it_answers() {
     assert_eq!(system.state("ended"), "stopped");
     kill(silent, Signal::CONT);
     eventually("it goes on", || system.state("silent") == "running");
-    assert_eq!(system.pids("--uuid silent"), [silent]);
+    assert_eq!(system.helper("silent"), Some(silent));
     system.run(["exec", "silent", "true"]).ok();
     system.run(["stop", "-t", "0", "silent"]).ok();
 }
@@ -96,9 +96,7 @@ fn an_end_that_nobody_saw_is_told_by_the_next_apiserver() {
         ])
         .ok();
     kill(system.pids("container-apiserver")[0], Signal::KILL);
-    eventually("both helpers have ended", || {
-        system.pids("--uuid").is_empty()
-    });
+    eventually("both helpers have ended", || system.helpers().is_empty());
     system.run(["system", "start"]).ok();
     assert_eq!(system.inspect("ends")["status"]["exitCode"], 6);
     assert_eq!(system.list().len(), 1);

@@ -81,7 +81,7 @@ fn flood(mebibytes: u32) {
     let count = system.run(["exec", "flood", "cat", "/count"]).ok().stdout;
     let all = format!("{mebibytes}+0 records out");
     assert!(count.contains(&all), "{count}");
-    let helper = system.pids("--uuid flood")[0];
+    let helper = system.helper("flood").unwrap();
     let status = std::fs::read_to_string(format!("/proc/{helper}/status")).unwrap();
     let peak = status
         .lines()
@@ -198,7 +198,7 @@ fn too_few_descriptors_are_an_error_and_leave_nothing() {
     let words = ["run", "-d", "--pull", "never", "busybox", "sleep", "1000"];
     system.run(words).code(1).says("Too many open files");
     assert!(system.list().is_empty());
-    assert_eq!(system.pids("--uuid"), [0; 0]);
+    assert_eq!(system.helpers(), []);
     system.run(["system", "stop"]).ok();
 
     // Some have what they need, at some moments: whoever fails leaves nothing either, sooner or later.
@@ -215,7 +215,7 @@ fn too_few_descriptors_are_an_error_and_leave_nothing() {
     }
     eventually("nothing is left", || {
         let left = std::fs::read_dir(system.app().join("containers")).unwrap();
-        left.count() == 0 && system.pids("--uuid").is_empty()
+        left.count() == 0 && system.helpers().is_empty()
     });
     assert!(system.list().is_empty());
     system.run(["system", "stop"]).ok();

@@ -22,7 +22,7 @@ fn a_killed_helper_or_vmm_stops_its_container_and_no_other() {
     }
     let waiting = system.spawn(["exec", "vmm", "sleep", "1000"]);
     let vmm = system.vmm("helper");
-    kill(system.pids("--uuid helper")[0], Signal::KILL);
+    kill(system.helper("helper").unwrap(), Signal::KILL);
     within(
         SOON,
         "the container of the killed helper is stopped",
@@ -62,7 +62,7 @@ fn a_killed_helper_or_vmm_stops_its_container_and_no_other() {
 fn a_hung_helper_delays_nobody_and_can_be_deleted() {
     let system = System::start();
     system.sleeper("hung");
-    let helper = system.pids("--uuid hung")[0];
+    let helper = system.helper("hung").unwrap();
     kill(helper, Signal::STOP);
     assert_eq!(system.run(["list", "-q"]).ok().stdout, "hung\n");
     // Not `exec`: its streams are on their way to the helper, which keeps them open.

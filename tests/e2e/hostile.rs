@@ -164,7 +164,7 @@ fn a_hostile_guest_harms_nobody_and_is_deleted_at_once() {
     assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
 
     run("flood", &["-d"]).ok();
-    let helper = system.pids("--uuid flood")[0];
+    let helper = system.helper("flood").unwrap();
     let log = system.bundle("flood").join("stdio.log");
     crate::system::eventually("it floods", || {
         log.metadata().is_ok_and(|found| found.len() > 16 << 10)

@@ -174,7 +174,7 @@ fn refused(system: &System, image: &str, says: &str, limit: Duration) {
     let outcome = outcome.says("Error: ").says(says);
     assert!(outcome.stderr.lines().count() <= 2, "{outcome:?}");
     assert!(!system.bundle(&name).exists(), "{image}");
-    assert!(system.pids(&format!("--uuid {name}")).is_empty(), "{image}");
+    assert_eq!(system.helper(&name), None, "{image}");
 }
 
 #[test]

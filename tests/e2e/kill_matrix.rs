@@ -236,7 +236,7 @@ impl Play<'_> {
         };
         drop(client);
         system.run(["delete", "--force", id]).ok();
-        assert_eq!(system.pids(&format!("--uuid {id} ")), [0; 0]);
+        assert_eq!(system.helper(id), None);
         eventually("nothing is left", || {
             files(&system.app().join("containers")).is_empty()
         });
@@ -313,8 +313,7 @@ impl Play<'_> {
     }
 
     fn helper(&self) -> Option<u32> {
-        let mark = format!("--uuid {} ", self.name());
-        self.system.pids(&mark).first().copied()
+        self.system.helper(&self.name())
     }
 
     /// The state that `list` shows.

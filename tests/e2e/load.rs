@@ -71,7 +71,10 @@ fn rounds(rounds: usize, execs: usize, runs: usize) {
             .stdout
             .is_empty()
     });
-    let pids = ["container-apiserver", "--uuid busy"].map(|mark| system.pids(mark)[0]);
+    let pids = [
+        system.pids("container-apiserver")[0],
+        system.helper("busy").unwrap(),
+    ];
     let mut before: Option<[Held; 2]> = None;
     for round in 0..rounds {
         let begun = Instant::now();
@@ -102,7 +105,7 @@ fn rounds(rounds: usize, execs: usize, runs: usize) {
             None => {
                 // Machines of the first round are on their way out.
                 within(PATIENCE, "only one container is left", || {
-                    system.pids("--uuid").len() == 1 && bundles(&system) == 1
+                    system.helpers().len() == 1 && bundles(&system) == 1
                 });
                 before = Some(held());
             }

@@ -32,7 +32,7 @@ fn waits(system: &System) -> bool {
 
 /// The helper that waits, and its VMM.
 fn helper(system: &System) -> (u32, u32) {
-    let [helper] = system.pids(" standby --root ")[..] else {
+    let [helper] = system.waiting_helpers()[..] else {
         panic!("{:?}", system.processes());
     };
     (helper, children(helper).trim().parse().unwrap())
@@ -80,8 +80,8 @@ fn a_start_takes_the_machine_that_waits_and_makes_it_its_own() {
     let process = ["busybox", "sleep", "1000"];
     system.run(words.iter().chain(&process)).ok();
     assert!(waited(&system, "lasting"));
-    assert_ne!(helper_before, system.pids("start --root")[0]);
-    assert_eq!(system.pids("--uuid lasting").len(), 1);
+    assert_eq!(system.helpers().len(), 1);
+    assert_ne!(system.helper("lasting").unwrap(), helper_before);
     system.run(["exec", "lasting", "touch", "/kept"]).ok();
     system.run(["stop", "-t", "0", "lasting"]).ok();
     system.run(["start", "lasting"]).ok();
@@ -142,7 +142,7 @@ fn it_is_for_the_shape_that_was_started_last_and_goes_with_its_template() {
     });
     other("asked", &["--no-template", "-c", "1", "-m", "320M"]);
     assert!(waits(&system));
-    let helpers = || system.pids(" standby --root ");
+    let helpers = || system.waiting_helpers();
     system.run(["system", "template", "prune"]).ok();
     eventually("the machine has gone", || helpers().is_empty());
     run(&system, "next", "true");

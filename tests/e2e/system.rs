@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// Seconds after which a command under test is ended. Far more than any needs, on a loaded machine.
 const DEADLINE: &str = "120";
+/// What containers' helpers are started from.
+const RUNTIME: &str = "container-runtime-linux";
 
 /// What a command under test printed, and how it ended.
 #[derive(Debug)]
@@ -304,9 +306,35 @@ impl System {
             .collect()
     }
 
+    /// The containers' helpers, by their process ids, and the names that they have taken.
+    pub fn helpers(&self) -> Vec<(u32, String)> {
+        let named = |pid: u32| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+            let name = name.trim_end().to_owned();
+            // Until it has its container it is called after its program.
+            (!RUNTIME.starts_with(&name)).then_some((pid, name))
+        };
+        self.pids(RUNTIME).into_iter().filter_map(named).collect()
+    }
+
+    /// Process ids of the helpers that have no container yet.
+    pub fn waiting_helpers(&self) -> Vec<u32> {
+        let named: Vec<u32> = self.helpers().into_iter().map(|(pid, _)| pid).collect();
+        let all = self.pids(" standby --app-root ").into_iter();
+        all.filter(|pid| !named.contains(pid)).collect()
+    }
+
+    /// Process id of the helper of `id`.
+    pub fn helper(&self, id: &str) -> Option<u32> {
+        // The kernel keeps so many bytes of a name (prctl(2)).
+        let name = id.get(..15).unwrap_or(id);
+        let mut helpers = self.helpers().into_iter();
+        helpers.find(|(_, own)| own == name).map(|(pid, _)| pid)
+    }
+
     /// Process ids of the VMMs: children of the helper of `id`.
     pub fn vmm(&self, id: &str) -> u32 {
-        let helper = self.pids(&format!("--uuid {id}"))[0];
+        let helper = self.helper(id).unwrap();
         let children =
             std::fs::read_to_string(format!("/proc/{helper}/task/{helper}/children")).unwrap();
         children.split_whitespace().next().unwrap().parse().unwrap()

@@ -30,9 +30,9 @@ pub struct Ready {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// Bundle directory.
-    pub root: PathBuf,
+    pub bundle: PathBuf,
     /// Container's id.
-    pub uuid: String,
+    pub id: String,
 }
 
 /// The helper holds the container's lock: it is as good as one that was started for it.
@@ -96,10 +96,10 @@ mod tests {
 
     use super::*;
 
-    fn assignment(uuid: &str) -> Assignment {
+    fn assignment(id: &str) -> Assignment {
         Assignment {
-            root: "/bundle".into(),
-            uuid: uuid.to_owned(),
+            bundle: "/bundle".into(),
+            id: id.to_owned(),
         }
     }
 
@@ -119,7 +119,7 @@ mod tests {
             .write_all(b"abc")
             .unwrap();
         let (message, descriptors) = receive::<Assignment>(&mut theirs).await.unwrap().unwrap();
-        assert_eq!(message.uuid.len(), 1 << 20);
+        assert_eq!(message.id.len(), 1 << 20);
         assert!(descriptors.is_empty());
         sending.await.unwrap();
         assert!(receive::<Assignment>(&mut theirs).await.unwrap().is_none());

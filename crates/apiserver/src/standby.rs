@@ -29,8 +29,6 @@ const PREPARATION_LIMIT: Duration = Duration::from_secs(120);
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Bytes of memory that the host must have left.
 const MEMORY_LEFT: u64 = 1 << 30;
-/// Bytes of a helper's command line that are kept for its container's.
-const ROOM: usize = 512;
 
 /// The standby machine of a system, if it has one.
 #[derive(Clone, Debug)]
@@ -161,8 +159,7 @@ impl Standby {
         let theirs: OwnedFd = theirs.into_std()?.into();
         let log = container_files::create(&self.log)?;
         let mut command = Command::new(&wanted.program);
-        command.arg("standby").arg("--root").arg(&self.app);
-        command.arg(" ".repeat(ROOM));
+        command.arg("standby").arg("--app-root").arg(&self.app);
         if self.debug {
             command.arg("--debug");
         }
@@ -270,8 +267,8 @@ mod tests {
         waiting.helper = Some(helper);
         tokio::spawn(answer(theirs));
         let assignment = Assignment {
-            root: "/bundle".into(),
-            uuid: "id".to_owned(),
+            bundle: "/bundle".into(),
+            id: "id".to_owned(),
         };
         let null: OwnedFd = File::open("/dev/null").unwrap().into();
         let result = waiting.assign(&assignment, [&null; 3]).await;

@@ -15,9 +15,8 @@ mod serve;
 mod service;
 mod standby;
 mod stdio;
-mod title;
 
-use std::ffi::OsStr;
+use std::ffi::CString;
 use std::fs::File;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -49,10 +48,10 @@ enum Command {
     Start {
         /// Bundle directory.
         #[arg(long)]
-        root: PathBuf,
-        /// Container's id; shown in process lists.
+        bundle: PathBuf,
+        /// Container's id. The process has it as its name (`ps -o comm`), too.
         #[arg(long)]
-        uuid: String,
+        id: String,
         /// Log what happens in detail.
         #[arg(long)]
         debug: bool,
@@ -64,10 +63,7 @@ enum Command {
     Standby {
         /// App root of the system that it is for; shown in process lists.
         #[arg(long)]
-        root: PathBuf,
-        /// Room for the command line of that container's helper, which process lists show then.
-        #[arg(hide = true)]
-        room: Option<String>,
+        app_root: PathBuf,
         /// Log what happens in detail.
         #[arg(long)]
         debug: bool,
@@ -101,7 +97,7 @@ fn main() -> ExitCode {
         .init();
     container_api::hardening::harden();
     let done = match command {
-        Command::Start { root, uuid, .. } => run(root, &uuid),
+        Command::Start { bundle, id, .. } => run(bundle, &id),
         Command::Standby { .. } => stand_by(),
         Command::MakeTemplate => make_template(),
         Command::Probe { cache } => probe(&cache),
@@ -115,8 +111,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(root: PathBuf, id: &str) -> anyhow::Result<()> {
-    let bundle = Bundle::new(root);
+fn run(bundle: PathBuf, id: &str) -> anyhow::Result<()> {
+    let bundle = Bundle::new(bundle);
     let listeners = container_api::inherited::listeners([&bundle.socket(), &bundle.descriptors()])
         .context("listen")?;
     let _lock = claim(&bundle, id)?;
@@ -128,26 +124,14 @@ fn stand_by() -> anyhow::Result<()> {
     let Some(assigned) = runtime.block_on(standby::wait())? else {
         return Ok(());
     };
-    let Assignment { root, uuid } = assigned.assignment;
-    let bundle = Bundle::new(root.clone());
-    let _lock = claim(&bundle, &uuid)?;
+    let Assignment { bundle, id } = assigned.assignment;
+    let bundle = Bundle::new(bundle);
+    let _lock = claim(&bundle, &id)?;
     runtime.block_on(standby::tell_taken(assigned.apiserver));
     rustix::stdio::dup2_stdin(&File::open("/dev/null")?)?;
     rustix::stdio::dup2_stdout(&assigned.log)?;
     rustix::stdio::dup2_stderr(&assigned.log)?;
     drop(assigned.log);
-    let program = std::env::args_os().next().unwrap_or_default();
-    let shown: [&OsStr; 6] = [
-        &program,
-        "start".as_ref(),
-        "--root".as_ref(),
-        root.as_ref(),
-        "--uuid".as_ref(),
-        uuid.as_ref(),
-    ];
-    if let Err(error) = title::set(&shown) {
-        tracing::debug!("process lists show another command line: {error}");
-    }
     let standby = Some(assigned.standby);
     host(runtime, bundle, assigned.listeners, standby)
 }
@@ -162,6 +146,8 @@ fn claim(bundle: &Bundle, id: &str) -> anyhow::Result<Lock> {
         bundle.socket().exists(),
         "container {id} was given up before its runtime helper began"
     );
+    // One that waited was started for no container. The kernel keeps the first 15 bytes (prctl(2)).
+    rustix::thread::set_name(&CString::new(id)?)?;
     Ok(lock)
 }
 

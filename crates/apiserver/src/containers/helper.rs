@@ -77,8 +77,8 @@ impl Helper {
         let assigned = match standby {
             Some(waiting) => {
                 let assignment = Assignment {
-                    root: bundle.directory().to_owned(),
-                    uuid: id.to_owned(),
+                    bundle: bundle.directory().to_owned(),
+                    id: id.to_owned(),
                 };
                 let [main, handed] = &listeners;
                 let log = log.try_clone()?.into();
@@ -214,9 +214,9 @@ fn spawn(
     let mut command = std::process::Command::new(program);
     command
         .arg("start")
-        .arg("--root")
+        .arg("--bundle")
         .arg(bundle.directory())
-        .arg("--uuid")
+        .arg("--id")
         .arg(id);
     if debug {
         command.arg("--debug");
@@ -244,8 +244,8 @@ mod tests {
         let (stream, mut theirs) = UnixStream::pair().unwrap();
         tokio::spawn(async move {
             let received = handover::receive::<Assignment>(&mut theirs).await;
-            let (Assignment { root, .. }, listeners) = received.unwrap().unwrap();
-            let bundle = Bundle::new(root);
+            let (Assignment { bundle, .. }, listeners) = received.unwrap().unwrap();
+            let bundle = Bundle::new(bundle);
             for socket in [bundle.socket(), bundle.descriptors()] {
                 std::fs::remove_file(socket).unwrap();
             }
