@@ -40,7 +40,7 @@ mod vm;
 
 pub use engine::{Engine, StartError};
 pub use process::SpawnError;
-pub use qemu::binary::{FindVmmError, Version};
+pub use qemu::binary::{FindVmmError, INSTALL, Version};
 pub use qemu::disk::DiskError;
 pub use qemu::exchange::ExchangeError;
 pub use qemu::qmp::QmpError as ControlError;

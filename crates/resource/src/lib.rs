@@ -2,6 +2,7 @@
 
 pub mod bundle;
 pub mod capability;
+pub mod check;
 pub mod container;
 pub mod cpus;
 pub mod creation;

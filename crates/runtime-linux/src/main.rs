@@ -73,7 +73,7 @@ enum Command {
     /// Standard input is a JSON object: configuration (as config.json) and boot (as boot.json) of a container
     /// that would have used it.
     MakeTemplate,
-    /// Print what this host starts machines with, as JSON: VMM, accelerator, and why.
+    /// Print what this host starts machines with, as JSON: lines of `container system doctor`.
     Probe {
         /// Directory that keeps slow answers until the next boot of the host.
         #[arg(long)]
@@ -172,8 +172,8 @@ fn make_template() -> anyhow::Result<()> {
 }
 
 fn probe(cache: &Path) -> anyhow::Result<()> {
-    let probe = tokio_runtime()?.block_on(machine::probe(cache))?;
-    println!("{}", serde_json::to_string(&probe)?);
+    let checks = tokio_runtime()?.block_on(machine::probe(cache));
+    println!("{}", serde_json::to_string(&checks)?);
     Ok(())
 }
 

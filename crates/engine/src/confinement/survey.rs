@@ -14,8 +14,12 @@ const NOTHING: &str = "/bin/true";
 pub struct Survey {
     /// What keeps it from files and processes: "a user namespace", "namespaces", "Landlock", "neither".
     pub isolation: &'static str,
+    /// Namespaces are among it.
+    pub has_namespaces: bool,
     /// Whose user id it would have.
     pub identity: &'static str,
+    /// That is somebody else than its owner.
+    pub is_another_user: bool,
     /// Version of the kernel's Landlock; 0: there is none.
     pub landlock: u32,
     /// What bounds what it takes of the host, in words.
@@ -41,7 +45,9 @@ pub async fn survey(accept_less: bool) -> Result<Survey, SpawnError> {
     started.process.wait().await?;
     Ok(Survey {
         isolation: started.isolation.name(),
+        has_namespaces: started.isolation.has_own_root(),
         identity: started.identity.name(),
+        is_another_user: started.identity.is_another(),
         landlock: landlock::version(),
         ceilings: cgroup::describe(),
     })

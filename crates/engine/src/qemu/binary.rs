@@ -27,6 +27,9 @@ const NAME: &str = "qemu-system-x86_64";
 /// load instead of 51, and half of the memory.
 const SMALL: &str = "qemu-system-x86_64-microvm";
 
+/// The command that brings a VMM where there is none.
+pub const INSTALL: &str = "apt-get install qemu-system-x86";
+
 /// Why no usable VMM was found.
 #[derive(Debug, thiserror::Error)]
 pub enum FindVmmError {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind, hello};
 use container_engine::{
-    Engine, ExitCause, FindVmmError, HostMemory, SpawnError, StartError, Vm, VmExit,
+    Engine, ExitCause, FindVmmError, HostMemory, INSTALL, SpawnError, StartError, Vm, VmExit,
 };
 use container_resource::bundle::{Boot, Bundle, Timeline};
 use container_resource::container::{ContainerConfiguration, Resources};
@@ -190,7 +190,7 @@ fn init_error(error: Error, reference: &str) -> Error {
 /// The VMM is missing or too old.
 pub fn find_error(error: &FindVmmError) -> Error {
     Error::chain(Kind::Unsupported, error)
-        .with_hint("Install QEMU 7.2 or newer: `apt-get install qemu-system-x86`.")
+        .with_hint(format!("{INSTALL} installs one that will do."))
 }
 
 /// The host has not what was asked for: told in the figures of the flags, of which the machine's are made.

@@ -1,68 +1,124 @@
-//! What this host can start machines with.
+//! What this host can start machines with, as `container system doctor` shows it.
 
 use std::path::Path;
 
-use container_api::Error;
-use container_engine::Engine;
-use container_engine::confinement::survey::survey;
-use serde::Serialize;
+use container_api::{Error, Kind};
+use container_engine::accelerator::Verdict;
+use container_engine::confinement::survey::{Survey, survey};
+use container_engine::{Accelerator, Engine, INSTALL};
+use container_resource::check::Check;
 
-use super::boot::find_error;
-
-/// What `probe` prints.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Probe {
-    /// The VMM and its version.
-    pub vmm: String,
-    /// `kvm` or `tcg`.
-    pub accelerator: container_engine::Accelerator,
-    /// What was found out about KVM, in words.
-    pub kvm: String,
-    /// How a VMM is confined here; absent where it cannot be.
-    pub confinement: Option<Confinement>,
-}
-
-/// What keeps a VMM from the host, layer by layer.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Confinement {
-    /// From files, processes and networks.
-    pub isolation: &'static str,
-    /// Whose id it has.
-    pub identity: &'static str,
-    /// Version of Landlock; 0: there is none.
-    pub landlock: u32,
-    /// What bounds what it takes of the host, in words.
-    pub ceilings: String,
-}
-
-impl Confinement {
-    async fn find() -> Option<Self> {
-        match survey(false).await {
-            Ok(found) => Some(Self {
-                isolation: found.isolation,
-                identity: found.identity,
-                landlock: found.landlock,
-                ceilings: found.ceilings,
-            }),
-            Err(error) => {
-                tracing::warn!("{error}");
-                None
-            }
-        }
-    }
-}
+/// What lets namespaces confine a VMM.
+const NAMESPACES: &str = "sysctl -w user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1 \
+     kernel.apparmor_restrict_unprivileged_userns=0";
+/// What gives a VMM an id that owns nothing.
+const SUBORDINATE_IDS: &str = "apt-get install uidmap; \
+     usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER";
 
 /// Finds the VMM and tries KVM; slow answers are kept in `cache` until the next boot of the host.
-pub async fn probe(cache: &Path) -> Result<Probe, Error> {
-    let engine = Engine::open(cache)
-        .await
-        .map_err(|error| find_error(&error))?;
-    Ok(Probe {
-        vmm: engine.vmm(),
-        accelerator: engine.accelerator(),
-        kvm: engine.kvm().to_string(),
-        confinement: Confinement::find().await,
-    })
+pub async fn probe(cache: &Path) -> Vec<Check> {
+    let engine = match Engine::open(cache).await {
+        Ok(engine) => engine,
+        Err(error) => {
+            let detail = Error::chain(Kind::Unsupported, &error).to_string();
+            return vec![
+                Check::warn("accelerator", "not tried without a VMM", INSTALL),
+                Check::fail("vmm", detail, INSTALL),
+            ];
+        }
+    };
+    let mut checks = vec![
+        accelerator(engine.accelerator(), engine.kvm()),
+        Check::ok("vmm", engine.vmm()),
+    ];
+    match survey(false).await {
+        Ok(found) => checks.extend(confined(&found)),
+        Err(error) => {
+            tracing::warn!("{error}");
+            let detail = "neither namespaces nor Landlock: containers do not start";
+            checks.push(Check::fail("confinement", detail, NAMESPACES));
+        }
+    }
+    checks
+}
+
+fn accelerator(used: Accelerator, kvm: &Verdict) -> Check {
+    if used == Accelerator::Kvm {
+        return Check::ok("accelerator", kvm.to_string());
+    }
+    let remedy = match kvm {
+        Verdict::NoPermission => "usermod -aG kvm $USER, then log in again",
+        _ => "enable virtualization in the firmware, or nested virtualization for this machine",
+    };
+    let detail = format!("{used}, about ten times slower: {kvm}");
+    Check::warn("accelerator", detail, remedy)
+}
+
+/// The layers of the VMM's confinement. Its filter of system calls is not among them: without it none starts.
+fn confined(found: &Survey) -> [Check; 4] {
+    let isolation = if found.has_namespaces {
+        Check::ok("confinement", format!("by {}", found.isolation))
+    } else {
+        let detail = "by Landlock alone, in the host's namespaces";
+        Check::warn("confinement", detail, NAMESPACES)
+    };
+    let identity = if found.is_another_user {
+        Check::ok("vmm user", found.identity)
+    } else {
+        Check::warn("vmm user", found.identity, SUBORDINATE_IDS)
+    };
+    let landlock = match found.landlock {
+        0 => Check::warn(
+            "landlock",
+            "the kernel has none",
+            "boot with lsm=landlock,...",
+        ),
+        version => Check::ok("landlock", format!("version {version}")),
+    };
+    let ceilings = Check::ok("ceilings", found.ceilings.clone());
+    [isolation, identity, landlock, ceilings]
+}
+
+#[cfg(test)]
+mod tests {
+    use container_resource::check::Status;
+
+    use super::*;
+
+    #[test]
+    fn tcg_is_slow_and_not_a_failure() {
+        let check = accelerator(Accelerator::Kvm, &Verdict::Works);
+        assert_eq!((check.status, check.remedy), (Status::Ok, None));
+        let check = accelerator(Accelerator::Tcg, &Verdict::NoPermission);
+        assert_eq!(check.status, Status::Warn);
+        assert!(check.remedy.unwrap().contains("usermod"));
+    }
+
+    #[test]
+    fn what_is_missing_is_told_layer_by_layer() {
+        let full = Survey {
+            isolation: "a user namespace",
+            has_namespaces: true,
+            identity: "an id of its own",
+            is_another_user: true,
+            landlock: 6,
+            ceilings: "limits".to_owned(),
+        };
+        assert!(
+            confined(&full)
+                .iter()
+                .all(|check| check.status == Status::Ok)
+        );
+        let bare = Survey {
+            has_namespaces: false,
+            is_another_user: false,
+            landlock: 0,
+            ..full
+        };
+        let statuses = confined(&bare).map(|check| check.status);
+        assert_eq!(
+            statuses,
+            [Status::Warn, Status::Warn, Status::Warn, Status::Ok]
+        );
+    }
 }

@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use container_api::roots::Roots;
+use container_resource::check::Check;
 use container_resource::size;
 use rustix::process::{Resource, getrlimit};
-
-use super::Check;
 
 /// Less room than this stops a pull or a build half-way, in bytes.
 const LITTLE_SPACE: u64 = 2 << 30;

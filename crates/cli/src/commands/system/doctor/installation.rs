@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use container_api::roots::Roots;
-
-use super::Check;
+use container_resource::check::Check;
 
 /// Where Debian keeps the tools of an administrator, which may not be in a user's `PATH`.
 const TOOL_DIRECTORIES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];

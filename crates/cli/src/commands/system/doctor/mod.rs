@@ -1,11 +1,11 @@
 //! `container system doctor`: what this host has, what it lacks, and the command that mends it.
 
-mod engine;
 mod host;
 mod installation;
+mod runtime;
 
 use clap::Args;
-use serde::Serialize;
+use container_resource::check::{Check, Status};
 
 use crate::connection::Context;
 use crate::failure::Failure;
@@ -25,60 +25,10 @@ pub struct Doctor {
     format: FormatFlags,
 }
 
-/// How serious a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Ok,
-    /// Containers run, but not as well as they could.
-    Warn,
-    /// Containers do not run.
-    Fail,
-}
-
-/// One line of the report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Check {
-    name: &'static str,
-    status: Status,
-    detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remedy: Option<String>,
-}
-
-impl Check {
-    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            name,
-            status: Status::Ok,
-            detail: detail.into(),
-            remedy: None,
-        }
-    }
-
-    fn warn(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            name,
-            status: Status::Warn,
-            detail: detail.into(),
-            remedy: Some(remedy.into()),
-        }
-    }
-
-    fn fail(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            name,
-            status: Status::Fail,
-            detail: detail.into(),
-            remedy: Some(remedy.into()),
-        }
-    }
-}
-
 impl Doctor {
     /// Gives the exit code.
     pub fn execute(self, context: &Context) -> Result<u8, Failure> {
-        let mut checks = engine::checks(&context.roots);
+        let mut checks = runtime::checks(&context.roots);
         checks.extend(installation::checks(&context.roots));
         checks.extend(host::checks(&context.roots));
         output::write(self.format.format, &checks, || table(&checks))?;
@@ -97,7 +47,7 @@ fn table(checks: &[Check]) -> Table {
             Status::Fail => "fail",
         };
         table.row([
-            check.name.to_owned(),
+            check.name.to_string(),
             status.to_owned(),
             check.detail.clone(),
             check.remedy.clone().unwrap_or_default(),
