@@ -13,7 +13,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use container_engine::{Engine, ExitCause, VmSpec};
+use container_engine::{Device, Engine, ExitCause, VmSpec};
 
 /// What the first process writes on the console, to prove that the kernel got there.
 const MARK: &str = "bare: up\n";
@@ -107,9 +107,14 @@ async fn main() {
         command_line: "quiet rdinit=/bare".to_owned(),
         vcpus,
         memory_bytes: memory << 20,
-        disks: Vec::new(),
-        guest_channel: "container.guest".to_owned(),
-        console: None,
+        devices: vec![
+            Device::GuestChannel {
+                name: "container.guest".to_owned(),
+            },
+            Device::Console { record: None },
+            Device::Balloon,
+            Device::Entropy,
+        ],
         accelerator: engine.accelerator(),
         nested_virtualization: false,
     };

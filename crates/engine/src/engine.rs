@@ -18,9 +18,9 @@ use crate::facts::Facts;
 use crate::host;
 use crate::kernel::{self, KernelError};
 use crate::process::{self, Program, SpawnError, loan};
-use crate::qemu::arguments::{Boot, CommandLine, MAX_DISKS, Resources, Start, Streams};
+use crate::qemu::arguments::{Boot, CommandLine, Resources, Start, Streams};
 use crate::qemu::binary::{Binary, FindVmmError};
-use crate::qemu::disk::DiskError;
+use crate::qemu::device::DeviceError;
 use crate::qemu::qmp::QmpError;
 use crate::spec::{Accelerator, VmSpec};
 use crate::template::{self, shape::Shape};
@@ -84,18 +84,9 @@ pub enum StartError {
         /// See [`host::vcpu_limit`].
         limit: u32,
     },
-    /// More disks than the machine has places for.
-    #[error("{0} disks were asked for, the machine takes {MAX_DISKS}")]
-    TooManyDisks(usize),
-    /// A disk can't be opened or composed.
-    #[error("cannot attach disk {index}")]
-    Disk {
-        /// Index in the specification.
-        index: usize,
-        /// What is wrong with it.
-        #[source]
-        source: DiskError,
-    },
+    /// The machine can't have its devices.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The console's file can't be created.
     #[error("cannot create the console's file {}", path.display())]
     Console {
@@ -194,11 +185,12 @@ impl Engine {
             Resources {
                 data: libraries::data(&binary.path),
                 start,
+                monitor: streams.vmm_monitor,
                 streams: streams.vmm,
             },
-        )
-        .map_err(|(index, source)| StartError::Disk { index, source })?;
-        let console = spec.console.as_deref().map(create_console).transpose()?;
+        )?;
+        let console = spec.console_record().map(|file| create_console(file));
+        let console = console.transpose()?;
         let at = Instant::now();
         let mut loans = line.loans;
         if spec.accelerator == Accelerator::Kvm {
@@ -215,8 +207,9 @@ impl Engine {
                 spec.memory_bytes,
                 spec.vcpus.get(),
                 translates,
-                largest_file(spec),
+                line.needs.largest_file().max(template::STATE_LIMIT),
             ),
+            requests: line.needs.all_requests(),
             accept_less: self.accept_less,
         })
         .map_err(|source| StartError::Spawn {
@@ -256,6 +249,7 @@ struct OpenStreams {
     monitor: UnixStream,
     channel: UnixStream,
     console: UnixStream,
+    vmm_monitor: OwnedFd,
     vmm: Streams,
 }
 
@@ -265,14 +259,14 @@ impl OpenStreams {
         let (channel, vmm_channel) = pair()?;
         let (console, vmm_console) = pair()?;
         let vmm = Streams {
-            monitor: vmm_monitor,
-            channel: vmm_channel,
-            console: vmm_console,
+            channel: Some(vmm_channel),
+            console: Some(vmm_console),
         };
         Ok(Self {
             monitor,
             channel,
             console,
+            vmm_monitor,
             vmm,
         })
     }
@@ -281,19 +275,6 @@ impl OpenStreams {
 fn pair() -> io::Result<(UnixStream, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair()?;
     Ok((ours, theirs.into_std()?.into()))
-}
-
-/// The largest file that the VMM has a reason to write: a disk, or the saved state.
-fn largest_file(spec: &VmSpec) -> u64 {
-    let disks = spec
-        .disks
-        .iter()
-        .filter(|disk| !disk.read_only)
-        .map(|disk| disk.size);
-    disks
-        .chain([template::STATE_LIMIT])
-        .max()
-        .unwrap_or_default()
 }
 
 fn create_console(path: &Path) -> Result<BoundedFile, StartError> {
@@ -326,9 +307,6 @@ pub(crate) fn check(spec: &VmSpec) -> Result<Boot, StartError> {
     let (requested, limit) = (spec.vcpus.get(), host::vcpu_limit());
     if requested > limit {
         return Err(StartError::Vcpus { requested, limit });
-    }
-    if spec.disks.len() > MAX_DISKS {
-        return Err(StartError::TooManyDisks(spec.disks.len()));
     }
     Ok(Boot { kernel, initramfs })
 }

@@ -1,8 +1,7 @@
 //! Turns a [`VmSpec`] into a running virtual machine.
 //!
 //! The engine knows nothing of containers, and nothing above it knows which VMM it uses. A machine
-//! has disks, a console that is recorded within bounds, and one duplex byte stream to its guest. It
-//! ends with its [`Vm`] value, with the thread that started it, and with the process.
+//! has devices, each with a role by which its guest finds it. It ends with its [`Vm`] value, with the thread that started it, and with the process.
 //!
 //! ```no_run
 //! # use container_engine::{Engine, VmSpec};
@@ -24,6 +23,7 @@
 pub mod accelerator;
 pub mod confinement;
 pub mod console;
+mod device;
 mod engine;
 mod facts;
 #[cfg(feature = "fuzzing")]
@@ -38,13 +38,20 @@ mod spec;
 mod template;
 mod vm;
 
+pub use device::{
+    Device, Disk, DiskRole, Extent, MAX_EXTENTS, MTU, MacAddress, MacAddressError, Nic, NicError,
+    SECTOR,
+};
 pub use engine::{Engine, StartError};
 pub use process::SpawnError;
 pub use qemu::binary::{FindVmmError, INSTALL, Version};
-pub use qemu::disk::DiskError;
-pub use qemu::exchange::ExchangeError;
+pub use qemu::device::DeviceError;
+pub use qemu::device::disk::DiskError;
+pub use qemu::device::disk::exchange::ExchangeError;
+pub use qemu::device::place::PlaceError;
 pub use qemu::qmp::QmpError as ControlError;
 pub use saving::{RestoreError, SaveError, Saveable};
-pub use spec::{Accelerator, Disk, Extent, MAX_EXTENTS, SECTOR, VmSpec};
+pub use spec::{Accelerator, VmSpec};
+pub use template::exclusion::Exclusion;
 pub use template::{OpenTemplateError, Template};
 pub use vm::{ExitCause, HostMemory, Moments, Vm, VmExit};

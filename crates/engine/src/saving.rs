@@ -78,7 +78,7 @@ impl Engine {
     /// `spec` only size and access count.
     pub async fn start_saveable(&self, spec: &VmSpec) -> Result<Saveable, StartError> {
         let mut spec = spec.clone();
-        spec.disks.iter_mut().for_each(|disk| disk.extents.clear());
+        spec.disks_mut().for_each(|disk| disk.extents.clear());
         let boot = check(&spec)?;
         let failed = |source| self.spawn_failed(&spec, source);
         let shape = self.shape(&spec).map_err(failed)?;

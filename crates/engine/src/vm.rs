@@ -15,11 +15,11 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use crate::console::{self, BoundedFile, Recording, Tail};
+use crate::device::Disk;
 use crate::engine::StartError;
 use crate::process::{VmmProcess, describe};
-use crate::qemu::exchange::{Backends, ExchangeError};
+use crate::qemu::device::disk::exchange::{Backends, ExchangeError};
 use crate::qemu::qmp::{Qmp, QmpError};
-use crate::spec::Disk;
 
 /// How long the VMM may take over a control command.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
@@ -211,9 +211,12 @@ impl Vm {
             .map(drop)
     }
 
-    /// Puts `disks` in the places of the present ones. The guest, which must not have them mounted, notices nothing:
-    /// number, size and access of each have to be the same. After an error the machine is of no use.
-    pub async fn exchange_disks(&mut self, disks: &[Disk]) -> Result<(), ExchangeError> {
+    /// Puts each of `disks` in the place of the present one of its role. The guest, which must not have them mounted,
+    /// notices nothing: size and access of each have to be the same. After an error the machine is of no use.
+    pub async fn exchange_disks(
+        &mut self,
+        disks: impl IntoIterator<Item = &Disk>,
+    ) -> Result<(), ExchangeError> {
         self.disks.exchange(&self.control, disks).await
     }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use container_api::guest::{Device, Root, StartRequest};
 use container_api::{Error, Kind};
+use container_engine::DiskRole;
 use container_resource::container::ContainerConfiguration;
 use jiff::Timestamp;
 
@@ -12,9 +13,6 @@ use crate::stdio::TerminalSize;
 
 /// Bytes of entropy given to a guest: twice the seed of the kernel's generator.
 const ENTROPY: usize = 64;
-/// Index of the image's root and of the writable layer among the machine's disks.
-const IMAGE_DISK: u32 = 0;
-const UPPER_DISK: u32 = 1;
 
 /// Everything that the guest needs to know of the container, now. With `stdin` its first process has a standard input; a
 /// terminal of it has `size`.
@@ -39,8 +37,8 @@ pub fn start_request(
         realtime_ns: u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0),
         entropy: Bytes::from(entropy),
         root: Some(Root {
-            image_disk: IMAGE_DISK,
-            upper_disk: Some(UPPER_DISK),
+            image_disk: DiskRole::Root.serial(),
+            upper_disk: Some(DiskRole::Upper.serial()),
             read_only: configuration.read_only,
         }),
         oci_spec: Bytes::from(spec),

@@ -7,6 +7,7 @@ mod boot;
 mod channel;
 mod clock;
 mod container;
+mod disk;
 mod fatal;
 mod init;
 mod launch;

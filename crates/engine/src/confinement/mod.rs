@@ -23,6 +23,7 @@ pub(crate) mod identity;
 mod landlock;
 pub(crate) mod libraries;
 mod mount;
+mod needs;
 mod read_only;
 mod root;
 pub mod survey;
@@ -33,6 +34,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 
 pub(crate) use libraries::Libraries;
+pub(crate) use needs::Needs;
 
 use ceilings::Ceilings;
 use filter::Filter;
@@ -117,14 +119,15 @@ pub(crate) struct Confinement {
 }
 
 impl Confinement {
-    /// Plans for a program that consists of `libraries` and holds `descriptors`. A program with `lent` memory must not
-    /// make holes in it.
+    /// Plans for a program that consists of `libraries`, holds `descriptors` and makes `requests` of them. A program with
+    /// `lent` memory must not make holes in it.
     pub(crate) fn plan(
         isolation: Isolation,
         identity: Identity,
         libraries: &Libraries,
         descriptors: &[RawFd],
         ceilings: Ceilings,
+        requests: &[u32],
         lent: bool,
     ) -> io::Result<Self> {
         let read_only = if isolation.has_own_root() {
@@ -138,7 +141,7 @@ impl Confinement {
             root: Root::plan(libraries.files())?,
             read_only,
             ceilings,
-            filter: Filter::new(lent)?,
+            filter: Filter::new(lent, requests)?,
         })
     }
 

@@ -39,6 +39,7 @@ pub async fn survey(accept_less: bool) -> Result<Survey, SpawnError> {
         descriptors: &[],
         libraries: &libraries,
         loans: Vec::new(),
+        requests: &[],
         ceilings: Ceilings::new(0, 1, false, 0),
         accept_less,
     })?;

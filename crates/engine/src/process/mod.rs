@@ -53,6 +53,8 @@ pub(crate) struct Program<'a> {
     /// What it opens by itself as it starts.
     pub(crate) loans: Vec<Loan>,
     pub(crate) ceilings: Ceilings,
+    /// Requests of `ioctl`(2) that it makes.
+    pub(crate) requests: &'a [u32],
     /// Whether it may run where the host has no namespaces and no Landlock to confine it with.
     pub(crate) accept_less: bool,
 }

@@ -110,6 +110,7 @@ fn plan(
         program.libraries,
         &files,
         program.ceilings,
+        program.requests,
         lent,
     )?;
     Ok(Plan {

@@ -5,40 +5,25 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
-use super::disk::{self, Backend, Composition, DiskError};
-use super::exchange::{Attached, Backends, device};
+use super::device::disk::BOOT_DISK;
+use super::device::disk::exchange::Backends;
+use super::device::{self, DeviceError};
+use crate::confinement::Needs;
+use crate::confinement::filter::kvm;
+use crate::device::DiskRole;
 use crate::process::loan::{Loan, Thing};
 use crate::spec::{Accelerator, VmSpec};
-
-/// Most disks: a bound on descriptors, not of the machine.
-pub(crate) const MAX_DISKS: usize = 64;
-
-/// Most disks that have a virtio transport each: what the serial ports, the balloon and the random
-/// number generator leave.
-const MAX_VIRTIO_DISKS: usize = TRANSPORTS - 3;
-
-/// virtio-mmio transports of a `microvm` without ACPI tables (`hw/i386/microvm.c`).
-const TRANSPORTS: usize = 8;
-const SERIAL_TRANSPORT: usize = 0;
-const BALLOON_TRANSPORT: usize = 1;
-const RNG_TRANSPORT: usize = 2;
-
-/// Bytes that the disks say they like to be read in. The guest reads ahead twice as many (`blk_apply_bdi_limits` of its
-/// kernel): each request costs an exit, a thread's turn and an interrupt.
-const OPTIMAL_READ: u32 = 256 * 1024;
 
 /// Frequency of QEMU's local APIC timer (`hw/intc/apic_common.c`).
 const LAPIC_TIMER_KHZ: u32 = 1_000_000;
 
-/// Streams between the engine and the VMM, the VMM's ends.
+/// Streams between the engine and devices of the guest, the VMM's ends.
 #[derive(Debug)]
 pub(crate) struct Streams {
-    /// Machine protocol.
-    pub(crate) monitor: OwnedFd,
-    /// Guest channel.
-    pub(crate) channel: OwnedFd,
-    /// Console output.
-    pub(crate) console: OwnedFd,
+    /// Guest channel, until a device has it.
+    pub(crate) channel: Option<OwnedFd>,
+    /// Console output, until a device has it.
+    pub(crate) console: Option<OwnedFd>,
 }
 
 /// What the machine boots.
@@ -67,6 +52,8 @@ pub(crate) struct Resources {
     /// Directory of the VMM's firmware.
     pub(crate) data: PathBuf,
     pub(crate) start: Start,
+    /// Machine protocol.
+    pub(crate) monitor: OwnedFd,
     pub(crate) streams: Streams,
 }
 
@@ -83,23 +70,29 @@ pub(crate) struct CommandLine {
     pub(crate) state: Option<RawFd>,
     /// What stands behind the block devices.
     pub(crate) disks: Backends,
+    /// What it must be let do.
+    pub(crate) needs: Needs,
 }
 
 impl CommandLine {
     /// The complete command line of `spec`. `tsc_khz` is the frequency of the host's time-stamp
-    /// counter. An error comes with the index of its disk.
+    /// counter.
     pub(crate) fn new(
         spec: &VmSpec,
         tsc_khz: u64,
         resources: Resources,
-    ) -> Result<Self, (usize, DiskError)> {
+    ) -> Result<Self, DeviceError> {
         let Resources {
             data,
             start,
+            monitor,
             streams,
         } = resources;
         let mut line = Self::default();
         line.machine(spec);
+        if spec.accelerator == Accelerator::Kvm {
+            line.needs.requests(kvm::REQUESTS.map(libc::Ioctl::from));
+        }
         // It cannot see where its program is.
         line.option("-L", data);
         line.option("-m", format!("{}K", spec.memory_bytes / 1024));
@@ -115,25 +108,8 @@ impl CommandLine {
                 line.option("-incoming", "defer");
             }
         }
-        line.serial_ports(spec, streams);
-        line.option(
-            "-device",
-            format!(
-                "virtio-balloon-device,bus=virtio-mmio-bus.{BALLOON_TRANSPORT},\
-                 free-page-reporting=on,deflate-on-oom=on"
-            ),
-        );
-        line.option("-object", "rng-builtin,id=entropy");
-        line.option(
-            "-device",
-            format!("virtio-rng-device,bus=virtio-mmio-bus.{RNG_TRANSPORT},rng=entropy"),
-        );
-        for (index, disk) in spec.disks.iter().enumerate() {
-            disk::open(disk)
-                .and_then(|backend| line.disk(index, backend, disk.read_only))
-                .map_err(|error| (index, error))?;
-        }
-        line.disk_devices(spec.disks.len());
+        line.monitor(monitor);
+        device::attach(&mut line, spec, streams)?;
         Ok(line)
     }
 
@@ -173,132 +149,19 @@ impl CommandLine {
             let initramfs = self.lend(Loan::new(Thing::Initramfs, initramfs));
             self.option("-initrd", initramfs);
         }
-        let engine = kernel_parameters(spec.accelerator, tsc_khz);
+        let mut engine = kernel_parameters(spec.accelerator, tsc_khz);
+        if spec.disks().any(|disk| disk.role == DiskRole::Init) {
+            engine.push_str(" root=");
+            engine.push_str(BOOT_DISK);
+        }
         // Of two words for one parameter the kernel takes the last one, which is the caller's.
         self.option("-append", format!("{engine} {}", spec.command_line).trim());
     }
 
-    /// The console and the guest channel are two ports of one device.
-    fn serial_ports(&mut self, spec: &VmSpec, streams: Streams) {
-        let Streams {
-            monitor,
-            channel,
-            console,
-        } = streams;
-        for (name, stream) in [
-            ("monitor", monitor),
-            ("channel", channel),
-            ("console", console),
-        ] {
-            let number = self.inherit(stream);
-            self.option("-chardev", format!("socket,id={name},fd={number}"));
-        }
+    fn monitor(&mut self, monitor: OwnedFd) {
+        let number = self.inherit(monitor);
+        self.option("-chardev", format!("socket,id=monitor,fd={number}"));
         self.option("-mon", "chardev=monitor,mode=control");
-        self.option(
-            "-device",
-            format!("virtio-serial-device,bus=virtio-mmio-bus.{SERIAL_TRANSPORT},max_ports=2"),
-        );
-        self.option("-device", "virtconsole,chardev=console,nr=0");
-        let name = escape(&spec.guest_channel);
-        self.option(
-            "-device",
-            format!("virtserialport,chardev=channel,nr=1,name={name}"),
-        );
-    }
-
-    /// The guest's side of the disks. The kernel names virtio disks as it meets them, and QEMU
-    /// tells of their transports in descending order.
-    fn disk_devices(&mut self, disks: usize) {
-        let alone = if disks > MAX_VIRTIO_DISKS {
-            MAX_VIRTIO_DISKS - 1
-        } else {
-            disks
-        };
-        // A full host is the guest's error to have: by default the machine would stop until somebody resumed it.
-        let attach = |index| {
-            let id = device(index);
-            format!(
-                "id={id},drive=disk{index},serial=disk{index},opt_io_size={OPTIMAL_READ},\
-                 werror=report,rerror=report"
-            )
-        };
-        for index in 0..alone {
-            let bus = format!("bus=virtio-mmio-bus.{}", TRANSPORTS - 1 - index);
-            self.option(
-                "-device",
-                format!("virtio-blk-device,{bus},{}", attach(index)),
-            );
-        }
-        if alone == disks {
-            return;
-        }
-        let bus = format!("bus=virtio-mmio-bus.{}", TRANSPORTS - 1 - alone);
-        self.option("-device", format!("virtio-scsi-device,id=scsi,{bus}"));
-        for index in alone..disks {
-            let unit = format!("bus=scsi.0,scsi-id=0,lun={}", index - alone);
-            self.option("-device", format!("scsi-hd,{unit},{}", attach(index)));
-        }
-    }
-
-    /// The host's side of a disk.
-    fn disk(&mut self, index: usize, backend: Backend, read_only: bool) -> Result<(), DiskError> {
-        let first = self.disks.sets;
-        let source = match backend {
-            Backend::Raw(file) => format!("driver=raw,file={}", self.file(index, file, read_only)),
-            Backend::Composed(composition) => self.composed(index, composition)?,
-        };
-        let access = if read_only {
-            "read-only=on"
-        } else {
-            // Space that the guest frees or fills with zeroes returns to the host.
-            "read-only=off,discard=unmap,detect-zeroes=unmap"
-        };
-        self.option(
-            "-blockdev",
-            format!("node-name=disk{index},{source},{access}"),
-        );
-        self.disks.attached.push(Attached {
-            nodes: vec![format!("disk{index}"), format!("file{index}")],
-            sets: first..self.disks.sets,
-        });
-        Ok(())
-    }
-
-    /// Adds a protocol node for an opened file and returns the node's name.
-    fn file(&mut self, index: usize, file: OwnedFd, read_only: bool) -> String {
-        let set = self.add_to_set(file);
-        let access = if read_only {
-            "read-only=on"
-        } else {
-            "read-only=off,discard=unmap"
-        };
-        let name = format!("file{index}");
-        self.option(
-            "-blockdev",
-            format!("node-name={name},driver=file,filename=/dev/fdset/{set},{access}"),
-        );
-        name
-    }
-
-    fn composed(&mut self, index: usize, composition: Composition) -> Result<String, DiskError> {
-        let first = self.disks.sets;
-        let description = disk::descriptor(&composition, |file| first + file)?;
-        for file in composition.files {
-            self.add_to_set(file);
-        }
-        Ok(format!(
-            "driver=vmdk,file={}",
-            self.file(index, description, true)
-        ))
-    }
-
-    /// Makes a descriptor available to QEMU as `/dev/fdset/<the returned number>`.
-    fn add_to_set(&mut self, descriptor: OwnedFd) -> usize {
-        let set = self.disks.sets;
-        self.disks.sets += 1;
-        let number = self.inherit(descriptor);
-        self.option("-add-fd", format!("fd={number},set={set}"));
-        set
     }
 
     /// Has the VMM open `loan`; returns under which path.
@@ -308,13 +171,13 @@ impl CommandLine {
         path
     }
 
-    fn inherit(&mut self, descriptor: OwnedFd) -> RawFd {
+    pub(super) fn inherit(&mut self, descriptor: OwnedFd) -> RawFd {
         let number = descriptor.as_raw_fd();
         self.descriptors.push(descriptor);
         number
     }
 
-    fn option(&mut self, name: &str, value: impl Into<OsString>) {
+    pub(super) fn option(&mut self, name: &str, value: impl Into<OsString>) {
         self.arguments.push(name.into());
         self.arguments.push(value.into());
     }
@@ -373,7 +236,7 @@ fn kernel_parameters(accelerator: Accelerator, tsc_khz: u64) -> String {
 }
 
 /// Doubles commas, as QEMU's option syntax wants them inside values.
-fn escape(value: &str) -> String {
+pub(super) fn escape(value: &str) -> String {
     value.replace(',', ",,")
 }
 
@@ -383,7 +246,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::spec::{Disk, Extent};
+    use crate::device::{Device, Disk, Extent};
 
     fn resources(initramfs: bool) -> Resources {
         let end = || OwnedFd::from(UnixStream::pair().unwrap().0);
@@ -394,24 +257,31 @@ mod tests {
                 kernel: null(),
                 initramfs: initramfs.then(null),
             }),
+            monitor: end(),
             streams: Streams {
-                monitor: end(),
-                channel: end(),
-                console: end(),
+                channel: Some(end()),
+                console: Some(end()),
             },
         }
     }
 
     fn spec(disks: Vec<Disk>, accelerator: Accelerator) -> VmSpec {
+        let mut devices = vec![
+            Device::GuestChannel {
+                name: "a,readonly=on".into(),
+            },
+            Device::Console { record: None },
+            Device::Balloon,
+            Device::Entropy,
+        ];
+        devices.extend(disks.into_iter().map(Device::Disk));
         VmSpec {
             kernel: "/k".into(),
             initramfs: Some("/i".into()),
             command_line: "quiet".into(),
             vcpus: NonZeroU32::MIN,
             memory_bytes: 256 << 20,
-            disks,
-            guest_channel: "a,readonly=on".into(),
-            console: None,
+            devices,
             accelerator,
             nested_virtualization: false,
         }
@@ -468,22 +338,26 @@ mod tests {
             length,
         };
         let view = Disk {
+            role: DiskRole::Root,
             extents: vec![part(0, 1024), part(512, 512)],
             size: 1 << 20,
             read_only: true,
         };
-        let (line, descriptors) = build(vec![view, Disk::writable(&path, 4096)], Accelerator::Tcg);
+        let (line, descriptors) = build(
+            vec![view, Disk::writable(DiskRole::Upper, &path, 4096)],
+            Accelerator::Tcg,
+        );
         assert!(!line.contains(directory.path().to_str().unwrap()), "{line}");
         // Three streams; layer, padding, description; the writable file.
         assert_eq!(descriptors.len(), 7);
         assert_eq!(line.matches("-blockdev").count(), 4);
         assert_eq!(line.matches("driver=").count(), 4);
         assert!(
-            line.contains("node-name=disk0,driver=vmdk,file=file0,read-only=on"),
+            line.contains("node-name=disk-root,driver=vmdk,file=file-root,read-only=on"),
             "{line}"
         );
         assert!(
-            line.contains("node-name=disk1,driver=raw,file=file1,read-only=off"),
+            line.contains("node-name=disk-upper,driver=raw,file=file-upper,read-only=off"),
             "{line}"
         );
         for descriptor in &descriptors[3..6] {
@@ -494,21 +368,20 @@ mod tests {
 
     #[test]
     fn many_disks_share_a_transport() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("disk");
-        std::fs::write(&path, vec![0; 512]).unwrap();
-        let line = |count| build(vec![Disk::read_only(&path, 512); count], Accelerator::Kvm).0;
-        assert!(!line(MAX_VIRTIO_DISKS).contains("scsi"));
-        let many = line(MAX_VIRTIO_DISKS + 2);
-        assert_eq!(
-            many.matches("virtio-blk-device").count(),
-            MAX_VIRTIO_DISKS - 1
-        );
+        let disk = |number| Disk::empty(DiskRole::Volume(number), 512, true);
+        let line = |count| build((0..count).map(disk).collect(), Accelerator::Kvm).0;
+        assert!(!line(5).contains("scsi"));
+        let many = line(7);
+        assert_eq!(many.matches("virtio-blk-device").count(), 4);
+        assert_eq!(many.matches("virtio-scsi-device").count(), 1);
         assert!(
-            many.contains("scsi-hd,bus=scsi.0,scsi-id=0,lun=2,id=block6,drive=disk6,serial=disk6,")
+            many.contains(
+                "scsi-hd,bus=scsi.0,scsi-id=0,lun=2,id=volume-6,drive=disk-volume-6,serial=volume-6,"
+            ),
+            "{many}"
         );
         // No transport twice.
-        for number in 0..TRANSPORTS {
+        for number in 0..8 {
             assert_eq!(
                 many.matches(&format!("virtio-mmio-bus.{number}")).count(),
                 1,
@@ -518,8 +391,42 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_to_boot_from_is_named_to_the_kernel_before_what_the_caller_says() {
+        let disks = [DiskRole::Root, DiskRole::Init].map(|role| Disk::empty(role, 512, true));
+        let (line, _) = complete(&spec(disks.to_vec(), Accelerator::Tcg), resources(false));
+        assert!(line.contains(" root=/dev/vda quiet "), "{line}");
+        assert!(
+            line.contains("virtio-blk-device,bus=virtio-mmio-bus.7,id=init,"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn what_a_machine_needs_is_what_its_devices_need() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("upper");
+        std::fs::write(&path, vec![0; 4096]).unwrap();
+        let upper = Disk::writable(DiskRole::Upper, &path, 4096);
+        let needs = |accelerator| {
+            let spec = spec(vec![upper.clone()], accelerator);
+            CommandLine::new(&spec, 0, resources(true)).unwrap().needs
+        };
+        assert_eq!(needs(Accelerator::Tcg).largest_file(), 4096);
+        assert!(needs(Accelerator::Tcg).all_requests().is_empty());
+        assert_eq!(needs(Accelerator::Kvm).all_requests()[0], 0xae80);
+    }
+
+    #[test]
     fn a_missing_disk_is_an_error() {
-        let disks = vec![Disk::writable("/nonexistent".as_ref(), 512)];
-        CommandLine::new(&spec(disks, Accelerator::Kvm), 0, resources(true)).unwrap_err();
+        let disks = vec![Disk::writable(
+            DiskRole::Upper,
+            "/nonexistent".as_ref(),
+            512,
+        )];
+        let error = CommandLine::new(&spec(disks, Accelerator::Kvm), 0, resources(true));
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "cannot attach the disk `upper`"
+        );
     }
 }

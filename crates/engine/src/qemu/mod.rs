@@ -2,7 +2,6 @@
 
 pub(crate) mod arguments;
 pub mod binary;
-pub mod disk;
-pub mod exchange;
+pub mod device;
 pub(crate) mod migration;
 pub mod qmp;

@@ -7,12 +7,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::device::{Device, DiskRole};
 use crate::identity::FileIdentity;
 use crate::spec::{Accelerator, VmSpec};
 use crate::template::memory::hexadecimal;
 
 /// Changes when a machine of the same specification would look different to its guest.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 /// Everything that must be equal between the machine that was saved and the one restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +25,9 @@ pub(crate) struct Shape {
     command_line: String,
     vcpus: u32,
     memory_bytes: u64,
-    disks: Vec<(u64, bool)>,
-    guest_channel: String,
+    disks: Vec<(DiskRole, u64, bool)>,
+    /// The devices that every machine has, in words.
+    fixed: Vec<String>,
     accelerator: Accelerator,
     nested_virtualization: bool,
     cpu: String,
@@ -47,12 +49,11 @@ impl Shape {
             command_line: spec.command_line.clone(),
             vcpus: spec.vcpus.get(),
             memory_bytes: spec.memory_bytes,
-            disks: spec
-                .disks
-                .iter()
-                .map(|disk| (disk.size, disk.read_only))
-                .collect(),
-            guest_channel: spec.guest_channel.clone(),
+            disks: sorted(
+                spec.disks()
+                    .map(|disk| (disk.role, disk.size, disk.read_only)),
+            ),
+            fixed: sorted(spec.devices.iter().filter_map(fixed)),
             accelerator: spec.accelerator,
             nested_virtualization: spec.nested_virtualization,
             cpu: cpu(Path::new("/proc/cpuinfo"))?,
@@ -69,6 +70,21 @@ impl Shape {
         // A structure of strings and integers always has a JSON form.
         let text = serde_json::to_vec(self).unwrap_or_default();
         hexadecimal(&Sha256::digest(text)[..16])
+    }
+}
+
+fn sorted<T: Ord>(list: impl Iterator<Item = T>) -> Vec<T> {
+    let mut list: Vec<_> = list.collect();
+    list.sort_unstable();
+    list
+}
+
+/// What there is to know of a device that is the same in all machines.
+fn fixed(device: &Device) -> Option<String> {
+    match device {
+        Device::GuestChannel { name } => Some(format!("channel {name}")),
+        Device::Console { .. } | Device::Balloon | Device::Entropy => Some(device.name()),
+        Device::Disk(_) | Device::Nic(_) => None,
     }
 }
 
@@ -99,7 +115,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::spec::Disk;
+    use crate::device::Disk;
 
     fn spec(file: &Path) -> VmSpec {
         VmSpec {
@@ -108,9 +124,11 @@ mod tests {
             command_line: "quiet".into(),
             vcpus: NonZeroU32::MIN,
             memory_bytes: 1 << 30,
-            disks: vec![Disk::read_only(file, 512)],
-            guest_channel: "c".into(),
-            console: None,
+            devices: vec![
+                Device::Disk(Disk::read_only(DiskRole::Root, file, 512)),
+                Device::GuestChannel { name: "c".into() },
+                Device::Console { record: None },
+            ],
             accelerator: Accelerator::Tcg,
             nested_virtualization: false,
         }
@@ -125,13 +143,19 @@ mod tests {
         let key = |spec: &VmSpec, tsc| Shape::of(spec, &vmm, tsc).unwrap().key();
         let base = spec(&path);
         let mut keys = vec![key(&base, 1), key(&base, 2)];
-        let changes: [fn(&mut VmSpec); 8] = [
+        let changes: [fn(&mut VmSpec); 11] = [
             |spec| spec.initramfs = None,
             |spec| spec.command_line.push('x'),
             |spec| spec.vcpus = NonZeroU32::MAX,
             |spec| spec.memory_bytes += 1,
-            |spec| spec.disks[0].size += 512,
-            |spec| spec.disks[0].read_only = false,
+            |spec| spec.disks_mut().for_each(|disk| disk.size += 512),
+            |spec| spec.disks_mut().for_each(|disk| disk.read_only = false),
+            |spec| {
+                let mut disks = spec.disks_mut();
+                disks.next().unwrap().role = DiskRole::Upper;
+            },
+            |spec| spec.devices[1] = Device::GuestChannel { name: "d".into() },
+            |spec| spec.devices.push(Device::Balloon),
             |spec| spec.accelerator = Accelerator::Kvm,
             |spec| spec.nested_virtualization = true,
         ];
@@ -155,8 +179,10 @@ mod tests {
         assert_eq!(distinct.len(), keys.len());
         // Which file lies behind a disk, and where the console goes, makes no difference.
         let mut same = base.clone();
-        same.console = Some("/tmp/console".into());
-        same.disks[0].extents[0].path = "/elsewhere".into();
+        same.record_console("/tmp/console".into());
+        same.devices.reverse();
+        same.disks_mut()
+            .for_each(|disk| disk.extents[0].path = "/elsewhere".into());
         assert_eq!(key(&same, 1), key(&base, 1));
         assert_eq!(key(&base, 1).len(), 32);
     }

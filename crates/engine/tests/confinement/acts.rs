@@ -174,6 +174,25 @@ pub const RUNNING: [(&str, &str, Expected); 122] = [
     ("descriptors", "", Within(1000, 4096)),
 ];
 
+/// Of a machine without a NIC, to its disk: it would be no tap's anyway.
+pub const NO_TAP: [(&str, Expected); 2] =
+    [("tap_offload", Ends("ioctl")), ("tap_name", Ends("ioctl"))];
+
+/// Of a machine with a NIC, to its tap, once the machine runs.
+pub const TAP: [(&str, Expected); 9] = [
+    ("tap_offload", Returns(0)),
+    ("tap_name", Returns(0)),
+    // Another tap, or another queue of a tap.
+    ("tap_new", Ends("ioctl")),
+    ("tap_queue", Ends("ioctl")),
+    // What outlives the machine, or is its owner's to decide.
+    ("tap_persist", Ends("ioctl")),
+    ("tap_owner", Ends("ioctl")),
+    ("tap_filter", Ends("ioctl")),
+    ("tap_link", Ends("ioctl")),
+    ("ioctl_unknown", Ends("ioctl")),
+];
+
 /// While the VMM starts: what is no part of a start is not there.
 pub const STARTING: [(&str, &str, Expected); 14] = [
     ("reopen", "", NOENT),

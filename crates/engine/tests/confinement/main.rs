@@ -6,4 +6,6 @@
 
 mod acts;
 mod modes;
+#[path = "../tap/mod.rs"]
+mod tap;
 mod villain;

@@ -3,16 +3,19 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::Permissions;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
-use container_engine::Engine;
 use container_engine::confinement::survey::survey;
+use container_engine::{Engine, MacAddress, Nic};
 use rustix::thread::UnshareFlags;
 
-use crate::acts::{Expected, RUNNING, STARTING};
+use crate::acts::{Expected, NO_TAP, RUNNING, STARTING, TAP};
+use crate::tap;
 use crate::villain::{Outcome, Villain, chain};
 
 /// A user that no account has.
@@ -120,6 +123,8 @@ const MODES: [Mode; 9] = [
 
 const MODE: &str = "CONFINEMENT_TEST_MODE";
 const DIRECTORY: &str = "CONFINEMENT_TEST_DIRECTORY";
+/// Number of a tap's descriptor, where somebody could make one.
+const DESCRIPTOR: &str = "CONFINEMENT_TEST_TAP";
 
 /// Runs [`inside`] in a mode. Those of root are for root to try.
 fn run(mode: &Mode) {
@@ -161,9 +166,16 @@ fn run(mode: &Mode) {
         .env("PATH", std::env::join_paths(all).unwrap())
         .env(MODE, mode.name)
         .env(DIRECTORY, scratch.path());
+    // The other end of the tap is in a namespace of the test's.
+    let tap = am_root.then(|| tap::make().0);
+    let number = tap.as_ref().map(AsRawFd::as_raw_fd);
+    command.envs(number.map(|number| (DESCRIPTOR, number.to_string())));
     // SAFETY: system calls only.
     unsafe {
         command.pre_exec(move || {
+            if let Some(tap) = &tap {
+                rustix::io::fcntl_setfd(tap, rustix::io::FdFlags::empty())?;
+            }
             for (file, place) in accounts.iter().flatten() {
                 bind(file, place)?;
             }
@@ -342,6 +354,28 @@ async fn inside() {
         }
     }
     drop(socket);
+    for (act, expected) in NO_TAP {
+        let outcome = villain.tries(&engine, "running", act, "").await;
+        if !expected.allows(&outcome) {
+            failures.push(format!("{act} without a NIC: {outcome:?}"));
+        }
+    }
+    if let Ok(number) = std::env::var(DESCRIPTOR) {
+        // SAFETY: the parent left it open for us, and nothing else knows of it.
+        let tap = unsafe { OwnedFd::from_raw_fd(number.parse().unwrap()) };
+        let nic = Nic {
+            tap: Arc::new(tap),
+            mac: MacAddress::new([2, 0, 0, 0, 0, 1]).unwrap(),
+            mtu: 1500,
+        };
+        for (act, expected) in TAP {
+            let nic = Some(nic.clone());
+            let outcome = villain.tries_with(nic, &engine, "running", act, "").await;
+            if !expected.allows(&outcome) {
+                failures.push(format!("{act} with a NIC: {outcome:?}"));
+            }
+        }
+    }
     let ids = villain.tries(&engine, "starting", "ids", "").await;
     let own = i64::from(rustix::process::geteuid().as_raw());
     let expected = match (mode.isolation, mode.root) {

@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -120,6 +121,26 @@ static long act_map_layer(void)
 {
 	return CALL(SYS_mmap, 0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, layer(), 0) > 0 ? 0 : -errno;
 }
+/* The tap, or the layer where there is none. */
+static int tap(void)
+{
+	for (int fd = 3; fd < 64; fd++) {
+		struct stat status;
+		if (fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == makedev(10, 200))
+			return fd;
+	}
+	return layer();
+}
+
+/* linux/if_tun.h, netdevice(7) */
+static long act_tap_offload(void) { return CALL(SYS_ioctl, tap(), 0x400454d0, 0); }
+static long act_tap_name(void) { return CALL(SYS_ioctl, tap(), 0x800454d2, map(64)); }
+static long act_tap_new(void) { return CALL(SYS_ioctl, tap(), 0x400454ca, map(64)); }
+static long act_tap_queue(void) { return CALL(SYS_ioctl, tap(), 0x400454d9, map(64)); }
+static long act_tap_persist(void) { return CALL(SYS_ioctl, tap(), 0x400454cb, 1); }
+static long act_tap_owner(void) { return CALL(SYS_ioctl, tap(), 0x400454cc, 0); }
+static long act_tap_filter(void) { return CALL(SYS_ioctl, tap(), 0x401054d5, map(64)); }
+static long act_tap_link(void) { return CALL(SYS_ioctl, tap(), 0x400454cd, 1); }
 static long act_utimens(void) { return CALL(SYS_utimensat, layer(), NULL, NULL, 0); }
 static long act_futimens_flags(void) { return CALL(SYS_ioctl, layer(), 0x40086602, map(8)); } /* FS_IOC_SETFLAGS */
 static long act_lease(void) { return CALL(SYS_fcntl, layer(), F_SETLEASE, F_WRLCK); }
@@ -370,7 +391,8 @@ static const struct { const char *name; long (*act)(void); } acts[] = {
 	ACT(prctl_name), ACT(reboot), ACT(syslog), ACT(init_module), ACT(kexec), ACT(swapon), ACT(clock), ACT(hostname),
 	ACT(setuid), ACT(tiocsti), ACT(ioctl_unknown), ACT(x32), ACT(execve), ACT(execveat), ACT(fork), ACT(vfork),
 	ACT(clone), ACT(clone3), ACT(mprotect_exec), ACT(mmap_exec), ACT(shared_memory), ACT(memory), ACT(threads),
-	ACT(descriptors), ACT(processes), ACT(ids), ACT(lent_again), ACT(kernel_write),
+	ACT(descriptors), ACT(processes), ACT(ids), ACT(lent_again), ACT(kernel_write), ACT(tap_offload), ACT(tap_name),
+	ACT(tap_new), ACT(tap_queue), ACT(tap_persist), ACT(tap_owner), ACT(tap_filter), ACT(tap_link),
 };
 
 static long perform(const char *name)

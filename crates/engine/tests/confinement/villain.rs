@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use container_engine::{Accelerator, Disk, Engine, ExitCause, StartError, VmSpec};
+use container_engine::{
+    Accelerator, Device, Disk, DiskRole, Engine, ExitCause, Nic, StartError, VmSpec,
+};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// Longest wait for an act, on a busy host.
@@ -72,17 +74,36 @@ impl Villain {
         self.directory.join(name)
     }
 
-    /// Has the probe do `act`, when it is `when`: "starting" or "running". The engine keeps what it learns in `cache`.
+    /// Has the probe do `act`, when it is `when`: "starting" or "running".
     pub async fn tries(&self, engine: &Engine, when: &str, act: &str, target: &str) -> Outcome {
+        self.tries_with(None, engine, when, act, target).await
+    }
+
+    /// The same in a machine that has a NIC.
+    pub async fn tries_with(
+        &self,
+        nic: Option<Nic>,
+        engine: &Engine,
+        when: &str,
+        act: &str,
+        target: &str,
+    ) -> Outcome {
+        let layer = Disk::read_only(DiskRole::Root, &self.file("layer"), 8192);
+        let mut devices = vec![
+            Device::Disk(layer),
+            Device::GuestChannel {
+                name: "c".to_owned(),
+            },
+            Device::Console { record: None },
+        ];
+        devices.extend(nic.map(Device::Nic));
         let spec = VmSpec {
             kernel: self.file("kernel"),
             initramfs: None,
             command_line: format!("when={when} act={act} target={target}"),
             vcpus: NonZeroU32::MIN,
             memory_bytes: 64 << 20,
-            disks: vec![Disk::read_only(&self.file("layer"), 8192)],
-            guest_channel: "c".to_owned(),
-            console: None,
+            devices,
             accelerator: Accelerator::Tcg,
             nested_virtualization: false,
         };

@@ -3,12 +3,13 @@
  * Freestanding, because it is all there is in the initial RAM file system.
  *
  *   echo TEXT            answers TEXT
- *   find UNIT            looks for a SCSI disk; answers 0 or the negated errno
- *   (DISK 0 is vda, DISK 100 the SCSI disk found first)
+ *   look                 looks for SCSI disks; answers 0 or the negated errno
+ *   (DISK is a serial number)
  *   read DISK SECTOR     answers the first 16 bytes of a sector, "." for bytes that are not letters
  *   write DISK SECTOR    fills a sector with 'W' and flushes; answers 0 or the negated errno
  *   size DISK            answers the size in sectors
- *   serial DISK          answers the disk's serial number
+ *   name DISK            answers the kernel's name of the disk, or "none"
+ *   nic MAC A B C D      gives that NIC that address; answers its MTU
  *   touch MIB            dirties that much memory, answers "done"
  *   free                 gives it back, answers "done"
  *   scan DISK MIB        reads from the disk's start; answers the bytes read
@@ -32,7 +33,7 @@ static long call(long number, ulong a, ulong b, ulong c, ulong d, ulong e)
 	return result;
 }
 
-enum { READ, WRITE, OPEN, CLOSE, LSEEK = 8, MMAP, MUNMAP = 11, EXIT = 60, FSYNC = 74,
+enum { READ, WRITE, OPEN, CLOSE, LSEEK = 8, MMAP, MUNMAP = 11, IOCTL = 16, SOCKET = 41, EXIT = 60, FSYNC = 74,
        MKDIR = 83, MOUNT = 165, REBOOT = 169, READ_WRITE = 2, DIRECT = 040000 };
 
 #define SECTOR 512
@@ -88,17 +89,6 @@ static ulong number(char **text)
 	return value;
 }
 
-static long open_disk(ulong index, int flags)
-{
-	char path[] = "/dev/vda";
-	if (index >= 100) {
-		path[5] = 's';
-		index -= 100;
-	}
-	path[7] += index;
-	return call(OPEN, (ulong)path, flags, 0, 0, 0);
-}
-
 static long read_file(const char *path)
 {
 	long file = call(OPEN, (ulong)path, 0, 0, 0, 0);
@@ -110,9 +100,46 @@ static long read_file(const char *path)
 	return count;
 }
 
+/* Whether `text` is `word` and nothing more, or ends after it. */
+static int is(const char *text, const char *word)
+{
+	while (*word && *text == *word)
+		text++, word++;
+	return !*word && (*text == 0 || *text == '\n' || *text == ' ');
+}
+
+/* The kernel's name of the disk with the serial number that `arguments` begin with, which are moved on; or 0. */
+static const char *disk_name(char **arguments)
+{
+	static char name[] = "/dev/vda";
+	char *serial = *arguments, *end = serial;
+	while (*end && *end != ' ')
+		end++;
+	*arguments = *end ? end + 1 : end;
+	*end = 0;
+	for (char letter = 'a'; letter <= 'z'; letter++) {
+		char path[] = "/sys/block/vda/serial", page[] = "/sys/block/sda/device/vpd_pg80";
+		path[13] = page[13] = name[7] = letter;
+		name[5] = 'v';
+		if (read_file(path) > 0 && is(block, serial))
+			return name;
+		name[5] = 's';
+		/* SPC-4, 7.8.15: the number begins at the fifth byte. */
+		if (read_file(page) > 4 && is(block + 4, serial))
+			return name;
+	}
+	return 0;
+}
+
+static long open_disk(char **arguments, int flags)
+{
+	const char *name = disk_name(arguments);
+	return name ? call(OPEN, (ulong)name, flags, 0, 0, 0) : -2;
+}
+
 static void read_sector(char *arguments)
 {
-	long disk = open_disk(number(&arguments), DIRECT);
+	long disk = open_disk(&arguments, DIRECT);
 	long count;
 	call(LSEEK, disk, number(&arguments) * SECTOR, 0, 0, 0);
 	count = call(READ, disk, (ulong)block, SECTOR, 0, 0);
@@ -130,7 +157,7 @@ static void read_sector(char *arguments)
 
 static void write_sector(char *arguments)
 {
-	long disk = open_disk(number(&arguments), READ_WRITE);
+	long disk = open_disk(&arguments, READ_WRITE);
 	long result = disk;
 	if (disk >= 0) {
 		for (int i = 0; i < SECTOR; i++)
@@ -146,7 +173,7 @@ static void write_sector(char *arguments)
 
 static void scan(char *arguments)
 {
-	long disk = open_disk(number(&arguments), 0);
+	long disk = open_disk(&arguments, 0);
 	ulong limit = number(&arguments) << 20, total = 0;
 	while (total < limit) {
 		long count = call(READ, disk, (ulong)block, sizeof block, 0, 0);
@@ -158,15 +185,60 @@ static void scan(char *arguments)
 	answer_number(total);
 }
 
-static void find(char *unit)
+static long write_file(const char *path, const char *text)
 {
-	long file = call(OPEN, (ulong)"/sys/class/scsi_host/host0/scan", 1, 0, 0, 0);
-	char text[] = "0 0 x";
-	long result;
-	text[4] = *unit;
-	result = file < 0 ? file : call(WRITE, file, (ulong)text, 5, 0, 0);
-	call(CLOSE, file, 0, 0, 0, 0);
-	answer_number(result == 5 ? 0 : result);
+	long file = call(OPEN, (ulong)path, 1, 0, 0, 0);
+	long result = file < 0 ? file : call(WRITE, file, (ulong)text, length(text), 0, 0);
+	if (file >= 0)
+		call(CLOSE, file, 0, 0, 0, 0);
+	return result < 0 ? result : 0;
+}
+
+/* netdevice(7): `struct ifreq` with a name and an address, or flags. */
+struct request {
+	char name[16];
+	short family;
+	unsigned short port;
+	unsigned char address[4];
+	char room[16];
+};
+
+static void nic(char *arguments)
+{
+	enum { SET_FLAGS = 0x8914, SET_ADDRESS = 0x8916, SET_MASK = 0x891c, UP = 1 };
+	char *mac = arguments;
+	char path[] = "/sys/class/net/ethx/address", mtu[] = "/sys/class/net/ethx/mtu";
+	while (*arguments && *arguments != ' ')
+		arguments++;
+	*arguments++ = 0;
+	for (char digit = '0'; digit <= '9'; digit++) {
+		struct request request = { "ethx", 2, 0, { 0 }, { 0 } };
+		long socket, result = 0;
+		path[18] = mtu[18] = request.name[3] = digit;
+		if (read_file(path) <= 0 || !is(block, mac))
+			continue;
+		for (int i = 0; i < 4; i++)
+			request.address[i] = number(&arguments);
+		socket = call(SOCKET, 2, 2, 0, 0, 0);
+		result |= call(IOCTL, socket, SET_ADDRESS, (ulong)&request, 0, 0);
+		request.address[0] = request.address[1] = request.address[2] = 255;
+		request.address[3] = 0;
+		result |= call(IOCTL, socket, SET_MASK, (ulong)&request, 0, 0);
+		request.family = UP;
+		result |= call(IOCTL, socket, SET_FLAGS, (ulong)&request, 0, 0);
+		call(CLOSE, socket, 0, 0, 0, 0);
+		if (result) {
+			answer_number(result);
+			return;
+		}
+		read_file(mtu);
+		for (char *at = block; *at; at++)
+			if (*at == '\n')
+				*at = 0;
+		answer(block);
+		return;
+	}
+	answer("none");
 }
 
 static char *touched;
@@ -190,7 +262,6 @@ static void free_touched(void)
 
 static void obey(char *command)
 {
-	char path[] = "/sys/block/vda/serial";
 	char *rest;
 	if ((rest = after(command, "echo"))) {
 		answer(rest);
@@ -200,19 +271,21 @@ static void obey(char *command)
 		write_sector(rest);
 	} else if ((rest = after(command, "scan"))) {
 		scan(rest);
-	} else if ((rest = after(command, "find"))) {
-		find(rest);
+	} else if (after(command, "look")) {
+		answer_number(write_file("/sys/class/scsi_host/host0/scan", "0 0 -"));
+	} else if ((rest = after(command, "nic"))) {
+		nic(rest);
 	} else if ((rest = after(command, "touch"))) {
 		touch(rest);
 	} else if (after(command, "free")) {
 		free_touched();
 	} else if ((rest = after(command, "size"))) {
-		long disk = open_disk(number(&rest), 0);
+		long disk = open_disk(&rest, 0);
 		answer_number(call(LSEEK, disk, 0, 2, 0, 0) / SECTOR);
 		call(CLOSE, disk, 0, 0, 0, 0);
-	} else if ((rest = after(command, "serial"))) {
-		path[13] += number(&rest);
-		answer_number(read_file(path) < 0 ? -1 : block[4] - '0');
+	} else if ((rest = after(command, "name"))) {
+		const char *name = disk_name(&rest);
+		answer(name ? name + 5 : "none");
 	} else if (after(command, "flood")) {
 		for (;;)
 			call(WRITE, 1, (ulong) "All work and no play makes Jack a dull boy.\n", 44, 0, 0);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::support::{self, Guest, PATIENCE, engine, spec};
-use container_engine::{Disk, ExitCause, Extent, StartError};
+use container_engine::{Device, Disk, DiskRole, ExitCause, Extent, StartError};
 
 fn file(directory: &Path, name: &str, fill: u8, length: usize) -> PathBuf {
     let path = directory.join(name);
@@ -29,6 +29,7 @@ async fn disks_channel_and_console_reach_the_guest_and_nothing_remains() {
         length,
     };
     let composed = Disk {
+        role: DiskRole::Root,
         extents: vec![part(&view, 0, 4096), part(&layer, 512, 4096)],
         size: 256 << 30,
         read_only: true,
@@ -36,32 +37,33 @@ async fn disks_channel_and_console_reach_the_guest_and_nothing_remains() {
     let engine = engine().await;
     let disks = vec![
         composed,
-        Disk::writable(&upper, 64 << 20),
-        Disk::read_only(&layer, 8192),
+        Disk::writable(DiskRole::Upper, &upper, 64 << 20),
+        Disk::read_only(DiskRole::Volume(1), &layer, 8192),
     ];
     let mut spec = spec(&engine, disks);
-    spec.console = Some(directory.path().join("console.log"));
+    spec.record_console(directory.path().join("console.log"));
     let mut guest = Guest::boot(&engine, &spec).await;
 
     assert_eq!(guest.ask("echo hello there").await, "hello there");
-    for (index, sectors) in ["536870912", "131072", "16"].iter().enumerate() {
-        assert_eq!(guest.ask(&format!("size {index}")).await, *sectors);
-        assert_eq!(
-            guest.ask(&format!("serial {index}")).await,
-            index.to_string()
-        );
+    for (role, sectors) in [
+        ("root", "536870912"),
+        ("upper", "131072"),
+        ("volume-1", "16"),
+    ] {
+        assert_eq!(guest.ask(&format!("size {role}")).await, sectors);
     }
+    assert_eq!(guest.ask("name volume-2").await, "none");
     // The view's last sector, the layer's first given one, its last, and the padding.
-    assert_eq!(guest.ask("read 0 7").await, "v".repeat(16));
-    assert_eq!(guest.ask("read 0 8").await, "l".repeat(16));
-    assert_eq!(guest.ask("read 0 15").await, "l".repeat(16));
-    assert_eq!(guest.ask("read 0 16").await, ".".repeat(16));
-    assert_eq!(guest.ask("read 0 536870911").await, ".".repeat(16));
+    assert_eq!(guest.ask("read root 7").await, "v".repeat(16));
+    assert_eq!(guest.ask("read root 8").await, "l".repeat(16));
+    assert_eq!(guest.ask("read root 15").await, "l".repeat(16));
+    assert_eq!(guest.ask("read root 16").await, ".".repeat(16));
+    assert_eq!(guest.ask("read root 536870911").await, ".".repeat(16));
     // Read-only means that opening for writing fails; writable means that the host has it.
-    let denied = guest.ask("write 0 0").await;
+    let denied = guest.ask("write root 0").await;
     assert!(denied.starts_with('-'), "{denied}");
-    assert!(guest.ask("write 2 0").await.starts_with('-'));
-    assert_eq!(guest.ask("write 1 5").await, "0");
+    assert!(guest.ask("write volume-1 0").await.starts_with('-'));
+    assert_eq!(guest.ask("write upper 5").await, "0");
     let mut written = [0; 16];
     let mut host = std::fs::File::open(&upper).unwrap();
     host.seek(SeekFrom::Start(5 * 512)).unwrap();
@@ -91,32 +93,12 @@ async fn disks_channel_and_console_reach_the_guest_and_nothing_remains() {
 }
 
 #[tokio::test]
-async fn many_disks_reach_the_guest() {
-    let directory = tempfile::tempdir().unwrap();
-    let letters = b'a'..=b'g';
-    let disks = letters.clone().map(|letter| {
-        let name = char::from(letter).to_string();
-        Disk::read_only(&file(directory.path(), &name, letter, 4096), 4096)
-    });
-    let engine = engine().await;
-    let mut guest = Guest::boot(&engine, &spec(&engine, disks.collect())).await;
-    for unit in 0..3 {
-        assert_eq!(guest.ask(&format!("find {unit}")).await, "0");
-    }
-    for (index, letter) in letters.enumerate() {
-        let name = if index < 4 { index } else { 100 + index - 4 };
-        let expected = char::from(letter).to_string().repeat(16);
-        assert_eq!(guest.ask(&format!("read {name} 7")).await, expected);
-    }
-}
-
-#[tokio::test]
 async fn a_flood_on_the_console_stays_bounded_and_a_kill_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let engine = engine().await;
     let mut spec = spec(&engine, vec![]);
     let log = directory.path().join("console.log");
-    spec.console = Some(log.clone());
+    spec.record_console(log.clone());
     let mut guest = Guest::boot(&engine, &spec).await;
     guest.send("flood").await;
     // Until the log has been cut once.
@@ -209,11 +191,12 @@ async fn bad_specifications_are_refused_before_anything_starts() {
     ));
 
     let mut bad = good.clone();
-    bad.disks = vec![Disk::read_only(&directory.path().join("none"), 512)];
-    assert!(matches!(
-        engine.start(&bad).await,
-        Err(StartError::Disk { index: 0, .. })
-    ));
+    let missing = directory.path().join("none");
+    let missing = Disk::read_only(DiskRole::Volume(3), &missing, 512);
+    bad.devices.push(Device::Disk(missing));
+    let error = engine.start(&bad).await.unwrap_err();
+    assert!(matches!(&error, StartError::Device(_)));
+    assert_eq!(error.to_string(), "cannot attach the disk `volume-3`");
 
     // A kernel that passes for one until the VMM looks closer.
     let mut bad = good;
@@ -240,17 +223,17 @@ async fn disks_are_exchanged_under_a_guest_that_has_them_closed() {
     let directory = tempfile::tempdir().unwrap();
     let upper = |name: &str| {
         let path = file(directory.path(), name, name.as_bytes()[0], 1 << 20);
-        Disk::writable(&path, 1 << 20)
+        Disk::writable(DiskRole::Upper, &path, 1 << 20)
     };
     let image = |fill: u8| {
         let path = file(directory.path(), &format!("image-{fill}"), fill, 4096);
-        let mut disk = Disk::read_only(&path, 4096);
+        let mut disk = Disk::read_only(DiskRole::Root, &path, 4096);
         disk.size = 256 << 30;
         disk
     };
     let engine = engine().await;
     let first = vec![image(b'z'), upper("z")];
-    let mut guest = Guest::boot(&engine, &spec(&engine, first.clone())).await;
+    let mut guest = Guest::boot(&engine, &spec(&engine, first)).await;
     let descriptors = |vmm: u32| -> Vec<PathBuf> {
         let open = std::fs::read_dir(format!("/proc/{vmm}/fd")).unwrap();
         let mut files: Vec<_> = open
@@ -264,19 +247,20 @@ async fn disks_are_exchanged_under_a_guest_that_has_them_closed() {
         let disks = [image(fill.as_bytes()[0]), upper(name)];
         guest.vm.exchange_disks(&disks).await.unwrap();
         guest.vm.close_exchanged_disks().await.unwrap();
-        assert_eq!(guest.ask("read 0 7").await, fill.repeat(16));
-        assert_eq!(guest.ask("read 0 8").await, ".".repeat(16));
-        assert_eq!(guest.ask("read 1 3").await, name.repeat(16));
-        assert_eq!(guest.ask("write 1 3").await, "0");
-        assert!(guest.ask("write 0 3").await.starts_with('-'));
+        assert_eq!(guest.ask("read root 7").await, fill.repeat(16));
+        assert_eq!(guest.ask("read root 8").await, ".".repeat(16));
+        assert_eq!(guest.ask("read upper 3").await, name.repeat(16));
+        assert_eq!(guest.ask("write upper 3").await, "0");
+        assert!(guest.ask("write root 3").await.starts_with('-'));
         let written = std::fs::read(directory.path().join(name)).unwrap();
         assert_eq!(&written[3 * 512..][..4], b"WWWW");
     }
     // What is not used any more is closed.
     let after = descriptors(guest.vm.pid());
     assert_eq!(after.len(), before, "{after:?}");
-    let error = guest.vm.exchange_disks(&first[..1]).await.unwrap_err();
-    assert_eq!(error.to_string(), "the machine has 2 disks");
+    let other = Disk::empty(DiskRole::Volume(0), 512, true);
+    let error = guest.vm.exchange_disks([&other]).await.unwrap_err();
+    assert_eq!(error.to_string(), "the machine has no disk `volume-0`");
     guest.vm.kill().unwrap();
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use container_engine::{Disk, Engine, Vm, VmSpec};
+use container_engine::{Device, Disk, Engine, Vm, VmSpec};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
@@ -75,6 +75,15 @@ pub async fn engine() -> Engine {
 
 /// A small machine with these disks.
 pub fn spec(engine: &Engine, disks: Vec<Disk>) -> VmSpec {
+    let mut devices = vec![
+        Device::GuestChannel {
+            name: "container.guest".to_owned(),
+        },
+        Device::Console { record: None },
+        Device::Balloon,
+        Device::Entropy,
+    ];
+    devices.extend(disks.into_iter().map(Device::Disk));
     VmSpec {
         kernel: kernel(),
         initramfs: Some(initramfs().to_owned()),
@@ -82,9 +91,7 @@ pub fn spec(engine: &Engine, disks: Vec<Disk>) -> VmSpec {
         command_line: "sysctl.vm.percpu_pagelist_high_fraction=256".to_owned(),
         vcpus: NonZeroU32::MIN,
         memory_bytes: 256 << 20,
-        disks,
-        guest_channel: "container.guest".to_owned(),
-        console: None,
+        devices,
         accelerator: engine.accelerator(),
         nested_virtualization: false,
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::support::{self, Guest, PATIENCE, engine, spec};
-use container_engine::{Disk, Engine, ExitCause, OpenTemplateError, VmSpec};
+use container_engine::{Disk, DiskRole, Engine, ExitCause, OpenTemplateError, VmSpec};
 
 /// Boots a guest to its first word and saves it.
 async fn save(engine: &Engine, spec: &VmSpec, directory: &Path) {
@@ -30,9 +30,12 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
             .unwrap()
             .set_len(1 << 20)
             .unwrap();
-        let mut image = Disk::read_only(&image, 8192);
+        let mut image = Disk::read_only(DiskRole::Root, &image, 8192);
         image.size = 1 << 20;
-        let mut spec = spec(&engine, vec![image, Disk::writable(upper, 1 << 20)]);
+        let mut spec = spec(
+            &engine,
+            vec![image, Disk::writable(DiskRole::Upper, upper, 1 << 20)],
+        );
         spec.memory_bytes = 1 << 30;
         spec
     };
@@ -52,7 +55,7 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
 
     let cold = Instant::now();
     let mut shape = specs[0].clone();
-    shape.disks.iter_mut().for_each(|disk| disk.extents.clear());
+    shape.disks_mut().for_each(|disk| disk.extents.clear());
     save(&engine, &shape, &place).await;
     eprintln!("cold boot and save: {:?}", cold.elapsed());
 
@@ -70,11 +73,11 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
             "opened {opened:?}, restored {restored:?}, first byte {:?}",
             start.elapsed()
         );
-        assert_eq!(guest.ask("read 0 15").await, "i".repeat(16));
-        assert_eq!(guest.ask("read 0 16").await, ".".repeat(16));
-        assert_eq!(guest.ask("read 1 3").await, ".".repeat(16));
-        assert_eq!(guest.ask("write 1 3").await, "0");
-        assert!(guest.ask("write 0 3").await.starts_with('-'));
+        assert_eq!(guest.ask("read root 15").await, "i".repeat(16));
+        assert_eq!(guest.ask("read root 16").await, ".".repeat(16));
+        assert_eq!(guest.ask("read upper 3").await, ".".repeat(16));
+        assert_eq!(guest.ask("write upper 3").await, "0");
+        assert!(guest.ask("write root 3").await.starts_with('-'));
         if upper == "a" {
             // Pages that the guest frees go back to the host, never out of the template: the
             // second machine would not start.

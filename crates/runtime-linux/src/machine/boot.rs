@@ -64,8 +64,7 @@ pub async fn boot(
     };
     let spec = spec::spec(bundle, configuration, boot, &engine)?;
     timeline.reached("engine ready");
-    // A machine with an init image boots from a disk, and a template has none.
-    let use_template = !matches!(way, Way::Cold) && boot.init.is_none();
+    let use_template = !matches!(way, Way::Cold) && spec.excluded_from_templates().is_none();
     if let Way::Standby(standby) = way {
         match standby.take(&spec).await {
             Ok(machine) => {

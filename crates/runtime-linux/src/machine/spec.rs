@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use container_api::{Error, Kind};
-use container_engine::{Accelerator, Disk, Engine, Extent, VmSpec};
+use container_engine::{Accelerator, Device, Disk, DiskRole, Engine, Extent, VmSpec};
 use container_resource::bundle::{Boot, Bundle, RootDisk};
 use container_resource::container::{ContainerConfiguration, MountKind};
 
@@ -21,9 +21,9 @@ const COMMAND_LINE: &str = "quiet oops=panic";
 /// Bytes that the image's disk seems to have, whatever the image: a machine can only be restored with disks
 /// of the size it was saved with. A larger image has a disk, and templates, of its own size.
 const ROOT_SIZE: u64 = 256 << 30;
-/// How a guest boots from its init image: the third disk. PID 1 needs /dev/null and the kernel's log before it can
+/// How a guest boots from its init image. PID 1 needs /dev/null and the kernel's log before it can
 /// mount anything, and an image has no device nodes: the kernel mounts /dev.
-const INIT_IMAGE: &str = " root=/dev/vdc rootfstype=erofs ro init=/sbin/vminitd devtmpfs.mount=1";
+const INIT_IMAGE: &str = " rootfstype=erofs ro init=/sbin/vminitd devtmpfs.mount=1";
 
 /// Bytes of the writable layer.
 pub fn upper_size(configuration: &ContainerConfiguration) -> u64 {
@@ -40,20 +40,24 @@ pub fn spec(
     boot: &Boot,
     engine: &Engine,
 ) -> Result<VmSpec, Error> {
-    let root = image_disk(&boot.root, boot.root.size.max(ROOT_SIZE));
-    let upper = Disk::writable(&bundle.upper(), upper_size(configuration));
     let mut spec = shape(configuration, boot, engine)?;
-    spec.disks = vec![root, upper];
+    for disk in spec.disks_mut() {
+        match disk.role {
+            DiskRole::Root => *disk = image_disk(DiskRole::Root, &boot.root, disk.size),
+            _ => *disk = Disk::writable(disk.role, &bundle.upper(), disk.size),
+        }
+    }
     if let Some(init) = &boot.init {
-        spec.disks.push(image_disk(init, init.size));
+        let disk = image_disk(DiskRole::Init, init, init.size);
+        spec.devices.push(Device::Disk(disk));
         spec.initramfs = None;
         spec.command_line.push_str(INIT_IMAGE);
     }
-    spec.console = Some(bundle.boot_log());
+    spec.record_console(bundle.boot_log());
     Ok(spec)
 }
 
-fn image_disk(root: &RootDisk, size: u64) -> Disk {
+fn image_disk(role: DiskRole, root: &RootDisk, size: u64) -> Disk {
     let extents = root.extents.iter().map(|extent| Extent {
         path: extent.path.clone(),
         offset: extent.offset,
@@ -61,8 +65,7 @@ fn image_disk(root: &RootDisk, size: u64) -> Disk {
     });
     Disk {
         extents: extents.collect(),
-        size,
-        read_only: true,
+        ..Disk::empty(role, size, true)
     }
 }
 
@@ -96,11 +99,8 @@ pub fn shape(
         command_line.push(' ');
         command_line.push_str(word);
     }
-    let empty = |size, read_only| Disk {
-        extents: Vec::new(),
-        size,
-        read_only,
-    };
+    let root = Disk::empty(DiskRole::Root, boot.root.size.max(ROOT_SIZE), true);
+    let upper = Disk::empty(DiskRole::Upper, upper_size(configuration), false);
     Ok(VmSpec {
         kernel: configuration
             .kernel
@@ -112,12 +112,16 @@ pub fn shape(
         memory_bytes: memory
             .checked_next_multiple_of(MEMORY_STEP)
             .unwrap_or(memory),
-        disks: vec![
-            empty(boot.root.size.max(ROOT_SIZE), true),
-            empty(upper_size(configuration), false),
+        devices: vec![
+            Device::Disk(root),
+            Device::Disk(upper),
+            Device::GuestChannel {
+                name: GUEST_CHANNEL.to_owned(),
+            },
+            Device::Console { record: None },
+            Device::Balloon,
+            Device::Entropy,
         ],
-        guest_channel: GUEST_CHANNEL.to_owned(),
-        console: None,
         accelerator: engine.accelerator(),
         nested_virtualization: configuration.virtualization,
     })

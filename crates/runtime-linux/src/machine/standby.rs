@@ -51,7 +51,7 @@ impl Standby {
             .await
             .map_err(|error| error.context("rehearse"))?;
         // Whoever takes the machine is in a hurry, and has nothing to close then.
-        let cleared = vm.exchange_disks(&shape.disks).await;
+        let cleared = vm.exchange_disks(shape.disks()).await;
         cleared.map_err(|error| internal(&error))?;
         let closed = vm.close_exchanged_disks().await;
         closed.map_err(|error| internal(&error))?;
@@ -97,7 +97,7 @@ impl Standby {
         }
         let failed =
             |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::Internal, error);
-        if let Some(console) = &spec.console {
+        if let Some(console) = spec.console_record() {
             let recorded = self.vm.record_console(console);
             recorded.map_err(|error| failed(&error).context("record the console"))?;
             self.vm.note_on_console(&self.boot);
@@ -106,7 +106,7 @@ impl Standby {
             if self.settled {
                 self.vm.resume().await.map_err(|error| failed(&error))?;
             }
-            let exchanged = self.vm.exchange_disks(&spec.disks).await;
+            let exchanged = self.vm.exchange_disks(spec.disks()).await;
             exchanged.map_err(|error| failed(&error))
         };
         tokio::time::timeout(TAKE_LIMIT, handed_over)

@@ -7,7 +7,6 @@ use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::time::Duration;
 
 use container_api::guest::Root;
 use rustix::fs::{Advice, Mode, OFlags, fadvise};
@@ -15,13 +14,8 @@ use rustix::mount::{MountAttrFlags, MountFlags, UnmountFlags, mount, mount_remou
 use thiserror::Error;
 
 use crate::boot::{IMAGE, UPPER};
+use crate::disk::{self, DiskError};
 use crate::mount::{Filesystem, FilesystemError};
-use crate::uevent;
-
-/// The VMM's disks exist when the kernel starts; a node that is missing then is on its way, or never comes.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// virtio-blk names its disks vda to vdz here; no container has more.
-const DISKS_MAX: u32 = 26;
 
 /// Bytes at the image's beginning that are read at once: the mount and the first paths would ask for them block by block.
 const READ_AHEAD: NonZeroU64 = NonZeroU64::new(128 << 10).unwrap();
@@ -29,16 +23,9 @@ const READ_AHEAD: NonZeroU64 = NonZeroU64::new(128 << 10).unwrap();
 /// Why there is no root.
 #[derive(Debug, Error)]
 pub enum RootError {
-    /// The VMM has no disk of this index.
-    #[error("there is no disk {0}")]
-    NoDisk(u32),
-    /// sysfs or uevents.
-    #[error("cannot wait for disk {index}")]
-    Wait {
-        index: u32,
-        #[source]
-        source: io::Error,
-    },
+    /// The machine has no such disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// The image or the writable layer.
     #[error("cannot mount {disk} as {kind}")]
     Mount {
@@ -57,15 +44,15 @@ pub enum RootError {
 
 /// Mounts the root, detached: whoever attaches the descriptor in their mount namespace sees it.
 pub fn mount_root(root: &Root) -> Result<OwnedFd, RootError> {
-    let image = disk(root.image_disk)?;
+    let image = disk::find(&root.image_disk)?;
     // Open until the mount holds the disk: the last one who closes it drops what was read.
     let _ahead = read_ahead(&image);
     let flags = MountFlags::RDONLY | MountFlags::NODEV;
     mount_at(&image, IMAGE, "erofs", flags, None)?;
     // Access times would make every read of the container a write of the layer.
     let flags = MountFlags::NOATIME;
-    if let Some(index) = root.upper_disk {
-        mount_at(&disk(index)?, UPPER, "ext4", flags, None)?;
+    if let Some(serial) = &root.upper_disk {
+        mount_at(&disk::find(serial)?, UPPER, "ext4", flags, None)?;
     } else {
         mount_at("tmpfs", UPPER, "tmpfs", flags, Some(c"mode=0700"))?;
     }
@@ -85,13 +72,10 @@ pub fn unmount_root() -> io::Result<()> {
     for place in [UPPER, IMAGE] {
         unmount(place, UnmountFlags::NOFOLLOW)?;
     }
-    for entry in fs::read_dir("/dev")? {
-        let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(b"vd") {
-            // EBUSY where a file system has it (open(2), O_EXCL of a block device).
-            let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
-            rustix::fs::open(entry.path(), flags, Mode::empty())?;
-        }
+    for node in disk::all()? {
+        // EBUSY where a file system has it (open(2), O_EXCL of a block device).
+        let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
+        rustix::fs::open(node, flags, Mode::empty())?;
     }
     Ok(())
 }
@@ -115,25 +99,6 @@ fn mount_at(
         disk: source.to_owned(),
         source: error.into(),
     })
-}
-
-/// `/dev/vd<letter>` of the disk, waited for if need be.
-fn disk(index: u32) -> Result<String, RootError> {
-    let letter = (index < DISKS_MAX)
-        .then(|| char::from_u32(u32::from(b'a') + index))
-        .flatten()
-        .ok_or(RootError::NoDisk(index))?;
-    let node = format!("/dev/vd{letter}");
-    let found = uevent::wait_for(PATIENCE, || match fs::metadata(&node) {
-        Ok(_) => Ok(Some(())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    });
-    match found {
-        Ok(Some(())) => Ok(node),
-        Ok(None) => Err(RootError::NoDisk(index)),
-        Err(source) => Err(RootError::Wait { index, source }),
-    }
 }
 
 /// Makes the overlay's two directories. The merged root takes owner and mode from the upper one, so the image's

@@ -136,7 +136,7 @@ async fn a_read_only_root_in_memory() {
         "touch /x; touch /dev/shm/y && grep ' / ' /proc/mounts",
     ]);
     request.root = Some(container_api::guest::Root {
-        image_disk: 0,
+        image_disk: "root".to_owned(),
         upper_disk: None,
         read_only: true,
     });

@@ -87,9 +87,10 @@ impl Guest {
         ]);
         if options.upper {
             make_upper(&path("upper"));
-            disk(&mut command, 1, &path("upper"), false);
+            // Which transport a disk has says nothing.
+            disk(&mut command, 7, "upper", &path("upper"), false);
         }
-        disk(&mut command, 0, &path("image"), true);
+        disk(&mut command, 5, "root", &path("image"), true);
         let vmm = command.stdin(Stdio::null()).spawn().unwrap();
         let (stream, _) = listener.accept().unwrap();
         stream
@@ -267,8 +268,8 @@ pub fn start_with(spec: &Value) -> StartRequest {
         realtime_ns: u64::try_from(now.as_nanos()).unwrap(),
         entropy: vec![7; 64].into(),
         root: Some(Root {
-            image_disk: 0,
-            upper_disk: Some(1),
+            image_disk: "root".to_owned(),
+            upper_disk: Some("upper".to_owned()),
             read_only: false,
         }),
         oci_spec: spec.to_string().into(),
@@ -407,20 +408,18 @@ fn run(command: &mut Command) {
     );
 }
 
-/// The machine's last slot is probed first.
-fn disk(command: &mut Command, index: u32, path: &Path, read_only: bool) {
+fn disk(command: &mut Command, transport: u32, serial: &str, path: &Path, read_only: bool) {
     let access = if read_only { "on" } else { "off" };
     let file = path.display();
     command
         .args([
             "-drive",
-            &format!("id=d{index},if=none,format=raw,file={file},readonly={access}"),
+            &format!("id={serial},if=none,format=raw,file={file},readonly={access}"),
         ])
         .args([
             "-device",
             &format!(
-                "virtio-blk-device,bus=virtio-mmio-bus.{},drive=d{index}",
-                7 - index
+                "virtio-blk-device,bus=virtio-mmio-bus.{transport},drive={serial},serial={serial}"
             ),
         ]);
 }

@@ -36,7 +36,7 @@ const fn request(direction: u32, number: u32, size: usize) -> u32 {
 }
 
 /// All of them; the one that runs the guest comes first, as it is made most.
-pub(super) const REQUESTS: [u32; 76] = [
+pub(crate) const REQUESTS: [u32; 76] = [
     io(0x80), // KVM_RUN: vCPU
     // A virtual CPU's state: vCPU, at its start, its reset, when it is saved and restored.
     ior::<kvm::kvm_regs>(0x81),            // KVM_GET_REGS

@@ -9,7 +9,7 @@
 //! threads but for times, and each entry says which threads make the call. `scripts/record-calls.sh` shows what a
 //! VMM really calls and which entries nobody needs.
 
-mod kvm;
+pub(crate) mod kvm;
 mod program;
 pub(crate) mod running;
 pub(crate) mod starting;

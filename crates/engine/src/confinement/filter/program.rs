@@ -35,9 +35,9 @@ pub(crate) struct Filter {
 
 impl Filter {
     /// Makes the filter; see [`running::rules`].
-    pub(crate) fn new(asks_for_holes: bool) -> io::Result<Self> {
+    pub(crate) fn new(asks_for_holes: bool, requests: &[u32]) -> io::Result<Self> {
         let build = || {
-            let rules = running::rules(asks_for_holes)?;
+            let rules = running::rules(asks_for_holes, requests)?;
             let filter = SeccompFilter::new(rules, ASK, SeccompAction::Allow, TargetArch::x86_64)?;
             BpfProgram::try_from(filter)
         };
@@ -119,11 +119,12 @@ fn no_x32() -> Vec<sock_filter> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::confinement::filter::kvm;
 
     #[test]
     fn the_program_asks_for_the_rest_and_fits() {
-        for holes in [true, false] {
-            let filter = Filter::new(holes).unwrap();
+        for (holes, requests) in [(true, &[][..]), (false, &kvm::REQUESTS)] {
+            let filter = Filter::new(holes, requests).unwrap();
             let returns = |value| {
                 let all = filter.program.iter();
                 all.filter(|op| op.code == RETURN && op.k == value).count()

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
-use super::kvm;
 use super::program::OWN_PROCESS;
 
 /// Calls that are allowed whatever their arguments.
@@ -109,8 +108,12 @@ const PRCTL: [i32; 2] = [libc::PR_SET_NAME, libc::PR_SET_TIMERSLACK];
 /// The calls and the conditions under which each is allowed: one of its rules must hold, and there is none where all
 /// is allowed.
 ///
-/// A lent memory file must keep its pages: with `asks_for_holes`, a hole is its owner's to make.
-pub(super) fn rules(asks_for_holes: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+/// A lent memory file must keep its pages: with `asks_for_holes`, a hole is its owner's to make. `requests` are those of
+/// `ioctl` that the machine's devices need.
+pub(super) fn rules(
+    asks_for_holes: bool,
+    requests: &[u32],
+) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     let plain = CALLS.into_iter().map(|call| (call, Vec::new()));
     let mut rules: BTreeMap<_, _> = plain.collect();
     rules.insert(libc::SYS_mmap, mappings()?);
@@ -118,15 +121,19 @@ pub(super) fn rules(asks_for_holes: bool) -> Result<BTreeMap<i64, Vec<SeccompRul
         libc::SYS_mprotect,
         vec![SeccompRule::new(vec![not_executable()?])?],
     );
-    rules.insert(libc::SYS_madvise, one_of(2, ADVICE.map(i32::unsigned_abs))?);
-    rules.insert(libc::SYS_fcntl, one_of(1, FCNTL.map(i32::unsigned_abs))?);
-    rules.insert(libc::SYS_prctl, one_of(0, PRCTL.map(i32::unsigned_abs))?);
-    // Under KVM: vCPU and main. TCG makes none.
-    rules.insert(libc::SYS_ioctl, one_of(1, kvm::REQUESTS)?);
+    rules.insert(
+        libc::SYS_madvise,
+        one_of(2, &ADVICE.map(i32::unsigned_abs))?,
+    );
+    rules.insert(libc::SYS_fcntl, one_of(1, &FCNTL.map(i32::unsigned_abs))?);
+    rules.insert(libc::SYS_prctl, one_of(0, &PRCTL.map(i32::unsigned_abs))?);
+    if !requests.is_empty() {
+        rules.insert(libc::SYS_ioctl, one_of(1, requests)?);
+    }
     // A thread's first memory: the C library counts processors. Its own thread's, no other one's.
-    rules.insert(libc::SYS_sched_getaffinity, one_of(0, [0])?);
+    rules.insert(libc::SYS_sched_getaffinity, one_of(0, &[0])?);
     // QEMU signals threads of its own process only.
-    rules.insert(libc::SYS_tgkill, one_of(0, [OWN_PROCESS])?);
+    rules.insert(libc::SYS_tgkill, one_of(0, &[OWN_PROCESS])?);
     // Disks that the guest writes zeroes to, or frees: worker.
     if asks_for_holes {
         let hole = libc::FALLOC_FL_PUNCH_HOLE.unsigned_abs();
@@ -155,12 +162,9 @@ fn not_executable() -> Result<SeccompCondition, BackendError> {
 }
 
 /// One rule for each value that an argument may have.
-fn one_of<const N: usize>(
-    argument: u8,
-    values: [u32; N],
-) -> Result<Vec<SeccompRule>, BackendError> {
-    let rule = |value| SeccompRule::new(vec![condition(argument, SeccompCmpOp::Eq, value)?]);
-    values.into_iter().map(rule).collect()
+fn one_of(argument: u8, values: &[u32]) -> Result<Vec<SeccompRule>, BackendError> {
+    let rule = |value: &u32| SeccompRule::new(vec![condition(argument, SeccompCmpOp::Eq, *value)?]);
+    values.iter().map(rule).collect()
 }
 
 fn masked(bits: u32) -> SeccompCmpOp {
@@ -182,7 +186,7 @@ mod tests {
 
     #[test]
     fn nothing_that_reaches_outside_is_listed() {
-        let rules = rules(false).unwrap();
+        let rules = rules(false, &[]).unwrap();
         for call in [
             libc::SYS_openat,
             libc::SYS_open,
@@ -202,6 +206,8 @@ mod tests {
             libc::SYS_kill,
             libc::SYS_shmget,
             libc::SYS_personality,
+            // Without devices that have requests.
+            libc::SYS_ioctl,
         ] {
             assert!(!rules.contains_key(&call), "{call}");
         }
@@ -209,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_depends_on_arguments_has_conditions() {
-        let rules = rules(true).unwrap();
+        let rules = rules(true, &[0xae80]).unwrap();
         for call in [
             libc::SYS_mmap,
             libc::SYS_mprotect,

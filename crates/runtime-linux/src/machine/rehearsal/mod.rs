@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use container_api::guest::ResetRequest;
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
-use container_engine::{Disk, Extent, VmSpec};
+use container_engine::{DiskRole, Extent, VmSpec};
 use container_resource::container::{ContainerConfiguration, ProcessConfiguration, User};
 use erofs::{LayerWriter, Limits, Metadata, Tree};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -41,7 +41,8 @@ pub struct Stage {
 impl Stage {
     /// Makes disks like those of `shape`.
     pub fn build(shape: &VmSpec, cache: &Path) -> io::Result<Self> {
-        let size = shape.disks.last().map_or(0, |disk| disk.size);
+        let upper = shape.disks().find(|disk| disk.role == DiskRole::Upper);
+        let size = upper.map_or(0, |disk| disk.size);
         let image = image().map_err(io::Error::other)?;
         let mut file = File::from(memfd_create("rehearsal", MemfdFlags::CLOEXEC)?);
         io::Write::write_all(&mut file, &image)?;
@@ -59,11 +60,10 @@ impl Stage {
             offset: 0,
             length,
         };
-        if let [image, upper] = &mut spec.disks[..] {
-            image.extents = vec![extent(&self.image.0, self.image.1)];
-            *upper = Disk {
-                extents: vec![extent(&self.upper, upper.size)],
-                ..upper.clone()
+        for disk in spec.disks_mut() {
+            disk.extents = match disk.role {
+                DiskRole::Root => vec![extent(&self.image.0, self.image.1)],
+                _ => vec![extent(&self.upper, disk.size)],
             };
         }
         spec

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, MemfdFlags, Mode, OFlags};
 
-use crate::spec::{Disk, Extent, MAX_EXTENTS, SECTOR};
+use crate::device::{Disk, Extent, MAX_EXTENTS, SECTOR};
 
 /// Why a disk can't be given to a guest.
 #[derive(Debug, thiserror::Error)]
@@ -260,6 +260,7 @@ fn sealed_memfd(name: &str, content: &[u8], length: u64) -> io::Result<OwnedFd> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::DiskRole;
 
     fn extent(path: &Path, offset: u64, length: u64) -> Extent {
         Extent {
@@ -280,19 +281,19 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = file(&directory, "disk", 4096);
         assert!(matches!(
-            open(&Disk::writable(&path, 4096)),
+            open(&Disk::writable(DiskRole::Upper, &path, 4096)),
             Ok(Backend::Raw(_))
         ));
         assert!(matches!(
-            open(&Disk::read_only(&path, 4096)),
+            open(&Disk::read_only(DiskRole::Root, &path, 4096)),
             Ok(Backend::Raw(_))
         ));
         assert!(matches!(
-            open(&Disk::read_only(&path, 2048)),
+            open(&Disk::read_only(DiskRole::Root, &path, 2048)),
             Ok(Backend::Composed(_))
         ));
         assert!(matches!(
-            open(&Disk::writable(&path, 2048)),
+            open(&Disk::writable(DiskRole::Upper, &path, 2048)),
             Err(DiskError::Layout(_))
         ));
     }
@@ -310,6 +311,7 @@ mod tests {
             extent(&view, 1024, 512),
         ];
         let disk = Disk {
+            role: DiskRole::Root,
             extents,
             size: 1 << 20,
             read_only: true,
@@ -337,6 +339,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = file(&directory, "disk", 4096);
         let disk = |extents, size| Disk {
+            role: DiskRole::Root,
             extents,
             size,
             read_only: true,
@@ -360,10 +363,10 @@ mod tests {
             Err(DiskError::TooShort { actual: 4096, .. })
         ));
         assert!(matches!(
-            open(&Disk::read_only(directory.path(), 512)),
+            open(&Disk::read_only(DiskRole::Root, directory.path(), 512)),
             Err(DiskError::FileType(_))
         ));
-        let missing = Disk::writable(Path::new("/nonexistent"), 512);
+        let missing = Disk::writable(DiskRole::Upper, Path::new("/nonexistent"), 512);
         assert!(matches!(
             open(&missing),
             Err(DiskError::Open {

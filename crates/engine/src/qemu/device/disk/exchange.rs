@@ -3,15 +3,17 @@
 //! The guest sees none of it: devices stay, with their size and access, and read from other files from one request to
 //! the next. So a machine can be made before it is known what it is for.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::disk::{self, Backend, DiskError};
-use super::qmp::{Command, Qmp, QmpError};
-use crate::spec::Disk;
+use super::open::{self, Backend, DiskError};
+use super::{device, node};
+use crate::device::{Disk, DiskRole};
+use crate::qemu::qmp::{Command, Qmp, QmpError};
 
 /// How long the VMM may take over one step: it opens what is open already.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -19,23 +21,23 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Why a disk could not be put in another one's place.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// The machine was made with other disks.
-    #[error("the machine has {0} disks")]
-    Number(usize),
+    /// The machine was made without such a disk.
+    #[error("the machine has no disk `{0}`")]
+    Unknown(DiskRole),
     /// The disk can't be opened or composed.
-    #[error("cannot attach disk {index}")]
+    #[error("cannot attach the disk `{role}`")]
     Disk {
-        /// Index in the specification.
-        index: usize,
+        /// Which one.
+        role: DiskRole,
         /// What is wrong with it.
         #[source]
         source: DiskError,
     },
     /// The VMM did not take it.
-    #[error("the VMM did not take disk {index}")]
+    #[error("the VMM did not take the disk `{role}`")]
     Refused {
-        /// Index in the specification.
-        index: usize,
+        /// Which one.
+        role: DiskRole,
         /// Its answer.
         #[source]
         source: QmpError,
@@ -44,43 +46,38 @@ pub enum ExchangeError {
 
 /// What the VMM holds for one disk.
 #[derive(Debug)]
-pub(super) struct Attached {
+pub(crate) struct Attached {
     /// Nodes of its block layer, the device's own first.
     pub(super) nodes: Vec<String>,
     /// Sets of descriptors.
     pub(super) sets: Range<usize>,
 }
 
-/// What stands behind the block devices of a machine, in the order of its disks.
+/// What stands behind the block devices of a machine.
 #[derive(Debug, Default)]
 pub(crate) struct Backends {
-    pub(super) attached: Vec<Attached>,
+    pub(super) attached: BTreeMap<DiskRole, Attached>,
     /// What stood there before.
     replaced: Vec<Attached>,
     /// Sets of descriptors that were ever made: the next one's number.
     pub(super) sets: usize,
 }
 
-/// Name of the guest's side of disk `index`.
-pub(super) fn device(index: usize) -> String {
-    format!("block{index}")
-}
-
 impl Backends {
-    /// Puts `disks` in the places of the present ones.
-    pub(crate) async fn exchange(
+    /// Puts each of `disks` in the place of the present one of its role.
+    pub(crate) async fn exchange<'a>(
         &mut self,
         control: &Qmp,
-        disks: &[Disk],
+        disks: impl IntoIterator<Item = &'a Disk>,
     ) -> Result<(), ExchangeError> {
-        if disks.len() != self.attached.len() {
-            return Err(ExchangeError::Number(self.attached.len()));
-        }
-        for (index, disk) in disks.iter().enumerate() {
+        for disk in disks {
+            let role = disk.role;
+            if !self.attached.contains_key(&role) {
+                return Err(ExchangeError::Unknown(role));
+            }
             let backend =
-                disk::open(disk).map_err(|source| ExchangeError::Disk { index, source })?;
-            self.replace(control, index, backend, disk.read_only)
-                .await?;
+                open::open(disk).map_err(|source| ExchangeError::Disk { role, source })?;
+            self.replace(control, role, backend, disk.read_only).await?;
         }
         Ok(())
     }
@@ -88,17 +85,17 @@ impl Backends {
     async fn replace(
         &mut self,
         control: &Qmp,
-        index: usize,
+        role: DiskRole,
         backend: Backend,
         read_only: bool,
     ) -> Result<(), ExchangeError> {
         let first = self.sets;
-        let node = format!("disk{index}.{first}");
+        let node = format!("{}.{first}", node(role));
         let (driver, files) = match backend {
             Backend::Raw(file) => ("raw", vec![file]),
             Backend::Composed(composition) => {
-                let description = disk::descriptor(&composition, |file| first + file)
-                    .map_err(|source| ExchangeError::Disk { index, source })?;
+                let description = open::descriptor(&composition, |file| first + file)
+                    .map_err(|source| ExchangeError::Disk { role, source })?;
                 let mut files = composition.files;
                 files.push(description);
                 ("vmdk", files)
@@ -118,7 +115,7 @@ impl Backends {
             whole["detect-zeroes"] = "unmap".into();
         }
         let device = json!({
-            "path": format!("/machine/peripheral/{}", device(index)),
+            "path": format!("/machine/peripheral/{}", device(role)),
             "property": "drive",
             "value": node,
         });
@@ -134,13 +131,12 @@ impl Backends {
         control
             .execute_all(commands, LIMIT)
             .await
-            .map_err(|source| ExchangeError::Refused { index, source })?;
+            .map_err(|source| ExchangeError::Refused { role, source })?;
         let attached = Attached {
             nodes: vec![node],
             sets: first..self.sets,
         };
-        let before = std::mem::replace(&mut self.attached[index], attached);
-        self.replaced.push(before);
+        self.replaced.extend(self.attached.insert(role, attached));
         Ok(())
     }
 

@@ -1,0 +1,251 @@
+//! Where each device is on the machine: the one allocator.
+//!
+//! A `microvm` without ACPI tables has eight virtio-mmio transports (`hw/i386/microvm.c`; the second I/O APIC, with which
+//! it would have 24, needs the tables). Three are for what every machine has. The other five are for NICs and disks, of
+//! which each has a transport of its own while there are enough. Else NICs have theirs, and of the disks those that come
+//! last by their role ([`DiskRole`] is in that order) are units of one SCSI controller, for which the guest has to look
+//! (`/sys/class/scsi_host/host*/scan`). The disk that the kernel boots from is never among them.
+//!
+//! A guest knows none of this.
+
+use crate::device::{Device, DiskRole};
+
+/// Transports of the machine.
+pub(in crate::qemu) const TRANSPORTS: usize = 8;
+
+/// Console and guest channel are two ports of one device.
+const SERIAL: usize = 0;
+const BALLOON: usize = 1;
+const ENTROPY: usize = 2;
+/// The first that is for NICs and disks.
+const FIRST_FREE: usize = 3;
+/// How many are.
+const FREE: usize = TRANSPORTS - FIRST_FREE;
+
+const CONSOLE_PORT: usize = 0;
+const CHANNEL_PORT: usize = 1;
+
+/// Most disks: a bound on descriptors, not of the machine.
+pub(in crate::qemu) const MAX_DISKS: usize = 64;
+
+/// Where a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On a transport of its own.
+    Transport(usize),
+    /// A port of the serial device on that transport.
+    Port { transport: usize, number: usize },
+    /// A unit behind the SCSI controller on that transport.
+    Unit { transport: usize, number: usize },
+}
+
+/// Why the machine does not hold its devices.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    /// Two devices have the same role.
+    #[error("the machine would have {0} twice")]
+    Twice(String),
+    /// More than it has places for.
+    #[error(
+        "the machine has no place for {disks} disks and {nics} NICs: it takes {MAX_DISKS} disks, and beside them {most} NICs"
+    )]
+    Full {
+        /// Disks that were asked for.
+        disks: usize,
+        /// NICs that were asked for.
+        nics: usize,
+        /// NICs that there is place for beside such disks.
+        most: usize,
+    },
+}
+
+/// The place of each of `devices`, in their order. The same devices have the same places, in whatever order they are.
+pub(super) fn allocate(devices: &[Device]) -> Result<Vec<Place>, PlaceError> {
+    unique(devices)?;
+    let mut roles: Vec<_> = devices.iter().filter_map(role).collect();
+    roles.sort_unstable();
+    let nics = devices
+        .iter()
+        .filter(|device| matches!(device, Device::Nic(_)))
+        .count();
+    let alone = disks_alone(&roles, nics)?;
+    let mut next_nic = FIRST_FREE;
+    let place = |device: &Device| match device {
+        Device::Console { .. } => port(CONSOLE_PORT),
+        Device::GuestChannel { .. } => port(CHANNEL_PORT),
+        Device::Balloon => Place::Transport(BALLOON),
+        Device::Entropy => Place::Transport(ENTROPY),
+        Device::Nic(_) => {
+            next_nic += 1;
+            Place::Transport(next_nic - 1)
+        }
+        Device::Disk(disk) => {
+            // It is one of them.
+            let index = roles.binary_search(&disk.role).unwrap_or_default();
+            // From the last transport down: that is the order in which the kernel meets them.
+            let last = TRANSPORTS - 1;
+            if index < alone {
+                Place::Transport(last - index)
+            } else {
+                Place::Unit {
+                    transport: last - alone,
+                    number: index - alone,
+                }
+            }
+        }
+    };
+    Ok(devices.iter().map(place).collect())
+}
+
+const fn port(number: usize) -> Place {
+    Place::Port {
+        transport: SERIAL,
+        number,
+    }
+}
+
+/// How many of the disks with these `roles`, which are sorted, have a transport each.
+fn disks_alone(roles: &[DiskRole], nics: usize) -> Result<usize, PlaceError> {
+    let disks = roles.len();
+    let boots = roles.iter().filter(|role| **role == DiskRole::Init).count();
+    // The others have a controller at least.
+    let most = FREE - boots - usize::from(disks > boots);
+    if disks > MAX_DISKS || nics > most {
+        return Err(PlaceError::Full { disks, nics, most });
+    }
+    let left = FREE - nics;
+    Ok(if disks <= left { disks } else { left - 1 })
+}
+
+fn role(device: &Device) -> Option<DiskRole> {
+    match device {
+        Device::Disk(disk) => Some(disk.role),
+        _ => None,
+    }
+}
+
+fn unique(devices: &[Device]) -> Result<(), PlaceError> {
+    let names: Vec<_> = devices.iter().map(Device::name).collect();
+    for (index, name) in names.iter().enumerate() {
+        if names[..index].contains(name) {
+            return Err(PlaceError::Twice(name.clone()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::device::{Disk, MacAddress, Nic};
+
+    fn disk(role: DiskRole) -> Device {
+        Device::Disk(Disk::empty(role, 512, true))
+    }
+
+    fn nic(number: u8) -> Device {
+        Device::Nic(Nic {
+            tap: Arc::new(File::open("/dev/null").unwrap().into()),
+            mac: MacAddress::new([2, 0, 0, 0, 0, number]).unwrap(),
+            mtu: 1500,
+        })
+    }
+
+    fn machine(disks: &[DiskRole], nics: u8) -> Vec<Device> {
+        let mut devices = vec![
+            Device::Entropy,
+            Device::Balloon,
+            Device::Console { record: None },
+            Device::GuestChannel { name: "c".into() },
+        ];
+        devices.extend(disks.iter().copied().map(disk));
+        devices.extend((0..nics).map(nic));
+        devices
+    }
+
+    const CONTAINER: [DiskRole; 2] = [DiskRole::Root, DiskRole::Upper];
+
+    #[test]
+    fn each_has_a_transport_while_there_are_enough() {
+        let mut devices = machine(&CONTAINER, 2);
+        devices.push(disk(DiskRole::Volume(7)));
+        let places = allocate(&devices).unwrap();
+        let transports = [2, 1, 7, 6, 3, 4, 5].map(Place::Transport);
+        assert_eq!(places[..2], transports[..2]);
+        assert_eq!(places[2..4], [port(0), port(1)]);
+        assert_eq!(places[4..], transports[2..]);
+    }
+
+    #[test]
+    fn no_place_is_given_twice_and_the_order_does_not_matter() {
+        for nics in 0..=4 {
+            for volumes in [0, 1, 2, 3, 40] {
+                let mut roles = CONTAINER.to_vec();
+                roles.extend((0..volumes).map(DiskRole::Volume));
+                let mut devices = machine(&roles, nics);
+                let places = allocate(&devices).unwrap();
+                for (index, place) in places.iter().enumerate() {
+                    assert!(!places[..index].contains(place), "{nics} {volumes}");
+                    if let Place::Unit { transport, .. } = place {
+                        assert!(!places.contains(&Place::Transport(*transport)));
+                    }
+                    if let Place::Transport(number) = place {
+                        assert!(*number < TRANSPORTS);
+                    }
+                }
+                devices.swap(4, 5);
+                let other = allocate(&devices).unwrap();
+                assert_eq!((other[4], other[5]), (places[5], places[4]));
+            }
+        }
+    }
+
+    #[test]
+    fn volumes_share_a_controller_before_the_containers_own_disks_do() {
+        let roles = [0, 1, 2, 3].map(DiskRole::Volume);
+        let roles = [&CONTAINER[..], &roles].concat();
+        let places = allocate(&machine(&roles, 1)).unwrap();
+        assert_eq!(places[4..7], [7, 6, 5].map(Place::Transport));
+        let unit = |number| Place::Unit {
+            transport: 4,
+            number,
+        };
+        assert_eq!(places[7..10], [unit(0), unit(1), unit(2)]);
+        let crowded = allocate(&machine(&CONTAINER, 4)).unwrap();
+        let unit = |number| Place::Unit {
+            transport: 7,
+            number,
+        };
+        assert_eq!(crowded[4..6], [unit(0), unit(1)]);
+    }
+
+    #[test]
+    fn the_disk_that_the_kernel_boots_from_is_the_first() {
+        let roles = [DiskRole::Root, DiskRole::Upper, DiskRole::Init];
+        for nics in 0..=3 {
+            let places = allocate(&machine(&roles, nics)).unwrap();
+            assert_eq!(places[6], Place::Transport(TRANSPORTS - 1));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told() {
+        let error = allocate(&machine(&CONTAINER, 5)).unwrap_err();
+        let expected = "the machine has no place for 2 disks and 5 NICs: it takes 64 disks, and beside them 4 NICs";
+        assert_eq!(error.to_string(), expected);
+        assert!(allocate(&machine(&[], 5)).is_ok());
+        let roles: Vec<_> = (0..65).map(DiskRole::Volume).collect();
+        let error = allocate(&machine(&roles, 0)).unwrap_err();
+        assert!(matches!(error, PlaceError::Full { disks: 65, .. }));
+        let error = allocate(&machine(&[DiskRole::Root, DiskRole::Root], 0)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the machine would have the disk `root` twice"
+        );
+        let error = allocate(&[nic(1), nic(1)]).unwrap_err();
+        assert!(matches!(error, PlaceError::Twice(name) if name.contains("02:00:00:00:00:01")));
+    }
+}
