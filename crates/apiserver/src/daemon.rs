@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use container_api::api::containers_server::ContainersServer;
@@ -15,6 +16,7 @@ use container_resource::settings::{Settings, VmmConfinement};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::containers::{Conditions, Containers};
@@ -26,6 +28,8 @@ use crate::templates::Templates;
 
 /// Variable that names the descriptor of [`announce`].
 const READY_VARIABLE: &str = "CONTAINER_READY_FD";
+/// How long answers may take to be sent when the system ends.
+const ANSWERS: Duration = Duration::from_millis(250);
 
 /// Serves until told to stop. Containers and core-images go on, unless they were stopped by request.
 pub async fn serve(
@@ -68,6 +72,7 @@ pub async fn serve(
     images.departed();
 
     let stop = Arc::new(Notify::new());
+    let stopped = CancellationToken::new();
     let system = service::System::new(
         roots.clone(),
         containers.clone(),
@@ -81,17 +86,23 @@ pub async fn serve(
             ContainersServer::new(service::Containers(containers))
                 .max_decoding_message_size(socket::MESSAGE_LIMIT),
         )
-        .serve_with_incoming(socket::incoming(main));
+        .serve_with_incoming_shutdown(socket::incoming(main), stopped.clone().cancelled_owned());
+    tokio::pin!(server);
     announce(ready);
     tracing::info!("serving {}", roots.app.display());
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
-        served = server => served.context("serve")?,
+        served = &mut server => served.context("serve")?,
         () = stop.notified() => tracing::info!("stopped by request"),
         _ = terminate.recv() => tracing::info!("SIGTERM"),
         _ = interrupt.recv() => tracing::info!("SIGINT"),
+    }
+    // Answers on their way are sent; calls that wait for something may never end.
+    stopped.cancel();
+    if let Ok(served) = tokio::time::timeout(ANSWERS, server).await {
+        served.context("serve")?;
     }
     for path in [roots.apiserver_socket(), roots.apiserver_descriptors()] {
         // Already gone is as good.

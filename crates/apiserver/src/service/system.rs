@@ -59,12 +59,7 @@ impl System {
             errors.push(format!("stop container-core-images: {error}"));
         }
         self.containers.cleared().await;
-        // Rung after the answer has left: the server ends with the select of the daemon.
-        let stop = self.stop.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            stop.notify_one();
-        });
+        self.stop.notify_one();
         if errors.is_empty() {
             Ok(())
         } else {
