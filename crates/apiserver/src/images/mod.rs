@@ -27,6 +27,8 @@ pub struct Images {
     roots: Roots,
     debug: bool,
     stopping: Arc<tokio::sync::watch::Sender<bool>>,
+    /// Whether somebody listens, or is about to: the helper, or this process for it.
+    listened: Arc<tokio::sync::watch::Sender<bool>>,
     /// Held while the helper is supervised.
     supervised: Arc<tokio::sync::Mutex<()>>,
     /// Rung when a container has gone, for [`Self::drop_leases`].
@@ -49,6 +51,7 @@ impl Images {
             roots,
             debug,
             stopping: Arc::new(tokio::sync::watch::Sender::new(false)),
+            listened: Arc::new(tokio::sync::watch::Sender::new(false)),
             supervised: Arc::default(),
             departed: Arc::default(),
         }
@@ -65,7 +68,11 @@ impl Images {
 
     async fn connect(&self) -> Result<ImagesClient<Channel>, Error> {
         let deadline = tokio::time::Instant::now() + CONNECT_TIMEOUT;
+        let mut listened = self.listened.subscribe();
         loop {
+            // The sender is our own, and whether it was in time shows below.
+            let listening = listened.wait_for(|listened| *listened);
+            let _ = tokio::time::timeout_at(deadline, listening).await;
             match socket::connect(&self.roots.images_socket()) {
                 Ok(channel) => {
                     return Ok(
@@ -77,8 +84,8 @@ impl Images {
                         .context(format_args!("{PLUGIN} does not answer"))
                         .with_hint(format!("See {}.", self.log_path().display())));
                 }
-                // It is being started: there is no event to wait for across processes.
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                // It has just gone: another one follows.
+                Err(_) => drop(tokio::time::timeout_at(deadline, listened.changed()).await),
             }
         }
     }

@@ -24,7 +24,9 @@ impl Images {
         let mut pause = BACKOFF.0;
         while !*self.stopping.borrow() {
             let begun = tokio::time::Instant::now();
-            match self.run().await {
+            let ran = self.run().await;
+            self.listened.send_replace(false);
+            match ran {
                 Ok(()) => tracing::info!("{PLUGIN} ended"),
                 Err(error) => tracing::error!("{PLUGIN}: {error}"),
             }
@@ -43,6 +45,7 @@ impl Images {
         let path = self.lock_path();
         if lock::holder(&path)?.is_some() {
             tracing::info!("{PLUGIN} is running already");
+            self.listened.send_replace(true);
             return tokio::select! {
                 released = lock::released(&path) => released,
                 () = self.silence() => lock::signal_holder(&path, Signal::KILL).map(drop),
@@ -51,6 +54,7 @@ impl Images {
         // The main one last: who can connect to it finds the other one, too.
         let descriptors = socket::bind(&self.roots.images_descriptors())?;
         let main = socket::bind(&self.roots.images_socket())?;
+        self.listened.send_replace(true);
         let log = container_files::log(&self.log_path())?;
         let mut command = std::process::Command::new(self.roots.plugin(PLUGIN));
         command.arg("start").arg("--app-root").arg(&self.roots.app);
