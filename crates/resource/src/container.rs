@@ -116,7 +116,7 @@ pub struct Attachment {
 }
 
 /// Everything that was asked for when the container was created.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerConfiguration {
     /// The container's name.
@@ -233,7 +233,7 @@ impl ContainerConfiguration {
 }
 
 /// The image a container was made of.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageDescription {
     /// Normalised reference.
@@ -246,7 +246,7 @@ pub struct ImageDescription {
 }
 
 /// A process to run in a container.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessConfiguration {
     /// First word: looked up in `PATH` inside the container when it has no slash.
@@ -291,6 +291,13 @@ pub enum User {
     },
 }
 
+/// Root.
+impl Default for User {
+    fn default() -> Self {
+        Self::Id { uid: 0, gid: 0 }
+    }
+}
+
 /// A resource limit (`setrlimit(2)`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rlimit {
@@ -303,7 +310,7 @@ pub struct Rlimit {
 }
 
 /// Size of the virtual machine, and the limits inside it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
     /// Virtual CPUs the container may use, at least 1.

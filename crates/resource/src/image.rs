@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::platform::Platform;
 
 /// Names a blob (OCI image specification, descriptor.md).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// What the blob is; empty where nothing says so.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::image::or_default;
 
 /// What an image was built for (OCI image specification, image-index.md).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Platform {
     /// Operating system, as `GOOS`; empty where nothing says so.
     #[serde(default, deserialize_with = "or_default")]

@@ -96,7 +96,11 @@ impl Entry {
             configuration: self
                 .configuration
                 .clone()
-                .unwrap_or_else(|| damaged(&self.id)),
+                // One that cannot be read: the container is listed all the same.
+                .unwrap_or_else(|| ContainerConfiguration {
+                    id: self.id.clone(),
+                    ..ContainerConfiguration::default()
+                }),
             status: self.status.borrow().clone(),
         }
     }
@@ -311,83 +315,5 @@ impl Entry {
                 format!("container {} was never started", self.id),
             )),
         }
-    }
-}
-
-/// Stands for a configuration that cannot be read, so that the container is listed at all.
-fn damaged(id: &str) -> ContainerConfiguration {
-    use container_resource::container::{ImageDescription, ProcessConfiguration, Resources, User};
-    use container_resource::image::Descriptor;
-    use container_resource::platform::Platform;
-    ContainerConfiguration {
-        id: id.to_owned(),
-        image: ImageDescription {
-            reference: String::new(),
-            descriptor: Descriptor {
-                media_type: String::new(),
-                digest: String::new(),
-                size: 0,
-                urls: None,
-                annotations: None,
-                platform: None,
-                artifact_type: None,
-            },
-            manifest_digest: String::new(),
-        },
-        mounts: Vec::new(),
-        published_ports: Vec::new(),
-        published_sockets: Vec::new(),
-        labels: std::collections::BTreeMap::new(),
-        sysctls: std::collections::BTreeMap::new(),
-        networks: Vec::new(),
-        dns: None,
-        rosetta: false,
-        virtualization: false,
-        ssh: false,
-        read_only: false,
-        use_init: false,
-        init_process: ProcessConfiguration {
-            executable: String::new(),
-            arguments: Vec::new(),
-            environment: Vec::new(),
-            working_directory: String::new(),
-            terminal: false,
-            user: User::Id { uid: 0, gid: 0 },
-            supplemental_groups: Vec::new(),
-            privileged: false,
-            rlimits: Vec::new(),
-        },
-        platform: Platform {
-            os: String::new(),
-            architecture: String::new(),
-            variant: None,
-        },
-        resources: Resources {
-            cpus: 0,
-            nano_cpus: None,
-            memory_in_bytes: 0,
-            storage: None,
-            cpu_overhead: 0,
-        },
-        runtime_handler: String::new(),
-        cap_add: Vec::new(),
-        cap_drop: Vec::new(),
-        shm_size: None,
-        stop_signal: None,
-        masked_paths: None,
-        readonly_paths: None,
-        creation_date: Timestamp::UNIX_EPOCH,
-        stop_timeout: None,
-        hostname: None,
-        pids_limit: None,
-        privileged: false,
-        devices: Vec::new(),
-        no_new_privileges: false,
-        seccomp_profile: None,
-        restart_policy: None,
-        health_check: None,
-        kernel_arguments: Vec::new(),
-        kernel: None,
-        init_image: None,
     }
 }
