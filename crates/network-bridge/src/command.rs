@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::namespace::{agent, holder};
 use crate::serve;
 
 /// Serves one network of `container`.
@@ -29,6 +30,23 @@ pub struct Command {
 enum Action {
     /// Serve until SIGTERM.
     Start(Start),
+    /// Keep a network's namespace.
+    #[command(hide = true)]
+    Hold {
+        /// By which it is found.
+        #[arg(long)]
+        lock: PathBuf,
+        /// In a user namespace of its own.
+        #[arg(long)]
+        user_namespace: bool,
+    },
+    /// Work in a network's namespace, as standard input asks.
+    #[command(hide = true)]
+    Inside {
+        /// A process in that namespace.
+        #[arg(long)]
+        holder: u32,
+    },
 }
 
 /// Where the server keeps its things.
@@ -41,6 +59,9 @@ pub struct Start {
     /// inherited (`CONTAINER_LISTEN_FDS=2`).
     #[arg(long)]
     pub runtime_root: PathBuf,
+    /// Where the host's own resolvers are told; it is looked at again when it changes.
+    #[arg(long, default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
     /// Log more.
     #[arg(long, env = "CONTAINER_DEBUG")]
     pub debug: bool,
@@ -50,6 +71,14 @@ impl Command {
     /// Does what was asked for.
     pub fn run(self) -> ExitCode {
         match self.action {
+            Action::Hold {
+                lock,
+                user_namespace,
+            } => told(holder::run(&lock, user_namespace).map_err(Into::into)),
+            Action::Inside { holder } => {
+                log(false);
+                told(agent::run(holder).map_err(Into::into))
+            }
             Action::Start(start) => {
                 log(start.debug);
                 container_api::roots::set_private_umask();

@@ -1,11 +1,12 @@
 //! The network's configuration, checked.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use container_resource::bundle::read_json;
-use container_resource::network::NetworkConfiguration;
+use container_resource::network::{NetworkConfiguration, NetworkMode};
+use ipnet::IpNet;
 
 use crate::leases::SMALLEST_MTU;
 use crate::leases::subnet::Subnet;
@@ -24,6 +25,17 @@ pub struct Configuration {
     pub ipv4: Option<Subnet<Ipv4Addr>>,
     /// Its IPv6 addresses.
     pub ipv6: Option<Subnet<Ipv6Addr>>,
+}
+
+/// What a network has of one family.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// The subnet.
+    pub subnet: IpNet,
+    /// The network's own address.
+    pub gateway: IpAddr,
+    /// The host's.
+    pub host: IpAddr,
 }
 
 /// Why a configuration can't be used.
@@ -78,6 +90,34 @@ impl Configuration {
             return Err(ConfigurationError::NoSubnet);
         }
         Ok(Self { asked, ipv4, ipv6 })
+    }
+
+    /// Whether there is no way out.
+    pub fn is_internal(&self) -> bool {
+        self.asked.mode == NetworkMode::HostOnly
+    }
+
+    /// The families that it has.
+    pub fn families(&self) -> Vec<Family> {
+        let ipv4 = self
+            .asked
+            .ipv4_subnet
+            .zip(self.ipv4)
+            .map(|(net, subnet)| Family {
+                subnet: net.trunc().into(),
+                gateway: subnet.gateway().into(),
+                host: subnet.host().into(),
+            });
+        let ipv6 = self
+            .asked
+            .ipv6_subnet
+            .zip(self.ipv6)
+            .map(|(net, subnet)| Family {
+                subnet: net.trunc().into(),
+                gateway: subnet.gateway().into(),
+                host: subnet.host().into(),
+            });
+        ipv4.into_iter().chain(ipv6).collect()
     }
 
     /// Lengths of the subnets' prefixes.

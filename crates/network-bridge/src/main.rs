@@ -2,10 +2,15 @@
 
 mod command;
 mod configuration;
+mod filter;
 mod leases;
+mod links;
+mod namespace;
+mod network;
 mod ports;
 mod serve;
 mod service;
+mod uplink;
 
 use std::process::ExitCode;
 

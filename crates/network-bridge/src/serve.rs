@@ -1,15 +1,19 @@
 //! From start to SIGTERM.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use container_api::descriptors::Descriptors;
 use container_api::network::network_server::NetworkServer;
 use container_api::{inherited, lock, roots, socket};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Mutex;
 
 use crate::command::Start;
 use crate::configuration::Configuration;
 use crate::leases::Leases;
+use crate::network::Network;
 use crate::service::Service;
 
 /// Serves until SIGTERM or SIGINT.
@@ -38,16 +42,23 @@ pub fn run(start: &Start) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(serve(Service::new(configuration, leases), listeners))
+        .block_on(async {
+            let network = Network::open(configuration, leases, &start.state).await?;
+            serve(network, listeners).await
+        })
 }
 
 async fn serve(
-    service: Service,
+    mut network: Network,
     [rpc, descriptors_listener]: [std::os::unix::net::UnixListener; 2],
 ) -> anyhow::Result<()> {
+    network.adopt(0).await?;
     let rpc = UnixListener::from_std(rpc)?;
     let descriptors = Descriptors::default();
-    tokio::spawn(descriptors.serve(UnixListener::from_std(descriptors_listener)?));
+    let descriptors_listener = UnixListener::from_std(descriptors_listener)?;
+    tokio::spawn(descriptors.clone().serve(descriptors_listener));
+    let network = Arc::new(Mutex::new(network));
+    let service = Service::new(network.clone(), descriptors);
     let service = NetworkServer::new(service)
         .max_decoding_message_size(socket::MESSAGE_LIMIT)
         .max_encoding_message_size(socket::MESSAGE_LIMIT);
@@ -60,8 +71,10 @@ async fn serve(
         .serve_with_incoming(socket::incoming(rpc));
     tracing::info!("serving the network");
     tokio::select! {
-        result = server => result.context("the server failed"),
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        result = server => result.context("the server failed")?,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
+    let closed = network.lock().await.close().await;
+    closed.context("cannot remove the network")
 }

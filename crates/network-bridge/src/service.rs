@@ -1,102 +1,110 @@
 //! What is asked of the network, over gRPC.
 
-use container_api::network::network_server::Network;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use container_api::descriptors::Descriptors;
+use container_api::handover::{self, Tap};
+use container_api::network::network_server;
 use container_api::network::{
-    Addresses, AllocateReply, AllocateRequest, AttachReply, AttachRequest, DetachReply,
-    DetachRequest, InspectReply, InspectRequest, Member, ReleaseReply, ReleaseRequest, SpareReply,
-    SpareRequest,
+    AllocateReply, AllocateRequest, AttachReply, AttachRequest, DetachReply, DetachRequest,
+    InspectReply, InspectRequest, ReleaseReply, ReleaseRequest, SpareReply, SpareRequest,
 };
 use container_api::{Error, Kind};
+use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
-use crate::configuration::Configuration;
-use crate::leases::lease::Lease;
-use crate::leases::subnet::AddressError;
-use crate::leases::{LeaseError, Leases, Wish};
+use crate::leases::Wish;
+use crate::network::Network;
+use crate::network::attach::Wanted;
 use crate::ports::published::Published;
 
 type Reply<T> = Result<Response<T>, Status>;
 
+/// The most ports of one container.
+const MAX_PORTS: usize = 4096;
+/// The most egress rules of one container.
+const MAX_RULES: usize = 256;
+
 /// Serves one network.
 #[derive(Debug)]
 pub struct Service {
-    configuration: Configuration,
-    leases: Mutex<Leases>,
+    network: Arc<Mutex<Network>>,
+    descriptors: Descriptors,
 }
 
 impl Service {
-    /// For the network of `configuration`, with what its containers have.
-    pub fn new(configuration: Configuration, leases: Leases) -> Self {
+    /// Serves `network`; `descriptors` is what clients have handed over.
+    pub fn new(network: Arc<Mutex<Network>>, descriptors: Descriptors) -> Self {
         Self {
-            configuration,
-            leases: Mutex::new(leases),
+            network,
+            descriptors,
         }
     }
 
-    fn addresses(&self, lease: &Lease) -> Addresses {
-        let gateway = self
-            .configuration
-            .ipv4
-            .map(|subnet| subnet.gateway().to_string());
-        let gateway6 = self
-            .configuration
-            .ipv6
-            .map(|subnet| subnet.gateway().to_string());
-        Addresses {
-            resolvers: gateway.iter().chain(&gateway6).cloned().collect(),
-            gateway: gateway.unwrap_or_default(),
-            gateway6: gateway6.unwrap_or_default(),
-            ..lease.addresses(self.configuration.prefixes())
-        }
+    /// The socket that a client handed over, on which a tap is to come back.
+    fn socket(&self, token: &str) -> Result<UnixStream, Error> {
+        let missing = || {
+            Error::new(
+                Kind::InvalidArgument,
+                "no socket for the tap was handed over",
+            )
+        };
+        let descriptors = self.descriptors.take(token).ok_or_else(missing)?;
+        let descriptor = descriptors.into_iter().next().ok_or_else(missing)?;
+        let unusable = |error| Error::chain(Kind::InvalidArgument, &error);
+        let socket = std::os::unix::net::UnixStream::from(descriptor);
+        socket.set_nonblocking(true).map_err(unusable)?;
+        UnixStream::from_std(socket).map_err(unusable)
     }
 }
 
-impl From<LeaseError> for Error {
-    fn from(error: LeaseError) -> Self {
-        let kind = match &error {
-            LeaseError::Unavailable(AddressError::Taken(_)) | LeaseError::MacTaken(_) => {
-                Kind::Exists
-            }
-            LeaseError::Unavailable(AddressError::Exhausted(_)) | LeaseError::Full => {
-                Kind::Exhausted
-            }
-            LeaseError::InUse => Kind::InvalidState,
-            LeaseError::Random(_) | LeaseError::Write(_) => Kind::Internal,
-            _ => Kind::InvalidArgument,
-        };
-        Self::chain(kind, &error)
+/// Gives a tap to whoever asked for it.
+async fn hand_over(mut socket: UnixStream, name: String, tap: &OwnedFd) -> Result<(), Error> {
+    let sent = handover::send(&mut socket, &Tap { name }, &[tap.as_fd()]).await;
+    sent.map_err(|error| Error::chain(Kind::Cancelled, &error).context("hand the tap over"))
+}
+
+fn wanted(request: &AttachRequest) -> Result<Wanted, Error> {
+    let invalid =
+        |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::InvalidArgument, error);
+    if request.ports.len() > MAX_PORTS {
+        let text = format!("at most {MAX_PORTS} ports of a container can be published");
+        return Err(Error::new(Kind::InvalidArgument, text));
     }
+    let ports = request.ports.iter().map(Published::parse);
+    let ports = ports
+        .collect::<Result<_, _>>()
+        .map_err(|error| invalid(&error))?;
+    let egress = match &request.egress {
+        None => None,
+        Some(egress) if egress.allow.len() > MAX_RULES => {
+            let text = format!("a container has at most {MAX_RULES} egress rules");
+            return Err(Error::new(Kind::InvalidArgument, text));
+        }
+        Some(egress) => {
+            let rules = egress.allow.iter().map(|rule| rule.parse());
+            Some(
+                rules
+                    .collect::<Result<_, _>>()
+                    .map_err(|error: container_resource::egress::EgressError| invalid(&error))?,
+            )
+        }
+    };
+    let spare = Some(request.spare.clone()).filter(|spare| !spare.is_empty());
+    Ok(Wanted {
+        ports,
+        egress,
+        spare,
+    })
 }
 
 #[tonic::async_trait]
-impl Network for Service {
+impl network_server::Network for Service {
     async fn inspect(&self, _: Request<InspectRequest>) -> Reply<InspectReply> {
-        let asked = &self.configuration.asked;
-        let leases = self.leases.lock().await;
-        let member = |(container, lease): (&String, &Lease)| Member {
-            container: container.clone(),
-            addresses: Some(self.addresses(lease)),
-            names: lease.names.clone(),
-            attached: lease.attached.is_some(),
-            ports: lease
-                .attached
-                .iter()
-                .flat_map(|attached| attached.ports.iter().map(Published::message))
-                .collect(),
-            ..Member::default()
-        };
-        let text = |text: Option<String>| text.unwrap_or_default();
-        Ok(Response::new(InspectReply {
-            subnet: text(asked.ipv4_subnet.map(|net| net.to_string())),
-            gateway: text(self.configuration.ipv4.map(|net| net.gateway().to_string())),
-            subnet6: text(asked.ipv6_subnet.map(|net| net.to_string())),
-            gateway6: text(self.configuration.ipv6.map(|net| net.gateway().to_string())),
-            host: text(self.configuration.ipv4.map(|net| net.host().to_string())),
-            host6: text(self.configuration.ipv6.map(|net| net.host().to_string())),
-            uplink: "none".to_owned(),
-            members: leases.all().iter().map(member).collect(),
-        }))
+        let network = self.network.lock().await;
+        Ok(Response::new(network.inspect().await?))
     }
 
     async fn allocate(&self, request: Request<AllocateRequest>) -> Reply<AllocateReply> {
@@ -108,34 +116,59 @@ impl Network for Service {
             mac: request.mac,
             mtu: request.mtu,
         };
-        let mut leases = self.leases.lock().await;
-        let lease = leases
-            .allocate(&request.container, &wish)
-            .map_err(Error::from)?;
-        Ok(Response::new(AllocateReply {
-            addresses: Some(self.addresses(&lease)),
-        }))
+        let mut network = self.network.lock().await;
+        let addresses = Some(network.allocate(&request.container, &wish)?);
+        Ok(Response::new(AllocateReply { addresses }))
     }
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Reply<ReleaseReply> {
         let container = request.into_inner().container;
-        let mut leases = self.leases.lock().await;
-        leases.release(&container).map_err(Error::from)?;
+        self.network.lock().await.release(&container).await?;
         Ok(Response::new(ReleaseReply {}))
     }
 
     async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {
-        for port in &request.into_inner().ports {
-            Published::parse(port).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
-        }
-        Err(Error::new(Kind::Unsupported, "this network has no bridge yet").into())
+        let request = request.into_inner();
+        let wanted = wanted(&request)?;
+        let socket = match &wanted.spare {
+            Some(_) => None,
+            None => Some(self.socket(&request.token)?),
+        };
+        let network = self.network.clone();
+        // A caller that goes away leaves nothing half done.
+        let work = tokio::spawn(async move {
+            let mut network = network.lock().await;
+            let place = network.attach(&request.container, wanted).await?;
+            if let (Some(socket), Some((name, tap))) = (socket, place.tap) {
+                if let Err(error) = hand_over(socket, name, &tap).await {
+                    network.detach(&request.container).await?;
+                    return Err(error);
+                }
+            }
+            Ok::<_, Error>(AttachReply {
+                addresses: Some(place.addresses),
+                ports: place.ports.iter().map(Published::message).collect(),
+            })
+        });
+        Ok(Response::new(joined(work.await)?))
     }
 
-    async fn detach(&self, _: Request<DetachRequest>) -> Reply<DetachReply> {
+    async fn detach(&self, request: Request<DetachRequest>) -> Reply<DetachReply> {
+        let container = request.into_inner().container;
+        let network = self.network.clone();
+        let work = tokio::spawn(async move { network.lock().await.detach(&container).await });
+        joined(work.await)?;
         Ok(Response::new(DetachReply {}))
     }
 
-    async fn spare(&self, _: Request<SpareRequest>) -> Reply<SpareReply> {
-        Err(Error::new(Kind::Unsupported, "this network has no bridge yet").into())
+    async fn spare(&self, request: Request<SpareRequest>) -> Reply<SpareReply> {
+        let socket = self.socket(&request.into_inner().token)?;
+        let (name, tap) = self.network.lock().await.spare().await?;
+        hand_over(socket, name.clone(), &tap).await?;
+        Ok(Response::new(SpareReply { tap: name }))
     }
+}
+
+fn joined<T>(outcome: Result<Result<T, Error>, tokio::task::JoinError>) -> Result<T, Error> {
+    outcome.unwrap_or_else(|error| Err(Error::new(Kind::Internal, error.to_string())))
 }

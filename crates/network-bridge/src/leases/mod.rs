@@ -4,7 +4,7 @@
 
 pub mod lease;
 pub mod mac;
-mod names;
+pub mod names;
 pub mod subnet;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use self::lease::Lease;
 use self::mac::{Mac, MacError};
+pub use self::names::HOST;
 use self::names::NamesError;
 use self::subnet::{AddressError, Family, Subnet};
 
@@ -142,7 +143,6 @@ impl Leases {
     }
 
     /// The container's.
-    #[cfg(test)]
     pub fn get(&self, container: &str) -> Option<&Lease> {
         self.state.leases.get(container)
     }
@@ -164,7 +164,6 @@ impl Leases {
     ///
     /// # Errors
     /// When it can't be written; nothing has changed then.
-    #[cfg(test)]
     pub fn change(
         &mut self,
         container: &str,

@@ -41,6 +41,16 @@ pub enum PortError {
     Port(u32),
 }
 
+impl Protocol {
+    /// Its name in rules and messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 impl Published {
     /// Of a request's.
     ///

@@ -1,0 +1,139 @@
+//! The host's side: who may come in, under which address the network goes out, and which ports lead into it.
+//!
+//! A table of the network's own, named as its interface on the host, written anew as a whole with every change.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::packets::family;
+use crate::ports::published::Published;
+
+/// What every network's interface on the host begins with.
+pub const PREFIX: &str = "cnb";
+
+/// One port that leads to a container.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward<'f> {
+    /// The container's id.
+    pub container: &'f str,
+    /// The port.
+    pub port: Published,
+    /// The container's address.
+    pub address: IpAddr,
+}
+
+/// The table.
+#[derive(Clone, Debug)]
+pub struct Table<'t> {
+    /// Its name and the interface's.
+    pub name: &'t str,
+    /// The network's name.
+    pub network: &'t str,
+    /// Subnets, with the host's address in each.
+    pub subnets: &'t [(IpNet, IpAddr)],
+    /// Ports.
+    pub forwards: &'t [Forward<'t>],
+}
+
+/// The script that makes the table.
+pub fn table(table: &Table<'_>) -> String {
+    let Table { name, network, .. } = table;
+    let mut script = format!(
+        "add table inet {name}
+delete table inet {name}
+add table inet {name} {{ comment \"network {network} of container\"; }}
+add chain inet {name} prerouting {{ type nat hook prerouting priority dstnat; policy accept; }}
+add chain inet {name} output {{ type nat hook output priority -100; policy accept; }}
+add chain inet {name} postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}
+add chain inet {name} input {{ type filter hook input priority filter; policy accept; }}
+add chain inet {name} forward {{ type filter hook forward priority filter; policy accept; }}
+"
+    );
+    let mut rule = |chain: &str, text: &str| {
+        script.push_str(&format!("add rule inet {name} {chain} {text}\n"));
+    };
+    // What is not a reply comes in by a published port alone, from the outside and from other networks alike.
+    rule(
+        "forward",
+        &format!("oifname {name} ct state established,related accept"),
+    );
+    rule("forward", &format!("oifname {name} ct status dnat accept"));
+    rule("forward", &format!("oifname {name} counter drop"));
+    rule("forward", &format!("iifname {name} ct state invalid drop"));
+    for (subnet, host) in table.subnets {
+        let family = family(*host);
+        if host.is_ipv4() {
+            // UDP alone: a process takes the connections, as it can try ::1, too.
+            rule(
+                "prerouting",
+                &format!("iifname {name} ip daddr {host} meta l4proto udp dnat ip to 127.0.0.1"),
+            );
+            rule(
+                "postrouting",
+                &format!("oifname {name} ip saddr 127.0.0.0/8 masquerade"),
+            );
+        }
+        // A container that comes back in by a published port of its own network.
+        rule(
+            "postrouting",
+            &format!("oifname {name} {family} saddr {subnet} ct status dnat masquerade"),
+        );
+        rule(
+            "postrouting",
+            &format!("oifname != {name} {family} saddr {subnet} masquerade"),
+        );
+    }
+    rule(
+        "input",
+        &format!("iifname {name} ip daddr 127.0.0.0/8 ct status dnat accept"),
+    );
+    rule(
+        "input",
+        &format!("iifname {name} ip daddr 127.0.0.0/8 counter drop"),
+    );
+    for forward in table.forwards {
+        if let Some(text) = dnat(forward) {
+            rule("prerouting", &text);
+            rule("output", &text);
+        }
+    }
+    script
+}
+
+/// Takes the table away.
+pub fn remove(name: &str) -> String {
+    format!("add table inet {name}\ndelete table inet {name}\n")
+}
+
+fn dnat(forward: &Forward<'_>) -> Option<String> {
+    let Forward {
+        container,
+        port,
+        address,
+    } = forward;
+    let family = family(*address);
+    let local = match port.host_address {
+        // The kernel leads nobody away from ::1: a process takes those connections.
+        None if address.is_ipv6() => "fib daddr type local ip6 daddr != ::1".to_owned(),
+        None => "ip daddr != 0.0.0.0 fib daddr type local".to_owned(),
+        Some(host) if host.is_ipv4() != address.is_ipv4() => return None,
+        Some(IpAddr::V6(host)) if host.is_loopback() => return None,
+        Some(host) if host.is_unspecified() && host.is_ipv6() => {
+            "fib daddr type local ip6 daddr != ::1".to_owned()
+        }
+        Some(host) if host.is_unspecified() => {
+            "ip daddr != 0.0.0.0 fib daddr type local".to_owned()
+        }
+        Some(host) => format!("{family} daddr {host}"),
+    };
+    let protocol = port.protocol.name();
+    let (from, to) = (port.host_port, port.container_port);
+    let target = match address {
+        IpAddr::V4(address) => format!("{address}:{to}"),
+        IpAddr::V6(address) => format!("[{address}]:{to}"),
+    };
+    Some(format!(
+        "{local} {protocol} dport {from} dnat {family} to {target} comment \"{container}\""
+    ))
+}

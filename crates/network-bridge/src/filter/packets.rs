@@ -1,0 +1,261 @@
+//! Packets that leave the bridge: to the network's own services, and out.
+
+use std::net::IpAddr;
+
+use container_resource::egress::{Destination, EgressRule};
+
+use super::TABLE;
+use super::member::Member;
+use crate::leases::HOST;
+use crate::links::{BRIDGE, UPLINK};
+
+/// The comment of the rule that counts what no other allowed: no rule is spelled so.
+pub const REFUSED: &str = "!";
+/// The most addresses that are kept for one rule's names.
+const NAMES: u32 = 4096;
+
+/// What the whole network's rules depend on.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// The host's addresses in the network; none where there is no way out.
+    pub host: Vec<IpAddr>,
+    /// TCP port of this namespace at which connections to the host are taken; 0: there is none.
+    pub relay: u16,
+    /// Whether packets leave under the address of the way out.
+    pub masquerade: bool,
+}
+
+/// The rules of the network, whatever containers it has. Theirs are kept.
+pub fn base(base: &Base) -> String {
+    let mut script = format!(
+        "add table inet {TABLE}
+add map inet {TABLE} policies4 {{ type ipv4_addr : verdict; }}
+add map inet {TABLE} policies6 {{ type ipv6_addr : verdict; }}
+add chain inet {TABLE} prerouting {{ type nat hook prerouting priority dstnat; policy accept; }}
+add chain inet {TABLE} input {{ type filter hook input priority filter; policy drop; }}
+add chain inet {TABLE} outgoing
+add chain inet {TABLE} forward {{ type filter hook forward priority filter; policy drop; }}
+add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}
+"
+    );
+    for chain in ["prerouting", "input", "outgoing", "forward", "postrouting"] {
+        script.push_str(&format!("flush chain inet {TABLE} {chain}\n"));
+    }
+    let mut rule = |chain: &str, text: &str| {
+        script.push_str(&format!("add rule inet {TABLE} {chain} {text}\n"));
+    };
+    rule("input", "iifname lo accept");
+    rule("input", "ct state established,related accept");
+    rule("input", "ct state invalid drop");
+    rule("input", "meta l4proto { icmp, ipv6-icmp } accept");
+    if base.relay != 0 {
+        let relay = base.relay;
+        rule(
+            "input",
+            &format!("iifname \"{BRIDGE}\" ct status dnat tcp dport {relay} accept"),
+        );
+    }
+    rule(
+        "input",
+        &format!("iifname \"{BRIDGE}\" meta l4proto {{ tcp, udp }} th dport 53 accept"),
+    );
+    for host in &base.host {
+        let family = family(*host);
+        if base.relay != 0 {
+            let relay = base.relay;
+            rule(
+                "prerouting",
+                &format!(
+                    "iifname \"{BRIDGE}\" {family} daddr {host} meta l4proto tcp redirect to :{relay}"
+                ),
+            );
+        }
+        // The host asks for names, too.
+        rule(
+            "input",
+            &format!(
+                "iifname \"{UPLINK}\" {family} saddr {host} meta l4proto {{ tcp, udp }} th dport 53 accept"
+            ),
+        );
+    }
+    rule("input", "meta l4proto tcp reject with tcp reset");
+    rule("input", "reject with icmpx port-unreachable");
+    rule("forward", "ct state established,related accept");
+    rule("forward", "ct state invalid drop");
+    rule(
+        "forward",
+        &format!("iifname \"{BRIDGE}\" oifname \"{BRIDGE}\" accept"),
+    );
+    // The host has looked whether they may come.
+    rule(
+        "forward",
+        &format!("iifname \"{UPLINK}\" oifname \"{BRIDGE}\" accept"),
+    );
+    rule(
+        "forward",
+        &format!("iifname \"{BRIDGE}\" oifname \"{UPLINK}\" jump outgoing"),
+    );
+    rule("forward", "reject with icmpx admin-prohibited");
+    // Where clouds tell machines their secrets.
+    rule(
+        "outgoing",
+        "ip daddr 169.254.0.0/16 counter reject with icmpx admin-prohibited",
+    );
+    rule(
+        "outgoing",
+        "ip6 daddr { fe80::/10, fd00:ec2::254 } counter reject with icmpx admin-prohibited",
+    );
+    rule("outgoing", "ip saddr vmap @policies4");
+    rule("outgoing", "ip6 saddr vmap @policies6");
+    rule("outgoing", "accept");
+    if base.masquerade {
+        rule("postrouting", &format!("oifname \"{UPLINK}\" masquerade"));
+    }
+    script
+}
+
+/// What `member` may reach outside of the network, in the place of what its tap might before.
+pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
+    let chain = chain(member.tap);
+    let mut script = format!("add chain inet {TABLE} {chain}\nflush chain inet {TABLE} {chain}\n");
+    let Some(rules) = member.egress else {
+        // The addresses may have been another's.
+        for address in member.addresses() {
+            script.push_str(&unset(address, &chain));
+        }
+        script.push_str(&format!("delete chain inet {TABLE} {chain}\n"));
+        return script;
+    };
+    for (index, rule) in rules.iter().enumerate() {
+        let mut add = |matched: &str| {
+            let port = rule.port.map_or_else(String::new, |port| {
+                format!(" meta l4proto {{ tcp, udp }} th dport {port}")
+            });
+            script.push_str(&format!(
+                "add rule inet {TABLE} {chain} {matched}{port} counter accept comment \"{rule}\"\n"
+            ));
+        };
+        match &rule.destination {
+            Destination::Network(network) => {
+                add(&format!("{} daddr {network}", family(network.addr())));
+            }
+            Destination::Name(name) if name == HOST => {
+                for host in host {
+                    add(&format!("{} daddr {host}", family(*host)));
+                }
+            }
+            Destination::Name(_) | Destination::Below(_) => {
+                let mut sets = String::new();
+                for (family, number) in [("ip", 4), ("ip6", 6)] {
+                    let set = names(member.tap, index, number);
+                    sets.push_str(&format!(
+                        "add set inet {TABLE} {set} {{ type ipv{number}_addr; flags timeout; size {NAMES}; }}\n"
+                    ));
+                    add(&format!("{family} daddr @{set}"));
+                }
+                script.insert_str(0, &sets);
+            }
+        }
+    }
+    script.push_str(&format!(
+        "add rule inet {TABLE} {chain} counter reject with icmpx admin-prohibited comment \"{REFUSED}\"\n"
+    ));
+    for address in member.addresses() {
+        script.push_str(&set(address, &chain));
+    }
+    script
+}
+
+/// Takes the rules of a member away.
+pub fn dismiss(member: &Member<'_>) -> String {
+    let chain = chain(member.tap);
+    let mut script = format!("add chain inet {TABLE} {chain}\n");
+    for address in member.addresses() {
+        script.push_str(&unset(address, &chain));
+    }
+    script.push_str(&format!(
+        "flush chain inet {TABLE} {chain}\ndelete chain inet {TABLE} {chain}\n"
+    ));
+    for (index, rule) in member.egress.unwrap_or_default().iter().enumerate() {
+        if is_learned(rule) {
+            for number in [4, 6] {
+                let set = names(member.tap, index, number);
+                script.push_str(&format!(
+                    "add set inet {TABLE} {set} {{ type ipv{number}_addr; flags timeout; size {NAMES}; }}
+delete set inet {TABLE} {set}
+"
+                ));
+            }
+        }
+    }
+    script
+}
+
+#[allow(dead_code, reason = "the resolver follows")]
+/// Lets the member's rule with that index lead to `addresses`, the longest for `seconds`.
+pub fn learn(tap: &str, index: usize, addresses: &[IpAddr], seconds: u32) -> String {
+    let mut script = String::new();
+    for address in addresses {
+        let number = if address.is_ipv4() { 4 } else { 6 };
+        let set = names(tap, index, number);
+        // Taken out first: adding alone does not renew its time.
+        script.push_str(&format!(
+            "add element inet {TABLE} {set} {{ {address} }}
+delete element inet {TABLE} {set} {{ {address} }}
+add element inet {TABLE} {set} {{ {address} timeout {seconds}s }}
+"
+        ));
+    }
+    script
+}
+
+/// Whether the addresses of a rule are those that its names resolve to.
+pub fn is_learned(rule: &EgressRule) -> bool {
+    match &rule.destination {
+        Destination::Network(_) => false,
+        Destination::Name(name) => name != HOST,
+        Destination::Below(_) => true,
+    }
+}
+
+/// The chain of a tap's policy.
+pub fn chain(tap: &str) -> String {
+    format!("egress_{tap}")
+}
+
+fn names(tap: &str, index: usize, number: u8) -> String {
+    format!("names_{tap}_{index}_{number}")
+}
+
+fn set(address: IpAddr, chain: &str) -> String {
+    let map = map(address);
+    // Whatever it led to before.
+    format!(
+        "{}add element inet {TABLE} {map} {{ {address} : goto {chain} }}\n",
+        unset(address, chain)
+    )
+}
+
+fn unset(address: IpAddr, chain: &str) -> String {
+    let map = map(address);
+    format!(
+        "add element inet {TABLE} {map} {{ {address} : goto {chain} }}
+delete element inet {TABLE} {map} {{ {address} }}
+"
+    )
+}
+
+const fn map(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "policies4",
+        IpAddr::V6(_) => "policies6",
+    }
+}
+
+/// The word for the family of an address in a rule.
+pub const fn family(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "ip",
+        IpAddr::V6(_) => "ip6",
+    }
+}

@@ -1,0 +1,189 @@
+//! Rules of nftables, by the program `nft` (nft(8)): a script is one transaction.
+
+use std::io;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+/// How long one call may take.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// The most of an error's words that is told, in characters: nft repeats lines of the script.
+const MAX_WORDS: usize = 400;
+
+/// Family of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Family {
+    /// Frames on a bridge.
+    Bridge,
+    /// Packets of IPv4 and IPv6.
+    Inet,
+}
+
+/// What a table holds, as far as it is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruleset {
+    /// Names of the chains.
+    pub chains: Vec<String>,
+    /// Rules with a comment and a counter.
+    pub counted: Vec<Counted>,
+}
+
+/// A rule that counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// The chain it is in.
+    pub chain: String,
+    /// Its comment.
+    pub comment: String,
+    /// What it matched.
+    pub packets: u64,
+    /// The same.
+    pub bytes: u64,
+}
+
+impl Family {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Inet => "inet",
+        }
+    }
+}
+
+/// Makes the changes of `script` in the namespace of this process, all or none.
+///
+/// # Errors
+/// What nft says.
+pub async fn apply(script: &str) -> io::Result<()> {
+    nft(&["-f", "-"], script).await.map(drop)
+}
+
+/// What is in a table; nothing where there is none.
+///
+/// # Errors
+/// What nft says.
+pub async fn list(family: Family, table: &str) -> io::Result<Ruleset> {
+    match nft(&["-j", "list", "table", family.name(), table], "").await {
+        Ok(json) => parse(&json),
+        Err(error) if error.to_string().contains("No such file or directory") => {
+            Ok(Ruleset::default())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn nft(arguments: &[&str], input: &str) -> io::Result<Vec<u8>> {
+    // Other users than root do not always have it in their search path.
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut child = Command::new("nft")
+        .args(arguments)
+        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| {
+            io::Error::new(error.kind(), format!("nft (package nftables): {error}"))
+        })?;
+    let stdin = child.stdin.take();
+    let work = async {
+        if let Some(mut stdin) = stdin {
+            // An nft that does not read says why.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+        child.wait_with_output().await
+    };
+    let output = tokio::time::timeout(PATIENCE, work)
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "nft does not end"))??;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    let words: String = words.trim().chars().take(MAX_WORDS).collect();
+    Err(io::Error::other(format!("nft: {words}")))
+}
+
+/// Of `nft -j list table` (libnftables-json(5)).
+fn parse(json: &[u8]) -> io::Result<Ruleset> {
+    let document: Document = serde_json::from_slice(json)?;
+    let mut found = Ruleset::default();
+    for object in document.nftables {
+        if let Some(chain) = object.chain {
+            found.chains.push(chain.name);
+        }
+        let Some(rule) = object.rule else { continue };
+        let counter = rule.expr.iter().find_map(|expression| expression.counter);
+        if let (Some(comment), Some(counter)) = (rule.comment, counter) {
+            found.counted.push(Counted {
+                chain: rule.chain,
+                comment,
+                packets: counter.packets,
+                bytes: counter.bytes,
+            });
+        }
+    }
+    Ok(found)
+}
+
+#[derive(Deserialize)]
+struct Document {
+    nftables: Vec<Object>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    chain: Option<Chain>,
+    rule: Option<Rule>,
+}
+
+#[derive(Deserialize)]
+struct Chain {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    chain: String,
+    comment: Option<String>,
+    expr: Vec<Expression>,
+}
+
+#[derive(Deserialize)]
+struct Expression {
+    counter: Option<Counter>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+struct Counter {
+    packets: u64,
+    bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nft_prints() {
+        let json = br#"{"nftables": [{"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
+            {"table": {"family": "inet", "name": "container", "handle": 1}},
+            {"chain": {"family": "inet", "table": "container", "name": "tap0", "handle": 2}},
+            {"rule": {"family": "inet", "table": "container", "chain": "tap0", "handle": 3, "comment": "web",
+                "expr": [{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "x"}},
+                    {"counter": {"packets": 3, "bytes": 180}}, {"drop": null}]}},
+            {"rule": {"family": "inet", "table": "container", "chain": "tap0", "handle": 4, "expr": [{"accept": null}]}}]}"#;
+        let found = parse(json).unwrap();
+        assert_eq!(found.chains, ["tap0"]);
+        assert_eq!(found.counted.len(), 1);
+        assert_eq!(
+            (found.counted[0].comment.as_str(), found.counted[0].bytes),
+            ("web", 180)
+        );
+        assert!(parse(b"{").is_err());
+    }
+}

@@ -1,0 +1,143 @@
+use std::io::Write;
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+
+use super::host::{Forward, Table};
+use super::member::Member;
+use super::packets::Base;
+use super::{frames, host, packets};
+use crate::ports::published::{Protocol, Published};
+
+/// Gives `script` to nft in a namespace of its own.
+fn accepted(script: &str) {
+    let mut nft = Command::new("unshare")
+        .args(["-n", "nft", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = nft.stdin.take().unwrap();
+    input.write_all(script.as_bytes()).unwrap();
+    drop(input);
+    let output = nft.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words}\n{script}");
+}
+
+fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
+    let rules = [
+        "192.0.2.0/24:443",
+        "2001:db8::/32",
+        "*.example.org:443",
+        "example.org",
+        "host.container.internal:80",
+    ];
+    let rules: Vec<_> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+    let host = addresses(&["192.168.64.254", "fd00::fffe"]);
+    let base = packets::base(&Base {
+        host: host.clone(),
+        relay: 4000,
+        masquerade: true,
+    });
+    let mut script = String::new();
+    let open = Member {
+        container: "one",
+        tap: "tap0",
+        mac: "f2:00:00:00:00:01".parse().unwrap(),
+        ipv4: Some("192.168.64.2".parse().unwrap()),
+        ipv6: Some("fd00::2".parse().unwrap()),
+        egress: None,
+    };
+    let bound = Member {
+        tap: "tap1",
+        ipv4: Some("192.168.64.3".parse().unwrap()),
+        ipv6: Some("fd00::3".parse().unwrap()),
+        egress: Some(&rules),
+        ..open
+    };
+    let nothing = Member {
+        tap: "tap2",
+        ipv4: None,
+        ipv6: Some("fd00::4".parse().unwrap()),
+        egress: Some(&[]),
+        ..open
+    };
+    for _ in 0..2 {
+        script.push_str(&frames::base());
+        script.push_str(&base);
+        for member in [&open, &bound, &nothing] {
+            script.push_str(&frames::admit(member));
+            script.push_str(&packets::admit(member, &host));
+        }
+        for _ in 0..2 {
+            script.push_str(&packets::learn(
+                "tap1",
+                2,
+                &addresses(&["192.0.2.7", "2001:db8::7"]),
+                60,
+            ));
+        }
+    }
+    for _ in 0..2 {
+        for member in [&open, &bound, &nothing] {
+            script.push_str(&frames::dismiss(member.tap));
+            script.push_str(&packets::dismiss(member));
+        }
+    }
+    accepted(&script);
+}
+
+#[test]
+fn nft_takes_the_host_s_table() {
+    let port = |address: &str, protocol| Published {
+        host_address: address.parse().ok(),
+        host_port: 8080,
+        container_port: 80,
+        protocol,
+    };
+    let mut forwards = Vec::new();
+    for address in [
+        "",
+        "127.0.0.1",
+        "0.0.0.0",
+        "::",
+        "::1",
+        "192.0.2.1",
+        "2001:db8::1",
+    ] {
+        for target in ["192.168.64.2", "fd00::2"] {
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                forwards.push(Forward {
+                    container: "web",
+                    port: port(address, protocol),
+                    address: target.parse().unwrap(),
+                });
+            }
+        }
+    }
+    let subnets = [
+        (
+            "192.168.64.0/24".parse().unwrap(),
+            "192.168.64.254".parse().unwrap(),
+        ),
+        ("fd00::/64".parse().unwrap(), "fd00::fffe".parse().unwrap()),
+    ];
+    let table = Table {
+        name: "cnb0123456789",
+        network: "default",
+        subnets: &subnets,
+        forwards: &forwards,
+    };
+    let script = host::table(&table);
+    // Nobody is led away from ::1.
+    assert!(!script.contains("daddr ::1 "));
+    accepted(&format!(
+        "{script}{script}{}",
+        host::remove("cnb0123456789")
+    ));
+}

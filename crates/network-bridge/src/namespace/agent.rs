@@ -1,0 +1,144 @@
+//! The process in the network's namespace.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use container_api::handover;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio::net::UnixStream;
+
+use super::inside::{Reply, Request, Socket};
+use crate::filter::run;
+use crate::links::{Links, tap};
+
+/// Connections that wait to be taken.
+const BACKLOG: i32 = 1024;
+
+/// The program: enters the namespaces of the process `holder` and does what it is asked on its standard input.
+pub fn run(holder: u32) -> io::Result<()> {
+    enter(holder)?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve())
+}
+
+/// Needs a process of one thread: the user namespace of another can't be entered otherwise (setns(2)).
+fn enter(holder: u32) -> io::Result<()> {
+    let open = |kind: &str| File::open(format!("/proc/{holder}/ns/{kind}"));
+    let (user, network) = (open("user")?, open("net")?);
+    let own = std::fs::metadata("/proc/self/ns/user")?;
+    let theirs = user.metadata()?;
+    if std::os::unix::fs::MetadataExt::ino(&own) != std::os::unix::fs::MetadataExt::ino(&theirs) {
+        move_into_link_name_space(user.as_fd(), Some(LinkNameSpaceType::User))?;
+    }
+    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
+    Ok(())
+}
+
+async fn serve() -> io::Result<()> {
+    let input = rustix::io::dup(rustix::stdio::stdin())?;
+    let stream = std::os::unix::net::UnixStream::from(input);
+    stream.set_nonblocking(true)?;
+    let mut stream = UnixStream::from_std(stream)?;
+    let links = Links::open()?;
+    while let Some((request, _)) = handover::receive::<Request>(&mut stream).await? {
+        let (reply, descriptor) = match act(&links, request).await {
+            Ok(done) => done,
+            Err(error) => (failed(&error), None),
+        };
+        let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+        handover::send(&mut stream, &reply, &descriptors).await?;
+    }
+    Ok(())
+}
+
+fn failed(error: &io::Error) -> Reply {
+    Reply::Failed {
+        message: error.to_string(),
+        errno: error.raw_os_error(),
+    }
+}
+
+async fn act(links: &Links, request: Request) -> io::Result<(Reply, Option<OwnedFd>)> {
+    let mut descriptor = None;
+    let reply = match request {
+        Request::Bridge(bridge) => {
+            links.bridge(&bridge).await?;
+            Reply::Done
+        }
+        Request::Uplink(uplink) => {
+            links.uplink(&uplink).await?;
+            Reply::Done
+        }
+        Request::Tap => {
+            let (name, tap) = tap::create()?;
+            descriptor = Some(tap);
+            Reply::Tap(name)
+        }
+        Request::Join { tap, mtu } => {
+            links.join(&tap, mtu).await?;
+            Reply::Done
+        }
+        Request::Remove(name) => {
+            links.remove(&name).await?;
+            Reply::Done
+        }
+        Request::Links => Reply::Links(links.list().await?),
+        Request::Rules(script) => {
+            run::apply(&script).await?;
+            Reply::Done
+        }
+        Request::List(family, table) => Reply::Rules(run::list(family, &table).await?),
+        Request::Socket(wanted) => {
+            descriptor = Some(socket(wanted)?);
+            Reply::Done
+        }
+    };
+    Ok((reply, descriptor))
+}
+
+fn socket(wanted: Socket) -> io::Result<OwnedFd> {
+    let family = |address: &SocketAddr| {
+        if address.is_ipv6() {
+            AddressFamily::INET6
+        } else {
+            AddressFamily::INET
+        }
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let open =
+        |family, kind, protocol| rustix::net::socket_with(family, kind, flags, Some(protocol));
+    match wanted {
+        Socket::Stream { ipv6 } => {
+            let family = if ipv6 {
+                AddressFamily::INET6
+            } else {
+                AddressFamily::INET
+            };
+            Ok(open(family, SocketType::STREAM, ipproto::TCP)?)
+        }
+        Socket::Datagram(address) => {
+            let socket = open(family(&address), SocketType::DGRAM, ipproto::UDP)?;
+            if address.is_ipv6() {
+                sockopt::set_ipv6_v6only(&socket, true)?;
+            }
+            rustix::net::bind(&socket, &address)?;
+            Ok(socket)
+        }
+        Socket::Listener(address) => {
+            let socket = open(family(&address), SocketType::STREAM, ipproto::TCP)?;
+            // Connections of a process before this one may still be closing.
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+            if address.is_ipv6() {
+                sockopt::set_ipv6_v6only(&socket, true)?;
+            }
+            rustix::net::bind(&socket, &address)?;
+            rustix::net::listen(&socket, BACKLOG)?;
+            Ok(socket)
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The process that keeps a network's namespace when nobody else is in it.
+//!
+//! A namespace lives as long as something is in it. The holder is, does nothing, and outlives the network's process: so
+//! bridge, taps and rules stay when that one is killed, and the next one finds them. The holder is found by its lock.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use container_api::lock;
+use rustix::process::{Pid, Signal};
+use rustix::thread::UnshareFlags;
+
+/// What the holder says when it holds the namespace.
+const READY: &[u8] = b"+";
+
+/// Where the holder's lock is in the network's directory.
+pub fn lock_path(state: &Path) -> PathBuf {
+    state.join("namespace.lock")
+}
+
+/// The holder of the network's namespace, if there is one.
+///
+/// # Errors
+/// As [`lock::holder`].
+pub fn find(state: &Path) -> io::Result<Option<Pid>> {
+    lock::holder(&lock_path(state))
+}
+
+/// Starts a holder with a new namespace. `rootless`: in a user namespace of its own, in which this user is root.
+///
+/// # Errors
+/// When it can't be started, or can't make the namespace; the error says what the holder said.
+pub fn start(state: &Path, rootless: bool) -> io::Result<Pid> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("hold").arg("--lock").arg(lock_path(state));
+    if rootless {
+        command.arg("--user-namespace");
+    }
+    // A signal to the group of the network's process is not for it.
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()?;
+    let mut said = Vec::new();
+    if let Some(mut output) = child.stdout.take() {
+        output.read_to_end(&mut said)?;
+    }
+    if said != READY {
+        child.wait()?;
+        let said = String::from_utf8_lossy(&said).into_owned();
+        return Err(io::Error::other(format!(
+            "cannot make a network namespace: {said}"
+        )));
+    }
+    // The number of a child that was not waited for is its own.
+    find(state)?.ok_or_else(|| io::Error::other("the holder of the namespace has ended"))
+}
+
+/// Ends the holder, and the namespace with it unless a machine still has a tap of it.
+///
+/// # Errors
+/// As [`lock::signal_holder`].
+pub async fn end(state: &Path) -> io::Result<()> {
+    let path = lock_path(state);
+    lock::signal_holder(&path, Signal::KILL)?;
+    lock::released(&path).await
+}
+
+/// The program: makes the namespace, says so, and stays.
+pub fn run(lock: &Path, user_namespace: bool) -> io::Result<()> {
+    let made = hold(lock, user_namespace);
+    let mut output = io::stdout();
+    let _lock = match made {
+        Ok(lock) => {
+            output.write_all(READY)?;
+            lock
+        }
+        Err(error) => {
+            write!(output, "{error}")?;
+            return Err(error);
+        }
+    };
+    output.flush()?;
+    // Whoever started it waits for the end of this.
+    let null = std::fs::File::options().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(null.as_fd())?;
+    loop {
+        std::thread::park();
+    }
+}
+
+fn hold(lock: &Path, user_namespace: bool) -> io::Result<lock::Lock> {
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    let mut flags = UnshareFlags::NEWNET;
+    if user_namespace {
+        flags |= UnshareFlags::NEWUSER;
+    }
+    // SAFETY: this process has one thread, and no descriptor table or working directory is unshared.
+    unsafe { rustix::thread::unshare_unsafe(flags)? };
+    if user_namespace {
+        // A group can be mapped by its user only when the list of groups is given up (user_namespaces(7)).
+        std::fs::write("/proc/self/setgroups", "deny")?;
+        std::fs::write("/proc/self/uid_map", format!("0 {} 1", user.as_raw()))?;
+        std::fs::write("/proc/self/gid_map", format!("0 {} 1", group.as_raw()))?;
+    }
+    lock::acquire(lock)
+}

@@ -1,0 +1,225 @@
+//! What is done in the network's namespace, and the process that does it.
+//!
+//! Where the namespace belongs to a user namespace no thread of another process can enter it, so a process of its own does
+//! what has to be done there. Its standard input is a socket on which it is asked, one thing after the other; it ends with it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::time::Duration;
+
+use container_api::handover;
+use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::Mutex;
+
+use crate::filter::run::{Family, Ruleset};
+
+/// How long the agent may take for one thing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One thing to be done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Makes the bridge, or takes the one that is there.
+    Bridge(Bridge),
+    /// Sets addresses and routes of the way out, whose interface is there.
+    Uplink(Uplink),
+    /// Makes a tap, on no bridge yet; its descriptor comes beside the answer.
+    Tap,
+    /// Puts a tap on the bridge.
+    Join {
+        /// Its name.
+        tap: String,
+        /// Bytes of a packet.
+        mtu: u32,
+    },
+    /// Removes an interface, if it is there.
+    Remove(String),
+    /// Lists the interfaces.
+    Links,
+    /// Changes rules, all or none.
+    Rules(String),
+    /// Lists a table's rules as `nft -j` prints them.
+    List(Family, String),
+    /// A socket of the namespace comes beside the answer.
+    Socket(Socket),
+}
+
+/// The network's bridge.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Bridge {
+    /// The gateway's addresses, with the lengths of their prefixes.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Addresses that the bridge answers for, though they are elsewhere: the host's.
+    pub proxied: Vec<IpAddr>,
+    /// Bytes of a packet.
+    pub mtu: u32,
+}
+
+/// The way out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Uplink {
+    /// Bytes of a packet.
+    pub mtu: u32,
+    /// The interface's own addresses.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// The host's address in each family, and the next router: to it goes all that is not the network's.
+    pub hosts: Vec<(IpAddr, IpAddr)>,
+}
+
+/// A socket that is wanted.
+#[allow(dead_code, reason = "the resolver follows")]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum Socket {
+    /// UDP, bound.
+    Datagram(SocketAddr),
+    /// TCP, listening.
+    Listener(SocketAddr),
+    /// TCP, connected to nobody yet.
+    Stream {
+        /// Of IPv6.
+        ipv6: bool,
+    },
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// Nothing more to say.
+    Done,
+    /// The tap's name.
+    Tap(String),
+    /// The interfaces.
+    Links(Vec<Link>),
+    /// The rules.
+    Rules(Ruleset),
+    /// It failed.
+    Failed {
+        /// In words.
+        message: String,
+        /// The system's number of the error, where it has one.
+        errno: Option<i32>,
+    },
+}
+
+/// An interface of the namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// Whether it is on the bridge.
+    pub on_bridge: bool,
+    /// Bytes and packets that it got from the machine, and gave to it.
+    pub from_machine: (u64, u64),
+    /// The same, the other way.
+    pub to_machine: (u64, u64),
+}
+
+/// The agent.
+#[derive(Debug)]
+pub struct Inside {
+    stream: Mutex<UnixStream>,
+    _agent: Child,
+}
+
+impl Inside {
+    /// Starts the agent in the namespaces of `holder`.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start(holder: Pid) -> io::Result<Self> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let agent = Command::new(std::env::current_exe()?)
+            .arg("inside")
+            .arg("--holder")
+            .arg(holder.as_raw_nonzero().to_string())
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Self {
+            stream: Mutex::new(UnixStream::from_std(ours)?),
+            _agent: agent,
+        })
+    }
+
+    /// Has `request` done; for what has no answer.
+    ///
+    /// # Errors
+    /// What it fails with.
+    pub async fn run(&self, request: Request) -> io::Result<()> {
+        self.ask(request).await.map(drop)
+    }
+
+    /// A tap on no bridge: its name and descriptor.
+    ///
+    /// # Errors
+    /// What it fails with.
+    pub async fn tap(&self) -> io::Result<(String, OwnedFd)> {
+        match self.ask(Request::Tap).await? {
+            (Reply::Tap(name), Some(descriptor)) => Ok((name, descriptor)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The namespace's interfaces.
+    ///
+    /// # Errors
+    /// What it fails with.
+    pub async fn links(&self) -> io::Result<Vec<Link>> {
+        match self.ask(Request::Links).await? {
+            (Reply::Links(links), _) => Ok(links),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The rules of a table; none where there is no such table.
+    ///
+    /// # Errors
+    /// What it fails with.
+    pub async fn rules(&self, family: Family, table: &str) -> io::Result<Ruleset> {
+        match self.ask(Request::List(family, table.to_owned())).await? {
+            (Reply::Rules(rules), _) => Ok(rules),
+            _ => Err(unexpected()),
+        }
+    }
+
+    #[allow(dead_code, reason = "the resolver follows")]
+    /// A socket of the namespace, which does not block.
+    ///
+    /// # Errors
+    /// What it fails with.
+    pub async fn socket(&self, socket: Socket) -> io::Result<OwnedFd> {
+        let (_, descriptor) = self.ask(Request::Socket(socket)).await?;
+        descriptor.ok_or_else(unexpected)
+    }
+
+    async fn ask(&self, request: Request) -> io::Result<(Reply, Option<OwnedFd>)> {
+        let mut stream = self.stream.lock().await;
+        let exchange = async {
+            handover::send(&mut stream, &request, &[]).await?;
+            handover::receive::<Reply>(&mut stream).await
+        };
+        let answer = tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        match answer? {
+            Some((Reply::Failed { message, errno }, _)) => Err(match errno {
+                Some(errno) => io::Error::new(io::Error::from_raw_os_error(errno).kind(), message),
+                None => io::Error::other(message),
+            }),
+            Some((reply, descriptors)) => Ok((reply, descriptors.into_iter().next())),
+            None => Err(io::Error::other(
+                "the process in the network's namespace has ended",
+            )),
+        }
+    }
+}
+
+fn unexpected() -> io::Error {
+    io::ErrorKind::InvalidData.into()
+}

@@ -1,0 +1,222 @@
+//! Machines come and go.
+
+use std::os::fd::OwnedFd;
+
+use container_api::network::Addresses;
+use container_api::{Error, Kind};
+use container_resource::egress::EgressRule;
+
+use super::{Network, failed};
+use crate::filter::member::Member;
+use crate::filter::{frames, packets};
+use crate::leases::lease::Attached;
+use crate::namespace::inside::Request;
+use crate::ports::bind::{self, BindError, Bound};
+use crate::ports::published::Published;
+
+/// What a container wants when it comes.
+#[derive(Debug)]
+pub struct Wanted {
+    /// Ports of the host that shall lead to it.
+    pub ports: Vec<Published>,
+    /// What it may reach; none: what the network allows.
+    pub egress: Option<Vec<EgressRule>>,
+    /// A tap that was made before; none: a new one.
+    pub spare: Option<String>,
+}
+
+/// What it gets.
+#[derive(Debug)]
+pub struct Place {
+    /// Its addresses.
+    pub addresses: Addresses,
+    /// Its ports.
+    pub ports: Vec<Published>,
+    /// The tap that was made, with its name.
+    pub tap: Option<(String, OwnedFd)>,
+}
+
+impl Network {
+    /// Puts a container on the network. What it has from before is taken away first.
+    ///
+    /// # Errors
+    /// When it has no lease, a port is taken, or the system refuses; nothing is left of it then.
+    pub async fn attach(&mut self, container: &str, wanted: Wanted) -> Result<Place, Error> {
+        let Some(lease) = self.leases.get(container) else {
+            let text = format!("{container} has no addresses on this network");
+            return Err(Error::new(Kind::NotFound, text));
+        };
+        let mtu = lease.mtu;
+        self.detach(container).await?;
+        let bound = self.take_ports(&wanted.ports)?;
+        let ports: Vec<Published> = bound.iter().map(|bound| bound.port).collect();
+        let (tap, made) = if let Some(spare) = wanted.spare {
+            (self.spare_tap(spare).await?, None)
+        } else {
+            let (name, descriptor) = self.inside.tap().await.map_err(failed("make a tap"))?;
+            (name.clone(), Some((name, descriptor)))
+        };
+        // Its name may be that of a machine which went without a word.
+        self.forget_tap(&tap).await?;
+        let attached = Attached {
+            tap: tap.clone(),
+            ports: ports.clone(),
+            egress: wanted
+                .egress
+                .or_else(|| self.configuration.asked.egress.clone()),
+        };
+        self.leases
+            .change(container, |lease| lease.attached = Some(attached))?;
+        self.ports.insert(container.to_owned(), bound);
+        let admitted = self.admit(container, &tap, mtu).await;
+        if let Err(error) = admitted {
+            // The first error is the one to tell.
+            if let Err(error) = self.detach(container).await {
+                tracing::warn!("take {container} back: {error}");
+            }
+            return Err(error);
+        }
+        let lease = self.leases.get(container);
+        Ok(Place {
+            addresses: lease.map(|lease| self.addresses(lease)).unwrap_or_default(),
+            ports,
+            tap: made,
+        })
+    }
+
+    /// Takes a container off the network. Its lease stays.
+    ///
+    /// # Errors
+    /// When rules or leases can't be changed.
+    pub async fn detach(&mut self, container: &str) -> Result<(), Error> {
+        let Some(lease) = self.leases.get(container) else {
+            return Ok(());
+        };
+        let Some(member) = Member::of(container, lease) else {
+            return Ok(());
+        };
+        let tap = member.tap.to_owned();
+        let script = frames::dismiss(&tap) + &packets::dismiss(&member);
+        let rules = self.inside.run(Request::Rules(script)).await;
+        rules.map_err(failed("remove the container's rules"))?;
+        // Whoever still has it open has an end that leads nowhere.
+        let removed = self.inside.run(Request::Remove(tap)).await;
+        removed.map_err(failed("remove the container's tap"))?;
+        self.leases
+            .change(container, |lease| lease.attached = None)?;
+        if self
+            .ports
+            .remove(container)
+            .is_some_and(|ports| !ports.is_empty())
+        {
+            let written = self.write_host_table().await;
+            written.map_err(failed("close the container's ports"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a tap that is nobody's yet.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub async fn spare(&mut self) -> Result<(String, OwnedFd), Error> {
+        let (name, descriptor) = self.inside.tap().await.map_err(failed("make a tap"))?;
+        self.forget_tap(&name).await?;
+        Ok((name, descriptor))
+    }
+
+    async fn admit(&self, container: &str, tap: &str, mtu: u32) -> Result<(), Error> {
+        let lease = self.leases.get(container);
+        if let Some(member) = lease.and_then(|lease| Member::of(container, lease)) {
+            let script = frames::admit(&member) + &packets::admit(&member, &self.host_addresses());
+            let rules = self.inside.run(Request::Rules(script)).await;
+            rules.map_err(failed("set the container's rules"))?;
+        }
+        let tap = tap.to_owned();
+        let joined = self.inside.run(Request::Join { tap, mtu }).await;
+        joined.map_err(failed("put the tap on the bridge"))?;
+        if self
+            .ports
+            .get(container)
+            .is_some_and(|ports| !ports.is_empty())
+        {
+            let written = self.write_host_table().await;
+            written.map_err(failed("open the container's ports"))?;
+        }
+        Ok(())
+    }
+
+    fn take_ports(&self, wanted: &[Published]) -> Result<Vec<Bound>, Error> {
+        let take = |port: &Published| bind::bind(port).map_err(|error| self.explain(port, &error));
+        wanted.iter().map(take).collect()
+    }
+
+    /// A port that another container of this network has is told by its name, not by that of this process.
+    fn explain(&self, port: &Published, error: &BindError) -> Error {
+        let kind = match error {
+            BindError::Taken { .. } => Kind::Exists,
+            BindError::Privileged(..) => Kind::PermissionDenied,
+            BindError::Address(..) => Kind::InvalidArgument,
+            BindError::Other(..) => Kind::Internal,
+        };
+        let same =
+            |held: &Published| (held.protocol, held.host_port) == (port.protocol, port.host_port);
+        let holds = |(_, held): &(&String, &Vec<Bound>)| held.iter().any(|bound| same(&bound.port));
+        match self.ports.iter().find(holds) {
+            Some((container, _)) if kind == Kind::Exists => {
+                let port = bind::spelled(port);
+                let text = format!("port {port} of the host is taken by container {container}");
+                Error::new(kind, text)
+            }
+            _ => Error::chain(kind, error),
+        }
+    }
+
+    async fn spare_tap(&self, name: String) -> Result<String, Error> {
+        let taps = self.taps().await.map_err(failed("list the taps"))?;
+        let owned = |tap: &str| {
+            let mut attached = self
+                .leases
+                .all()
+                .values()
+                .filter_map(|lease| lease.attached.as_ref());
+            attached.any(|attached| attached.tap == tap)
+        };
+        if !taps.contains(&name) || owned(&name) {
+            let text = format!("there is no spare tap {name:?}");
+            return Err(Error::new(Kind::NotFound, text));
+        }
+        Ok(name)
+    }
+
+    /// Takes the network from a container whose tap had that name: its machine is gone.
+    async fn forget_tap(&mut self, tap: &str) -> Result<(), Error> {
+        let had = |attached: &Attached| attached.tap == tap;
+        let gone: Vec<String> = self
+            .leases
+            .all()
+            .iter()
+            .filter(|(_, lease)| lease.attached.as_ref().is_some_and(had))
+            .map(|(container, _)| container.clone())
+            .collect();
+        for container in gone {
+            let Some(member) = self
+                .leases
+                .get(&container)
+                .and_then(|lease| Member::of(&container, lease))
+            else {
+                continue;
+            };
+            let script = frames::dismiss(tap) + &packets::dismiss(&member);
+            let rules = self.inside.run(Request::Rules(script)).await;
+            rules.map_err(failed("remove a container's rules"))?;
+            self.leases
+                .change(&container, |lease| lease.attached = None)?;
+            self.ports.remove(&container);
+            self.write_host_table()
+                .await
+                .map_err(failed("close a container's ports"))?;
+        }
+        Ok(())
+    }
+}

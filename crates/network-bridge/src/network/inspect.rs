@@ -1,0 +1,105 @@
+//! What the network is now.
+
+use std::collections::BTreeMap;
+
+use container_api::Error;
+use container_api::network::{Counters, InspectReply, Member, RuleCount};
+
+use super::{Network, failed};
+use crate::filter::run::{Counted, Family};
+use crate::filter::{TABLE, packets};
+use crate::leases::lease::{Attached, Lease};
+use crate::namespace::inside::Link;
+use crate::ports::published::Published;
+
+impl Network {
+    /// All that there is to know.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub async fn inspect(&self) -> Result<InspectReply, Error> {
+        let links = self.inside.links().await.map_err(failed("list the taps"))?;
+        let limited = |lease: &Lease| {
+            let attached = lease.attached.as_ref();
+            attached.is_some_and(|attached| attached.egress.is_some())
+        };
+        let counted = if self.leases.all().values().any(limited) {
+            let rules = self.inside.rules(Family::Inet, TABLE).await;
+            rules.map_err(failed("list the rules"))?.counted
+        } else {
+            Vec::new()
+        };
+        let asked = &self.configuration.asked;
+        let (ipv4, ipv6) = (self.configuration.ipv4, self.configuration.ipv6);
+        let text = |text: Option<String>| text.unwrap_or_default();
+        Ok(InspectReply {
+            subnet: text(asked.ipv4_subnet.map(|net| net.to_string())),
+            gateway: text(ipv4.map(|net| net.gateway().to_string())),
+            subnet6: text(asked.ipv6_subnet.map(|net| net.to_string())),
+            gateway6: text(ipv6.map(|net| net.gateway().to_string())),
+            uplink: self.uplink.name().to_owned(),
+            members: self
+                .leases
+                .all()
+                .iter()
+                .map(|(container, lease)| self.member(container, lease, &links, &counted))
+                .collect(),
+            host: text(ipv4.map(|net| net.host().to_string())),
+            host6: text(ipv6.map(|net| net.host().to_string())),
+        })
+    }
+
+    fn member(
+        &self,
+        container: &str,
+        lease: &Lease,
+        links: &[Link],
+        counted: &[Counted],
+    ) -> Member {
+        let attached = lease.attached.as_ref();
+        let tap = attached.and_then(|attached| links.iter().find(|link| link.name == attached.tap));
+        let counters = tap.map(|tap| Counters {
+            rx_bytes: tap.to_machine.0,
+            rx_packets: tap.to_machine.1,
+            tx_bytes: tap.from_machine.0,
+            tx_packets: tap.from_machine.1,
+        });
+        let ports = attached.iter().flat_map(|attached| &attached.ports);
+        Member {
+            container: container.to_owned(),
+            addresses: Some(self.addresses(lease)),
+            names: lease.names.clone(),
+            // A machine that went without a word is not there.
+            attached: tap.is_some(),
+            ports: ports.map(Published::message).collect(),
+            counters,
+            egress: attached
+                .filter(|attached| attached.egress.is_some())
+                .map(|attached| counts(attached, counted))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Each rule once, in the order in which they were given; then what none of them allowed.
+fn counts(attached: &Attached, counted: &[Counted]) -> Vec<RuleCount> {
+    let chain = packets::chain(&attached.tap);
+    let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for rule in counted.iter().filter(|rule| rule.chain == chain) {
+        let sum = sums.entry(&rule.comment).or_default();
+        sum.0 += rule.packets;
+        sum.1 += rule.bytes;
+    }
+    let count = |comment: &str, rule: String| {
+        let (packets, bytes) = sums.get(comment).copied().unwrap_or_default();
+        RuleCount {
+            rule,
+            packets,
+            bytes,
+        }
+    };
+    let rules = attached.egress.iter().flatten().map(ToString::to_string);
+    let mut counts: Vec<RuleCount> = rules.map(|rule| count(&rule, rule.clone())).collect();
+    counts.push(count(packets::REFUSED, String::new()));
+    counts
+}

@@ -1,0 +1,170 @@
+//! The network: its namespace, its way out and who is on it.
+
+pub mod attach;
+mod inspect;
+mod open;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use container_api::network::Addresses;
+use container_api::{Error, Kind};
+use ipnet::IpNet;
+
+use crate::configuration::Configuration;
+use crate::filter;
+use crate::filter::host::{Forward, Table};
+use crate::leases::lease::Lease;
+use crate::leases::{LeaseError, Leases, Wish};
+use crate::links::Links;
+use crate::namespace::holder;
+use crate::namespace::inside::Inside;
+use crate::ports::bind::Bound;
+use crate::uplink::Uplink;
+
+/// A network that is there.
+#[derive(Debug)]
+pub struct Network {
+    configuration: Configuration,
+    /// Directory of its state.
+    state: PathBuf,
+    /// Name of its interface and its table on the host.
+    host_name: String,
+    uplink: Uplink,
+    inside: Arc<Inside>,
+    /// The host's interfaces.
+    host: Links,
+    leases: Leases,
+    /// Ports of the host that are held, by container.
+    ports: BTreeMap<String, Vec<Bound>>,
+}
+
+impl Network {
+    /// Gives a container its addresses, or those that it has.
+    ///
+    /// # Errors
+    /// When they can't be had.
+    pub fn allocate(&mut self, container: &str, wish: &Wish) -> Result<Addresses, Error> {
+        let lease = self.leases.allocate(container, wish)?;
+        Ok(self.addresses(&lease))
+    }
+
+    /// Takes everything from a container.
+    ///
+    /// # Errors
+    /// When rules or leases can't be changed.
+    pub async fn release(&mut self, container: &str) -> Result<(), Error> {
+        self.detach(container).await?;
+        self.leases.release(container)?;
+        Ok(())
+    }
+
+    /// Removes all that was made, unless somebody is on the network: then it stays, for the next process.
+    pub async fn close(&mut self) -> io::Result<()> {
+        let taps = self.taps().await?;
+        if !taps.is_empty() {
+            tracing::info!("machines are on the network: it stays");
+            return Ok(());
+        }
+        // As much as can be.
+        let mut outcome = Ok(());
+        if self.uplink == Uplink::Veth {
+            let removed = filter::run::apply(&filter::host::remove(&self.host_name)).await;
+            outcome = outcome.and(removed);
+            outcome = outcome.and(self.host.remove(&self.host_name).await);
+        }
+        outcome.and(holder::end(&self.state).await)
+    }
+
+    fn addresses(&self, lease: &Lease) -> Addresses {
+        let gateway = self
+            .configuration
+            .ipv4
+            .map(|subnet| subnet.gateway().to_string());
+        let gateway6 = self
+            .configuration
+            .ipv6
+            .map(|subnet| subnet.gateway().to_string());
+        Addresses {
+            resolvers: gateway.iter().chain(&gateway6).cloned().collect(),
+            gateway: gateway.unwrap_or_default(),
+            gateway6: gateway6.unwrap_or_default(),
+            ..lease.addresses(self.configuration.prefixes())
+        }
+    }
+
+    /// Names of the taps that are there.
+    async fn taps(&self) -> io::Result<Vec<String>> {
+        let links = self.inside.links().await?;
+        let names = links.into_iter().map(|link| link.name);
+        Ok(names
+            .filter(|name| name.starts_with(crate::links::tap::PREFIX))
+            .collect())
+    }
+
+    /// The host's addresses in the network; none where there is no way out.
+    fn host_addresses(&self) -> Vec<IpAddr> {
+        if self.uplink == Uplink::None {
+            return Vec::new();
+        }
+        let families = self.configuration.families();
+        families.iter().map(|family| family.host).collect()
+    }
+
+    /// Writes the host's table, with the ports of everybody who is attached.
+    async fn write_host_table(&self) -> io::Result<()> {
+        if self.uplink != Uplink::Veth {
+            return Ok(());
+        }
+        let subnet = |family: &crate::configuration::Family| (family.subnet, family.host);
+        let subnets: Vec<(IpNet, IpAddr)> =
+            self.configuration.families().iter().map(subnet).collect();
+        let mut forwards = Vec::new();
+        for (container, bound) in &self.ports {
+            let Some(lease) = self.leases.get(container) else {
+                continue;
+            };
+            let ipv4 = lease.ipv4.map(IpAddr::from);
+            for address in ipv4.into_iter().chain(lease.ipv6.map(IpAddr::from)) {
+                forwards.extend(bound.iter().map(|bound| Forward {
+                    container,
+                    port: bound.port,
+                    address,
+                }));
+            }
+        }
+        let table = Table {
+            name: &self.host_name,
+            network: &self.configuration.asked.name,
+            subnets: &subnets,
+            forwards: &forwards,
+        };
+        filter::run::apply(&filter::host::table(&table)).await
+    }
+}
+
+/// A step that the system refused.
+fn failed(step: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |error| Error::chain(Kind::Internal, &error).context(step)
+}
+
+impl From<LeaseError> for Error {
+    fn from(error: LeaseError) -> Self {
+        use crate::leases::subnet::AddressError;
+        let kind = match &error {
+            LeaseError::Unavailable(AddressError::Taken(_)) | LeaseError::MacTaken(_) => {
+                Kind::Exists
+            }
+            LeaseError::Unavailable(AddressError::Exhausted(_)) | LeaseError::Full => {
+                Kind::Exhausted
+            }
+            LeaseError::InUse => Kind::InvalidState,
+            LeaseError::Random(_) | LeaseError::Write(_) => Kind::Internal,
+            _ => Kind::InvalidArgument,
+        };
+        Self::chain(kind, &error)
+    }
+}

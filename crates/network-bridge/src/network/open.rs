@@ -1,0 +1,182 @@
+//! Making the network, or taking over what a process before this one has left.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+
+use super::Network;
+use crate::configuration::Configuration;
+use crate::filter::host::PREFIX;
+use crate::filter::member::Member;
+use crate::filter::run::Family;
+use crate::filter::{TABLE, frames, packets};
+use crate::leases::Leases;
+use crate::links::veth::{HOST_END, HostFamily, HostSide, NETWORK_END, let_host_forward};
+use crate::links::{Links, sysctl};
+use crate::namespace::holder;
+use crate::namespace::inside::{self, Inside, Request};
+use crate::ports::bind;
+use crate::uplink::{self, Uplink};
+
+impl Network {
+    /// Makes the network whose state is in `state`, or takes over what is there of it.
+    pub async fn open(
+        configuration: Configuration,
+        leases: Leases,
+        state: &Path,
+    ) -> anyhow::Result<Self> {
+        let state = state
+            .canonicalize()
+            .context("cannot find the network's directory")?;
+        let uplink = Uplink::choose(configuration.is_internal());
+        let holder = match holder::find(&state)? {
+            Some(holder) => holder,
+            None => holder::start(&state, !uplink::may_administer())?,
+        };
+        let inside = Inside::start(holder).context("cannot enter the network's namespace")?;
+        let network = Self {
+            host_name: host_name(&state),
+            state,
+            uplink,
+            inside: Arc::new(inside),
+            host: Links::open()?,
+            leases,
+            ports: BTreeMap::new(),
+            configuration,
+        };
+        network
+            .make_bridge()
+            .await
+            .context("cannot make the bridge")?;
+        network
+            .make_uplink(holder)
+            .await
+            .context("cannot make the way out")?;
+        Ok(network)
+    }
+
+    /// Sets the rules, and takes over the containers that are on the network.
+    pub async fn adopt(&mut self, relay: u16) -> anyhow::Result<()> {
+        let base = packets::base(&packets::Base {
+            host: self.host_addresses(),
+            relay,
+            masquerade: self.uplink == Uplink::Pasta,
+        });
+        let taps = self.taps().await?;
+        let known = self.inside.rules(Family::Bridge, TABLE).await?.chains;
+        let mut script = frames::base() + &base;
+        let mut gone = Vec::new();
+        for (container, lease) in self.leases.all() {
+            let Some(member) = Member::of(container, lease) else {
+                continue;
+            };
+            if !taps.iter().any(|tap| tap == member.tap) {
+                gone.push(container.clone());
+                if known.iter().any(|chain| chain == member.tap) {
+                    script.push_str(&frames::dismiss(member.tap));
+                    script.push_str(&packets::dismiss(&member));
+                }
+            } else if !known.iter().any(|chain| chain == member.tap) {
+                script.push_str(&frames::admit(&member));
+                script.push_str(&packets::admit(&member, &self.host_addresses()));
+            }
+        }
+        self.inside
+            .run(Request::Rules(script))
+            .await
+            .context("cannot set the network's rules")?;
+        for container in gone {
+            self.leases
+                .change(&container, |lease| lease.attached = None)?;
+        }
+        self.open_ports_again();
+        self.write_host_table()
+            .await
+            .context("cannot set the host's rules")?;
+        Ok(())
+    }
+
+    /// Those of the containers that are on the network. One that was taken meanwhile stays closed.
+    fn open_ports_again(&mut self) {
+        for (container, lease) in self.leases.all() {
+            let published = lease.attached.iter().flat_map(|attached| &attached.ports);
+            for port in published {
+                match bind::bind(port) {
+                    Ok(bound) => self.ports.entry(container.clone()).or_default().push(bound),
+                    Err(error) => tracing::warn!("{container}: {error}"),
+                }
+            }
+        }
+    }
+
+    async fn make_bridge(&self) -> io::Result<()> {
+        let families = self.configuration.families();
+        let gateway =
+            |family: &crate::configuration::Family| (family.gateway, family.subnet.prefix_len());
+        let bridge = inside::Bridge {
+            addresses: families.iter().map(gateway).collect(),
+            proxied: self.host_addresses(),
+            mtu: self.configuration.asked.mtu,
+        };
+        self.inside.run(Request::Bridge(bridge)).await
+    }
+
+    async fn make_uplink(&self, holder: rustix::process::Pid) -> io::Result<()> {
+        if self.uplink != Uplink::Veth {
+            return Ok(());
+        }
+        let families = self.configuration.families();
+        let side = |family: &crate::configuration::Family| HostFamily {
+            subnet: (family.subnet.addr(), family.subnet.prefix_len()),
+            // Behind the interface an address of IPv4 is found wherever it is, one of IPv6 on that interface only.
+            router: if family.host.is_ipv4() {
+                family.gateway
+            } else {
+                NETWORK_END.into()
+            },
+            host: family.host,
+        };
+        let mtu = self.configuration.asked.mtu;
+        let host = HostSide {
+            name: self.host_name.clone(),
+            holder,
+            mtu,
+            families: families.iter().map(side).collect(),
+        };
+        self.host.host_side(&host).await?;
+        let mut uplink = inside::Uplink {
+            mtu,
+            addresses: Vec::new(),
+            hosts: Vec::new(),
+        };
+        for family in &families {
+            if family.host.is_ipv4() {
+                uplink.hosts.push((family.host, family.host));
+            } else {
+                uplink.addresses.push((NETWORK_END.into(), 64));
+                uplink.hosts.push((family.host, HOST_END.into()));
+            }
+        }
+        self.inside.run(Request::Uplink(uplink)).await?;
+        let ipv6 = families.iter().any(|family| family.host.is_ipv6());
+        let_host_forward(ipv6)?;
+        // The interface itself is not among those that are told so above.
+        sysctl::set(&format!("ipv6/conf/{}/accept_ra", self.host_name), "0")
+    }
+}
+
+/// The network's name on the host: the same for the same directory, short enough for an interface.
+fn host_name(state: &Path) -> String {
+    use std::fmt::Write as _;
+    let mut name = PREFIX.to_owned();
+    for byte in &Sha256::digest(state.as_os_str().as_bytes())[..5] {
+        // Writing to a String cannot fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    name
+}

@@ -1,0 +1,188 @@
+//! The program in a host made of namespaces: switching, the way out, isolation, and what stays when it is killed.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod world;
+
+use std::io::ErrorKind;
+
+use world::namespace::Namespace;
+use world::{HOST, HOST6, PEER, PEER6, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
+
+fn kind<T: std::fmt::Debug>(outcome: std::io::Result<T>) -> ErrorKind {
+    outcome.unwrap_err().kind()
+}
+
+/// What the host has of a network, or would have.
+fn traces(host: &Namespace) -> String {
+    host.sh("ls /sys/class/net /proc/sys/net/ipv4/conf; ip route; ip -6 route; nft list ruleset")
+}
+
+#[test]
+fn guests_reach_each_other_the_internet_and_the_host_reaches_them() {
+    let world = World::new();
+    let before = traces(&world.host);
+    let mut network = world.network("one", |_| ());
+    let (a, b) = (network.guest("a"), network.guest("b"));
+    assert!(
+        a.pings(b.ipv4()) && b.pings(a.ipv6()) && a.pings("192.168.64.1") && a.pings("fd00:64::1")
+    );
+    serve(&b.namespace, "[::]:80");
+    assert_eq!(
+        ask(&a.namespace, &format!("{}:80", b.ipv4())).unwrap(),
+        format!("{} hello", a.ipv4())
+    );
+    assert_eq!(
+        ask(&a.namespace, &format!("[{}]:80", b.ipv6())).unwrap(),
+        format!("{} hello", a.ipv6())
+    );
+    // Beyond the router they are the host.
+    serve(&world.outside, "[::]:80");
+    assert_eq!(
+        ask(&a.namespace, &format!("{SERVER}:80")).unwrap(),
+        format!("{HOST} hello")
+    );
+    assert_eq!(
+        ask(&a.namespace, &format!("[{SERVER6}]:80")).unwrap(),
+        format!("{HOST6} hello")
+    );
+    // The host reaches them by their addresses; its LAN does not.
+    assert_eq!(
+        ask(&world.host, &format!("{}:80", b.ipv4())).unwrap(),
+        "192.168.64.254 hello"
+    );
+    assert!(ask(&world.host, &format!("[{}]:80", b.ipv6())).is_ok());
+    world.outside.sh(&format!(
+        "ip route add 192.168.64.0/24 via {HOST} && ip route add fd00:64::/64 via {HOST6}"
+    ));
+    let (ipv4, ipv6) = (format!("{}:80", b.ipv4()), format!("[{}]:80", b.ipv6()));
+    assert!(ask(&world.outside, &ipv4).is_err() && ask(&world.outside, &ipv6).is_err());
+    // Nothing answers on the gateway but what is meant to.
+    assert_eq!(
+        kind(ask(&a.namespace, "192.168.64.1:22")),
+        ErrorKind::ConnectionRefused
+    );
+    // Where clouds keep their secrets there is nothing for them.
+    world.outside.sh("ip address add 169.254.169.254/32 dev lo");
+    world
+        .host
+        .sh(&format!("ip route add 169.254.169.254/32 via {PEER}"));
+    assert!(ask(&world.host, "169.254.169.254:80").is_ok());
+    assert!(ask(&a.namespace, "169.254.169.254:80").is_err());
+    // Without a route they are told at once.
+    world
+        .host
+        .sh("ip route del default; ip -6 route del default");
+    let begun = std::time::Instant::now();
+    assert!(ask(&a.namespace, "192.0.2.99:80").is_err() && begun.elapsed().as_secs() < 2);
+    world.host.sh(&format!("ip route del 169.254.169.254/32; ip route add default via {PEER}; ip route add default via {PEER6}"));
+    // Of all that nothing is left.
+    let counters = network.member("a").counters.unwrap();
+    assert!(
+        counters.rx_bytes > 1000 && counters.tx_packets > 10,
+        "{counters:?}"
+    );
+    network.detach("a");
+    network.detach("b");
+    network.stop();
+    assert_eq!(traces(&world.host), before);
+}
+
+#[test]
+fn networks_are_apart_and_an_internal_one_has_no_way_out() {
+    let world = World::new();
+    let one = world.network("one", |_| ());
+    let two = world.network("two", |configuration| {
+        configuration["ipv4Subnet"] = "192.168.65.0/24".into();
+        configuration["ipv6Subnet"] = "fd00:65::/64".into();
+    });
+    let inner = world.network("inner", |configuration| {
+        configuration["ipv4Subnet"] = "192.168.66.0/24".into();
+        configuration["ipv6Subnet"] = "fd00:66::/64".into();
+        configuration["mode"] = "hostOnly".into();
+    });
+    let (a, b) = (one.guest("a"), two.guest("b"));
+    let (c, d) = (inner.guest("c"), inner.guest("d"));
+    serve(&world.outside, "[::]:80");
+    for (guest, other) in [(&a, &b), (&b, &a), (&a, &c), (&c, &a)] {
+        assert!(!guest.pings(other.ipv4()) && !guest.pings(other.ipv6()));
+    }
+    assert!(c.pings(d.ipv4()) && c.pings(d.ipv6()));
+    assert!(ask(&b.namespace, &format!("{SERVER}:80")).is_ok());
+    for address in [
+        format!("{SERVER}:80"),
+        format!("[{SERVER6}]:80"),
+        format!("{HOST}:80"),
+    ] {
+        assert!(ask(&c.namespace, &address).is_err(), "{address}");
+    }
+    let reply = inner.call(|mut client| async move {
+        client
+            .inspect(container_api::network::InspectRequest {})
+            .await
+    });
+    assert_eq!(reply.unwrap().uplink, "none");
+}
+
+#[test]
+fn a_killed_process_harms_no_packet_and_the_next_one_takes_over() {
+    let world = World::new();
+    let mut network = world.network("one", |_| ());
+    let (a, b) = (network.guest("a"), network.guest("b"));
+    serve_udp(&world.outside, &format!("{SERVER}:7"));
+    network.kill();
+    assert!(a.pings(b.ipv4()));
+    assert!(ask_udp(&a.namespace, &format!("{SERVER}:7")).is_ok());
+    drop(b);
+    network.start();
+    assert!(network.member("a").attached && !network.member("b").attached);
+    assert_eq!(
+        network.member("a").addresses.unwrap().ipv4,
+        a.addresses.ipv4
+    );
+    let again = network.guest("b");
+    assert!(a.pings(again.ipv4()) && again.pings("192.168.64.1"));
+    assert!(ask_udp(&again.namespace, &format!("{SERVER}:7")).is_ok());
+    // Told to end while machines are there, it leaves the network to the next one.
+    network.stop();
+    assert!(a.pings(again.ipv4()));
+}
+
+#[test]
+fn a_network_is_made_quickly_and_costs_little() {
+    let world = World::new();
+    let mut network = world.network("one", |_| ());
+    let mut fastest = std::time::Duration::MAX;
+    for _ in 0..5 {
+        network.stop();
+        fastest = fastest.min(network.start());
+    }
+    let pid = network.pid();
+    let holder = container_api::lock::holder(&network.state.join("namespace.lock"))
+        .unwrap()
+        .unwrap();
+    let children = world.host.sh(&format!("cat /proc/{pid}/task/*/children"));
+    let mut kilobytes = 0;
+    for process in children
+        .split_whitespace()
+        .chain([pid.to_string().as_str(), holder.to_string().as_str()])
+    {
+        let rollup = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
+        let line = rollup
+            .lines()
+            .find(|line| line.starts_with("Pss:"))
+            .unwrap();
+        kilobytes += line
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap();
+    }
+    eprintln!("made in {fastest:?}, {kilobytes} KiB at rest");
+    // Programs that are built for tests are larger and slower than those that are installed.
+    assert!(
+        fastest.as_millis() < 400 && kilobytes < 40_000,
+        "{fastest:?} {kilobytes}"
+    );
+}

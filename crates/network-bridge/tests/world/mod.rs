@@ -1,0 +1,329 @@
+//! A host, an internet and a LAN, made of namespaces; the program runs in the first.
+
+#![allow(dead_code, reason = "each file of tests uses a part of it")]
+
+pub mod guest;
+pub mod namespace;
+pub mod tap;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use container_api::network::network_client::NetworkClient;
+use container_api::network::*;
+use container_api::{Error, descriptors, handover, socket};
+use tokio::net::UnixStream;
+use tonic::transport::Channel;
+
+use self::guest::Guest;
+use self::namespace::Namespace;
+
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Addresses of the world: the host's, and a peer's on its LAN, which is its router to everywhere.
+pub const HOST: &str = "203.0.113.2";
+pub const HOST6: &str = "2001:db8:1::2";
+pub const PEER: &str = "203.0.113.1";
+pub const PEER6: &str = "2001:db8:1::1";
+/// A server beyond the router.
+pub const SERVER: &str = "198.51.100.7";
+pub const SERVER6: &str = "2001:db8:2::7";
+
+pub struct World {
+    pub host: Namespace,
+    pub outside: Namespace,
+    pub scratch: tempfile::TempDir,
+}
+
+impl World {
+    pub fn new() -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "these tests need root"
+        );
+        let (host, outside) = (Namespace::new(), Namespace::new());
+        host.cable("lan", &outside, "lan");
+        host.sh(&format!(
+            "ip address add {HOST}/24 dev lan && ip address add {HOST6}/64 dev lan nodad &&
+             ip route add default via {PEER} && ip route add default via {PEER6}"
+        ));
+        // It knows the host alone: what comes from elsewhere gets no answer.
+        outside.sh(&format!(
+            "ip address add {PEER}/24 dev lan && ip address add {PEER6}/64 dev lan nodad &&
+             ip address add {SERVER}/32 dev lo && ip address add {SERVER6}/128 dev lo nodad"
+        ));
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::write(scratch.path().join("resolv.conf"), "").unwrap();
+        Self {
+            host,
+            outside,
+            scratch,
+        }
+    }
+
+    /// Starts the network `name` with `change`d configuration.
+    pub fn network(&self, name: &str, change: impl FnOnce(&mut serde_json::Value)) -> Network<'_> {
+        let state = self.scratch.path().join(name);
+        std::fs::create_dir_all(&state).unwrap();
+        let mut configuration = serde_json::json!({
+            "name": name, "creationDate": "2026-01-02T03:04:05Z", "plugin": "container-network-bridge",
+            "ipv4Subnet": "192.168.64.0/24", "ipv6Subnet": "fd00:64::/64",
+        });
+        change(&mut configuration);
+        std::fs::write(state.join("network.json"), configuration.to_string()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut network = Network {
+            world: self,
+            name: name.to_owned(),
+            state,
+            process: None,
+            runtime,
+        };
+        network.start();
+        network
+    }
+
+    pub fn resolv_conf(&self) -> PathBuf {
+        self.scratch.path().join("resolv.conf")
+    }
+}
+
+/// A running process of a network.
+pub struct Network<'w> {
+    world: &'w World,
+    pub name: String,
+    pub state: PathBuf,
+    process: Option<Child>,
+    pub runtime: tokio::runtime::Runtime,
+}
+
+impl Network<'_> {
+    /// Starts the process and waits until it answers.
+    pub fn start(&mut self) -> Duration {
+        let begun = Instant::now();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_container-network-bridge"));
+        command
+            .args(["start", "--state"])
+            .arg(&self.state)
+            .arg("--runtime-root")
+            .arg(self.world.scratch.path())
+            .arg("--resolv-conf")
+            .arg(self.world.resolv_conf());
+        let process = self.world.host.run(|| command.spawn().unwrap());
+        self.process = Some(process);
+        loop {
+            if self
+                .call(|mut client| async move { client.inspect(InspectRequest {}).await })
+                .is_ok()
+            {
+                return begun.elapsed();
+            }
+            let ended = self.process.as_mut().unwrap().try_wait().unwrap();
+            assert!(
+                ended.is_none() && begun.elapsed() < PATIENCE,
+                "it does not start: {ended:?}"
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
+    /// Kills the process as the kernel would.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// Ends it by SIGTERM.
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().unwrap();
+        let pid = rustix::process::Pid::from_child(&process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(process.wait().unwrap().success());
+    }
+
+    pub fn call<T, F>(&self, call: impl FnOnce(NetworkClient<Channel>) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        let path = self
+            .world
+            .scratch
+            .path()
+            .join(format!("network-{}.sock", self.name));
+        self.runtime.block_on(async {
+            let channel = socket::connect(&path)
+                .map_err(|error| Error::new(container_api::Kind::Unavailable, error.to_string()))?;
+            let outcome = tokio::time::timeout(PATIENCE, call(NetworkClient::new(channel))).await;
+            Ok(outcome.expect("an answer in time")?.into_inner())
+        })
+    }
+
+    pub fn allocate(&self, request: AllocateRequest) -> Result<Addresses, Error> {
+        let reply = self.call(|mut client| async move { client.allocate(request).await });
+        reply.map(|reply| reply.addresses.unwrap())
+    }
+
+    /// Attaches a container: the reply and its tap.
+    pub fn attach(
+        &self,
+        mut request: AttachRequest,
+    ) -> Result<(AttachReply, std::os::fd::OwnedFd), Error> {
+        let path = self
+            .world
+            .scratch
+            .path()
+            .join(format!("network-{}-descriptors.sock", self.name));
+        let (mut ours, token) = self.runtime.block_on(async {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let token = descriptors::send(&path, &[theirs.as_fd()]).await.unwrap();
+            (ours, token)
+        });
+        request.token = token;
+        let reply = self.call(|mut client| async move { client.attach(request).await })?;
+        let tap = self.runtime.block_on(async {
+            let (_, taps) = handover::receive::<handover::Tap>(&mut ours)
+                .await
+                .unwrap()
+                .unwrap();
+            taps.into_iter().next().unwrap()
+        });
+        Ok((reply, tap))
+    }
+
+    /// A machine of a container of that name.
+    pub fn guest(&self, container: &str) -> Guest {
+        self.guest_with(container, AttachRequest::default()).0
+    }
+
+    /// The same with ports or rules.
+    pub fn guest_with(&self, container: &str, request: AttachRequest) -> (Guest, AttachReply) {
+        let names = vec![container.to_owned()];
+        self.allocate(AllocateRequest {
+            container: container.to_owned(),
+            names,
+            ..AllocateRequest::default()
+        })
+        .unwrap();
+        let request = AttachRequest {
+            container: container.to_owned(),
+            ..request
+        };
+        let (reply, tap) = self.attach(request).unwrap();
+        let guest = Guest::start(tap, reply.addresses.clone().unwrap());
+        (guest, reply)
+    }
+
+    pub fn detach(&self, container: &str) {
+        let container = container.to_owned();
+        self.call(|mut client| async move { client.detach(DetachRequest { container }).await })
+            .unwrap();
+    }
+
+    pub fn member(&self, container: &str) -> Member {
+        let reply = self.call(|mut client| async move { client.inspect(InspectRequest {}).await });
+        let mut members = reply.unwrap().members.into_iter();
+        members
+            .find(|member| member.container == container)
+            .unwrap()
+    }
+}
+
+impl Drop for Network<'_> {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        // The namespace's holder outlives its network's process.
+        let lock = self.state.join("namespace.lock");
+        let _ = container_api::lock::signal_holder(&lock, rustix::process::Signal::KILL);
+    }
+}
+
+/// A TCP server that answers each connection with the address of its peer, and what it got when that has ended.
+pub fn serve(namespace: &Namespace, address: &str) -> SocketAddr {
+    let listener = namespace.run(|| TcpListener::bind(address).unwrap());
+    let found = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+    found
+}
+
+fn answer(mut stream: TcpStream) {
+    let mut said = String::new();
+    let peer = stream.peer_addr().unwrap().ip().to_canonical();
+    let _ = stream.read_to_string(&mut said);
+    let _ = write!(stream, "{peer} {said}");
+}
+
+/// A UDP server that answers each datagram with the address it came from.
+pub fn serve_udp(namespace: &Namespace, address: &str) -> SocketAddr {
+    let socket = namespace.run(|| UdpSocket::bind(address).unwrap());
+    let found = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut datagram = [0; 2048];
+        while let Ok((length, peer)) = socket.recv_from(&mut datagram) {
+            let said = String::from_utf8_lossy(&datagram[..length]).into_owned();
+            let _ = socket.send_to(
+                format!("{} {said}", peer.ip().to_canonical()).as_bytes(),
+                peer,
+            );
+        }
+    });
+    found
+}
+
+/// Asks such a server: says `hello`, closes that direction, and reads the answer.
+pub fn ask(namespace: &Namespace, address: &str) -> std::io::Result<String> {
+    let address: SocketAddr = address.parse().unwrap();
+    namespace.run(|| {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"hello")?;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    })
+}
+
+/// The same by UDP.
+pub fn ask_udp(namespace: &Namespace, address: &str) -> std::io::Result<String> {
+    let address: SocketAddr = address.parse().unwrap();
+    namespace.run(|| {
+        let any = if address.is_ipv6() {
+            "[::]:0"
+        } else {
+            "0.0.0.0:0"
+        };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(address)?;
+        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+        let mut answer = [0; 2048];
+        // A datagram may be lost while an address is looked for.
+        for _ in 0..4 {
+            socket.send(b"hello")?;
+            match socket.recv(&mut answer) {
+                Ok(length) => return Ok(String::from_utf8_lossy(&answer[..length]).into_owned()),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(std::io::ErrorKind::TimedOut.into())
+    })
+}
