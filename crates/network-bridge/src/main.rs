@@ -1,13 +1,17 @@
 //! The process of a network: it owns a namespace with a bridge, the addresses, the names, the ports and the way out.
 
+mod bounds;
 mod command;
 mod configuration;
+mod directory;
 mod filter;
 mod leases;
 mod links;
 mod namespace;
 mod network;
 mod ports;
+mod relay;
+mod resolver;
 mod serve;
 mod service;
 mod uplink;

@@ -43,7 +43,8 @@ pub fn run(start: &Start) -> anyhow::Result<()> {
         .enable_all()
         .build()?
         .block_on(async {
-            let network = Network::open(configuration, leases, &start.state).await?;
+            let network =
+                Network::open(configuration, leases, &start.state, &start.resolv_conf).await?;
             serve(network, listeners).await
         })
 }
@@ -52,7 +53,8 @@ async fn serve(
     mut network: Network,
     [rpc, descriptors_listener]: [std::os::unix::net::UnixListener; 2],
 ) -> anyhow::Result<()> {
-    network.adopt(0).await?;
+    network.listen().await?;
+    network.adopt().await?;
     let rpc = UnixListener::from_std(rpc)?;
     let descriptors = Descriptors::default();
     let descriptors_listener = UnixListener::from_std(descriptors_listener)?;

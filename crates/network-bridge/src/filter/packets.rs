@@ -17,8 +17,8 @@ const NAMES: u32 = 4096;
 /// What the whole network's rules depend on.
 #[derive(Clone, Debug)]
 pub struct Base {
-    /// The host's addresses in the network; none where there is no way out.
-    pub host: Vec<IpAddr>,
+    /// The host's addresses in the network, each with the gateway's; none where there is no way out.
+    pub host: Vec<(IpAddr, IpAddr)>,
     /// TCP port of this namespace at which connections to the host are taken; 0: there is none.
     pub relay: u16,
     /// Whether packets leave under the address of the way out.
@@ -59,14 +59,14 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
         "input",
         &format!("iifname \"{BRIDGE}\" meta l4proto {{ tcp, udp }} th dport 53 accept"),
     );
-    for host in &base.host {
+    for (host, gateway) in &base.host {
         let family = family(*host);
         if base.relay != 0 {
-            let relay = base.relay;
+            let at = std::net::SocketAddr::new(*gateway, base.relay);
             rule(
                 "prerouting",
                 &format!(
-                    "iifname \"{BRIDGE}\" {family} daddr {host} meta l4proto tcp redirect to :{relay}"
+                    "iifname \"{BRIDGE}\" {family} daddr {host} meta l4proto tcp dnat {family} to {at}"
                 ),
             );
         }
@@ -191,7 +191,6 @@ delete set inet {TABLE} {set}
     script
 }
 
-#[allow(dead_code, reason = "the resolver follows")]
 /// Lets the member's rule with that index lead to `addresses`, the longest for `seconds`.
 pub fn learn(tap: &str, index: usize, addresses: &[IpAddr], seconds: u32) -> String {
     let mut script = String::new();

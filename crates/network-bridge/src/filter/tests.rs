@@ -40,7 +40,11 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
     let rules: Vec<_> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
     let host = addresses(&["192.168.64.254", "fd00::fffe"]);
     let base = packets::base(&Base {
-        host: host.clone(),
+        host: host
+            .iter()
+            .copied()
+            .zip(addresses(&["192.168.64.1", "fd00::1"]))
+            .collect(),
         relay: 4000,
         masquerade: true,
     });

@@ -72,7 +72,6 @@ pub struct Uplink {
 }
 
 /// A socket that is wanted.
-#[allow(dead_code, reason = "the resolver follows")]
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Socket {
     /// UDP, bound.
@@ -188,7 +187,6 @@ impl Inside {
         }
     }
 
-    #[allow(dead_code, reason = "the resolver follows")]
     /// A socket of the namespace, which does not block.
     ///
     /// # Errors

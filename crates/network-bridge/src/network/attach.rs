@@ -13,6 +13,7 @@ use crate::leases::lease::Attached;
 use crate::namespace::inside::Request;
 use crate::ports::bind::{self, BindError, Bound};
 use crate::ports::published::Published;
+use crate::relay::published::{self, Open};
 
 /// What a container wants when it comes.
 #[derive(Debug)]
@@ -49,7 +50,14 @@ impl Network {
         let mtu = lease.mtu;
         self.detach(container).await?;
         let bound = self.take_ports(&wanted.ports)?;
-        let ports: Vec<Published> = bound.iter().map(|bound| bound.port).collect();
+        let target = self.leases.get(container).map(|lease| self.target(lease));
+        let mut open = Vec::new();
+        for (bound, target) in bound.into_iter().zip(target.iter().cycle()) {
+            open.push(
+                published::open(bound, target).map_err(failed("open the container's ports"))?,
+            );
+        }
+        let ports: Vec<Published> = open.iter().map(|open| open.port).collect();
         let (tap, made) = if let Some(spare) = wanted.spare {
             (self.spare_tap(spare).await?, None)
         } else {
@@ -67,7 +75,8 @@ impl Network {
         };
         self.leases
             .change(container, |lease| lease.attached = Some(attached))?;
-        self.ports.insert(container.to_owned(), bound);
+        self.ports.insert(container.to_owned(), open);
+        self.directory.update(&self.leases);
         let admitted = self.admit(container, &tap, mtu).await;
         if let Err(error) = admitted {
             // The first error is the one to tell.
@@ -100,10 +109,11 @@ impl Network {
         let rules = self.inside.run(Request::Rules(script)).await;
         rules.map_err(failed("remove the container's rules"))?;
         // Whoever still has it open has an end that leads nowhere.
-        let removed = self.inside.run(Request::Remove(tap)).await;
+        let removed = self.inside.run(Request::Remove(tap.clone())).await;
         removed.map_err(failed("remove the container's tap"))?;
         self.leases
             .change(container, |lease| lease.attached = None)?;
+        self.left(&tap);
         if self
             .ports
             .remove(container)
@@ -113,6 +123,12 @@ impl Network {
             written.map_err(failed("close the container's ports"))?;
         }
         Ok(())
+    }
+
+    /// Tells those who answer questions that nobody is behind a tap any more.
+    fn left(&self, tap: &str) {
+        self.directory.update(&self.leases);
+        self.resolver.forget(tap);
     }
 
     /// Makes a tap that is nobody's yet.
@@ -161,7 +177,7 @@ impl Network {
         };
         let same =
             |held: &Published| (held.protocol, held.host_port) == (port.protocol, port.host_port);
-        let holds = |(_, held): &(&String, &Vec<Bound>)| held.iter().any(|bound| same(&bound.port));
+        let holds = |(_, held): &(&String, &Vec<Open>)| held.iter().any(|open| same(&open.port));
         match self.ports.iter().find(holds) {
             Some((container, _)) if kind == Kind::Exists => {
                 let port = bind::spelled(port);
@@ -213,6 +229,7 @@ impl Network {
             self.leases
                 .change(&container, |lease| lease.attached = None)?;
             self.ports.remove(&container);
+            self.left(tap);
             self.write_host_table()
                 .await
                 .map_err(failed("close a container's ports"))?;

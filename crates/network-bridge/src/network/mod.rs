@@ -15,6 +15,7 @@ use container_api::{Error, Kind};
 use ipnet::IpNet;
 
 use crate::configuration::Configuration;
+use crate::directory::Directory;
 use crate::filter;
 use crate::filter::host::{Forward, Table};
 use crate::leases::lease::Lease;
@@ -22,7 +23,8 @@ use crate::leases::{LeaseError, Leases, Wish};
 use crate::links::Links;
 use crate::namespace::holder;
 use crate::namespace::inside::Inside;
-use crate::ports::bind::Bound;
+use crate::relay::published::{Open, Target};
+use crate::resolver::Resolver;
 use crate::uplink::Uplink;
 
 /// A network that is there.
@@ -38,8 +40,10 @@ pub struct Network {
     /// The host's interfaces.
     host: Links,
     leases: Leases,
-    /// Ports of the host that are held, by container.
-    ports: BTreeMap<String, Vec<Bound>>,
+    /// Open ports of the host, by container.
+    ports: BTreeMap<String, Vec<Open>>,
+    directory: Directory,
+    resolver: Arc<Resolver>,
 }
 
 impl Network {
@@ -49,6 +53,7 @@ impl Network {
     /// When they can't be had.
     pub fn allocate(&mut self, container: &str, wish: &Wish) -> Result<Addresses, Error> {
         let lease = self.leases.allocate(container, wish)?;
+        self.directory.update(&self.leases);
         Ok(self.addresses(&lease))
     }
 
@@ -96,6 +101,18 @@ impl Network {
         }
     }
 
+    /// Where connections to a container's ports go.
+    fn target(&self, lease: &Lease) -> Target {
+        let ipv4 = lease.ipv4.map(IpAddr::from);
+        Target {
+            addresses: ipv4
+                .into_iter()
+                .chain(lease.ipv6.map(IpAddr::from))
+                .collect(),
+            inside: self.inside.clone(),
+        }
+    }
+
     /// Names of the taps that are there.
     async fn taps(&self) -> io::Result<Vec<String>> {
         let links = self.inside.links().await?;
@@ -123,15 +140,15 @@ impl Network {
         let subnets: Vec<(IpNet, IpAddr)> =
             self.configuration.families().iter().map(subnet).collect();
         let mut forwards = Vec::new();
-        for (container, bound) in &self.ports {
+        for (container, open) in &self.ports {
             let Some(lease) = self.leases.get(container) else {
                 continue;
             };
             let ipv4 = lease.ipv4.map(IpAddr::from);
             for address in ipv4.into_iter().chain(lease.ipv6.map(IpAddr::from)) {
-                forwards.extend(bound.iter().map(|bound| Forward {
+                forwards.extend(open.iter().map(|open| Forward {
                     container,
-                    port: bound.port,
+                    port: open.port,
                     address,
                 }));
             }

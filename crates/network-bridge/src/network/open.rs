@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::Network;
 use crate::configuration::Configuration;
+use crate::directory::Directory;
 use crate::filter::host::PREFIX;
 use crate::filter::member::Member;
 use crate::filter::run::Family;
@@ -21,6 +23,8 @@ use crate::links::{Links, sysctl};
 use crate::namespace::holder;
 use crate::namespace::inside::{self, Inside, Request};
 use crate::ports::bind;
+use crate::relay::{self, published};
+use crate::resolver::{self, Resolver};
 use crate::uplink::{self, Uplink};
 
 impl Network {
@@ -29,6 +33,7 @@ impl Network {
         configuration: Configuration,
         leases: Leases,
         state: &Path,
+        resolv_conf: &Path,
     ) -> anyhow::Result<Self> {
         let state = state
             .canonicalize()
@@ -39,14 +44,19 @@ impl Network {
             None => holder::start(&state, !uplink::may_administer())?,
         };
         let inside = Inside::start(holder).context("cannot enter the network's namespace")?;
+        let inside = Arc::new(inside);
+        let directory = Directory::new(&configuration);
+        let resolver = Resolver::new(directory.clone(), resolv_conf.to_owned(), inside.clone());
         let network = Self {
             host_name: host_name(&state),
             state,
             uplink,
-            inside: Arc::new(inside),
+            inside,
             host: Links::open()?,
             leases,
             ports: BTreeMap::new(),
+            directory,
+            resolver: Arc::new(resolver),
             configuration,
         };
         network
@@ -60,11 +70,32 @@ impl Network {
         Ok(network)
     }
 
+    /// Answers questions for names, and takes connections to the host.
+    pub async fn listen(&self) -> anyhow::Result<()> {
+        let families = self.configuration.families();
+        let gateways: Vec<IpAddr> = families.iter().map(|family| family.gateway).collect();
+        resolver::listen(&self.resolver, &self.inside, &gateways)
+            .await
+            .context("cannot answer questions for names")?;
+        if self.uplink != Uplink::None {
+            relay::host::listen(&self.directory, &self.inside, &gateways)
+                .await
+                .context("cannot take connections to the host")?;
+        }
+        Ok(())
+    }
+
     /// Sets the rules, and takes over the containers that are on the network.
-    pub async fn adopt(&mut self, relay: u16) -> anyhow::Result<()> {
+    pub async fn adopt(&mut self) -> anyhow::Result<()> {
+        let families = self.configuration.families();
+        let gateway = |family: &crate::configuration::Family| (family.host, family.gateway);
         let base = packets::base(&packets::Base {
-            host: self.host_addresses(),
-            relay,
+            host: families
+                .iter()
+                .filter(|_| self.uplink != Uplink::None)
+                .map(gateway)
+                .collect(),
+            relay: relay::host::PORT,
             masquerade: self.uplink == Uplink::Pasta,
         });
         let taps = self.taps().await?;
@@ -94,6 +125,7 @@ impl Network {
             self.leases
                 .change(&container, |lease| lease.attached = None)?;
         }
+        self.directory.update(&self.leases);
         self.open_ports_again();
         self.write_host_table()
             .await
@@ -104,11 +136,13 @@ impl Network {
     /// Those of the containers that are on the network. One that was taken meanwhile stays closed.
     fn open_ports_again(&mut self) {
         for (container, lease) in self.leases.all() {
-            let published = lease.attached.iter().flat_map(|attached| &attached.ports);
-            for port in published {
-                match bind::bind(port) {
-                    Ok(bound) => self.ports.entry(container.clone()).or_default().push(bound),
-                    Err(error) => tracing::warn!("{container}: {error}"),
+            let wanted = lease.attached.iter().flat_map(|attached| &attached.ports);
+            let target = self.target(lease);
+            for port in wanted {
+                let opened = bind::bind(port).map_err(anyhow::Error::from);
+                match opened.and_then(|bound| Ok(published::open(bound, &target)?)) {
+                    Ok(open) => self.ports.entry(container.clone()).or_default().push(open),
+                    Err(error) => tracing::warn!("{container}: {error:#}"),
                 }
             }
         }

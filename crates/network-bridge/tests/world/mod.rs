@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each file of tests uses a part of it")]
 
+pub mod dns;
+pub mod frames;
 pub mod guest;
 pub mod namespace;
 pub mod tap;

@@ -1,0 +1,77 @@
+//! How much one client may ask for at once.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What is at work, by client: one that asks for more than its part holds up nobody else.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    all: usize,
+    each: usize,
+    busy: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// One piece of work; it is done when this is dropped.
+#[derive(Debug)]
+pub struct Work {
+    busy: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    client: IpAddr,
+}
+
+impl Bounds {
+    /// At most `all` at once, and `each` for one client.
+    pub fn new(all: usize, each: usize) -> Self {
+        Self {
+            all,
+            each,
+            busy: Arc::default(),
+        }
+    }
+
+    /// Begins a piece of work for `client`; nothing when there is too much already.
+    pub fn begin(&self, client: IpAddr) -> Option<Work> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = busy.get(&client).copied().unwrap_or(0);
+        if own >= self.each || busy.values().sum::<usize>() >= self.all {
+            return None;
+        }
+        busy.insert(client, own + 1);
+        Some(Work {
+            busy: self.busy.clone(),
+            client,
+        })
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = busy.get_mut(&self.client) {
+            *own -= 1;
+            if *own == 0 {
+                busy.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_greedy_client_leaves_room_for_others() {
+        let bounds = Bounds::new(4, 3);
+        let [greedy, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        let mut works: Vec<Work> = (0..3).map_while(|_| bounds.begin(greedy)).collect();
+        assert!(bounds.begin(greedy).is_none());
+        let last = bounds.begin(other).unwrap();
+        assert!(bounds.begin(other).is_none());
+        drop(last);
+        works.pop();
+        assert!(bounds.begin(greedy).is_some());
+        works.clear();
+        assert!(bounds.busy.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,142 @@
+//! Who is on the network, for those who answer questions while it changes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use container_resource::egress::EgressRule;
+use ipnet::IpNet;
+
+use crate::configuration::Configuration;
+use crate::leases::{HOST, Leases};
+
+/// Shared by all who ask.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    subnets: Arc<[IpNet]>,
+    /// The host's addresses; none where there is no way out.
+    host: Arc<[IpAddr]>,
+    entries: Arc<RwLock<Vec<Entry>>>,
+}
+
+/// A container that is on the network.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its names, in lower case.
+    pub names: Vec<String>,
+    /// Its address, if it has one of the family.
+    pub ipv4: Option<Ipv4Addr>,
+    /// The same.
+    pub ipv6: Option<Ipv6Addr>,
+    /// Its tap.
+    pub tap: String,
+    /// What it may reach; none: everything.
+    pub egress: Option<Vec<EgressRule>>,
+}
+
+/// What is known of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It has this name.
+    Name(String),
+    /// It is of the network, and nobody's.
+    Nobody,
+    /// It is not of the network.
+    Elsewhere,
+}
+
+impl Entry {
+    fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.ipv4 == Some(address),
+            IpAddr::V6(address) => self.ipv6 == Some(address),
+        }
+    }
+
+    /// Whether it may reach `port` of the host by the host's name.
+    pub fn may_reach_host(&self, port: u16) -> bool {
+        self.egress.as_ref().is_none_or(|rules| {
+            rules.iter().any(|rule| {
+                rule.destination.covers(HOST) && rule.port.is_none_or(|allowed| allowed == port)
+            })
+        })
+    }
+}
+
+impl Directory {
+    /// Of a network with nobody on it.
+    pub fn new(configuration: &Configuration) -> Self {
+        let families = configuration.families();
+        let mut host: Vec<IpAddr> = families.iter().map(|family| family.host).collect();
+        if configuration.is_internal() {
+            host.clear();
+        }
+        Self {
+            subnets: families.iter().map(|family| family.subnet).collect(),
+            host: host.into(),
+            entries: Arc::default(),
+        }
+    }
+
+    /// Takes over who is on the network now.
+    pub fn update(&self, leases: &Leases) {
+        let entry = |lease: &crate::leases::lease::Lease| {
+            let attached = lease.attached.as_ref()?;
+            Some(Entry {
+                names: lease.names.clone(),
+                ipv4: lease.ipv4,
+                ipv6: lease.ipv6,
+                tap: attached.tap.clone(),
+                egress: attached.egress.clone(),
+            })
+        };
+        let entries = leases.all().values().filter_map(entry).collect();
+        *self.entries.write().unwrap_or_else(PoisonError::into_inner) = entries;
+    }
+
+    /// The container that has `address`.
+    pub fn owner(&self, address: IpAddr) -> Option<Entry> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().find(|entry| entry.has(address)).cloned()
+    }
+
+    /// The addresses of a name, in lower case and without a dot at its end; nothing when nobody has it.
+    pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        if name == HOST {
+            return Some(self.host.to_vec()).filter(|host| !host.is_empty());
+        }
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let named: Vec<&Entry> = entries
+            .iter()
+            .filter(|entry| entry.names.iter().any(|known| known == name))
+            .collect();
+        let addresses = |entry: &&Entry| {
+            let ipv4 = entry.ipv4.map(IpAddr::from);
+            ipv4.into_iter().chain(entry.ipv6.map(IpAddr::from))
+        };
+        (!named.is_empty()).then(|| named.iter().flat_map(addresses).collect())
+    }
+
+    /// What is known of an address.
+    pub fn name(&self, address: IpAddr) -> Known {
+        if self.host.contains(&address) {
+            return Known::Name(HOST.to_owned());
+        }
+        if !self.contains(address) {
+            return Known::Elsewhere;
+        }
+        let name = self
+            .owner(address)
+            .and_then(|entry| entry.names.first().cloned());
+        name.map_or(Known::Nobody, Known::Name)
+    }
+
+    /// Whether an address is of the network.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.subnets.iter().any(|subnet| subnet.contains(&address))
+    }
+
+    /// Whether the network leads nowhere.
+    pub fn is_internal(&self) -> bool {
+        self.host.is_empty()
+    }
+}

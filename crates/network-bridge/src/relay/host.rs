@@ -1,0 +1,109 @@
+//! `host.container.internal`: the host's loopback, for those who may reach it.
+//!
+//! Connections to the host's address are led to a listener in the network's namespace; each is made anew on the host, to
+//! 127.0.0.1 or `::1`, whichever answers. Only TCP: datagrams are led to 127.0.0.1 by the kernel.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use super::stream;
+use crate::bounds::Bounds;
+use crate::directory::Directory;
+use crate::namespace::inside::{Inside, Socket};
+
+/// The port of the listener in the network's namespace, where nothing else is.
+pub const PORT: u16 = 1;
+/// Connections at once, of all containers and of one.
+const CONNECTIONS: (usize, usize) = (4096, 512);
+/// How long nothing is taken after an error.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Takes connections at [`PORT`] in the network's namespace.
+///
+/// # Errors
+/// When a socket can't be had.
+pub async fn listen(directory: &Directory, inside: &Inside, gateways: &[IpAddr]) -> io::Result<()> {
+    let bounds = Bounds::new(CONNECTIONS.0, CONNECTIONS.1);
+    for gateway in gateways {
+        let at = SocketAddr::new(*gateway, PORT);
+        let listener = inside.socket(Socket::Listener(at)).await?;
+        let listener = TcpListener::from_std(listener.into())?;
+        tokio::spawn(serve(directory.clone(), listener, bounds.clone()));
+    }
+    Ok(())
+}
+
+async fn serve(directory: Directory, listener: TcpListener, bounds: Bounds) {
+    let directory = Arc::new(directory);
+    loop {
+        let (stream, client) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("cannot take a connection to the host: {error}");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let Some(work) = bounds.begin(client.ip()) else {
+            stream::reset(&stream);
+            continue;
+        };
+        let directory = directory.clone();
+        tokio::spawn(async move {
+            carry(&directory, stream, client.ip()).await;
+            drop(work);
+        });
+    }
+}
+
+async fn carry(directory: &Directory, from: TcpStream, client: IpAddr) {
+    let allowed = |port| {
+        let owner = directory.owner(client);
+        owner.is_some_and(|owner| owner.may_reach_host(port))
+    };
+    match wanted_port(&from) {
+        Ok(port) if allowed(port) => match reach(port, client.is_ipv6()).await {
+            Ok(to) => stream::join(from, to).await,
+            Err(_) => stream::reset(&from),
+        },
+        _ => stream::reset(&from),
+    }
+}
+
+/// The port that the container meant, which the rule that led it here has replaced.
+fn wanted_port(stream: &TcpStream) -> io::Result<u16> {
+    let port = if stream.local_addr()?.is_ipv6() {
+        rustix::net::sockopt::ipv6_original_dst(stream)?.port()
+    } else {
+        rustix::net::sockopt::ip_original_dst(stream)?.port()
+    };
+    Ok(port)
+}
+
+/// Services listen on one of the two, and programs try the other first.
+async fn reach(port: u16, ipv6_first: bool) -> io::Result<TcpStream> {
+    let ipv4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let ipv6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    let (first, second) = if ipv6_first {
+        (ipv6, ipv4)
+    } else {
+        (ipv4, ipv6)
+    };
+    match connect(first).await {
+        Ok(stream) => Ok(stream),
+        Err(error) => connect(second).await.map_err(|_| error),
+    }
+}
+
+async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv6() {
+        TcpSocket::new_v6()?
+    } else {
+        TcpSocket::new_v4()?
+    };
+    stream::connect(socket, to).await
+}

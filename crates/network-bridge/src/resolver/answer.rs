@@ -1,0 +1,78 @@
+//! What is answered here.
+
+use std::net::IpAddr;
+
+use hickory_proto::op::Query;
+use hickory_proto::rr::rdata::{A, AAAA, PTR};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+
+use crate::directory::{Directory, Known};
+
+/// How long an answer holds, in seconds: containers come and go.
+const TTL: u32 = 5;
+
+/// What is known here.
+#[derive(Debug)]
+pub enum Local {
+    /// These; none where the name is there and has nothing of that type.
+    Records(Vec<Record>),
+    /// There is no such name.
+    Nothing,
+    /// It is not for us to say.
+    Elsewhere,
+}
+
+/// What the network itself knows of `question`.
+pub fn local(directory: &Directory, question: &Query) -> Local {
+    let (name, kind) = (question.name(), question.query_type());
+    if let Some(address) = reversed(name) {
+        return match directory.name(address) {
+            Known::Name(known) if kind == RecordType::PTR || kind == RecordType::ANY => {
+                match Name::from_ascii(format!("{known}.")) {
+                    Ok(known) => record(name, RData::PTR(PTR(known))),
+                    Err(_) => Local::Nothing,
+                }
+            }
+            Known::Name(_) => Local::Records(Vec::new()),
+            Known::Nobody => Local::Nothing,
+            Known::Elsewhere => Local::Elsewhere,
+        };
+    }
+    let plain = plain(name);
+    if let Some(addresses) = directory.addresses(&plain) {
+        let wanted = |address: &IpAddr| match kind {
+            RecordType::A => address.is_ipv4(),
+            RecordType::AAAA => address.is_ipv6(),
+            RecordType::ANY => true,
+            _ => false,
+        };
+        let data = |address| match address {
+            IpAddr::V4(address) => RData::A(A(address)),
+            IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+        };
+        let addresses = addresses.into_iter().filter(wanted);
+        let records = addresses.map(|address| Record::from_rdata(name.clone(), TTL, data(address)));
+        return Local::Records(records.collect());
+    }
+    // A name of one part is a container's or nobody's: it is not asked for elsewhere.
+    if name.num_labels() <= 1 || plain.ends_with(".container.internal") {
+        return Local::Nothing;
+    }
+    Local::Elsewhere
+}
+
+/// The name in lower case, without the dot at its end. What is no plain text is escaped, and equals no name of ours.
+pub fn plain(name: &Name) -> String {
+    let text = name.to_lowercase().to_ascii();
+    text.strip_suffix('.').unwrap_or(&text).to_owned()
+}
+
+fn record(name: &Name, data: RData) -> Local {
+    Local::Records(vec![Record::from_rdata(name.clone(), TTL, data)])
+}
+
+/// The address of a name such as `2.64.168.192.in-addr.arpa`, when it is a whole one.
+fn reversed(name: &Name) -> Option<IpAddr> {
+    let network = name.parse_arpa_name().ok()?;
+    (network.prefix_len() == network.max_prefix_len()).then(|| network.addr())
+}

@@ -1,0 +1,124 @@
+//! The sockets at which questions arrive.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+use super::{PORT, Resolver, Transport};
+use crate::bounds::{Bounds, Work};
+use crate::namespace::inside::{Inside, Socket};
+
+/// Questions that are answered at once, of all clients and of one.
+const QUESTIONS: (usize, usize) = (512, 64);
+/// Connections that are open at once, of all clients and of one.
+const CONNECTIONS: (usize, usize) = (128, 8);
+/// How long a connection may be silent, or take for a question.
+const IDLE: Duration = Duration::from_secs(10);
+/// The largest question in a datagram, in bytes.
+const MAX_QUESTION: usize = 4096;
+/// How long nothing is taken after an error.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Answers at port 53 of `addresses`, in the network's namespace.
+///
+/// # Errors
+/// When a socket can't be had.
+pub async fn listen(
+    resolver: &Arc<Resolver>,
+    inside: &Inside,
+    addresses: &[IpAddr],
+) -> io::Result<()> {
+    let questions = Bounds::new(QUESTIONS.0, QUESTIONS.1);
+    let connections = Bounds::new(CONNECTIONS.0, CONNECTIONS.1);
+    for address in addresses {
+        let at = SocketAddr::new(*address, PORT);
+        let datagrams = inside.socket(Socket::Datagram(at)).await?;
+        let datagrams = UdpSocket::from_std(datagrams.into())?;
+        tokio::spawn(serve_udp(resolver.clone(), datagrams, questions.clone()));
+        let listener = inside.socket(Socket::Listener(at)).await?;
+        let listener = TcpListener::from_std(listener.into())?;
+        tokio::spawn(serve_tcp(resolver.clone(), listener, connections.clone()));
+    }
+    Ok(())
+}
+
+async fn serve_udp(resolver: Arc<Resolver>, socket: UdpSocket, bounds: Bounds) {
+    let socket = Arc::new(socket);
+    // One byte more: what fills it is too large.
+    let mut buffer = vec![0; MAX_QUESTION + 1];
+    loop {
+        let (length, client) = match socket.recv_from(&mut buffer).await {
+            Ok((length, client)) if length <= MAX_QUESTION => (length, client),
+            Ok(_) => continue,
+            Err(error) => {
+                // Mostly word that an answer before did not arrive.
+                tracing::debug!("take a question: {error}");
+                continue;
+            }
+        };
+        // Who asks too much gets no answer, and asks again.
+        let Some(work) = bounds.begin(client.ip()) else {
+            continue;
+        };
+        let question = buffer[..length].to_vec();
+        let (resolver, socket) = (resolver.clone(), socket.clone());
+        tokio::spawn(async move {
+            let answer = resolver
+                .answer(&question, client.ip(), Transport::Udp)
+                .await;
+            if let Some(answer) = answer {
+                // Who has gone needs none.
+                let _ = socket.send_to(&answer, client).await;
+            }
+            drop(work);
+        });
+    }
+}
+
+async fn serve_tcp(resolver: Arc<Resolver>, listener: TcpListener, bounds: Bounds) {
+    loop {
+        let (stream, client) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("cannot take a question: {error}");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        if let Some(work) = bounds.begin(client.ip()) {
+            tokio::spawn(converse(resolver.clone(), stream, client.ip(), work));
+        }
+    }
+}
+
+async fn converse(resolver: Arc<Resolver>, mut stream: TcpStream, client: IpAddr, _work: Work) {
+    loop {
+        let Ok(Ok(question)) = tokio::time::timeout(IDLE, read(&mut stream)).await else {
+            return;
+        };
+        let Some(answer) = resolver.answer(&question, client, Transport::Tcp).await else {
+            return;
+        };
+        let Ok(length) = u16::try_from(answer.len()) else {
+            return;
+        };
+        let mut framed = length.to_be_bytes().to_vec();
+        framed.extend_from_slice(&answer);
+        let written = tokio::time::timeout(IDLE, stream.write_all(&framed)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).await?;
+    let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut question).await?;
+    Ok(question)
+}

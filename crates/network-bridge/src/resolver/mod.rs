@@ -1,0 +1,182 @@
+//! Names: those of the network's containers are answered here, others by the host's resolvers.
+
+mod answer;
+mod learn;
+mod listen;
+mod resolv_conf;
+mod upstream;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::rr::DNSClass;
+
+use self::answer::Local;
+use self::learn::Learned;
+use self::upstream::Upstream;
+use crate::directory::Directory;
+use crate::namespace::inside::Inside;
+
+pub use self::listen::listen;
+
+/// The port of the domain name system.
+const PORT: u16 = 53;
+/// The largest answer by UDP, in bytes, whatever a client says it takes: larger ones would come in fragments on many ways.
+const MAX_DATAGRAM: u16 = 4096;
+/// Bytes of a message's header.
+const HEADER: usize = 12;
+
+/// How a question came, and its answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// In a datagram, of bounded size.
+    Udp,
+    /// On a stream.
+    Tcp,
+}
+
+/// Answers questions for names.
+#[derive(Debug)]
+pub struct Resolver {
+    directory: Directory,
+    upstream: Upstream,
+    learned: Learned,
+}
+
+impl Resolver {
+    /// For the containers in `directory`; the host's resolvers are those in `resolv_conf`.
+    pub fn new(directory: Directory, resolv_conf: PathBuf, inside: Arc<Inside>) -> Self {
+        Self {
+            directory,
+            upstream: Upstream::new(resolv_conf),
+            learned: Learned::new(inside),
+        }
+    }
+
+    /// Forgets what was learned for a tap, whose rules are gone.
+    pub fn forget(&self, tap: &str) {
+        self.learned.forget(tap);
+    }
+
+    /// The answer to `question`, which `client` has sent; none to what is no question.
+    pub async fn answer(
+        &self,
+        question: &[u8],
+        client: IpAddr,
+        transport: Transport,
+    ) -> Option<Vec<u8>> {
+        let query = match Message::from_vec(question) {
+            Ok(query) if query.metadata.message_type == MessageType::Query => query,
+            // Whoever answers answers will be answered for ever.
+            Ok(_) => return None,
+            Err(_) => return malformed(question),
+        };
+        let mut reply = match self.resolve(&query, client, transport).await {
+            Ok(reply) => reply,
+            Err(code) => failure(&query, code),
+        };
+        reply.metadata.id = query.metadata.id;
+        encode(&reply, &query, transport)
+    }
+
+    async fn resolve(
+        &self,
+        query: &Message,
+        client: IpAddr,
+        transport: Transport,
+    ) -> Result<Message, ResponseCode> {
+        if query.metadata.op_code != OpCode::Query {
+            return Err(ResponseCode::NotImp);
+        }
+        let [question] = query.queries.as_slice() else {
+            return Err(ResponseCode::FormErr);
+        };
+        if question.query_class() != DNSClass::IN {
+            return Err(ResponseCode::Refused);
+        }
+        match answer::local(&self.directory, question) {
+            Local::Records(records) => {
+                let mut reply = failure(query, ResponseCode::NoError);
+                reply.metadata.authoritative = true;
+                reply.add_answers(records);
+                Ok(reply)
+            }
+            Local::Nothing => Err(ResponseCode::NXDomain),
+            Local::Elsewhere if self.directory.is_internal() => Err(ResponseCode::NXDomain),
+            Local::Elsewhere => {
+                let name = answer::plain(question.name());
+                let client = self.directory.owner(client);
+                let rules = client.as_ref().and_then(|client| client.egress.as_deref());
+                // A name that may not be reached is not asked for either: a question carries words out.
+                if rules
+                    .is_some_and(|rules| !rules.iter().any(|rule| rule.destination.covers(&name)))
+                {
+                    return Err(ResponseCode::Refused);
+                }
+                let reply = self.upstream.ask(query, transport).await;
+                let reply = reply.ok_or(ResponseCode::ServFail)?;
+                if let Some(client) = client.filter(|client| client.egress.is_some()) {
+                    let learned = self
+                        .learned
+                        .take(&self.directory, &client, &name, &reply)
+                        .await;
+                    learned.map_err(|error| {
+                        tracing::warn!("egress to {name}: {error}");
+                        ResponseCode::ServFail
+                    })?;
+                }
+                Ok(reply)
+            }
+        }
+    }
+}
+
+/// An answer without records.
+fn failure(query: &Message, code: ResponseCode) -> Message {
+    let asked = &query.metadata;
+    let mut reply = Message::error_msg(asked.id, asked.op_code, code);
+    reply.metadata.recursion_desired = asked.recursion_desired;
+    reply.metadata.recursion_available = true;
+    // Nothing of more than one question is repeated.
+    reply.add_queries(query.queries.iter().take(1).cloned());
+    if let Some(edns) = &query.edns {
+        let mut own = hickory_proto::op::Edns::new();
+        own.set_max_payload(MAX_DATAGRAM);
+        own.set_dnssec_ok(edns.flags().dnssec_ok);
+        reply.set_edns(own);
+    }
+    reply
+}
+
+/// Tells whoever sent something like a question that it is none.
+fn malformed(question: &[u8]) -> Option<Vec<u8>> {
+    let [first, second, flags, ..] = question else {
+        return None;
+    };
+    // The highest bit marks an answer.
+    if question.len() < HEADER || flags & 0x80 != 0 {
+        return None;
+    }
+    let id = u16::from_be_bytes([*first, *second]);
+    Message::error_msg(id, OpCode::Query, ResponseCode::FormErr)
+        .to_vec()
+        .ok()
+}
+
+/// As bytes that the client takes: too many for a datagram are left out, so that it asks again by TCP.
+fn encode(reply: &Message, query: &Message, transport: Transport) -> Option<Vec<u8>> {
+    let bytes = reply.to_vec().ok()?;
+    let most = match transport {
+        Transport::Udp => usize::from(query.max_payload().min(MAX_DATAGRAM)),
+        Transport::Tcp => usize::from(u16::MAX),
+    };
+    if bytes.len() <= most {
+        return Some(bytes);
+    }
+    reply.truncate().to_vec().ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! What containers may reach outside of their network.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod world;
+
+use container_api::network::{AttachRequest, Egress, RuleCount};
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType::{A, AAAA};
+use world::dns::{self, addresses};
+use world::{PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
+
+const GATEWAY: &str = "192.168.64.1";
+
+fn rules(rules: &[&str]) -> AttachRequest {
+    let allow = rules.iter().map(|&rule| rule.into()).collect();
+    AttachRequest {
+        egress: Some(Egress { allow }),
+        ..AttachRequest::default()
+    }
+}
+
+fn packets(counts: &[RuleCount], rule: &str) -> u64 {
+    counts
+        .iter()
+        .find(|count| count.rule == rule)
+        .unwrap()
+        .packets
+}
+
+#[test]
+fn addresses_are_allowed_by_rules_and_counted() {
+    let world = World::new();
+    for at in ["[::]:80", "[::]:81"] {
+        serve(&world.outside, at);
+    }
+    serve_udp(&world.outside, &format!("{SERVER}:80"));
+    serve(&world.host, "127.0.0.1:4000");
+    serve(&world.host, "127.0.0.1:4001");
+    let mut network = world.network("one", |configuration| {
+        configuration["egress"] = serde_json::json!([]);
+    });
+    let a = network.guest("a");
+    let allowed = format!("{SERVER}/32:80");
+    let (b, _) = network.guest_with(
+        "b",
+        rules(&[&allowed, "2001:db8:2::/64", "host.container.internal:4000"]),
+    );
+    for again in [false, true] {
+        // The network's own rules: nothing but the network.
+        assert!(a.pings(b.ipv4()) && !a.pings(SERVER));
+        let begun = std::time::Instant::now();
+        for address in [
+            format!("{SERVER}:80"),
+            format!("[{SERVER6}]:80"),
+            "192.168.64.254:4000".into(),
+        ] {
+            assert!(ask(&a.namespace, &address).is_err(), "{address}");
+        }
+        // It is told at once.
+        assert!(begun.elapsed().as_secs() < 2);
+        // A container's own rules.
+        assert!(ask(&b.namespace, &format!("{SERVER}:80")).is_ok());
+        assert!(ask_udp(&b.namespace, &format!("{SERVER}:80")).is_ok());
+        assert!(ask(&b.namespace, &format!("{SERVER}:81")).is_err());
+        assert!(ask(&b.namespace, &format!("{PEER}:80")).is_err());
+        for port in [80, 81] {
+            assert!(ask(&b.namespace, &format!("[{SERVER6}]:{port}")).is_ok());
+        }
+        assert!(ask(&b.namespace, "192.168.64.254:4000").is_ok());
+        assert!(ask(&b.namespace, "192.168.64.254:4001").is_err());
+        let counts = network.member("b").egress;
+        assert_eq!(counts.len(), 4);
+        assert!(packets(&counts, &allowed) >= 2 && packets(&counts, "2001:db8:2::/64") >= 2);
+        assert!(packets(&counts, "") >= 2, "{counts:?}");
+        assert!(packets(&network.member("a").egress, "") >= 2);
+        if !again {
+            network.kill();
+            network.start();
+        }
+    }
+    // Another container that gets its tap or its address is not bound by its rules.
+    network.detach("b");
+    drop(b);
+    let (b, _) = network.guest_with("b", rules(&["0.0.0.0/0"]));
+    assert!(ask(&b.namespace, &format!("{PEER}:80")).is_ok());
+}
+
+#[test]
+fn names_are_allowed_by_what_the_resolver_answered() {
+    let world = World::new();
+    let asked = dns::serve(&world.outside, PEER);
+    std::fs::write(world.resolv_conf(), format!("nameserver {PEER}\n")).unwrap();
+    for at in ["[::]:80", "[::]:81"] {
+        serve(&world.outside, at);
+    }
+    let mut network = world.network("one", |_| ());
+    let (a, _) = network.guest_with("a", rules(&["www.example.org:80", "inside.example.org"]));
+    let (b, _) = network.guest_with("b", rules(&["*.example.org"]));
+    let server = format!("{SERVER}:80");
+    // Not before it is asked for.
+    assert!(ask(&a.namespace, &server).is_err());
+    assert_eq!(
+        addresses(&a.namespace, GATEWAY, "www.example.org", A).unwrap(),
+        [SERVER]
+    );
+    for again in [false, true] {
+        assert!(ask(&a.namespace, &server).is_ok());
+        assert!(ask(&a.namespace, &format!("{SERVER}:81")).is_err());
+        assert!(ask(&a.namespace, &format!("[{SERVER6}]:80")).is_err());
+        // What one has asked for opens nothing to another.
+        assert!(ask(&b.namespace, &server).is_err());
+        if !again {
+            network.kill();
+            network.start();
+        }
+    }
+    assert_eq!(
+        addresses(&a.namespace, GATEWAY, "www.example.org", AAAA).unwrap(),
+        [SERVER6]
+    );
+    assert!(ask(&a.namespace, &format!("[{SERVER6}]:80")).is_ok());
+    assert!(packets(&network.member("a").egress, "www.example.org:80") >= 2);
+    // Other names are not even asked for: questions carry words out.
+    let before = asked.lock().unwrap().len();
+    for name in ["other.example.org", "secret.www.example.org", "example.com"] {
+        assert_eq!(
+            addresses(&a.namespace, GATEWAY, name, A),
+            Err(ResponseCode::Refused),
+            "{name}"
+        );
+    }
+    assert_eq!(
+        addresses(&b.namespace, GATEWAY, "example.org", A),
+        Err(ResponseCode::Refused)
+    );
+    assert_eq!(asked.lock().unwrap().len(), before);
+    assert!(addresses(&b.namespace, GATEWAY, "deep.www.example.org", A).is_ok());
+    assert!(ask(&b.namespace, &server).is_ok());
+    // Containers find each other all the same.
+    assert_eq!(
+        addresses(&a.namespace, GATEWAY, "b", A).unwrap(),
+        [b.ipv4()]
+    );
+}

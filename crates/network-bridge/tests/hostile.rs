@@ -1,0 +1,351 @@
+//! What a hostile machine sends does not arrive.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod world;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use container_api::network::{Addresses, AllocateRequest, AttachRequest};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use world::frames::{EVERYBODY, Mac, arp, discovery, ethernet, ipv4, ipv6, mac, udp};
+use world::guest::HEADER;
+use world::{Network, World};
+
+/// A machine that is only its tap.
+struct Station {
+    tap: File,
+    mac: Mac,
+    ipv4: Ipv4Addr,
+    ipv6: Ipv6Addr,
+}
+
+impl Station {
+    fn new(network: &Network<'_>, container: &str) -> Self {
+        let request = AllocateRequest {
+            container: container.into(),
+            ..AllocateRequest::default()
+        };
+        let addresses: Addresses = network.allocate(request).unwrap();
+        let request = AttachRequest {
+            container: container.into(),
+            ..AttachRequest::default()
+        };
+        let (_, tap) = network.attach(request).unwrap();
+        let plain = |address: &str| address.split('/').next().unwrap().to_owned();
+        Self {
+            tap: File::from(tap),
+            mac: mac(&addresses.mac),
+            ipv4: plain(&addresses.ipv4).parse().unwrap(),
+            ipv6: plain(&addresses.ipv6).parse().unwrap(),
+        }
+    }
+
+    fn send(&self, frame: &[u8]) {
+        (&self.tap)
+            .write_all(&[&[0; HEADER][..], frame].concat())
+            .unwrap();
+    }
+
+    /// The next frame that arrives.
+    fn receive(&self) -> Option<Vec<u8>> {
+        let mut polled = [PollFd::new(&self.tap, PollFlags::IN)];
+        let patience = Timespec::try_from(Duration::from_secs(2)).unwrap();
+        if poll(&mut polled, Some(&patience)).unwrap() == 0 {
+            return None;
+        }
+        let mut frame = vec![0; 4096];
+        let length = (&self.tap).read(&mut frame).unwrap();
+        Some(frame[HEADER..length].to_vec())
+    }
+
+    /// A frame that may pass, with a number in it.
+    fn marker(&self, number: u16) -> Vec<u8> {
+        let packet = ipv4(self.ipv4, Ipv4Addr::BROADCAST, 17, &udp(9, number, b""));
+        ethernet(EVERYBODY, self.mac, 0x0800, &packet)
+    }
+}
+
+#[test]
+fn a_machine_speaks_for_itself_alone() {
+    let world = World::new();
+    let network = world.network("one", |_| ());
+    let (evil, victim, third) = (
+        Station::new(&network, "evil"),
+        Station::new(&network, "victim"),
+        Station::new(&network, "third"),
+    );
+    let (gateway, gateway6): (Ipv4Addr, Ipv6Addr) = (
+        "192.168.64.1".parse().unwrap(),
+        "fd00:64::1".parse().unwrap(),
+    );
+    let link_local = |mac: Mac| {
+        Ipv6Addr::from([
+            0xfe,
+            0x80,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            mac[0] ^ 2,
+            mac[1],
+            mac[2],
+            0xff,
+            0xfe,
+            mac[3],
+            mac[4],
+            mac[5],
+        ])
+    };
+    let from_me = |kind, payload: &[u8]| ethernet(victim.mac, evil.mac, kind, payload);
+    let everybody6: Ipv6Addr = "ff02::1".parse().unwrap();
+    let own = (evil.mac, evil.ipv4);
+    let to = (victim.mac, victim.ipv4);
+    let hello = udp(1000, 1000, b"hello");
+    let advert = discovery(134, evil.ipv6, evil.mac);
+    let in_vlan = |tag: u16, inner: &[u8]| from_me(tag, &[&[0, 5, 8, 0][..], inner].concat());
+    let spoofed = ipv4(third.ipv4, victim.ipv4, 17, &hello);
+    let hidden = [&[58, 0, 5, 2, 0, 0, 0, 0][..], &advert].concat();
+    let table: Vec<(&str, bool, Vec<u8>)> = vec![
+        (
+            "its own packet",
+            true,
+            from_me(0x0800, &ipv4(evil.ipv4, victim.ipv4, 17, &hello)),
+        ),
+        (
+            "its own packet of IPv6",
+            true,
+            from_me(0x86dd, &ipv6(evil.ipv6, victim.ipv6, 17, &hello)),
+        ),
+        ("its own question", true, from_me(0x0806, &arp(1, own, to))),
+        ("its own answer", true, from_me(0x0806, &arp(2, own, to))),
+        (
+            "whether its address is taken",
+            true,
+            from_me(0x0806, &arp(1, (evil.mac, Ipv4Addr::UNSPECIFIED), to)),
+        ),
+        (
+            "its own advertisement",
+            true,
+            from_me(
+                0x86dd,
+                &ipv6(
+                    evil.ipv6,
+                    victim.ipv6,
+                    58,
+                    &discovery(136, evil.ipv6, evil.mac),
+                ),
+            ),
+        ),
+        (
+            "its own solicitation",
+            true,
+            from_me(
+                0x86dd,
+                &ipv6(
+                    link_local(evil.mac),
+                    everybody6,
+                    58,
+                    &discovery(135, victim.ipv6, evil.mac),
+                ),
+            ),
+        ),
+        (
+            "another's MAC",
+            false,
+            ethernet(
+                victim.mac,
+                third.mac,
+                0x0800,
+                &ipv4(evil.ipv4, victim.ipv4, 17, &hello),
+            ),
+        ),
+        ("another's address", false, from_me(0x0800, &spoofed)),
+        (
+            "an address of nobody",
+            false,
+            from_me(
+                0x0800,
+                &ipv4(Ipv4Addr::new(10, 9, 9, 9), victim.ipv4, 17, &hello),
+            ),
+        ),
+        (
+            "another's address of IPv6",
+            false,
+            from_me(0x86dd, &ipv6(third.ipv6, victim.ipv6, 17, &hello)),
+        ),
+        (
+            "another's link-local address",
+            false,
+            from_me(
+                0x86dd,
+                &ipv6(link_local(third.mac), victim.ipv6, 17, &hello),
+            ),
+        ),
+        (
+            "ARP for another",
+            false,
+            from_me(0x0806, &arp(2, (evil.mac, third.ipv4), to)),
+        ),
+        (
+            "ARP for the gateway",
+            false,
+            from_me(0x0806, &arp(2, (evil.mac, gateway), to)),
+        ),
+        (
+            "ARP that asks as the gateway",
+            false,
+            from_me(0x0806, &arp(1, (evil.mac, gateway), to)),
+        ),
+        (
+            "ARP with another's MAC",
+            false,
+            from_me(0x0806, &arp(2, (third.mac, evil.ipv4), to)),
+        ),
+        (
+            "neighbour advertisement for another",
+            false,
+            from_me(
+                0x86dd,
+                &ipv6(
+                    evil.ipv6,
+                    victim.ipv6,
+                    58,
+                    &discovery(136, third.ipv6, evil.mac),
+                ),
+            ),
+        ),
+        (
+            "neighbour advertisement for the gateway",
+            false,
+            from_me(
+                0x86dd,
+                &ipv6(
+                    evil.ipv6,
+                    victim.ipv6,
+                    58,
+                    &discovery(136, gateway6, evil.mac),
+                ),
+            ),
+        ),
+        (
+            "DHCP offer",
+            false,
+            from_me(
+                0x0800,
+                &ipv4(evil.ipv4, victim.ipv4, 17, &udp(67, 68, b"offer")),
+            ),
+        ),
+        (
+            "DHCPv6 answer",
+            false,
+            from_me(
+                0x86dd,
+                &ipv6(evil.ipv6, victim.ipv6, 17, &udp(547, 546, b"offer")),
+            ),
+        ),
+        (
+            "router advertisement",
+            false,
+            from_me(0x86dd, &ipv6(link_local(evil.mac), everybody6, 58, &advert)),
+        ),
+        (
+            "router advertisement behind a header",
+            false,
+            from_me(0x86dd, &ipv6(link_local(evil.mac), everybody6, 0, &hidden)),
+        ),
+        (
+            "redirect",
+            false,
+            from_me(
+                0x86dd,
+                &ipv6(
+                    link_local(evil.mac),
+                    victim.ipv6,
+                    58,
+                    &discovery(137, gateway6, evil.mac),
+                ),
+            ),
+        ),
+        ("VLAN", false, in_vlan(0x8100, &spoofed)),
+        ("VLAN in a VLAN", false, in_vlan(0x88a8, &spoofed)),
+        ("LLDP", false, from_me(0x88cc, &[2, 7, 4])),
+        (
+            "spanning tree",
+            false,
+            ethernet(
+                [1, 0x80, 0xc2, 0, 0, 0],
+                evil.mac,
+                38,
+                &[0x42, 0x42, 3, 0, 0, 0, 0],
+            ),
+        ),
+        ("another protocol", false, from_me(0x88b5, b"hello")),
+    ];
+    for (number, (what, passes, frame)) in (2000..).zip(&table) {
+        evil.send(frame);
+        // Frames of one station arrive in their order: this one ends the look.
+        let marker = evil.marker(number);
+        evil.send(&marker);
+        let mut arrived = false;
+        while let Some(found) = victim.receive() {
+            if found == marker {
+                break;
+            }
+            arrived |= found == *frame;
+        }
+        assert_eq!(arrived, *passes, "{what}");
+    }
+    // Nor has anybody else been told: what belongs to the third station still goes there.
+    let reply = from_me(0x0800, &ipv4(evil.ipv4, third.ipv4, 17, &hello));
+    victim.send(&ethernet(
+        third.mac,
+        victim.mac,
+        0x0800,
+        &ipv4(victim.ipv4, third.ipv4, 17, &hello),
+    ));
+    let arrived = std::iter::from_fn(|| third.receive())
+        .any(|found| found[..6] == third.mac && found[6..12] == victim.mac);
+    assert!(arrived && !reply.is_empty());
+}
+
+#[test]
+fn a_storm_of_broadcasts_is_bounded() {
+    let world = World::new();
+    let network = world.network("one", |_| ());
+    let (evil, victim) = (
+        Station::new(&network, "evil"),
+        Station::new(&network, "victim"),
+    );
+    let begun = std::time::Instant::now();
+    let mut arrived = 0;
+    for number in 0..20_000 {
+        evil.send(&evil.marker(number));
+        let mut polled = [PollFd::from_borrowed_fd(victim.tap.as_fd(), PollFlags::IN)];
+        if poll(
+            &mut polled,
+            Some(&Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            }),
+        )
+        .unwrap()
+            == 1
+        {
+            arrived += usize::from(victim.receive().is_some());
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    #[allow(clippy::cast_precision_loss, reason = "a count")]
+    let rate = arrived as f64;
+    assert!(
+        arrived > 100 && rate <= 1100.0 + 1000.0 * seconds,
+        "{arrived} in {seconds} s"
+    );
+}

@@ -1,0 +1,188 @@
+//! Names: of containers, of the host, and of the internet by the host's resolvers.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod world;
+
+use container_api::network::AllocateRequest;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType::{A, AAAA, MX, PTR, TXT};
+use world::dns::{self, By, addresses, exchange, query};
+use world::{PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
+
+const GATEWAY: &str = "192.168.64.1";
+const GATEWAY6: &str = "fd00:64::1";
+
+#[test]
+fn containers_are_found_by_their_names() {
+    let world = World::new();
+    let asked = dns::serve(&world.outside, PEER);
+    std::fs::write(world.resolv_conf(), format!("nameserver {PEER}\n")).unwrap();
+    let network = world.network("one", |_| ());
+    let (a, b) = (network.guest("a"), network.guest("b"));
+    network
+        .allocate(AllocateRequest {
+            container: "b".into(),
+            names: vec!["b".into(), "DB".into(), "web.internal".into()],
+            ..AllocateRequest::default()
+        })
+        .unwrap();
+    let found = |name: &str, kind| addresses(&a.namespace, GATEWAY, name, kind);
+    for name in ["b", "db", "Db", "web.internal"] {
+        assert_eq!(found(name, A).unwrap(), [b.ipv4()], "{name}");
+        assert_eq!(found(name, AAAA).unwrap(), [b.ipv6()], "{name}");
+    }
+    assert!(found("b", MX).unwrap().is_empty());
+    assert_eq!(
+        addresses(&a.namespace, GATEWAY6, "b", A).unwrap(),
+        [b.ipv4()]
+    );
+    let by_tcp = query(&a.namespace, GATEWAY, "b", A, By::Tcp).unwrap();
+    assert_eq!(by_tcp.answers[0].data.to_string(), b.ipv4());
+    // The host may ask as well; another program than ours asks.
+    assert_eq!(addresses(&world.host, GATEWAY, "b", A).unwrap(), [b.ipv4()]);
+    let (words, found_it) = a.namespace.try_sh(&format!("busybox nslookup b {GATEWAY}"));
+    assert!(
+        found_it && words.contains(b.ipv4()) && words.contains(b.ipv6()),
+        "{words}"
+    );
+    // And back.
+    let last = b.ipv4().rsplit('.').next().unwrap();
+    assert_eq!(
+        found(&format!("{last}.64.168.192.in-addr.arpa"), PTR).unwrap(),
+        ["b."]
+    );
+    let number = b.ipv6().parse::<std::net::Ipv6Addr>().unwrap().to_bits();
+    let digits = format!("{number:032x}");
+    let reversed: Vec<String> = digits.chars().rev().map(String::from).collect();
+    assert_eq!(
+        found(&format!("{}.ip6.arpa", reversed.join(".")), PTR).unwrap(),
+        ["b."]
+    );
+    assert_eq!(
+        found("99.64.168.192.in-addr.arpa", PTR),
+        Err(ResponseCode::NXDomain)
+    );
+    // Nobody else is asked for what nobody else can know.
+    for name in ["absent", "B2", "other.container.internal"] {
+        assert_eq!(found(name, A), Err(ResponseCode::NXDomain));
+    }
+    assert_eq!(*asked.lock().unwrap(), Vec::<String>::new());
+    // Who has gone is not found any more; who is on another network never was.
+    network.detach("b");
+    assert_eq!(found("b", A), Err(ResponseCode::NXDomain));
+}
+
+#[test]
+fn other_names_are_the_host_s_resolvers_business() {
+    let world = World::new();
+    let network = world.network("one", |_| ());
+    let inner = world.network("inner", |configuration| {
+        configuration["ipv4Subnet"] = "192.168.66.0/24".into();
+        configuration["ipv6Subnet"] = "fd00:66::/64".into();
+        configuration["mode"] = "hostOnly".into();
+    });
+    let (a, c) = (network.guest("a"), inner.guest("c"));
+    let asked = dns::serve(&world.outside, PEER);
+    let stub = dns::serve(&world.host, "127.0.0.53");
+    // The file is followed, a stub of the host's loopback works.
+    for (server, seen) in [(PEER, &asked), ("127.0.0.53", &stub)] {
+        std::fs::write(world.resolv_conf(), format!("nameserver {server}\n")).unwrap();
+        assert_eq!(
+            addresses(&a.namespace, GATEWAY, "www.example.org", A).unwrap(),
+            [SERVER]
+        );
+        assert_eq!(
+            addresses(&a.namespace, GATEWAY6, "www.example.org", AAAA).unwrap(),
+            [SERVER6]
+        );
+        assert_eq!(seen.lock().unwrap().len(), 2);
+    }
+    assert_eq!(
+        addresses(&a.namespace, GATEWAY, "www.example.com", A),
+        Err(ResponseCode::NXDomain)
+    );
+    // 64 KiB come by TCP, and not at all where they do not fit.
+    let ask_big = |by| query(&a.namespace, GATEWAY, "big.example.org", TXT, by).unwrap();
+    let whole = ask_big(By::Tcp);
+    assert_eq!(whole.answers.len(), 250);
+    for by in [By::Udp, By::Edns(1232), By::Edns(65535)] {
+        let cut = ask_big(by);
+        assert!(cut.metadata.truncation && cut.answers.is_empty());
+    }
+    // Hostile answers are none.
+    for name in ["loop.example.org", "wrong.example.org"] {
+        assert_eq!(
+            addresses(&a.namespace, GATEWAY, name, A),
+            Err(ResponseCode::ServFail),
+            "{name}"
+        );
+    }
+    // Nor are hostile questions.
+    let looping = [0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xc0, 12, 0, 1, 0, 1];
+    let told = exchange(&a.namespace, GATEWAY, &looping, By::Udp).unwrap();
+    assert_eq!((told[1], told[3] & 15), (7, 1), "a format error");
+    // A flood of what nobody answers holds up no other client, and ends.
+    a.namespace.run(|| {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.connect((GATEWAY, 53)).unwrap();
+        let mut question = vec![0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 6];
+        question.extend_from_slice(b"silent\x07example\x03org\0\0\x01\0\x01");
+        for _ in 0..2000 {
+            let _ = socket.send(&question);
+        }
+    });
+    let b = network.guest("b");
+    assert_eq!(
+        addresses(&b.namespace, GATEWAY, "a", A).unwrap(),
+        [a.ipv4()]
+    );
+    assert_eq!(
+        addresses(&b.namespace, GATEWAY, "www.example.org", A).unwrap(),
+        [SERVER]
+    );
+    // An internal network asks nobody.
+    let before = stub.lock().unwrap().len();
+    for name in ["www.example.org", "host.container.internal"] {
+        assert_eq!(
+            addresses(&c.namespace, "192.168.66.1", name, A),
+            Err(ResponseCode::NXDomain)
+        );
+    }
+    assert_eq!(stub.lock().unwrap().len(), before);
+}
+
+#[test]
+fn the_host_s_loopback_has_a_name() {
+    let world = World::new();
+    let network = world.network("one", |_| ());
+    let a = network.guest("a");
+    let name = "host.container.internal";
+    assert_eq!(
+        addresses(&a.namespace, GATEWAY, name, A).unwrap(),
+        ["192.168.64.254"]
+    );
+    let ipv6 = addresses(&a.namespace, GATEWAY, name, AAAA).unwrap();
+    assert_eq!(ipv6, ["fd00:64::ffff:ffff:ffff:fffe"]);
+    let back = addresses(&a.namespace, GATEWAY, "254.64.168.192.in-addr.arpa", PTR);
+    assert_eq!(back.unwrap(), ["host.container.internal."]);
+    serve(&world.host, "127.0.0.1:4000");
+    serve(&world.host, "[::1]:6000");
+    serve_udp(&world.host, "127.0.0.1:4000");
+    // Whichever of the two the service is on, and whichever the program tries.
+    for port in [4000, 6000] {
+        for address in [
+            format!("192.168.64.254:{port}"),
+            format!("[{}]:{port}", ipv6[0]),
+        ] {
+            let answer = ask(&a.namespace, &address).unwrap();
+            assert!(answer.ends_with(" hello"), "{address}: {answer}");
+        }
+    }
+    assert_eq!(
+        ask_udp(&a.namespace, "192.168.64.254:4000").unwrap(),
+        "192.168.64.2 hello"
+    );
+    // Nobody there: no connection that says anything.
+    assert!(ask(&a.namespace, "192.168.64.254:4001").is_err());
+}

@@ -1,0 +1,264 @@
+//! Published ports.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod world;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use container_api::Kind;
+use container_api::network::{AllocateRequest, AttachRequest, Port, Protocol};
+use world::{HOST, HOST6, PEER, PEER6, World, ask, ask_udp, serve, serve_udp};
+
+fn port(host_address: &str, host_port: u32, container_port: u32, protocol: Protocol) -> Port {
+    Port {
+        host_address: host_address.into(),
+        host_port,
+        container_port,
+        protocol: protocol.into(),
+    }
+}
+
+fn ports(ports: Vec<Port>) -> AttachRequest {
+    AttachRequest {
+        ports,
+        ..AttachRequest::default()
+    }
+}
+
+#[test]
+fn published_ports_lead_into_the_container() {
+    let world = World::new();
+    let mut network = world.network("one", |_| ());
+    let (web, reply) = network.guest_with(
+        "web",
+        ports(vec![
+            port("", 8080, 80, Protocol::Tcp),
+            port("", 0, 80, Protocol::Tcp),
+            port("127.0.0.1", 8081, 80, Protocol::Tcp),
+            port(HOST, 1, 80, Protocol::Tcp),
+            port("", 65535, 53, Protocol::Udp),
+            port("", 8082, 82, Protocol::Tcp),
+        ]),
+    );
+    let other = network.guest("other");
+    let found = reply.ports[1].host_port;
+    assert!(found != 0 && reply.ports[0].host_port == 8080);
+    assert_eq!(network.member("web").ports, reply.ports);
+    serve(&web.namespace, "[::]:80");
+    serve_udp(&web.namespace, "[::]:53");
+    for again in [false, true] {
+        // From the outside the source stays what it is.
+        assert_eq!(
+            ask(&world.outside, &format!("{HOST}:8080")).unwrap(),
+            format!("{PEER} hello")
+        );
+        assert_eq!(
+            ask(&world.outside, &format!("[{HOST6}]:8080")).unwrap(),
+            format!("{PEER6} hello")
+        );
+        assert_eq!(
+            ask(&world.outside, &format!("{HOST}:{found}")).unwrap(),
+            format!("{PEER} hello")
+        );
+        assert_eq!(
+            ask(&world.outside, &format!("{HOST}:1")).unwrap(),
+            format!("{PEER} hello")
+        );
+        assert_eq!(
+            ask_udp(&world.outside, &format!("{HOST}:65535")).unwrap(),
+            format!("{PEER} hello")
+        );
+        // From the host itself, by every address of it.
+        for address in [
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "127.0.0.1:8081",
+            &format!("{HOST}:8080"),
+            &format!("[{HOST6}]:8080"),
+        ] {
+            assert!(
+                ask(&world.host, address).unwrap().ends_with(" hello"),
+                "{address}"
+            );
+        }
+        for address in ["127.0.0.1:65535", "[::1]:65535"] {
+            assert!(
+                ask_udp(&world.host, address).unwrap().ends_with(" hello"),
+                "{address}"
+            );
+        }
+        // From a container, its own included, by the host's address.
+        for guest in [&other, &web] {
+            assert!(
+                ask(&guest.namespace, &format!("{HOST}:8080"))
+                    .unwrap()
+                    .ends_with(" hello")
+            );
+        }
+        // Published on one address alone.
+        assert_eq!(
+            ask(&world.outside, &format!("{HOST}:8081"))
+                .unwrap_err()
+                .kind(),
+            ErrorKind::ConnectionRefused
+        );
+        // Refused stays refused where the kernel leads.
+        assert_eq!(
+            ask(&world.outside, &format!("{HOST}:8082"))
+                .unwrap_err()
+                .kind(),
+            ErrorKind::ConnectionRefused
+        );
+        assert_eq!(
+            ask(&world.host, "127.0.0.1:8082").unwrap_err().kind(),
+            ErrorKind::ConnectionRefused
+        );
+        if !again {
+            network.kill();
+            // The kernel's part goes on meanwhile.
+            assert!(ask(&world.outside, &format!("{HOST}:8080")).is_ok());
+            network.start();
+        }
+    }
+    network.detach("web");
+    for address in ["127.0.0.1:8080", "[::1]:8080", &format!("{HOST}:8080")] {
+        assert_eq!(
+            ask(&world.host, address).unwrap_err().kind(),
+            ErrorKind::ConnectionRefused
+        );
+    }
+}
+
+#[test]
+fn a_taken_port_is_refused_with_its_owner_and_nothing_is_left() {
+    let world = World::new();
+    let network = world.network("one", |_| ());
+    let _taken = world
+        .host
+        .run(|| TcpListener::bind("127.0.0.1:9000").unwrap());
+    let refused = |container: &str, wanted: Port| {
+        let container = container.to_owned();
+        let request = AllocateRequest {
+            container: container.clone(),
+            ..AllocateRequest::default()
+        };
+        network.allocate(request).unwrap();
+        let request = AttachRequest {
+            container: container.clone(),
+            ..ports(vec![port("", 9001, 1, Protocol::Tcp), wanted])
+        };
+        let error = network.attach(request).unwrap_err();
+        assert!(!network.member(&container).attached);
+        (error.kind, error.message)
+    };
+    let (kind, words) = refused("a", port("", 9000, 80, Protocol::Tcp));
+    assert_eq!(kind, Kind::Exists);
+    assert!(
+        words.contains("9000/tcp") && words.contains(&format!("process {}", std::process::id())),
+        "{words}"
+    );
+    let (web, _) = network.guest_with("web", ports(vec![port("", 9002, 80, Protocol::Udp)]));
+    let (_, words) = refused("a", port("127.0.0.1", 9002, 80, Protocol::Udp));
+    assert!(
+        words.contains("127.0.0.1:9002/udp") && words.contains("container web"),
+        "{words}"
+    );
+    let (kind, words) = refused("a", port("192.0.2.1", 9003, 80, Protocol::Tcp));
+    assert!(
+        kind == Kind::InvalidArgument && words.contains("192.0.2.1"),
+        "{words}"
+    );
+    let (kind, _) = refused("a", port("x", 9003, 80, Protocol::Tcp));
+    assert_eq!(kind, Kind::InvalidArgument);
+    // Others see that it is taken.
+    assert_eq!(
+        world
+            .host
+            .run(|| std::net::UdpSocket::bind("127.0.0.1:9002")
+                .unwrap_err()
+                .kind()),
+        ErrorKind::AddrInUse
+    );
+    // What was taken on the way to the error is free again.
+    drop(
+        world
+            .host
+            .run(|| TcpListener::bind("0.0.0.0:9001").unwrap()),
+    );
+    drop(web);
+}
+
+#[test]
+fn connections_are_held_until_somebody_listens_and_closed_by_halves() {
+    let world = World::new();
+    let network = world.network("one", |_| ());
+    let (web, _) = network.guest_with(
+        "web",
+        ports(vec![
+            port("", 8080, 80, Protocol::Tcp),
+            port("", 5300, 53, Protocol::Udp),
+        ]),
+    );
+    // ::1 is a process's business.
+    let mut early = world.host.run(|| TcpStream::connect("[::1]:8080").unwrap());
+    early.write_all(b"early").unwrap();
+    early.shutdown(std::net::Shutdown::Write).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    serve(&web.namespace, "[::]:80");
+    let mut answer = String::new();
+    early.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with(" early"), "{answer}");
+    // Many clients: none is lost, and what they cost is given back.
+    let descriptors = || {
+        std::fs::read_dir(format!("/proc/{}/fd", network.pid()))
+            .unwrap()
+            .count()
+    };
+    let before = descriptors();
+    world.host.run(|| {
+        let many: Vec<TcpStream> = (0..500)
+            .map(|_| TcpStream::connect("[::1]:8080").unwrap())
+            .collect();
+        for mut stream in many {
+            stream.write_all(b"x").unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.ends_with(" x"), "{answer}");
+        }
+    });
+    // 2,000 source ports: by the kernel, and by the process.
+    for address in ["127.0.0.1:5300", "[::1]:5300"] {
+        world.host.run(|| {
+            for _ in 0..2000 {
+                let socket = std::net::UdpSocket::bind(if address.starts_with('[') {
+                    "[::]:0"
+                } else {
+                    "0.0.0.0:0"
+                })
+                .unwrap();
+                socket.send_to(b"x", address).unwrap();
+            }
+        });
+    }
+    serve_udp(&web.namespace, "[::]:53");
+    assert!(
+        ask_udp(&world.host, "[::1]:5300")
+            .unwrap()
+            .ends_with(" hello")
+    );
+    assert!(descriptors() <= before + 1100, "{} {before}", descriptors());
+    let begun = Instant::now();
+    network.detach("web");
+    while descriptors() > before {
+        assert!(
+            begun.elapsed() < world::PATIENCE,
+            "{} {before}",
+            descriptors()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
