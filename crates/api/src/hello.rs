@@ -5,10 +5,7 @@ use std::io;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Longest hello line, in bytes, with its newline.
-const LIMIT: usize = 512;
-/// What a hello starts with: the protocol's name and version.
-const MAGIC: &str = "CONTAINER-GUEST 1 ";
+use crate::greeting::{LIMIT, MAGIC};
 
 /// Moments of the guest's start, in nanoseconds of its `CLOCK_BOOTTIME`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

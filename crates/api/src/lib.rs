@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod devices;
 pub mod error;
 mod generated;
+pub mod greeting;
 #[cfg(feature = "host")]
 pub mod guest_channel;
 #[cfg(feature = "host")]
@@ -37,4 +38,7 @@ pub mod socket;
 pub mod streams;
 
 pub use error::{Error, Kind};
-pub use generated::{api, guest, images, network, runtime};
+pub use generated::{
+    api::v1 as api, guest::v1 as guest, images::v1 as images, network::v1 as network,
+    runtime::v1 as runtime, types::v1 as types,
+};

@@ -1,5 +1,7 @@
 //! Which process a container runs, of what the image, the container and the flags say.
 
+use serde::{Deserialize, Serialize};
+
 use crate::container::{ProcessConfiguration, Rlimit, User};
 use crate::environment;
 use crate::image_settings::ImageSettings;
@@ -8,7 +10,8 @@ use crate::image_settings::ImageSettings;
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the Process flags of `run`, `create` and `exec` say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ProcessOptions {
     /// `KEY=value`, in order: files first, then single variables.
     pub environment: Vec<String>,

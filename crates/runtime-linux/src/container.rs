@@ -10,8 +10,7 @@ use bytes::Bytes;
 use container_api::descriptors::Descriptors;
 use container_api::guest::{ExecReply, ExecRequest, ResizeRequest, SignalRequest};
 use container_api::guest_channel::Guest;
-use container_api::runtime;
-use container_api::{Error, Kind};
+use container_api::{Error, Kind, types};
 use container_engine::HostMemory;
 use container_resource::bundle::{Bundle, Timeline};
 use container_resource::container::{ContainerConfiguration, CreateOptions, ProcessConfiguration};
@@ -116,7 +115,7 @@ impl Container {
     }
 
     /// The client's descriptors for `stdio`.
-    pub fn stdio(&self, stdio: Option<runtime::Stdio>) -> Result<Stdio, Error> {
+    pub fn stdio(&self, stdio: Option<types::Stdio>) -> Result<Stdio, Error> {
         let Some(wanted) = stdio else {
             return Ok(Stdio::default());
         };

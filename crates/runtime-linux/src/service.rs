@@ -10,11 +10,12 @@ use container_api::guest::{
 };
 use container_api::runtime::runtime_server::Runtime;
 use container_api::runtime::{
-    AttachReply, AttachRequest, ExecReply, ExecRequest, PauseReply, PauseRequest, Process,
-    ProcessesReply, ProcessesRequest, ResizeReply, ResizeRequest, SignalReply, SignalRequest,
-    StartReply, StartRequest, StateReply, StateRequest, StatisticsReply, StatisticsRequest,
-    StopReply, StopRequest, WaitReply, WaitRequest,
+    AttachReply, AttachRequest, ExecReply, ExecRequest, PauseReply, PauseRequest, ProcessesRequest,
+    ResizeReply, ResizeRequest, SignalReply, SignalRequest, StartReply, StartRequest, State,
+    StateReply, StateRequest, StatisticsReply, StatisticsRequest, StopReply, StopRequest,
+    WaitRequest,
 };
+use container_api::types::{Exit, Processes};
 use container_api::{Error, Kind};
 use tonic::{Request, Response, Status};
 
@@ -60,7 +61,7 @@ impl Runtime for Service {
         Ok(Response::new(ExecReply {}))
     }
 
-    async fn wait(&self, request: Request<WaitRequest>) -> Reply<WaitReply> {
+    async fn wait(&self, request: Request<WaitRequest>) -> Reply<Exit> {
         let id = request.into_inner().process;
         let ended = if id.is_empty() {
             self.0.ended().await?
@@ -76,7 +77,7 @@ impl Runtime for Service {
             reason,
         } = ended;
         let reason = reason.unwrap_or_default();
-        Ok(Response::new(WaitReply {
+        Ok(Response::new(Exit {
             exit_code,
             exited_ms: at.as_millisecond(),
             reason,
@@ -122,21 +123,21 @@ impl Runtime for Service {
 
     async fn state(&self, _: Request<StateRequest>) -> Reply<StateReply> {
         let (state, started_ms) = match &*self.0.stage.borrow() {
-            Stage::Booting => ("booting", 0),
+            Stage::Booting => (State::Booting, 0),
             Stage::Running { started, .. } => {
                 let state = if *self.0.stopping.borrow() {
-                    "stopping"
+                    State::Stopping
                 } else if *self.0.paused.borrow() {
-                    "paused"
+                    State::Paused
                 } else {
-                    "running"
+                    State::Running
                 };
                 (state, started.at.as_millisecond())
             }
-            Stage::Failed(_) | Stage::Stopped(_) => ("stopped", 0),
+            Stage::Failed(_) | Stage::Stopped(_) => (State::Stopped, 0),
         };
         Ok(Response::new(StateReply {
-            state: state.to_owned(),
+            state: state.into(),
             started_ms,
         }))
     }
@@ -146,20 +147,8 @@ impl Runtime for Service {
         let inside = self.0.ask(guest.statistics(GuestStatistics {})).await?;
         let memory = self.0.memory.get();
         Ok(Response::new(StatisticsReply {
-            memory_usage_bytes: inside.memory_usage_bytes,
-            memory_current_bytes: inside.memory_current_bytes,
-            memory_limit_bytes: inside.memory_limit_bytes,
-            cpu_usage_usec: inside.cpu_usage_usec,
-            block_read_bytes: inside.block_read_bytes,
-            block_write_bytes: inside.block_write_bytes,
-            network_rx_bytes: inside.network_rx_bytes,
-            network_tx_bytes: inside.network_tx_bytes,
-            processes: inside.processes,
-            oom_kills: inside.oom_kills,
+            guest: Some(inside),
             host_memory_bytes: memory.and_then(|memory| memory.bytes().ok()).unwrap_or(0),
-            cpu_pressure_usec: inside.cpu_pressure_usec,
-            memory_pressure_usec: inside.memory_pressure_usec,
-            io_pressure_usec: inside.io_pressure_usec,
         }))
     }
 
@@ -179,23 +168,10 @@ impl Runtime for Service {
         Ok(Response::new(PauseReply {}))
     }
 
-    async fn processes(&self, _: Request<ProcessesRequest>) -> Reply<ProcessesReply> {
+    async fn processes(&self, _: Request<ProcessesRequest>) -> Reply<Processes> {
         let mut guest = self.0.guest()?.calls();
         let inside = self.0.ask(guest.processes(GuestProcesses {})).await?;
-        let processes = inside
-            .processes
-            .into_iter()
-            .map(|process| Process {
-                pid: process.pid,
-                parent: process.parent,
-                uid: process.uid,
-                state: process.state,
-                cpu_usec: process.cpu_usec,
-                age_seconds: process.age_seconds,
-                command: process.command,
-            })
-            .collect();
-        Ok(Response::new(ProcessesReply { processes }))
+        Ok(Response::new(inside))
     }
 
     async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {

@@ -7,10 +7,11 @@ use container_api::call::to_the_end;
 use container_api::guest::guest_server::Guest;
 use container_api::guest::{
     CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, FreezeReply, FreezeRequest,
-    ProcessesReply, ProcessesRequest, ResetReply, ResetRequest, ResizeReply, ResizeRequest,
-    ShutdownReply, ShutdownRequest, SignalReply, SignalRequest, StartReply, StartRequest,
-    StatisticsReply, StatisticsRequest, WaitReply, WaitRequest,
+    ProcessesRequest, ResetReply, ResetRequest, ResizeReply, ResizeRequest, ShutdownReply,
+    ShutdownRequest, SignalReply, SignalRequest, StartReply, StartRequest, StatisticsRequest,
+    WaitReply, WaitRequest,
 };
+use container_api::types::{Processes, Statistics};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::agent::{Agent, AgentError, resize};
@@ -119,7 +120,7 @@ impl Guest for Service {
     async fn statistics(
         &self,
         _: Request<StatisticsRequest>,
-    ) -> Result<Response<StatisticsReply>, Status> {
+    ) -> Result<Response<Statistics>, Status> {
         Ok(Response::new(statistics(&self.0.container()?.cgroup)))
     }
 
@@ -131,12 +132,9 @@ impl Guest for Service {
         Ok(Response::new(FreezeReply {}))
     }
 
-    async fn processes(
-        &self,
-        _: Request<ProcessesRequest>,
-    ) -> Result<Response<ProcessesReply>, Status> {
+    async fn processes(&self, _: Request<ProcessesRequest>) -> Result<Response<Processes>, Status> {
         let processes = processes(&self.0.container()?.cgroup);
-        Ok(Response::new(ProcessesReply { processes }))
+        Ok(Response::new(Processes { processes }))
     }
 
     async fn shutdown(

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use container_api::runtime::runtime_client::RuntimeClient;
-use container_api::{Error, Kind, runtime};
+use container_api::{Error, Kind, types};
 use container_resource::bundle::{Bundle, Exit};
 use container_resource::container::{
     ContainerConfiguration, ContainerState, ContainerStatus, CreateOptions, ManagedContainer,
@@ -168,7 +168,7 @@ impl Entry {
     ///
     /// # Errors
     /// As [`Self::ask`].
-    pub async fn relay(&self, lent: Option<Lent>) -> Result<Option<runtime::Stdio>, Error> {
+    pub async fn relay(&self, lent: Option<Lent>) -> Result<Option<types::Stdio>, Error> {
         let relayed = self.helper()?.relay(lent).await;
         relayed.map_err(|error| self.stopping(error))
     }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use container_api::runtime::{WaitReply, WaitRequest};
+use container_api::runtime::WaitRequest;
+use container_api::types;
 use container_resource::bundle::{self, Exit};
 use container_resource::container::ContainerState;
 use jiff::Timestamp;
@@ -106,7 +107,7 @@ impl Containers {
     }
 }
 
-fn exit(entry: &Entry, reply: &WaitReply) -> Exit {
+fn exit(entry: &Entry, reply: &types::Exit) -> Exit {
     Exit {
         exit_code: reply.exit_code,
         started: entry.status.borrow().started_date,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use container_api::descriptors::{self, Descriptors};
 use container_api::handover::Assignment;
 use container_api::runtime::runtime_client::RuntimeClient;
-use container_api::{Error, Kind, api, lock, runtime, socket};
+use container_api::{Error, Kind, lock, runtime, socket, types};
 use container_resource::bundle::Bundle;
 use rustix::process::Signal;
 use tonic::transport::Channel;
@@ -28,12 +28,12 @@ const SILENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Lent {
     descriptors: Vec<OwnedFd>,
-    stdio: api::Stdio,
+    stdio: types::Stdio,
 }
 
 impl Lent {
     /// Takes the streams that `stdio` names. To be done before anything can fail: what is not taken stays open.
-    pub fn take(from: &Descriptors, stdio: Option<api::Stdio>) -> Result<Option<Self>, Error> {
+    pub fn take(from: &Descriptors, stdio: Option<types::Stdio>) -> Result<Option<Self>, Error> {
         let Some(stdio) = stdio else {
             return Ok(None);
         };
@@ -152,7 +152,7 @@ impl Helper {
     }
 
     /// Hands a client's streams on.
-    pub async fn relay(&self, lent: Option<Lent>) -> Result<Option<runtime::Stdio>, Error> {
+    pub async fn relay(&self, lent: Option<Lent>) -> Result<Option<types::Stdio>, Error> {
         let Some(Lent { descriptors, stdio }) = lent else {
             return Ok(None);
         };
@@ -169,15 +169,7 @@ impl Helper {
             };
             self.unless_silent(sent).await?
         };
-        Ok(Some(runtime::Stdio {
-            token,
-            stdin: stdio.stdin,
-            stdout: stdio.stdout,
-            stderr: stdio.stderr,
-            lifeline: stdio.lifeline,
-            rows: stdio.rows,
-            columns: stdio.columns,
-        }))
+        Ok(Some(types::Stdio { token, ..stdio }))
     }
 
     /// Waits until the helper, and with it its VMM, is gone.

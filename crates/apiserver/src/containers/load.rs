@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use container_api::lock;
-use container_api::runtime::StateRequest;
+use container_api::runtime::{State, StateRequest};
 use container_resource::bundle::{self, Boot, Bundle};
 use container_resource::container::{
     ContainerConfiguration, ContainerState, ContainerStatus, CreateOptions,
@@ -156,21 +156,16 @@ impl Containers {
                 return;
             }
         };
-        tracing::info!("container {} goes on {}", entry.id, state.state);
-        if state.state == "booting" {
-            self.finish_start(entry, helper);
-            return;
-        }
-        if state.state == "stopped" {
-            self.finish_stop(entry, helper);
-            return;
-        }
         // It may have been silent until somebody stopped it.
         let asked = entry.status.borrow().state == ContainerState::Stopping;
-        let shown = match state.state.as_str() {
-            "running" if !asked => ContainerState::Running,
-            "paused" if !asked => ContainerState::Paused,
-            "stopping" if !asked => {
+        let found = state.state();
+        tracing::info!("container {} goes on: {}", entry.id, found.as_str_name());
+        let shown = match found {
+            State::Booting => return self.finish_start(entry, helper),
+            State::Stopped => return self.finish_stop(entry, helper),
+            State::Running if !asked => ContainerState::Running,
+            State::Paused if !asked => ContainerState::Paused,
+            State::Stopping if !asked => {
                 // Whoever asked for it has asked the apiserver before this one.
                 entry.stop_by_hand(true);
                 ContainerState::Stopping

@@ -1,11 +1,13 @@
 //! The containers of the system: one [`Entry`] each, locked one by one, so that a slow boot delays nobody else.
 
+mod attach;
 mod bundles;
 mod clearing;
 mod create;
 mod delete;
 mod departed;
 mod entry;
+mod exec;
 mod follow;
 mod health;
 mod helper;
@@ -14,7 +16,9 @@ mod pause;
 mod process;
 mod rename;
 mod restart;
+mod signal;
 mod start;
+mod statistics;
 mod stop;
 
 use std::collections::BTreeMap;
@@ -23,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use container_api::descriptors::Descriptors;
 use container_api::roots::Roots;
-use container_api::{Error, Kind, api};
+use container_api::{Error, Kind, types};
 use container_resource::bundle::Exit;
 use container_resource::container::ManagedContainer;
 use container_resource::settings::VmmConfinement;
@@ -157,7 +161,7 @@ impl Containers {
     }
 
     /// Takes the streams that a client has handed over.
-    pub fn lent(&self, stdio: Option<api::Stdio>) -> Result<Option<Lent>, Error> {
+    pub fn lent(&self, stdio: Option<types::Stdio>) -> Result<Option<Lent>, Error> {
         Lent::take(&self.descriptors, stdio)
     }
 

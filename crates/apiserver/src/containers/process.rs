@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use container_api::api::WaitReply;
-use container_api::{Error, Kind, runtime};
+use container_api::{Error, Kind, runtime, types};
 use container_resource::bundle::Exit;
 
 use super::Containers;
@@ -15,24 +14,11 @@ const END_LIMIT: Duration = Duration::from_secs(60);
 impl Containers {
     /// How the further process `process` of the container `id` ends. The end of the container is one: what it still ran is
     /// killed.
-    pub async fn process_ended(&self, id: &str, process: String) -> Result<WaitReply, Error> {
+    pub async fn process_ended(&self, id: &str, process: String) -> Result<types::Exit, Error> {
         let entry = self.get(id)?;
         let mut client = entry.helper()?.client();
         let error = match client.wait(runtime::WaitRequest { process }).await {
-            Ok(reply) => {
-                let runtime::WaitReply {
-                    exit_code,
-                    exited_ms,
-                    reason,
-                    oom_killed,
-                } = reply.into_inner();
-                return Ok(WaitReply {
-                    exit_code,
-                    exited_ms,
-                    reason,
-                    oom_killed,
-                });
-            }
+            Ok(exit) => return Ok(exit.into_inner()),
             Err(status) => Error::from(status),
         };
         // A helper that has gone took its answer along.
@@ -47,8 +33,8 @@ impl Containers {
 }
 
 /// The end of a process whose container ended so.
-fn killed_with(exit: Exit) -> WaitReply {
-    WaitReply {
+fn killed_with(exit: Exit) -> types::Exit {
+    types::Exit {
         exit_code: match exit.reason {
             Some(_) => exit.exit_code,
             None => KILLED,

@@ -1,6 +1,5 @@
-//! Calls about containers: each finds its container and passes the call on.
+//! Calls about containers, translated: what they mean is in `containers/`.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +8,14 @@ use container_api::api::containers_server;
 use container_api::api::{
     AttachReply, AttachRequest, CreateReply, CreateRequest, DeleteReply, DeleteRequest, Event,
     EventsRequest, ExecReply, ExecRequest, ListReply, ListRequest, LogsReply, LogsRequest,
-    PauseReply, PauseRequest, Process, ProcessesReply, ProcessesRequest, RenameReply,
-    RenameRequest, ResizeReply, ResizeRequest, SignalReply, SignalRequest, StartReply,
-    StartRequest, StatisticsReply, StatisticsRequest, StopReply, StopRequest, WaitReply,
-    WaitRequest,
+    PauseReply, PauseRequest, ProcessesRequest, RenameReply, RenameRequest, ResizeReply,
+    ResizeRequest, SignalReply, SignalRequest, StartReply, StartRequest, StatisticsReply,
+    StatisticsRequest, StopReply, StopRequest, WaitRequest,
 };
 use container_api::call::to_the_end;
+use container_api::types::{Exit, Processes};
 use container_api::{Error, Kind, runtime};
-use container_resource::container::ContainerStatistics;
 use futures::{Stream, StreamExt};
-use rustix::process::Signal;
 use serde::de::DeserializeOwned;
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
@@ -53,31 +50,17 @@ impl containers_server::Containers for Service {
     async fn exec(&self, request: Request<ExecRequest>) -> Reply<ExecReply> {
         let ExecRequest {
             id,
-            configuration,
+            words,
+            options,
             stdio,
         } = request.into_inner();
         let lent = self.0.lent(stdio)?;
-        let entry = self.0.get(&id)?;
-        let stdio = entry.relay(lent).await?;
-        let process = uuid::Uuid::new_v4().to_string();
-        let request = runtime::ExecRequest {
-            process: process.clone(),
-            configuration,
-            stdio,
-            apart: false,
-        };
-        entry
-            .ask(|mut client| async move { client.exec(request).await })
-            .await?;
-        self.0.events.tell(
-            "exec",
-            &id,
-            HashMap::from([("process".to_owned(), process.clone())]),
-        );
+        let options = json("process options", &options)?;
+        let process = self.0.exec(&id, &words, &options, lent).await?;
         Ok(Response::new(ExecReply { process }))
     }
 
-    async fn wait(&self, request: Request<WaitRequest>) -> Reply<WaitReply> {
+    async fn wait(&self, request: Request<WaitRequest>) -> Reply<Exit> {
         let WaitRequest {
             id,
             process,
@@ -93,7 +76,7 @@ impl containers_server::Containers for Service {
         } else {
             self.0.ended(&id, &run).await?
         };
-        Ok(Response::new(WaitReply {
+        Ok(Response::new(Exit {
             exit_code: exit.exit_code,
             exited_ms: exit.exited.as_millisecond(),
             reason: exit.reason.unwrap_or_default(),
@@ -107,26 +90,7 @@ impl containers_server::Containers for Service {
             process,
             signal,
         } = request.into_inner();
-        let entry = self.0.get(&id)?;
-        entry.helper()?;
-        if process.is_empty()
-            && [Signal::KILL, Signal::TERM]
-                .map(Signal::as_raw)
-                .contains(&signal)
-        {
-            entry.stop_by_hand(true);
-        }
-        entry
-            .ask(|mut client| async move {
-                let request = runtime::SignalRequest { process, signal };
-                client.signal(request).await
-            })
-            .await?;
-        self.0.events.tell(
-            "kill",
-            &id,
-            HashMap::from([("signal".to_owned(), signal.to_string())]),
-        );
+        self.0.signal(&id, process, signal).await?;
         Ok(Response::new(SignalReply {}))
     }
 
@@ -137,17 +101,12 @@ impl containers_server::Containers for Service {
             rows,
             columns,
         } = request.into_inner();
-        let entry = self.0.get(&id)?;
-        entry
-            .ask(|mut client| async move {
-                let request = runtime::ResizeRequest {
-                    process,
-                    rows,
-                    columns,
-                };
-                client.resize(request).await
-            })
-            .await?;
+        let request = runtime::ResizeRequest {
+            process,
+            rows,
+            columns,
+        };
+        self.0.resize(&id, request).await?;
         Ok(Response::new(ResizeReply {}))
     }
 
@@ -192,27 +151,7 @@ impl containers_server::Containers for Service {
     }
 
     async fn statistics(&self, request: Request<StatisticsRequest>) -> Reply<StatisticsReply> {
-        let id = request.into_inner().id;
-        let entry = self.0.get(&id)?;
-        let sample = entry
-            .ask(|mut client| async move { client.statistics(runtime::StatisticsRequest {}).await })
-            .await?;
-        let statistics = ContainerStatistics {
-            id,
-            memory_usage_bytes: Some(sample.memory_usage_bytes),
-            memory_current_bytes: Some(sample.memory_current_bytes),
-            memory_limit_bytes: Some(sample.memory_limit_bytes),
-            cpu_usage_usec: Some(sample.cpu_usage_usec),
-            network_rx_bytes: Some(sample.network_rx_bytes),
-            network_tx_bytes: Some(sample.network_tx_bytes),
-            block_read_bytes: Some(sample.block_read_bytes),
-            block_write_bytes: Some(sample.block_write_bytes),
-            num_processes: Some(sample.processes),
-            host_memory_bytes: Some(sample.host_memory_bytes),
-            cpu_pressure_usec: Some(sample.cpu_pressure_usec),
-            memory_pressure_usec: Some(sample.memory_pressure_usec),
-            io_pressure_usec: Some(sample.io_pressure_usec),
-        };
+        let statistics = self.0.statistics(&request.into_inner().id).await?;
         let statistics = serde_json::to_vec(&statistics)
             .map_err(|error| Error::chain(Kind::Internal, &error))?;
         Ok(Response::new(StatisticsReply {
@@ -234,42 +173,15 @@ impl containers_server::Containers for Service {
         Ok(Response::new(RenameReply {}))
     }
 
-    async fn processes(&self, request: Request<ProcessesRequest>) -> Reply<ProcessesReply> {
-        let entry = self.0.get(&request.into_inner().id)?;
-        let reply = entry
-            .ask(|mut client| async move { client.processes(runtime::ProcessesRequest {}).await })
-            .await?;
-        let processes = reply
-            .processes
-            .into_iter()
-            .map(|process| Process {
-                pid: process.pid,
-                parent: process.parent,
-                uid: process.uid,
-                state: process.state,
-                cpu_usec: process.cpu_usec,
-                age_seconds: process.age_seconds,
-                command: process.command,
-            })
-            .collect();
-        Ok(Response::new(ProcessesReply { processes }))
+    async fn processes(&self, request: Request<ProcessesRequest>) -> Reply<Processes> {
+        let processes = self.0.processes(&request.into_inner().id).await?;
+        Ok(Response::new(processes))
     }
 
     async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {
         let AttachRequest { id, stdio } = request.into_inner();
         let lent = self.0.lent(stdio)?;
-        let entry = self.0.get(&id)?;
-        let run = entry.run_name();
-        let stdio = entry.relay(lent).await?;
-        entry
-            .ask(|mut client| async move {
-                let request = runtime::AttachRequest {
-                    process: String::new(),
-                    stdio,
-                };
-                client.attach(request).await
-            })
-            .await?;
+        let run = self.0.attach(&id, lent).await?;
         Ok(Response::new(AttachReply { run }))
     }
 

@@ -1,15 +1,13 @@
 use clap::Args;
-use container_api::api::{ExecRequest, Stdio};
-use container_api::{Error, Kind};
-use container_resource::process::{self, ProcessOptions};
+use container_api::api::ExecRequest;
+use container_api::types::Stdio;
+use container_resource::process::ProcessOptions;
 
-use super::inspect;
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::ProcessFlags;
 use crate::output;
-use crate::select;
 use crate::session::{self, Foreground, Process, Streams};
 
 /// Run a further command in a running container
@@ -52,18 +50,11 @@ impl Exec {
             ..self.process.options()?
         };
         let mut containers = context.containers()?;
-        let container = inspect::one(&mut containers, &self.id).await?;
-        if !select::is_live(&container) {
-            let message = format!("container {} is not running", self.id);
-            return Err(Failure::Service(Error::new(Kind::InvalidState, message)));
-        }
-        let first = &container.configuration.init_process;
-        let process =
-            process::further(first, &options, &self.words).map_err(Failure::usage_chain)?;
-        let configuration = serde_json::to_vec(&process)?;
+        let options = serde_json::to_vec(&options)?;
         let request = |stdio: Option<Stdio>| ExecRequest {
             id: self.id.clone(),
-            configuration: configuration.into(),
+            words: self.words.clone(),
+            options: options.clone().into(),
             stdio,
         };
         if self.detach {

@@ -1,5 +1,6 @@
 use clap::Args;
-use container_api::api::{Process, ProcessesRequest};
+use container_api::api::ProcessesRequest;
+use container_api::types::Process;
 use serde::Serialize;
 
 use crate::completion;

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use container_api::api::{WaitReply, WaitRequest};
+use container_api::api::WaitRequest;
+use container_api::types::Exit;
 
 use crate::connection::Containers;
 use crate::failure::{self, Failure};
@@ -14,7 +15,7 @@ const RECONNECT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How what `request` names ended. Containers survive the death of the apiserver, and so does this wait when there
 /// soon is another one.
-pub async fn ended(mut containers: Containers, request: WaitRequest) -> Result<WaitReply, Failure> {
+pub async fn ended(mut containers: Containers, request: WaitRequest) -> Result<Exit, Failure> {
     let mut lost: Option<Instant> = None;
     loop {
         let asked = Instant::now();

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use container_api::Kind;
-use container_api::api::{Stdio, WaitReply, WaitRequest};
+use container_api::api::WaitRequest;
 use container_api::lifeline::{Failed, Saying};
 use container_api::streams::StandardStream;
+use container_api::types::{Exit, Stdio};
 use tokio::time::Instant;
 
 use super::Streams;
@@ -151,9 +152,9 @@ impl Foreground {
             tokio::select! {
                 reply = &mut ended => {
                     let reply = match reply {
-                        Err(failure) if further && is_absent(&failure) => WaitReply {
+                        Err(failure) if further && is_absent(&failure) => Exit {
                             exit_code: KILLED,
-                            ..WaitReply::default()
+                            ..Exit::default()
                         },
                         reply => reply?,
                     };
@@ -194,7 +195,7 @@ impl Foreground {
     }
 
     /// The exit code of a process that has ended, unless one of the streams failed.
-    fn outcome(&mut self, reply: &WaitReply, mut state: State) -> Result<u8, Failure> {
+    fn outcome(&mut self, reply: &Exit, mut state: State) -> Result<u8, Failure> {
         if !reply.reason.is_empty() {
             output::tell(format_args!("Error: {}", reply.reason));
         }

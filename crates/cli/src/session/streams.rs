@@ -2,9 +2,9 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use container_api::api::Stdio;
 use container_api::descriptors;
 use container_api::lifeline::{Failed, Saying};
+use container_api::types::Stdio;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio;
 use rustix::termios::Winsize;

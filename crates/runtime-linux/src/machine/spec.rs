@@ -3,15 +3,13 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use container_api::{Error, Kind};
+use container_api::{Error, Kind, greeting};
 use container_engine::{Accelerator, Device, Disk, DiskRole, Engine, Extent, VmSpec};
 use container_resource::bundle::{Boot, Bundle, RootDisk};
 use container_resource::container::{ContainerConfiguration, MountKind};
 
 use super::upper;
 
-/// Name of the virtio-serial port that carries the guest channel.
-const GUEST_CHANNEL: &str = "container.guest";
 /// Guest memory beside the container's, in bytes: kernel, vminitd and the page cache of the root.
 pub const MEMORY_OVERHEAD: u64 = 128 << 20;
 /// Memory is given in these steps, in bytes.
@@ -116,7 +114,7 @@ pub fn shape(
             Device::Disk(root),
             Device::Disk(upper),
             Device::GuestChannel {
-                name: GUEST_CHANNEL.to_owned(),
+                name: greeting::PORT.to_owned(),
             },
             Device::Console { record: None },
             Device::Balloon,

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use container_api::greeting;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open as open_file};
 use rustix::io::{Errno, write};
@@ -14,20 +15,16 @@ use thiserror::Error;
 use crate::clock::boottime_ns;
 use crate::uevent;
 
-/// Name that the VMM gives the port. Its number depends on the devices before it.
-const NAME: &str = "container.guest";
 /// sysfs directory with one entry per virtio-serial port.
 const PORTS: &str = "/sys/class/virtio-ports";
 /// The kernel learns the names of ports after it has started PID 1.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What the host reads at most before the line's end.
-const HELLO_MAX: usize = 512;
 
 /// Why the host can't be reached.
 #[derive(Debug, Error)]
 pub enum ChannelError {
     /// The VMM has no such device.
-    #[error("no virtio-serial port is named {NAME}")]
+    #[error("no virtio-serial port is named {}", greeting::PORT)]
     Absent,
     /// sysfs, the node or the port itself.
     #[error("cannot open the guest channel")]
@@ -72,7 +69,7 @@ fn find() -> io::Result<Option<String>> {
     for entry in entries {
         let entry = entry?;
         let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
-        if name.trim_end() == NAME {
+        if name.trim_end() == greeting::PORT {
             return Ok(entry.file_name().into_string().ok());
         }
     }
@@ -80,8 +77,8 @@ fn find() -> io::Result<Option<String>> {
 }
 
 fn hello_line(hello: &Hello) -> io::Result<String> {
-    let line = format!("CONTAINER-GUEST 1 {}\n", serde_json::to_string(hello)?);
-    if line.len() > HELLO_MAX {
+    let line = format!("{}{}\n", greeting::MAGIC, serde_json::to_string(hello)?);
+    if line.len() > greeting::LIMIT {
         return Err(io::Error::other("the hello line is too long"));
     }
     Ok(line)
@@ -112,9 +109,9 @@ mod tests {
             channel_open_ns: u64::MAX,
         };
         let line = hello_line(&hello).unwrap();
-        assert!(line.len() <= HELLO_MAX);
+        assert!(line.len() <= greeting::LIMIT);
         assert_eq!(line.matches('\n').count(), 1);
-        let json = line.strip_prefix("CONTAINER-GUEST 1 ").unwrap();
+        let json = line.strip_prefix(greeting::MAGIC).unwrap();
         let value: serde_json::Value = serde_json::from_str(json).unwrap();
         assert_eq!(value["pid1_ns"], u64::MAX);
     }

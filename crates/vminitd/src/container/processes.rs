@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use container_api::guest::Process;
+use container_api::types::Process;
 
 use super::cgroup::Cgroup;
 use crate::clock::boottime_ns;

@@ -2,18 +2,18 @@
 
 use std::fs;
 
-use container_api::guest::StatisticsReply;
+use container_api::types::Statistics;
 
 use super::cgroup::{Cgroup, field};
 
 /// Reads everything once. What the kernel does not have counts as zero; no limit is zero too.
-pub fn statistics(cgroup: &Cgroup) -> StatisticsReply {
+pub fn statistics(cgroup: &Cgroup) -> Statistics {
     let number = |file: &str| cgroup.read(file).trim().parse().unwrap_or_default();
     let io = cgroup.read("io.stat");
     let network = fs::read_to_string("/proc/net/dev").unwrap_or_default();
     let (network_rx_bytes, network_tx_bytes) = network_bytes(&network);
     let memory_current_bytes = number("memory.current");
-    StatisticsReply {
+    Statistics {
         memory_usage_bytes: used(memory_current_bytes, &cgroup.read("memory.stat")),
         memory_current_bytes,
         memory_limit_bytes: number("memory.max"),

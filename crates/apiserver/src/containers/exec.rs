@@ -1,0 +1,42 @@
+//! `exec`: a further process in a running container.
+
+use std::collections::HashMap;
+
+use container_api::{Error, Kind, runtime};
+use container_resource::process::{self, ProcessOptions};
+
+use super::Containers;
+use super::helper::Lent;
+
+impl Containers {
+    /// Starts `words` in the container `id`; what `options` leave open is as with its first process. Gives the new process's
+    /// id.
+    pub async fn exec(
+        &self,
+        id: &str,
+        words: &[String],
+        options: &ProcessOptions,
+        lent: Option<Lent>,
+    ) -> Result<String, Error> {
+        let entry = self.get(id)?;
+        entry.helper()?;
+        let first = &entry.configuration()?.init_process;
+        let configuration = process::further(first, options, words)
+            .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+        let configuration = serde_json::to_vec(&configuration)
+            .map_err(|error| Error::chain(Kind::Internal, &error))?;
+        let process = uuid::Uuid::new_v4().to_string();
+        let request = runtime::ExecRequest {
+            process: process.clone(),
+            configuration: configuration.into(),
+            stdio: entry.relay(lent).await?,
+            apart: false,
+        };
+        entry
+            .ask(|mut client| async move { client.exec(request).await })
+            .await?;
+        let attributes = HashMap::from([("process".to_owned(), process.clone())]);
+        self.events.tell("exec", id, attributes);
+        Ok(process)
+    }
+}

@@ -1,0 +1,38 @@
+//! `kill`, and the size of a terminal.
+
+use std::collections::HashMap;
+
+use container_api::{Error, runtime};
+use rustix::process::Signal;
+
+use super::Containers;
+
+/// Signals that say that a container is not wanted any more: its restart policy is not to start it again.
+const ENDS: [Signal; 2] = [Signal::KILL, Signal::TERM];
+
+impl Containers {
+    /// Sends `signal` to a process of the container `id`; an empty `process` is the first one.
+    pub async fn signal(&self, id: &str, process: String, signal: i32) -> Result<(), Error> {
+        let entry = self.get(id)?;
+        entry.helper()?;
+        if process.is_empty() && ENDS.map(Signal::as_raw).contains(&signal) {
+            entry.stop_by_hand(true);
+        }
+        let request = runtime::SignalRequest { process, signal };
+        entry
+            .ask(|mut client| async move { client.signal(request).await })
+            .await?;
+        let attributes = HashMap::from([("signal".to_owned(), signal.to_string())]);
+        self.events.tell("kill", id, attributes);
+        Ok(())
+    }
+
+    /// Gives the terminal of a process of the container `id` another size.
+    pub async fn resize(&self, id: &str, request: runtime::ResizeRequest) -> Result<(), Error> {
+        let entry = self.get(id)?;
+        entry
+            .ask(|mut client| async move { client.resize(request).await })
+            .await?;
+        Ok(())
+    }
+}
