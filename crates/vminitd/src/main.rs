@@ -12,6 +12,7 @@ mod fatal;
 mod init;
 mod launch;
 mod mount;
+mod network;
 mod process;
 mod service;
 mod spec;

@@ -7,6 +7,7 @@ use thiserror::Error as ThisError;
 
 use crate::container::{DeviceError, LimitError, RootError, SysctlError};
 use crate::launch::{FailureKind, PlanError};
+use crate::network::NetworkError;
 use crate::process::{SpawnError, TableError};
 
 /// An operation that failed.
@@ -48,6 +49,9 @@ pub enum AgentError {
     /// The random pool.
     #[error("cannot seed the random number generator")]
     Entropy(#[source] io::Error),
+    /// The network interfaces.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// The root.
     #[error(transparent)]
     Root(#[from] RootError),
@@ -153,6 +157,7 @@ impl AgentError {
             Self::FreezeTimeout => Kind::Timeout,
             Self::Clock(_)
             | Self::Entropy(_)
+            | Self::Network(_)
             | Self::Root(_)
             | Self::Unmount(_)
             | Self::Cgroup(_)

@@ -11,6 +11,7 @@ use crate::container::{
     Cgroup, forgive_standstill, guest_device, mount_root, settings, trim_cache,
 };
 use crate::launch::ContainerPlan;
+use crate::network;
 use crate::process::{self, Wanted};
 use crate::spec::{Resources, Spec};
 
@@ -50,6 +51,7 @@ impl Agent {
             request.files,
         )?;
         let limits = settings(&resources)?;
+        network::set_up(&request.interfaces)?;
         self.state().has_upper_disk = root.upper_disk.is_some();
         let root = mount_root(&root)?;
         let root_mounted_ns = boottime_ns();

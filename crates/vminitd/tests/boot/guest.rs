@@ -32,6 +32,8 @@ const CPU: &str = "max,-svm,-erms,-fsrm";
 pub struct Options {
     pub upper: bool,
     pub memory_mib: u32,
+    /// MAC addresses of network devices, which are all on one wire.
+    pub nics: &'static [&'static str],
 }
 
 impl Default for Options {
@@ -39,6 +41,7 @@ impl Default for Options {
         Self {
             upper: true,
             memory_mib: 512,
+            nics: &[],
         }
     }
 }
@@ -85,6 +88,16 @@ impl Guest {
             "-device",
             "virtserialport,chardev=guest,name=container.guest",
         ]);
+        for (index, mac) in options.nics.iter().enumerate() {
+            command
+                .arg("-netdev")
+                .arg(format!("hubport,id=n{index},hubid=0"))
+                .arg("-device")
+                .arg(format!(
+                    "virtio-net-device,bus=virtio-mmio-bus.{},netdev=n{index},mac={mac}",
+                    index + 1
+                ));
+        }
         if options.upper {
             make_upper(&path("upper"));
             // Which transport a disk has says nothing.

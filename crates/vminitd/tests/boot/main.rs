@@ -12,5 +12,6 @@
 mod container;
 mod control;
 mod guest;
+mod network;
 mod processes;
 mod streams;

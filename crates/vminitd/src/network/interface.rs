@@ -1,0 +1,190 @@
+//! One interface: found by its device's address, then named, addressed and brought up.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+
+use super::NetworkError;
+use super::address::{Mac, Prefixed, Wanted, family, mac, octets};
+use super::netlink::{CREATE, Netlink, Request};
+
+/// Where the kernel lists interfaces.
+const INTERFACES: &str = "/sys/class/net";
+
+// Requests and their attributes: linux/rtnetlink.h, if_link.h, if_addr.h.
+const RTM_SETLINK: u16 = 19;
+const RTM_NEWADDR: u16 = 20;
+const RTM_NEWROUTE: u16 = 24;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
+const IFA_FLAGS: u16 = 8;
+/// Nobody else has the address: the network gave it away once. Without the flag an IPv6 address is of no use for a second.
+const IFA_F_NODAD: u32 = 2;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+/// The gateway is on this link, even where it is outside of the address's network.
+const RTNH_F_ONLINK: u32 = 4;
+const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_STATIC: u8 = 4;
+const RTN_UNICAST: u8 = 1;
+
+/// Parameters of an interface, set before it is up: the host has said all there is to know, and a neighbour that claims to be
+/// a router is not believed.
+const PARAMETERS: [(&str, &str); 3] = [("accept_ra", "0"), ("autoconf", "0"), ("accept_dad", "0")];
+
+/// Gives every interface its name. Those that are in the way of each other go aside first.
+pub fn name(netlink: &Netlink, wanted: &[Wanted]) -> Result<(), NetworkError> {
+    let mut found = Vec::new();
+    for (position, wanted) in wanted.iter().enumerate() {
+        let (index, current) = find(wanted.device_mac)?;
+        if current != wanted.name {
+            rename(netlink, index, &wanted.name, &format!("nic{position}"))?;
+            found.push((index, wanted));
+        }
+    }
+    for (index, wanted) in found {
+        rename(netlink, index, &wanted.name, &wanted.name)?;
+    }
+    Ok(())
+}
+
+fn rename(netlink: &Netlink, index: i32, wanted: &str, name: &str) -> Result<(), NetworkError> {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.push(0);
+    let request = Request::new(RTM_SETLINK, 0, &link(index, 0)).with(IFLA_IFNAME, &bytes);
+    carry_out(netlink, request, wanted, "name it")
+}
+
+/// Index and name of the interface whose device has the address `mac`.
+fn find(wanted: Mac) -> Result<(i32, String), NetworkError> {
+    let missing = || {
+        let bytes: Vec<String> = wanted.iter().map(|byte| format!("{byte:02x}")).collect();
+        NetworkError::NoDevice(bytes.join(":"))
+    };
+    for entry in fs::read_dir(INTERFACES)
+        .map_err(NetworkError::Netlink)?
+        .flatten()
+    {
+        let read = |file: &str| fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // The loopback interface has an address of zeroes.
+        if name != "lo" && mac(&read("address")) == Ok(wanted) {
+            let index = read("ifindex").trim().parse().map_err(|_| missing())?;
+            return Ok((index, name));
+        }
+    }
+    Err(missing())
+}
+
+/// Makes the interface what is `wanted`, and brings it up.
+pub fn configure(netlink: &Netlink, wanted: &Wanted) -> Result<(), NetworkError> {
+    let name = wanted.name.as_str();
+    for (parameter, value) in PARAMETERS {
+        let path = format!("/proc/sys/net/ipv6/conf/{name}/{parameter}");
+        // A kernel without IPv6 has none of them.
+        match fs::write(path, value) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(name, "set its parameters")(error));
+            }
+            _ => {}
+        }
+    }
+    let (index, _) = find(wanted.device_mac)?;
+    let mut up = Request::new(RTM_SETLINK, 0, &link(index, IFF_UP));
+    if wanted.mac != wanted.device_mac {
+        let address = Request::new(RTM_SETLINK, 0, &link(index, 0));
+        let address = address.with(IFLA_ADDRESS, &wanted.mac);
+        carry_out(netlink, address, name, "set its MAC address")?;
+    }
+    if wanted.mtu != 0 {
+        up = up.with(IFLA_MTU, &wanted.mtu.to_ne_bytes());
+    }
+    carry_out(netlink, up, name, "bring it up")?;
+    for address in &wanted.addresses {
+        carry_out(
+            netlink,
+            new_address(index, *address),
+            name,
+            "give it its address",
+        )?;
+    }
+    for gateway in &wanted.gateways {
+        carry_out(
+            netlink,
+            new_route(index, *gateway),
+            name,
+            "add its default route",
+        )?;
+    }
+    Ok(())
+}
+
+/// `IFF_UP`.
+const IFF_UP: u32 = 1;
+
+/// `struct ifinfomsg`: the interface, and which of its flags are set.
+fn link(index: i32, flags: u32) -> [u8; 16] {
+    let mut body = [0; 16];
+    body[4..8].copy_from_slice(&index.to_ne_bytes());
+    body[8..12].copy_from_slice(&flags.to_ne_bytes());
+    body[12..16].copy_from_slice(&flags.to_ne_bytes());
+    body
+}
+
+fn new_address(index: i32, Prefixed { address, length }: Prefixed) -> Request {
+    // struct ifaddrmsg: family, prefix, flags, scope, interface.
+    let mut body = vec![family(address), length, 0, 0];
+    body.extend_from_slice(&index.to_ne_bytes());
+    let bytes = octets(address);
+    let mut request = Request::new(RTM_NEWADDR, CREATE, &body)
+        .with(IFA_ADDRESS, &bytes)
+        .with(IFA_LOCAL, &bytes)
+        .with(IFA_FLAGS, &IFA_F_NODAD.to_ne_bytes());
+    if let IpAddr::V4(address) = address {
+        // The last two addresses of a network of two or one have no broadcast address (RFC 3021).
+        if let Some(hosts) = u32::MAX
+            .checked_shr(length.into())
+            .filter(|hosts| *hosts > 1)
+        {
+            let broadcast = address.to_bits() | hosts;
+            request = request.with(IFA_BROADCAST, &broadcast.to_be_bytes());
+        }
+    }
+    request
+}
+
+fn new_route(index: i32, gateway: IpAddr) -> Request {
+    // struct rtmsg: family, lengths of destination and source, TOS, table, protocol, scope, type, flags.
+    let mut body = vec![
+        family(gateway),
+        0,
+        0,
+        0,
+        RT_TABLE_MAIN,
+        RTPROT_STATIC,
+        0,
+        RTN_UNICAST,
+    ];
+    body.extend_from_slice(&RTNH_F_ONLINK.to_ne_bytes());
+    Request::new(RTM_NEWROUTE, CREATE, &body)
+        .with(RTA_GATEWAY, &octets(gateway))
+        .with(RTA_OIF, &index.to_ne_bytes())
+}
+
+fn carry_out(
+    netlink: &Netlink,
+    request: Request,
+    name: &str,
+    step: &'static str,
+) -> Result<(), NetworkError> {
+    netlink.carry_out(request).map_err(failed(name, step))
+}
+
+fn failed(name: &str, step: &'static str) -> impl FnOnce(io::Error) -> NetworkError {
+    let name = name.to_owned();
+    move |source| NetworkError::Step { name, step, source }
+}
