@@ -23,6 +23,8 @@ mod leaks;
 mod lifecycle;
 mod load;
 mod memory;
+mod namespace;
+mod network;
 mod policies;
 mod privilege;
 mod programs;

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::namespace::Namespace;
+
 /// Seconds after which a command under test is ended. Far more than any needs, on a loaded machine.
 const DEADLINE: &str = "120";
 /// What containers' helpers are started from.
@@ -71,6 +73,8 @@ impl From<Output> for Outcome {
 pub struct System {
     scratch: tempfile::TempDir,
     prefix: PathBuf,
+    /// What runs its commands, where that is not the test itself: they are in a network namespace.
+    runner: Vec<String>,
 }
 
 static SHARED: Mutex<Weak<System>> = Mutex::new(Weak::new());
@@ -118,6 +122,12 @@ impl System {
         self
     }
 
+    /// The same in a network namespace, which plays the host.
+    pub fn in_namespace(mut self, host: &Namespace) -> Self {
+        self.runner = vec!["nsenter".to_owned(), host.flag()];
+        self
+    }
+
     /// An app root without a daemon.
     pub fn stopped() -> Self {
         let prefix = PathBuf::from(
@@ -130,6 +140,7 @@ impl System {
                 .tempdir()
                 .unwrap(),
             prefix,
+            runner: Vec::new(),
         };
         // Where a machine comes from would depend on what the machine under the tests is busy with.
         if std::env::var_os("CONTAINER_TEST_STANDBY").is_none() {
@@ -167,7 +178,15 @@ impl System {
 
     /// `container` with `arguments`, to be run by the test. It has no deadline.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(self.prefix.join("bin/container"));
+        let program = self.prefix.join("bin/container");
+        let mut command = match self.runner.split_first() {
+            Some((runner, words)) => {
+                let mut command = Command::new(runner);
+                command.args(words).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command.args(arguments);
         self.environment(&mut command);
         command
@@ -188,6 +207,7 @@ impl System {
         let mut command = Command::new("timeout");
         command
             .args(["-k", "5", DEADLINE])
+            .args(&self.runner)
             .arg(self.prefix.join("bin/container"))
             .args(arguments);
         self.environment(&mut command);

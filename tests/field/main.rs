@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod archives;
+#[path = "../e2e/namespace.rs"]
+#[allow(dead_code, reason = "each test binary uses a part")]
+mod namespace;
 mod outputs;
 #[path = "../e2e/system.rs"]
 #[allow(dead_code, reason = "each test binary uses a part")]

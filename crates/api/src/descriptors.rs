@@ -38,7 +38,7 @@ pub async fn send(path: &Path, descriptors: &[BorrowedFd<'_>]) -> io::Result<Str
     if descriptors.is_empty() || descriptors.len() > MAX_DESCRIPTORS {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "1 to 4 descriptors can be handed over",
+            "1 to 16 descriptors can be handed over",
         ));
     }
     let token = token()?;

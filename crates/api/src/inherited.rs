@@ -15,6 +15,30 @@ pub const VARIABLE: &str = "CONTAINER_LISTEN_FDS";
 /// First of them.
 pub const FIRST: RawFd = 3;
 
+/// Number of further descriptors, which follow the listeners.
+pub const FURTHER_VARIABLE: &str = "CONTAINER_FURTHER_FDS";
+
+/// What a parent has handed over beside `listeners` listeners; nothing where it did not say so.
+///
+/// To be called once, at the start of `main`, before other descriptors are opened.
+///
+/// # Errors
+/// As `fcntl(2)`.
+pub fn further(listeners: RawFd) -> io::Result<Vec<OwnedFd>> {
+    let count = std::env::var(FURTHER_VARIABLE)
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(0);
+    let mut descriptors = Vec::with_capacity(count);
+    for descriptor in (FIRST + listeners..).take(count) {
+        // SAFETY: the parent promises by the variable that these descriptors are open and ours alone.
+        let owned = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC)?;
+        descriptors.push(owned);
+    }
+    Ok(descriptors)
+}
+
 /// The listeners of a helper: the inherited ones, else fresh ones at `paths`.
 ///
 /// To be called once, at the start of `main`, before other descriptors are opened.

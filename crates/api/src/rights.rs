@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 /// The most descriptors that travel at once.
-pub const MAX_DESCRIPTORS: usize = 4;
+pub const MAX_DESCRIPTORS: usize = 16;
 
 /// Sends `bytes`, few enough to go at once, and `descriptors` with them.
 ///

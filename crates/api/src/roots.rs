@@ -73,6 +73,11 @@ impl Roots {
         })
     }
 
+    /// Whether it is what a user has without naming an app root.
+    pub fn is_default(&self) -> bool {
+        self.runtime.file_name() == Some("container".as_ref())
+    }
+
     /// Socket of the apiserver.
     pub fn apiserver_socket(&self) -> PathBuf {
         self.runtime.join("apiserver.sock")

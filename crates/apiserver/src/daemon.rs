@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use container_api::api::containers_server::ContainersServer;
+use container_api::api::networks_server::NetworksServer;
 use container_api::api::system_server::SystemServer;
 use container_api::descriptors::Descriptors;
 use container_api::lock;
@@ -19,8 +20,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-use crate::containers::{Conditions, Containers};
+use crate::containers::{Conditions, Containers, Parts};
 use crate::images::Images;
+use crate::networks::Networks;
 use crate::reserve::Reserve;
 use crate::service;
 use crate::standby::Standby;
@@ -53,11 +55,16 @@ pub async fn serve(
     tokio::spawn(standby.clone().serve());
     let templates = Templates::new(&roots, standby.clone());
     tokio::spawn(templates.clone().serve());
+    let networks = Networks::new(&roots, settings.network.clone(), debug);
+    networks.load().context("load the networks")?;
     let containers = Arc::new(Containers::new(
         roots.clone(),
-        images.clone(),
-        templates.clone(),
-        standby,
+        Parts {
+            images: images.clone(),
+            networks: networks.clone(),
+            templates: templates.clone(),
+            standby,
+        },
         descriptors,
         Conditions {
             reserve: Reserve::new(roots.app.clone(), settings.storage.reserve()),
@@ -77,14 +84,22 @@ pub async fn serve(
         roots.clone(),
         containers.clone(),
         images,
+        networks.clone(),
         templates,
         stop.clone(),
     );
     let server = Server::builder()
         .add_service(SystemServer::new(system))
         .add_service(
-            ContainersServer::new(service::Containers(containers))
+            ContainersServer::new(service::Containers(containers.clone()))
                 .max_decoding_message_size(socket::MESSAGE_LIMIT),
+        )
+        .add_service(
+            NetworksServer::new(service::Networks {
+                networks,
+                containers,
+            })
+            .max_decoding_message_size(socket::MESSAGE_LIMIT),
         )
         .serve_with_incoming_shutdown(socket::incoming(main), stopped.clone().cancelled_owned());
     tokio::pin!(server);

@@ -11,21 +11,28 @@ use command_fds::{CommandFdExt, FdMapping};
 use container_api::inherited;
 use tokio::process::Child;
 
-/// Starts `command` with the sockets that it serves, in a process group of its own: a signal to the apiserver's group is
+/// Starts `command` with the sockets that it serves and with what it is handed `further`, in a process group of its own: a signal to the apiserver's group is
 /// not for it. What it says goes to `log`.
 ///
 /// # Errors
 /// When it cannot be started; the error names the program.
-pub fn spawn(mut command: Command, listeners: [OwnedFd; 2], log: File) -> io::Result<Child> {
+pub fn spawn(
+    mut command: Command,
+    listeners: [OwnedFd; 2],
+    further: Vec<OwnedFd>,
+    log: File,
+) -> io::Result<Child> {
     let program = PathBuf::from(command.get_program());
     command
         .env(inherited::VARIABLE, listeners.len().to_string())
+        .env(inherited::FURTHER_VARIABLE, further.len().to_string())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .process_group(0);
     let mappings = listeners
         .into_iter()
+        .chain(further)
         .zip(inherited::FIRST..)
         .map(|(parent_fd, child_fd)| FdMapping {
             parent_fd,

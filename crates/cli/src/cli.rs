@@ -326,12 +326,7 @@ mod tests {
     #[test]
     fn words_of_other_tools_are_one_line() {
         for (words, expected) in [
-            (vec!["run", "-p", "80:80", "x"], "-p is not available yet"),
             (vec!["run", "-itv", "/a:/b", "x"], "-v is not available yet"),
-            (
-                vec!["create", "--publish=1:1", "x"],
-                "--publish is not available yet",
-            ),
             (
                 vec!["image", "rmi", "x"],
                 "there is no `container image rmi`: use `container image delete`",
@@ -342,8 +337,8 @@ mod tests {
             ),
             (
                 vec!["run", "--network", "host", "x"],
-                "invalid value 'host' for '--network <NETWORK>': networks are not available yet: only none, the \
-                 default, is",
+                "invalid value 'host' for '--network <NETWORK>': network 'host' is not available yet: a container \
+                 has a machine, and so a network stack, of its own",
             ),
             (
                 vec!["run", "--mount", "type=bind,src=/a,dst=/b", "x"],
@@ -442,7 +437,8 @@ mod tests {
             vec!["run", "--no-such-flag", "x"],
             vec!["run", "-m", "1m", "x"],
             vec!["run", "--name", "-x", "x"],
-            vec!["run", "--network", "bridge", "x"],
+            vec!["run", "--network", "Bridge", "x"],
+            vec!["run", "-p", "0:0", "x"],
             vec!["list", "--format", "xml"],
         ] {
             let error = parse(&words).unwrap_err();

@@ -7,8 +7,9 @@ use clap::CommandFactory as _;
 use clap_complete::engine::ArgValueCompleter;
 use clap_complete::env::{CompleteEnv, Shells};
 use clap_complete::{CompletionCandidate, Shell};
-use container_api::api::ListRequest;
+use container_api::api::{ListNetworksRequest, ListRequest};
 use container_resource::container::ManagedContainer;
+use container_resource::network_status::ManagedNetwork;
 
 use crate::cli::Cli;
 use crate::commands::image;
@@ -49,6 +50,11 @@ pub fn containers() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| candidates(typed, ask(container_ids())))
 }
 
+/// Completes names of networks.
+pub fn networks() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| candidates(typed, ask(network_names())))
+}
+
 /// Completes references of images.
 pub fn images() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| candidates(typed, ask(image_references())))
@@ -86,6 +92,14 @@ async fn container_ids() -> Option<Vec<String>> {
             .map(|container| container.id)
             .collect(),
     )
+}
+
+async fn network_names() -> Option<Vec<String>> {
+    let mut client = Context::new(false).ok()?.networks().ok()?;
+    let reply = client.list(ListNetworksRequest::default()).await.ok()?;
+    let networks: Vec<ManagedNetwork> =
+        serde_json::from_slice(&reply.into_inner().networks).ok()?;
+    Some(networks.into_iter().map(|network| network.id).collect())
 }
 
 async fn image_references() -> Option<Vec<String>> {

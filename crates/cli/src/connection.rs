@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use container_api::api::containers_client::ContainersClient;
+use container_api::api::networks_client::NetworksClient;
 use container_api::api::system_client::SystemClient;
 use container_api::images::images_client::ImagesClient;
 use container_api::roots::Roots;
@@ -33,6 +34,8 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The apiserver's containers.
 pub type Containers = ContainersClient<Channel>;
+/// The apiserver's networks.
+pub type Networks = NetworksClient<Channel>;
 
 /// The images of core-images, which is watched as long as this is held: see [`Context::silence_of_images`].
 #[derive(Debug)]
@@ -91,6 +94,12 @@ impl Context {
     pub fn containers(&self) -> Result<Containers, Failure> {
         let channel = connect(&self.roots.apiserver_socket())?;
         Ok(ContainersClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT))
+    }
+
+    /// A connection to the apiserver, for networks.
+    pub fn networks(&self) -> Result<Networks, Failure> {
+        let channel = connect(&self.roots.apiserver_socket())?;
+        Ok(NetworksClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT))
     }
 
     /// A connection to the apiserver, for the system as a whole.

@@ -13,12 +13,12 @@ const GROUPS: [(&str, &[&str]); 3] = [
         "CONTAINER COMMANDS",
         &[
             "attach", "create", "delete", "events", "exec", "inspect", "kill", "list", "logs",
-            "pause", "prune", "rename", "restart", "run", "start", "stats", "stop", "top",
+            "pause", "port", "prune", "rename", "restart", "run", "start", "stats", "stop", "top",
             "unpause", "wait",
         ],
     ),
     ("IMAGE COMMANDS", &["image", "registry"]),
-    ("OTHER COMMANDS", &["system"]),
+    ("OTHER COMMANDS", &["network", "system"]),
 ];
 
 /// The help of `container` itself; `plugins` are the names and abstracts of what is installed beside it.

@@ -15,7 +15,7 @@ enum Answer {
 use Answer::{Needless, NotYet, Use};
 
 /// Commands, with the groups that they are looked for in.
-const COMMANDS: [(&str, Answer); 62] = [
+const COMMANDS: [(&str, Answer); 59] = [
     ("ps", Use("container list")),
     ("containers", Use("container list")),
     (
@@ -58,11 +58,8 @@ const COMMANDS: [(&str, Answer); 62] = [
     ("machine", NotYet),
     ("manifest", NotYet),
     ("mount", NotYet),
-    ("n", NotYet),
-    ("network", NotYet),
     ("play", NotYet),
     ("pod", NotYet),
-    ("port", NotYet),
     ("search", NotYet),
     ("secret", NotYet),
     ("update", NotYet),
@@ -90,33 +87,13 @@ const COMMANDS: [(&str, Answer); 62] = [
 ];
 
 /// Options, with the commands that they are looked for at. The list holds those that Docker or Apple's tool has.
-const OPTIONS: [(&[&str], &[&str], Answer); 9] = [
+const OPTIONS: [(&[&str], &[&str], Answer); 10] = [
     (
         CREATING,
-        &[
-            "-p",
-            "--publish",
-            "-P",
-            "--publish-all",
-            "--publish-socket",
-            "--expose",
-            "--dns",
-            "--dns-domain",
-            "--dns-option",
-            "--dns-opt",
-            "--dns-search",
-            "--no-dns",
-            "--add-host",
-            "--network-alias",
-            "--net-alias",
-            "--ip",
-            "--ip6",
-            "--mac-address",
-            "--link",
-            "--link-local-ip",
-        ],
-        NotYet,
+        &["--link"],
+        Needless("containers on one network find each other by name"),
     ),
+    (CREATING, &["--link-local-ip"], NotYet),
     (
         CREATING,
         &[
@@ -258,8 +235,8 @@ mod tests {
             Some("there is no `container image rmi`: use `container image delete`")
         );
         assert_eq!(
-            of_option(&["run"], "-p").as_deref(),
-            Some("-p is not available yet")
+            of_option(&["run"], "--gpus").as_deref(),
+            Some("--gpus is not available yet")
         );
         assert_eq!(
             of_option(&["create"], "--volume=/a:/b").as_deref(),

@@ -1,6 +1,7 @@
 //! A container's directory: one file per fact, each readable with `cat`.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use container_files::Links;
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::container::{Attachment, PublishPort};
 use crate::settings::VmmConfinement;
 use crate::stamp::Stamp;
 
@@ -117,6 +119,64 @@ pub struct Boot {
     /// Whether the machine's VMM must be confined.
     #[serde(default)]
     pub vmm_confinement: VmmConfinement,
+    /// Network interfaces of this run, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<Interface>,
+    /// Ports of the host that lead to this run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published_ports: Vec<PublishPort>,
+}
+
+/// A network interface of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Interface {
+    /// The network that it is on.
+    pub network: String,
+    /// The container's name there.
+    pub hostname: String,
+    /// MAC address of the machine's device.
+    pub device_mac: String,
+    /// The container's own.
+    pub mac: String,
+    /// Bytes of a packet.
+    pub mtu: u32,
+    /// With the length of the network's prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4_address: Option<String>,
+    /// Where packets leave the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4_gateway: Option<String>,
+    /// With the length of the network's prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_address: Option<String>,
+    /// Where packets leave the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_gateway: Option<String>,
+    /// What is for elsewhere leaves here.
+    #[serde(default)]
+    pub default_route: bool,
+    /// Who answers questions for names.
+    #[serde(default)]
+    pub resolvers: Vec<String>,
+    /// Addresses under which the host is reached.
+    #[serde(default)]
+    pub host_addresses: Vec<IpAddr>,
+}
+
+impl Interface {
+    /// As `list` and `inspect` show it.
+    pub fn attachment(&self) -> Attachment {
+        Attachment {
+            network: self.network.clone(),
+            hostname: self.hostname.clone(),
+            ipv4_address: self.ipv4_address.clone().unwrap_or_default(),
+            ipv4_gateway: self.ipv4_gateway.clone().unwrap_or_default(),
+            ipv6_address: self.ipv6_address.clone(),
+            mac_address: Some(self.mac.clone()),
+            mtu: Some(self.mtu),
+        }
+    }
 }
 
 /// A read-only disk composed of runs of files, in order.

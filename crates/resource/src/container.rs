@@ -4,10 +4,12 @@
 //! have are optional and left out when unset.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::egress::EgressRule;
 use crate::image::Descriptor;
 use crate::platform::Platform;
 
@@ -49,6 +51,9 @@ pub struct ContainerStatus {
     pub state: ContainerState,
     /// Addresses on its networks.
     pub networks: Vec<Attachment>,
+    /// Ports that are open for it, with those that were chosen where any would do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published_ports: Vec<PublishPort>,
     /// When its first process was last started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_date: Option<Timestamp>,
@@ -144,6 +149,9 @@ pub struct ContainerConfiguration {
     /// Absent: no `resolv.conf` is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<DnsConfiguration>,
+    /// Further lines of `/etc/hosts`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostEntry>,
     /// Always false on Linux.
     #[serde(default)]
     pub rosetta: bool,
@@ -378,7 +386,10 @@ pub enum MountKind {
 pub struct PublishPort {
     /// Address listened at.
     pub host_address: String,
-    /// First port on the host.
+    /// No address was asked for: it is every one of the host, of IPv6 as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub every_address: bool,
+    /// First port on the host; 0: each start chooses free ones.
     pub host_port: u16,
     /// First port in the container.
     pub container_port: u16,
@@ -411,11 +422,27 @@ pub struct AttachmentConfiguration {
 }
 
 /// The container's side of a network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AttachmentOptions {
     /// Name in that network.
+    #[serde(default)]
     pub hostname: String,
+    /// Address that it has in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4_address: Option<Ipv4Addr>,
+    /// Address that it has in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_address: Option<Ipv6Addr>,
+    /// Further names in that network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// What it may reach outside of the network, absent: what the network lets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<EgressRule>>,
+    /// Nobody asked for this network: where the host can have none, the container starts without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub implied: bool,
     /// `xx:xx:xx:xx:xx:xx`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac_address: Option<String>,
@@ -437,6 +464,16 @@ pub struct DnsConfiguration {
     pub search_domains: Vec<String>,
     /// `resolv.conf(5)` options.
     pub options: Vec<String>,
+}
+
+/// A line of `/etc/hosts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostEntry {
+    /// Name.
+    pub hostname: String,
+    /// Its address, or [`crate::host_entry::HOST_GATEWAY`].
+    pub address: String,
 }
 
 /// When a container is started again by itself.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::connectivity::{Connectivity, ConnectivityError};
 use crate::container::{
     ContainerConfiguration, Device, ImageDescription, Mount, ProcessConfiguration, Resources,
     RestartPolicy,
@@ -89,6 +90,8 @@ pub struct Creation {
     pub restart: Option<RestartPolicy>,
     /// Over the image's.
     pub health: HealthOptions,
+    /// Its networks, and what leads in and out.
+    pub connectivity: Connectivity,
 }
 
 /// Why no container can be made of it.
@@ -103,6 +106,9 @@ pub enum CreationError {
     /// Stop signal of the image.
     #[error("the image's stop signal")]
     StopSignal(#[source] SignalError),
+    /// Its networks and ports.
+    #[error(transparent)]
+    Connectivity(#[from] ConnectivityError),
 }
 
 impl Creation {
@@ -131,16 +137,25 @@ impl Creation {
             // Whoever may do everything is still not shown what was asked to be hidden.
             hidden_path::resolve(given, if self.privileged { &[] } else { defaults })
         };
+        let published_ports = self.connectivity.published(&image.exposed_ports)?;
+        let networks = self.connectivity.networks(&self.id);
+        let Connectivity {
+            sockets: published_sockets,
+            dns,
+            hosts,
+            ..
+        } = self.connectivity;
         Ok(ContainerConfiguration {
             id: self.id,
             image: self.image,
             mounts: self.mounts,
-            published_ports: Vec::new(),
-            published_sockets: Vec::new(),
+            published_ports,
+            published_sockets,
             labels,
             sysctls: self.sysctls,
-            networks: Vec::new(),
-            dns: None,
+            networks,
+            dns,
+            hosts,
             rosetta: false,
             virtualization: self.virtualization,
             ssh: false,

@@ -37,6 +37,9 @@ pub struct ImageSettings {
     pub stop_signal: String,
     /// How health is checked.
     pub healthcheck: Option<ImageHealth>,
+    /// Ports that its programs listen at: `<port>[-<port>][/<protocol>]`.
+    #[serde(deserialize_with = "keys")]
+    pub exposed_ports: Vec<String>,
 }
 
 /// A list of texts as Docker reads it: one text stands for a list of one, null for nothing.
@@ -52,6 +55,12 @@ pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<St
         Some(Texts::One(text)) => vec![text],
         Some(Texts::More(texts)) => texts.into_iter().map(Option::unwrap_or_default).collect(),
     })
+}
+
+/// The keys of a map, whose values mean nothing; null is the empty one.
+fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let all: Option<BTreeMap<String, serde_json::Value>> = Option::deserialize(deserializer)?;
+    Ok(all.unwrap_or_default().into_keys().collect())
 }
 
 /// A map of texts; null is the empty one.

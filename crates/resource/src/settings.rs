@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use container_files::Links;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::insecure;
@@ -33,6 +34,9 @@ pub struct Settings {
     pub storage: StorageSettings,
     /// The process that runs a machine.
     pub vmm: VmmSettings,
+    /// The builtin network.
+    #[serde(skip_serializing_if = "is_default")]
+    pub network: NetworkSettings,
 }
 
 /// Whether there is nothing to write.
@@ -179,6 +183,18 @@ impl StorageSettings {
     }
 }
 
+/// `[network]`: addresses of the builtin network, which a container is on unless it asks for another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkSettings {
+    /// IPv4; absent: what is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<Ipv4Net>,
+    /// IPv6; absent: what is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnetv6: Option<Ipv6Net>,
+}
+
 /// `[vmm]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -283,6 +299,10 @@ impl Settings {
             vmm: VmmSettings {
                 confinement: user.vmm.confinement.or(installed.vmm.confinement),
             },
+            network: NetworkSettings {
+                subnet: user.network.subnet.or(installed.network.subnet),
+                subnetv6: user.network.subnetv6.or(installed.network.subnetv6),
+            },
         })
     }
 
@@ -383,6 +403,8 @@ mod tests {
             "[storage]\nreserve = \"much\"",
             "[registry]\ndomain = \"https://registry.example\"",
             "[vmm]\nconfinement = \"no\"",
+            "[network]\nsubnet = \"10.0.0.0/33\"",
+            "[network]\nsubnetv6 = \"10.0.0.0/8\"",
             "[registry]\ninsecure = [\"http://registry.example\"]",
             "[registry]\ninsecure = [\"10.0.0.0/33\"]",
             "[registry]\ninsecure = \"registry.example\"",

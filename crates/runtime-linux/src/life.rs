@@ -8,7 +8,7 @@ use container_api::guest::{ShutdownRequest, Timeline as GuestTimeline};
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_engine::{Vm, VmExit};
-use container_resource::bundle::{self, Boot, Exit, Timeline};
+use container_resource::bundle::{self, Boot, Exit, Interface, Timeline};
 use jiff::Timestamp;
 
 use crate::container::{Container, Stage, Started, answer};
@@ -96,7 +96,7 @@ async fn start(
         let _ = container.memory.set(memory);
     }
     let started = tokio::select! {
-        started = first_process(container, &machine.guest, machine.origin, timeline) => started,
+        started = first_process(container, &machine.guest, machine.origin, &boot.interfaces, timeline) => started,
         exit = machine.vm.wait() => Err(Error::new(Kind::Internal, machine::describe(exit))),
         () = container.kill_machine.notified() => Err(stopped_early(container)),
     };
@@ -134,12 +134,13 @@ async fn first_process(
     container: &Container,
     guest: &Guest,
     origin: Origin,
+    interfaces: &[Interface],
     timeline: &mut Timeline,
 ) -> Result<(Arc<Process>, Timestamp), Error> {
     let stdio = request(container).await?;
     let input = stdio.stdin.is_some() || container.options.open_stdin;
     let configuration = &container.configuration;
-    let request = start_request(configuration, input, stdio.size)?;
+    let request = start_request(configuration, interfaces, input, stdio.size)?;
     let sent = Timestamp::now();
     timeline.reached_at("start sent", sent.as_microsecond());
     let reply = answer(guest.calls().start(request)).await?;

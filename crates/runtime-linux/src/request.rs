@@ -1,9 +1,10 @@
 //! The one request that starts a container in its guest.
 
 use bytes::Bytes;
-use container_api::guest::{Device, Root, StartRequest};
+use container_api::guest::{Device, Interface, Root, StartRequest};
 use container_api::{Error, Kind};
 use container_engine::DiskRole;
+use container_resource::bundle;
 use container_resource::container::ContainerConfiguration;
 use jiff::Timestamp;
 
@@ -14,10 +15,11 @@ use crate::stdio::TerminalSize;
 /// Bytes of entropy given to a guest: twice the seed of the kernel's generator.
 const ENTROPY: usize = 64;
 
-/// Everything that the guest needs to know of the container, now. With `stdin` its first process has a standard input; a
+/// Everything that the guest needs to know of the container, now, which has `interfaces` to its networks. With `stdin` its first process has a standard input; a
 /// terminal of it has `size`.
 pub fn start_request(
     configuration: &ContainerConfiguration,
+    interfaces: &[bundle::Interface],
     stdin: bool,
     size: Option<TerminalSize>,
 ) -> Result<StartRequest, Error> {
@@ -43,7 +45,7 @@ pub fn start_request(
         }),
         oci_spec: Bytes::from(spec),
         user: oci::user(&configuration.init_process),
-        files: files(configuration),
+        files: files(configuration, interfaces),
         init: configuration.use_init,
         stdin,
         sysctls: configuration.sysctls.clone().into_iter().collect(),
@@ -56,5 +58,23 @@ pub fn start_request(
                 access: device.access.clone(),
             })
             .collect(),
+        interfaces: interfaces.iter().map(interface).collect(),
     })
+}
+
+fn interface(interface: &bundle::Interface) -> Interface {
+    let addresses = [&interface.ipv4_address, &interface.ipv6_address];
+    let gateways = [&interface.ipv4_gateway, &interface.ipv6_gateway];
+    Interface {
+        device_mac: interface.device_mac.clone(),
+        mac: interface.mac.clone(),
+        mtu: interface.mtu,
+        addresses: addresses.into_iter().flatten().cloned().collect(),
+        gateways: gateways
+            .into_iter()
+            .flatten()
+            .filter(|_| interface.default_route)
+            .cloned()
+            .collect(),
+    }
 }

@@ -15,6 +15,9 @@ use crate::guest_files;
 /// The least memory of a container, in bytes: Apple's 200 MiB.
 const MINIMUM_MEMORY: u64 = 200 << 20;
 
+/// The most networks of a container: its machine has no room for more devices.
+pub const MOST_NETWORKS: usize = 4;
+
 impl Containers {
     /// Makes a container that can be started.
     pub async fn create(
@@ -39,6 +42,7 @@ impl Containers {
                     tracing::warn!("cannot remove what is left of container {id}: {error}");
                 }
             }
+            self.networks.leave(&entry.id);
             self.release(&entry);
         } else {
             self.events.tell("create", &entry.id, HashMap::new());
@@ -57,7 +61,11 @@ impl Containers {
         self.reserve.check()?;
         // The directory comes before the lease, which is dropped where it does not exist.
         create_private(entry.bundle.directory()).map_err(|error| failed(&error))?;
-        let roots = self.images.prepare_roots(configuration, &entry.id).await?;
+        let roots = self.images.prepare_roots(configuration, &entry.id);
+        let (roots, arrived) = tokio::join!(roots, self.networks.arrive(configuration));
+        // Told first: it was asked for by name.
+        arrived?;
+        let roots = roots?;
         let boot = Boot {
             kernel: guest_files::kernel(&self.roots)?,
             initramfs: guest_files::initramfs(&self.roots)?,
@@ -67,6 +75,8 @@ impl Containers {
             requested_us: 0,
             restarts: 0,
             vmm_confinement: self.vmm_confinement,
+            interfaces: Vec::new(),
+            published_ports: Vec::new(),
         };
         bundle::write_json(&entry.bundle.boot(), &boot).map_err(|error| failed(&error))?;
         bundles::create(&entry.bundle, configuration, &entry.options)
@@ -97,6 +107,17 @@ fn check(configuration: &ContainerConfiguration) -> Result<(), Error> {
     }
     if configuration.resources.cpus == 0 {
         return invalid("a container needs at least one CPU".into());
+    }
+    if let Err(error) = container_resource::publish::check(&configuration.published_ports) {
+        return Err(Error::chain(Kind::InvalidArgument, &error));
+    }
+    if configuration.networks.is_empty() && !configuration.published_ports.is_empty() {
+        return invalid("ports cannot be published without a network".into());
+    }
+    if configuration.networks.len() > MOST_NETWORKS {
+        return invalid(format!(
+            "a container can be on {MOST_NETWORKS} networks at most"
+        ));
     }
     if configuration.init_process.executable.is_empty() {
         return invalid("no command: neither the image nor the request names an executable".into());

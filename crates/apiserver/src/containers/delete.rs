@@ -60,6 +60,7 @@ impl Containers {
             .map_err(|error| failed(id, &error))?;
         let trash =
             bundles::detach(&self.roots, &entry.bundle).map_err(|error| failed(id, &error))?;
+        self.networks.leave(&entry.id);
         self.release(&entry);
         drop(operation);
         self.events.tell("delete", id, HashMap::new());

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use container_api::runtime::runtime_client::RuntimeClient;
 use container_api::{Error, Kind, types};
-use container_resource::bundle::{Bundle, Exit};
+use container_resource::bundle::{Boot, Bundle, Exit, Interface};
 use container_resource::container::{
-    ContainerConfiguration, ContainerState, ContainerStatus, CreateOptions, ManagedContainer,
+    Attachment, ContainerConfiguration, ContainerState, ContainerStatus, CreateOptions,
+    ManagedContainer, PublishPort,
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -60,6 +61,8 @@ pub struct Entry {
     /// The present or last run is ended so, if nothing ends it before.
     killed: Mutex<Option<Kill>>,
     run_name: Mutex<String>,
+    /// Addresses and open ports of the present or last run.
+    connections: Mutex<(Vec<Attachment>, Vec<PublishPort>)>,
     /// When the first process of the present or last run was seen to run.
     since: Mutex<Option<Instant>>,
 }
@@ -85,8 +88,19 @@ impl Entry {
             held: AtomicBool::new(false),
             killed: Mutex::default(),
             run_name: Mutex::default(),
+            connections: Mutex::default(),
             since: Mutex::default(),
         }
+    }
+
+    /// The same container at rest, with another `configuration`.
+    pub fn successor(&self, bundle: Bundle, configuration: ContainerConfiguration) -> Self {
+        let id = configuration.id.clone();
+        let successor = Self::new(id, bundle, Some(configuration), self.options.clone());
+        successor.status.send_replace(self.status.borrow().clone());
+        successor.run.send_replace(self.run.borrow().clone());
+        successor.stop_by_hand(self.is_stopped_by_hand());
+        successor
     }
 
     /// As `list` and `inspect` show it.
@@ -231,12 +245,28 @@ impl Entry {
             .clone()
     }
 
+    /// It is about to be started, or runs, with these interfaces.
+    pub fn connect(&self, boot: &Boot) {
+        let networks = boot.interfaces.iter().map(Interface::attachment).collect();
+        *self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = (networks, boot.published_ports.clone());
+    }
+
     /// Its first process runs since `started`.
     pub fn running(&self, started: Timestamp) {
+        let (networks, published_ports) = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.status.send_modify(|status| {
             *status = ContainerStatus {
                 state: ContainerState::Running,
+                networks,
+                published_ports,
                 started_date: Some(started),
                 restart_count: status.restart_count,
                 ..ContainerStatus::default()

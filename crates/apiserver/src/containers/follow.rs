@@ -44,6 +44,7 @@ impl Containers {
                 Ok(trash) => {
                     self.clearing.remove(trash, LINGER);
                     self.departed.add(entry.run_name(), exit.clone());
+                    self.networks.leave(&entry.id);
                     self.release(&entry);
                     self.tell_end(&entry, exit, ContainerState::Stopped);
                     self.events.tell("delete", &entry.id, HashMap::new());
@@ -60,6 +61,7 @@ impl Containers {
             self.kill(&entry, &helper).await;
         }
         remove_sockets(&entry);
+        self.networks.ends(&entry.id);
         if entry.is_stopped_by_hand() {
             record_by_hand(&entry, &mut exit);
         }

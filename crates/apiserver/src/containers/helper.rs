@@ -59,12 +59,14 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// Starts the helper of `bundle`, which begins to boot at once; the one that waits in `standby`, if there is one.
+    /// Starts the helper of `bundle`, which begins to boot at once, with the `taps` of its machine's network interfaces; the
+    /// one that waits in `standby`, if there is one.
     pub async fn start(
         program: &Path,
         bundle: &Bundle,
         id: &str,
         standby: Option<Waiting>,
+        taps: Vec<OwnedFd>,
         debug: bool,
     ) -> io::Result<Self> {
         let listeners = [
@@ -91,7 +93,7 @@ impl Helper {
             None => false,
         };
         if !assigned {
-            spawn(program, bundle, id, listeners, log, debug)?;
+            spawn(program, bundle, id, listeners, taps, log, debug)?;
         }
         Ok(helper)
     }
@@ -200,6 +202,7 @@ fn spawn(
     bundle: &Bundle,
     id: &str,
     listeners: [OwnedFd; 2],
+    taps: Vec<OwnedFd>,
     log: File,
     debug: bool,
 ) -> io::Result<()> {
@@ -214,7 +217,7 @@ fn spawn(
         command.arg("--debug");
     }
     command.current_dir("/");
-    let mut child = plugin::spawn(command, listeners, log)?;
+    let mut child = plugin::spawn(command, listeners, taps, log)?;
     tokio::spawn(async move {
         // Only to reap it: its end is seen on its connection and lock, as for an adopted one.
         let _ = child.wait().await;
@@ -245,7 +248,14 @@ mod tests {
             handover::send(&mut theirs, &Taken, &[]).await.unwrap();
         });
         let standby = Some(Waiting::on(stream));
-        let helper = Helper::start(Path::new("/none"), &bundle, "id", standby, false);
+        let helper = Helper::start(
+            Path::new("/none"),
+            &bundle,
+            "id",
+            standby,
+            Vec::new(),
+            false,
+        );
         let helper = helper.await.unwrap();
         let state = |mut client: RuntimeClient<Channel>| async move {
             client.state(runtime::StateRequest {}).await

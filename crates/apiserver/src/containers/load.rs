@@ -66,6 +66,12 @@ impl Containers {
         if let Ok(boot) = bundle::read_json::<Boot>(&entry.bundle.boot()) {
             let restarts = |status: &mut ContainerStatus| status.restart_count = boot.restarts;
             entry.status.send_modify(restarts);
+            entry.connect(&boot);
+        }
+        if let Ok(configuration) = entry.configuration() {
+            let networks = configuration.networks.iter();
+            let names = networks.map(|attachment| attachment.network.clone());
+            self.networks.note(&entry.id, names);
         }
         Some(entry)
     }
@@ -213,8 +219,10 @@ impl Containers {
         if !was_running && !entry.bundle.exit().exists() {
             return;
         }
+        self.networks.ends(&entry.id);
         entry.end(recorded(entry), ContainerState::Stopped);
         if entry.options.auto_remove && !entry.is_held() {
+            self.networks.leave(&entry.id);
             self.release(entry);
             self.discard(entry.bundle.directory());
         }

@@ -12,6 +12,7 @@ mod follow;
 mod health;
 mod helper;
 mod load;
+mod membership;
 mod pause;
 mod process;
 mod rename;
@@ -30,6 +31,8 @@ use container_api::roots::Roots;
 use container_api::{Error, Kind, types};
 use container_resource::bundle::Exit;
 use container_resource::container::ManagedContainer;
+#[cfg(test)]
+use container_resource::settings::NetworkSettings;
 use container_resource::settings::VmmConfinement;
 
 use clearing::Clearing;
@@ -39,6 +42,7 @@ pub use helper::Lent;
 
 use crate::events::Events;
 use crate::images::Images;
+use crate::networks::Networks;
 use crate::reserve::Reserve;
 use crate::standby::Standby;
 use crate::templates::Templates;
@@ -48,6 +52,7 @@ use crate::templates::Templates;
 pub struct Containers {
     roots: Roots,
     images: Images,
+    networks: Arc<Networks>,
     descriptors: Descriptors,
     templates: Templates,
     standby: Standby,
@@ -73,13 +78,29 @@ pub struct Conditions {
     pub vmm_confinement: VmmConfinement,
 }
 
+/// What containers are made with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Their roots.
+    pub images: Images,
+    /// Where they are connected.
+    pub networks: Arc<Networks>,
+    /// Saved machines.
+    pub templates: Templates,
+    /// The machine that waits.
+    pub standby: Standby,
+}
+
 impl Containers {
     /// No containers yet: see [`Self::load`].
     pub fn new(
         roots: Roots,
-        images: Images,
-        templates: Templates,
-        standby: Standby,
+        Parts {
+            images,
+            networks,
+            templates,
+            standby,
+        }: Parts,
         descriptors: Descriptors,
         Conditions {
             reserve,
@@ -90,6 +111,7 @@ impl Containers {
         Self {
             roots,
             images,
+            networks,
             templates,
             standby,
             descriptors,
@@ -110,9 +132,12 @@ impl Containers {
         let standby = Standby::new(roots, false, false);
         Arc::new(Self::new(
             roots.clone(),
-            Images::new(roots.clone(), false),
-            Templates::new(roots, standby.clone()),
-            standby,
+            Parts {
+                images: Images::new(roots.clone(), false),
+                networks: Networks::new(roots, NetworkSettings::default(), false),
+                templates: Templates::new(roots, standby.clone()),
+                standby,
+            },
             Descriptors::default(),
             Conditions {
                 reserve: Reserve::new(roots.app.clone(), 0),
@@ -182,6 +207,12 @@ impl Containers {
         }
         entries.insert(entry.id.clone(), entry);
         Ok(())
+    }
+
+    /// Puts `entry` in the place of the one with its name.
+    fn replace(&self, entry: Arc<Entry>) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.insert(entry.id.clone(), entry);
     }
 
     /// Frees the name of `entry`, unless another one has it by now.

@@ -30,21 +30,17 @@ impl Containers {
         let mut configuration = entry.configuration()?.clone();
         new_id.clone_into(&mut configuration.id);
         let bundle = Bundle::new(self.roots.containers().join(new_id));
-        let renamed = Arc::new(Entry::new(
-            new_id.to_owned(),
-            bundle.clone(),
-            Some(configuration.clone()),
-            entry.options.clone(),
-        ));
-        renamed.status.send_replace(entry.status.borrow().clone());
-        renamed.run.send_replace(entry.run.borrow().clone());
-        renamed.stop_by_hand(entry.is_stopped_by_hand());
+        for network in &mut configuration.networks {
+            new_id.clone_into(&mut network.options.hostname);
+        }
+        let renamed = Arc::new(entry.successor(bundle.clone(), configuration.clone()));
         let _new_operation = renamed.operation.lock().await;
         self.reserve(renamed.clone())?;
         if let Err(error) = self.move_bundle(&entry, &bundle, &configuration).await {
             self.release(&renamed);
             return Err(error.context(format_args!("rename container {id}")));
         }
+        self.networks.rename(id, &configuration).await;
         self.release(&entry);
         self.events.tell(
             "rename",

@@ -17,6 +17,7 @@ use super::follow::{record_by_hand, recorded, remove_sockets};
 use super::helper::{Helper, Lent};
 use super::{Containers, Entry, not_found};
 use crate::guest_files;
+use crate::networks::Attached;
 use crate::templates::Request;
 
 /// How long a start may take. The helper's own bounds end it earlier, with a better reason.
@@ -64,12 +65,13 @@ impl Containers {
                     Error::new(Kind::Timeout, format!("container {id} does not stop"))
                 })??;
         }
-        let timeline = self.boot(entry, lent).await?;
+        let (timeline, warnings) = self.boot(entry, lent).await?;
         self.events.tell("start", id, HashMap::new());
         Ok(StartReply {
             already_running: false,
             timeline,
             run: entry.run_name(),
+            warnings,
         })
     }
 
@@ -77,38 +79,53 @@ impl Containers {
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         lent: Option<Lent>,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<(Bytes, Vec<String>), Error> {
         let requested_us = Timestamp::now().as_microsecond();
         let configuration = entry.configuration()?;
         self.reserve.check()?;
         let program = self.roots.plugin(&configuration.runtime_handler);
-        let boot = self.write_boot(entry, requested_us).await?;
+        let boot = self.renewed_boot(entry, requested_us).await?;
         let failed = |error: std::io::Error| {
             Error::chain(kind(&error), &error).context(format_args!(
                 "start the runtime helper of container {}",
                 entry.id
             ))
         };
-        match std::fs::remove_file(entry.bundle.exit()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(failed(error));
-            }
-            _ => {}
-        }
-        // A machine that was saved, or waits, has no init image.
-        let can_be_prepared = !entry.options.no_template && boot.init.is_none();
-        let request = Request {
+        // A machine that was saved, or waits, has no init image and no network.
+        let can_be_prepared =
+            !entry.options.no_template && boot.init.is_none() && configuration.networks.is_empty();
+        let mut request = Request {
             configuration: configuration.clone(),
             boot,
         };
         let standby = can_be_prepared
             .then(|| self.standby.take(&program, &request))
             .flatten();
-        let started = Helper::start(&program, &entry.bundle, &entry.id, standby, self.debug).await;
+        let Attached {
+            interfaces,
+            taps,
+            ports,
+            warnings,
+        } = self.networks.attach(configuration).await?;
+        request.boot.interfaces = interfaces;
+        request.boot.published_ports = ports;
+        let written = bundle::write_json(&entry.bundle.boot(), &request.boot).map_err(failed);
+        let cleared = written.and_then(|()| match std::fs::remove_file(entry.bundle.exit()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(()),
+        });
+        if let Err(error) = cleared {
+            self.networks.ends(&entry.id);
+            return Err(error);
+        }
+        let (bundle, id) = (&entry.bundle, &entry.id);
+        let started = Helper::start(&program, bundle, id, standby, taps, self.debug).await;
         let helper = started.map_err(|error| {
+            self.networks.ends(&entry.id);
             not_started(entry);
             failed(error)
         })?;
+        entry.connect(&request.boot);
         entry.begin(helper.clone());
         let reply = self.first_process(entry, helper, lent).await?;
         if reply.template_wanted {
@@ -116,7 +133,10 @@ impl Containers {
         } else if can_be_prepared {
             self.standby.want(program, request);
         }
-        Ok(reply.timeline)
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok((reply.timeline, warnings))
     }
 
     /// Has the helper of `entry`, which boots, start the first process, and follows it from there.
@@ -147,6 +167,7 @@ impl Containers {
             }
         }
         remove_sockets(entry);
+        self.networks.ends(&entry.id);
         let mut exit = recorded(entry);
         if entry.is_stopped_by_hand() {
             record_by_hand(entry, &mut exit);
@@ -182,9 +203,9 @@ impl Containers {
             })?
     }
 
-    /// Brings `boot.json` up to date: the default kernel may be another one by now, and a layer that is not the file any
+    /// What `boot.json` is to be: the default kernel may be another one by now, and a layer that is not the file any
     /// more that it was has to be looked at, and unpacked again perhaps.
-    async fn write_boot(&self, entry: &Entry, requested_us: i64) -> Result<Boot, Error> {
+    async fn renewed_boot(&self, entry: &Entry, requested_us: i64) -> Result<Boot, Error> {
         let path = entry.bundle.boot();
         let mut boot: Boot = bundle::read_json(&path)
             .map_err(|error| Error::chain(Kind::Internal, &error).context("read boot.json"))?;
@@ -201,8 +222,8 @@ impl Containers {
         boot.requested_us = requested_us;
         boot.vmm_confinement = self.vmm_confinement;
         boot.restarts = entry.status.borrow().restart_count;
-        bundle::write_json(&path, &boot)
-            .map_err(|error| Error::chain(kind(&error), &error).context("write boot.json"))?;
+        boot.interfaces.clear();
+        boot.published_ports.clear();
         Ok(boot)
     }
 }

@@ -62,7 +62,8 @@ impl Images {
         if self.debug {
             command.arg("--debug");
         }
-        let mut child = plugin::spawn(command, [main.into(), descriptors.into()], log)?;
+        let listeners = [main.into(), descriptors.into()];
+        let mut child = plugin::spawn(command, listeners, Vec::new(), log)?;
         let mut stopping = self.stopping.subscribe();
         let ended = tokio::select! {
             status = child.wait() => Some(status?),

@@ -205,7 +205,8 @@ fn stopping(request: Request<StopRequest>) -> (String, Option<i32>, Option<Durat
     (id, signal, timeout)
 }
 
-fn json<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Error> {
+/// What a request carries as JSON.
+pub fn json<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes)
         .map_err(|error| Error::chain(Kind::InvalidArgument, &error).context(what))
 }

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 
 use crate::containers::Containers;
 use crate::images::Images;
+use crate::networks::Networks;
 use crate::templates::Templates;
 
 /// The calls about the system.
@@ -24,6 +25,7 @@ pub struct System {
     roots: Roots,
     containers: Arc<Containers>,
     images: Images,
+    networks: Arc<Networks>,
     templates: Templates,
     stop: Arc<Notify>,
 }
@@ -34,6 +36,7 @@ impl System {
         roots: Roots,
         containers: Arc<Containers>,
         images: Images,
+        networks: Arc<Networks>,
         templates: Templates,
         stop: Arc<Notify>,
     ) -> Self {
@@ -41,6 +44,7 @@ impl System {
             roots,
             containers,
             images,
+            networks,
             templates,
             stop,
         }
@@ -55,6 +59,8 @@ impl System {
             .into_iter()
             .map(|error| error.message)
             .collect();
+        self.networks.settled().await;
+        errors.extend(self.networks.stop().await);
         if let Err(error) = self.images.stop().await {
             errors.push(format!("stop container-core-images: {error}"));
         }
@@ -131,6 +137,7 @@ impl system_server::System for System {
 #[cfg(test)]
 mod tests {
     use container_api::api::system_server::System as _;
+    use container_resource::settings::NetworkSettings;
     use futures::FutureExt;
 
     use super::*;
@@ -144,7 +151,8 @@ mod tests {
         let images = Images::new(roots.clone(), false);
         let templates = Templates::new(&roots, Standby::new(&roots, false, false));
         let stop = Arc::new(Notify::new());
-        let system = System::new(roots, containers, images, templates, stop.clone());
+        let networks = Networks::new(&roots, NetworkSettings::default(), false);
+        let system = System::new(roots, containers, images, networks, templates, stop.clone());
         let call = system.shutdown(Request::new(ShutdownRequest { grace_ms: 0 }));
         assert!(call.now_or_never().is_none());
         stop.notified().await;

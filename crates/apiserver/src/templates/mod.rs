@@ -42,7 +42,11 @@ impl Request {
             configuration,
             boot,
         } = self;
+        // A machine that waits has the tap of one network.
+        let networks = configuration.networks.iter();
+        let networks = networks.map(|attachment| (&attachment.network, attachment.options.mtu));
         (
+            networks.collect::<Vec<_>>(),
             &configuration.resources,
             &configuration.kernel,
             &configuration.kernel_arguments,

@@ -15,7 +15,7 @@ use super::fetch::FetchFlags;
 use crate::completion;
 use crate::connection::{Containers, Context};
 use crate::failure::Failure;
-use crate::flags::{HealthFlags, ManagementFlags, ProcessFlags, ResourceFlags};
+use crate::flags::{HealthFlags, ManagementFlags, NetworkFlags, ProcessFlags, ResourceFlags};
 
 /// The flags of `run` and `create`.
 #[derive(Args, Debug)]
@@ -26,6 +26,8 @@ pub struct CreationFlags {
     resources: ResourceFlags,
     #[command(flatten)]
     pub management: ManagementFlags,
+    #[command(flatten)]
+    network: NetworkFlags,
     #[command(flatten)]
     health: HealthFlags,
     #[command(flatten)]
@@ -69,6 +71,7 @@ impl CreationFlags {
     ) -> Result<Prepared, Failure> {
         let process = self.process.options()?;
         let health = self.health.options()?;
+        let connectivity = self.network.connectivity()?;
         let labels = self.management.labels()?;
         self.management.check()?;
         let roots = &context.roots;
@@ -98,6 +101,7 @@ impl CreationFlags {
             words.arguments(),
         )?;
         creation.health = health;
+        creation.connectivity = connectivity;
         creation.init_image = init_image;
         creation.labels = labels;
         let image = ImageSettings::parse(&image.config)

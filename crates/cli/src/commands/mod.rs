@@ -14,7 +14,9 @@ mod inspect;
 mod kill;
 mod list;
 mod logs;
+mod network;
 mod pause;
+mod port;
 mod prune;
 mod registry;
 mod rename;
@@ -50,6 +52,7 @@ pub enum Command {
     List(list::List),
     Logs(logs::Logs),
     Pause(pause::Pause),
+    Port(port::Port),
     Prune(prune::Prune),
     Rename(rename::Rename),
     Restart(restart::Restart),
@@ -63,6 +66,8 @@ pub enum Command {
 
     #[command(visible_alias = "i", subcommand, arg_required_else_help = true)]
     Image(image::Command),
+    #[command(visible_alias = "n", subcommand, arg_required_else_help = true)]
+    Network(network::Command),
     #[command(visible_alias = "r", subcommand, arg_required_else_help = true)]
     Registry(registry::Command),
     #[command(visible_alias = "s", subcommand, arg_required_else_help = true)]
@@ -98,12 +103,14 @@ impl Command {
             Self::Stop(command) => command.execute(context).await,
             Self::Events(command) => command.execute(context).await,
             Self::Pause(command) => command.execute(context).await,
+            Self::Port(command) => command.execute(context).await,
             Self::Rename(command) => command.execute(context).await,
             Self::Restart(command) => command.execute(context).await,
             Self::Top(command) => command.execute(context).await,
             Self::Unpause(command) => command.execute(context).await,
             Self::Wait(command) => command.execute(context).await,
             Self::Image(command) => command.execute(context).await,
+            Self::Network(command) => command.execute(context).await,
             Self::Registry(command) => command.execute(context).await,
             // Answered before any server is needed.
             Self::Help { .. } | Self::External(_) => Ok(()),

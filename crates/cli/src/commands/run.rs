@@ -48,7 +48,10 @@ impl Run {
                 stdio: session::detached(self.flags.process.tty),
             };
             match containers.start(request).await {
-                Ok(reply) => timeline::show(context, reply.get_ref()),
+                Ok(reply) => {
+                    timeline::warn(reply.get_ref());
+                    timeline::show(context, reply.get_ref());
+                }
                 Err(status) => {
                     take_back(&mut containers, id).await;
                     return Err(status.into());
@@ -121,6 +124,7 @@ pub async fn start(
     };
     let starting = async { Ok(containers.start(request).await?.into_inner()) };
     let reply = foreground.interruptible(starting).await?;
+    timeline::warn(&reply);
     timeline::show(context, &reply);
     Ok(reply)
 }

@@ -38,12 +38,11 @@ impl Start {
     pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
         let mut containers = context.containers()?;
         if !(self.attach || self.interactive) {
-            containers
-                .start(StartRequest {
-                    id: self.id.clone(),
-                    stdio: session::detached(true),
-                })
-                .await?;
+            let request = StartRequest {
+                id: self.id.clone(),
+                stdio: session::detached(true),
+            };
+            timeline::warn(containers.start(request).await?.get_ref());
             output::write_lines([&self.id])?;
             return Ok(0);
         }

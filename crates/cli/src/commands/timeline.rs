@@ -7,6 +7,13 @@ use jiff::Timestamp;
 use crate::connection::Context;
 use crate::output;
 
+/// Tells of a container that runs, but not with all that it was to have.
+pub fn warn(reply: &StartReply) {
+    for warning in &reply.warnings {
+        output::tell(format_args!("Warning: {warning}"));
+    }
+}
+
 /// Tells with `--debug` what a start took, from this command's own start to now.
 pub fn show(context: &Context, reply: &StartReply) {
     if !context.debug {

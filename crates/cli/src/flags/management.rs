@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use container_resource::connectivity::Connectivity;
 use container_resource::container::{Device, ImageDescription, Mount, RestartPolicy};
 use container_resource::creation::{Creation, DEFAULT_RUNTIME};
 use container_resource::health::HealthOptions;
@@ -91,10 +92,6 @@ pub struct ManagementFlags {
     /// Name of the container (default: a new UUID)
     #[arg(long, value_name = "NAME", value_parser = or_empty(container_name))]
     name: Option<String>,
-
-    /// Network of the container: only `none` so far, the default
-    #[arg(long, visible_alias = "net", value_name = "NETWORK", value_parser = network)]
-    network: Option<String>,
 
     /// Boot the machine cold, even where a saved one could be started again
     #[arg(long)]
@@ -259,6 +256,7 @@ impl ManagementFlags {
             init_image: None,
             restart: self.restart.clone(),
             health: HealthOptions::default(),
+            connectivity: Connectivity::default(),
         })
     }
 
@@ -285,14 +283,6 @@ fn or_empty<E: std::fmt::Display>(
     move |text| match text {
         "" => Ok(String::new()),
         text => parse(text).map_err(|error| error.to_string()),
-    }
-}
-
-/// A network that a container can have.
-fn network(text: &str) -> Result<String, &'static str> {
-    match text {
-        "none" => Ok(text.to_owned()),
-        _ => Err("networks are not available yet: only none, the default, is"),
     }
 }
 
@@ -341,17 +331,6 @@ mod tests {
         assert_eq!(or_empty(hostname)("").as_deref(), Ok(""));
         for text in ["", "-a", "a-", "a..b", "a_b", "a b", &"a".repeat(65)] {
             assert!(hostname(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn networks_are_not_there_yet() {
-        assert!(network("none").is_ok());
-        for text in ["", "host", "bridge", "default", "backend,mtu=1500"] {
-            assert!(
-                network(text).unwrap_err().contains("not available yet"),
-                "{text}"
-            );
         }
     }
 

@@ -85,6 +85,7 @@ fn effective(settings: &Settings) -> Settings {
         vmm: VmmSettings {
             confinement: Some(settings.vmm.confinement.unwrap_or_default()),
         },
+        network: settings.network.clone(),
     }
 }
 
@@ -127,6 +128,8 @@ mod tests {
         let mut settings = Settings::default();
         // What has no default is listed when it is set.
         settings.vminit.image = Some("init".into());
+        settings.network.subnet = "10.0.0.0/24".parse().ok();
+        settings.network.subnetv6 = "fd00::/64".parse().ok();
         let listed = toml::Value::try_from(effective(&settings)).unwrap();
         let documented = documented();
         let mut keys = Vec::new();

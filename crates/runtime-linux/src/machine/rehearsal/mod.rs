@@ -77,7 +77,7 @@ pub async fn rehearse(guest: &Guest, like: &ContainerConfiguration) -> Result<()
     answer(
         guest
             .calls()
-            .start(start_request(&configuration, false, None)?),
+            .start(start_request(&configuration, &[], false, None)?),
     )
     .await?;
     let process = Process::follow(guest, ID, false, false, Stdio::default(), None)

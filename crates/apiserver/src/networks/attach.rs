@@ -1,0 +1,507 @@
+//! Containers on networks: addresses for the life of a container, a tap and ports for a run of it.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use container_api::network::{
+    Addresses, AllocateRequest, AttachReply, AttachRequest, DetachRequest, Egress, ReleaseRequest,
+};
+use container_api::{Error, Kind, descriptors, rights};
+use container_resource::bundle::Interface;
+use container_resource::container::{AttachmentConfiguration, ContainerConfiguration, PublishPort};
+use container_resource::domain_name;
+use container_resource::network::NetworkMode;
+use tokio::net::UnixStream;
+
+use super::process::Running;
+use super::{Network, Networks, address, ports};
+
+/// How long a container waits for what another one of its name gives back.
+const LEAVING_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a run of a container has of its networks.
+#[derive(Debug, Default)]
+pub struct Attached {
+    /// Its interfaces, in order.
+    pub interfaces: Vec<Interface>,
+    /// Their taps.
+    pub taps: Vec<OwnedFd>,
+    /// Ports of the host that lead to it.
+    pub ports: Vec<PublishPort>,
+    /// What its user has to know.
+    pub warnings: Vec<String>,
+}
+
+impl Networks {
+    /// Notes that the container `id` is on `networks`, which must exist.
+    ///
+    /// # Errors
+    /// The first of them that does not.
+    pub fn join<'n>(
+        &self,
+        id: &str,
+        networks: impl IntoIterator<Item = &'n AttachmentConfiguration>,
+    ) -> Result<(), Error> {
+        let mut names = BTreeSet::new();
+        for attachment in networks {
+            match self.find(&attachment.network) {
+                Err(error) if !attachment.options.implied => return Err(error),
+                _ => names.insert(attachment.network.clone()),
+            };
+        }
+        self.note(id, names);
+        Ok(())
+    }
+
+    /// As [`Self::join`], of a container that was made before, whatever has become of its networks.
+    pub fn note(&self, id: &str, names: impl IntoIterator<Item = String>) {
+        self.members()
+            .insert(id.to_owned(), names.into_iter().collect());
+    }
+
+    /// Puts a new container on its networks.
+    ///
+    /// # Errors
+    /// As [`Self::join`] and [`Self::allocate`].
+    pub async fn arrive(&self, configuration: &ContainerConfiguration) -> Result<(), Error> {
+        self.has_left(&configuration.id).await;
+        self.join(&configuration.id, &configuration.networks)?;
+        self.allocate(configuration).await
+    }
+
+    /// Gives what the container `old` has on its networks to `configuration`, which is the same container under another name.
+    pub async fn rename(self: &Arc<Self>, old: &str, configuration: &ContainerConfiguration) {
+        let mut same = configuration.clone();
+        for attachment in &mut same.networks {
+            if let Some(addresses) = self.addresses_of(old, &attachment.network).await {
+                let options = &mut attachment.options;
+                options.ipv4_address = plain(&addresses.ipv4).and_then(|text| text.parse().ok());
+                options.ipv6_address = plain(&addresses.ipv6).and_then(|text| text.parse().ok());
+                options.mac_address = Some(addresses.mac).filter(|mac| !mac.is_empty());
+            }
+        }
+        self.leave(old);
+        self.has_left(old).await;
+        if let Err(error) = self.arrive(&same).await {
+            // It gets others when it starts.
+            tracing::warn!(
+                "container {}: its addresses are not kept: {error}",
+                configuration.id
+            );
+        }
+    }
+
+    async fn addresses_of(&self, id: &str, network: &str) -> Option<Addresses> {
+        let network = self.find(network).ok()?;
+        let request = container_api::network::InspectRequest {};
+        let reply = network
+            .process
+            .call(|mut client| async move { client.inspect(request).await });
+        let members = reply.await.ok()?.members;
+        members
+            .into_iter()
+            .find(|member| member.container == id)?
+            .addresses
+    }
+
+    /// Gives the container its addresses, for as long as it exists. Where nobody asked for a network, one that cannot be had
+    /// is no error: the start tells of it.
+    ///
+    /// # Errors
+    /// When an address that is wanted cannot be had, or a network does not work.
+    pub async fn allocate(&self, configuration: &ContainerConfiguration) -> Result<(), Error> {
+        self.has_left(&configuration.id).await;
+        for attachment in &configuration.networks {
+            let allocated = self.allocate_on(configuration, attachment).await;
+            match allocated {
+                Err(error) if !attachment.options.implied => return Err(error),
+                Err(error) => tracing::debug!("container {}: {error}", configuration.id),
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn allocate_on(
+        &self,
+        configuration: &ContainerConfiguration,
+        attachment: &AttachmentConfiguration,
+    ) -> Result<Addresses, Error> {
+        let network = self.find(&attachment.network)?;
+        network.configuration()?;
+        let request = allocation(configuration, attachment);
+        let reply = network
+            .process
+            .call(|mut client| async move { client.allocate(request).await })
+            .await
+            .map_err(|error| on(&network, error))?;
+        reply
+            .addresses
+            .ok_or_else(|| Error::new(Kind::Internal, "the network gave no addresses"))
+    }
+
+    /// Connects the container for a run.
+    ///
+    /// # Errors
+    /// When a network that was asked for does not work, or a port is taken. The container is on none of them then.
+    pub async fn attach(
+        self: &Arc<Self>,
+        configuration: &ContainerConfiguration,
+    ) -> Result<Attached, Error> {
+        let mut attached = Attached::default();
+        self.has_left(&configuration.id).await;
+        for (index, attachment) in configuration.networks.iter().enumerate() {
+            let published: &[PublishPort] = if index == 0 {
+                &configuration.published_ports
+            } else {
+                &[]
+            };
+            let one = self.attach_to(configuration, attachment, published).await;
+            match one {
+                Ok(one) => {
+                    attached.interfaces.extend(one.interfaces);
+                    attached.taps.extend(one.taps);
+                    attached.ports.extend(one.ports);
+                }
+                Err(error) if attachment.options.implied => {
+                    let hint = error
+                        .hint
+                        .map(|hint| format!(" {hint}"))
+                        .unwrap_or_default();
+                    attached.warnings.push(format!(
+                        "container {} has no network: {}.{hint}",
+                        configuration.id, error.message
+                    ));
+                }
+                Err(error) => {
+                    self.detach(&configuration.id).await;
+                    return Err(error);
+                }
+            }
+        }
+        route(&mut attached.interfaces);
+        Ok(attached)
+    }
+
+    async fn attach_to(
+        &self,
+        configuration: &ContainerConfiguration,
+        attachment: &AttachmentConfiguration,
+        published: &[PublishPort],
+    ) -> Result<Attached, Error> {
+        let network = self.find(&attachment.network)?;
+        let asked = network.configuration()?;
+        let running = network.process.serving().await?;
+        let container = configuration.id.clone();
+        let egress = attachment.options.egress.as_ref().map(|rules| Egress {
+            allow: rules.iter().map(ToString::to_string).collect(),
+        });
+        // Its names may be others since it was made, and its addresses may have been lost with the network's directory.
+        self.allocate_on(configuration, attachment).await?;
+        let receiver = self.receiver(&network.name).await?;
+        let request = AttachRequest {
+            container,
+            token: receiver.token.clone(),
+            ports: ports::single(published),
+            egress,
+            spare: String::new(),
+        };
+        let reply = network
+            .process
+            .call(|mut client| async move { client.attach(request).await })
+            .await
+            .map_err(|error| on(&network, error))?;
+        let tap = receiver.receive(&network.name).await?;
+        network.process.want(true);
+        let interface = interface(attachment, &reply, &running, asked.mode)?;
+        Ok(Attached {
+            interfaces: vec![interface],
+            taps: vec![tap],
+            ports: ports::ranges(&reply.ports),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Where a tap of `network` will come back.
+    async fn receiver(&self, network: &str) -> Result<Receiver, Error> {
+        let made = async {
+            let (stream, theirs) = UnixStream::pair()?;
+            let path = self.roots.network_descriptors(network);
+            let token = descriptors::send(&path, &[theirs.as_fd()]).await?;
+            Ok::<_, std::io::Error>(Receiver { stream, token })
+        };
+        made.await.map_err(|error| {
+            Error::chain(Kind::Unavailable, &error).context(format_args!("network {network}"))
+        })
+    }
+
+    /// Ends a run's part: ports are closed, names are taken back. What fails is told of: the network forgets the container
+    /// when it is deleted.
+    pub async fn detach(&self, id: &str) {
+        self.each_present(id, |network| async move {
+            let request = DetachRequest {
+                container: id.to_owned(),
+            };
+            let detached = network
+                .process
+                .call(|mut client| async move { client.detach(request).await });
+            detached.await.map(drop)
+        })
+        .await;
+        self.idle();
+    }
+
+    /// Takes a container that is gone off its networks, behind everything else.
+    pub fn leave(self: &Arc<Self>, id: &str) {
+        if self.members().get(id).is_none_or(BTreeSet::is_empty) {
+            self.members().remove(id);
+            return;
+        }
+        self.leaving.send_modify(|leaving| {
+            leaving.insert(id.to_owned());
+        });
+        let (networks, id) = (self.clone(), id.to_owned());
+        tokio::spawn(async move {
+            networks.detach(&id).await;
+            networks.release(&id).await;
+            networks.members().remove(&id);
+            networks.idle();
+            networks.leaving.send_modify(|leaving| {
+                leaving.remove(&id);
+            });
+        });
+    }
+
+    /// As [`Self::detach`], behind everything else.
+    pub fn ends(self: &Arc<Self>, id: &str) {
+        if self.members().get(id).is_none_or(BTreeSet::is_empty) {
+            return;
+        }
+        self.leaving.send_modify(|leaving| {
+            leaving.insert(id.to_owned());
+        });
+        let (networks, id) = (self.clone(), id.to_owned());
+        tokio::spawn(async move {
+            networks.detach(&id).await;
+            networks.leaving.send_modify(|leaving| {
+                leaving.remove(&id);
+            });
+        });
+    }
+
+    /// Takes the container `id`, which does not run, off one network.
+    pub async fn part(&self, id: &str, network: &str) {
+        let others = self
+            .members()
+            .insert(id.to_owned(), [network.to_owned()].into());
+        self.release(id).await;
+        if let Some(mut others) = others {
+            others.remove(network);
+            self.members().insert(id.to_owned(), others);
+        }
+    }
+
+    /// Gives back the addresses of a container that does not run.
+    pub async fn release(&self, id: &str) {
+        self.each_present(id, |network| async move {
+            let request = ReleaseRequest {
+                container: id.to_owned(),
+            };
+            let released = network
+                .process
+                .call(|mut client| async move { client.release(request).await });
+            released.await.map(drop)
+        })
+        .await;
+    }
+
+    /// Waits until all that left has been given back.
+    pub async fn settled(&self) {
+        let mut leaving = self.leaving.subscribe();
+        let empty = leaving.wait_for(BTreeSet::is_empty);
+        let _ = tokio::time::timeout(LEAVING_LIMIT, empty).await;
+    }
+
+    async fn has_left(&self, id: &str) {
+        let mut leaving = self.leaving.subscribe();
+        let left = leaving.wait_for(|leaving| !leaving.contains(id));
+        let _ = tokio::time::timeout(LEAVING_LIMIT, left).await;
+    }
+
+    /// Asks each network of the container `id` whose process runs: what it has of the others is on disk only, and looked at
+    /// when the process starts.
+    async fn each_present<F>(&self, id: &str, ask: impl Fn(Arc<Network>) -> F)
+    where
+        F: Future<Output = Result<(), Error>>,
+    {
+        let names = self.members().get(id).cloned().unwrap_or_default();
+        let networks: Vec<_> = names
+            .iter()
+            .filter_map(|name| self.find(name).ok())
+            .collect();
+        for network in networks {
+            if network.process.present().await.is_none() {
+                continue;
+            }
+            let name = network.name.clone();
+            if let Err(error) = ask(network).await {
+                if error.kind != Kind::NotFound {
+                    tracing::warn!("container {id}, network {name}: {error}");
+                }
+            }
+        }
+    }
+
+    /// A network whose process has nobody left need not be there when that dies.
+    fn idle(&self) {
+        let networks: Vec<_> = self.entries().values().cloned().collect();
+        for network in networks {
+            if self.members_of(&network.name).is_empty() {
+                network.process.want(false);
+            }
+        }
+    }
+}
+
+/// A socket on which a tap comes.
+struct Receiver {
+    stream: UnixStream,
+    token: String,
+}
+
+impl Receiver {
+    /// The tap, which is there when the call that asked for it was answered.
+    async fn receive(self, network: &str) -> Result<OwnedFd, Error> {
+        let mut byte = [0];
+        let received = rights::receive(&self.stream, &mut byte).await;
+        let tap = received.map(|(_, descriptors)| descriptors.into_iter().next());
+        match tap {
+            Ok(Some(tap)) => Ok(tap),
+            Ok(None) => {
+                let text = format!("network {network} handed no tap over");
+                Err(Error::new(Kind::Internal, text))
+            }
+            Err(error) => Err(Error::chain(Kind::Internal, &error)
+                .context(format_args!("take the tap of network {network}"))),
+        }
+    }
+}
+
+/// What the container is to have on a network.
+fn allocation(
+    configuration: &ContainerConfiguration,
+    AttachmentConfiguration { options, .. }: &AttachmentConfiguration,
+) -> AllocateRequest {
+    let hostname = configuration.hostname.iter();
+    let short = configuration
+        .hostname
+        .iter()
+        .filter_map(|name| name.split('.').next())
+        .map(str::to_owned);
+    let mut names: Vec<String> = Vec::new();
+    // A container may have a name that none in the domain name system is.
+    for name in std::iter::once(&configuration.id)
+        .chain(hostname)
+        .cloned()
+        .chain(short)
+        .chain(options.aliases.iter().cloned())
+        .filter_map(|name| domain_name::parse(&name))
+    {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let text = |address: Option<String>| address.unwrap_or_default();
+    AllocateRequest {
+        container: configuration.id.clone(),
+        names,
+        ipv4: text(options.ipv4_address.map(|address| address.to_string())),
+        ipv6: text(options.ipv6_address.map(|address| address.to_string())),
+        mac: text(options.mac_address.clone()),
+        mtu: options.mtu.unwrap_or_default(),
+    }
+}
+
+/// The interface that a container has on a network.
+fn interface(
+    attachment: &AttachmentConfiguration,
+    reply: &AttachReply,
+    running: &Running,
+    mode: NetworkMode,
+) -> Result<Interface, Error> {
+    let addresses = reply
+        .addresses
+        .as_ref()
+        .ok_or_else(|| Error::new(Kind::Internal, "the network gave no addresses"))?;
+    let given = |text: &String| Some(text.clone()).filter(|text| address(text).is_some());
+    Ok(Interface {
+        network: attachment.network.clone(),
+        hostname: attachment.options.hostname.clone(),
+        device_mac: addresses.mac.clone(),
+        mac: addresses.mac.clone(),
+        mtu: addresses.mtu,
+        ipv4_address: given(&addresses.ipv4),
+        ipv4_gateway: given(&addresses.gateway),
+        ipv6_address: given(&addresses.ipv6),
+        ipv6_gateway: given(&addresses.gateway6),
+        default_route: mode == NetworkMode::Nat,
+        resolvers: addresses.resolvers.clone(),
+        host_addresses: [&running.about.host, &running.about.host6]
+            .into_iter()
+            .filter_map(|text| address(text))
+            .collect(),
+    })
+}
+
+/// Lets the first interface whose network leads out carry what is for elsewhere.
+fn route(interfaces: &mut [Interface]) {
+    let mut leads_out = interfaces
+        .iter_mut()
+        .filter(|interface| interface.default_route);
+    leads_out.next();
+    for other in leads_out {
+        other.default_route = false;
+    }
+}
+
+/// An address without the length of its prefix.
+fn plain(text: &str) -> Option<&str> {
+    text.split('/').next().filter(|text| !text.is_empty())
+}
+
+fn on(network: &Network, error: Error) -> Error {
+    if error.message.starts_with("network ") {
+        return error;
+    }
+    error.context(format_args!("network {}", network.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_none_are_left_out() {
+        let mut configuration: ContainerConfiguration = serde_json::from_value(serde_json::json!({
+            "id": "Web-1",
+            "image": {"reference": "r", "descriptor": {"mediaType": "m", "digest": "sha256:00", "size": 1}},
+            "initProcess": {"executable": "sh", "arguments": [], "environment": [], "workingDirectory": "/",
+                            "terminal": false, "user": {"id": {"uid": 0, "gid": 0}}},
+            "platform": {"os": "linux", "architecture": "amd64"},
+            "resources": {"cpus": 1, "memoryInBytes": 1},
+            "runtimeHandler": "r",
+            "creationDate": "2026-01-01T00:00:00Z",
+            "networks": [{"network": "a", "options": {"aliases": ["db"]}}]
+        }))
+        .unwrap();
+        let names = |configuration: &ContainerConfiguration| {
+            allocation(configuration, &configuration.networks[0]).names
+        };
+        assert_eq!(names(&configuration), ["web-1", "db"]);
+        configuration.hostname = Some("host.example".into());
+        configuration.id = "a..b".into();
+        assert_eq!(names(&configuration), ["host.example", "host", "db"]);
+    }
+}

@@ -1,0 +1,94 @@
+//! Networks made and deleted.
+
+use std::sync::Arc;
+
+use container_api::{Error, Kind};
+use container_resource::network::NetworkConfiguration;
+use container_resource::network_name;
+
+use super::{Networks, store};
+
+impl Networks {
+    /// Makes a network. Its process comes with the first container.
+    ///
+    /// # Errors
+    /// When the name or the addresses are taken.
+    pub async fn create(&self, mut configuration: NetworkConfiguration) -> Result<(), Error> {
+        let _changing = self.changing.lock().await;
+        let name = configuration.name.clone();
+        network_name::validate(&name)
+            .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+        if self.entries().contains_key(&name) {
+            return Err(Error::new(
+                Kind::Exists,
+                format!("network already exists: {name}"),
+            ));
+        }
+        if !self.roots.plugin(&configuration.plugin).is_file() {
+            let text = format!("there is no network plugin {}", configuration.plugin);
+            return Err(Error::new(Kind::NotFound, text));
+        }
+        self.settle(&mut configuration)?;
+        store::write(&self.roots, &configuration).map_err(|error| {
+            // What is left of it is removed with the next start of the system.
+            Error::chain(Kind::Internal, &error).context(format_args!("create network {name}"))
+        })?;
+        self.insert(name, Ok(configuration));
+        Ok(())
+    }
+
+    /// Deletes the network `name`, on which no container is.
+    ///
+    /// # Errors
+    /// When there is one, or the network is the builtin one.
+    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+        let _changing = self.changing.lock().await;
+        let network = self.find(name)?;
+        if network.is_builtin() && network.configuration.is_ok() {
+            let text = format!("network {name} is builtin and cannot be deleted");
+            return Err(Error::new(Kind::InvalidState, text));
+        }
+        let members = self.members_of(name);
+        if !members.is_empty() {
+            let text = format!("network {name} is in use by {}", members.join(", "));
+            return Err(Error::new(Kind::InvalidState, text).with_hint(format!(
+                "Delete them, or take them off: `container network disconnect {name} <container>`."
+            )));
+        }
+        // No container can join it from here on.
+        self.entries().remove(name);
+        let removed = async {
+            network.process.stop().await?;
+            store::remove(&self.roots, name)
+        };
+        if let Err(error) = removed.await {
+            self.entries().insert(name.to_owned(), network);
+            return Err(
+                Error::chain(Kind::Internal, &error).context(format_args!("delete network {name}"))
+            );
+        }
+        let _ = std::fs::remove_file(self.roots.log.join(format!("network-{name}.log")));
+        Ok(())
+    }
+
+    /// Deletes every network but the builtin one on which no container is; gives their names.
+    ///
+    /// # Errors
+    /// The first one's that cannot be deleted.
+    pub async fn prune(self: &Arc<Self>) -> Result<Vec<String>, Error> {
+        let names: Vec<String> = self
+            .entries()
+            .values()
+            .filter(|network| !network.is_builtin())
+            .map(|network| network.name.clone())
+            .collect();
+        let mut deleted = Vec::new();
+        for name in names {
+            if self.members_of(&name).is_empty() {
+                self.delete(&name).await?;
+                deleted.push(name);
+            }
+        }
+        Ok(deleted)
+    }
+}

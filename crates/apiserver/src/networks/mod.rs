@@ -1,0 +1,228 @@
+//! The networks of the system: one directory and, while somebody needs it, one process each.
+
+mod attach;
+mod change;
+mod ports;
+mod process;
+mod routes;
+mod show;
+mod store;
+mod subnet;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use container_api::roots::Roots;
+use container_api::{Error, Kind};
+use container_resource::label::well_known;
+use container_resource::network::{
+    DEFAULT, DEFAULT_MTU, DEFAULT_PLUGIN, NetworkConfiguration, NetworkMode,
+};
+use container_resource::network_status::BUILTIN;
+use container_resource::settings::NetworkSettings;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+pub use attach::Attached;
+
+use process::Process;
+use store::Found;
+use subnet::Taken;
+
+/// The networks of a system.
+#[derive(Debug)]
+pub struct Networks {
+    roots: Roots,
+    debug: bool,
+    settings: NetworkSettings,
+    /// Tells this system from others on the host; absent: the user's default one.
+    system: Option<PathBuf>,
+    entries: Mutex<BTreeMap<String, Arc<Network>>>,
+    /// Which networks each container is on, running or not.
+    members: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    /// Held while a network is made or deleted.
+    changing: tokio::sync::Mutex<()>,
+    /// Containers whose place on their networks is being given back.
+    leaving: watch::Sender<BTreeSet<String>>,
+}
+
+/// One network.
+#[derive(Debug)]
+struct Network {
+    name: String,
+    /// What was asked for, or why that cannot be read.
+    configuration: Result<NetworkConfiguration, String>,
+    process: Arc<Process>,
+}
+
+impl Network {
+    /// What was asked for.
+    ///
+    /// # Errors
+    /// When the network is damaged.
+    fn configuration(&self) -> Result<&NetworkConfiguration, Error> {
+        self.configuration.as_ref().map_err(|reason| {
+            let text = format!("network {} cannot be read: {reason}", self.name);
+            Error::new(Kind::InvalidState, text)
+        })
+    }
+
+    fn is_builtin(&self) -> bool {
+        self.name == DEFAULT
+    }
+}
+
+impl Networks {
+    /// None yet: see [`Self::load`].
+    pub fn new(roots: &Roots, settings: NetworkSettings, debug: bool) -> Arc<Self> {
+        Arc::new(Self {
+            roots: roots.clone(),
+            debug,
+            settings,
+            system: (!roots.is_default()).then(|| roots.app.clone()),
+            entries: Mutex::default(),
+            members: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            leaving: watch::Sender::default(),
+        })
+    }
+
+    /// Finds the networks that there are, and makes the builtin one where it is missing.
+    ///
+    /// # Errors
+    /// When their directory cannot be read.
+    pub fn load(&self) -> std::io::Result<()> {
+        for found in store::scan(&self.roots)? {
+            let (name, configuration) = match found {
+                Found::Network(configuration) => (configuration.name.clone(), Ok(*configuration)),
+                Found::Damaged(name, reason) => {
+                    tracing::warn!("network {name} is damaged: {reason}");
+                    (name, Err(reason))
+                }
+            };
+            self.insert(name, configuration);
+        }
+        if let Err(error) = self.make_builtin() {
+            tracing::warn!("there is no network {DEFAULT}: {error}");
+        }
+        Ok(())
+    }
+
+    /// Makes the builtin network. It has the subnets of the configuration file, which may have changed.
+    fn make_builtin(&self) -> Result<(), Error> {
+        let present = self.find(DEFAULT).ok();
+        let asked = (self.settings.subnet, self.settings.subnetv6);
+        if let Some(network) = &present {
+            let Ok(configuration) = &network.configuration else {
+                return Ok(());
+            };
+            let as_asked = asked
+                .0
+                .is_none_or(|net| configuration.ipv4_subnet == Some(net))
+                && asked
+                    .1
+                    .is_none_or(|net| configuration.ipv6_subnet == Some(net));
+            // Containers keep their addresses.
+            if as_asked || self.roots.network(DEFAULT).join("leases.json").exists() {
+                return Ok(());
+            }
+        }
+        let mut configuration = NetworkConfiguration {
+            name: DEFAULT.to_owned(),
+            creation_date: Timestamp::now(),
+            mode: NetworkMode::Nat,
+            ipv4_subnet: asked.0,
+            ipv6_subnet: asked.1,
+            mtu: DEFAULT_MTU,
+            egress: None,
+            labels: [(well_known::ROLE.to_owned(), BUILTIN.to_owned())].into(),
+            plugin: DEFAULT_PLUGIN.to_owned(),
+            options: BTreeMap::new(),
+        };
+        self.settle(&mut configuration)?;
+        if present.is_some() {
+            // Leases of other subnets are of no use.
+            store::remove(&self.roots, DEFAULT)
+                .map_err(|error| Error::chain(Kind::Internal, &error))?;
+        }
+        store::write(&self.roots, &configuration)
+            .map_err(|error| Error::chain(Kind::Internal, &error))?;
+        self.insert(DEFAULT.to_owned(), Ok(configuration));
+        Ok(())
+    }
+
+    /// Gives `configuration` free addresses.
+    fn settle(&self, configuration: &mut NetworkConfiguration) -> Result<(), Error> {
+        let present: Vec<Arc<Network>> = self.entries().values().cloned().collect();
+        let others: Vec<&NetworkConfiguration> = present
+            .iter()
+            .filter_map(|network| network.configuration.as_ref().ok())
+            .filter(|other| other.name != configuration.name)
+            .collect();
+        let routes = routes::all();
+        let taken = Taken {
+            networks: &others,
+            routes: &routes,
+        };
+        subnet::choose(configuration, &taken, self.system.as_deref())
+    }
+
+    fn insert(&self, name: String, configuration: Result<NetworkConfiguration, String>) {
+        let plugin = configuration
+            .as_ref()
+            .map_or(DEFAULT_PLUGIN, |configuration| &configuration.plugin);
+        let process = Process::new(&self.roots, &name, plugin, self.debug);
+        let network = Network {
+            name: name.clone(),
+            configuration,
+            process,
+        };
+        self.entries().insert(name, Arc::new(network));
+    }
+
+    /// The network `name`.
+    fn find(&self, name: &str) -> Result<Arc<Network>, Error> {
+        self.entries().get(name).cloned().ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("network not found: {name}"))
+                .with_hint("`container network list` shows those that there are.")
+        })
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Network>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn members(&self) -> MutexGuard<'_, BTreeMap<String, BTreeSet<String>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Containers on `network`, running or not.
+    fn members_of(&self, network: &str) -> Vec<String> {
+        let members = self.members();
+        let on_it = members.iter().filter(|(_, on)| on.contains(network));
+        on_it.map(|(container, _)| container.clone()).collect()
+    }
+
+    /// Takes every network down.
+    pub async fn stop(&self) -> Vec<String> {
+        let networks: Vec<Arc<Network>> = self.entries().values().cloned().collect();
+        let stops = networks.iter().map(|network| async {
+            let stopped = network.process.stop().await;
+            stopped
+                .err()
+                .map(|error| format!("stop network {}: {error}", network.name))
+        });
+        futures::future::join_all(stops)
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
+/// An address of a text that a network's process gave.
+fn address(text: &str) -> Option<IpAddr> {
+    text.split('/').next().and_then(|text| text.parse().ok())
+}

@@ -1,0 +1,298 @@
+//! The process of a network: started when somebody needs it, taken over from an apiserver before this one, and started again
+//! when it dies while containers are on it.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use container_api::network::network_client::NetworkClient;
+use container_api::network::{InspectReply, InspectRequest};
+use container_api::roots::Roots;
+use container_api::{Error, Kind, lock, socket};
+use rustix::process::Signal;
+use tokio::sync::{Mutex, Notify, watch};
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+use crate::plugin;
+
+/// How long the process may take to answer: it has to make a namespace first.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+/// How long it may take to take its network down.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// Before it is started again, for containers that are on it.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Bytes of its log in which the reason of its end is looked for.
+const LAST_WORDS: u64 = 4096;
+
+/// A network's process, as far as there is one.
+#[derive(Debug)]
+pub struct Process {
+    roots: Roots,
+    name: String,
+    plugin: String,
+    debug: bool,
+    running: Mutex<Option<Running>>,
+    /// Containers are connected: it is started again when it dies.
+    wanted: watch::Sender<bool>,
+    /// Rung when it has died.
+    died: Arc<Notify>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Whoever keeps it running has nothing more to do.
+        self.died.notify_one();
+    }
+}
+
+/// Starts a process again when it has died, for containers that are on its network.
+async fn keep(process: Weak<Process>, died: Arc<Notify>) {
+    loop {
+        died.notified().await;
+        tokio::time::sleep(PAUSE).await;
+        let Some(process) = process.upgrade() else {
+            return;
+        };
+        if !*process.wanted.borrow() {
+            continue;
+        }
+        let name = &process.name;
+        tracing::warn!("the process of network {name} has ended: it is started again");
+        if let Err(error) = process.serving().await {
+            tracing::error!("network {name}: {error}");
+        }
+    }
+}
+
+/// A process that serves.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Calls.
+    pub client: NetworkClient<Channel>,
+    /// What it said of itself when it was met.
+    pub about: Arc<InspectReply>,
+    ended: watch::Receiver<bool>,
+}
+
+impl Process {
+    /// None yet.
+    pub fn new(roots: &Roots, name: &str, plugin: &str, debug: bool) -> Arc<Self> {
+        let died = Arc::new(Notify::new());
+        let process = Arc::new(Self {
+            roots: roots.clone(),
+            name: name.to_owned(),
+            plugin: plugin.to_owned(),
+            debug,
+            running: Mutex::default(),
+            wanted: watch::Sender::new(false),
+            died: died.clone(),
+        });
+        tokio::spawn(keep(Arc::downgrade(&process), died));
+        process
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.roots.network(&self.name).join("lock")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.roots.log.join(format!("network-{}.log", self.name))
+    }
+
+    /// Whether it has to be there.
+    pub fn want(&self, wanted: bool) {
+        self.wanted.send_replace(wanted);
+    }
+
+    /// The process if it serves, now; it is not started.
+    pub async fn present(self: &Arc<Self>) -> Option<Running> {
+        let mut running = self.running.lock().await;
+        if let Some(present) = running.as_ref().filter(|present| !*present.ended.borrow()) {
+            return Some(present.clone());
+        }
+        lock::holder(&self.lock_path()).ok().flatten()?;
+        let met = self.meet(None).await.ok()?;
+        *running = Some(met.clone());
+        Some(met)
+    }
+
+    /// The process, which serves.
+    ///
+    /// # Errors
+    /// When it cannot: what its last words were.
+    pub async fn serving(self: &Arc<Self>) -> Result<Running, Error> {
+        let mut running = self.running.lock().await;
+        if let Some(present) = running.as_ref().filter(|present| !*present.ended.borrow()) {
+            return Ok(present.clone());
+        }
+        *running = None;
+        let failed = |error: std::io::Error| {
+            Error::chain(Kind::Unavailable, &error)
+                .context(format_args!("start network {}", self.name))
+        };
+        let child = match lock::holder(&self.lock_path()) {
+            Ok(Some(_)) => None,
+            _ => Some(self.spawn().map_err(failed)?),
+        };
+        let met = self.meet(child).await?;
+        *running = Some(met.clone());
+        Ok(met)
+    }
+
+    fn spawn(&self) -> std::io::Result<tokio::process::Child> {
+        // The main one last: who can connect to it finds the other one, too.
+        let descriptors = socket::bind(&self.roots.network_descriptors(&self.name))?;
+        let main = socket::bind(&self.roots.network_socket(&self.name))?;
+        let log = container_files::log(&self.log_path())?;
+        let mut command = std::process::Command::new(self.roots.plugin(&self.plugin));
+        command
+            .arg("start")
+            .arg("--state")
+            .arg(self.roots.network(&self.name))
+            .arg("--runtime-root")
+            .arg(&self.roots.runtime);
+        if self.debug {
+            command.arg("--debug");
+        }
+        command.current_dir("/");
+        plugin::spawn(command, [main.into(), descriptors.into()], Vec::new(), log)
+    }
+
+    /// Speaks to the process, which is `child` or lived before this apiserver, and watches it from now on.
+    async fn meet(
+        self: &Arc<Self>,
+        child: Option<tokio::process::Child>,
+    ) -> Result<Running, Error> {
+        let (ended, watched) = watch::channel(false);
+        let lock = self.lock_path();
+        let died = self.died.clone();
+        let gone = async move {
+            match child {
+                // Its end is seen on its connection, too: this reaps it.
+                Some(mut child) => {
+                    let _ = child.wait().await;
+                }
+                None => {
+                    if let Err(error) = lock::released(&lock).await {
+                        tracing::warn!("cannot watch {}: {error}", lock.display());
+                    }
+                }
+            }
+            ended.send_replace(true);
+            died.notify_one();
+        };
+        let channel = socket::connect(&self.roots.network_socket(&self.name));
+        tokio::spawn(gone);
+        let unavailable = |error: &dyn std::fmt::Display| {
+            let reason = self.last_words().unwrap_or_else(|| error.to_string());
+            Error::new(
+                Kind::Unavailable,
+                format!("network {}: {reason}", self.name),
+            )
+            .with_hint("`container system doctor` tells what this host lacks for networks.")
+        };
+        let mut client = NetworkClient::new(channel.map_err(|error| unavailable(&error))?)
+            .max_decoding_message_size(socket::MESSAGE_LIMIT);
+        let asked = tokio::time::timeout(ANSWER_LIMIT, client.inspect(InspectRequest {})).await;
+        let about = match asked {
+            Ok(Ok(reply)) => reply.into_inner(),
+            Ok(Err(status)) => return Err(unavailable(&status.message())),
+            Err(_) => {
+                // It may hang for ever, with its lock.
+                let _ = lock::signal_holder(&self.lock_path(), Signal::KILL);
+                return Err(unavailable(&"its process does not answer"));
+            }
+        };
+        Ok(Running {
+            client,
+            about: Arc::new(about),
+            ended: watched,
+        })
+    }
+
+    /// Why it ended, as it said itself.
+    fn last_words(&self) -> Option<String> {
+        let mut log = std::fs::File::open(self.log_path()).ok()?;
+        let length = log.metadata().ok()?.len();
+        log.seek(SeekFrom::Start(length.saturating_sub(LAST_WORDS)))
+            .ok()?;
+        let mut text = Vec::new();
+        log.take(LAST_WORDS).read_to_end(&mut text).ok()?;
+        said(&String::from_utf8_lossy(&text))
+    }
+
+    /// Asks it something, for as long as it answers.
+    ///
+    /// # Errors
+    /// Its own, and when it does not serve.
+    pub async fn call<T, F>(
+        self: &Arc<Self>,
+        call: impl FnOnce(NetworkClient<Channel>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let Running { client, .. } = self.serving().await?;
+        match tokio::time::timeout(ANSWER_LIMIT, call(client)).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner()),
+            Ok(Err(status)) => Err(Error::from(status)),
+            Err(_) => {
+                let text = format!("network {}: its process does not answer", self.name);
+                Err(Error::new(Kind::Timeout, text))
+            }
+        }
+    }
+
+    /// Has it take its network down, and waits until it has.
+    ///
+    /// # Errors
+    /// When it cannot be ended.
+    pub async fn stop(&self) -> std::io::Result<()> {
+        self.want(false);
+        let path = self.lock_path();
+        lock::signal_holder(&path, Signal::TERM)?;
+        // One that is stopped hears it only when it goes on.
+        lock::signal_holder(&path, Signal::CONT)?;
+        if tokio::time::timeout(STOP_LIMIT, lock::released(&path))
+            .await
+            .is_err()
+        {
+            lock::signal_holder(&path, Signal::KILL)?;
+        }
+        for path in [
+            self.roots.network_socket(&self.name),
+            self.roots.network_descriptors(&self.name),
+        ] {
+            // Already gone is as good.
+            let _ = std::fs::remove_file(path);
+        }
+        Ok(())
+    }
+}
+
+/// The last error in the text of a log: `<time> ERROR <place>: <words>`.
+fn said(text: &str) -> Option<String> {
+    let line = text.lines().rev().find(|line| line.contains(" ERROR "))?;
+    let (_, words) = line.split_once(" ERROR ")?;
+    let words = match words.split_once(": ") {
+        Some((place, words)) if !place.contains(' ') => words,
+        _ => words,
+    };
+    Some(words.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_the_last_error() {
+        let text = "2026-01-01T00:00:00Z ERROR a::b: first: one\n\
+            2026-01-01T00:00:01Z  INFO a: serving\n\
+            2026-01-01T00:00:02Z ERROR a: cannot run nft: not found\nrest\n";
+        assert_eq!(said(text).as_deref(), Some("cannot run nft: not found"));
+        assert_eq!(said("nothing\n"), None);
+    }
+}

@@ -1,0 +1,134 @@
+//! Networks as they are listed and inspected.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use container_api::network::{InspectReply, InspectRequest, Member};
+use container_resource::network::NetworkConfiguration;
+use container_resource::network_status::{
+    EgressCount, ManagedNetwork, NetworkMember, NetworkStatus,
+};
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::{Network, Networks, address, ports};
+
+impl Networks {
+    /// Those of `names` that exist, all where it is empty, with their containers where `members` are wanted.
+    pub async fn list(&self, names: &[String], members: bool) -> Vec<ManagedNetwork> {
+        let networks: Vec<_> = self
+            .entries()
+            .values()
+            .filter(|network| names.is_empty() || names.contains(&network.name))
+            .cloned()
+            .collect();
+        let shown = networks
+            .iter()
+            .map(|network| async move { self.show(network, members).await });
+        futures::future::join_all(shown).await
+    }
+
+    async fn show(&self, network: &Network, members: bool) -> ManagedNetwork {
+        let reply = if members {
+            inspect(network).await
+        } else {
+            None
+        };
+        let mut status = match &network.configuration {
+            Ok(configuration) => of(configuration),
+            Err(reason) => NetworkStatus {
+                reason: Some(reason.clone()),
+                ..NetworkStatus::default()
+            },
+        };
+        status.uplink = reply.as_ref().map(|reply| reply.uplink.clone());
+        if members {
+            let known = self.members_of(&network.name);
+            let told = reply.map(|reply| reply.members).unwrap_or_default();
+            status.containers = Some(known.into_iter().map(|id| member(id, &told)).collect());
+        }
+        ManagedNetwork {
+            id: network.name.clone(),
+            configuration: network
+                .configuration
+                .clone()
+                .unwrap_or_else(|_| damaged(&network.name)),
+            status,
+        }
+    }
+}
+
+/// What the network's process says, if there is one.
+async fn inspect(network: &Network) -> Option<InspectReply> {
+    let running = network.process.present().await?;
+    let mut client = running.client;
+    let reply = client.inspect(InspectRequest {}).await;
+    reply
+        .inspect_err(|status| tracing::warn!("network {}: {}", network.name, status.message()))
+        .ok()
+        .map(tonic::Response::into_inner)
+}
+
+/// What follows from the configuration alone.
+fn of(configuration: &NetworkConfiguration) -> NetworkStatus {
+    let second4 = |net: Ipv4Net| Ipv4Addr::from_bits(net.network().to_bits().saturating_add(1));
+    let second6 = |net: Ipv6Net| Ipv6Addr::from_bits(net.network().to_bits().saturating_add(1));
+    NetworkStatus {
+        ipv4_subnet: configuration.ipv4_subnet,
+        ipv4_gateway: configuration.ipv4_subnet.map(second4),
+        ipv6_subnet: configuration.ipv6_subnet,
+        ipv6_gateway: configuration.ipv6_subnet.map(second6),
+        ..NetworkStatus::default()
+    }
+}
+
+fn member(id: String, told: &[Member]) -> NetworkMember {
+    let Some(member) = told.iter().find(|member| member.container == id) else {
+        return NetworkMember {
+            id,
+            ..NetworkMember::default()
+        };
+    };
+    let addresses = member.addresses.clone().unwrap_or_default();
+    let counters = member.counters.unwrap_or_default();
+    let shown = |text: String| match address(&text) {
+        Some(_) => text,
+        None => String::new(),
+    };
+    NetworkMember {
+        id,
+        attached: member.attached,
+        ipv4_address: shown(addresses.ipv4),
+        ipv6_address: shown(addresses.ipv6),
+        mac_address: addresses.mac,
+        names: member.names.clone(),
+        published_ports: ports::ranges(&member.ports),
+        rx_bytes: counters.rx_bytes,
+        rx_packets: counters.rx_packets,
+        tx_bytes: counters.tx_bytes,
+        tx_packets: counters.tx_packets,
+        egress: member
+            .egress
+            .iter()
+            .map(|count| EgressCount {
+                rule: count.rule.clone(),
+                packets: count.packets,
+                bytes: count.bytes,
+            })
+            .collect(),
+    }
+}
+
+/// Stands for a configuration that cannot be read, so that the network is listed at all.
+fn damaged(name: &str) -> NetworkConfiguration {
+    NetworkConfiguration {
+        name: name.to_owned(),
+        creation_date: jiff::Timestamp::UNIX_EPOCH,
+        mode: container_resource::network::NetworkMode::default(),
+        ipv4_subnet: None,
+        ipv6_subnet: None,
+        mtu: container_resource::network::DEFAULT_MTU,
+        egress: None,
+        labels: std::collections::BTreeMap::new(),
+        plugin: String::new(),
+        options: std::collections::BTreeMap::new(),
+    }
+}

@@ -1,0 +1,88 @@
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use clap::Args;
+use container_api::api::{JoinRequest, LeaveRequest};
+use container_resource::attachment;
+use container_resource::container::AttachmentConfiguration;
+
+use crate::completion;
+use crate::connection::Context;
+use crate::failure::Failure;
+
+/// Put a container on a further network
+///
+/// The container must not run: its machine gets its devices when it starts.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container network connect --alias db backend web")]
+pub struct Connect {
+    /// Further name of the container on the network
+    #[arg(long = "alias", value_name = "NAME", value_parser = attachment::alias)]
+    aliases: Vec<String>,
+
+    /// IPv4 address (default: a free one)
+    #[arg(long, value_name = "ADDRESS", value_parser = attachment::ipv4)]
+    ip: Option<Ipv4Addr>,
+
+    /// IPv6 address (default: a free one)
+    #[arg(long, value_name = "ADDRESS", value_parser = attachment::ipv6)]
+    ip6: Option<Ipv6Addr>,
+
+    /// Network: <name>[,mac=<address>][,mtu=<bytes>], and what else --network of run takes
+    #[arg(value_name = "NETWORK", value_parser = network, add = completion::networks())]
+    network: AttachmentConfiguration,
+
+    /// Container
+    #[arg(value_name = "CONTAINER", add = completion::containers())]
+    container: String,
+}
+
+/// Take a container off a network
+///
+/// The container must not run.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container network disconnect backend web")]
+pub struct Disconnect {
+    /// Network
+    #[arg(value_name = "NETWORK", add = completion::networks())]
+    network: String,
+
+    /// Container
+    #[arg(value_name = "CONTAINER", add = completion::containers())]
+    container: String,
+}
+
+impl Connect {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let mut attachment = self.network;
+        let options = &mut attachment.options;
+        options.aliases.extend(self.aliases);
+        options.ipv4_address = self.ip.or(options.ipv4_address);
+        options.ipv6_address = self.ip6.or(options.ipv6_address);
+        let request = JoinRequest {
+            container: self.container,
+            attachment: serde_json::to_vec(&attachment)?.into(),
+        };
+        context.networks()?.join(request).await?;
+        Ok(())
+    }
+}
+
+impl Disconnect {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let request = LeaveRequest {
+            container: self.container,
+            network: self.network,
+        };
+        context.networks()?.leave(request).await?;
+        Ok(())
+    }
+}
+
+fn network(text: &str) -> Result<AttachmentConfiguration, String> {
+    match attachment::parse(text).map_err(|error| error.to_string())? {
+        attachment::Choice::Network(attachment) => Ok(*attachment),
+        attachment::Choice::None => Err("a network is expected".to_owned()),
+    }
+}

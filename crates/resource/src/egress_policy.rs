@@ -1,0 +1,92 @@
+//! What may be reached outside of a network, as flags say it: `none`, or `allow=<rule>[,<rule>]...`.
+
+use crate::egress::{EgressError, EgressRule};
+
+/// The most rules of one container or network.
+pub const MAX_RULES: usize = 256;
+
+/// Why a text is no policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EgressPolicyError {
+    /// Neither `none` nor `allow=`.
+    #[error("invalid egress '{0}': none, or allow=<rule>[,<rule>]... is expected")]
+    Form(String),
+    /// A rule of it.
+    #[error(transparent)]
+    Rule(#[from] EgressError),
+    /// More than [`MAX_RULES`].
+    #[error("{0} egress rules are too many: at most {MAX_RULES} are allowed")]
+    TooMany(usize),
+}
+
+/// The rules of a policy; `none` has none.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn parse(text: &str) -> Result<Vec<EgressRule>, EgressPolicyError> {
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(Vec::new());
+    }
+    let rules = text
+        .strip_prefix("allow=")
+        .ok_or_else(|| EgressPolicyError::Form(text.to_owned()))?;
+    let rules = rules
+        .split(',')
+        .map(str::parse)
+        .collect::<Result<Vec<EgressRule>, _>>()?;
+    check(&rules)?;
+    Ok(rules)
+}
+
+/// Whether `rules` are not too many.
+///
+/// # Errors
+/// [`EgressPolicyError::TooMany`].
+pub fn check(rules: &[EgressRule]) -> Result<(), EgressPolicyError> {
+    if rules.len() > MAX_RULES {
+        return Err(EgressPolicyError::TooMany(rules.len()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_policy_is_none_or_rules() {
+        assert_eq!(parse("none"), Ok(Vec::new()));
+        let shown = |text: &str| {
+            let rules = parse(text).unwrap();
+            rules.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            shown("allow=A.example,10.0.0.0/8:80"),
+            ["a.example", "10.0.0.0/8:80"]
+        );
+        for (text, words) in [
+            ("", "invalid egress ''"),
+            ("all", "invalid egress 'all'"),
+            ("allow=", "invalid egress rule ''"),
+            ("allow=a,,b", "invalid egress rule ''"),
+            ("allow=a:0", "invalid egress rule 'a:0'"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(words), "{text}: {error}");
+        }
+        let many = vec!["a"; MAX_RULES + 1].join(",");
+        assert_eq!(
+            parse(&format!("allow={many}")),
+            Err(EgressPolicyError::TooMany(257))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "(allow=)?\\PC{0,40}") {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A network as `network list` and `network inspect` show it (reference section 2.2).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+use crate::container::PublishPort;
+use crate::label::well_known;
+use crate::network::NetworkConfiguration;
+
+/// The value of the label [`well_known::ROLE`] of what is there by itself.
+pub const BUILTIN: &str = "builtin";
+
+/// A network: what was asked for, and what is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ManagedNetwork {
+    /// The network's name.
+    pub id: String,
+    /// What was asked for.
+    pub configuration: NetworkConfiguration,
+    /// What is.
+    pub status: NetworkStatus,
+}
+
+impl ManagedNetwork {
+    /// Whether it is there by itself, and cannot be deleted.
+    pub fn is_builtin(&self) -> bool {
+        self.configuration
+            .labels
+            .get(well_known::ROLE)
+            .is_some_and(|role| role == BUILTIN)
+    }
+}
+
+/// The changing part of a network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkStatus {
+    /// Addresses of its containers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4_subnet: Option<Ipv4Net>,
+    /// The host's, and the resolver's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4_gateway: Option<Ipv4Addr>,
+    /// Addresses of its containers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_subnet: Option<Ipv6Net>,
+    /// The host's, and the resolver's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_gateway: Option<Ipv6Addr>,
+    /// How packets leave: `veth`, `pasta` or `none`; absent: its process does not run, as nothing needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<String>,
+    /// Why it cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Containers that are on it, running or not; absent where nobody asked for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containers: Option<Vec<NetworkMember>>,
+}
+
+/// A container on a network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkMember {
+    /// Container.
+    pub id: String,
+    /// Its machine is connected.
+    pub attached: bool,
+    /// With the length of the network's prefix.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ipv4_address: String,
+    /// With the length of the network's prefix.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ipv6_address: String,
+    /// `xx:xx:xx:xx:xx:xx`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mac_address: String,
+    /// Names by which the others find it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Ports of the host that lead to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published_ports: Vec<PublishPort>,
+    /// What it received, in bytes.
+    pub rx_bytes: u64,
+    /// In packets.
+    pub rx_packets: u64,
+    /// What it sent, in bytes.
+    pub tx_bytes: u64,
+    /// In packets.
+    pub tx_packets: u64,
+    /// What its egress rules let pass, and what none of them allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<EgressCount>,
+}
+
+/// How often a rule applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressCount {
+    /// The rule; empty: what none of them allowed, and was refused.
+    pub rule: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
