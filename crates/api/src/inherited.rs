@@ -24,13 +24,13 @@ pub const FURTHER_VARIABLE: &str = "CONTAINER_FURTHER_FDS";
 ///
 /// # Errors
 /// As `fcntl(2)`.
-pub fn further(listeners: RawFd) -> io::Result<Vec<OwnedFd>> {
+pub fn further(listeners: usize) -> io::Result<Vec<OwnedFd>> {
     let count = std::env::var(FURTHER_VARIABLE)
         .ok()
         .and_then(|count| count.parse().ok())
         .unwrap_or(0);
     let mut descriptors = Vec::with_capacity(count);
-    for descriptor in (FIRST + listeners..).take(count) {
+    for descriptor in (FIRST..).skip(listeners).take(count) {
         // SAFETY: the parent promises by the variable that these descriptors are open and ours alone.
         let owned = unsafe { OwnedFd::from_raw_fd(descriptor) };
         rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC)?;

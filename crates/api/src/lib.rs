@@ -30,7 +30,7 @@ pub mod lock;
 #[cfg(feature = "host")]
 pub mod memory;
 #[cfg(feature = "host")]
-pub mod rights;
+mod rights;
 #[cfg(feature = "host")]
 pub mod roots;
 #[cfg(feature = "host")]

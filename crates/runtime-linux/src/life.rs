@@ -1,5 +1,6 @@
 //! The container's life: boot, start, wait, shut down, and say how it ended.
 
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -24,10 +25,10 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Lives the container's life, in the machine `standby` if that fits; returns when its machine is gone and `exit.json` is
 /// written.
-pub async fn live(container: &Arc<Container>, standby: Option<Standby>) {
+pub async fn live(container: &Arc<Container>, taps: Vec<OwnedFd>, standby: Option<Standby>) {
     let mut timeline = Timeline::default();
     timeline.reached("helper started");
-    let started = start(container, standby, &mut timeline).await;
+    let started = start(container, taps, standby, &mut timeline).await;
     write_timeline(container, &timeline);
     match started {
         Ok((machine, first, at)) => {
@@ -67,6 +68,7 @@ pub async fn live(container: &Arc<Container>, standby: Option<Standby>) {
 
 async fn start(
     container: &Container,
+    taps: Vec<OwnedFd>,
     standby: Option<Standby>,
     timeline: &mut Timeline,
 ) -> Result<(Machine, Arc<Process>, Timestamp), Error> {
@@ -88,7 +90,7 @@ async fn start(
         mut machine,
         memory,
     } = tokio::select! {
-        booted = machine::boot(&container.bundle, &container.configuration, &boot, way, timeline) => booted?,
+        booted = machine::boot(&container.bundle, &container.configuration, &boot, taps, way, timeline) => booted?,
         () = container.kill_machine.notified() => return Err(stopped_early(container)),
     };
     if let Some(memory) = memory {

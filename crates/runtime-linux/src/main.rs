@@ -18,6 +18,7 @@ mod stdio;
 
 use std::ffi::CString;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -115,8 +116,9 @@ fn run(bundle: PathBuf, id: &str) -> anyhow::Result<()> {
     let bundle = Bundle::new(bundle);
     let listeners = container_api::inherited::listeners([&bundle.socket(), &bundle.descriptors()])
         .context("listen")?;
+    let taps = container_api::inherited::further(listeners.len()).context("take the taps")?;
     let _lock = claim(&bundle, id)?;
-    host(tokio_runtime()?, bundle, listeners, None)
+    host(tokio_runtime()?, bundle, listeners, taps, None)
 }
 
 fn stand_by() -> anyhow::Result<()> {
@@ -133,7 +135,7 @@ fn stand_by() -> anyhow::Result<()> {
     rustix::stdio::dup2_stderr(&assigned.log)?;
     drop(assigned.log);
     let standby = Some(assigned.standby);
-    host(runtime, bundle, assigned.listeners, standby)
+    host(runtime, bundle, assigned.listeners, Vec::new(), standby)
 }
 
 /// Makes this process the helper of the container `id`.
@@ -151,14 +153,15 @@ fn claim(bundle: &Bundle, id: &str) -> anyhow::Result<Lock> {
     Ok(lock)
 }
 
-/// Serves the container of `bundle` until it has ended.
+/// Serves the container of `bundle`, whose machine gets the `taps`, until it has ended.
 fn host(
     runtime: tokio::runtime::Runtime,
     bundle: Bundle,
     listeners: [UnixListener; 2],
+    taps: Vec<OwnedFd>,
     standby: Option<machine::Standby>,
 ) -> anyhow::Result<()> {
-    let served = runtime.block_on(serve::serve(bundle, listeners, standby));
+    let served = runtime.block_on(serve::serve(bundle, listeners, taps, standby));
     // Threads that still wait for a client's terminal end with the process.
     runtime.shutdown_background();
     served

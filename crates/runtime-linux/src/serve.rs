@@ -1,5 +1,6 @@
 //! The helper's process: its sockets, open as long as the container lives.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +21,11 @@ use crate::service::Service;
 /// How long callers have to take their answers when the container has ended.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Serves the container of `bundle`, in the machine `standby` if that fits, until it has ended.
+/// Serves the container of `bundle`, whose machine gets the `taps`, in the machine `standby` if that fits, until it has ended.
 pub async fn serve(
     bundle: Bundle,
     [main, descriptors]: [UnixListener; 2],
+    taps: Vec<OwnedFd>,
     standby: Option<Standby>,
 ) -> anyhow::Result<()> {
     // The kernel sends one to a process group that loses its parent while it is stopped (setpgid(2)).
@@ -48,7 +50,7 @@ pub async fn serve(
         });
     let server = tokio::spawn(server);
 
-    life::live(&container, standby).await;
+    life::live(&container, taps, standby).await;
     drop(stop);
     // Callers that wait get their answer now; one that does not read it does not keep the helper.
     if let Ok(served) = tokio::time::timeout(GOODBYE, server).await {

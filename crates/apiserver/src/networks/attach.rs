@@ -5,10 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use container_api::handover::{self, Tap};
 use container_api::network::{
     Addresses, AllocateRequest, AttachReply, AttachRequest, DetachRequest, Egress, ReleaseRequest,
 };
-use container_api::{Error, Kind, descriptors, rights};
+use container_api::{Error, Kind, descriptors};
 use container_resource::bundle::Interface;
 use container_resource::container::{AttachmentConfiguration, ContainerConfiguration, PublishPort};
 use container_resource::domain_name;
@@ -373,10 +374,9 @@ struct Receiver {
 
 impl Receiver {
     /// The tap, which is there when the call that asked for it was answered.
-    async fn receive(self, network: &str) -> Result<OwnedFd, Error> {
-        let mut byte = [0];
-        let received = rights::receive(&self.stream, &mut byte).await;
-        let tap = received.map(|(_, descriptors)| descriptors.into_iter().next());
+    async fn receive(mut self, network: &str) -> Result<OwnedFd, Error> {
+        let received = handover::receive::<Tap>(&mut self.stream).await;
+        let tap = received.map(|received| received?.1.into_iter().next());
         match tap {
             Ok(Some(tap)) => Ok(tap),
             Ok(None) => {

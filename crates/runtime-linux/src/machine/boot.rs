@@ -1,6 +1,7 @@
 //! From a bundle to a machine whose guest has announced itself.
 
 use std::num::NonZero;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use container_api::guest_channel::Guest;
@@ -15,6 +16,7 @@ use container_resource::size;
 use jiff::Timestamp;
 use tokio::net::UnixStream;
 
+use super::nics::nics;
 use super::{Booted, LOST_TIMEOUT, Machine, Origin, Standby, describe, end, spec, template, upper};
 use crate::confinement;
 
@@ -36,11 +38,12 @@ pub enum Way {
     Standby(Box<Standby>),
 }
 
-/// Starts the machine of `bundle`, and confines this process before the guest says anything that it could have made up.
+/// Starts the machine of `bundle`, with the `taps` of its network interfaces, and confines this process before the guest says anything that it could have made up.
 pub async fn boot(
     bundle: &Bundle,
     configuration: &ContainerConfiguration,
     boot: &Boot,
+    taps: Vec<OwnedFd>,
     way: Way,
     timeline: &mut Timeline,
 ) -> Result<Booted, Error> {
@@ -62,7 +65,8 @@ pub async fn boot(
         Way::Standby(standby) => standby.engine().clone(),
         Way::Cold | Way::Template => engine(boot).await?,
     };
-    let spec = spec::spec(bundle, configuration, boot, &engine)?;
+    let mut spec = spec::spec(bundle, configuration, boot, &engine)?;
+    spec.devices.extend(nics(&boot.interfaces, taps)?);
     timeline.reached("engine ready");
     let use_template = !matches!(way, Way::Cold) && spec.excluded_from_templates().is_none();
     if let Way::Standby(standby) = way {

@@ -1,6 +1,7 @@
 //! The machine of a container: booted, or started from a template.
 
 mod boot;
+mod nics;
 mod probe;
 mod rehearsal;
 mod spec;

@@ -1,0 +1,73 @@
+//! Network interfaces of a machine, each with the tap that the apiserver handed over.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use container_api::{Error, Kind};
+use container_engine::{Device, MacAddress, Nic};
+use container_resource::bundle::Interface;
+
+/// The device of each of `interfaces`, whose taps are `taps`.
+pub fn nics(interfaces: &[Interface], taps: Vec<OwnedFd>) -> Result<Vec<Device>, Error> {
+    if interfaces.len() != taps.len() {
+        let text = format!(
+            "{} network interfaces were asked for, and {} taps handed over",
+            interfaces.len(),
+            taps.len()
+        );
+        return Err(Error::new(Kind::Internal, text));
+    }
+    let nic = |(interface, tap): (&Interface, OwnedFd)| {
+        let mac = mac(&interface.device_mac)?;
+        let mtu = u16::try_from(interface.mtu).map_err(|_| {
+            let text = format!("an MTU of {} bytes is too large", interface.mtu);
+            Error::new(Kind::InvalidArgument, text)
+        })?;
+        Ok(Device::Nic(Nic {
+            tap: Arc::new(tap),
+            mac,
+            mtu,
+        }))
+    };
+    interfaces.iter().zip(taps).map(nic).collect()
+}
+
+/// `xx:xx:xx:xx:xx:xx`.
+pub fn mac(text: &str) -> Result<MacAddress, Error> {
+    let invalid = || {
+        let text = format!("invalid MAC address {text:?}");
+        Error::new(Kind::InvalidArgument, text)
+    };
+    let bytes: Vec<u8> = text
+        .split(':')
+        .map_while(|pair| u8::from_str_radix(pair, 16).ok())
+        .collect();
+    let bytes: [u8; 6] = bytes.try_into().map_err(|_| invalid())?;
+    MacAddress::new(bytes).map_err(|_| invalid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_of_one_interface() {
+        assert_eq!(mac("f2:00:00:00:00:01").unwrap().bytes()[0], 0xf2);
+        for text in [
+            "",
+            "f2:00",
+            "f2:00:00:00:00:01:02",
+            "ff:ff:ff:ff:ff:ff",
+            "x",
+        ] {
+            assert!(mac(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_interface_has_a_tap() {
+        let tap = std::fs::File::open("/dev/null").unwrap().into();
+        assert!(nics(&[], vec![tap]).is_err());
+        assert!(nics(&[], Vec::new()).unwrap().is_empty());
+    }
+}
