@@ -32,6 +32,13 @@ impl Namespace {
         let words: Vec<&str> = line.split(' ').collect();
         ip(&[&["-n", &self.name], &words[..]].concat());
     }
+
+    /// A program in it.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(self.flag()).arg(program);
+        command
+    }
 }
 
 impl Drop for Namespace {

@@ -111,3 +111,197 @@ fn networks_are_made_listed_and_deleted() {
         .code(1)
         .says("network not found: gone");
 }
+
+/// The first line that a web server at `address` of the host's answers with behind its headers.
+fn fetch(host: &Namespace, address: &str, port: &str) -> String {
+    let script =
+        format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc {address} {port} | tail -1");
+    let output = host
+        .command("timeout")
+        .args(["20", "sh", "-c", &script])
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a line of shell in a container.
+fn shell(system: &System, id: &str, line: &str) -> crate::system::Outcome {
+    system.run(["exec", id, "sh", "-c", line])
+}
+
+/// The container's address on its only network, without the length of its prefix.
+fn address(system: &System, id: &str, key: &str) -> String {
+    let shown = system.inspect(id);
+    let address = shown["status"]["networks"][0][key].as_str().unwrap();
+    address.split('/').next().unwrap().to_owned()
+}
+
+/// A small container with a web server that says `hello`.
+const SERVER: &str = "mkdir -p /w && echo hello >/w/index.html && exec httpd -f -p 80 -h /w";
+
+#[test]
+fn containers_reach_each_other_and_the_host_reaches_their_ports() {
+    let host = Namespace::new();
+    host.ip("link add lan0 type bridge");
+    host.ip("link set lan0 up");
+    host.ip("addr add 10.77.0.5/24 dev lan0");
+    let system = System::stopped().in_namespace(&host);
+    system.set_up();
+    system.run(["network", "create", "apart"]).ok();
+    let run = |words: &[&str]| {
+        let small = ["run", "-d", "-m", "256M", "-c", "1"];
+        system.run(small.iter().chain(words))
+    };
+    run(&[
+        "--name",
+        "web",
+        "--network",
+        "default",
+        "-p",
+        "8080:80",
+        "-p",
+        "127.0.0.1::80",
+        "busybox",
+        "sh",
+        "-c",
+        SERVER,
+    ])
+    .ok();
+    run(&[
+        "--name",
+        "peer",
+        "--network",
+        "default",
+        "busybox",
+        "sleep",
+        "1000",
+    ])
+    .ok();
+    run(&[
+        "--name",
+        "alone",
+        "--network",
+        "apart",
+        "busybox",
+        "sleep",
+        "1000",
+    ])
+    .ok();
+
+    // By IPv4 and IPv6, to the other one and not to another network's.
+    let (web, web6) = (
+        address(&system, "web", "ipv4Address"),
+        address(&system, "web", "ipv6Address"),
+    );
+    let ping = format!("ping -c 1 -W 5 {web} && ping -6 -c 1 -W 5 {web6}");
+    shell(&system, "peer", &ping).ok();
+    let ping = format!("ping -c 1 -W 1 {web} || ping -6 -c 1 -W 1 {web6}");
+    shell(&system, "alone", &ping).code(1);
+
+    // From the host, at each of its addresses; the one without a port of its own has got one.
+    let ports = system.run(["port", "web"]).ok().stdout;
+    assert!(
+        ports.starts_with("80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n"),
+        "{ports}"
+    );
+    let chosen = system.run(["port", "web", "80"]).ok().stdout;
+    let chosen = chosen
+        .lines()
+        .last()
+        .unwrap()
+        .strip_prefix("127.0.0.1:")
+        .unwrap();
+    for (at, port) in [
+        ("127.0.0.1", "8080"),
+        ("10.77.0.5", "8080"),
+        ("127.0.0.1", chosen),
+        (&web, "80"),
+    ] {
+        assert_eq!(fetch(&host, at, port), "hello\n", "{at} {port}");
+    }
+    run(&["--name", "second", "-p", "8080:80", "busybox", "true"])
+        .code(1)
+        .says("port 8080/tcp of the host is taken by container web");
+    assert_eq!(system.list().len(), 3);
+
+    // What is shown.
+    let shown = inspect(&system, "default");
+    assert_eq!(shown["status"]["uplink"], "veth");
+    let member = |id: &str| {
+        let members = shown["status"]["containers"].as_array().unwrap();
+        let member = members.iter().find(|member| member["id"] == id);
+        member.unwrap().clone()
+    };
+    assert_eq!(member("web")["publishedPorts"][0]["hostPort"], 8080);
+    assert!(member("peer")["txBytes"].as_u64().unwrap() > 0);
+    assert!(system.sample("peer")["networkRxBytes"].as_u64().unwrap() > 0);
+    let listed = system.run(["list"]).ok().stdout;
+    assert!(listed.contains(&format!("{web}/24")), "{listed}");
+    system
+        .run(["network", "delete", "apart"])
+        .code(1)
+        .says("in use by alone");
+
+    // The processes may die: the link stays, and the next ones know everything.
+    for pid in system.pids("container-network-bridge start") {
+        crate::system::kill(pid, rustix::process::Signal::KILL);
+    }
+    let ping = format!("ping -c 1 -W 5 {web}");
+    shell(&system, "peer", &ping).ok();
+    for pid in system.pids("container-apiserver start") {
+        crate::system::kill(pid, rustix::process::Signal::KILL);
+    }
+    crate::system::eventually("the apiserver is gone", || {
+        system.pids("container-apiserver start").is_empty()
+    });
+    system.run(["system", "start"]).ok();
+    assert_eq!(address(&system, "web", "ipv4Address"), web);
+    assert_eq!(fetch(&host, "127.0.0.1", "8080"), "hello\n");
+
+    // Addresses are for life, ports for a run; a freed address is not the next one given.
+    system.run(["stop", "web"]).ok();
+    assert_eq!(fetch(&host, "127.0.0.1", "8080"), "");
+    system.run(["start", "web"]).ok();
+    assert_eq!(address(&system, "web", "ipv4Address"), web);
+    crate::system::eventually("the web server listens", || {
+        fetch(&host, "127.0.0.1", "8080") == "hello\n"
+    });
+    system.run(["delete", "--force", "web"]).ok();
+    run(&["--name", "later", "--network", "default", "busybox", "true"]).ok();
+    let later = inspect(&system, "default")["status"]["containers"].to_string();
+    assert!(!later.contains(&format!("{web}/")), "{later}");
+
+    // A container at rest can change its networks.
+    system
+        .run(["network", "connect", "apart", "peer"])
+        .code(1)
+        .says("is running");
+    system.run(["stop", "-t", "0", "peer", "alone"]).ok();
+    system
+        .run(["network", "connect", "--alias", "db", "apart", "peer"])
+        .ok();
+    system.run(["network", "disconnect", "apart", "alone"]).ok();
+    system.run(["start", "peer"]).ok();
+    shell(&system, "peer", "ip -o -4 addr | grep -c eth").ok();
+    let routes = shell(&system, "peer", "ip -o -4 addr show eth1 && ip route")
+        .ok()
+        .stdout;
+    assert_eq!(routes.matches("default via").count(), 1, "{routes}");
+    system.run(["start", "alone"]).ok();
+    assert_eq!(
+        shell(&system, "alone", "ls /sys/class/net").ok().stdout,
+        "lo\n"
+    );
+
+    // Nothing is left in the host.
+    system.run(["system", "stop"]).ok();
+    let links = host.command("ip").args(["-o", "link"]).output().unwrap();
+    let links = String::from_utf8(links.stdout).unwrap();
+    assert_eq!(links.lines().count(), 2, "{links}");
+    let rules = host
+        .command("nft")
+        .args(["list", "ruleset"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(rules.stdout).unwrap(), "");
+}
