@@ -23,9 +23,16 @@ deleted at any time.
 
   --flavour NAME  add the options of kernel/NAME.config: "full" is the only one
   --force         build from scratch
+  --inputs        print the hash of what the kernel would be built from
   -h, --help      show this text
 
-Environment: JOBS (parallel compilers, default: all processors).
+A kernel that was built from the same inputs before, by any clone, is taken from
+  \${XDG_CACHE_HOME:-~/.cache}/container/kernels/HASH/{vmlinux,System.map,config}
+where each build leaves a copy of its own; --inputs prints HASH. Somebody else's
+may be put there, too. --force builds all the same.
+
+Environment: JOBS (parallel compilers, default: all processors),
+CONTAINER_KERNELS (another directory than the one above).
 USAGE
 }
 
@@ -36,11 +43,12 @@ die() {
 }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-out='' force='' flavour=''
+out='' force='' flavour='' print=''
 while (($#)); do
   case $1 in
     -h | --help) usage; exit ;;
     --force) force=1 ;;
+    --inputs) print=1 ;;
     --flavour)
       [[ ${2:-} == full ]] || { usage >&2; die "unknown flavour: ${2:-}"; }
       flavour=$2
@@ -75,7 +83,9 @@ inputs() {
   {
     dpkg-query -W "$PACKAGE" gcc binutils
     gcc -dumpfullversion
-    cat "$here/build.sh" "${fragments[@]}" "${patches[@]}"
+    # Not the whole script: how one is found, or shown, makes no other kernel.
+    declare -f unpack merge configure kernel_make compile install_result
+    cat "${fragments[@]}" "${patches[@]}"
   } | sha256sum | cut -d' ' -f1
 }
 
@@ -188,8 +198,37 @@ install_result() {
   mv "$work/vmlinux.inputs" "$out/"
 }
 
+# Takes a kernel that was built from the same inputs, if there is one.
+take_prebuilt() {
+  local file from=$prebuilt/$hash
+  [[ -z $force && -d $from ]] || return 1
+  for file in vmlinux System.map config; do
+    [[ -f $from/$file && -O $from/$file ]] || return 1
+  done
+  rm -f "$out/vmlinux.inputs"
+  for file in System.map config vmlinux; do
+    cp "$from/$file" "$work/$file"
+    mv "$work/$file" "$out/$file"
+  done
+  printf '%s\n' "$hash" >"$out/vmlinux.inputs"
+}
+
+# Leaves a copy for the next clone. Where that does not work the kernel is built again.
+leave_copy() {
+  local new
+  mkdir -p "$prebuilt" 2>/dev/null && new=$(mktemp -d "$prebuilt/.new.XXXXXX" 2>/dev/null) || return 0
+  if cp "$out/vmlinux" "$out/System.map" "$out/config" "$new"; then
+    rm -rf "${prebuilt:?}/$hash"
+    mv "$new" "$prebuilt/$hash" || rm -rf "$new"
+  else
+    rm -rf "$new"
+  fi
+}
+
 check_requirements
 hash=$(inputs)
+[[ -z $print ]] || { echo "$hash"; exit; }
+prebuilt=${CONTAINER_KERNELS:-${XDG_CACHE_HOME:-$HOME/.cache}/container/kernels}
 if up_to_date; then
   say "up to date: $out/vmlinux"
   exit
@@ -207,8 +246,13 @@ if ! flock -n 9; then
 fi
 [[ -z $force ]] || rm -rf "$work"
 mkdir -p "$work"
+if take_prebuilt; then
+  say "taken from $prebuilt/$hash"
+  exit
+fi
 unpack
 configure
 compile
 install_result
+leave_copy
 say "built $out/vmlinux ($(du -h "$out/vmlinux" | cut -f1)) in $((SECONDS / 60)) min $((SECONDS % 60)) s"

@@ -91,7 +91,7 @@ pub struct Container {
 }
 
 impl Container {
-    /// A container that has not come anywhere yet.
+    /// A container whose machine is not there yet.
     pub fn new(
         bundle: Bundle,
         configuration: ContainerConfiguration,
