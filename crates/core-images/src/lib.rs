@@ -17,4 +17,3 @@ pub mod seal;
 pub mod serve;
 pub mod service;
 pub mod store;
-pub mod tar;

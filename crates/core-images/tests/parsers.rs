@@ -6,9 +6,9 @@ mod support;
 
 use std::io::{Cursor, Read};
 
+use container_archive::tar::Reader;
 use container_core_images::image::Document;
 use container_core_images::layer::convert::convert;
-use container_core_images::tar::Reader;
 use erofs::{Image, Limits};
 use proptest::prelude::*;
 use support::tarball::{archive, device, directory, file, gnu_long, hard_link, pax, symlink};

@@ -9,7 +9,7 @@ use super::load::LoadError;
 use crate::budget::Budgeted;
 use crate::compression;
 use crate::store::{Ingest, Space};
-use crate::tar::{Kind, Member, Reader, Run, TarError};
+use container_archive::tar::{Kind, Member, Reader, Run, TarError};
 
 /// Most rejected paths that are listed.
 const MAX_REJECTED: usize = 100;

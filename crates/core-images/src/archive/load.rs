@@ -15,7 +15,7 @@ use crate::image::{Graph, GraphError};
 use crate::layer::unpack::Unpacker;
 use crate::root::{self, RootError};
 use crate::store::{Ingest, IngestError, Pin, Space, Store, StoreError, UNTAGGED};
-use crate::tar::TarError;
+use container_archive::tar::TarError;
 
 /// What was loaded.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::docker::DockerImage;
 use crate::image::{Found, Graph, Variant, annotations, media};
 use crate::store::{LAYOUT, Store, StoreError, UNTAGGED};
-use crate::tar::Writer;
+use container_archive::tar::Writer;
 
 /// What kind of archive is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use erofs::{Device, Kind, Metadata, Timestamp, Tree, TreeError, Xattrs};
 
-use crate::tar;
+use container_archive::tar;
 
 /// What a member's path says.
 #[derive(Debug, PartialEq, Eq)]

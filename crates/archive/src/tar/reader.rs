@@ -13,7 +13,7 @@ const MAX_EXTENDED: u64 = 1 << 20;
 const MAX_PREAMBLE: u32 = 16;
 
 /// A member's header, with what its extended headers say.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// As stored: not checked for `..` or a leading slash. Not empty, no NUL.
     pub path: Vec<u8>,
@@ -37,6 +37,25 @@ pub struct Member {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// The runs of a sparse file whose bytes the stream holds.
     pub sparse: Option<Vec<Run>>,
+}
+
+impl Member {
+    /// A member of root's, from the epoch, without content.
+    pub fn new(path: &[u8], kind: Kind, permissions: u16) -> Self {
+        Self {
+            path: path.to_vec(),
+            kind,
+            link: Vec::new(),
+            permissions,
+            uid: 0,
+            gid: 0,
+            mtime: (0, 0),
+            size: 0,
+            device: (0, 0),
+            xattrs: Vec::new(),
+            sparse: None,
+        }
+    }
 }
 
 /// Reads members one after the other; reading it as [`Read`] gives the current member's stored bytes.

@@ -1,0 +1,451 @@
+//! A tree of files, written as members of a tar.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ffi::{CStr, CString, OsStr};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, SeekFrom, Stat};
+use rustix::io::Errno;
+
+use crate::tar::{Kind, Member, Run, Writer};
+
+/// Directories inside directories, at most: each costs a descriptor while it is read.
+const DEPTH_MAX: usize = 512;
+/// Files with several names that are remembered, at most. Those beyond are written once for each name.
+const LINKS_MAX: usize = 1 << 20;
+/// Bytes of all attributes of one file, at most: what Linux takes (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
+const XATTRS_MAX: usize = 64 << 10;
+/// Runs of one sparse file, at most. What comes behind is stored with its zeros.
+const RUNS_MAX: usize = 4096;
+/// Bytes of holes from which on a file is stored as a sparse one.
+const HOLES_MIN: u64 = 64 << 10;
+/// Bytes that are read at a time.
+const BUFFER: usize = 256 << 10;
+
+/// What is written of a tree, beside names, contents, modes and times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Files with holes are stored as sparse members.
+    pub sparse: bool,
+    /// Devices, FIFOs; left out otherwise. Sockets always are.
+    pub special: bool,
+    /// Extended attributes that mean the same elsewhere.
+    pub xattrs: bool,
+    /// Numbers of owners; root's otherwise.
+    pub owners: bool,
+}
+
+/// Why a tree cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// A file or directory of it.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// Its path, as it is in the archive.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The stream.
+    #[error("cannot write the archive")]
+    Write(#[from] io::Error),
+}
+
+/// Writes trees to one archive.
+#[derive(Debug)]
+pub struct Packer<W> {
+    writer: Writer<W>,
+    contents: Contents,
+    /// The first member of each file with several names, by its device and inode.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    buffer: Vec<u8>,
+    /// Files that were shorter than they had been a moment before: zeros stand for what was missing.
+    pub changed: u64,
+}
+
+impl<W: Write> Packer<W> {
+    /// Starts an archive.
+    pub fn new(out: W, contents: Contents) -> Self {
+        Self {
+            writer: Writer::new(out),
+            contents,
+            links: HashMap::new(),
+            buffer: vec![0; BUFFER],
+            changed: 0,
+        }
+    }
+
+    /// Ends the archive.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub fn finish(self) -> io::Result<W> {
+        self.writer.finish()
+    }
+
+    /// Writes `name` of `directory`, and what is below it, as `path`. Links are not followed. What is gone by the time it
+    /// is looked at is left out.
+    ///
+    /// # Errors
+    /// The first file that cannot be read, and those of the stream.
+    pub fn tree(
+        &mut self,
+        directory: impl AsFd,
+        name: &CStr,
+        path: &[u8],
+    ) -> Result<(), PackError> {
+        self.entry(directory.as_fd(), name, path, 0)
+    }
+
+    /// Writes what is in `directory`, below `path`; an empty one means that names stand alone.
+    ///
+    /// # Errors
+    /// As [`Self::tree`].
+    pub fn children(&mut self, directory: impl AsFd, path: &[u8]) -> Result<(), PackError> {
+        self.below(directory.as_fd(), path, 1)
+    }
+
+    /// Writes `name` of `directory` alone as `path`.
+    ///
+    /// # Errors
+    /// As [`Self::tree`].
+    pub fn single(
+        &mut self,
+        directory: impl AsFd,
+        name: &CStr,
+        path: &[u8],
+    ) -> Result<(), PackError> {
+        let found = stat(directory.as_fd(), name, path)?;
+        found.map_or(Ok(()), |found| {
+            self.write(directory.as_fd(), name, path, &found)
+        })
+    }
+
+    /// Writes a member that is in no tree and has no content.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub fn mark(&mut self, member: &Member) -> io::Result<()> {
+        self.writer.member(member)
+    }
+
+    fn entry(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        name: &CStr,
+        path: &[u8],
+        depth: usize,
+    ) -> Result<(), PackError> {
+        let Some(found) = stat(directory, name, path)? else {
+            return Ok(());
+        };
+        self.write(directory, name, path, &found)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
+            return Ok(());
+        }
+        if depth >= DEPTH_MAX {
+            return Err(read_error(path)(Errno::NAMETOOLONG));
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+            // What the kernel makes up has no end.
+            Ok(opened) if depth > 0 && is_made_up(&opened) => Ok(()),
+            Ok(opened) => self.below(opened.as_fd(), path, depth + 1),
+            // It is gone, or something else is there by now.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
+            Err(error) => Err(read_error(path)(error)),
+        }
+    }
+
+    /// What is in a directory `depth` levels down.
+    fn below(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        path: &[u8],
+        depth: usize,
+    ) -> Result<(), PackError> {
+        for name in names(directory).map_err(read_error(path))? {
+            let mut inner = Vec::with_capacity(path.len() + 1 + name.as_bytes().len());
+            inner.extend_from_slice(path);
+            if !path.is_empty() {
+                inner.push(b'/');
+            }
+            inner.extend_from_slice(name.as_bytes());
+            self.entry(directory, &name, &inner, depth)?;
+        }
+        Ok(())
+    }
+
+    /// The member of one file, and its content.
+    fn write(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        name: &CStr,
+        path: &[u8],
+        found: &Stat,
+    ) -> Result<(), PackError> {
+        let kind = match FileType::from_raw_mode(found.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Symlink,
+            FileType::CharacterDevice if self.contents.special => Kind::Character,
+            FileType::BlockDevice if self.contents.special => Kind::Block,
+            FileType::Fifo if self.contents.special => Kind::Fifo,
+            _ => return Ok(()),
+        };
+        let mut member = self.describe(kind, path, found);
+        if kind != Kind::Directory && found.st_nlink > 1 {
+            let remembered = self.links.len();
+            match self.links.entry((found.st_dev, found.st_ino)) {
+                Entry::Occupied(first) => {
+                    member.kind = Kind::HardLink;
+                    member.link.clone_from(first.get());
+                    member.size = 0;
+                    return Ok(self.writer.member(&member)?);
+                }
+                Entry::Vacant(free) if remembered < LINKS_MAX => {
+                    free.insert(path.to_vec());
+                }
+                Entry::Vacant(_) => {}
+            }
+        }
+        match kind {
+            Kind::File => return self.file(directory, name, member),
+            Kind::Symlink => match rustix::fs::readlinkat(directory, name, Vec::new()) {
+                Ok(target) => member.link = target.into_bytes(),
+                Err(Errno::NOENT | Errno::INVAL) => return Ok(()),
+                Err(error) => return Err(read_error(path)(error)),
+            },
+            Kind::Directory if self.contents.xattrs => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                if let Ok(opened) = rustix::fs::openat(directory, name, flags, Mode::empty()) {
+                    member.xattrs = xattrs(&opened).map_err(read_error(path))?;
+                }
+            }
+            _ => {}
+        }
+        Ok(self.writer.member(&member)?)
+    }
+
+    fn describe(&self, kind: Kind, path: &[u8], found: &Stat) -> Member {
+        let mut member = Member::new(
+            path,
+            kind,
+            u16::try_from(found.st_mode & 0o7777).unwrap_or(0),
+        );
+        if kind == Kind::Directory {
+            member.path.push(b'/');
+        }
+        if self.contents.owners {
+            (member.uid, member.gid) = (found.st_uid, found.st_gid);
+        }
+        let nanoseconds = u32::try_from(found.st_mtime_nsec).unwrap_or(0);
+        member.mtime = (found.st_mtime, nanoseconds);
+        if matches!(kind, Kind::Character | Kind::Block) {
+            let major = rustix::fs::major(found.st_rdev);
+            member.device = (major.into(), rustix::fs::minor(found.st_rdev).into());
+        }
+        member
+    }
+
+    fn file(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        name: &CStr,
+        mut member: Member,
+    ) -> Result<(), PackError> {
+        let path = member.path.clone();
+        // What was put in its place is not waited for.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::LOOP) => {
+                self.links.retain(|_, first| *first != path);
+                return Ok(());
+            }
+            Err(error) => return Err(read_error(&path)(error)),
+        };
+        let found = rustix::fs::fstat(&file).map_err(read_error(&path))?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            return Ok(());
+        }
+        member.size = u64::try_from(found.st_size).unwrap_or(0);
+        if member.size == 0 {
+            return self.sizeless(&file, member);
+        }
+        if self.contents.xattrs {
+            member.xattrs = xattrs(&file).map_err(read_error(&path))?;
+        }
+        // Most files have no hole: their blocks tell.
+        let blocks = u64::try_from(found.st_blocks).unwrap_or(0);
+        if self.contents.sparse && blocks.saturating_mul(512) + HOLES_MIN <= member.size {
+            member.sparse = runs(&file, member.size).map_err(read_error(&path))?;
+        }
+        self.writer.member(&member)?;
+        let whole = vec![Run {
+            offset: 0,
+            length: member.size,
+        }];
+        let mut complete = true;
+        for run in member.sparse.unwrap_or(whole) {
+            complete &= self.copy(&file, &path, run)?;
+        }
+        self.changed += u64::from(!complete);
+        Ok(())
+    }
+
+    /// An empty file, or one of those of the kernel's that do not tell how long they are.
+    fn sizeless(&mut self, file: &OwnedFd, mut member: Member) -> Result<(), PackError> {
+        let mut filled = 0;
+        while filled < self.buffer.len() {
+            match rustix::io::pread(file, &mut self.buffer[filled..], filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(Errno::INTR) => {}
+                // Something that can be waited for only.
+                Err(_) => break,
+            }
+        }
+        member.size = filled as u64;
+        if self.contents.xattrs {
+            member.xattrs = xattrs(file).map_err(read_error(&member.path))?;
+        }
+        self.writer.member(&member)?;
+        Ok(self.writer.write_all(&self.buffer[..filled])?)
+    }
+
+    /// Copies a run of `file`; zeros stand for what is missing, and false is given.
+    fn copy(&mut self, file: &OwnedFd, path: &[u8], run: Run) -> Result<bool, PackError> {
+        let (mut offset, end) = (run.offset, run.offset + run.length);
+        let mut complete = true;
+        while offset < end {
+            let want = usize::try_from(end - offset).unwrap_or(BUFFER).min(BUFFER);
+            let mut count = 0;
+            if complete {
+                count = match rustix::io::pread(file, &mut self.buffer[..want], offset) {
+                    Ok(count) => count,
+                    Err(Errno::INTR) => continue,
+                    Err(error) => return Err(read_error(path)(error)),
+                };
+            }
+            if count == 0 {
+                complete = false;
+                self.buffer[..want].fill(0);
+                count = want;
+            }
+            self.writer.write_all(&self.buffer[..count])?;
+            offset += count as u64;
+        }
+        Ok(complete)
+    }
+}
+
+fn read_error(path: &[u8]) -> impl Fn(Errno) -> PackError + '_ {
+    move |source| PackError::Read {
+        path: Path::new(OsStr::from_bytes(path)).to_owned(),
+        source: source.into(),
+    }
+}
+
+/// What `name` is; nothing where there is none.
+fn stat(directory: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<Option<Stat>, PackError> {
+    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(read_error(path)(error)),
+    }
+}
+
+/// Whether `directory` is of a file system whose files the kernel makes up as they are read (linux/magic.h).
+fn is_made_up(directory: &OwnedFd) -> bool {
+    const PROC: i64 = 0x9fa0;
+    const SYSFS: i64 = 0x6265_6572;
+    const CGROUP2: i64 = 0x6367_7270;
+    const DEVPTS: i64 = 0x1cd1;
+    const MQUEUE: i64 = 0x1980_0202;
+    rustix::fs::fstatfs(directory)
+        .is_ok_and(|found| [PROC, SYSFS, CGROUP2, DEVPTS, MQUEUE].contains(&found.f_type))
+}
+
+/// Names in `directory`, sorted: the same tree gives the same archive.
+pub fn names(directory: impl AsFd) -> rustix::io::Result<Vec<CString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Where `file` has data; nothing where it has hardly a hole, or its file system cannot tell.
+fn runs(file: &OwnedFd, size: u64) -> rustix::io::Result<Option<Vec<Run>>> {
+    let mut runs = Vec::new();
+    let (mut position, mut stored) = (0, 0);
+    while position < size {
+        let offset = match rustix::fs::seek(file, SeekFrom::Data(position)) {
+            Ok(offset) => offset.min(size),
+            // Nothing but a hole up to the end.
+            Err(Errno::NXIO) => break,
+            Err(Errno::INVAL | Errno::NOTSUP) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let end = if runs.len() + 1 < RUNS_MAX {
+            rustix::fs::seek(file, SeekFrom::Hole(offset))?.clamp(offset, size)
+        } else {
+            size
+        };
+        if end > offset {
+            runs.push(Run {
+                offset,
+                length: end - offset,
+            });
+            stored += end - offset;
+        }
+        position = end.max(position + 1);
+    }
+    // The end of a file that ends in a hole, as GNU's tar writes it.
+    runs.push(Run {
+        offset: size,
+        length: 0,
+    });
+    Ok((size - stored >= HOLES_MIN).then_some(runs))
+}
+
+/// Attributes that mean the same in another place: those of users, access lists and file capabilities.
+fn is_portable(name: &[u8]) -> bool {
+    name.starts_with(b"user.")
+        || name == b"security.capability"
+        || name.starts_with(b"system.posix_acl_")
+}
+
+fn xattrs(file: &OwnedFd) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut list = vec![0; XATTRS_MAX];
+    let length = match rustix::fs::flistxattr(file, &mut list) {
+        Ok(length) => length,
+        Err(Errno::NOTSUP) => 0,
+        Err(error) => return Err(error),
+    };
+    let mut attributes = Vec::new();
+    let mut value = Vec::new();
+    for name in list[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| is_portable(name))
+    {
+        value.resize(XATTRS_MAX, 0);
+        match rustix::fs::fgetxattr(file, name, &mut value[..]) {
+            Ok(length) => attributes.push((name.to_vec(), value[..length].to_vec())),
+            Err(Errno::NODATA | Errno::NOTSUP) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    attributes.sort();
+    Ok(attributes)
+}
