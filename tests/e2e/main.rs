@@ -12,6 +12,7 @@ mod commands;
 mod exec;
 mod exhaustion;
 mod faults;
+mod files;
 mod hostile;
 mod image_service;
 mod images;

@@ -12,9 +12,9 @@ const GROUPS: [(&str, &[&str]); 3] = [
     (
         "CONTAINER COMMANDS",
         &[
-            "attach", "create", "delete", "events", "exec", "inspect", "kill", "list", "logs",
-            "pause", "port", "prune", "rename", "restart", "run", "start", "stats", "stop", "top",
-            "unpause", "wait",
+            "attach", "commit", "copy", "create", "delete", "diff", "events", "exec", "export",
+            "inspect", "kill", "list", "logs", "pause", "port", "prune", "rename", "restart",
+            "run", "start", "stats", "stop", "top", "unpause", "wait",
         ],
     ),
     ("IMAGE COMMANDS", &["image", "registry"]),

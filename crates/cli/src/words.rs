@@ -15,7 +15,7 @@ enum Answer {
 use Answer::{Needless, NotYet, Use};
 
 /// Commands, with the groups that they are looked for in.
-const COMMANDS: [(&str, Answer); 59] = [
+const COMMANDS: [(&str, Answer); 54] = [
     ("ps", Use("container list")),
     ("containers", Use("container list")),
     (
@@ -43,12 +43,7 @@ const COMMANDS: [(&str, Answer); 59] = [
     ("checkpoint", NotYet),
     ("clean", NotYet),
     ("clone", NotYet),
-    ("commit", NotYet),
     ("compose", NotYet),
-    ("copy", NotYet),
-    ("cp", NotYet),
-    ("diff", NotYet),
-    ("export", NotYet),
     ("generate", NotYet),
     ("healthcheck", NotYet),
     ("history", NotYet),

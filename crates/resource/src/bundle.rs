@@ -119,6 +119,9 @@ pub struct Boot {
     /// Whether the machine's VMM must be confined.
     #[serde(default)]
     pub vmm_confinement: VmmConfinement,
+    /// The container's files alone are wanted: nothing of it runs, and nothing of this is told of as a run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idle: bool,
     /// Network interfaces of this run, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<Interface>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use container_api::descriptors::Descriptors;
-use container_api::guest::{ExecReply, ExecRequest, ResizeRequest, SignalRequest};
+use container_api::guest::{ArchiveRequest, ExecReply, ExecRequest, ResizeRequest, SignalRequest};
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind, types};
 use container_engine::HostMemory;
@@ -87,6 +87,8 @@ pub struct Container {
     pub paused: watch::Sender<bool>,
     /// What the machine costs the host, once there is one.
     pub memory: OnceLock<HostMemory>,
+    /// Nothing of the container runs: its files alone are wanted.
+    pub idle: AtomicBool,
     processes: Mutex<HashMap<String, Arc<Process>>>,
 }
 
@@ -110,6 +112,7 @@ impl Container {
             keep: AtomicBool::new(false),
             paused: watch::Sender::new(false),
             memory: OnceLock::new(),
+            idle: AtomicBool::new(false),
             processes: Mutex::new(HashMap::new()),
         }
     }
@@ -239,6 +242,33 @@ impl Container {
             .map_err(|error| Error::chain(Kind::Internal, &error).context("connect the process"))?;
         self.remember(id, followed);
         Ok(())
+    }
+
+    /// Begins the operation on the container's files that `words` ask for, under the name `id`.
+    pub async fn archive(&self, id: &str, words: Vec<Bytes>, stdio: Stdio) -> Result<(), Error> {
+        let guest = self.guest()?;
+        let input = stdio.stdin.is_some();
+        let request = ArchiveRequest {
+            process: id.to_owned(),
+            words,
+        };
+        self.ask(guest.calls().archive(request)).await?;
+        let followed = Process::follow(&guest, id, false, input, stdio, None)
+            .await
+            .map_err(|error| {
+                Error::chain(Kind::Internal, &error).context("connect the operation")
+            })?;
+        self.remember(id, followed);
+        Ok(())
+    }
+
+    /// Whether an operation or a process beside the first one goes on.
+    pub fn is_busy(&self) -> bool {
+        let processes = self
+            .processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        processes.values().any(|process| !process.has_ended())
     }
 
     /// The process `id`; an empty one is the first.

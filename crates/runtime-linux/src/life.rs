@@ -2,10 +2,10 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
-use container_api::guest::{ShutdownRequest, Timeline as GuestTimeline};
+use container_api::guest::{ShutdownRequest, SignalRequest, Timeline as GuestTimeline};
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_engine::{Vm, VmExit};
@@ -15,13 +15,16 @@ use jiff::Timestamp;
 use crate::container::{Container, Stage, Started, answer};
 use crate::machine::{self, Booted, Machine, Origin, Standby, Way};
 use crate::process::{Ended, Process};
-use crate::request::start_request;
+use crate::request::{idle_request, start_request};
 use crate::stdio::{LogFile, Stdio};
 
 /// How long a booted machine waits for the request to start.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the guest may take to unmount, sync and power off.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a machine is kept for a container's files while nobody does anything with them. Whoever asked for it ends it earlier.
+const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// Lives the container's life, in the machine `standby` if that fits; returns when its machine is gone and `exit.json` is
 /// written.
@@ -48,6 +51,9 @@ pub async fn live(container: &Arc<Container>, taps: Vec<OwnedFd>, standby: Optio
                     template_wanted,
                 }),
             });
+            if container.idle.load(Ordering::Relaxed) {
+                tokio::spawn(end_unused(Arc::downgrade(container)));
+            }
             let (ended, vm) = wait(container, machine, &first).await;
             drop(vm);
             if let Some(at) = first.first_byte() {
@@ -66,6 +72,30 @@ pub async fn live(container: &Arc<Container>, taps: Vec<OwnedFd>, standby: Optio
     }
 }
 
+/// Ends the machine of a container of which nothing runs when whoever wanted its files has gone.
+async fn end_unused(container: Weak<Container>) {
+    loop {
+        let Some(container) = container.upgrade() else {
+            return;
+        };
+        let was_busy = container.is_busy();
+        let guest = container.guest();
+        let name = container.configuration.id.clone();
+        drop(container);
+        tokio::time::sleep(IDLE_LIMIT).await;
+        let Ok(guest) = guest else { return };
+        if !was_busy {
+            let request = SignalRequest {
+                process: name,
+                signal: libc::SIGKILL,
+                all: false,
+            };
+            // It may be on its way out already.
+            let _ = guest.calls().signal(request).await;
+        }
+    }
+}
+
 async fn start(
     container: &Container,
     taps: Vec<OwnedFd>,
@@ -74,6 +104,7 @@ async fn start(
 ) -> Result<(Machine, Arc<Process>, Timestamp), Error> {
     let boot: Boot = bundle::read_json(&container.bundle.boot())
         .map_err(|error| Error::chain(Kind::Internal, &error).context("read boot.json"))?;
+    container.idle.store(boot.idle, Ordering::Relaxed);
     timeline.phases.insert(
         0,
         bundle::Phase {
@@ -142,7 +173,12 @@ async fn first_process(
     let stdio = request(container).await?;
     let input = stdio.stdin.is_some() || container.options.open_stdin;
     let configuration = &container.configuration;
-    let request = start_request(configuration, interfaces, input, stdio.size)?;
+    let idle = container.idle.load(Ordering::Relaxed);
+    let request = if idle {
+        idle_request(configuration)?
+    } else {
+        start_request(configuration, interfaces, input, stdio.size)?
+    };
     let sent = Timestamp::now();
     timeline.reached_at("start sent", sent.as_microsecond());
     let reply = answer(guest.calls().start(request)).await?;
@@ -154,10 +190,12 @@ async fn first_process(
         reply.timeline.as_ref(),
     );
     timeline.reached_at("start answered", started.as_microsecond());
-    let log = LogFile::open(&container.bundle.stdio_log())
+    let log = (!idle).then(|| LogFile::open(&container.bundle.stdio_log()));
+    let log = log
+        .transpose()
         .map_err(|error| Error::chain(Kind::Internal, &error).context("open the log"))?;
-    let terminal = configuration.init_process.terminal;
-    let first = Process::follow(guest, &configuration.id, terminal, input, stdio, Some(log))
+    let terminal = configuration.init_process.terminal && !idle;
+    let first = Process::follow(guest, &configuration.id, terminal, input, stdio, log)
         .await
         .map_err(|error| Error::chain(Kind::Internal, &error).context("connect the process"))?;
     Ok((first, started))
@@ -250,7 +288,8 @@ fn lost(exit: std::io::Result<VmExit>) -> Ended {
 }
 
 async fn shut_down(container: &Container, guest: Guest, vm: &mut Vm) {
-    if container.options.auto_remove && !container.keep.load(Ordering::Relaxed) {
+    let idle = container.idle.load(Ordering::Relaxed);
+    if container.options.auto_remove && !idle && !container.keep.load(Ordering::Relaxed) {
         machine::end(vm).await;
         return;
     }
@@ -297,6 +336,10 @@ fn record(container: &Container, started: Option<Timestamp>, ended: &Ended) {
 /// A record that cannot be written (the disk is full, the bundle was moved away to be deleted) is told of,
 /// and the life goes on.
 fn write(container: &Container, what: &str, write: impl FnOnce() -> std::io::Result<()>) {
+    // Of a container of which nothing runs there is nothing to record.
+    if container.idle.load(Ordering::Relaxed) {
+        return;
+    }
     if let Err(error) = write() {
         tracing::warn!(
             "container {}: cannot write {what}.json: {error}",

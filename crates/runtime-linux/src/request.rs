@@ -7,6 +7,7 @@ use container_engine::DiskRole;
 use container_resource::bundle;
 use container_resource::container::ContainerConfiguration;
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::files::files;
 use crate::oci;
@@ -25,25 +26,11 @@ pub fn start_request(
 ) -> Result<StartRequest, Error> {
     let spec = oci::spec(configuration, size)
         .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
-    let internal = |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::Internal, error);
-    let spec = serde_json::to_vec(&spec).map_err(|error| internal(&error))?;
-    let mut entropy = vec![0; ENTROPY];
-    rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| internal(&error))?;
     Ok(StartRequest {
-        id: configuration.id.clone(),
         hostname: configuration
             .hostname
             .clone()
             .unwrap_or_else(|| configuration.id.clone()),
-        realtime_ns: u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0),
-        entropy: Bytes::from(entropy),
-        root: Some(Root {
-            image_disk: DiskRole::Root.serial(),
-            upper_disk: Some(DiskRole::Upper.serial()),
-            read_only: configuration.read_only,
-        }),
-        oci_spec: Bytes::from(spec),
         user: oci::user(&configuration.init_process),
         files: files(configuration, interfaces),
         init: configuration.use_init,
@@ -59,6 +46,40 @@ pub fn start_request(
             })
             .collect(),
         interfaces: interfaces.iter().map(interface).collect(),
+        ..basis(configuration, &spec)?
+    })
+}
+
+/// What the guest needs to know of a container of which nothing is to run.
+pub fn idle_request(configuration: &ContainerConfiguration) -> Result<StartRequest, Error> {
+    let spec = oci::idle_spec(configuration);
+    Ok(StartRequest {
+        idle: true,
+        ..basis(configuration, &spec)?
+    })
+}
+
+/// What every start needs.
+fn basis(
+    configuration: &ContainerConfiguration,
+    spec: &impl Serialize,
+) -> Result<StartRequest, Error> {
+    let internal = |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::Internal, error);
+    let spec = serde_json::to_vec(spec).map_err(|error| internal(&error))?;
+    let mut entropy = vec![0; ENTROPY];
+    rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| internal(&error))?;
+    Ok(StartRequest {
+        id: configuration.id.clone(),
+        realtime_ns: u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0),
+        entropy: Bytes::from(entropy),
+        root: Some(Root {
+            image_disk: DiskRole::Root.serial(),
+            upper_disk: Some(DiskRole::Upper.serial()),
+            read_only: configuration.read_only,
+        }),
+        oci_spec: Bytes::from(spec),
+        ..StartRequest::default()
     })
 }
 

@@ -10,10 +10,10 @@ use container_api::guest::{
 };
 use container_api::runtime::runtime_server::Runtime;
 use container_api::runtime::{
-    AttachReply, AttachRequest, ExecReply, ExecRequest, PauseReply, PauseRequest, ProcessesRequest,
-    ResizeReply, ResizeRequest, SignalReply, SignalRequest, StartReply, StartRequest, State,
-    StateReply, StateRequest, StatisticsReply, StatisticsRequest, StopReply, StopRequest,
-    WaitRequest,
+    ArchiveRequest, AttachReply, AttachRequest, ExecReply, ExecRequest, PauseReply, PauseRequest,
+    ProcessesRequest, ResizeReply, ResizeRequest, SignalReply, SignalRequest, StartReply,
+    StartRequest, State, StateReply, StateRequest, StatisticsReply, StatisticsRequest, StopReply,
+    StopRequest, WaitRequest,
 };
 use container_api::types::{Exit, Processes};
 use container_api::{Error, Kind};
@@ -58,6 +58,18 @@ impl Runtime for Service {
             container.exec(id, &process, stdio, request.apart).await
         };
         to_the_end(exec).await?;
+        Ok(Response::new(ExecReply {}))
+    }
+
+    async fn archive(&self, request: Request<ArchiveRequest>) -> Reply<ExecReply> {
+        let ArchiveRequest {
+            process,
+            words,
+            stdio,
+        } = request.into_inner();
+        let stdio = self.0.stdio(stdio)?;
+        let container = self.0.clone();
+        to_the_end(async move { container.archive(&process, words, stdio).await }).await?;
         Ok(Response::new(ExecReply {}))
     }
 

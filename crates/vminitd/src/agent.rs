@@ -1,5 +1,6 @@
 //! The guest's state and what can be done with it, free of the wire.
 
+mod archive;
 mod control;
 mod error;
 mod exec;
@@ -44,6 +45,10 @@ struct State {
     /// process need not wait for.
     root: Option<OwnedFd>,
     processes: Table,
+    /// The host wants the container frozen.
+    paused: bool,
+    /// Operations that it stands still for.
+    standstills: u32,
 }
 
 /// A container that was started.

@@ -31,6 +31,11 @@ impl Image {
         )?))
     }
 
+    /// Becomes the program that `args`, its name first, ask for. Returns only if that fails.
+    pub fn run_as(&self, args: &[CString]) -> Errno {
+        exec_fd(&self.0, args, &[])
+    }
+
     /// Becomes the init that will run `program`. Returns only if that fails.
     pub fn exec(
         &self,

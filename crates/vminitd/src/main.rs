@@ -3,12 +3,14 @@
 //! One thread: the agent clones itself to make containers, which is sound only while nobody else holds a lock.
 
 mod agent;
+mod archive;
 mod boot;
 mod channel;
 mod clock;
 mod container;
 mod disk;
 mod fatal;
+mod idle;
 mod init;
 mod launch;
 mod mount;
@@ -23,11 +25,11 @@ mod watch;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if std::env::args_os()
-        .next()
-        .is_some_and(|name| name == init::NAME)
-    {
-        return init::main();
+    match std::env::args_os().next() {
+        Some(name) if name == init::NAME => return init::main(),
+        Some(name) if name.as_encoded_bytes() == idle::NAME.to_bytes() => return idle::main(),
+        Some(name) if name.as_encoded_bytes() == archive::NAME => return archive::main(),
+        _ => {}
     }
     if !rustix::process::getpid().is_init() {
         eprintln!(

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use container_api::call::to_the_end;
 use container_api::guest::guest_server::Guest;
 use container_api::guest::{
-    CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, FreezeReply, FreezeRequest,
-    ProcessesRequest, ResetReply, ResetRequest, ResizeReply, ResizeRequest, ShutdownReply,
-    ShutdownRequest, SignalReply, SignalRequest, StartReply, StartRequest, StatisticsRequest,
-    WaitReply, WaitRequest,
+    ArchiveRequest, CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, FreezeReply,
+    FreezeRequest, ProcessesRequest, ResetReply, ResetRequest, ResizeReply, ResizeRequest,
+    ShutdownReply, ShutdownRequest, SignalReply, SignalRequest, StartReply, StartRequest,
+    StatisticsRequest, WaitReply, WaitRequest,
 };
 use container_api::types::{Processes, Statistics};
 use tonic::{Request, Response, Status, async_trait};
@@ -69,6 +69,19 @@ impl Guest for Service {
         let agent = Arc::clone(&self.0);
         let work = async move { agent.exec(process, plan, &user, stdin, apart).await };
         let process = to_the_end(work).await?;
+        Ok(Response::new(ExecReply {
+            pid: process.pid.as_raw_nonzero().get(),
+        }))
+    }
+
+    async fn archive(
+        &self,
+        request: Request<ArchiveRequest>,
+    ) -> Result<Response<ExecReply>, Status> {
+        let ArchiveRequest { process, words } = request.into_inner();
+        let agent = Arc::clone(&self.0);
+        let words: Vec<Vec<u8>> = words.into_iter().map(Into::into).collect();
+        let process = to_the_end(async move { agent.archive(process, &words).await }).await?;
         Ok(Response::new(ExecReply {
             pid: process.pid.as_raw_nonzero().get(),
         }))

@@ -77,6 +77,7 @@ impl Containers {
             vmm_confinement: self.vmm_confinement,
             interfaces: Vec::new(),
             published_ports: Vec::new(),
+            idle: false,
         };
         bundle::write_json(&entry.bundle.boot(), &boot).map_err(|error| failed(&error))?;
         bundles::create(&entry.bundle, configuration, &entry.options)

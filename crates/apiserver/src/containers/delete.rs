@@ -27,6 +27,11 @@ impl Containers {
                 entry.kills(Kill::Deleted);
                 helper.kill().await.map_err(|error| failed(id, &error))?;
             }
+            // Nor is whoever works on its files.
+            if let Ok(Some(opened)) = entry.opened.try_lock().as_deref() {
+                let killed = opened.kill().await;
+                killed.map_err(|error| failed(id, &error))?;
+            }
             entry.operation.lock().await
         } else {
             entry.operation.lock().await

@@ -1,7 +1,7 @@
 //! One container, as the apiserver knows it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use container_api::runtime::runtime_client::RuntimeClient;
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
+use super::archive::Opened;
 use super::helper::{Helper, Lent};
 
 /// The present or last run of a container.
@@ -54,7 +55,9 @@ pub struct Entry {
     /// The present or last run.
     pub run: watch::Sender<Run>,
     /// Held while the container is created, started or deleted.
-    pub operation: tokio::sync::Mutex<()>,
+    pub operation: Arc<tokio::sync::Mutex<()>>,
+    /// The machine that its files are reached by while it does not run.
+    pub opened: tokio::sync::Mutex<Option<Opened>>,
     helper: Mutex<Option<Helper>>,
     by_hand: AtomicBool,
     held: AtomicBool,
@@ -82,7 +85,8 @@ impl Entry {
             options,
             status: watch::Sender::default(),
             run: watch::Sender::new(Run::None),
-            operation: tokio::sync::Mutex::default(),
+            operation: Arc::default(),
+            opened: tokio::sync::Mutex::default(),
             helper: Mutex::default(),
             by_hand: AtomicBool::new(false),
             held: AtomicBool::new(false),

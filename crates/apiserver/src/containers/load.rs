@@ -103,11 +103,14 @@ impl Containers {
 
     /// Takes `entry` over, or tidies up after it. Whether it is at rest then.
     async fn settle(self: &Arc<Self>, entry: &Arc<Entry>) -> bool {
-        if self.adopt(entry, STATE_TIMEOUT).await {
+        // A machine for its files alone goes with who wanted them.
+        let boot = bundle::read_json::<Boot>(&entry.bundle.boot());
+        let idle = boot.is_ok_and(|boot| boot.idle);
+        if !idle && self.adopt(entry, STATE_TIMEOUT).await {
             return false;
         }
         // Sockets tell that it was started and that its helper did not end by itself.
-        let was_running = entry.bundle.socket().exists();
+        let was_running = !idle && entry.bundle.socket().exists();
         // A helper that has not come to its lock yet misses them, and ends by itself.
         remove_sockets(entry);
         if matches!(lock::holder(&entry.bundle.lock()), Ok(None)) {

@@ -1,6 +1,7 @@
 //! `start`: a helper, its machine, the first process.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,18 @@ const START_TIMEOUT: Duration = Duration::from_secs(180);
 const GOODBYE: Duration = Duration::from_secs(5);
 /// How long a container may take to be stopped before it is started again.
 const STOPPING_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A helper that boots, and what it was started with.
+#[derive(Debug)]
+pub(super) struct Booting {
+    pub helper: Helper,
+    pub program: PathBuf,
+    pub request: Request,
+    /// Whether a machine like it can be prepared for the next one.
+    pub can_be_prepared: bool,
+    /// What is odd, and harms nothing.
+    pub warnings: Vec<String>,
+}
 
 impl Containers {
     /// Starts the container `id`, unless it runs already.
@@ -80,51 +93,13 @@ impl Containers {
         entry: &Arc<Entry>,
         lent: Option<Lent>,
     ) -> Result<(Bytes, Vec<String>), Error> {
-        let requested_us = Timestamp::now().as_microsecond();
-        let configuration = entry.configuration()?;
-        self.reserve.check()?;
-        let program = self.roots.plugin(&configuration.runtime_handler);
-        let boot = self.renewed_boot(entry, requested_us).await?;
-        let failed = |error: std::io::Error| {
-            Error::chain(kind(&error), &error).context(format_args!(
-                "start the runtime helper of container {}",
-                entry.id
-            ))
-        };
-        // A machine that was saved, or waits, has no init image and no network.
-        let can_be_prepared =
-            !entry.options.no_template && boot.init.is_none() && configuration.networks.is_empty();
-        let mut request = Request {
-            configuration: configuration.clone(),
-            boot,
-        };
-        let standby = can_be_prepared
-            .then(|| self.standby.take(&program, &request))
-            .flatten();
-        let Attached {
-            interfaces,
-            taps,
-            ports,
+        let Booting {
+            helper,
+            program,
+            request,
+            can_be_prepared,
             warnings,
-        } = self.networks.attach(configuration).await?;
-        request.boot.interfaces = interfaces;
-        request.boot.published_ports = ports;
-        let written = bundle::write_json(&entry.bundle.boot(), &request.boot).map_err(failed);
-        let cleared = written.and_then(|()| match std::fs::remove_file(entry.bundle.exit()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
-            _ => Ok(()),
-        });
-        if let Err(error) = cleared {
-            self.networks.ends(&entry.id);
-            return Err(error);
-        }
-        let (bundle, id) = (&entry.bundle, &entry.id);
-        let started = Helper::start(&program, bundle, id, standby, taps, self.debug).await;
-        let helper = started.map_err(|error| {
-            self.networks.ends(&entry.id);
-            not_started(entry);
-            failed(error)
-        })?;
+        } = self.spawn(entry, false).await?;
         entry.connect(&request.boot);
         entry.begin(helper.clone());
         let reply = self.first_process(entry, helper, lent).await?;
@@ -137,6 +112,76 @@ impl Containers {
             tracing::warn!("{warning}");
         }
         Ok((reply.timeline, warnings))
+    }
+
+    /// Starts the helper of `entry`, which begins to boot. The container is to be `idle` where its files alone are wanted: it has
+    /// no network then.
+    pub(super) async fn spawn(&self, entry: &Entry, idle: bool) -> Result<Booting, Error> {
+        let requested_us = Timestamp::now().as_microsecond();
+        let configuration = entry.configuration()?;
+        self.reserve.check()?;
+        let program = self.roots.plugin(&configuration.runtime_handler);
+        let boot = self.renewed_boot(entry, requested_us, idle).await?;
+        let failed = |error: std::io::Error| {
+            Error::chain(kind(&error), &error).context(format_args!(
+                "start the runtime helper of container {}",
+                entry.id
+            ))
+        };
+        // A machine that was saved, or waits, has no init image and no network.
+        let can_be_prepared = !entry.options.no_template
+            && boot.init.is_none()
+            && (idle || configuration.networks.is_empty());
+        let mut request = Request {
+            configuration: configuration.clone(),
+            boot,
+        };
+        let standby = can_be_prepared
+            .then(|| self.standby.take(&program, &request))
+            .flatten();
+        let Attached {
+            interfaces,
+            taps,
+            ports,
+            warnings,
+        } = if idle {
+            Attached::default()
+        } else {
+            self.networks.attach(configuration).await?
+        };
+        request.boot.interfaces = interfaces;
+        request.boot.published_ports = ports;
+        let written = bundle::write_json(&entry.bundle.boot(), &request.boot).map_err(failed);
+        let cleared = written.and_then(|()| {
+            // What is told of the last run stays, where this is none.
+            let removed = if idle {
+                Ok(())
+            } else {
+                std::fs::remove_file(entry.bundle.exit())
+            };
+            match removed {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
+                _ => Ok(()),
+            }
+        });
+        if let Err(error) = cleared {
+            self.networks.ends(&entry.id);
+            return Err(error);
+        }
+        let (bundle, id) = (&entry.bundle, &entry.id);
+        let started = Helper::start(&program, bundle, id, standby, taps, self.debug).await;
+        let helper = started.map_err(|error| {
+            self.networks.ends(&entry.id);
+            not_started(entry);
+            failed(error)
+        })?;
+        Ok(Booting {
+            helper,
+            program,
+            request,
+            can_be_prepared,
+            warnings,
+        })
     }
 
     /// Has the helper of `entry`, which boots, start the first process, and follows it from there.
@@ -187,7 +232,7 @@ impl Containers {
         error
     }
 
-    async fn start_process(
+    pub(super) async fn start_process(
         &self,
         helper: &Helper,
         lent: Option<Lent>,
@@ -205,7 +250,12 @@ impl Containers {
 
     /// What `boot.json` is to be: the default kernel may be another one by now, and a layer that is not the file any
     /// more that it was has to be looked at, and unpacked again perhaps.
-    async fn renewed_boot(&self, entry: &Entry, requested_us: i64) -> Result<Boot, Error> {
+    async fn renewed_boot(
+        &self,
+        entry: &Entry,
+        requested_us: i64,
+        idle: bool,
+    ) -> Result<Boot, Error> {
         let path = entry.bundle.boot();
         let mut boot: Boot = bundle::read_json(&path)
             .map_err(|error| Error::chain(Kind::Internal, &error).context("read boot.json"))?;
@@ -220,6 +270,7 @@ impl Containers {
         boot.kernel = guest_files::kernel(&self.roots)?;
         boot.initramfs = guest_files::initramfs(&self.roots)?;
         boot.requested_us = requested_us;
+        boot.idle = idle;
         boot.vmm_confinement = self.vmm_confinement;
         boot.restarts = entry.status.borrow().restart_count;
         boot.interfaces.clear();

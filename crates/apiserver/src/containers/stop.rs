@@ -135,6 +135,13 @@ impl Containers {
             .into_iter()
             .filter_map(Result::err)
             .collect();
+        for entry in self.all() {
+            if let Some(opened) = entry.opened.lock().await.as_ref() {
+                if let Err(error) = opened.kill().await {
+                    tracing::warn!("container {}: {error}", entry.id);
+                }
+            }
+        }
         // Whoever waits for what was to be started again waits for nothing.
         for entry in self.all() {
             entry.no_restart();

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use container_api::api::containers_server;
 use container_api::api::{
-    AttachReply, AttachRequest, CreateReply, CreateRequest, DeleteReply, DeleteRequest, Event,
-    EventsRequest, ExecReply, ExecRequest, ListReply, ListRequest, LogsReply, LogsRequest,
-    PauseReply, PauseRequest, ProcessesRequest, RenameReply, RenameRequest, ResizeReply,
-    ResizeRequest, SignalReply, SignalRequest, StartReply, StartRequest, StatisticsReply,
-    StatisticsRequest, StopReply, StopRequest, WaitRequest,
+    ArchiveReply, ArchiveRequest, AttachReply, AttachRequest, CreateReply, CreateRequest,
+    DeleteReply, DeleteRequest, Event, EventsRequest, ExecReply, ExecRequest, ListReply,
+    ListRequest, LogsReply, LogsRequest, PauseReply, PauseRequest, ProcessesRequest, RenameReply,
+    RenameRequest, ResizeReply, ResizeRequest, SignalReply, SignalRequest, StartReply,
+    StartRequest, StatisticsReply, StatisticsRequest, StopReply, StopRequest, WaitRequest,
 };
 use container_api::call::to_the_end;
 use container_api::types::{Exit, Processes};
@@ -58,6 +58,15 @@ impl containers_server::Containers for Service {
         let options = json("process options", &options)?;
         let process = self.0.exec(&id, &words, &options, lent).await?;
         Ok(Response::new(ExecReply { process }))
+    }
+
+    async fn archive(&self, request: Request<ArchiveRequest>) -> Reply<ArchiveReply> {
+        let ArchiveRequest { id, words, stdio } = request.into_inner();
+        let lent = self.0.lent(stdio)?;
+        let containers = self.0.clone();
+        let exit_code =
+            to_the_end(async move { containers.archive(&id, words, lent).await }).await?;
+        Ok(Response::new(ArchiveReply { exit_code }))
     }
 
     async fn wait(&self, request: Request<WaitRequest>) -> Reply<Exit> {

@@ -1,11 +1,15 @@
 //! One module per command (reference section 1.7).
 
 mod attach;
+mod commit;
+mod copy;
 mod create;
 mod creating;
 mod delete;
+mod diff;
 mod events;
 mod exec;
+mod export;
 mod fetch;
 mod follow;
 mod id_file;
@@ -41,11 +45,16 @@ use crate::failure::Failure;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Attach(attach::Attach),
+    Commit(commit::Commit),
+    #[command(visible_alias = "cp")]
+    Copy(copy::Copy),
     Create(create::Create),
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
+    Diff(diff::Diff),
     Events(events::Events),
     Exec(exec::Exec),
+    Export(export::Export),
     Inspect(inspect::Inspect),
     Kill(kill::Kill),
     #[command(visible_alias = "ls")]
@@ -92,6 +101,10 @@ impl Command {
             Self::Start(command) => return command.execute(context).await,
             Self::Exec(command) => return command.execute(context).await,
             Self::System(command) => return command.execute(context).await,
+            Self::Commit(command) => command.execute(context).await,
+            Self::Copy(command) => command.execute(context).await,
+            Self::Diff(command) => command.execute(context).await,
+            Self::Export(command) => command.execute(context).await,
             Self::Create(command) => command.execute(context).await,
             Self::Delete(command) => command.execute(context).await,
             Self::Inspect(command) => command.execute(context).await,

@@ -5,6 +5,7 @@ mod ended;
 mod foreground;
 mod keyboard;
 mod lifeline;
+mod operation;
 mod relay;
 mod resizer;
 mod signals;
@@ -13,6 +14,7 @@ mod terminal;
 
 pub use ended::ended;
 pub use foreground::{Foreground, Process, signalled};
+pub use operation::{operate, pipe};
 pub use signals::{Event, Signals};
 pub use streams::{Streams, detached};
 pub use terminal::{TerminalMode, is_changed, restore_on_panic, stop};

@@ -1,5 +1,7 @@
 //! Media types (image-spec `media-types.md`; Docker image manifest version 2, schema 2).
 
+use container_resource::image::Descriptor;
+
 use crate::compression::Compression;
 
 /// An index over manifests.
@@ -28,6 +30,20 @@ pub fn layer_type(compression: Compression) -> &'static str {
         Compression::Zstd => LAYER_ZSTD,
         _ => LAYER,
     }
+}
+
+/// `layer` as an OCI manifest names it.
+pub fn as_oci(mut layer: Descriptor) -> Descriptor {
+    let docker = "application/vnd.docker.image.rootfs.diff.tar";
+    if let Some(compression) = layer.media_type.strip_prefix(docker) {
+        let name = match compression {
+            ".gzip" => LAYER_GZIP,
+            ".zstd" => LAYER_ZSTD,
+            _ => LAYER,
+        };
+        name.clone_into(&mut layer.media_type);
+    }
+    layer
 }
 
 /// Whether a configuration of that type says that its manifest is an image that can run. Others may be one all

@@ -15,9 +15,11 @@ pub enum ChangeError {
     Malformed(String),
 }
 
-/// The `config` object of an image that these instructions describe.
-pub(super) fn apply(changes: &[String]) -> Result<Value, ChangeError> {
-    let mut config = Map::new();
+/// The `config` object of an image that these instructions make of `config`.
+pub(super) fn apply(
+    mut config: Map<String, Value>,
+    changes: &[String],
+) -> Result<Map<String, Value>, ChangeError> {
     for change in changes {
         let malformed = || ChangeError::Malformed(change.clone());
         let (instruction, value) = change
@@ -34,7 +36,7 @@ pub(super) fn apply(changes: &[String]) -> Result<Value, ChangeError> {
             ),
             "ENV" => {
                 for (key, value) in pairs(value).ok_or_else(malformed)? {
-                    push(&mut config, "Env", json!(format!("{key}={value}")));
+                    set_variable(&mut config, &key, &value);
                 }
             }
             "LABEL" => {
@@ -64,21 +66,35 @@ pub(super) fn apply(changes: &[String]) -> Result<Value, ChangeError> {
             _ => return Err(ChangeError::Unknown(change.clone())),
         }
     }
-    Ok(Value::Object(config))
+    Ok(config)
 }
 
 fn set(config: &mut Map<String, Value>, key: &str, value: Value) {
     config.insert(key.into(), value);
 }
 
-fn push(config: &mut Map<String, Value>, key: &str, value: Value) {
-    if let Value::Array(values) = config.entry(key).or_insert_with(|| json!([])) {
-        values.push(value);
+fn set_variable(config: &mut Map<String, Value>, key: &str, value: &str) {
+    let variables = config.entry("Env").or_insert(Value::Null);
+    if !variables.is_array() {
+        *variables = json!([]);
+    }
+    if let Value::Array(variables) = variables {
+        let name = |variable: &Value| {
+            variable
+                .as_str()
+                .and_then(|text| Some(text.split_once('=')?.0.to_owned()))
+        };
+        variables.retain(|variable| name(variable).as_deref() != Some(key));
+        variables.push(json!(format!("{key}={value}")));
     }
 }
 
 fn put(config: &mut Map<String, Value>, key: &str, name: &str, value: Value) {
-    if let Value::Object(values) = config.entry(key).or_insert_with(|| json!({})) {
+    let values = config.entry(key).or_insert(Value::Null);
+    if !values.is_object() {
+        *values = json!({});
+    }
+    if let Value::Object(values) = values {
         values.insert(name.into(), value);
     }
 }
@@ -150,7 +166,18 @@ mod tests {
     use super::*;
 
     fn apply_one(change: &str) -> Result<Value, ChangeError> {
-        apply(&[change.to_owned()])
+        apply(Map::new(), &[change.to_owned()]).map(Value::Object)
+    }
+
+    #[test]
+    fn what_an_image_had_is_kept_or_replaced() {
+        let base = json!({"Env": ["A=1", "B=2"], "Labels": null, "Cmd": ["x"], "User": "u"});
+        let Value::Object(base) = base else { panic!() };
+        let changes = ["ENV A=3", "LABEL l=m", "CMD [\"y\"]"].map(str::to_owned);
+        assert_eq!(
+            Value::Object(apply(base, &changes).unwrap()),
+            json!({"Env": ["B=2", "A=3"], "Labels": {"l": "m"}, "Cmd": ["y"], "User": "u"})
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `image import`: an image from a root file system's tar.
 
+mod base;
 mod changes;
 
 use std::io::Read;
@@ -10,6 +11,9 @@ use container_resource::image::Descriptor;
 use container_resource::platform::Platform;
 use serde_json::{Value, json};
 
+use base::Base;
+
+pub use base::BaseError;
 pub use changes::ChangeError;
 
 use crate::image::{Manifest, media};
@@ -29,6 +33,10 @@ pub struct Import {
     pub changes: Vec<String>,
     /// For the history.
     pub message: String,
+    /// Who made it; empty: nobody says.
+    pub author: String,
+    /// Manifest of the image that the tar is a layer over.
+    pub base: Option<Digest>,
 }
 
 /// Why an image can't be made.
@@ -43,6 +51,9 @@ pub enum ImportError {
     /// The blobs can't be taken in.
     #[error(transparent)]
     Ingest(#[from] IngestError),
+    /// The image that it is a layer over can't be read.
+    #[error(transparent)]
+    Base(#[from] BaseError),
     /// A root can't be made of it.
     #[error(transparent)]
     Root(#[from] RootError),
@@ -61,9 +72,16 @@ pub async fn import(
     input: impl Read + Send + 'static,
     request: Import,
 ) -> Result<(String, Digest), ImportError> {
-    let config = changes::apply(&request.changes)?;
     let mut pin = store.pin();
-    let made = make(&store, &unpacker, input, &request, &config, &mut pin).await;
+    let base = match request.base {
+        Some(digest) => base::read(&store, digest, &mut pin)?,
+        None => Base::default(),
+    };
+    let base = Base {
+        config: changes::apply(base.config, &request.changes)?,
+        ..base
+    };
+    let made = make(&store, &unpacker, input, &request, base, &mut pin).await;
     blocking(move || {
         let guard = store.lock();
         let (descriptor, digest) = match made {
@@ -89,7 +107,7 @@ async fn make(
     unpacker: &Unpacker,
     input: impl Read + Send + 'static,
     request: &Import,
-    config: &Value,
+    mut base: Base,
     pin: &mut Pin,
 ) -> Result<(Descriptor, Digest), ImportError> {
     let into = Arc::clone(store);
@@ -97,10 +115,13 @@ async fn make(
     pin.take_over(taken);
     // The worker says what the tar's digest is, and whether it is a tar at all.
     let diff_id = unpacker.convert(store, blob, layer.size, pin).await?;
-    let document = document(request, config, diff_id);
+    base.layers.push(layer);
+    base.diff_ids.push(diff_id);
+    let document = document(request, &mut base);
+    let layers = base.layers;
     let into = Arc::clone(store);
     let (descriptor, digest, taken) =
-        blocking(move || take_documents(&into, &document, layer)).await??;
+        blocking(move || take_documents(&into, &document, layers)).await??;
     pin.take_over(taken);
     root::prepare(store, unpacker, digest, pin).await?;
     Ok((descriptor, digest))
@@ -123,18 +144,27 @@ fn take_blob(store: &Store, input: impl Read) -> Result<(Descriptor, Digest, Pin
 }
 
 /// The image's configuration.
-fn document(request: &Import, config: &Value, diff_id: Digest) -> Value {
+fn document(request: &Import, base: &mut Base) -> Value {
     let created = jiff::Timestamp::now().to_string();
+    let mut step = json!({ "created": created, "comment": request.message });
+    if !request.author.is_empty() {
+        step["author"] = json!(request.author);
+    }
+    base.history.push(step);
+    let platform = base.platform.as_ref().unwrap_or(&request.platform);
     let mut document = json!({
         "created": created,
-        "architecture": request.platform.architecture,
-        "os": request.platform.os,
-        "config": config,
-        "rootfs": { "type": "layers", "diff_ids": [diff_id] },
-        "history": [{ "created": created, "comment": request.message }],
+        "architecture": platform.architecture,
+        "os": platform.os,
+        "config": base.config,
+        "rootfs": { "type": "layers", "diff_ids": base.diff_ids },
+        "history": base.history,
     });
-    if let Some(variant) = &request.platform.variant {
+    if let Some(variant) = &platform.variant {
         document["variant"] = json!(variant);
+    }
+    if !request.author.is_empty() {
+        document["author"] = json!(request.author);
     }
     document
 }
@@ -142,12 +172,12 @@ fn document(request: &Import, config: &Value, diff_id: Digest) -> Value {
 fn take_documents(
     store: &Store,
     document: &Value,
-    layer: Descriptor,
+    layers: Vec<Descriptor>,
 ) -> Result<(Descriptor, Digest, Pin), ImportError> {
     let mut ingest = store.ingest()?;
     let (digest, size) = ingest.take_bytes(document.to_string().as_bytes())?;
     let config = Descriptor::new(media::CONFIG, digest, size);
-    let manifest = json!(Manifest::new(config, vec![layer])).to_string();
+    let manifest = json!(Manifest::new(config, layers)).to_string();
     let (digest, size) = ingest.take_bytes(manifest.as_bytes())?;
     let pin = ingest.commit(|_| true)?;
     Ok((Descriptor::new(media::MANIFEST, digest, size), digest, pin))

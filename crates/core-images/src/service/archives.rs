@@ -109,12 +109,20 @@ pub(super) async fn import(
         ),
     };
     let platform = queries::platform(&request.platform)?;
-    let (changes, message) = (request.changes, request.message);
+    let base = match request.base.as_str() {
+        "" => None,
+        text => Some(
+            text.parse()
+                .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?,
+        ),
+    };
     let request = Import {
         name,
         platform,
-        changes,
-        message,
+        changes: request.changes,
+        message: request.message,
+        author: request.author,
+        base,
     };
     let imported = import_image(store, unpacker, Stream::new(descriptor), request).await;
     let (reference, digest) = imported.map_err(Fault::fault)?;

@@ -6,7 +6,7 @@ use container_api::{Error, Kind};
 
 use crate::archive::{LoadError, SaveError};
 use crate::image::{FindError, GraphError};
-use crate::import::ImportError;
+use crate::import::{BaseError, ImportError};
 use crate::layer::merge::MergeLayersError;
 use crate::layer::unpack::UnpackError;
 use crate::registry::RegistryError;
@@ -159,9 +159,10 @@ impl Fault for ImportError {
         match self {
             Self::Change(_) => Kind::InvalidArgument,
             Self::Unpack(error) => error.kind(),
+            Self::Base(BaseError::Document(_) | BaseError::Layers { .. }) => Kind::Internal,
             Self::Root(error) => error.kind(),
             Self::Ingest(error) => error.kind(),
-            Self::Store(error) => error.kind(),
+            Self::Base(BaseError::Store(error)) | Self::Store(error) => error.kind(),
             Self::Cancelled => Kind::Cancelled,
         }
     }

@@ -134,6 +134,7 @@ impl Server {
             platform: String::new(),
             changes: changes.iter().map(|change| (*change).to_owned()).collect(),
             message: "made by a test".into(),
+            ..ImportRequest::default()
         };
         let reply = self.client.import(request).await;
         reply.map(tonic::Response::into_inner).map_err(Error::from)

@@ -51,7 +51,9 @@ pub fn spec(
         spec.initramfs = None;
         spec.command_line.push_str(INIT_IMAGE);
     }
-    spec.record_console(bundle.boot_log());
+    if !boot.idle {
+        spec.record_console(bundle.boot_log());
+    }
     Ok(spec)
 }
 

@@ -70,6 +70,15 @@ pub fn spec(
         .build()?)
 }
 
+/// The same for one of which nothing runs: its root, and what is kept elsewhere.
+pub fn idle_spec(configuration: &ContainerConfiguration) -> serde_json::Value {
+    serde_json::json!({
+        "ociVersion": "1.2.0",
+        "root": { "path": "rootfs", "readonly": configuration.read_only },
+        "linux": { "namespaces": [{ "type": "mount" }] },
+    })
+}
+
 fn linux(configuration: &ContainerConfiguration) -> Result<Linux, SpecError> {
     // The guest's network and users are the container's own: the machine is the boundary.
     let namespaces = [

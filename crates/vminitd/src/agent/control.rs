@@ -38,6 +38,16 @@ impl Agent {
     /// Freezes or thaws the container and waits until that is so.
     pub async fn freeze(&self, frozen: bool) -> Result<(), AgentError> {
         let container = self.container()?;
+        self.state().paused = frozen;
+        self.settle(&container).await
+    }
+
+    /// Freezes or thaws `container`, as it is wanted now.
+    pub(super) async fn settle(&self, container: &Container) -> Result<(), AgentError> {
+        let frozen = {
+            let state = self.state();
+            state.paused || state.standstills > 0
+        };
         if container.leader.is_ending() {
             return Err(AgentError::Stopping);
         }

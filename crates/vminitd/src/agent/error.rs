@@ -28,6 +28,9 @@ pub enum AgentError {
     /// Not a name for a process.
     #[error("invalid process id {0:?}")]
     Id(String),
+    /// Words that are no operation on files.
+    #[error("there is no such operation on files")]
+    Operation,
     /// A field that must be there is not.
     #[error("the request has no {0}")]
     Missing(&'static str),
@@ -128,6 +131,7 @@ impl AgentError {
             | Self::StreamTaken => Kind::InvalidState,
             Self::Plan(PlanError::Unsupported(_)) => Kind::Unsupported,
             Self::Id(_)
+            | Self::Operation
             | Self::Missing(_)
             | Self::Json(_)
             | Self::Plan(_)

@@ -12,6 +12,7 @@ impl Agent {
         let (root, processes) = {
             let mut state = self.state();
             state.container = None;
+            (state.paused, state.standstills) = (false, 0);
             (state.root.take(), std::mem::take(&mut state.processes))
         };
         // Both unmount what they hold.

@@ -34,6 +34,10 @@ impl Agent {
             say(&format!("cannot kill the container's processes: {error}"));
         }
         let running = self.state().processes.all();
+        for process in &running {
+            // Operations on files are in no group of the container's. What has ended needs no signal.
+            let _ = process.signal(libc::SIGKILL);
+        }
         let all_ended = async {
             for process in running {
                 process.ended().await;

@@ -43,13 +43,14 @@ impl Agent {
             spec.linux.resources.devices.extend(rules);
         }
         let resources = std::mem::take(&mut spec.linux.resources);
-        let plan = ContainerPlan::new(
+        let mut plan = ContainerPlan::new(
             spec,
             request.hostname,
             &request.user,
             request.init,
             request.files,
         )?;
+        plan.idle = request.idle;
         let limits = settings(&resources)?;
         network::set_up(&request.interfaces)?;
         self.state().has_upper_disk = root.upper_disk.is_some();
@@ -72,7 +73,11 @@ impl Agent {
             terminal: plan.process.terminal,
             stdin: request.stdin,
         };
-        let birth = process::first(wanted, &plan, &root, &cgroup).await?;
+        let birth = if plan.idle {
+            process::idle(&plan, &root, &cgroup).await?
+        } else {
+            process::first(wanted, &plan, &root, &cgroup).await?
+        };
         let process_started_ns = boottime_ns();
         let cgroup = Arc::new(cgroup);
         tokio::spawn(trim_cache(Arc::downgrade(&cgroup)));

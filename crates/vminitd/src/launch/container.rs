@@ -53,7 +53,7 @@ pub fn build(plan: &ContainerPlan, root: &OwnedFd, cgroup: &Cgroup) -> Result<()
         .mounts
         .iter()
         .any(|mount| mount.options.bind && mounts::is_dev(&mount.target));
-    if !foreign_dev {
+    if !foreign_dev && !plan.idle {
         devices::furnish(&plan.devices)?;
     }
     create_directory(&plan.process.cwd)

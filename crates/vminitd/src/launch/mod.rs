@@ -19,11 +19,15 @@ pub mod seccomp;
 mod streams;
 
 use std::convert::Infallible;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::io::Errno;
+use rustix::fs::Mode;
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::process::{setsid, umask};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
+use failure::Context;
 pub use failure::{Failure, FailureKind};
 pub use plan::{ContainerPlan, PlanError, ProcessPlan};
 pub use process::{exec, exec_fd, explain, restore_signals};
@@ -31,6 +35,7 @@ pub use streams::ChildIo;
 
 use crate::container::Cgroup;
 use crate::process::Reporter;
+use crate::{archive, idle as waiting, init};
 use streams::Streams;
 
 /// Runs a container's first process in the namespaces that clone has just made.
@@ -49,6 +54,40 @@ pub fn first(
     let identity = process::identity(&plan.process)?;
     container::seal(plan)?;
     process::run(&plan.process, &identity, init.as_ref(), streams, reporter)
+}
+
+/// Keeps the mounts of a container of which nothing runs.
+pub fn idle(plan: &ContainerPlan, root: &OwnedFd, cgroup: &Cgroup) -> Result<Infallible, Failure> {
+    let step = || "cannot keep the mounts";
+    let image = init::Image::open().context(step)?;
+    container::build(plan, root, cgroup)?;
+    container::seal(plan)?;
+    process::restore_signals()?;
+    Err(Failure::step(step(), image.run_as(&[waiting::NAME.into()])))
+}
+
+/// Runs an operation on the files of the container whose first process `leader` refers to. It enters that one's view itself: what it
+/// needs of the guest's own comes before.
+pub fn archive(
+    words: &[Vec<u8>],
+    leader: &OwnedFd,
+    io: ChildIo,
+    reporter: &Reporter,
+) -> Result<Infallible, Failure> {
+    let step = || "cannot start the operation on the files";
+    let image = init::Image::open().context(step)?;
+    setsid().context(step)?;
+    umask(Mode::empty());
+    Streams::open(io, None, reporter)?.install()?;
+    process::restore_signals()?;
+    fcntl_setfd(leader, FdFlags::empty()).context(step)?;
+    let number = leader.as_raw_fd().to_string().into_bytes();
+    let mut args = vec![archive::NAME.to_vec(), number];
+    args.extend_from_slice(words);
+    // Whoever parsed the words has refused NULs.
+    let args = args.into_iter().filter_map(|word| CString::new(word).ok());
+    let error = image.run_as(&args.collect::<Vec<_>>());
+    Err(Failure::step(step(), error))
 }
 
 /// Runs a further process in the namespaces of the one that `leader` refers to.

@@ -95,6 +95,8 @@ pub struct ContainerPlan {
     pub read_only: bool,
     pub propagation: Option<Propagation>,
     pub files: Vec<File>,
+    /// Nothing of the container runs.
+    pub idle: bool,
 }
 
 /// One of the specification's mounts.
@@ -233,6 +235,7 @@ impl ContainerPlan {
             read_only: spec.root.readonly,
             propagation: propagation.map(root_propagation).transpose()?,
             files,
+            idle: false,
         })
     }
 }

@@ -91,6 +91,44 @@ pub async fn first(
     .await
 }
 
+/// Keeps the mounts of a container of which nothing runs.
+pub async fn idle(
+    plan: &ContainerPlan,
+    root: &OwnedFd,
+    cgroup: &Cgroup,
+) -> Result<Birth, SpawnError> {
+    let wanted = Wanted {
+        terminal: false,
+        stdin: false,
+    };
+    let birthplace = cgroup.birthplace().map_err(SpawnError::Clone)?;
+    spawn(
+        wanted,
+        Place::New(plan.namespaces),
+        birthplace.as_fd(),
+        |_, _| launch::idle(plan, root, cgroup),
+    )
+    .await
+}
+
+/// Runs an operation on the files of the container whose first process `leader` refers to, in the control group `cgroup`.
+pub async fn archive(
+    stdin: bool,
+    words: &[Vec<u8>],
+    leader: &OwnedFd,
+    cgroup: BorrowedFd<'_>,
+) -> Result<Birth, SpawnError> {
+    let wanted = Wanted {
+        terminal: false,
+        stdin,
+    };
+    let place = Place::New(ThreadNameSpaceType::empty());
+    spawn(wanted, place, cgroup, |io, reporter| {
+        launch::archive(words, leader, io, reporter)
+    })
+    .await
+}
+
 /// Runs a further process, in the namespaces of another.
 pub async fn join(
     wanted: Wanted,

@@ -64,6 +64,7 @@ impl Import {
             platform: self.platform.requested(),
             changes: self.changes,
             message: self.message,
+            ..ImportRequest::default()
         };
         let reply = images.import(request).await?.into_inner();
         output::write_lines([reply.reference])

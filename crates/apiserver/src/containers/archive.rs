@@ -1,0 +1,175 @@
+//! Operations on a container's files, whether it runs or not.
+//!
+//! One that does not run gets a machine for as long as somebody works on its files: with its disks, started as every other, in which
+//! nothing of it runs. So no process of the host reads a guest's file system, and there is one way to all containers' files.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use container_api::{Error, Kind, runtime};
+use rustix::process::Signal;
+use tokio::sync::OwnedMutexGuard;
+
+use super::follow::remove_sockets;
+use super::helper::{Helper, Lent};
+use super::start::Booting;
+use super::{Containers, Entry, not_found};
+
+/// How long the machine may take to write everything out and go, when nobody works on the files any more.
+const CLOSING: Duration = Duration::from_secs(30);
+
+/// A container that does not run, with a machine for its files. Nobody starts or deletes it meanwhile.
+#[derive(Debug)]
+pub struct Opened {
+    helper: Helper,
+    users: usize,
+    _operation: OwnedMutexGuard<()>,
+}
+
+impl Opened {
+    /// Ends the machine, whatever is done with it.
+    pub async fn kill(&self) -> std::io::Result<()> {
+        self.helper.kill().await
+    }
+}
+
+impl Containers {
+    /// Does what `words` ask for with the files of the container `id`, with the client's streams; gives the exit code.
+    pub async fn archive(
+        self: &Arc<Self>,
+        id: &str,
+        words: Vec<Bytes>,
+        lent: Option<Lent>,
+    ) -> Result<i32, Error> {
+        let entry = self.get(id)?;
+        if let Some(helper) = running(&entry) {
+            return operate(&helper, words, lent).await;
+        }
+        match self.open(&entry).await? {
+            Way::Running(helper) => operate(&helper, words, lent).await,
+            Way::Opened(helper) => {
+                let done = operate(&helper, words, lent).await;
+                let closed = close(&entry).await;
+                let code = done?;
+                closed?;
+                Ok(code)
+            }
+        }
+    }
+
+    /// A machine for the files of `entry`.
+    async fn open(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<Way, Error> {
+        let mut opened = entry.opened.lock().await;
+        if let Some(opened) = opened.as_mut() {
+            opened.users += 1;
+            return Ok(Way::Opened(opened.helper.clone()));
+        }
+        let operation = entry.operation.clone().lock_owned().await;
+        if !self.is_current(entry) {
+            return Err(not_found(&entry.id));
+        }
+        if let Some(helper) = running(entry) {
+            return Ok(Way::Running(helper));
+        }
+        let Booting {
+            helper,
+            program,
+            request,
+            can_be_prepared,
+            ..
+        } = self.spawn(entry, true).await?;
+        match self.start_process(&helper, None).await {
+            Ok(reply) if reply.template_wanted => self.templates.want(program, request),
+            Ok(_) if can_be_prepared => self.standby.want(program, request),
+            Ok(_) => {}
+            Err(error) => {
+                end(entry, &helper).await?;
+                let context =
+                    format_args!("start a machine for the files of container {}", entry.id);
+                return Err(error.context(context));
+            }
+        }
+        *opened = Some(Opened {
+            helper: helper.clone(),
+            users: 1,
+            _operation: operation,
+        });
+        Ok(Way::Opened(helper))
+    }
+}
+
+/// How the files of a container are reached.
+enum Way {
+    /// It runs.
+    Running(Helper),
+    /// By a machine of their own, until they are closed.
+    Opened(Helper),
+}
+
+/// The helper of a container that runs. One that is about to stop is waited for by [`Containers::open`]'s lock of operations or by
+/// the end of its helper.
+fn running(entry: &Entry) -> Option<Helper> {
+    entry.is_active().then(|| entry.helper().ok()).flatten()
+}
+
+/// Does it, and waits for its end.
+async fn operate(helper: &Helper, words: Vec<Bytes>, lent: Option<Lent>) -> Result<i32, Error> {
+    let process = uuid::Uuid::new_v4().to_string();
+    let stdio = helper.relay(lent).await?;
+    let request = runtime::ArchiveRequest {
+        process: process.clone(),
+        words,
+        stdio,
+    };
+    helper
+        .call(|mut client| async move { client.archive(request).await })
+        .await?;
+    let ended = helper
+        .client()
+        .wait(runtime::WaitRequest { process })
+        .await?
+        .into_inner();
+    if ended.reason.is_empty() {
+        Ok(ended.exit_code)
+    } else {
+        Err(Error::new(Kind::Internal, ended.reason))
+    }
+}
+
+/// Somebody has done with the files of `entry`; the last one ends the machine, and what was written is on the disk then.
+async fn close(entry: &Entry) -> Result<(), Error> {
+    let mut opened = entry.opened.lock().await;
+    let Some(present) = opened.as_mut() else {
+        return Ok(());
+    };
+    present.users -= 1;
+    if present.users > 0 {
+        return Ok(());
+    }
+    let helper = present.helper.clone();
+    let request = runtime::StopRequest {
+        signal: Signal::KILL.as_raw(),
+        timeout_ms: 1,
+        keep: true,
+    };
+    let mut client = helper.client();
+    // One that does not obey is killed below.
+    let _ = tokio::time::timeout(CLOSING, client.stop(request)).await;
+    let ended = end(entry, &helper).await;
+    *opened = None;
+    ended
+}
+
+/// Waits until the helper is gone, or makes it.
+async fn end(entry: &Entry, helper: &Helper) -> Result<(), Error> {
+    let failed = |error: &std::io::Error| {
+        let context = format_args!("end the machine for the files of container {}", entry.id);
+        Error::chain(Kind::Internal, error).context(context)
+    };
+    if tokio::time::timeout(CLOSING, helper.gone()).await.is_err() {
+        helper.kill().await.map_err(|error| failed(&error))?;
+    }
+    remove_sockets(entry);
+    Ok(())
+}

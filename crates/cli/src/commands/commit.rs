@@ -1,0 +1,112 @@
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use clap::Args;
+use container_api::images::ImportRequest;
+use container_archive::operation::Operation;
+
+use super::inspect;
+use crate::completion;
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::output;
+use crate::session::{operate, pipe};
+
+/// What is no beginning of a tar's member: it has no checksum.
+const NO_MEMBER: [u8; 512] = [0xff; 512];
+
+/// Make an image of a container's files
+///
+/// It is the container's image with a layer more, of what the container has changed; volumes are no part of it. The image's own
+/// settings hold, with the given changes. Prints the reference.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container commit web web:patched
+  container commit --change 'CMD [\"serve\"]' --change 'ENV MODE=fast' -m 'a faster one' web fast")]
+pub struct Commit {
+    /// Say who made it
+    #[arg(
+        short,
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    author: String,
+
+    /// Apply a Dockerfile instruction: CMD, ENTRYPOINT, ENV, LABEL, USER, WORKDIR and the like
+    #[arg(short, long = "change", value_name = "INSTRUCTION")]
+    changes: Vec<String>,
+
+    /// Set the comment of the image's history
+    #[arg(
+        short,
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    message: String,
+
+    /// Have the container stand still meanwhile
+    #[arg(short, long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true,
+          default_missing_value = "true", value_parser = container_resource::switch::parse)]
+    pause: bool,
+
+    /// Container
+    #[arg(value_name = "CONTAINER", add = completion::containers())]
+    id: String,
+
+    /// Name of the image (default: none but its digest)
+    #[arg(value_name = "IMAGE", default_value = "", hide_default_value = true)]
+    reference: String,
+}
+
+impl Commit {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let container = inspect::one(&mut context.containers()?, &self.id).await?;
+        let mut images = context.images().await?;
+        let (made, output) = pipe()?;
+        let (taken, given) = pipe()?;
+        let token = context.hand_to_images(taken.as_fd()).await?;
+        drop(taken);
+        let (done, whole) = std::sync::mpsc::channel();
+        let relayed = tokio::task::spawn_blocking(move || relay(made, given, &whole));
+        let request = ImportRequest {
+            token,
+            reference: self.reference,
+            changes: self.changes,
+            message: self.message,
+            author: self.author,
+            base: container.configuration.image.manifest_digest,
+            ..ImportRequest::default()
+        };
+        let layer = async {
+            let operation = Operation::Layer { still: self.pause };
+            let layer = operate(context, &self.id, &operation, None, output).await;
+            // The relay may have gone: then the image service has told why.
+            let _ = done.send(layer.is_ok());
+            layer
+        };
+        let (layer, imported) = tokio::join!(layer, images.import(request));
+        // It ends with both of its neighbours.
+        let _ = relayed.await;
+        match layer {
+            Err(failure) if !matches!(failure, Failure::BrokenPipe) => return Err(failure),
+            _ => {}
+        }
+        output::write_lines([imported?.into_inner().reference])
+    }
+}
+
+/// Hands the layer on. One that is not `whole` could end as a whole one does, and is made unfit to be read.
+fn relay(from: OwnedFd, to: OwnedFd, whole: &std::sync::mpsc::Receiver<bool>) {
+    let (mut from, mut to) = (File::from(from), File::from(to));
+    let copied = io::copy(&mut from, &mut to);
+    // Whoever writes learns that nobody reads any more.
+    drop(from);
+    if !whole.recv().unwrap_or(false) || copied.is_err() {
+        let _ = to.write_all(&NO_MEMBER);
+    }
+}

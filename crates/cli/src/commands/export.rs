@@ -1,0 +1,57 @@
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use container_archive::operation::Operation;
+
+use crate::completion;
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::output_file::OutputFile;
+use crate::session::operate;
+
+/// Write a container's root file system as a tar
+///
+/// What is mounted in it (volumes, /proc) is not part of it. A running container stands still until everything is written, so that the
+/// tar is of one moment.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container export -o web.tar web
+  container export web | container image import - web-flat")]
+pub struct Export {
+    /// File to write, which appears only when it is complete, or named pipe to write into (default: standard output)
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+
+    /// Have the container stand still meanwhile
+    #[arg(short, long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true,
+          default_missing_value = "true", value_parser = container_resource::switch::parse)]
+    pause: bool,
+
+    /// Container
+    #[arg(value_name = "CONTAINER", add = completion::containers())]
+    id: String,
+}
+
+impl Export {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let operation = Operation::Export { still: self.pause };
+        let named = self.output.as_ref();
+        let Some(path) = named.filter(|path| !OutputFile::is_standard_output(path)) else {
+            if io::stdout().is_terminal() {
+                return Err(Failure::usage(
+                    "a tar is not written to a terminal: use --output",
+                ));
+            }
+            let output = io::stdout().as_fd().try_clone_to_owned();
+            let output = output.map_err(|error| Failure::Local(error.into()))?;
+            return operate(context, &self.id, &operation, None, output).await;
+        };
+        let file = OutputFile::open(path)?;
+        let output = file.as_fd().try_clone_to_owned();
+        let output = output.map_err(|error| Failure::Local(error.into()))?;
+        operate(context, &self.id, &operation, None, output).await?;
+        file.keep()
+    }
+}

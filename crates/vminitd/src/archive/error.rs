@@ -1,0 +1,58 @@
+//! Why an operation failed, for whoever asked for it.
+
+use std::io;
+use std::path::PathBuf;
+
+use container_archive::pack::PackError;
+use container_archive::place::PlaceError;
+use container_archive::tar::TarError;
+use container_archive::unpack::UnpackError;
+
+/// An operation that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The container's view.
+    #[error("cannot enter the container's root")]
+    Enter(#[source] io::Error),
+    /// What the root is made of.
+    #[error("cannot open the layers of the root")]
+    Layers(#[source] io::Error),
+    /// A path that leads nowhere, or is not to be read.
+    #[error("{}", .path.display())]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Nowhere to put it.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// There is nothing to put anywhere.
+    #[error("the archive is empty")]
+    Empty,
+    /// What came is no tree as `cp` sends it.
+    #[error("the archive has no single tree")]
+    Tree,
+    /// A tree that is read.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// A tree that is written.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+    /// The tar that comes.
+    #[error(transparent)]
+    Tar(#[from] TarError),
+    /// Standard output.
+    #[error("cannot write the answer")]
+    Write(#[source] io::Error),
+}
+
+impl ArchiveError {
+    /// What happened at `path`.
+    pub fn at(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Path { path, source }
+    }
+}

@@ -1,0 +1,75 @@
+//! Operations on the container's files: what `cp`, `export`, `diff` and `commit` need of the guest.
+//!
+//! A process of its own does one of them: this same binary, which enters the container's view of the file systems and nothing
+//! else of the container. No program or library of the container is run for it, and its processes do not see it.
+
+mod changes;
+mod error;
+mod root;
+mod transfer;
+
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use container_archive::operation::Operation;
+
+use crate::fatal::chain;
+use error::ArchiveError;
+
+/// The name by which the binary knows that it is to do one.
+pub const NAME: &[u8] = b"container-archive";
+
+/// The program. Its arguments: the descriptor of the container's first process, and the words of the operation. What was odd
+/// is told on standard error, and what failed, with an exit code of 1.
+pub fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    let leader = args.next().and_then(|number| number.to_str()?.parse().ok());
+    let words: Vec<Vec<u8>> = args.map(OsStringExt::into_vec).collect();
+    let (Some(leader), Some(operation)) = (leader, Operation::parse(&words)) else {
+        return ExitCode::from(64);
+    };
+    // SAFETY: the agent's child left this descriptor to us alone.
+    let leader = unsafe { OwnedFd::from_raw_fd(leader) };
+    match run(&operation, &leader) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(operation: &Operation, leader: &OwnedFd) -> Result<(), ArchiveError> {
+    match operation {
+        Operation::Read { path } => {
+            root::enter(leader)?;
+            transfer::read(path)
+        }
+        Operation::Write { path, owners } => {
+            root::enter(leader)?;
+            transfer::write(path, *owners)
+        }
+        Operation::Extract { path } => {
+            root::enter(leader)?;
+            transfer::extract(path)
+        }
+        Operation::Export { .. } => {
+            root::enter(leader)?;
+            transfer::export(root::bare()?)
+        }
+        Operation::Differences | Operation::Layer { .. } => {
+            let (image, upper) = root::layers()?;
+            root::enter(leader)?;
+            let trees = changes::Trees {
+                merged: root::bare()?,
+                image: Some(image),
+                upper: Some(upper),
+            };
+            match operation {
+                Operation::Layer { .. } => changes::layer(trees),
+                _ => changes::list(trees),
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Trees out of the root and into it.
+
+use std::ffi::{CString, OsString};
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Stdin, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
+
+use container_archive::pack::{Contents, Packer};
+use container_archive::place::{Found, choose};
+use container_archive::tar::{Kind, Member, Reader};
+use container_archive::unpack::{Links, Mapping, Owners, Rules, components, unpack};
+
+use super::error::ArchiveError;
+
+/// Bytes that are read or written at a time: what the pipes hold.
+const BUFFER: usize = 256 << 10;
+
+/// Everything that a file has.
+const WHOLE: Contents = Contents {
+    sparse: true,
+    special: false,
+    xattrs: true,
+    owners: true,
+};
+
+/// Writes the tree at `path` to standard output.
+pub fn read(path: &Path) -> Result<(), ArchiveError> {
+    let real = fs::canonicalize(path).map_err(ArchiveError::at(path))?;
+    if path.as_os_str().as_bytes().ends_with(b"/") && !real.is_dir() {
+        return Err(ArchiveError::at(path)(rustix::io::Errno::NOTDIR.into()));
+    }
+    let mut packer = Packer::new(output()?, WHOLE);
+    if let (Some(parent), Some(name)) = (real.parent(), real.file_name()) {
+        // Called as it was asked for; `..` and the like have no name of their own.
+        let shown = path.file_name().unwrap_or(name);
+        let name = CString::new(name.as_bytes());
+        let name = name.map_err(|error| ArchiveError::at(path)(error.into()))?;
+        packer.tree(&directory(parent)?, &name, shown.as_bytes())?;
+    } else {
+        let root = Member::new(b"./", Kind::Directory, 0o755);
+        packer.mark(&root).map_err(ArchiveError::Write)?;
+        packer.children(directory(Path::new("/"))?, b"")?;
+    }
+    finish(packer)
+}
+
+/// Writes the tree below `root` to standard output.
+pub fn export(root: OwnedFd) -> Result<(), ArchiveError> {
+    let contents = Contents {
+        special: true,
+        ..WHOLE
+    };
+    let mut packer = Packer::new(output()?, contents);
+    packer.children(root, b"")?;
+    finish(packer)
+}
+
+/// Puts the tree that comes on standard input where `cp` would put it, and says where.
+pub fn write(path: &Path, owners: bool) -> Result<(), ArchiveError> {
+    let mut reader = input();
+    let first = reader.next_member()?.ok_or(ArchiveError::Empty)?;
+    let base = match components(&first.path).as_deref() {
+        Some([]) => None,
+        Some([name]) => Some(OsString::from_vec(name.clone())),
+        _ => return Err(ArchiveError::Tree),
+    };
+    let found = match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Found::Directory,
+        Ok(_) => Found::File,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Missing,
+        Err(error) => return Err(ArchiveError::at(path)(error)),
+    };
+    let mut place = choose(base.as_ref(), first.kind == Kind::Directory, path, found)?;
+    if found == Found::File {
+        // A link stays, and what it leads to is written.
+        let real = fs::canonicalize(path).map_err(ArchiveError::at(path))?;
+        if let (Some(parent), Some(name)) = (real.parent(), real.file_name()) {
+            (place.directory, place.name) = (parent.to_owned(), Some(name.to_owned()));
+        }
+    }
+    fs::create_dir_all(&place.directory).map_err(ArchiveError::at(&*place.directory))?;
+    let mapping = Mapping {
+        strip: base.map(OsString::into_vec),
+        put: place.name.clone().map(OsString::into_vec),
+    };
+    let owners = if owners {
+        Owners::Keep
+    } else {
+        Owners::All(0, 0)
+    };
+    make(&mut reader, Some(first), &place.directory, &mapping, owners)?;
+    let shown = if found == Found::File {
+        path.to_owned()
+    } else {
+        place.path()
+    };
+    io::stdout()
+        .write_all(shown.as_os_str().as_bytes())
+        .map_err(ArchiveError::Write)
+}
+
+/// Makes what comes on standard input in the directory `path`, with its owners.
+pub fn extract(path: &Path) -> Result<(), ArchiveError> {
+    let mut reader = input();
+    make(&mut reader, None, path, &Mapping::default(), Owners::Keep)
+}
+
+fn make<R: Read>(
+    reader: &mut Reader<R>,
+    first: Option<Member>,
+    path: &Path,
+    mapping: &Mapping,
+    owners: Owners,
+) -> Result<(), ArchiveError> {
+    let rules = Rules {
+        links: Links::Follow,
+        owners,
+        privileges: true,
+    };
+    let left_out = unpack(reader, first, directory(path)?, mapping, rules)?;
+    if left_out > 0 {
+        eprintln!("{left_out} members that are devices, or lead elsewhere, were left out");
+    }
+    // Zeros behind the archive's end are part of it: whoever sends them is not to be cut off.
+    let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+    Ok(())
+}
+
+fn directory(path: &Path) -> Result<OwnedFd, ArchiveError> {
+    let opened = File::open(path).and_then(|file| {
+        if file.metadata()?.is_dir() {
+            Ok(file.into())
+        } else {
+            Err(rustix::io::Errno::NOTDIR.into())
+        }
+    });
+    opened.map_err(ArchiveError::at(path))
+}
+
+fn input() -> Reader<BufReader<Stdin>> {
+    Reader::new(BufReader::with_capacity(BUFFER, io::stdin()))
+}
+
+/// Standard output, without the line buffer that std puts before it.
+pub fn output() -> Result<BufWriter<File>, ArchiveError> {
+    let output = io::stdout().as_fd().try_clone_to_owned();
+    let output = output.map_err(ArchiveError::Write)?;
+    Ok(BufWriter::with_capacity(BUFFER, File::from(output)))
+}
+
+/// Ends an archive.
+pub fn finish(packer: Packer<BufWriter<File>>) -> Result<(), ArchiveError> {
+    if packer.changed > 0 {
+        eprintln!(
+            "{} files became shorter while they were read",
+            packer.changed
+        );
+    }
+    packer.finish().map(drop).map_err(ArchiveError::Write)
+}
