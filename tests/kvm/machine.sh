@@ -22,7 +22,7 @@ shift
 
 # In the order in which they depend on each other (modinfo -F depends).
 modules=(virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci fuse virtiofs
-    rng-core ccp irqbypass kvm kvm-amd)
+    rng-core ccp irqbypass kvm kvm-amd tun)
 
 # Debian's generic kernel, fetched and unpacked but not installed.
 package=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/ { print $2; exit }')

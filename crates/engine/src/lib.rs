@@ -52,6 +52,6 @@ pub use qemu::device::place::PlaceError;
 pub use qemu::qmp::QmpError as ControlError;
 pub use saving::{RestoreError, SaveError, Saveable};
 pub use spec::{Accelerator, VmSpec};
-pub use template::exclusion::Exclusion;
+pub use template::devices::Exclusion;
 pub use template::{OpenTemplateError, Template};
 pub use vm::{ExitCause, HostMemory, Moments, Vm, VmExit};

@@ -13,6 +13,7 @@ use crate::qemu::arguments::Start;
 use crate::qemu::migration;
 use crate::qemu::qmp::QmpError;
 use crate::spec::VmSpec;
+use crate::template::devices::{Exclusion, is_saved};
 use crate::template::shape::Shape;
 use crate::template::{self, OpenTemplateError, Template, memory};
 use crate::vm::Vm;
@@ -45,6 +46,9 @@ pub enum RestoreError {
     /// The template is of no use for this machine.
     #[error("the template cannot be used")]
     Template(#[source] OpenTemplateError),
+    /// No template is of use for this machine.
+    #[error("the machine cannot be started from a template: {0}")]
+    Excluded(Exclusion),
     /// Guest memory could not be prepared.
     #[error("cannot prepare the guest's memory")]
     Memory(#[source] io::Error),
@@ -74,10 +78,11 @@ impl Engine {
         Template::open(directory, &shape)
     }
 
-    /// Starts a machine to be saved. As [`Engine::start`], but its disks are empty: of those in
-    /// `spec` only size and access count.
+    /// Starts a machine to be saved. As [`Engine::start`], but it has only the devices of `spec` that all machines have: the
+    /// others are put there when it is restored.
     pub async fn start_saveable(&self, spec: &VmSpec) -> Result<Saveable, StartError> {
         let mut spec = spec.clone();
+        spec.devices.retain(is_saved);
         spec.disks_mut().for_each(|disk| disk.extents.clear());
         let boot = check(&spec)?;
         let failed = |source| self.spawn_failed(&spec, source);
@@ -99,14 +104,17 @@ impl Engine {
         })
     }
 
-    /// Starts a machine where `template` was saved. Its disks, console and channel are those of
-    /// `spec`; what the guest said on the channel before it was saved, it won't say again.
+    /// Starts a machine where `template` was saved. Its devices are those of `spec`: of some its guest knows nothing until it
+    /// binds their transports' driver ([`Vm::late_devices`]). What the guest said on the channel before it was saved, it won't say again.
     ///
     /// As with [`Engine::start`], the VMM dies with the calling thread.
     pub async fn restore(&self, template: &Template, spec: &VmSpec) -> Result<Vm, RestoreError> {
         let shape = self.shape(spec).map_err(RestoreError::Memory)?;
         if shape != template.shape {
             return Err(RestoreError::Template(OpenTemplateError::OtherShape));
+        }
+        if let Some(reason) = spec.excluded_from_templates() {
+            return Err(RestoreError::Excluded(reason));
         }
         let memory = template.memory.try_clone().map_err(RestoreError::Memory)?;
         let state = reopen(&template.state).map_err(RestoreError::Memory)?;
@@ -116,12 +124,13 @@ impl Engine {
             .launch(spec, Start::Restored(state, memory))
             .map_err(started)?;
         let number = spawned.state;
-        let vm = spawned.answer(self.answer_limit).await.map_err(started)?;
+        let mut vm = spawned.answer(self.answer_limit).await.map_err(started)?;
         if let Some(number) = number {
             migration::load(&vm.control, number)
                 .await
                 .map_err(RestoreError::State)?;
         }
+        vm.late_devices = spec.late_devices();
         Ok(vm)
     }
 }

@@ -73,6 +73,21 @@ impl VmSpec {
         })
     }
 
+    /// Whether a machine that was started as `other` can become this one ([`Vm::exchange_disks`](crate::Vm::exchange_disks)): it has
+    /// disks of the same roles, sizes and access, and as many NICs, with the same MTUs. Everything else is the template's.
+    pub fn has_devices_of(&self, other: &Self) -> bool {
+        let disks = |spec: &Self| {
+            let disks = spec.disks();
+            let mut disks: Vec<_> = disks
+                .map(|disk| (disk.role, disk.size, disk.read_only))
+                .collect();
+            disks.sort_unstable();
+            disks
+        };
+        let mtus = |spec: &Self| spec.nics().map(|nic| nic.mtu).collect::<Vec<_>>();
+        disks(self) == disks(other) && mtus(self) == mtus(other)
+    }
+
     /// File that receives what the guest's kernel says.
     pub fn console_record(&self) -> Option<&PathBuf> {
         self.devices.iter().find_map(|device| match device {

@@ -44,6 +44,7 @@ pub struct Vm {
     disks: Backends,
     moments: Moments,
     exit: Option<VmExit>,
+    pub(crate) late_devices: u32,
 }
 
 /// When the phases of a start ended.
@@ -140,6 +141,7 @@ impl Spawned {
                     running: Instant::now(),
                 },
                 exit: None,
+                late_devices: 0,
             }),
             Err(error @ QmpError::Timeout { .. }) => Err(StartError::Silent(error)),
             Err(error) => {
@@ -168,6 +170,13 @@ impl Vm {
     /// Process id of the VMM.
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// How many devices the guest does not know of, as they were put on transports that were empty when it was saved. It finds
+    /// them when it binds their driver (`/sys/bus/platform/drivers/virtio-mmio/bind`), in the order of the transports'
+    /// names. 0 in a machine that was booted.
+    pub fn late_devices(&self) -> u32 {
+        self.late_devices
     }
 
     /// When the phases of the start ended.

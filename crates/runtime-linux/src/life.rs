@@ -174,11 +174,12 @@ async fn first_process(
     let input = stdio.stdin.is_some() || container.options.open_stdin;
     let configuration = &container.configuration;
     let idle = container.idle.load(Ordering::Relaxed);
-    let request = if idle {
+    let mut request = if idle {
         idle_request(configuration)?
     } else {
         start_request(configuration, interfaces, input, stdio.size)?
     };
+    request.late_devices = origin.late_devices();
     let sent = Timestamp::now();
     timeline.reached_at("start sent", sent.as_microsecond());
     let reply = answer(guest.calls().start(request)).await?;

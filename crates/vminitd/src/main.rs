@@ -19,6 +19,7 @@ mod process;
 mod service;
 mod spec;
 mod stdio;
+mod transport;
 mod uevent;
 mod watch;
 

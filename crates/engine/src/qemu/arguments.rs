@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::device::disk::BOOT_DISK;
 use super::device::disk::exchange::Backends;
-use super::device::{self, DeviceError};
+use super::device::{self, DeviceError, place};
 use crate::confinement::Needs;
 use crate::confinement::filter::kvm;
 use crate::device::DiskRole;
@@ -72,6 +72,8 @@ pub(crate) struct CommandLine {
     pub(crate) disks: Backends,
     /// What it must be let do.
     pub(crate) needs: Needs,
+    /// What the kernel is told of transports, unless QEMU does that.
+    transports: String,
 }
 
 impl CommandLine {
@@ -99,6 +101,9 @@ impl CommandLine {
         match start {
             Start::Cold(boot) => line.boot(spec, boot, tsc_khz),
             Start::Saveable(boot, memory) => {
+                // Those that are empty now, too.
+                line.option("-machine", "auto-kernel-cmdline=off");
+                line.transports = place::kernel_parameters();
                 line.memory_file(spec, Loan::new(Thing::Memory, memory), true);
                 line.boot(spec, boot, tsc_khz);
             }
@@ -154,6 +159,7 @@ impl CommandLine {
             engine.push_str(" root=");
             engine.push_str(BOOT_DISK);
         }
+        engine.push_str(&self.transports);
         // Of two words for one parameter the kernel takes the last one, which is the caller's.
         self.option("-append", format!("{engine} {}", spec.command_line).trim());
     }

@@ -9,7 +9,7 @@
 //! one has touched, and where the template's kernel lies in memory is the same for all of them.
 //! What a guest writes is never shared. Who can't accept that boots each machine.
 
-pub(crate) mod exclusion;
+pub(crate) mod devices;
 pub(crate) mod memory;
 pub(crate) mod shape;
 

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::device::{Device, DiskRole};
 use crate::identity::FileIdentity;
 use crate::spec::{Accelerator, VmSpec};
+use crate::template::devices::is_saved;
 use crate::template::memory::hexadecimal;
 
 /// Changes when a machine of the same specification would look different to its guest.
@@ -25,6 +26,7 @@ pub(crate) struct Shape {
     command_line: String,
     vcpus: u32,
     memory_bytes: u64,
+    /// Those that are saved: role, size, access.
     disks: Vec<(DiskRole, u64, bool)>,
     /// The devices that every machine has, in words.
     fixed: Vec<String>,
@@ -49,10 +51,7 @@ impl Shape {
             command_line: spec.command_line.clone(),
             vcpus: spec.vcpus.get(),
             memory_bytes: spec.memory_bytes,
-            disks: sorted(
-                spec.disks()
-                    .map(|disk| (disk.role, disk.size, disk.read_only)),
-            ),
+            disks: sorted(spec.devices.iter().filter_map(saved_disk)),
             fixed: sorted(spec.devices.iter().filter_map(fixed)),
             accelerator: spec.accelerator,
             nested_virtualization: spec.nested_virtualization,
@@ -77,6 +76,13 @@ fn sorted<T: Ord>(list: impl Iterator<Item = T>) -> Vec<T> {
     let mut list: Vec<_> = list.collect();
     list.sort_unstable();
     list
+}
+
+fn saved_disk(device: &Device) -> Option<(DiskRole, u64, bool)> {
+    match device {
+        Device::Disk(disk) if is_saved(device) => Some((disk.role, disk.size, disk.read_only)),
+        _ => None,
+    }
 }
 
 /// What there is to know of a device that is the same in all machines.
@@ -177,6 +183,11 @@ mod tests {
         keys.extend([other_cpu.key(), other_vmm.key(), key(&base, 1)]);
         let distinct: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());
+        // Devices that come late make no difference.
+        let mut more = base.clone();
+        let volume = Disk::empty(DiskRole::Volume(1), 512, false);
+        more.devices.push(Device::Disk(volume));
+        assert_eq!(key(&more, 1), key(&base, 1));
         // Which file lies behind a disk, and where the console goes, makes no difference.
         let mut same = base.clone();
         same.record_console("/tmp/console".into());

@@ -12,6 +12,14 @@ use container_engine::{Device, Disk, DiskRole, MacAddress, Nic, StartError};
 /// The guest's address on a [`tap`].
 const GUEST: &str = "10.77.0.2";
 
+/// The guest has a NIC of that address, through which packets go to it from the host and back.
+pub async fn expect_a_network(guest: &mut Guest, mac: &str, mtu: &str, socket: UdpSocket) {
+    let address = GUEST.replace('.', " ");
+    assert_eq!(guest.ask(&format!("nic {mac} {address}")).await, mtu);
+    let answered = tokio::task::spawn_blocking(move || is_answered(&socket));
+    assert!(answered.await.unwrap());
+}
+
 /// Whether a packet reaches the guest, and its answer (that nobody listens at the port) comes back.
 fn is_answered(socket: &UdpSocket) -> bool {
     socket.connect((GUEST, 9)).unwrap();
@@ -72,10 +80,7 @@ async fn disks_and_a_nic_are_found_by_their_roles() {
         assert_eq!(written.starts_with('-'), read_only, "{role}: {written}");
     }
     if let Some(socket) = socket {
-        let address = GUEST.replace('.', " ");
-        assert_eq!(guest.ask(&format!("nic {mac} {address}")).await, "1400");
-        let answered = tokio::task::spawn_blocking(move || is_answered(&socket));
-        assert!(answered.await.unwrap());
+        expect_a_network(&mut guest, &mac.to_string(), "1400", socket).await;
     }
     // The VMM made no call that it has no use for.
     guest.send("exit").await;

@@ -30,8 +30,13 @@ pub fn initramfs() -> &'static Path {
         if let Some(given) = std::env::var_os("CONTAINER_TEST_INITRAMFS") {
             return given.into();
         }
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(std::process::id().to_string());
-        std::fs::create_dir_all(&directory).unwrap();
+        let name = std::process::id().to_string();
+        let mut directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
+        // The nested machine only reads it.
+        if std::fs::create_dir_all(&directory).is_err() {
+            directory = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&directory).unwrap();
+        }
         let program = directory.join("init");
         let flags = [
             "-static",

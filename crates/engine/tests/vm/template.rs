@@ -2,10 +2,14 @@
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::support::{self, Guest, PATIENCE, engine, spec};
-use container_engine::{Disk, DiskRole, Engine, ExitCause, OpenTemplateError, VmSpec};
+use crate::{devices, tap};
+use container_engine::{
+    Device, Disk, DiskRole, Engine, ExitCause, MacAddress, Nic, OpenTemplateError, VmSpec,
+};
 
 /// Boots a guest to its first word and saves it.
 async fn save(engine: &Engine, spec: &VmSpec, directory: &Path) {
@@ -40,6 +44,14 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
         spec
     };
     let place = directory.path().join("templates/one");
+    // Some of these machines have devices that the template has not.
+    let nic = |tap| Nic {
+        tap: Arc::new(tap),
+        mac: MacAddress::new([2, 0, 0, 0, 0, 9]).unwrap(),
+        mtu: 1500,
+    };
+    let volume = directory.path().join("volume");
+    std::fs::write(&volume, vec![b'v'; 1 << 20]).unwrap();
     let specs: Vec<_> = ["a", "b"]
         .iter()
         .map(|name| machine(&directory.path().join(name)))
@@ -60,6 +72,19 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
     eprintln!("cold boot and save: {:?}", cold.elapsed());
 
     for (spec, upper) in specs.iter().zip(["a", "b"]) {
+        let mut spec = spec.clone();
+        let mut socket = None;
+        if upper == "b" {
+            let volume = Disk::writable(DiskRole::Volume(3), &volume, 1 << 20);
+            spec.devices.push(Device::Disk(volume));
+            // Only root makes taps.
+            if rustix::process::geteuid().is_root() {
+                let (tap, made) = tap::make();
+                spec.devices.push(Device::Nic(nic(tap)));
+                socket = Some(made);
+            }
+        }
+        let spec = &spec;
         let start = Instant::now();
         let template = engine.open_template(&place, spec).unwrap();
         let opened = start.elapsed();
@@ -82,6 +107,20 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
             // Pages that the guest frees go back to the host, never out of the template: the
             // second machine would not start.
             support::expect_memory_to_return(&mut guest, 512).await;
+        }
+        let late = guest.vm.late_devices();
+        if upper == "b" {
+            assert_eq!(late, 1 + u32::from(socket.is_some()));
+            assert_eq!(guest.ask("name volume-3").await, "none");
+        }
+        // They follow each other: the guest looks at none in vain.
+        assert_eq!(guest.ask(&format!("bind {late}")).await, late.to_string());
+        if upper == "b" {
+            assert_eq!(guest.ask("read volume-3 9").await, "v".repeat(16));
+            assert_eq!(guest.ask("write volume-3 9").await, "0");
+        }
+        if let Some(socket) = socket {
+            devices::expect_a_network(&mut guest, "02:00:00:00:00:09", "1500", socket).await;
         }
         let mut written = [0];
         let disk = std::fs::File::open(directory.path().join(upper)).unwrap();

@@ -54,7 +54,20 @@ pub enum Origin {
         template_wanted: bool,
     },
     /// It was saved before, waiting as it waits now.
-    Template,
+    Template {
+        /// Devices that came since, which its guest has to look for.
+        late_devices: u32,
+    },
+}
+
+impl Origin {
+    /// Devices that the guest has to look for.
+    pub fn late_devices(self) -> u32 {
+        match self {
+            Self::Cold { .. } => 0,
+            Self::Template { late_devices } => late_devices,
+        }
+    }
 }
 
 /// Ends the machine and waits until it has.

@@ -19,6 +19,8 @@ pub struct Standby {
     engine: Engine,
     vm: Vm,
     guest: Guest,
+    /// What it was started as.
+    shape: VmSpec,
     key: String,
     /// What stands for its boot in the log of its console.
     boot: Vec<u8>,
@@ -45,9 +47,12 @@ impl Standby {
         let stage = Stage::build(&shape, &request.boot.cache)
             .map_err(|error| internal(&error).context("make the disks of the rehearsal"))?;
         let started = template::start(&engine, &saved, &stage.furnish(&shape)).await;
-        let Machine { mut vm, guest, .. } =
-            started.inspect_err(|_| template::discard(&directory))?;
-        rehearse(&guest, &request.configuration)
+        let Machine {
+            mut vm,
+            guest,
+            origin,
+        } = started.inspect_err(|_| template::discard(&directory))?;
+        rehearse(&guest, &request.configuration, origin)
             .await
             .map_err(|error| error.context("rehearse"))?;
         // Whoever takes the machine is in a hurry, and has nothing to close then.
@@ -59,6 +64,7 @@ impl Standby {
             engine,
             vm,
             guest,
+            shape,
             key,
             boot: template::boot_of(&saved),
             settled: false,
@@ -91,7 +97,8 @@ impl Standby {
     /// # Errors
     /// When it is of another shape, or does not take the disks. It is ended then.
     pub async fn take(mut self, spec: &VmSpec) -> Result<Machine, Error> {
-        if template::key(&self.engine, spec)? != self.key {
+        let same = spec.has_devices_of(&self.shape);
+        if !same || template::key(&self.engine, spec)? != self.key {
             let text = "it was prepared for another shape";
             return Err(Error::new(Kind::InvalidState, text));
         }
@@ -115,7 +122,8 @@ impl Standby {
         Ok(Machine {
             vm: self.vm,
             guest: self.guest,
-            origin: Origin::Template,
+            // The rehearsal has found them.
+            origin: Origin::Template { late_devices: 0 },
         })
     }
 }

@@ -9,6 +9,7 @@ use crate::container::{DeviceError, LimitError, RootError, SysctlError};
 use crate::launch::{FailureKind, PlanError};
 use crate::network::NetworkError;
 use crate::process::{SpawnError, TableError};
+use crate::transport::TransportError;
 
 /// An operation that failed.
 #[derive(Debug, ThisError)]
@@ -55,6 +56,9 @@ pub enum AgentError {
     /// The network interfaces.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// The devices that a restored machine has got.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// The root.
     #[error(transparent)]
     Root(#[from] RootError),
@@ -162,6 +166,7 @@ impl AgentError {
             Self::Clock(_)
             | Self::Entropy(_)
             | Self::Network(_)
+            | Self::Transport(_)
             | Self::Root(_)
             | Self::Unmount(_)
             | Self::Cgroup(_)

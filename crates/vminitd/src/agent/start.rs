@@ -14,6 +14,7 @@ use crate::launch::ContainerPlan;
 use crate::network;
 use crate::process::{self, Wanted};
 use crate::spec::{Resources, Spec};
+use crate::transport;
 
 /// Bytes: what the kernel's generator is seeded with.
 const ENTROPY_MIN: usize = 32;
@@ -52,6 +53,7 @@ impl Agent {
         )?;
         plan.idle = request.idle;
         let limits = settings(&resources)?;
+        transport::bind(request.late_devices)?;
         network::set_up(&request.interfaces)?;
         self.state().has_upper_disk = root.upper_disk.is_some();
         let root = mount_root(&root)?;

@@ -11,16 +11,30 @@
 use crate::device::{Device, DiskRole};
 
 /// Transports of the machine.
-pub(in crate::qemu) const TRANSPORTS: usize = 8;
+pub(super) const TRANSPORTS: usize = 8;
+
+/// Where the registers of the first one are, how many bytes each has, and the first one's interrupt
+/// (`include/hw/i386/microvm.h`, `microvm_devices_init` of `hw/i386/microvm.c`).
+const REGISTERS: usize = 0xfeb0_0000;
+const REGISTERS_SIZE: usize = 512;
+const INTERRUPT: usize = 5;
+
+/// The kernel's parameters for all transports, in the order in which QEMU tells of those that are not empty. A kernel that knows
+/// of an empty one looks at it in vain, and again when it is told to.
+pub(in crate::qemu) fn kernel_parameters() -> String {
+    let parameters = (0..TRANSPORTS).rev().map(|number| {
+        let (registers, interrupt) = (REGISTERS + number * REGISTERS_SIZE, INTERRUPT + number);
+        format!(" virtio_mmio.device={REGISTERS_SIZE}@{registers:#x}:{interrupt}")
+    });
+    parameters.collect()
+}
 
 /// Console and guest channel are two ports of one device.
 const SERIAL: usize = 0;
 const BALLOON: usize = 1;
 const ENTROPY: usize = 2;
-/// The first that is for NICs and disks.
-const FIRST_FREE: usize = 3;
-/// How many are.
-const FREE: usize = TRANSPORTS - FIRST_FREE;
+/// How many are for NICs and disks.
+const FREE: usize = TRANSPORTS - 3;
 
 const CONSOLE_PORT: usize = 0;
 const CHANNEL_PORT: usize = 1;
@@ -60,6 +74,9 @@ pub enum PlaceError {
 }
 
 /// The place of each of `devices`, in their order. The same devices have the same places, in whatever order they are.
+///
+/// NICs and disks are placed from the last transport down: the container's own disks, NICs, volumes, and last the controller of
+/// those disks that have none. So what is put behind a restored machine follows, without a gap, on what was saved.
 pub(super) fn allocate(devices: &[Device]) -> Result<Vec<Place>, PlaceError> {
     unique(devices)?;
     let mut roles: Vec<_> = devices.iter().filter_map(role).collect();
@@ -69,32 +86,68 @@ pub(super) fn allocate(devices: &[Device]) -> Result<Vec<Place>, PlaceError> {
         .filter(|device| matches!(device, Device::Nic(_)))
         .count();
     let alone = disks_alone(&roles, nics)?;
-    let mut next_nic = FIRST_FREE;
+    let own = |role: &&DiskRole| !matches!(role, DiskRole::Volume(_));
+    let own = roles[..alone].iter().filter(own).count();
+    let last = TRANSPORTS - 1;
+    let mut nic = own;
     let place = |device: &Device| match device {
         Device::Console { .. } => port(CONSOLE_PORT),
         Device::GuestChannel { .. } => port(CHANNEL_PORT),
         Device::Balloon => Place::Transport(BALLOON),
         Device::Entropy => Place::Transport(ENTROPY),
         Device::Nic(_) => {
-            next_nic += 1;
-            Place::Transport(next_nic - 1)
+            nic += 1;
+            Place::Transport(last - (nic - 1))
         }
         Device::Disk(disk) => {
             // It is one of them.
             let index = roles.binary_search(&disk.role).unwrap_or_default();
-            // From the last transport down: that is the order in which the kernel meets them.
-            let last = TRANSPORTS - 1;
-            if index < alone {
+            if index < own {
                 Place::Transport(last - index)
+            } else if index < alone {
+                Place::Transport(last - nics - index)
             } else {
                 Place::Unit {
-                    transport: last - alone,
+                    transport: last - nics - alone,
                     number: index - alone,
                 }
             }
         }
     };
     Ok(devices.iter().map(place).collect())
+}
+
+/// Devices that a machine of `devices` gets late, in transports, if those that `saved` tells of were saved without the others;
+/// nothing if one of these would be somewhere else then.
+pub(crate) fn late(devices: &[Device], saved: impl Fn(&Device) -> bool) -> Option<usize> {
+    let before: Vec<_> = devices
+        .iter()
+        .filter(|device| saved(device))
+        .cloned()
+        .collect();
+    let places = allocate(devices).ok()?;
+    let mut known = allocate(&before).ok()?.into_iter();
+    let mut late = Vec::new();
+    for (device, place) in devices.iter().zip(places) {
+        if saved(device) {
+            if known.next() != Some(place) {
+                return None;
+            }
+        } else if !late.contains(&place.transport()) {
+            late.push(place.transport());
+        }
+    }
+    Some(late.len())
+}
+
+impl Place {
+    fn transport(self) -> usize {
+        match self {
+            Self::Transport(transport)
+            | Self::Port { transport, .. }
+            | Self::Unit { transport, .. } => transport,
+        }
+    }
 }
 
 const fn port(number: usize) -> Place {
@@ -173,7 +226,7 @@ mod tests {
         let mut devices = machine(&CONTAINER, 2);
         devices.push(disk(DiskRole::Volume(7)));
         let places = allocate(&devices).unwrap();
-        let transports = [2, 1, 7, 6, 3, 4, 5].map(Place::Transport);
+        let transports = [2, 1, 7, 6, 5, 4, 3].map(Place::Transport);
         assert_eq!(places[..2], transports[..2]);
         assert_eq!(places[2..4], [port(0), port(1)]);
         assert_eq!(places[4..], transports[2..]);
@@ -208,18 +261,47 @@ mod tests {
         let roles = [0, 1, 2, 3].map(DiskRole::Volume);
         let roles = [&CONTAINER[..], &roles].concat();
         let places = allocate(&machine(&roles, 1)).unwrap();
-        assert_eq!(places[4..7], [7, 6, 5].map(Place::Transport));
+        assert_eq!(places[4..7], [7, 6, 4].map(Place::Transport));
         let unit = |number| Place::Unit {
-            transport: 4,
+            transport: 3,
             number,
         };
         assert_eq!(places[7..10], [unit(0), unit(1), unit(2)]);
         let crowded = allocate(&machine(&CONTAINER, 4)).unwrap();
         let unit = |number| Place::Unit {
-            transport: 7,
+            transport: 3,
             number,
         };
         assert_eq!(crowded[4..6], [unit(0), unit(1)]);
+    }
+
+    #[test]
+    fn what_comes_late_follows_on_what_was_saved() {
+        let saved = |device: &Device| match device {
+            Device::Disk(disk) => CONTAINER.contains(&disk.role),
+            Device::Nic(_) => false,
+            _ => true,
+        };
+        let late = |volumes: u32, nics| {
+            let mut roles = CONTAINER.to_vec();
+            roles.extend((0..volumes).map(DiskRole::Volume));
+            let devices = machine(&roles, nics);
+            let late = late(&devices, saved)?;
+            let places = allocate(&devices).unwrap();
+            for transport in TRANSPORTS - 2 - late..TRANSPORTS - 2 {
+                assert!(places.iter().any(|place| place.transport() == transport));
+            }
+            Some(late)
+        };
+        assert_eq!(late(0, 0), Some(0));
+        assert_eq!(late(0, 1), Some(1));
+        assert_eq!(late(1, 1), Some(2));
+        // Units are behind one controller.
+        assert_eq!(late(40, 1), Some(3));
+        assert_eq!(late(0, 3), Some(3));
+        // The writable layer would be one of them.
+        assert_eq!(late(1, 3), None);
+        assert_eq!(late(0, 4), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use container_resource::container::{ContainerConfiguration, ProcessConfiguration
 use erofs::{LayerWriter, Limits, Metadata, Tree};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::upper;
+use super::{Origin, upper};
 use crate::container::answer;
 use crate::process::Process;
 use crate::request::start_request;
@@ -72,14 +72,15 @@ impl Stage {
 
 /// Rehearses the start of a container of the size of `like` in `guest`, which is as before afterwards. A guest in which
 /// that fails must not be used.
-pub async fn rehearse(guest: &Guest, like: &ContainerConfiguration) -> Result<(), Error> {
+pub async fn rehearse(
+    guest: &Guest,
+    like: &ContainerConfiguration,
+    origin: Origin,
+) -> Result<(), Error> {
     let configuration = configuration(like);
-    answer(
-        guest
-            .calls()
-            .start(start_request(&configuration, &[], false, None)?),
-    )
-    .await?;
+    let mut request = start_request(&configuration, &[], false, None)?;
+    request.late_devices = origin.late_devices();
+    answer(guest.calls().start(request)).await?;
     let process = Process::follow(guest, ID, false, false, Stdio::default(), None)
         .await
         .map_err(|error| Error::chain(Kind::Internal, &error))?;

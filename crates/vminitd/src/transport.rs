@@ -1,0 +1,123 @@
+//! Devices that a restored machine got after its kernel had looked for them: their transports were empty then.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rustix::io::Errno;
+use thiserror::Error;
+
+/// All devices of the platform's bus; a transport's name begins as its driver's does.
+const DEVICES: &str = "/sys/bus/platform/devices";
+/// The transports' driver.
+const DRIVER: &str = "/sys/bus/platform/drivers/virtio-mmio";
+/// How the names of transports begin.
+const TRANSPORT: &str = "virtio-mmio.";
+
+/// Why a device is not there.
+#[derive(Debug, Error)]
+pub enum TransportError {
+    /// sysfs.
+    #[error("cannot look for devices")]
+    Look(#[source] io::Error),
+    /// The kernel did not take one.
+    #[error("cannot use the device on {transport}")]
+    Bind {
+        transport: String,
+        #[source]
+        source: io::Error,
+    },
+    /// There are fewer than were announced.
+    #[error("the machine lacks {0} of its devices")]
+    Missing(u32),
+}
+
+/// Has the kernel look again at transports that have no driver, in the order of their names, until it has found `count`
+/// devices.
+pub fn bind(count: u32) -> Result<(), TransportError> {
+    if count == 0 {
+        return Ok(());
+    }
+    let driver = Path::new(DRIVER).join("bind");
+    let unbound = unbound(Path::new(DEVICES)).map_err(TransportError::Look)?;
+    find(count, unbound, |name| fs::write(&driver, name))
+}
+
+fn find(
+    mut count: u32,
+    transports: Vec<String>,
+    bind: impl Fn(&str) -> io::Result<()>,
+) -> Result<(), TransportError> {
+    for transport in transports {
+        match bind(&transport) {
+            Ok(()) => count -= 1,
+            // It is empty.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NODEV) => {}
+            Err(source) => return Err(TransportError::Bind { transport, source }),
+        }
+        if count == 0 {
+            return Ok(());
+        }
+    }
+    Err(TransportError::Missing(count))
+}
+
+/// Names of the transports that have no driver, sorted.
+fn unbound(devices: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(devices)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        if name.starts_with(TRANSPORT) && !entry.path().join("driver").exists() {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn transports_without_a_driver_are_found_in_order() {
+        let devices = tempfile::tempdir().unwrap();
+        for path in [
+            "virtio-mmio.4",
+            "virtio-mmio.0/driver",
+            "virtio-mmio.2",
+            "serial8250",
+        ] {
+            fs::create_dir_all(devices.path().join(path)).unwrap();
+        }
+        let names = unbound(devices.path()).unwrap();
+        assert_eq!(names, ["virtio-mmio.2", "virtio-mmio.4"]);
+    }
+
+    #[test]
+    fn no_more_are_looked_at_than_there_are_devices() {
+        let names = || ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        let tried = RefCell::new(Vec::new());
+        let bind = |name: &str| {
+            tried.borrow_mut().push(name.to_owned());
+            match name {
+                "b" => Err(Errno::NODEV.into()),
+                "d" => Err(Errno::IO.into()),
+                _ => Ok(()),
+            }
+        };
+        find(2, names(), bind).unwrap();
+        assert_eq!(tried.take(), ["a", "b", "c"]);
+        let error = find(3, names(), bind).unwrap_err();
+        assert_eq!(error.to_string(), "cannot use the device on d");
+        let mut few = names();
+        few.pop();
+        let error = find(3, few, bind).unwrap_err();
+        assert_eq!(error.to_string(), "the machine lacks 1 of its devices");
+    }
+}
