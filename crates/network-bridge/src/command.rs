@@ -9,17 +9,39 @@ use tracing_subscriber::EnvFilter;
 
 use crate::namespace::{agent, holder};
 use crate::serve;
+use crate::uplink::pasta;
+
+const EXAMPLE: &str = "\
+To try it alone, as root or another user:
+
+  mkdir -p /tmp/net/one
+  cat >/tmp/net/one/network.json <<'END'
+  {\"name\": \"one\", \"creationDate\": \"2026-01-02T03:04:05Z\",
+   \"plugin\": \"container-network-bridge\", \"ipv4Subnet\": \"192.168.64.0/24\"}
+  END
+  container-network-bridge start --state /tmp/net/one --runtime-root /tmp/net
+
+and in another terminal, for its addresses and its bridge:
+
+  grpcurl -unix -plaintext -import-path proto -proto network.proto \\
+    /tmp/net/network-one.sock container.network.v1.Network/Inspect
+  nsenter -t \"$(pgrep -f /tmp/net/one/namespace.lock)\" -n ip address";
 
 /// Serves one network of `container`.
 ///
 /// It owns a network namespace with a bridge, gives containers addresses and names, answers their questions for names, lets
 /// them out to where the host gets, and opens their ports on the host. What is asked of it is in proto/network.proto (gRPC,
 /// service container.network.v1.Network).
+///
+/// As root the way out is a pair of interfaces of the kernel; as another user it is the program pasta. It needs the program
+/// nft. When it is killed everything that packets need stays, and the next one goes on with it; when it is ended by SIGTERM
+/// and no machine is on the network, nothing stays.
 #[derive(Debug, Parser)]
 #[command(
     name = "container-network-bridge",
     version,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    after_long_help = EXAMPLE
 )]
 pub struct Command {
     #[command(subcommand)]
@@ -39,6 +61,19 @@ enum Action {
         /// In a user namespace of its own.
         #[arg(long)]
         user_namespace: bool,
+    },
+    /// Keep a network's way out, where this is not root.
+    #[command(hide = true)]
+    Uplink {
+        /// By which it is found.
+        #[arg(long)]
+        lock: PathBuf,
+        /// A process in the network's namespace.
+        #[arg(long)]
+        holder: i32,
+        /// Bytes of a packet.
+        #[arg(long)]
+        mtu: u32,
     },
     /// Work in a network's namespace, as standard input asks.
     #[command(hide = true)]
@@ -75,6 +110,10 @@ impl Command {
                 lock,
                 user_namespace,
             } => told(holder::run(&lock, user_namespace).map_err(Into::into)),
+            Action::Uplink { lock, holder, mtu } => {
+                log(false);
+                told(pasta::run(&lock, holder, mtu).map_err(Into::into))
+            }
             Action::Inside { holder } => {
                 log(false);
                 told(agent::run(holder).map_err(Into::into))

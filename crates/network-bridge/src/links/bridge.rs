@@ -10,8 +10,7 @@ use rtnetlink::{LinkBridge, LinkMessageBuilder};
 use super::{BRIDGE, Links, Route, UPLINK, is, sysctl, told};
 use crate::namespace::inside::{Bridge, Uplink};
 
-/// The namespace routes between bridge and way out, says nothing on the taps itself, and believes no router. What is bridged
-/// is filtered as frames alone.
+/// The namespace routes between bridge and way out, and believes no router. What is bridged is filtered as frames alone.
 const NAMESPACE: &[(&str, &str)] = &[
     ("ipv4/ip_forward", "1"),
     ("ipv4/conf/all/send_redirects", "0"),
@@ -22,7 +21,6 @@ const NAMESPACE: &[(&str, &str)] = &[
     ("ipv6/conf/default/accept_redirects", "0"),
     ("ipv6/conf/default/accept_dad", "0"),
     ("ipv6/conf/all/forwarding", "1"),
-    ("ipv6/conf/default/disable_ipv6", "1"),
     ("bridge/bridge-nf-call-iptables", "0"),
     ("bridge/bridge-nf-call-ip6tables", "0"),
     ("bridge/bridge-nf-call-arptables", "0"),
@@ -32,14 +30,12 @@ const ON_BRIDGE: &[(&str, &str)] = &[
     ("ipv4/conf/bridge/proxy_arp", "1"),
     ("ipv4/neigh/bridge/proxy_delay", "0"),
     ("ipv4/conf/bridge/send_redirects", "0"),
-    ("ipv6/conf/bridge/disable_ipv6", "0"),
     ("ipv6/conf/bridge/accept_ra", "0"),
     ("ipv6/conf/bridge/proxy_ndp", "1"),
     ("ipv6/neigh/bridge/proxy_delay", "0"),
 ];
 const ON_UPLINK: &[(&str, &str)] = &[
     ("ipv4/conf/uplink/send_redirects", "0"),
-    ("ipv6/conf/uplink/disable_ipv6", "0"),
     ("ipv6/conf/uplink/accept_ra", "0"),
 ];
 
@@ -88,6 +84,8 @@ impl Links {
     pub async fn join(&self, tap: &str, mtu: u32) -> io::Result<()> {
         let bridge = self.index(BRIDGE).await?;
         let index = self.index(tap).await?;
+        // It says nothing on the tap itself.
+        sysctl::set(&format!("ipv6/conf/{tap}/disable_ipv6"), "1")?;
         self.set(index, |link| link.mtu(mtu).controller(bridge).up())
             .await
     }

@@ -44,6 +44,7 @@ impl Network {
                 .iter()
                 .map(|(container, lease)| self.member(container, lease, &links, &counted))
                 .collect(),
+            problem: text(self.problem.clone()),
             host: text(ipv4.map(|net| net.host().to_string())),
             host6: text(ipv6.map(|net| net.host().to_string())),
         })

@@ -25,7 +25,7 @@ use crate::namespace::holder;
 use crate::namespace::inside::Inside;
 use crate::relay::published::{Open, Target};
 use crate::resolver::Resolver;
-use crate::uplink::Uplink;
+use crate::uplink::{Uplink, pasta};
 
 /// A network that is there.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct Network {
     /// Name of its interface and its table on the host.
     host_name: String,
     uplink: Uplink,
+    /// Why packets do not leave, though they should.
+    problem: Option<String>,
     inside: Arc<Inside>,
     /// The host's interfaces.
     host: Links,
@@ -80,6 +82,9 @@ impl Network {
             let removed = filter::run::apply(&filter::host::remove(&self.host_name)).await;
             outcome = outcome.and(removed);
             outcome = outcome.and(self.host.remove(&self.host_name).await);
+        }
+        if self.uplink == Uplink::Pasta {
+            outcome = outcome.and(pasta::end(&self.state).await);
         }
         outcome.and(holder::end(&self.state).await)
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use container_api::{Error, Kind};
 use sha2::{Digest, Sha256};
 
 use super::Network;
@@ -25,7 +26,7 @@ use crate::namespace::inside::{self, Inside, Request};
 use crate::ports::bind;
 use crate::relay::{self, published};
 use crate::resolver::{self, Resolver};
-use crate::uplink::{self, Uplink};
+use crate::uplink::{self, Uplink, pasta};
 
 impl Network {
     /// Makes the network whose state is in `state`, or takes over what is there of it.
@@ -47,10 +48,11 @@ impl Network {
         let inside = Arc::new(inside);
         let directory = Directory::new(&configuration);
         let resolver = Resolver::new(directory.clone(), resolv_conf.to_owned(), inside.clone());
-        let network = Self {
+        let mut network = Self {
             host_name: host_name(&state),
             state,
             uplink,
+            problem: None,
             inside,
             host: Links::open()?,
             leases,
@@ -152,17 +154,36 @@ impl Network {
         let families = self.configuration.families();
         let gateway =
             |family: &crate::configuration::Family| (family.gateway, family.subnet.prefix_len());
-        let bridge = inside::Bridge {
+        let mut bridge = inside::Bridge {
             addresses: families.iter().map(gateway).collect(),
-            proxied: self.host_addresses(),
+            proxied: Vec::new(),
             mtu: self.configuration.asked.mtu,
         };
+        let host = self.host_addresses();
+        if self.uplink == Uplink::Pasta {
+            // Nobody else has it: connections to it are led to a process.
+            let alone = |address: IpAddr| (address, if address.is_ipv4() { 32 } else { 128 });
+            bridge.addresses.extend(host.into_iter().map(alone));
+        } else {
+            bridge.proxied = host;
+        }
         self.inside.run(Request::Bridge(bridge)).await
     }
 
-    async fn make_uplink(&self, holder: rustix::process::Pid) -> io::Result<()> {
-        if self.uplink != Uplink::Veth {
-            return Ok(());
+    async fn make_uplink(&mut self, holder: rustix::process::Pid) -> io::Result<()> {
+        let mtu = self.configuration.asked.mtu;
+        match self.uplink {
+            Uplink::Veth => {}
+            Uplink::Pasta => {
+                // Without it the containers have each other, names and ports all the same.
+                if let Err(error) = pasta::start(&self.state, holder, mtu) {
+                    let error = Error::chain(Kind::Unsupported, &error);
+                    tracing::warn!("nothing leaves the network: {error}");
+                    self.problem = Some(error.message);
+                }
+                return Ok(());
+            }
+            Uplink::None => return Ok(()),
         }
         let families = self.configuration.families();
         let side = |family: &crate::configuration::Family| HostFamily {
@@ -175,7 +196,6 @@ impl Network {
             },
             host: family.host,
         };
-        let mtu = self.configuration.asked.mtu;
         let host = HostSide {
             name: self.host_name.clone(),
             holder,

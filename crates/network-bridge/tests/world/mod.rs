@@ -10,11 +10,12 @@ pub mod tap;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use command_fds::{CommandFdExt, FdMapping};
 use container_api::network::network_client::NetworkClient;
 use container_api::network::*;
 use container_api::{Error, descriptors, handover, socket};
@@ -35,7 +36,19 @@ pub const PEER6: &str = "2001:db8:1::1";
 pub const SERVER: &str = "198.51.100.7";
 pub const SERVER6: &str = "2001:db8:2::7";
 
+/// Who the program runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum As {
+    Root,
+    /// A user without rights, in a host where users may open `/dev/net/tun`, as they usually may.
+    User,
+}
+
+/// A user id that has no account.
+const USER: &str = "61234";
+
 pub struct World {
+    who: As,
     pub host: Namespace,
     pub outside: Namespace,
     pub scratch: tempfile::TempDir,
@@ -43,6 +56,10 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
+        Self::of(As::Root)
+    }
+
+    pub fn of(who: As) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "these tests need root"
@@ -60,7 +77,12 @@ impl World {
         ));
         let scratch = tempfile::tempdir().unwrap();
         std::fs::write(scratch.path().join("resolv.conf"), "").unwrap();
+        if who == As::User {
+            let path = scratch.path().display();
+            host.sh(&format!("mknod -m 666 {path}/tun c 10 200 && chmod 755 {path} && chmod 644 {path}/resolv.conf"));
+        }
         Self {
+            who,
             host,
             outside,
             scratch,
@@ -77,6 +99,10 @@ impl World {
         });
         change(&mut configuration);
         std::fs::write(state.join("network.json"), configuration.to_string()).unwrap();
+        if self.who == As::User {
+            self.host
+                .sh(&format!("chown -R {USER}:{USER} {}", state.display()));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -90,6 +116,29 @@ impl World {
         };
         network.start();
         network
+    }
+
+    /// The program, as whoever it runs as.
+    fn command(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_container-network-bridge");
+        if self.who == As::Root {
+            return Command::new(program);
+        }
+        let mut command = Command::new("unshare");
+        let script = format!(
+            "mount --bind {}/tun /dev/net/tun && exec setpriv --reuid {USER} --regid {USER} --clear-groups \"$0\" \"$@\"",
+            self.scratch.path().display()
+        );
+        command.args([
+            "-m",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            &script,
+            program,
+        ]);
+        command
     }
 
     pub fn resolv_conf(&self) -> PathBuf {
@@ -110,7 +159,7 @@ impl Network<'_> {
     /// Starts the process and waits until it answers.
     pub fn start(&mut self) -> Duration {
         let begun = Instant::now();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_container-network-bridge"));
+        let mut command = self.world.command();
         command
             .args(["start", "--state"])
             .arg(&self.state)
@@ -118,6 +167,20 @@ impl Network<'_> {
             .arg(self.world.scratch.path())
             .arg("--resolv-conf")
             .arg(self.world.resolv_conf());
+        // The test listens for it, as the apiserver does: who listens is who is trusted.
+        let sockets = ["", "-descriptors"].map(|suffix| {
+            let name = format!("network-{}{suffix}.sock", self.name);
+            OwnedFd::from(socket::bind(&self.world.scratch.path().join(name)).unwrap())
+        });
+        let mappings = sockets
+            .into_iter()
+            .zip(3..)
+            .map(|(parent_fd, child_fd)| FdMapping {
+                parent_fd,
+                child_fd,
+            });
+        command.fd_mappings(mappings.collect()).unwrap();
+        command.env("CONTAINER_LISTEN_FDS", "2");
         let process = self.world.host.run(|| command.spawn().unwrap());
         self.process = Some(process);
         loop {
@@ -178,10 +241,7 @@ impl Network<'_> {
     }
 
     /// Attaches a container: the reply and its tap.
-    pub fn attach(
-        &self,
-        mut request: AttachRequest,
-    ) -> Result<(AttachReply, std::os::fd::OwnedFd), Error> {
+    pub fn attach(&self, mut request: AttachRequest) -> Result<(AttachReply, OwnedFd), Error> {
         let path = self
             .world
             .scratch
@@ -249,8 +309,10 @@ impl Drop for Network<'_> {
             let _ = process.wait();
         }
         // The namespace's holder outlives its network's process.
-        let lock = self.state.join("namespace.lock");
-        let _ = container_api::lock::signal_holder(&lock, rustix::process::Signal::KILL);
+        for lock in ["namespace.lock", "uplink.lock"] {
+            let lock = self.state.join(lock);
+            let _ = container_api::lock::signal_holder(&lock, rustix::process::Signal::TERM);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! How packets leave the network.
 
+pub mod pasta;
+
 use rustix::thread::CapabilitySet;
 
 /// The way out.

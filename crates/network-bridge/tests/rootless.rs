@@ -1,0 +1,180 @@
+//! The same without root: a user namespace, `pasta` as the way out, ports by a process.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod world;
+
+use std::io::ErrorKind;
+use std::process::Command;
+use std::time::Instant;
+
+use container_api::Kind;
+use container_api::network::{
+    AllocateRequest, AttachRequest, Egress, InspectRequest, Port, Protocol,
+};
+use hickory_proto::rr::RecordType::A;
+use world::dns::{self, addresses};
+use world::{
+    As, HOST, HOST6, PATIENCE, PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp,
+};
+
+const GATEWAY: &str = "192.168.64.1";
+
+fn port(host_port: u32, container_port: u32, protocol: Protocol) -> Port {
+    Port {
+        host_port,
+        container_port,
+        protocol: protocol.into(),
+        ..Port::default()
+    }
+}
+
+/// Whether this host's pasta is one that may be used: Debian 12's is not.
+fn has_pasta() -> bool {
+    let help = Command::new("pasta").arg("--help").output();
+    help.is_ok_and(|help| {
+        let words = [help.stdout, help.stderr].concat();
+        String::from_utf8_lossy(&words).contains("--map-host-loopback")
+    })
+}
+
+#[test]
+fn a_user_s_network_does_what_root_s_does() {
+    let world = World::of(As::User);
+    dns::serve(&world.outside, PEER);
+    std::fs::write(world.resolv_conf(), format!("nameserver {PEER}\n")).unwrap();
+    serve(&world.outside, "[::]:80");
+    serve_udp(&world.outside, &format!("{SERVER}:7"));
+    serve(&world.host, "127.0.0.1:4000");
+    serve(&world.host, "[::1]:6000");
+    let mut network = world.network("one", |_| ());
+    let request = AttachRequest {
+        ports: vec![
+            port(8080, 80, Protocol::Tcp),
+            port(5300, 53, Protocol::Udp),
+            port(8081, 81, Protocol::Tcp),
+        ],
+        egress: Some(Egress {
+            allow: vec![
+                "www.example.org".into(),
+                "host.container.internal:4000".into(),
+            ],
+        }),
+        ..AttachRequest::default()
+    };
+    let (web, _) = network.guest_with("web", request);
+    let other = network.guest("other");
+    serve(&web.namespace, "[::]:80");
+    serve_udp(&web.namespace, "[::]:53");
+    let server = format!("{SERVER}:80");
+    let reply = network.call(|mut client| async move { client.inspect(InspectRequest {}).await });
+    let problem = reply.unwrap().problem;
+    let leaves = has_pasta();
+    assert_eq!(problem.contains("pasta"), !leaves, "{problem}");
+    // Beside the network, pasta starts.
+    let begun = Instant::now();
+    while leaves && ask(&other.namespace, &server).is_err() {
+        assert!(begun.elapsed() < PATIENCE);
+    }
+    for again in [false, true] {
+        assert!(other.pings(web.ipv4()) && other.pings(web.ipv6()));
+        if leaves {
+            assert_eq!(
+                ask(&other.namespace, &server).unwrap(),
+                format!("{HOST} hello")
+            );
+            assert_eq!(
+                ask(&other.namespace, &format!("[{SERVER6}]:80")).unwrap(),
+                format!("{HOST6} hello")
+            );
+            assert!(
+                ask_udp(&other.namespace, &format!("{SERVER}:7"))
+                    .unwrap()
+                    .starts_with(HOST)
+            );
+        }
+        assert_eq!(
+            addresses(&other.namespace, GATEWAY, "web", A).unwrap(),
+            [web.ipv4()]
+        );
+        // The host's loopback by its name, and by no other way.
+        for address in [
+            "192.168.64.254:4000",
+            "192.168.64.254:6000",
+            "[fd00:64::ffff:ffff:ffff:fffe]:4000",
+        ] {
+            assert!(
+                ask(&other.namespace, address).unwrap().ends_with(" hello"),
+                "{address}"
+            );
+        }
+        for address in ["192.0.0.1:4000", "192.168.64.1:4000", "169.254.169.254:80"] {
+            assert!(ask(&other.namespace, address).is_err(), "{address}");
+        }
+        // Ports, from the outside and from the host.
+        for address in [format!("{HOST}:8080"), format!("[{HOST6}]:8080")] {
+            assert!(
+                ask(&world.outside, &address).unwrap().ends_with(" hello"),
+                "{address}"
+            );
+        }
+        for address in ["127.0.0.1:8080", "[::1]:8080"] {
+            assert!(
+                ask(&world.host, address).unwrap().ends_with(" hello"),
+                "{address}"
+            );
+        }
+        assert!(
+            ask_udp(&world.outside, &format!("{HOST}:5300"))
+                .unwrap()
+                .ends_with(" hello")
+        );
+        // Rules.
+        if !again {
+            assert!(ask(&web.namespace, &server).is_err());
+            assert_eq!(
+                addresses(&web.namespace, GATEWAY, "www.example.org", A).unwrap(),
+                [SERVER]
+            );
+        }
+        assert_eq!(ask(&web.namespace, &server).is_ok(), leaves);
+        assert!(ask(&web.namespace, "192.168.64.254:4000").is_ok());
+        assert!(ask(&web.namespace, "192.168.64.254:6000").is_err());
+        if !again {
+            network.kill();
+            assert_eq!(ask(&other.namespace, &server).is_ok(), leaves);
+            network.start();
+        }
+    }
+    // A port that is root's.
+    network
+        .allocate(AllocateRequest {
+            container: "low".into(),
+            ..AllocateRequest::default()
+        })
+        .unwrap();
+    let request = AttachRequest {
+        container: "low".into(),
+        ports: vec![port(80, 80, Protocol::Tcp)],
+        ..AttachRequest::default()
+    };
+    let error = network.attach(request).unwrap_err();
+    assert!(
+        error.kind == Kind::PermissionDenied && error.message.contains("80/tcp"),
+        "{error}"
+    );
+    network.detach("web");
+    assert_eq!(
+        ask(&world.host, "127.0.0.1:8080").unwrap_err().kind(),
+        ErrorKind::ConnectionRefused
+    );
+    network.detach("other");
+    network.stop();
+    for lock in ["namespace.lock", "uplink.lock"] {
+        assert_eq!(
+            container_api::lock::holder(&network.state.join(lock)).unwrap(),
+            None,
+            "{lock}"
+        );
+    }
+}
