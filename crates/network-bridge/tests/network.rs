@@ -143,9 +143,18 @@ fn a_killed_process_harms_no_packet_and_the_next_one_takes_over() {
     let again = network.guest("b");
     assert!(a.pings(again.ipv4()) && again.pings("192.168.64.1"));
     assert!(ask_udp(&again.namespace, &format!("{SERVER}:7")).is_ok());
+    // The process in the namespace may be killed as well.
+    let children = world
+        .host
+        .sh(&format!("cat /proc/{}/task/*/children", network.pid()));
+    for child in children.split_whitespace() {
+        world.host.sh(&format!("kill -9 {child}"));
+    }
+    assert!(network.member("a").attached);
+    network.detach("a");
     // Told to end while machines are there, it leaves the network to the next one.
     network.stop();
-    assert!(a.pings(again.ipv4()));
+    assert!(again.pings("192.168.64.1") && !a.pings(again.ipv4()));
 }
 
 #[test]

@@ -118,22 +118,27 @@ pub struct Link {
     pub to_machine: (u64, u64),
 }
 
-/// The agent.
+/// Who has things done in the namespace.
 #[derive(Debug)]
 pub struct Inside {
-    stream: Mutex<UnixStream>,
-    _agent: Child,
+    holder: Pid,
+    /// Nothing while it is asked: whoever gives up waiting leaves an answer behind that is nobody's, and the next one starts
+    /// another agent.
+    agent: Mutex<Option<Agent>>,
 }
 
-impl Inside {
-    /// Starts the agent in the namespaces of `holder`.
-    ///
-    /// # Errors
-    /// When it can't be started.
-    pub fn start(holder: Pid) -> io::Result<Self> {
+#[derive(Debug)]
+struct Agent {
+    stream: UnixStream,
+    /// It ends when this is dropped.
+    _process: Child,
+}
+
+impl Agent {
+    fn start(holder: Pid) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let agent = Command::new(std::env::current_exe()?)
+        let process = Command::new(std::env::current_exe()?)
             .arg("inside")
             .arg("--holder")
             .arg(holder.as_raw_nonzero().to_string())
@@ -141,8 +146,35 @@ impl Inside {
             .kill_on_drop(true)
             .spawn()?;
         Ok(Self {
-            stream: Mutex::new(UnixStream::from_std(ours)?),
-            _agent: agent,
+            stream: UnixStream::from_std(ours)?,
+            _process: process,
+        })
+    }
+
+    async fn exchange(&mut self, request: &Request) -> io::Result<(Reply, Vec<OwnedFd>)> {
+        let exchange = async {
+            handover::send(&mut self.stream, request, &[]).await?;
+            handover::receive(&mut self.stream).await
+        };
+        let answer = tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        answer?.ok_or_else(|| {
+            let text = "the process in the network's namespace has ended";
+            io::Error::new(io::ErrorKind::BrokenPipe, text)
+        })
+    }
+}
+
+impl Inside {
+    /// In the namespaces of `holder`.
+    ///
+    /// # Errors
+    /// When no agent can be started there.
+    pub fn start(holder: Pid) -> io::Result<Self> {
+        Ok(Self {
+            holder,
+            agent: Mutex::new(Some(Agent::start(holder)?)),
         })
     }
 
@@ -197,25 +229,35 @@ impl Inside {
     }
 
     async fn ask(&self, request: Request) -> io::Result<(Reply, Option<OwnedFd>)> {
-        let mut stream = self.stream.lock().await;
-        let exchange = async {
-            handover::send(&mut stream, &request, &[]).await?;
-            handover::receive::<Reply>(&mut stream).await
+        let mut place = self.agent.lock().await;
+        let mut agent = match place.take() {
+            Some(agent) => agent,
+            None => Agent::start(self.holder)?,
         };
-        let answer = tokio::time::timeout(PATIENCE, exchange)
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
-        match answer? {
-            Some((Reply::Failed { message, errno }, _)) => Err(match errno {
+        let answer = match agent.exchange(&request).await {
+            // It was killed since it was asked last.
+            Err(error) if is_gone(&error) => {
+                agent = Agent::start(self.holder)?;
+                agent.exchange(&request).await?
+            }
+            answer => answer?,
+        };
+        *place = Some(agent);
+        match answer {
+            (Reply::Failed { message, errno }, _) => Err(match errno {
                 Some(errno) => io::Error::new(io::Error::from_raw_os_error(errno).kind(), message),
                 None => io::Error::other(message),
             }),
-            Some((reply, descriptors)) => Ok((reply, descriptors.into_iter().next())),
-            None => Err(io::Error::other(
-                "the process in the network's namespace has ended",
-            )),
+            (reply, descriptors) => Ok((reply, descriptors.into_iter().next())),
         }
     }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 fn unexpected() -> io::Error {
