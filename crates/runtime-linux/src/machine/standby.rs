@@ -51,6 +51,7 @@ impl Standby {
             mut vm,
             guest,
             origin,
+            ..
         } = started.inspect_err(|_| template::discard(&directory))?;
         rehearse(&guest, &request.configuration, origin)
             .await
@@ -122,6 +123,7 @@ impl Standby {
         Ok(Machine {
             vm: self.vm,
             guest: self.guest,
+            shares: None,
             // The rehearsal has found them.
             origin: Origin::Template { late_devices: 0 },
         })
