@@ -16,6 +16,9 @@ const MAX_NAME: usize = 63;
 /// The largest MTU of an interface, in bytes.
 const LARGEST_MTU: u32 = 65535;
 
+/// What is there where the kernel has IPv6; a network on another host does without.
+const IPV6: &str = "/proc/sys/net/ipv6";
+
 /// A configuration that a network can be made of.
 #[derive(Clone, Debug)]
 pub struct Configuration {
@@ -85,7 +88,10 @@ impl Configuration {
         let ipv6 = asked
             .ipv6_subnet
             .map(|net| Subnet::new(net).ok_or_else(small(net.to_string())));
-        let (ipv4, ipv6) = (ipv4.transpose()?, ipv6.transpose()?);
+        let (ipv4, mut ipv6) = (ipv4.transpose()?, ipv6.transpose()?);
+        if !Path::new(IPV6).exists() {
+            ipv6 = None;
+        }
         if ipv4.is_none() && ipv6.is_none() {
             return Err(ConfigurationError::NoSubnet);
         }

@@ -15,7 +15,7 @@ fn kind<T: std::fmt::Debug>(outcome: std::io::Result<T>) -> ErrorKind {
 
 /// What the host has of a network, or would have.
 fn traces(host: &Namespace) -> String {
-    host.sh("ls /sys/class/net /proc/sys/net/ipv4/conf; ip route; ip -6 route; nft list ruleset")
+    host.sh("ls /proc/sys/net/ipv4/conf; ip route; ip -6 route; nft list ruleset")
 }
 
 #[test]
@@ -91,6 +91,10 @@ fn guests_reach_each_other_the_internet_and_the_host_reaches_them() {
 #[test]
 fn networks_are_apart_and_an_internal_one_has_no_way_out() {
     let world = World::new();
+    // Many hosts switch IPv6 off for interfaces that they do not know.
+    world
+        .host
+        .sh("sysctl -qw net.ipv6.conf.default.disable_ipv6=1");
     let one = world.network("one", |_| ());
     let two = world.network("two", |configuration| {
         configuration["ipv4Subnet"] = "192.168.65.0/24".into();
@@ -105,10 +109,11 @@ fn networks_are_apart_and_an_internal_one_has_no_way_out() {
     let (c, d) = (inner.guest("c"), inner.guest("d"));
     serve(&world.outside, "[::]:80");
     for (guest, other) in [(&a, &b), (&b, &a), (&a, &c), (&c, &a)] {
-        assert!(!guest.pings(other.ipv4()) && !guest.pings(other.ipv6()));
+        assert!(guest.hears_nothing_of(other.ipv4()) && guest.hears_nothing_of(other.ipv6()));
     }
     assert!(c.pings(d.ipv4()) && c.pings(d.ipv6()));
     assert!(ask(&b.namespace, &format!("{SERVER}:80")).is_ok());
+    assert!(ask(&b.namespace, &format!("[{SERVER6}]:80")).is_ok());
     for address in [
         format!("{SERVER}:80"),
         format!("[{SERVER6}]:80"),
@@ -154,7 +159,29 @@ fn a_killed_process_harms_no_packet_and_the_next_one_takes_over() {
     network.detach("a");
     // Told to end while machines are there, it leaves the network to the next one.
     network.stop();
-    assert!(again.pings("192.168.64.1") && !a.pings(again.ipv4()));
+    assert!(again.pings("192.168.64.1") && a.hears_nothing_of(again.ipv4()));
+}
+
+#[test]
+fn a_subnet_that_the_host_has_elsewhere_is_refused_and_left_alone() {
+    let world = World::new();
+    let state = world.scratch.path().join("one");
+    world.host.sh("ip route add 192.168.64.0/24 dev lan");
+    let before = traces(&world.host);
+    std::fs::create_dir(&state).unwrap();
+    let configuration = r#"{"name": "one", "creationDate": "2026-01-02T03:04:05Z", "plugin": "p", "ipv4Subnet": "192.168.64.0/24"}"#;
+    std::fs::write(state.join("network.json"), configuration).unwrap();
+    let path = world.scratch.path().display();
+    let program = env!("CARGO_BIN_EXE_container-network-bridge");
+    let line = format!("timeout 20 {program} start --state {path}/one --runtime-root {path}");
+    let (words, started) = world.host.try_sh(&line);
+    assert!(
+        !started && words.contains("this host has another route to 192.168.64.0/24"),
+        "{words}"
+    );
+    assert_eq!(traces(&world.host), before);
+    let holder = container_api::lock::holder(&state.join("namespace.lock"));
+    assert_eq!(holder.unwrap(), None);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use futures::{StreamExt, TryStreamExt};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
-use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
 use crate::namespace::inside::Link;
@@ -113,21 +113,37 @@ impl Links {
         request.execute().await.map_err(told)
     }
 
+    /// Sets a route, in the place of one to the same network.
     async fn route(&self, index: u32, route: Route) -> io::Result<()> {
-        let (to, prefix) = route.to;
+        let message = route.message(index)?;
+        let request = self.handle.route().add(message).replace();
+        request.execute().await.map_err(told)
+    }
+
+    /// Adds a route where there is none to the same network.
+    async fn add_route(&self, index: u32, route: Route) -> Result<(), rtnetlink::Error> {
+        let message = route
+            .message(index)
+            .map_err(|_| rtnetlink::Error::RequestFailed)?;
+        self.handle.route().add(message).execute().await
+    }
+}
+
+impl Route {
+    fn message(self, index: u32) -> io::Result<RouteMessage> {
+        let (to, prefix) = self.to;
         let mut builder = RouteMessageBuilder::<IpAddr>::new()
             .destination_prefix(to, prefix)
             .map_err(invalid)?
             .output_interface(index);
-        builder = match route.router {
+        builder = match self.router {
             Some(router) => builder.gateway(router).map_err(invalid)?.onlink(),
             None => builder.scope(RouteScope::Link),
         };
-        if let Some(from) = route.from {
+        if let Some(from) = self.from {
             builder = builder.pref_source(from).map_err(invalid)?;
         }
-        let request = self.handle.route().add(builder.build()).replace();
-        request.execute().await.map_err(told)
+        Ok(builder.build())
     }
 }
 

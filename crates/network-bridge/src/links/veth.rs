@@ -50,15 +50,20 @@ impl Links {
             .mtu(side.mtu)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
             .build();
-        match self.handle.link().add(message).execute().await {
-            Err(error) if is(&error, libc::EEXIST) => {}
-            done => done.map_err(told)?,
-        }
+        let new = match self.handle.link().add(message).execute().await {
+            Err(error) if is(&error, libc::EEXIST) => false,
+            done => {
+                done.map_err(told)?;
+                true
+            }
+        };
         let name = &side.name;
         for (parameter, value) in [
             // The host's own packets to a published port of 127.0.0.1 leave by this interface.
             (format!("ipv4/conf/{name}/route_localnet"), "1"),
             (format!("ipv4/conf/{name}/send_redirects"), "0"),
+            // Whatever the host does with new interfaces.
+            (format!("ipv6/conf/{name}/disable_ipv6"), "0"),
             (format!("ipv6/conf/{name}/accept_ra"), "0"),
             (format!("ipv6/conf/{name}/accept_redirects"), "0"),
             (format!("ipv6/conf/{name}/accept_dad"), "0"),
@@ -78,7 +83,16 @@ impl Links {
                 router: Some(family.router),
                 from: Some(family.host),
             };
-            self.route(index, route).await?;
+            match self.add_route(index, route).await {
+                // It is ours, as is the interface.
+                Err(error) if is(&error, libc::EEXIST) && !new => {}
+                Err(error) if is(&error, libc::EEXIST) => {
+                    let (subnet, length) = family.subnet;
+                    let text = format!("this host has another route to {subnet}/{length}");
+                    return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+                }
+                done => done.map_err(told)?,
+            }
         }
         Ok(())
     }

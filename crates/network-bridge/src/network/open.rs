@@ -40,7 +40,8 @@ impl Network {
             .canonicalize()
             .context("cannot find the network's directory")?;
         let uplink = Uplink::choose(configuration.is_internal());
-        let holder = match holder::find(&state)? {
+        let found = holder::find(&state)?;
+        let holder = match found {
             Some(holder) => holder,
             None => holder::start(&state, !uplink::may_administer())?,
         };
@@ -61,15 +62,23 @@ impl Network {
             resolver: Arc::new(resolver),
             configuration,
         };
-        network
-            .make_bridge()
-            .await
-            .context("cannot make the bridge")?;
-        network
-            .make_uplink(holder)
-            .await
-            .context("cannot make the way out")?;
+        if let Err(error) = network.make(holder).await {
+            // What was begun here is of no use to anybody.
+            if found.is_none() {
+                if let Err(error) = network.close().await {
+                    tracing::warn!("take the network back: {error}");
+                }
+            }
+            return Err(error);
+        }
         Ok(network)
+    }
+
+    async fn make(&mut self, holder: rustix::process::Pid) -> anyhow::Result<()> {
+        self.make_bridge().await.context("cannot make the bridge")?;
+        self.make_uplink(holder)
+            .await
+            .context("cannot make the way out")
     }
 
     /// Answers questions for names, and takes connections to the host.

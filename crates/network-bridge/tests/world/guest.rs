@@ -76,11 +76,19 @@ impl Guest {
         self.addresses.ipv6.split('/').next().unwrap()
     }
 
-    /// Whether an address answers.
+    /// Whether an address answers, on a host that may be busy.
     pub fn pings(&self, address: &str) -> bool {
-        self.namespace
-            .try_sh(&format!("busybox ping -c 1 -W 1 -q {address}"))
-            .1
+        self.hears(address, 8)
+    }
+
+    /// Whether nothing comes back within a second.
+    pub fn hears_nothing_of(&self, address: &str) -> bool {
+        !self.hears(address, 1)
+    }
+
+    fn hears(&self, address: &str, seconds: u32) -> bool {
+        let line = format!("busybox ping -c 1 -W {seconds} -q {address}");
+        self.namespace.try_sh(&line).1
     }
 }
 
