@@ -32,7 +32,6 @@ mod programs;
 mod pty;
 mod real;
 mod run;
-mod shares;
 mod spelling;
 mod standby;
 mod streams;

@@ -2,6 +2,7 @@
 
 use rustix::process::Signal;
 
+use crate::namespace::Namespace;
 use crate::system::{System, eventually, expect_now, kill};
 
 /// A system that keeps a machine waiting, with one that does.
@@ -88,6 +89,33 @@ fn a_start_takes_the_machine_that_waits_and_makes_it_its_own() {
     system.run(["exec", "lasting", "ls", "/kept"]).ok();
     let log = system.run(["logs", "--boot", "lasting"]).ok();
     assert_eq!(log.stderr, "");
+}
+
+#[test]
+fn a_machine_that_waits_is_put_on_the_network_of_its_container() {
+    let host = Namespace::new();
+    let system = System::stopped().in_namespace(&host);
+    system.configure("");
+    system.set_up();
+    let run = |flags: &[&str], script: &str| {
+        let words = ["run", "-c", "1", "-m", "256M", "--network", "default"];
+        let process = ["busybox", "sh", "-c", script];
+        system.run(words.iter().chain(flags).chain(&process)).ok()
+    };
+    run(&["-d", "--name", "peer"], "sleep 1000");
+    let shown = system.inspect("peer");
+    let address = shown["status"]["networks"][0]["ipv4Address"]
+        .as_str()
+        .unwrap();
+    let (peer, _) = address.split_once('/').unwrap_or((address, ""));
+    for id in ["one", "two"] {
+        wait_for_standby(&system);
+        let script = format!("ping -c 1 -W 5 {peer} >&2 && cat /sys/class/net/eth0/address");
+        let mac = run(&["--name", id], &script).stdout;
+        assert!(waited(&system, id), "{id}");
+        let shown = system.inspect(id)["status"]["networks"][0]["macAddress"].clone();
+        assert!(shown.is_null() || shown == mac.trim(), "{shown} {mac}");
+    }
 }
 
 #[test]

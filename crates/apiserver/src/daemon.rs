@@ -51,12 +51,12 @@ pub async fn serve(
     tokio::spawn(images.clone().supervise());
     tokio::spawn(images.clone().drop_leases());
     let settings = Settings::load(&roots.app, &roots.install).context("read the configuration")?;
-    let standby = Standby::new(&roots, settings.container.standby(), debug);
+    let networks = Networks::new(&roots, settings.network.clone(), debug);
+    networks.load().context("load the networks")?;
+    let standby = Standby::new(&roots, &networks, settings.container.standby(), debug);
     tokio::spawn(standby.clone().serve());
     let templates = Templates::new(&roots, standby.clone());
     tokio::spawn(templates.clone().serve());
-    let networks = Networks::new(&roots, settings.network.clone(), debug);
-    networks.load().context("load the networks")?;
     let containers = Arc::new(Containers::new(
         roots.clone(),
         Parts {

@@ -12,10 +12,12 @@ use std::time::Duration;
 use container_api::handover::{self, Assignment, Ready, Taken};
 use container_api::memory;
 use container_api::roots::Roots;
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
+use crate::networks::{Networks, Spare};
 use crate::templates::Request;
 
 /// How long nothing must have been started before a machine is prepared: it would be in the way of starts that come one
@@ -34,6 +36,7 @@ const MEMORY_LEFT: u64 = 1 << 30;
 #[derive(Clone, Debug)]
 pub struct Standby {
     app: PathBuf,
+    networks: Arc<Networks>,
     log: PathBuf,
     debug: bool,
     enabled: bool,
@@ -61,13 +64,16 @@ pub struct Waiting {
     stream: UnixStream,
     helper: Option<Child>,
     template: String,
+    /// The tap that its machine has.
+    pub spare: Option<Spare>,
 }
 
 impl Standby {
     /// That of `roots`; never one unless `enabled`.
-    pub fn new(roots: &Roots, enabled: bool, debug: bool) -> Self {
+    pub fn new(roots: &Roots, networks: &Arc<Networks>, enabled: bool, debug: bool) -> Self {
         Self {
             app: roots.app.clone(),
+            networks: networks.clone(),
             log: roots.log.join("standby.log"),
             debug,
             enabled,
@@ -76,9 +82,11 @@ impl Standby {
         }
     }
 
-    /// A container like that of `request` was started by its runtime `program`: another one may follow.
+    /// A container like that of `request` was started by its runtime `program`: another one may follow. One on several networks,
+    /// or without the one that it is to be on, gets a machine of its own.
     pub fn want(&self, program: PathBuf, request: Request) {
-        if self.enabled {
+        let interfaces = request.boot.interfaces.len();
+        if self.enabled && interfaces <= 1 && interfaces == request.configuration.networks.len() {
             self.wanted.send_replace(Some(Wanted { program, request }));
         }
     }
@@ -101,6 +109,15 @@ impl Standby {
     pub fn end(&self) {
         self.wanted.send_replace(None);
         self.put(None);
+    }
+
+    /// As [`Self::end`]; returns when the machine that waited is gone, with the tap that it had.
+    pub async fn ended(&self) {
+        self.wanted.send_replace(None);
+        let waiting = self.waiting().take();
+        if let Some((_, waiting)) = waiting {
+            waiting.ended().await;
+        }
     }
 
     /// Prepares machines for what is wanted, and lets go of those that are not.
@@ -177,8 +194,21 @@ impl Standby {
             stream,
             helper,
             template: String::new(),
+            spare: None,
         };
-        handover::send(&mut waiting.stream, &wanted.request, &[]).await?;
+        let mut request = wanted.request.clone();
+        if let Some(interface) = request.boot.interfaces.first_mut() {
+            let spare = self.networks.spare(interface).await;
+            let spare = spare.map_err(|error| io::Error::other(error.to_string()))?;
+            interface.clone_from(&spare.interface);
+            waiting.spare = Some(spare);
+        }
+        let taps: Vec<_> = waiting
+            .spare
+            .iter()
+            .map(|spare| spare.tap.as_fd())
+            .collect();
+        handover::send(&mut waiting.stream, &request, &taps).await?;
         let ready = handover::receive::<Ready>(&mut waiting.stream).await?;
         let (ready, _) = ready.ok_or_else(|| {
             let text = format!("its helper has ended, see {}", self.log.display());
@@ -197,6 +227,7 @@ impl Waiting {
             stream,
             helper: None,
             template: String::new(),
+            spare: None,
         }
     }
 
@@ -205,6 +236,16 @@ impl Waiting {
         let mut byte = [0];
         let read = self.stream.try_read(&mut byte);
         read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Ends it, and waits until it has ended its machine.
+    async fn ended(mut self) {
+        // What it waits for will not be said.
+        let _ = self.stream.shutdown().await;
+        if let Some(helper) = &mut self.helper {
+            // One that does not hear it is killed when this is dropped.
+            let _ = tokio::time::timeout(ANSWER_LIMIT, helper.wait()).await;
+        }
     }
 
     /// Makes it the helper of a container, with its listeners and its log.

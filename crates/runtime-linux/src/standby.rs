@@ -31,14 +31,15 @@ pub async fn wait() -> anyhow::Result<Option<Assigned>> {
     let stream = std::os::unix::net::UnixStream::from(stdin);
     stream.set_nonblocking(true)?;
     let mut stream = UnixStream::from_std(stream).context("standard input is no socket")?;
-    let Some((request, _)) = handover::receive(&mut stream)
+    // The taps of the request's interfaces travel beside it.
+    let Some((request, taps)) = handover::receive(&mut stream)
         .await
         .context("read the request")?
     else {
         return Ok(None);
     };
     let mut standby = tokio::select! {
-        standby = Standby::prepare(&request) => standby.context("prepare a machine")?,
+        standby = Standby::prepare(&request, taps) => standby.context("prepare a machine")?,
         // Nothing is said before we are ready: this is the end.
         _ = handover::receive::<Assignment>(&mut stream) => return Ok(None),
     };

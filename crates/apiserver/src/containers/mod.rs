@@ -130,12 +130,13 @@ impl Containers {
     /// Those of an apiserver that serves nothing yet.
     #[cfg(test)]
     pub fn idle(roots: &Roots) -> Arc<Self> {
-        let standby = Standby::new(roots, false, false);
+        let networks = Networks::new(roots, NetworkSettings::default(), false);
+        let standby = Standby::new(roots, &networks, false, false);
         Arc::new(Self::new(
             roots.clone(),
             Parts {
                 images: Images::new(roots.clone(), false),
-                networks: Networks::new(roots, NetworkSettings::default(), false),
+                networks,
                 templates: Templates::new(roots, standby.clone()),
                 standby,
             },

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use container_api::api::StartReply;
 use container_api::{Error, Kind, runtime};
 use container_resource::bundle::{self, Boot, Extent};
-use container_resource::container::ContainerState;
+use container_resource::container::{ContainerConfiguration, ContainerState};
 use jiff::Timestamp;
 
 use super::create::kind;
@@ -19,6 +19,7 @@ use super::helper::{Helper, Lent};
 use super::{Containers, Entry, not_found};
 use crate::guest_files;
 use crate::networks::Attached;
+use crate::standby::Waiting;
 use crate::templates::Request;
 
 /// How long a start may take. The helper's own bounds end it earlier, with a better reason.
@@ -128,15 +129,18 @@ impl Containers {
                 entry.id
             ))
         };
-        // A machine that was saved, or waits, has no init image and no network.
-        let can_be_prepared = !entry.options.no_template
-            && boot.init.is_none()
-            && (idle || configuration.networks.is_empty());
+        // A machine that waits has no init image, and the tap of one network at most.
+        let networks = if idle {
+            usize::from(!configuration.networks.is_empty()) * 2
+        } else {
+            configuration.networks.len()
+        };
+        let can_be_prepared = !entry.options.no_template && boot.init.is_none() && networks <= 1;
         let mut request = Request {
             configuration: configuration.clone(),
             boot,
         };
-        let standby = can_be_prepared
+        let mut standby = can_be_prepared
             .then(|| self.standby.take(&program, &request))
             .flatten();
         let Attached {
@@ -147,7 +151,7 @@ impl Containers {
         } = if idle {
             Attached::default()
         } else {
-            self.networks.attach(configuration).await?
+            self.put_on_networks(configuration, &mut standby).await?
         };
         request.boot.interfaces = interfaces;
         request.boot.published_ports = ports;
@@ -182,6 +186,31 @@ impl Containers {
             can_be_prepared,
             warnings,
         })
+    }
+
+    /// Puts the container on its networks, with the tap of the machine that waits in `standby`: that waits no more where it
+    /// cannot be done.
+    async fn put_on_networks(
+        &self,
+        configuration: &ContainerConfiguration,
+        standby: &mut Option<Waiting>,
+    ) -> Result<Attached, Error> {
+        let spare = standby.as_ref().and_then(|waiting| waiting.spare.as_ref());
+        if let Some(spare) = spare {
+            let attached = self.networks.attach(configuration, Some(spare)).await;
+            match (attached, spare.tap.try_clone()) {
+                // A helper that takes the place of the one that waits needs it.
+                (Ok(mut attached), Ok(tap)) if !attached.interfaces.is_empty() => {
+                    attached.taps.push(tap);
+                    return Ok(attached);
+                }
+                (attached, _) => {
+                    tracing::debug!(?attached, "the tap of the standby machine is of no use");
+                    *standby = None;
+                }
+            }
+        }
+        self.networks.attach(configuration, None).await
     }
 
     /// Has the helper of `entry`, which boots, start the first process, and follows it from there.

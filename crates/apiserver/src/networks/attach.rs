@@ -17,7 +17,7 @@ use container_resource::network::NetworkMode;
 use tokio::net::UnixStream;
 
 use super::process::Running;
-use super::{Network, Networks, address, ports};
+use super::{Network, Networks, Spare, address, ports};
 
 /// How long a container waits for what another one of its name gives back.
 const LEAVING_LIMIT: Duration = Duration::from_secs(10);
@@ -143,13 +143,14 @@ impl Networks {
             .ok_or_else(|| Error::new(Kind::Internal, "the network gave no addresses"))
     }
 
-    /// Connects the container for a run.
+    /// Connects the container for a run; with the tap `spare`, which its machine has, on its only network.
     ///
     /// # Errors
     /// When a network that was asked for does not work, or a port is taken. The container is on none of them then.
     pub async fn attach(
         self: &Arc<Self>,
         configuration: &ContainerConfiguration,
+        spare: Option<&Spare>,
     ) -> Result<Attached, Error> {
         let mut attached = Attached::default();
         self.has_left(&configuration.id).await;
@@ -159,7 +160,8 @@ impl Networks {
             } else {
                 &[]
             };
-            let one = self.attach_to(configuration, attachment, published).await;
+            let one = self.attach_to(configuration, attachment, published, spare);
+            let one = one.await;
             match one {
                 Ok(one) => {
                     attached.interfaces.extend(one.interfaces);
@@ -191,6 +193,7 @@ impl Networks {
         configuration: &ContainerConfiguration,
         attachment: &AttachmentConfiguration,
         published: &[PublishPort],
+        spare: Option<&Spare>,
     ) -> Result<Attached, Error> {
         let network = self.find(&attachment.network)?;
         let asked = network.configuration()?;
@@ -201,32 +204,42 @@ impl Networks {
         });
         // Its names may be others since it was made, and its addresses may have been lost with the network's directory.
         self.allocate_on(configuration, attachment).await?;
-        let receiver = self.receiver(&network.name).await?;
+        let receiver = match spare {
+            Some(_) => None,
+            None => Some(self.receiver(&network.name).await?),
+        };
+        let token = receiver.as_ref().map(|receiver| receiver.token.clone());
         let request = AttachRequest {
             container,
-            token: receiver.token.clone(),
+            token: token.unwrap_or_default(),
             ports: ports::single(published),
             egress,
-            spare: String::new(),
+            spare: spare.map(|spare| spare.name.clone()).unwrap_or_default(),
         };
         let reply = network
             .process
             .call(|mut client| async move { client.attach(request).await })
             .await
             .map_err(|error| on(&network, error))?;
-        let tap = receiver.receive(&network.name).await?;
+        let mut taps = Vec::new();
+        if let Some(receiver) = receiver {
+            taps.push(receiver.receive(&network.name).await?);
+        }
         network.process.want(true);
-        let interface = interface(attachment, &reply, &running, asked.mode)?;
+        let mut interface = interface(attachment, &reply, &running, asked.mode)?;
+        if let Some(spare) = spare {
+            interface.device_mac.clone_from(&spare.interface.device_mac);
+        }
         Ok(Attached {
             interfaces: vec![interface],
-            taps: vec![tap],
+            taps,
             ports: ports::ranges(&reply.ports),
             warnings: Vec::new(),
         })
     }
 
     /// Where a tap of `network` will come back.
-    async fn receiver(&self, network: &str) -> Result<Receiver, Error> {
+    pub(super) async fn receiver(&self, network: &str) -> Result<Receiver, Error> {
         let made = async {
             let (stream, theirs) = UnixStream::pair()?;
             let path = self.roots.network_descriptors(network);
@@ -367,14 +380,14 @@ impl Networks {
 }
 
 /// A socket on which a tap comes.
-struct Receiver {
+pub(super) struct Receiver {
     stream: UnixStream,
-    token: String,
+    pub(super) token: String,
 }
 
 impl Receiver {
     /// The tap, which is there when the call that asked for it was answered.
-    async fn receive(mut self, network: &str) -> Result<OwnedFd, Error> {
+    pub(super) async fn receive(mut self, network: &str) -> Result<OwnedFd, Error> {
         let received = handover::receive::<Tap>(&mut self.stream).await;
         let tap = received.map(|received| received?.1.into_iter().next());
         match tap {

@@ -6,6 +6,7 @@ mod ports;
 mod process;
 mod routes;
 mod show;
+mod spare;
 mod store;
 mod subnet;
 
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 pub use attach::Attached;
+pub use spare::Spare;
 
 use process::Process;
 use store::Found;

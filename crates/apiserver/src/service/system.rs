@@ -52,6 +52,8 @@ impl System {
 
     /// Stops the containers and the helpers, and then rings `stop` whatever went wrong.
     async fn end(&self, grace: Duration) -> Result<(), Error> {
+        // Its network stays as long as somebody has its tap.
+        self.templates.stand_down().await;
         let mut errors: Vec<String> = self
             .containers
             .stop_all(grace)
@@ -149,9 +151,10 @@ mod tests {
         let roots = Roots::new(scratch.path().into(), "/p".into(), None).unwrap();
         let containers = Containers::idle(&roots);
         let images = Images::new(roots.clone(), false);
-        let templates = Templates::new(&roots, Standby::new(&roots, false, false));
-        let stop = Arc::new(Notify::new());
         let networks = Networks::new(&roots, NetworkSettings::default(), false);
+        let standby = Standby::new(&roots, &networks, false, false);
+        let templates = Templates::new(&roots, standby);
+        let stop = Arc::new(Notify::new());
         let system = System::new(roots, containers, images, networks, templates, stop.clone());
         let call = system.shutdown(Request::new(ShutdownRequest { grace_ms: 0 }));
         assert!(call.now_or_never().is_none());

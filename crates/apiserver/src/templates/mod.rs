@@ -152,6 +152,11 @@ impl Templates {
         Ok(templates)
     }
 
+    /// Ends the machine that waits, and waits until it is gone.
+    pub async fn stand_down(&self) {
+        self.standby.ended().await;
+    }
+
     /// Removes every template, and the machine that waits; gives the templates.
     pub async fn prune(&self) -> io::Result<Vec<Template>> {
         let templates = self.list()?;
@@ -179,13 +184,18 @@ impl Templates {
 mod tests {
     use std::fs::File;
 
+    use container_resource::settings::NetworkSettings;
+
     use super::*;
+    use crate::networks::Networks;
 
     #[tokio::test]
     async fn the_ones_not_used_for_longest_are_collected() {
         let scratch = tempfile::tempdir().unwrap();
         let roots = Roots::new(scratch.path().into(), "/p".into(), None).unwrap();
-        let templates = Templates::new(&roots, Standby::new(&roots, false, false));
+        let networks = Networks::new(&roots, NetworkSettings::default(), false);
+        let standby = Standby::new(&roots, &networks, false, false);
+        let templates = Templates::new(&roots, standby);
         assert!(templates.list().unwrap().is_empty());
         for number in 0..KEPT + 2 {
             let directory = templates.directory.join(format!("{number:032x}"));

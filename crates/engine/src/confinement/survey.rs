@@ -40,7 +40,6 @@ pub async fn survey(accept_less: bool) -> Result<Survey, SpawnError> {
         libraries: &libraries,
         loans: Vec::new(),
         requests: &[],
-        starting: &[],
         ceilings: Ceilings::new(0, 1, false, 0),
         accept_less,
     })?;

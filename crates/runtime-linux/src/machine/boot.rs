@@ -7,8 +7,7 @@ use std::time::Duration;
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind, hello};
 use container_engine::{
-    Device, Engine, ExitCause, FindVmmError, HostMemory, INSTALL, SpawnError, StartError, Vm,
-    VmExit,
+    Engine, ExitCause, FindVmmError, HostMemory, INSTALL, SpawnError, StartError, Vm, VmExit,
 };
 use container_resource::bundle::{Boot, Bundle, Timeline};
 use container_resource::container::{ContainerConfiguration, Resources};
@@ -18,9 +17,7 @@ use jiff::Timestamp;
 use tokio::net::UnixStream;
 
 use super::nics::nics;
-use super::{
-    Booted, LOST_TIMEOUT, Machine, Origin, Shares, Standby, describe, end, spec, template, upper,
-};
+use super::{Booted, LOST_TIMEOUT, Machine, Origin, Standby, describe, end, spec, template, upper};
 use crate::confinement;
 
 /// What mends a host that cannot confine a VMM.
@@ -50,7 +47,6 @@ pub async fn boot(
     way: Way,
     timeline: &mut Timeline,
 ) -> Result<Booted, Error> {
-    let shares = Shares::start(bundle, configuration)?;
     upper::prepare(
         &bundle.upper(),
         spec::upper_size(configuration),
@@ -70,19 +66,14 @@ pub async fn boot(
         Way::Cold | Way::Template => engine(boot).await?,
     };
     let mut spec = spec::spec(bundle, configuration, boot, &engine)?;
-    spec.devices.extend(nics(&boot.interfaces, taps)?);
+    spec.devices.extend(match &way {
+        // Those that it has are the only ones.
+        Way::Standby(standby) => standby.nics(&boot.interfaces)?,
+        Way::Cold | Way::Template => nics(&boot.interfaces, taps)?,
+    });
     timeline.reached("engine ready");
-    let shares = match shares {
-        Some(starting) => {
-            let (shares, share) = starting.ready().await?;
-            spec.devices.push(Device::Share(share));
-            timeline.reached("shares ready");
-            Some(shares)
-        }
-        None => None,
-    };
     let use_template = !matches!(way, Way::Cold) && spec.excluded_from_templates().is_none();
-    if let (Way::Standby(standby), true) = (way, use_template) {
+    if let Way::Standby(standby) = way {
         match standby.take(&spec).await {
             Ok(machine) => {
                 timeline.reached("standby taken");
@@ -106,12 +97,13 @@ pub async fn boot(
     let channel = vm
         .take_channel()
         .ok_or_else(|| Error::new(Kind::Internal, "the guest channel was taken"))?;
-    let machine = announced(vm, channel, shares, use_template)
-        .await
-        .map_err(|error| match &configuration.init_image {
-            Some(image) => init_error(error, &image.reference),
-            None => error,
-        })?;
+    let machine =
+        announced(vm, channel, use_template)
+            .await
+            .map_err(|error| match &configuration.init_image {
+                Some(image) => init_error(error, &image.reference),
+                None => error,
+            })?;
     timeline.reached("guest announced itself");
     Ok(Booted { machine, memory })
 }
@@ -140,7 +132,6 @@ fn confine(vm: &Vm, bundle: &Bundle, boot: &Boot) -> Result<Option<HostMemory>, 
 async fn announced(
     mut vm: Vm,
     mut channel: UnixStream,
-    shares: Option<Shares>,
     template_wanted: bool,
 ) -> Result<Machine, Error> {
     let hello = tokio::select! {
@@ -153,7 +144,6 @@ async fn announced(
                 return Ok(Machine {
                     vm,
                     guest,
-                    shares,
                     origin: Origin::Cold {
                         hello,
                         template_wanted,

@@ -4,7 +4,6 @@ mod boot;
 mod nics;
 mod probe;
 mod rehearsal;
-mod shares;
 mod spec;
 mod standby;
 mod template;
@@ -18,7 +17,6 @@ use container_engine::{HostMemory, Vm, VmExit};
 
 pub use boot::{Way, boot};
 pub use probe::probe;
-pub use shares::Shares;
 pub use standby::Standby;
 pub use template::make as make_template;
 
@@ -32,8 +30,6 @@ pub struct Machine {
     pub vm: Vm,
     /// Calls into its guest.
     pub guest: Guest,
-    /// Who serves its shares, if it has any.
-    pub shares: Option<Shares>,
     /// Where it comes from.
     pub origin: Origin,
 }

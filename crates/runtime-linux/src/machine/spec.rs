@@ -79,9 +79,12 @@ pub fn shape(
     if let Some(mount) = configuration
         .mounts
         .iter()
-        .find(|mount| matches!(mount.kind, MountKind::Volume { .. }))
+        .find(|mount| mount.kind != (MountKind::Tmpfs {}))
     {
-        let text = format!("{}: this runtime mounts no volumes", mount.destination);
+        let text = format!(
+            "{}: this runtime mounts nothing but tmpfs",
+            mount.destination
+        );
         return Err(Error::new(Kind::Unsupported, text));
     }
     if configuration.virtualization && engine.accelerator() == Accelerator::Kvm {

@@ -1,11 +1,14 @@
 //! A machine that was started before it is known what for: restored, rehearsed, stopped.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
-use container_engine::{Engine, Vm, VmSpec};
+use container_engine::{Device, Engine, Vm, VmSpec};
+use container_resource::bundle::Interface;
 
+use super::nics::nics;
 use super::rehearsal::{Stage, rehearse};
 use super::template::{self, SETTLED, TemplateRequest, Wanted};
 use super::{Machine, Origin, describe};
@@ -28,14 +31,15 @@ pub struct Standby {
 }
 
 impl Standby {
-    /// Prepares a machine for containers like the one of `request`.
+    /// Prepares a machine for containers like the one of `request`. It has the request's network interfaces from the
+    /// beginning, whose `taps` need not be on a network yet.
     ///
     /// # Errors
     /// When there is no template for it, or it does not pass its rehearsal.
-    pub async fn prepare(request: &TemplateRequest) -> Result<Self, Error> {
+    pub async fn prepare(request: &TemplateRequest, taps: Vec<OwnedFd>) -> Result<Self, Error> {
         let Wanted {
             engine,
-            shape,
+            mut shape,
             key,
             directory,
         } = request.resolve().await?;
@@ -44,6 +48,7 @@ impl Standby {
         let saved = engine
             .open_template(&directory, &shape)
             .map_err(|error| internal(&error))?;
+        shape.devices.extend(nics(&request.boot.interfaces, taps)?);
         let stage = Stage::build(&shape, &request.boot.cache)
             .map_err(|error| internal(&error).context("make the disks of the rehearsal"))?;
         let started = template::start(&engine, &saved, &stage.furnish(&shape)).await;
@@ -51,7 +56,6 @@ impl Standby {
             mut vm,
             guest,
             origin,
-            ..
         } = started.inspect_err(|_| template::discard(&directory))?;
         rehearse(&guest, &request.configuration, origin)
             .await
@@ -75,6 +79,18 @@ impl Standby {
     /// Key of the template that it was started from.
     pub fn template(&self) -> &str {
         &self.key
+    }
+
+    /// The devices of `interfaces`, which have the taps that the machine has.
+    ///
+    /// # Errors
+    /// When it has more or fewer.
+    pub fn nics(&self, interfaces: &[Interface]) -> Result<Vec<Device>, Error> {
+        let taps: Result<_, _> = self.shape.nics().map(|nic| nic.tap.try_clone()).collect();
+        nics(
+            interfaces,
+            taps.map_err(|error| Error::chain(Kind::Internal, &error))?,
+        )
     }
 
     /// What the machine was started with.
@@ -123,7 +139,6 @@ impl Standby {
         Ok(Machine {
             vm: self.vm,
             guest: self.guest,
-            shares: None,
             // The rehearsal has found them.
             origin: Origin::Template { late_devices: 0 },
         })
