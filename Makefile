@@ -24,7 +24,7 @@ CARGO ?= cargo
 BENCH ?=
 export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || echo unspecified)
 
-PLUGINS := container-core-images container-network-bridge container-runtime-linux
+PLUGINS := container-core-images container-network-bridge container-runtime-linux container-share-virtiofs
 
 .PHONY: hello build kernel kernel-full boot-full programs initramfs stage install test unit engine-newer boot e2e test-kvm test-real lint fuzz bench bench-kvm clean packages-% help
 
@@ -50,7 +50,8 @@ kernel-full: packages-build
 	install -D -m 0644 $(KERNEL_FULL) $(STAGE)/share/container/kernel/vmlinux-full-amd64
 
 programs:
-	$(CARGO) build --release --locked -p container-cli -p container-apiserver -p container-core-images -p container-network-bridge -p container-runtime-linux
+	$(CARGO) build --release --locked -p container-cli -p container-apiserver -p container-core-images -p container-network-bridge -p container-runtime-linux \
+	    -p container-share-virtiofs
 
 initramfs:
 	RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \

@@ -32,6 +32,7 @@ mod programs;
 mod pty;
 mod real;
 mod run;
+mod shares;
 mod spelling;
 mod standby;
 mod streams;

@@ -293,6 +293,10 @@ fn containers_reach_each_other_and_the_host_reaches_their_ports() {
         "lo\n"
     );
 
+    // Who deletes a container can delete its network at once.
+    system.run(["delete", "--force", "peer"]).ok();
+    system.run(["network", "delete", "apart"]).ok();
+
     // Nothing is left in the host.
     system.run(["system", "stop"]).ok();
     let links = host.command("ip").args(["-o", "link"]).output().unwrap();

@@ -193,6 +193,14 @@ impl From<Status> for Error {
         } else {
             Kind::of(status.code())
         };
+        if status.code() == Code::Unimplemented && status.message().is_empty() {
+            // Said by the transport, not by the service: it has no such call.
+            return Self::new(
+                kind,
+                "the service that runs does not know this call: it is of another version",
+            )
+            .with_hint("Start it again: `container system stop` and `container system start`.");
+        }
         Self {
             kind,
             message: status.message().to_owned(),
@@ -265,5 +273,14 @@ mod tests {
         struct Outer(#[source] std::io::Error);
         let error = Error::chain(Kind::Internal, &Outer(std::io::Error::other("inner")));
         assert_eq!(error.message, "outer: inner");
+    }
+
+    #[test]
+    fn a_call_that_the_service_does_not_know_is_told() {
+        let error = Error::from(Status::unimplemented(""));
+        assert!(error.message.contains("another version"), "{error:?}");
+        assert!(error.hint.is_some());
+        let told = Error::from(Status::unimplemented("no such thing here"));
+        assert_eq!(told.message, "no such thing here");
     }
 }

@@ -154,11 +154,7 @@ impl Roots {
 
     /// The program of a helper plugin in the installed prefix.
     pub fn plugin(&self, name: &str) -> PathBuf {
-        self.install
-            .join("libexec/container/plugins")
-            .join(name)
-            .join("bin")
-            .join(name)
+        plugin(&self.install, name)
     }
 
     /// Guest files of the installed prefix.
@@ -294,6 +290,15 @@ fn runtime_home() -> PathBuf {
 fn temporary_home() -> PathBuf {
     let uid = rustix::process::geteuid().as_raw();
     PathBuf::from(format!("/tmp/container-{uid}"))
+}
+
+/// The program of a helper plugin in the prefix `install`.
+pub fn plugin(install: &Path, name: &str) -> PathBuf {
+    install
+        .join("libexec/container/plugins")
+        .join(name)
+        .join("bin")
+        .join(name)
 }
 
 /// `CONTAINER_INSTALL_ROOT`, else the prefix above the running binary: `<install>/bin/<binary>` or

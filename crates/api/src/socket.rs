@@ -110,7 +110,10 @@ pub fn connect(path: &Path) -> io::Result<Channel> {
 
 /// A plain connection to `path`, at which nobody but this user or root listens: the path may lie where everybody can
 /// create names.
-pub(crate) fn open(path: &Path) -> io::Result<UnixStream> {
+///
+/// # Errors
+/// As `connect(2)`; [`io::ErrorKind::PermissionDenied`] when another user listens.
+pub fn open(path: &Path) -> io::Result<UnixStream> {
     let stream = with_short_path(path, connect_at_once)?;
     let stream = UnixStream::from_std(stream)?;
     if is_trusted(&stream) {

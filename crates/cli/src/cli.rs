@@ -326,7 +326,10 @@ mod tests {
     #[test]
     fn words_of_other_tools_are_one_line() {
         for (words, expected) in [
-            (vec!["run", "-itv", "/a:/b", "x"], "-v is not available yet"),
+            (
+                vec!["run", "--volumes-from=a", "x"],
+                "--volumes-from is not available yet",
+            ),
             (
                 vec!["image", "rmi", "x"],
                 "there is no `container image rmi`: use `container image delete`",
@@ -341,9 +344,9 @@ mod tests {
                  has a machine, and so a network stack, of its own",
             ),
             (
-                vec!["run", "--mount", "type=bind,src=/a,dst=/b", "x"],
-                "invalid value 'type=bind,src=/a,dst=/b' for '--mount <MOUNT>': type=bind is not available yet: \
-                 only type=tmpfs is",
+                vec!["run", "--mount", "type=volume,src=a,dst=/b", "x"],
+                "invalid value 'type=volume,src=a,dst=/b' for '--mount <MOUNT>': type=volume is not available yet: \
+                 type=bind, type=virtiofs and type=tmpfs are",
             ),
         ] {
             assert_eq!(told(&words), expected, "{words:?}");

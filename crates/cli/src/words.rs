@@ -92,8 +92,6 @@ const OPTIONS: [(&[&str], &[&str], Answer); 10] = [
     (
         CREATING,
         &[
-            "-v",
-            "--volume",
             "--volumes-from",
             "--volume-driver",
             "--storage-opt",
@@ -234,8 +232,8 @@ mod tests {
             Some("--gpus is not available yet")
         );
         assert_eq!(
-            of_option(&["create"], "--volume=/a:/b").as_deref(),
-            Some("--volume is not available yet")
+            of_option(&["create"], "--volumes-from=a").as_deref(),
+            Some("--volumes-from is not available yet")
         );
         assert_eq!(command("frobnicate"), None);
         assert_eq!(of_option(&["run"], "--frobnicate"), None);

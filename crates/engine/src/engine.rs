@@ -169,7 +169,10 @@ impl Engine {
     /// machine may (a runtime's worker, not `spawn_blocking`).
     pub async fn start(&self, spec: &VmSpec) -> Result<Vm, StartError> {
         let boot = check(spec)?;
-        self.launch(spec, Start::Cold(boot))?
+        let shared = spec.shares().next().map(|_| spec.memory_bytes);
+        let memory = shared.map(template::memory::empty).transpose();
+        let memory = memory.map_err(|source| self.spawn_failed(spec, source))?;
+        self.launch(spec, Start::Cold(boot, memory))?
             .answer(self.answer_limit)
             .await
     }
@@ -210,6 +213,7 @@ impl Engine {
                 line.needs.largest_file().max(template::STATE_LIMIT),
             ),
             requests: line.needs.all_requests(),
+            starting: line.needs.calls_of_the_start(),
             accept_less: self.accept_less,
         })
         .map_err(|source| StartError::Spawn {

@@ -40,7 +40,7 @@ mod vm;
 
 pub use device::{
     Device, Disk, DiskRole, Extent, MAX_EXTENTS, MTU, MacAddress, MacAddressError, Nic, NicError,
-    SECTOR,
+    SECTOR, Share, ShareError, TAG_LIMIT,
 };
 pub use engine::{Engine, StartError};
 pub use process::SpawnError;

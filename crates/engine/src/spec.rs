@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use crate::device::{Device, Disk, Nic};
+use crate::device::{Device, Disk, Nic, Share};
 
 /// Everything that decides how a virtual machine looks from inside.
 #[derive(Debug, Clone)]
@@ -86,6 +86,14 @@ impl VmSpec {
         };
         let mtus = |spec: &Self| spec.nics().map(|nic| nic.mtu).collect::<Vec<_>>();
         disks(self) == disks(other) && mtus(self) == mtus(other)
+    }
+
+    /// Its shares.
+    pub fn shares(&self) -> impl Iterator<Item = &Share> {
+        self.devices.iter().filter_map(|device| match device {
+            Device::Share(share) => Some(share),
+            _ => None,
+        })
     }
 
     /// File that receives what the guest's kernel says.

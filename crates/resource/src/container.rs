@@ -363,13 +363,23 @@ pub struct Mount {
     pub options: Vec<String>,
 }
 
+impl Mount {
+    /// Whether `ro` is the last word on it.
+    pub fn is_read_only(&self) -> bool {
+        let mut options = self.options.iter().rev();
+        options
+            .find(|option| matches!(option.as_str(), "ro" | "rw"))
+            .is_some_and(|option| option == "ro")
+    }
+}
+
 /// Kind of a [`Mount`]. An enum value is an object with one key, as Swift writes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum MountKind {
     /// Memory of the guest.
     Tmpfs {},
-    /// A directory of the host.
+    /// A directory or a file of the host.
     Virtiofs {},
     /// A named volume.
     Volume {

@@ -1,6 +1,7 @@
 //! What `container` stores and shows, and the grammars of what people type.
 
 pub mod attachment;
+pub mod bind;
 pub mod bundle;
 pub mod capability;
 pub mod check;
@@ -38,6 +39,7 @@ pub mod reference;
 pub mod restart;
 pub mod rlimit;
 pub mod settings;
+pub mod share;
 pub mod signal;
 pub mod size;
 pub mod stamp;

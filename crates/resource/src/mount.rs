@@ -1,7 +1,9 @@
-//! What is mounted into a container, as Docker and Apple's tool write it: `--mount type=<type>,target=<path>,...`.
+//! What is mounted into a container, as Docker and Apple's tool write it: `--mount type=<type>,target=<path>,...` and
+//! `-v <source>:<target>[:<options>]`.
 
+use crate::bind::BindError;
 use crate::container::Mount;
-use crate::{size, switch, tmpfs};
+use crate::{bind, size, switch, tmpfs};
 
 /// Why a text describes no mount.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,11 +25,23 @@ pub enum MountError {
         value: String,
     },
     /// No `type`, or one that nobody knows.
-    #[error("invalid mount type '{0}': tmpfs is expected")]
+    #[error("invalid mount type '{0}': bind, virtiofs or tmpfs is expected")]
     Type(String),
-    /// What is the host's, or a volume, in a container.
-    #[error("type={0} is not available yet: only type=tmpfs is")]
+    /// A volume in a container.
+    #[error("type={0} is not available yet: type=bind, type=virtiofs and type=tmpfs are")]
     NotYet(String),
+    /// What `-v` would make a volume of.
+    #[error("volumes are not available yet: '{0}' names no path of the host")]
+    NoVolume(String),
+    /// What is no mount at all.
+    #[error("invalid volume '{0}': <source>:<target>[:<options>] is expected")]
+    Short(String),
+    /// A mount of the host's.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// An option of another type of mount.
+    #[error("{0} is no option of this type of mount")]
+    Foreign(String),
     /// Nothing to mount at.
     #[error("target is required")]
     NoTarget,
@@ -46,6 +60,7 @@ pub enum MountError {
 pub fn parse(text: &str) -> Result<Mount, MountError> {
     let (mut kind, mut target, mut source) = (None, None, None);
     let mut options = Vec::new();
+    let mut of_tmpfs = None;
     for field in text.split(',') {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key, Some(value)),
@@ -70,6 +85,7 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
             "tmpfs-size" | "size" => {
                 let bytes = size::parse(given()?).map_err(|_| invalid())?;
                 options.push(format!("size={bytes}"));
+                of_tmpfs = Some(key);
             }
             "tmpfs-mode" | "mode" => {
                 let mode = given()?;
@@ -77,10 +93,16 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
                     return Err(invalid());
                 }
                 options.push(format!("mode={mode}"));
+                of_tmpfs = Some(key);
             }
-            // Keys of the types that are not available yet: the type is what is told.
-            "volume-driver" | "volume-opt" | "volume-nocopy" | "volume-subpath"
-            | "bind-propagation" | "bind-nonrecursive" | "bind-recursive" | "consistency" => {}
+            "bind-propagation" => options.push(given()?.to_owned()),
+            // Mounts below are there, and read-only with it.
+            "bind-recursive" if matches!(value, Some("enabled" | "readonly")) => {}
+            "bind-nonrecursive" if matches!(value.map(switch::parse), Some(Ok(false))) => {}
+            "bind-recursive" | "bind-nonrecursive" => return Err(invalid()),
+            // Caches are as they are; keys of the type that is not available yet: the type is what is told.
+            "consistency" | "volume-driver" | "volume-opt" | "volume-nocopy" | "volume-subpath" => {
+            }
             _ => {
                 return Err(MountError::Key {
                     key: key.to_owned(),
@@ -91,7 +113,15 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
     }
     match kind.as_deref() {
         Some("tmpfs") => {}
-        Some(kind @ ("bind" | "volume" | "virtiofs" | "npipe" | "cluster" | "image")) => {
+        Some("bind" | "virtiofs") => {
+            if let Some(key) = of_tmpfs {
+                return Err(MountError::Foreign(key.to_owned()));
+            }
+            let target = target.ok_or(MountError::NoTarget)?;
+            let options = options.iter().map(String::as_str);
+            return Ok(bind::mount(source.unwrap_or_default(), target, options)?);
+        }
+        Some(kind @ ("volume" | "npipe" | "cluster" | "image")) => {
             return Err(MountError::NotYet(kind.to_owned()));
         }
         // Docker's default.
@@ -106,6 +136,28 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
         return Err(MountError::Source);
     }
     Ok(tmpfs::mount(target, options))
+}
+
+/// What `-v` takes: `<source>:<target>[:<options>]`, options joined by commas.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn parse_short(text: &str) -> Result<Mount, MountError> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, options) = match parts.as_slice() {
+        [source, target] => (*source, *target, ""),
+        [source, target, options] => (*source, *target, *options),
+        [_] => return Err(MountError::NoVolume(text.to_owned())),
+        _ => return Err(MountError::Short(text.to_owned())),
+    };
+    if source.is_empty() {
+        return Err(MountError::Short(text.to_owned()));
+    }
+    if !bind::is_path(source) {
+        return Err(MountError::NoVolume(source.to_owned()));
+    }
+    let options = options.split(',').filter(|option| !option.is_empty());
+    Ok(bind::mount(source, target, options)?)
 }
 
 #[cfg(test)]
@@ -125,6 +177,50 @@ mod tests {
             assert_eq!(parse(text).as_ref(), Ok(&expected), "{text}");
         }
         assert_eq!(parse("type=tmpfs,dst=/t,readonly").unwrap().options, ["ro"]);
+    }
+
+    #[test]
+    fn the_host_s_files_are_named_in_two_ways() {
+        let expected = bind::mount("/tmp/a=b", "/m", ["ro"]).unwrap();
+        for text in [
+            "type=bind,source=/tmp/a=b,target=/m,readonly",
+            "type=virtiofs,src=/tmp/a=b,dst=/m,ro=true,bind-propagation=rprivate",
+        ] {
+            assert_eq!(parse(text).as_ref(), Ok(&expected), "{text}");
+        }
+        for text in ["/tmp/a=b:/m:ro", "/tmp/a=b:/m:z,ro"] {
+            assert_eq!(parse_short(text).as_ref(), Ok(&expected), "{text}");
+        }
+        assert_eq!(parse_short("./a b:/m").unwrap().source, "./a b");
+        assert_eq!(parse_short("a/b:/m:").unwrap().source, "a/b");
+        for (text, words) in [
+            (
+                "",
+                "volumes are not available yet: '' names no path of the host",
+            ),
+            (
+                "v:/m",
+                "volumes are not available yet: 'v' names no path of the host",
+            ),
+            (
+                ":/m",
+                "invalid volume ':/m': <source>:<target>[:<options>] is expected",
+            ),
+            (
+                "/a:/b:ro:x",
+                "invalid volume '/a:/b:ro:x': <source>:<target>[:<options>] is expected",
+            ),
+            (
+                "/a:b",
+                "invalid mount point 'b': an absolute path below / is expected",
+            ),
+            (
+                "/a:/b:foo",
+                "invalid option 'foo' of a bind mount: ro, rw, exec, noexec, suid, nosuid, nodev and noatime are known",
+            ),
+        ] {
+            assert_eq!(parse_short(text).unwrap_err().to_string(), words, "{text}");
+        }
     }
 
     #[test]
@@ -158,15 +254,28 @@ mod tests {
             ("type=tmpfs,target=/a,src=/b", "a tmpfs has no source"),
             (
                 "type=foo,target=/a",
-                "invalid mount type 'foo': tmpfs is expected",
+                "invalid mount type 'foo': bind, virtiofs or tmpfs is expected",
+            ),
+            ("type=bind,source=/a", "target is required"),
+            (
+                "type=bind,target=/m",
+                "a bind mount needs a path of the host as its source",
             ),
             (
-                "type=bind,source=/tmp/a=b,target=/m",
-                "type=bind is not available yet: only type=tmpfs is",
+                "type=virtiofs,source=/a,target=m",
+                "invalid mount point 'm': an absolute path below / is expected",
+            ),
+            (
+                "type=bind,source=/a,target=/m,size=1m",
+                "size is no option of this type of mount",
+            ),
+            (
+                "type=bind,source=/a,target=/m,bind-recursive=disabled",
+                "invalid value for bind-recursive: 'disabled'",
             ),
             (
                 "source=v,target=/m",
-                "type=volume is not available yet: only type=tmpfs is",
+                "type=volume is not available yet: type=bind, type=virtiofs and type=tmpfs are",
             ),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), words, "{text}");
@@ -175,7 +284,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_passes_stays_in_the_container(text in "type=tmpfs,dst=\\PC{0,20}") {
+        fn whatever_passes_stays_in_the_container(text in "type=(tmpfs|bind,src=a),dst=\\PC{0,20}") {
             if let Ok(mount) = parse(&text) {
                 prop_assert!(tmpfs::is_mount_point(&mount.destination));
             }

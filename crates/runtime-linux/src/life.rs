@@ -13,7 +13,7 @@ use container_resource::bundle::{self, Boot, Exit, Interface, Timeline};
 use jiff::Timestamp;
 
 use crate::container::{Container, Stage, Started, answer};
-use crate::machine::{self, Booted, Machine, Origin, Standby, Way};
+use crate::machine::{self, Booted, Machine, Origin, Shares, Standby, Way};
 use crate::process::{Ended, Process};
 use crate::request::{idle_request, start_request};
 use crate::stdio::{LogFile, Stdio};
@@ -131,6 +131,7 @@ async fn start(
     let started = tokio::select! {
         started = first_process(container, &machine.guest, machine.origin, &boot.interfaces, timeline) => started,
         exit = machine.vm.wait() => Err(Error::new(Kind::Internal, machine::describe(exit))),
+        error = Shares::lost(machine.shares.as_ref()) => Err(error),
         () = container.kill_machine.notified() => Err(stopped_early(container)),
     };
     match started {
@@ -263,7 +264,12 @@ fn guest_phases(
 
 /// Waits for the end of the first process or of the machine, and brings the machine down.
 async fn wait(container: &Container, machine: Machine, first: &Process) -> (Ended, Vm) {
-    let Machine { mut vm, guest, .. } = machine;
+    let Machine {
+        mut vm,
+        guest,
+        shares,
+        ..
+    } = machine;
     let ended = tokio::select! {
         biased;
         exit = vm.wait() => return (lost(exit), vm),
@@ -271,6 +277,12 @@ async fn wait(container: &Container, machine: Machine, first: &Process) -> (Ende
             machine::end(&mut vm).await;
             let ended = Ended { exit_code: 128 + libc::SIGKILL, at: Timestamp::now(), oom_killed: false, reason: Some("killed: its guest did not obey".into()) };
             return (ended, vm);
+        }
+        error = Shares::lost(shares.as_ref()) => {
+            // The machine's end is behind it, or the machine has files no more.
+            let why = why_lost(&mut vm).await.unwrap_or(error);
+            machine::end(&mut vm).await;
+            return (Ended::lost(why.message), vm);
         }
         ended = first.ended() => ended,
     };

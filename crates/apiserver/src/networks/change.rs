@@ -43,6 +43,8 @@ impl Networks {
     /// When there is one, or the network is the builtin one.
     pub async fn delete(&self, name: &str) -> Result<(), Error> {
         let _changing = self.changing.lock().await;
+        // What was just deleted is still being taken off its networks.
+        self.settled().await;
         let network = self.find(name)?;
         if network.is_builtin() && network.configuration.is_ok() {
             let text = format!("network {name} is builtin and cannot be deleted");
@@ -76,6 +78,7 @@ impl Networks {
     /// # Errors
     /// The first one's that cannot be deleted.
     pub async fn prune(self: &Arc<Self>) -> Result<Vec<String>, Error> {
+        self.settled().await;
         let names: Vec<String> = self
             .entries()
             .values()

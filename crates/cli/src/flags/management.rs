@@ -11,7 +11,7 @@ use container_resource::platform::Platform;
 use container_resource::process::ProcessOptions;
 use container_resource::settings::{ContainerDefaults, VminitSettings};
 use container_resource::{
-    capability, device, hidden_path, label, mount, name, restart, signal, size, sysctl, tmpfs,
+    bind, capability, device, hidden_path, label, mount, name, restart, signal, size, sysctl, tmpfs,
 };
 
 use super::grace::{self, Grace};
@@ -85,7 +85,8 @@ pub struct ManagementFlags {
     #[arg(long = "masked-path", value_name = "PATH", value_parser = hidden_path::parse)]
     masked_paths: Vec<String>,
 
-    /// Mount a file system: type=tmpfs,target=<path>[,size=<size>][,mode=<mode>][,readonly]
+    /// Mount a directory or a file of the host: type=bind,source=<path>,target=<path>[,readonly]; or a file system in memory:
+    /// type=tmpfs,target=<path>[,size=<size>][,mode=<mode>][,readonly]
     #[arg(long = "mount", value_name = "MOUNT", value_parser = mount::parse)]
     mounts: Vec<Mount>,
 
@@ -161,6 +162,12 @@ pub struct ManagementFlags {
     /// Let the container run virtual machines, where the host can
     #[arg(long)]
     virtualization: bool,
+
+    /// Mount a directory or a file of the host: <path>:<path in the container>[:<options>]
+    ///
+    /// Options are joined by commas: ro makes it read-only, whatever the guest does.
+    #[arg(short = 'v', long = "volume", value_name = "VOLUME", value_parser = mount::parse_short)]
+    volumes: Vec<Mount>,
 }
 
 impl ManagementFlags {
@@ -192,6 +199,19 @@ impl ManagementFlags {
             return Err(Failure::usage("conflicting options: --restart and --rm"));
         }
         Ok(())
+    }
+
+    /// What is mounted, with the host's paths as they are from anywhere.
+    fn mounts(&self) -> Result<Vec<Mount>, Failure> {
+        let given = self.volumes.iter().chain(&self.mounts).chain(&self.tmpfs);
+        let mut mounts: Vec<_> = given.cloned().collect();
+        let current = std::env::current_dir()
+            .context("where this is")
+            .map_err(Failure::usage_chain)?;
+        for mount in &mut mounts {
+            bind::resolve(mount, &current).map_err(Failure::usage_chain)?;
+        }
+        Ok(mounts)
     }
 
     /// What the flags say of a container of `image`.
@@ -227,7 +247,7 @@ impl ManagementFlags {
             process,
             cpus: resources.cpus(defaults),
             memory: resources.memory(defaults),
-            mounts: self.mounts.iter().chain(&self.tmpfs).cloned().collect(),
+            mounts: self.mounts()?,
             labels: BTreeMap::new(),
             sysctls: self.sysctls.iter().cloned().collect(),
             virtualization: self.virtualization,

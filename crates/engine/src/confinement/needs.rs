@@ -5,6 +5,7 @@
 pub(crate) struct Needs {
     requests: Vec<u32>,
     file_size: u64,
+    starting: Vec<i64>,
 }
 
 impl Needs {
@@ -20,6 +21,15 @@ impl Needs {
         }
     }
 
+    /// System calls that it makes while it starts, beside those of every VMM.
+    pub(crate) fn starting(&mut self, calls: impl IntoIterator<Item = i64>) {
+        for call in calls {
+            if !self.starting.contains(&call) {
+                self.starting.push(call);
+            }
+        }
+    }
+
     /// A file of `size` bytes that it writes to.
     pub(crate) fn file_of(&mut self, size: u64) {
         self.file_size = self.file_size.max(size);
@@ -28,6 +38,11 @@ impl Needs {
     /// The largest file that it writes to, in bytes.
     pub(crate) fn largest_file(&self) -> u64 {
         self.file_size
+    }
+
+    /// The calls of its start.
+    pub(crate) fn calls_of_the_start(&self) -> &[i64] {
+        &self.starting
     }
 
     /// The requests, the one that is made most first.
@@ -45,9 +60,12 @@ mod tests {
         let mut needs = Needs::default();
         needs.requests([3, 1]);
         needs.requests([1, 2]);
+        needs.starting([9]);
+        needs.starting([9]);
         needs.file_of(7);
         needs.file_of(5);
         assert_eq!(needs.all_requests(), [3, 1, 2]);
+        assert_eq!(needs.calls_of_the_start(), [9]);
         assert_eq!(needs.largest_file(), 7);
     }
 }

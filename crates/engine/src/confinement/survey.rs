@@ -40,6 +40,7 @@ pub async fn survey(accept_less: bool) -> Result<Survey, SpawnError> {
         libraries: &libraries,
         loans: Vec::new(),
         requests: &[],
+        starting: &[],
         ceilings: Ceilings::new(0, 1, false, 0),
         accept_less,
     })?;

@@ -2,9 +2,11 @@
 
 mod disk;
 mod nic;
+mod share;
 
 pub use disk::{Disk, DiskRole, Extent, MAX_EXTENTS, SECTOR};
 pub use nic::{MTU, MacAddress, MacAddressError, Nic, NicError};
+pub use share::{Share, ShareError, TAG_LIMIT};
 
 use std::path::PathBuf;
 
@@ -15,6 +17,8 @@ pub enum Device {
     Disk(Disk),
     /// A network interface; known by its MAC address.
     Nic(Nic),
+    /// A file system of the host; known by its tag.
+    Share(Share),
     /// The stream to the guest; known by the port's name (`/sys/class/virtio-ports/*/name`).
     GuestChannel {
         /// Name of the virtio-serial port.
@@ -38,6 +42,7 @@ impl Device {
         match self {
             Self::Disk(disk) => format!("the disk `{}`", disk.role),
             Self::Nic(nic) => format!("the NIC {}", nic.mac),
+            Self::Share(share) => format!("the share `{}`", share.tag),
             Self::GuestChannel { .. } => "the guest channel".to_owned(),
             Self::Console { .. } => "the console".to_owned(),
             Self::Balloon => "the balloon".to_owned(),

@@ -55,6 +55,8 @@ pub(crate) struct Program<'a> {
     pub(crate) ceilings: Ceilings,
     /// Requests of `ioctl`(2) that it makes.
     pub(crate) requests: &'a [u32],
+    /// Further system calls that it makes while it starts.
+    pub(crate) starting: &'a [i64],
     /// Whether it may run where the host has no namespaces and no Landlock to confine it with.
     pub(crate) accept_less: bool,
 }

@@ -157,6 +157,7 @@ fn supervise(
         process: process.pidfd.get_ref().try_clone()?,
         pid: process.pid,
         threads: program.ceilings.threads,
+        starting: program.starting.to_vec(),
         sees_paths: !plan.isolation.has_own_root(),
     };
     // Ends with the process.

@@ -81,6 +81,8 @@ pub(super) struct Supervisor {
     pub(super) pid: u32,
     /// Most threads.
     pub(super) threads: u32,
+    /// What it may call while it starts, beside what every VMM may.
+    pub(super) starting: Vec<i64>,
     /// Whether the process sees the host's paths.
     pub(super) sees_paths: bool,
 }
@@ -105,7 +107,7 @@ impl Supervisor {
             _ if ABSENT.contains(&number) => Answer::Fails(Errno::NOSYS),
             _ if self.state.running.load(Ordering::SeqCst) => return self.while_running(call),
             libc::SYS_openat => return self.open(call),
-            _ if starting::allows(number) => Answer::Continue,
+            _ if starting::allows(number) || self.starting.contains(&number) => Answer::Continue,
             _ => {
                 tracing::debug!("the VMM does without the system call {}", name(call));
                 Answer::Fails(Errno::NOSYS)

@@ -38,8 +38,8 @@ pub(crate) struct Boot {
 /// How the machine starts.
 #[derive(Debug)]
 pub(crate) enum Start {
-    /// It boots.
-    Cold(Boot),
+    /// It boots. Where a process serves a share, its memory is a file that both map.
+    Cold(Boot, Option<OwnedFd>),
     /// It boots to be saved: its memory is a file that the engine can read.
     Saveable(Boot, OwnedFd),
     /// It goes on from a state of its devices (a migration stream) and a template's memory.
@@ -99,7 +99,12 @@ impl CommandLine {
         line.option("-L", data);
         line.option("-m", format!("{}K", spec.memory_bytes / 1024));
         match start {
-            Start::Cold(boot) => line.boot(spec, boot, tsc_khz),
+            Start::Cold(boot, memory) => {
+                if let Some(memory) = memory {
+                    line.memory_file(spec, Loan::new(Thing::Memory, memory), true);
+                }
+                line.boot(spec, boot, tsc_khz);
+            }
             Start::Saveable(boot, memory) => {
                 // Those that are empty now, too.
                 line.option("-machine", "auto-kernel-cmdline=off");
@@ -250,19 +255,23 @@ pub(super) fn escape(value: &str) -> String {
 mod tests {
     use std::num::NonZeroU32;
     use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
 
     use super::*;
-    use crate::device::{Device, Disk, Extent};
+    use crate::device::{Device, Disk, Extent, Share};
 
     fn resources(initramfs: bool) -> Resources {
         let end = || OwnedFd::from(UnixStream::pair().unwrap().0);
         let null = || File::open("/dev/null").unwrap();
         Resources {
             data: "/usr/share/qemu".into(),
-            start: Start::Cold(Boot {
-                kernel: null(),
-                initramfs: initramfs.then(null),
-            }),
+            start: Start::Cold(
+                Boot {
+                    kernel: null(),
+                    initramfs: initramfs.then(null),
+                },
+                None,
+            ),
             monitor: end(),
             streams: Streams {
                 channel: Some(end()),
@@ -420,6 +429,33 @@ mod tests {
         assert_eq!(needs(Accelerator::Tcg).largest_file(), 4096);
         assert!(needs(Accelerator::Tcg).all_requests().is_empty());
         assert_eq!(needs(Accelerator::Kvm).all_requests()[0], 0xae80);
+    }
+
+    #[test]
+    fn a_share_is_a_socket_and_memory_that_two_map() {
+        let mut spec = spec(vec![], Accelerator::Tcg);
+        let socket = UnixStream::pair().unwrap().0;
+        spec.devices.push(Device::Share(Share {
+            tag: "a,b".into(),
+            server: Arc::new(socket.into()),
+        }));
+        let mut resources = resources(true);
+        if let Start::Cold(_, memory) = &mut resources.start {
+            *memory = Some(File::open("/dev/null").unwrap().into());
+        }
+        let line = CommandLine::new(&spec, 0, resources).unwrap();
+        assert_eq!(line.needs.calls_of_the_start(), [libc::SYS_socketpair]);
+        assert_eq!(line.descriptors.len(), 4);
+        let words: Vec<_> = line.arguments.iter().filter_map(|w| w.to_str()).collect();
+        let words = words.join(" ");
+        assert!(
+            words.contains("chardev=share7,queue-size=1024,tag=a,,b"),
+            "{words}"
+        );
+        assert!(
+            words.contains("mem-path=/guest/memory,size=268435456,share=on"),
+            "{words}"
+        );
     }
 
     #[test]

@@ -20,6 +20,10 @@ pub enum Exclusion {
     /// With so many NICs the container's own disks would be in other places than those that were saved.
     #[error("it has more devices than a restored machine has places for")]
     Crowded,
+    /// Its memory is also that of the process that serves a share. QEMU 7.2 restores no machine with such a device ("State blocked by
+    /// non-migratable device"), and a template's memory is nobody's to write to.
+    #[error("it has a share of the host's files")]
+    Share,
 }
 
 /// How a device comes to a machine.
@@ -41,6 +45,7 @@ pub(crate) fn arrival(device: &Device) -> Arrival {
         | Device::Balloon
         | Device::Entropy => Arrival::Saved,
         Device::Nic(_) => Arrival::Late,
+        Device::Share(_) => Arrival::Never(Exclusion::Share),
         Device::Disk(disk) => match disk.role {
             DiskRole::Init => Arrival::Never(Exclusion::BootsFromDisk),
             DiskRole::Root | DiskRole::Upper => Arrival::Saved,
@@ -84,9 +89,10 @@ impl VmSpec {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
+    use std::sync::Arc;
 
     use super::*;
-    use crate::device::Disk;
+    use crate::device::{Disk, Share};
     use crate::spec::Accelerator;
 
     fn spec(roles: &[DiskRole]) -> VmSpec {
@@ -106,13 +112,21 @@ mod tests {
     }
 
     #[test]
-    fn volumes_come_late_and_a_disk_to_boot_from_never() {
+    fn volumes_come_late_and_a_share_or_a_disk_to_boot_from_never() {
         let mut roles = vec![DiskRole::Root, DiskRole::Upper];
         assert_eq!(spec(&roles).excluded_from_templates(), None);
         assert_eq!(spec(&roles).late_devices(), 0);
         roles.extend([DiskRole::Volume(0), DiskRole::Volume(1)]);
         assert_eq!(spec(&roles).excluded_from_templates(), None);
         assert_eq!(spec(&roles).late_devices(), 2);
+        let mut shared = spec(&roles);
+        let server = std::fs::File::open("/dev/null").unwrap();
+        shared.devices.push(Device::Share(Share {
+            tag: "shares".into(),
+            server: Arc::new(server.into()),
+        }));
+        let never = Some(Exclusion::Share);
+        assert_eq!(shared.excluded_from_templates(), never);
         roles.push(DiskRole::Init);
         let excluded = Some(Exclusion::BootsFromDisk);
         assert_eq!(spec(&roles).excluded_from_templates(), excluded);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind, hello};
 use container_engine::{
-    Engine, ExitCause, FindVmmError, HostMemory, INSTALL, SpawnError, StartError, Vm, VmExit,
+    Device, Engine, ExitCause, FindVmmError, HostMemory, INSTALL, SpawnError, StartError, Vm,
+    VmExit,
 };
 use container_resource::bundle::{Boot, Bundle, Timeline};
 use container_resource::container::{ContainerConfiguration, Resources};
@@ -17,7 +18,9 @@ use jiff::Timestamp;
 use tokio::net::UnixStream;
 
 use super::nics::nics;
-use super::{Booted, LOST_TIMEOUT, Machine, Origin, Standby, describe, end, spec, template, upper};
+use super::{
+    Booted, LOST_TIMEOUT, Machine, Origin, Shares, Standby, describe, end, spec, template, upper,
+};
 use crate::confinement;
 
 /// What mends a host that cannot confine a VMM.
@@ -47,6 +50,7 @@ pub async fn boot(
     way: Way,
     timeline: &mut Timeline,
 ) -> Result<Booted, Error> {
+    let shares = Shares::start(bundle, configuration)?;
     upper::prepare(
         &bundle.upper(),
         spec::upper_size(configuration),
@@ -72,8 +76,17 @@ pub async fn boot(
         Way::Cold | Way::Template => nics(&boot.interfaces, taps)?,
     });
     timeline.reached("engine ready");
+    let shares = match shares {
+        Some(starting) => {
+            let (shares, share) = starting.ready().await?;
+            spec.devices.push(Device::Share(share));
+            timeline.reached("shares ready");
+            Some(shares)
+        }
+        None => None,
+    };
     let use_template = !matches!(way, Way::Cold) && spec.excluded_from_templates().is_none();
-    if let Way::Standby(standby) = way {
+    if let (Way::Standby(standby), true) = (way, use_template) {
         match standby.take(&spec).await {
             Ok(machine) => {
                 timeline.reached("standby taken");
@@ -97,13 +110,12 @@ pub async fn boot(
     let channel = vm
         .take_channel()
         .ok_or_else(|| Error::new(Kind::Internal, "the guest channel was taken"))?;
-    let machine =
-        announced(vm, channel, use_template)
-            .await
-            .map_err(|error| match &configuration.init_image {
-                Some(image) => init_error(error, &image.reference),
-                None => error,
-            })?;
+    let machine = announced(vm, channel, shares, use_template)
+        .await
+        .map_err(|error| match &configuration.init_image {
+            Some(image) => init_error(error, &image.reference),
+            None => error,
+        })?;
     timeline.reached("guest announced itself");
     Ok(Booted { machine, memory })
 }
@@ -132,6 +144,7 @@ fn confine(vm: &Vm, bundle: &Bundle, boot: &Boot) -> Result<Option<HostMemory>, 
 async fn announced(
     mut vm: Vm,
     mut channel: UnixStream,
+    shares: Option<Shares>,
     template_wanted: bool,
 ) -> Result<Machine, Error> {
     let hello = tokio::select! {
@@ -144,6 +157,7 @@ async fn announced(
                 return Ok(Machine {
                     vm,
                     guest,
+                    shares,
                     origin: Origin::Cold {
                         hello,
                         template_wanted,

@@ -4,6 +4,7 @@ mod boot;
 mod nics;
 mod probe;
 mod rehearsal;
+mod shares;
 mod spec;
 mod standby;
 mod template;
@@ -17,6 +18,7 @@ use container_engine::{HostMemory, Vm, VmExit};
 
 pub use boot::{Way, boot};
 pub use probe::probe;
+pub use shares::Shares;
 pub use standby::Standby;
 pub use template::make as make_template;
 
@@ -30,6 +32,8 @@ pub struct Machine {
     pub vm: Vm,
     /// Calls into its guest.
     pub guest: Guest,
+    /// Who serves its shares, if it has any.
+    pub shares: Option<Shares>,
     /// Where it comes from.
     pub origin: Origin,
 }

@@ -79,12 +79,9 @@ pub fn shape(
     if let Some(mount) = configuration
         .mounts
         .iter()
-        .find(|mount| mount.kind != (MountKind::Tmpfs {}))
+        .find(|mount| matches!(mount.kind, MountKind::Volume { .. }))
     {
-        let text = format!(
-            "{}: this runtime mounts nothing but tmpfs",
-            mount.destination
-        );
+        let text = format!("{}: this runtime mounts no volumes", mount.destination);
         return Err(Error::new(Kind::Unsupported, text));
     }
     if configuration.virtualization && engine.accelerator() == Accelerator::Kvm {

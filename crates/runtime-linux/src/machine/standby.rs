@@ -56,6 +56,7 @@ impl Standby {
             mut vm,
             guest,
             origin,
+            ..
         } = started.inspect_err(|_| template::discard(&directory))?;
         rehearse(&guest, &request.configuration, origin)
             .await
@@ -114,7 +115,8 @@ impl Standby {
     /// # Errors
     /// When it is of another shape, or does not take the disks. It is ended then.
     pub async fn take(mut self, spec: &VmSpec) -> Result<Machine, Error> {
-        let same = spec.has_devices_of(&self.shape);
+        // One that cannot be restored is none that was.
+        let same = spec.excluded_from_templates().is_none() && spec.has_devices_of(&self.shape);
         if !same || template::key(&self.engine, spec)? != self.key {
             let text = "it was prepared for another shape";
             return Err(Error::new(Kind::InvalidState, text));
@@ -139,6 +141,7 @@ impl Standby {
         Ok(Machine {
             vm: self.vm,
             guest: self.guest,
+            shares: None,
             // The rehearsal has found them.
             origin: Origin::Template { late_devices: 0 },
         })

@@ -159,6 +159,7 @@ pub async fn start(engine: &Engine, template: &Template, spec: &VmSpec) -> Resul
     Ok(Machine {
         vm,
         guest,
+        shares: None,
         origin: Origin::Template { late_devices },
     })
 }

@@ -1,6 +1,7 @@
 //! File systems of a container, in the order they are mounted.
 
 use container_resource::container::{ContainerConfiguration, MountKind};
+use container_resource::share::TAG;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{Mount, MountBuilder};
 
@@ -60,20 +61,37 @@ pub fn mounts(configuration: &ContainerConfiguration) -> Result<Vec<Mount>, Spec
         mount("/sys", "sysfs", "sysfs", sysfs)?,
         mount("/sys/fs/cgroup", "cgroup2", "cgroup", cgroup)?,
     ];
-    let mut own: Vec<_> = configuration.mounts.iter().collect();
-    own.sort_by_key(|mount| {
+    let mut shares = 0..;
+    let mut own: Vec<_> = configuration
+        .mounts
+        .iter()
+        .map(|mount| {
+            let share = matches!(mount.kind, MountKind::Virtiofs {});
+            (share.then(|| shares.next()).flatten().unwrap_or(0), mount)
+        })
+        .collect();
+    own.sort_by_key(|(_, mount)| {
         mount
             .destination
             .split('/')
             .filter(|part| !part.is_empty())
             .count()
     });
-    for entry in own {
-        // Shares and volumes need devices of the machine; they are refused when the machine is described.
-        if entry.kind == (MountKind::Tmpfs {}) {
-            let mut options = vec!["nosuid", "nodev"];
-            options.extend(entry.options.iter().map(String::as_str));
-            mounts.push(mount(&entry.destination, "tmpfs", "tmpfs", &options)?);
+    for (number, entry) in own {
+        let given = entry.options.iter().map(String::as_str);
+        match &entry.kind {
+            MountKind::Tmpfs {} => {
+                let options: Vec<_> = ["nosuid", "nodev"].into_iter().chain(given).collect();
+                mounts.push(mount(&entry.destination, "tmpfs", "tmpfs", &options)?);
+            }
+            MountKind::Virtiofs {} => {
+                // All shares are in one file system, each under its number.
+                let part = format!("X-mount.subdir={number}");
+                let options: Vec<_> = ["nodev"].into_iter().chain(given).chain([&*part]).collect();
+                mounts.push(mount(&entry.destination, "virtiofs", TAG, &options)?);
+            }
+            // They need disks of the machine, and are refused when the machine is described.
+            MountKind::Volume { .. } => {}
         }
     }
     Ok(mounts)

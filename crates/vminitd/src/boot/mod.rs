@@ -16,7 +16,7 @@ use crate::container::{SysctlError, cgroup, set_sysctl};
 /// Where the guest's own mounts are. Containers get a view without them.
 pub const GUEST_MOUNTS: [&str; 5] = ["/proc", "/sys", "/dev", IMAGE, UPPER];
 /// Where the guest has what it makes itself.
-const RUN: &str = "/run";
+pub const RUN: &str = "/run";
 /// Mount point of the image (EROFS).
 pub const IMAGE: &str = "/run/image";
 /// Mount point of the writable disk (ext4) or tmpfs under the overlay.

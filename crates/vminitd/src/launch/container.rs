@@ -3,6 +3,8 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{chdir, chroot, fchdir};
@@ -37,11 +39,7 @@ pub fn build(plan: &ContainerPlan, root: &OwnedFd, cgroup: &Cgroup) -> Result<()
         setdomainname(name.as_bytes())
             .context(|| format!("cannot set the domain name {name:?}"))?;
     }
-    let prepared = plan
-        .mounts
-        .iter()
-        .map(mounts::prepare)
-        .collect::<Result<Vec<_>, _>>()?;
+    let prepared = mounts::prepare(&plan.mounts)?;
     enter(root)?;
     for file in &plan.files {
         files::write(file)?;
@@ -89,7 +87,10 @@ fn enter(root: &OwnedFd) -> Result<(), Failure> {
     chdir("/").context(step)
 }
 
-/// Makes a directory and its parents.
-pub fn create_directory(path: &str) -> io::Result<()> {
-    fs::create_dir_all(path)
+/// Makes a directory and its parents, which everybody may enter and only their owner write to.
+pub fn create_directory(path: impl AsRef<Path>) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
 }

@@ -7,11 +7,13 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, fstat};
 use rustix::io::Errno;
-use rustix::mount::MountAttrFlags;
+use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 
+use super::container::create_directory;
 use super::failure::{Context, Failure};
 use super::plan::PlannedMount;
-use crate::mount::{self, Filesystem, FilesystemError};
+use crate::boot::RUN;
+use crate::mount::{self, Filesystem, FilesystemError, MountOptions};
 
 /// A mount that is not attached yet.
 #[derive(Debug)]
@@ -20,14 +22,22 @@ pub struct Prepared<'a> {
     mount: OwnedFd,
 }
 
-/// Makes the mount. Its source is looked up among what the guest has, so this comes before the change of root.
-pub fn prepare(plan: &PlannedMount) -> Result<Prepared<'_>, Failure> {
-    let mount = if plan.options.bind {
-        bind(plan)?
-    } else {
-        filesystem(plan)?
+/// Makes the mounts. Their sources are looked up among what the guest has, so this comes before the change of root.
+pub fn prepare<'a>(plans: &'a [PlannedMount]) -> Result<Vec<Prepared<'a>>, Failure> {
+    let mut wholes = Wholes::default();
+    let prepare = |plan: &'a PlannedMount| {
+        let mount = match &plan.options {
+            MountOptions { bind: true, .. } => bind(plan)?,
+            MountOptions {
+                part: Some(part), ..
+            } => wholes.part(plan, part)?,
+            _ => filesystem(plan)?,
+        };
+        Ok(Prepared { plan, mount })
     };
-    Ok(Prepared { plan, mount })
+    let prepared = plans.iter().map(prepare).collect();
+    wholes.detach()?;
+    prepared
 }
 
 fn bind(plan: &PlannedMount) -> Result<OwnedFd, Failure> {
@@ -53,11 +63,13 @@ fn filesystem(plan: &PlannedMount) -> Result<OwnedFd, Failure> {
             filesystem.set("source", &plan.source)?;
         }
         let late = read_only_late(plan);
+        // Other parts of the file system may be mounted otherwise.
+        let apart = late || plan.options.part.is_some();
         for flag in plan
             .options
             .superblock
             .iter()
-            .filter(|flag| !(late && **flag == "ro"))
+            .filter(|flag| !(apart && **flag == "ro"))
         {
             filesystem.flag(flag)?;
         }
@@ -71,12 +83,55 @@ fn filesystem(plan: &PlannedMount) -> Result<OwnedFd, Failure> {
         if late {
             attributes.remove(MountAttrFlags::MOUNT_ATTR_RDONLY);
         }
+        if plan.options.part.is_some() {
+            attributes = MountAttrFlags::empty();
+        }
         filesystem.mount(attributes)
     };
     make().map_err(|source| Failure::Mount {
         target: plan.target.clone(),
         source,
     })
+}
+
+/// File systems of which parts are mounted, each mounted once. A file system on the host's side may show others below it, which
+/// are superblocks of their own under the same source: whoever mounted that a second time could get one of those.
+///
+/// Linux before 6.15 makes no view of a mount that is attached nowhere, so for that time they are attached where the guest has
+/// what it makes itself.
+#[derive(Debug, Default)]
+struct Wholes {
+    mounts: Vec<(String, OwnedFd)>,
+}
+
+impl Wholes {
+    /// A view of what `part` of the file system of `plan` shows.
+    fn part(&mut self, plan: &PlannedMount, part: &str) -> Result<OwnedFd, Failure> {
+        let step = || format!("cannot mount {part} of {} at {}", plan.source, plan.target);
+        let known = self
+            .mounts
+            .iter()
+            .position(|(source, _)| *source == plan.source);
+        let index = if let Some(index) = known {
+            index
+        } else {
+            let whole = filesystem(plan)?;
+            mount::attach(&whole, RUN).context(step)?;
+            self.mounts.push((plan.source.clone(), whole));
+            self.mounts.len() - 1
+        };
+        let view = mount::clone_tree(&self.mounts[index].1, part, true).context(step)?;
+        // What is mounted below, too.
+        mount::set_attributes(&view, plan.options.set, true).context(step)?;
+        Ok(view)
+    }
+
+    fn detach(self) -> Result<(), Failure> {
+        for (source, _) in self.mounts {
+            unmount(RUN, UnmountFlags::DETACH).context(|| format!("cannot detach {source}"))?;
+        }
+        Ok(())
+    }
 }
 
 /// Device nodes are still to be made in /dev; [`seal`] comes after them.
@@ -108,7 +163,7 @@ impl Prepared<'_> {
         let root = FileType::from_raw_mode(fstat(&self.mount)?.st_mode);
         if root != FileType::Directory {
             if let Some(parent) = target.parent() {
-                fs::create_dir_all(parent)?;
+                create_directory(parent)?;
             }
             if !target.exists() {
                 let mut options = fs::OpenOptions::new();
@@ -121,7 +176,7 @@ impl Prepared<'_> {
         if kernel && fs::symlink_metadata(target).is_ok_and(|place| place.is_symlink()) {
             return Err(Errno::LOOP.into());
         }
-        fs::create_dir_all(target)
+        create_directory(target)
     }
 }
 

@@ -18,6 +18,8 @@ pub struct MountOptions {
     pub recursive: bool,
     /// Changes of propagation, in order.
     pub propagation: Vec<Propagation>,
+    /// The mount shows what is below this path of the file system, `X-mount.subdir=` of mount(8).
+    pub part: Option<String>,
     /// The rest: for the file system.
     pub data: Vec<(String, Option<String>)>,
 }
@@ -101,6 +103,9 @@ impl MountOptions {
                 "rslave" => parsed.propagation.push(Spread::DOWNSTREAM | Spread::REC),
                 "unbindable" => parsed.propagation.push(Spread::UNBINDABLE),
                 "runbindable" => parsed.propagation.push(Spread::UNBINDABLE | Spread::REC),
+                other if other.starts_with("X-mount.subdir=") => {
+                    parsed.part = other.split_once('=').map(|(_, part)| part.to_owned());
+                }
                 other => parsed.data.push(match other.split_once('=') {
                     Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                     None => (other.to_owned(), None),
@@ -155,6 +160,13 @@ mod tests {
             ]
         );
         assert!(!options.bind);
+    }
+
+    #[test]
+    fn a_part_of_a_file_system_is_not_the_file_systems_business() {
+        let options = MountOptions::parse(&["nodev", "X-mount.subdir=a=b"]);
+        assert_eq!(options.part.as_deref(), Some("a=b"));
+        assert!(options.data.is_empty());
     }
 
     #[test]

@@ -6,8 +6,9 @@ mod entropy;
 mod nic;
 pub mod place;
 mod serial;
+mod share;
 
-use crate::device::{Device, DiskRole, MacAddress, NicError};
+use crate::device::{Device, DiskRole, MacAddress, NicError, ShareError};
 use crate::spec::VmSpec;
 use disk::DiskError;
 use place::{Place, PlaceError};
@@ -38,6 +39,15 @@ pub enum DeviceError {
         #[source]
         source: NicError,
     },
+    /// A share can't be given to a guest.
+    #[error("cannot attach the share `{tag}`")]
+    Share {
+        /// Which one.
+        tag: String,
+        /// What is wrong with it.
+        #[source]
+        source: ShareError,
+    },
 }
 
 /// Adds the devices of `spec`.
@@ -58,6 +68,12 @@ pub(super) fn attach(
             Device::Nic(nic) => {
                 nic::attach(line, place, nic).map_err(|source| DeviceError::Nic {
                     mac: nic.mac,
+                    source,
+                })?;
+            }
+            Device::Share(share) => {
+                share::attach(line, place, share).map_err(|source| DeviceError::Share {
+                    tag: share.tag.clone(),
                     source,
                 })?;
             }

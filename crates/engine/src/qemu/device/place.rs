@@ -1,8 +1,8 @@
 //! Where each device is on the machine: the one allocator.
 //!
 //! A `microvm` without ACPI tables has eight virtio-mmio transports (`hw/i386/microvm.c`; the second I/O APIC, with which
-//! it would have 24, needs the tables). Three are for what every machine has. The other five are for NICs and disks, of
-//! which each has a transport of its own while there are enough. Else NICs have theirs, and of the disks those that come
+//! it would have 24, needs the tables). Three are for what every machine has. The other five are for NICs, shares and disks, of
+//! which each has a transport of its own while there are enough. Else NICs and shares have theirs, and of the disks those that come
 //! last by their role ([`DiskRole`] is in that order) are units of one SCSI controller, for which the guest has to look
 //! (`/sys/class/scsi_host/host*/scan`). The disk that the kernel boots from is never among them.
 //!
@@ -33,7 +33,7 @@ pub(in crate::qemu) fn kernel_parameters() -> String {
 const SERIAL: usize = 0;
 const BALLOON: usize = 1;
 const ENTROPY: usize = 2;
-/// How many are for NICs and disks.
+/// How many are for NICs, shares and disks.
 const FREE: usize = TRANSPORTS - 3;
 
 const CONSOLE_PORT: usize = 0;
@@ -61,43 +61,44 @@ pub enum PlaceError {
     Twice(String),
     /// More than it has places for.
     #[error(
-        "the machine has no place for {disks} disks and {nics} NICs: it takes {MAX_DISKS} disks, and beside them {most} NICs"
+        "the machine has no place for {disks} disks and {others} NICs and shares: it takes {MAX_DISKS} disks, and beside \
+         them {most} NICs and shares"
     )]
     Full {
         /// Disks that were asked for.
         disks: usize,
-        /// NICs that were asked for.
-        nics: usize,
-        /// NICs that there is place for beside such disks.
+        /// NICs and shares that were asked for.
+        others: usize,
+        /// NICs and shares that there is place for beside such disks.
         most: usize,
     },
 }
 
 /// The place of each of `devices`, in their order. The same devices have the same places, in whatever order they are.
 ///
-/// NICs and disks are placed from the last transport down: the container's own disks, NICs, volumes, and last the controller of
+/// NICs, shares and disks are placed from the last transport down: the container's own disks, NICs and shares, volumes, and last the controller of
 /// those disks that have none. So what is put behind a restored machine follows, without a gap, on what was saved.
 pub(super) fn allocate(devices: &[Device]) -> Result<Vec<Place>, PlaceError> {
     unique(devices)?;
     let mut roles: Vec<_> = devices.iter().filter_map(role).collect();
     roles.sort_unstable();
-    let nics = devices
+    let others = devices
         .iter()
-        .filter(|device| matches!(device, Device::Nic(_)))
+        .filter(|device| matches!(device, Device::Nic(_) | Device::Share(_)))
         .count();
-    let alone = disks_alone(&roles, nics)?;
+    let alone = disks_alone(&roles, others)?;
     let own = |role: &&DiskRole| !matches!(role, DiskRole::Volume(_));
     let own = roles[..alone].iter().filter(own).count();
     let last = TRANSPORTS - 1;
-    let mut nic = own;
+    let mut next = own;
     let place = |device: &Device| match device {
         Device::Console { .. } => port(CONSOLE_PORT),
         Device::GuestChannel { .. } => port(CHANNEL_PORT),
         Device::Balloon => Place::Transport(BALLOON),
         Device::Entropy => Place::Transport(ENTROPY),
-        Device::Nic(_) => {
-            nic += 1;
-            Place::Transport(last - (nic - 1))
+        Device::Nic(_) | Device::Share(_) => {
+            next += 1;
+            Place::Transport(last - (next - 1))
         }
         Device::Disk(disk) => {
             // It is one of them.
@@ -105,10 +106,10 @@ pub(super) fn allocate(devices: &[Device]) -> Result<Vec<Place>, PlaceError> {
             if index < own {
                 Place::Transport(last - index)
             } else if index < alone {
-                Place::Transport(last - nics - index)
+                Place::Transport(last - others - index)
             } else {
                 Place::Unit {
-                    transport: last - nics - alone,
+                    transport: last - others - alone,
                     number: index - alone,
                 }
             }
@@ -158,15 +159,19 @@ const fn port(number: usize) -> Place {
 }
 
 /// How many of the disks with these `roles`, which are sorted, have a transport each.
-fn disks_alone(roles: &[DiskRole], nics: usize) -> Result<usize, PlaceError> {
+fn disks_alone(roles: &[DiskRole], others: usize) -> Result<usize, PlaceError> {
     let disks = roles.len();
     let boots = roles.iter().filter(|role| **role == DiskRole::Init).count();
     // The others have a controller at least.
     let most = FREE - boots - usize::from(disks > boots);
-    if disks > MAX_DISKS || nics > most {
-        return Err(PlaceError::Full { disks, nics, most });
+    if disks > MAX_DISKS || others > most {
+        return Err(PlaceError::Full {
+            disks,
+            others,
+            most,
+        });
     }
-    let left = FREE - nics;
+    let left = FREE - others;
     Ok(if disks <= left { disks } else { left - 1 })
 }
 
@@ -316,7 +321,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_told() {
         let error = allocate(&machine(&CONTAINER, 5)).unwrap_err();
-        let expected = "the machine has no place for 2 disks and 5 NICs: it takes 64 disks, and beside them 4 NICs";
+        let expected = "the machine has no place for 2 disks and 5 NICs and shares: it takes 64 disks, and beside them 4 NICs \
+                        and shares";
         assert_eq!(error.to_string(), expected);
         assert!(allocate(&machine(&[], 5)).is_ok());
         let roles: Vec<_> = (0..65).map(DiskRole::Volume).collect();

@@ -1,0 +1,186 @@
+//! Directories and files of the host in a container.
+
+use std::path::{Path, PathBuf};
+
+use crate::container::{Mount, MountKind};
+use crate::tmpfs;
+
+/// Options of a bind mount that change what can be done through it (`mount(8)`).
+const FLAGS: [&str; 10] = [
+    "ro",
+    "rw",
+    "exec",
+    "noexec",
+    "suid",
+    "nosuid",
+    "nodev",
+    "noatime",
+    "nodiratime",
+    "relatime",
+];
+/// Options that say what is so anyway: mounts below are seen, and none that is made later; labels of the host do not matter to
+/// a machine; caches are as coherent as can be.
+const NEEDLESS: [&str; 10] = [
+    "bind",
+    "rbind",
+    "private",
+    "rprivate",
+    "z",
+    "Z",
+    "cached",
+    "consistent",
+    "delegated",
+    "default",
+];
+
+/// Why something of the host can't be mounted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BindError {
+    /// The target is not an absolute path below the root.
+    #[error("invalid mount point '{0}': an absolute path below / is expected")]
+    Target(String),
+    /// No path of the host.
+    #[error("a bind mount needs a path of the host as its source")]
+    NoSource,
+    /// Host and guest have kernels of their own.
+    #[error(
+        "invalid option '{0}': mounts of the host and of the container do not spread to each other"
+    )]
+    Propagation(String),
+    /// An option that such a mount does not have.
+    #[error(
+        "invalid option '{0}' of a bind mount: ro, rw, exec, noexec, suid, nosuid, nodev and noatime are known"
+    )]
+    Option(String),
+}
+
+/// Why the host has not what is to be mounted.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It is not there, or can't be looked at.
+    #[error("bind mount source {}", path.display())]
+    Missing {
+        /// The path.
+        path: PathBuf,
+        /// What the kernel says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is neither a directory nor a file.
+    #[error("bind mount source {}: only directories and files can be mounted", .0.display())]
+    Kind(PathBuf),
+    /// Configurations are texts.
+    #[error("bind mount source {}: the path is not UTF-8", .0.display())]
+    NotText(PathBuf),
+}
+
+/// Whether `-v` means the host by `source`, and not a volume.
+pub fn is_path(source: &str) -> bool {
+    source.starts_with('.') || source.contains('/')
+}
+
+/// A mount of the host's `source` at `target`.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn mount<'a>(
+    source: &str,
+    target: &str,
+    options: impl IntoIterator<Item = &'a str>,
+) -> Result<Mount, BindError> {
+    if source.is_empty() || source.contains('\0') {
+        return Err(BindError::NoSource);
+    }
+    if !tmpfs::is_mount_point(target) {
+        return Err(BindError::Target(target.to_owned()));
+    }
+    let mut kept = Vec::new();
+    for option in options {
+        match option {
+            _ if NEEDLESS.contains(&option) => {}
+            _ if FLAGS.contains(&option) => kept.push(option.to_owned()),
+            "shared" | "rshared" | "slave" | "rslave" => {
+                return Err(BindError::Propagation(option.to_owned()));
+            }
+            _ => return Err(BindError::Option(option.to_owned())),
+        }
+    }
+    Ok(Mount {
+        kind: MountKind::Virtiofs {},
+        source: source.to_owned(),
+        destination: target.to_owned(),
+        options: kept,
+    })
+}
+
+/// The mount with an absolute source, seen from the directory `current`, if the host has it.
+///
+/// # Errors
+/// When it has not, or it is of a kind that can't be shared.
+pub fn resolve(mount: &mut Mount, current: &Path) -> Result<(), SourceError> {
+    if mount.kind != (MountKind::Virtiofs {}) {
+        return Ok(());
+    }
+    // `.` and double slashes go; a `..` is the kernel's to follow, behind links.
+    let path: PathBuf = current.join(&mount.source).components().collect();
+    let status = std::fs::metadata(&path).map_err(|source| SourceError::Missing {
+        path: path.clone(),
+        source,
+    })?;
+    if !status.is_dir() && !status.is_file() {
+        return Err(SourceError::Kind(path));
+    }
+    mount.source = path
+        .into_os_string()
+        .into_string()
+        .map_err(|path| SourceError::NotText(path.into()))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_those_that_matter() {
+        let mount = mount("./a b", "/m", ["z", "ro", "rprivate", "noexec"]).unwrap();
+        assert_eq!(mount.options, ["ro", "noexec"]);
+        assert!(mount.is_read_only());
+        for (options, words) in [
+            ("rshared", "do not spread to each other"),
+            ("X-mount.subdir=..", "invalid option"),
+            ("dev", "invalid option"),
+            ("", "invalid option"),
+        ] {
+            let error = super::mount("/a", "/m", [options]).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn targets_stay_in_the_container() {
+        for target in ["", "m", "/", "/a/../..", "/a\0"] {
+            assert!(matches!(mount("/a", target, []), Err(BindError::Target(_))));
+        }
+        assert_eq!(mount("", "/m", []), Err(BindError::NoSource));
+    }
+
+    #[test]
+    fn sources_are_looked_for_from_where_the_user_is() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        let resolved = |source: &str| {
+            let mut mount = mount(source, "/m", []).unwrap();
+            resolve(&mut mount, directory.path()).map(|()| mount.source)
+        };
+        let place = directory.path().to_str().unwrap();
+        assert_eq!(resolved(".").unwrap(), place);
+        assert_eq!(resolved("./file").unwrap(), format!("{place}/file"));
+        assert_eq!(resolved("/").unwrap(), "/");
+        assert!(matches!(
+            resolved("./none"),
+            Err(SourceError::Missing { .. })
+        ));
+        assert!(matches!(resolved("/dev/null"), Err(SourceError::Kind(_))));
+    }
+}

@@ -1,0 +1,89 @@
+//! A root directory with what is shared, and nothing else of the host.
+//!
+//! Each share has its number as its name. One file system serves them all, so a machine needs one device for however many
+//! there are, and a single file is a share like any other: none of its neighbours is there.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use container_resource::share::{Request, Source};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, open, openat};
+
+use crate::mount;
+
+/// Why something can't be shared.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// The path leads nowhere, or not where this user may look.
+    #[error("cannot share {path}")]
+    Open {
+        /// The path.
+        path: String,
+        /// What the kernel says.
+        #[source]
+        source: io::Error,
+    },
+    /// Neither a directory nor a file.
+    #[error("cannot share {path}: it is {kind}, not a directory or a file")]
+    Kind {
+        /// The path.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The root can't be made.
+    #[error("make a root of the shares")]
+    Make(#[from] io::Error),
+}
+
+/// Makes the root and enters it. What is opened before stays open.
+pub fn enter(request: &Request) -> Result<(), RootError> {
+    mount::make_private()?;
+    let mut views = Vec::with_capacity(request.shares.len());
+    for share in &request.shares {
+        views.push(view(share)?);
+    }
+    let root = mount::tmpfs()?;
+    // A directory that every host has. What was to be taken from below it has been.
+    mount::attach(&root, CWD, c"/proc")?;
+    for (number, (view, is_directory)) in views.iter().enumerate() {
+        let name = CString::new(number.to_string()).map_err(io::Error::from)?;
+        if *is_directory {
+            mkdirat(&root, &name, Mode::from_raw_mode(0o700)).map_err(io::Error::from)?;
+        } else {
+            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+            openat(&root, &name, flags, Mode::RUSR).map_err(io::Error::from)?;
+        }
+        mount::attach(view, &root, &name)?;
+    }
+    // The guest makes nothing beside its shares.
+    mount::tame(&root, true, false)?;
+    Ok(mount::enter(&root)?)
+}
+
+/// A view of what is shared, and whether it is a directory.
+fn view(share: &Source) -> Result<(OwnedFd, bool), RootError> {
+    let path = || share.path.display().to_string();
+    let failed = |source: io::Error| RootError::Open {
+        path: path(),
+        source,
+    };
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let place = open(&share.path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+    let status = rustix::fs::fstat(&place).map_err(|error| failed(error.into()))?;
+    let kind = match FileType::from_raw_mode(status.st_mode) {
+        FileType::Directory | FileType::RegularFile => None,
+        FileType::Socket => Some("a socket"),
+        FileType::Fifo => Some("a pipe"),
+        FileType::BlockDevice | FileType::CharacterDevice => Some("a device"),
+        _ => Some("something else"),
+    };
+    if let Some(kind) = kind {
+        return Err(RootError::Kind { path: path(), kind });
+    }
+    let is_directory = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
+    let view = mount::view(&place, c"", true).map_err(failed)?;
+    mount::tame(&view, share.read_only, true).map_err(failed)?;
+    Ok((view, is_directory))
+}

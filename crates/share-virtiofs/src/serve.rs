@@ -1,0 +1,101 @@
+//! The file server: virtiofsd, as a library.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use container_resource::share::TAG;
+use vhost::vhost_user::{Error as ProtocolError, Listener};
+use vhost_user_backend::VhostUserDaemon;
+use virtiofsd::passthrough::{CachePolicy, Config, PassthroughFs};
+use virtiofsd::seccomp::{SeccompAction, enable_seccomp};
+use virtiofsd::vhost_user::VhostUserFsBackendBuilder;
+use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
+
+use crate::identity::Identity;
+use crate::request;
+
+/// How long a guest takes names and attributes for true without asking again. What the host changes is to be seen within a
+/// second.
+const VALIDITY: Duration = Duration::from_millis(500);
+
+/// Descriptors that are not for the guest's files: memory, queues, sockets.
+const RESERVE: u64 = 64;
+
+/// Why nothing is served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// There is no listening socket.
+    #[error("take the socket over")]
+    Socket(#[source] io::Error),
+    /// The kernel does not take the list of system calls.
+    #[error("set the filter of system calls")]
+    Filter(#[source] virtiofsd::seccomp::Error),
+    /// The file system can't be read.
+    #[error("open the shares")]
+    Open(#[source] io::Error),
+    /// Its server can't be made.
+    #[error("make the file server")]
+    Make(#[source] virtiofsd::vhost_user::Error),
+    /// Its threads can't be started, or the VMM does not connect.
+    #[error("serve: {0}")]
+    Serve(vhost_user_backend::Error),
+    /// Nobody is there to be told.
+    #[error("say that the shares are ready")]
+    Answer(#[source] io::Error),
+}
+
+/// Serves what is below `/` to the one VMM that connects, until it goes.
+pub fn serve(identity: &Identity, descriptors: OwnedFd) -> Result<(), ServeError> {
+    let listener = request::listener().map_err(ServeError::Socket)?;
+    let configuration = configuration(identity, descriptors);
+    // Threads inherit it, so it comes before them. It ends the process at the first call that a file server has no use for.
+    enable_seccomp(SeccompAction::Kill, false).map_err(ServeError::Filter)?;
+    let files = PassthroughFs::new(configuration).map_err(ServeError::Open)?;
+    let backend = VhostUserFsBackendBuilder::default()
+        .set_tag(Some(TAG.to_owned()))
+        .build(files)
+        .map_err(ServeError::Make)?;
+    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+    let mut daemon = VhostUserDaemon::new("shares".to_owned(), Arc::new(backend), memory)
+        .map_err(ServeError::Serve)?;
+    request::answer_ready().map_err(ServeError::Answer)?;
+    // SAFETY: the descriptor is a listening socket that nothing else owns.
+    let mut listener = unsafe { Listener::from_raw_fd(listener.into_raw_fd()) };
+    daemon.start(&mut listener).map_err(ServeError::Serve)?;
+    drop(listener);
+    match daemon.wait() {
+        Ok(())
+        | Err(vhost_user_backend::Error::HandleRequest(
+            ProtocolError::Disconnected | ProtocolError::PartialMessage,
+        )) => Ok(()),
+        Err(error) => Err(ServeError::Serve(error)),
+    }
+}
+
+fn configuration(identity: &Identity, descriptors: OwnedFd) -> Config {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    Config {
+        root_dir: "/".to_owned(),
+        proc_sfd_rawfd: Some(File::from(descriptors)),
+        // The guest keeps what it has read of a file until it opens it again or sees that it has changed.
+        cache_policy: CachePolicy::Auto,
+        entry_timeout: VALIDITY,
+        attr_timeout: VALIDITY,
+        // The host's page cache is the buffer. The guest's own would hide what the host appends.
+        writeback: false,
+        readdirplus: true,
+        // File systems that are mounted below a share have inode numbers of their own.
+        announce_submounts: true,
+        xattr: true,
+        // Else the guest asks for an attribute before each write.
+        killpriv_v2: true,
+        clean_noatime: true,
+        guest_fd_limit: limit.unwrap_or(u64::MAX).saturating_sub(RESERVE),
+        uid_map: Some(identity.translation()),
+        gid_map: Some(identity.translation()),
+        ..Config::default()
+    }
+}
