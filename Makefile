@@ -114,7 +114,7 @@ test-real: packages-run packages-build packages-test packages-real stage $(BUSYB
 	@images/debian.sh programs $(PROGRAMS)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) CONTAINER_TEST_DEBIAN=$(CURDIR)/$(DEBIAN) \
 	    CONTAINER_TEST_PROGRAMS=$(CURDIR)/$(PROGRAMS) \
-	    $(CARGO) test --locked -p container-tests -- --ignored --test-threads=1 real:: programs::
+	    $(CARGO) test --locked -p container-tests -- --ignored --test-threads=1 real:: programs:: volumes::
 
 # The same programs with real KVM, in a machine inside an emulated one.
 test-kvm: stage $(BUSYBOX)

@@ -41,3 +41,4 @@ mod templates;
 mod terminal;
 mod timeline;
 mod users;
+mod volumes;

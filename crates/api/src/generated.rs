@@ -31,3 +31,8 @@ pub mod types {
         tonic::include_proto!("container.types.v1");
     }
 }
+pub mod volume {
+    pub mod v1 {
+        tonic::include_proto!("container.volume.v1");
+    }
+}

@@ -124,6 +124,11 @@ impl Roots {
             .join(format!("network-{name}-descriptors.sock"))
     }
 
+    /// Volumes, one directory each.
+    pub fn volumes(&self) -> PathBuf {
+        self.app.join("volumes")
+    }
+
     /// What can be made again.
     pub fn cache(&self) -> PathBuf {
         self.app.join("cache")

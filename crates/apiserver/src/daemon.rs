@@ -13,6 +13,7 @@ use container_api::descriptors::Descriptors;
 use container_api::lock;
 use container_api::roots::Roots;
 use container_api::socket;
+use container_api::volume::volumes_server::VolumesServer;
 use container_resource::settings::{Settings, VmmConfinement};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -74,6 +75,7 @@ pub async fn serve(
         },
         debug,
     ));
+    containers.volumes.sweep().context("tidy the volumes")?;
     containers.load().await.context("load the containers")?;
     // Those of containers that went while nobody could tell of it.
     images.departed();
@@ -94,6 +96,7 @@ pub async fn serve(
             ContainersServer::new(service::Containers(containers.clone()))
                 .max_decoding_message_size(socket::MESSAGE_LIMIT),
         )
+        .add_service(VolumesServer::new(service::Volumes(containers.clone())))
         .add_service(
             NetworksServer::new(service::Networks {
                 networks,

@@ -12,6 +12,7 @@ mod reserve;
 mod service;
 mod standby;
 mod templates;
+mod volumes;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

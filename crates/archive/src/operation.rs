@@ -35,6 +35,8 @@ pub enum Operation {
     /// Writes what differs from the image to standard output: `A`, `C` or `D` for added, changed or deleted, and a path; each
     /// ends in a NUL.
     Differences,
+    /// Gives the space that is free on its disks back to the host. Says on standard output how many bytes that were.
+    Trim,
     /// Writes what differs from the image as a layer (OCI image specification, "Image Layer Filesystem Changeset").
     Layer {
         /// Nothing in the container runs meanwhile.
@@ -69,6 +71,7 @@ impl Operation {
             Self::Export { still: true } => vec![b"export".to_vec()],
             Self::Export { still: false } => vec![b"export-running".to_vec()],
             Self::Differences => vec![b"differences".to_vec()],
+            Self::Trim => vec![b"trim".to_vec()],
             Self::Layer { still: true } => vec![b"layer".to_vec()],
             Self::Layer { still: false } => vec![b"layer-running".to_vec()],
         }
@@ -95,6 +98,7 @@ impl Operation {
             [b"export"] => Self::Export { still: true },
             [b"export-running"] => Self::Export { still: false },
             [b"differences"] => Self::Differences,
+            [b"trim"] => Self::Trim,
             [b"layer"] => Self::Layer { still: true },
             [b"layer-running"] => Self::Layer { still: false },
             _ => return None,
@@ -123,6 +127,7 @@ mod tests {
             Operation::Export { still: true },
             Operation::Export { still: false },
             Operation::Differences,
+            Operation::Trim,
             Operation::Layer { still: true },
             Operation::Layer { still: false },
         ] {

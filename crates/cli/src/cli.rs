@@ -344,9 +344,9 @@ mod tests {
                  has a machine, and so a network stack, of its own",
             ),
             (
-                vec!["run", "--mount", "type=volume,src=a,dst=/b", "x"],
-                "invalid value 'type=volume,src=a,dst=/b' for '--mount <MOUNT>': type=volume is not available yet: \
-                 type=bind, type=virtiofs and type=tmpfs are",
+                vec!["run", "--mount", "type=npipe,src=a,dst=/b", "x"],
+                "invalid value 'type=npipe,src=a,dst=/b' for '--mount <MOUNT>': type=npipe is not available here: \
+                 type=bind, type=virtiofs, type=volume and type=tmpfs are",
             ),
         ] {
             assert_eq!(told(&words), expected, "{words:?}");

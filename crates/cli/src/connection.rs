@@ -12,6 +12,7 @@ use container_api::api::networks_client::NetworksClient;
 use container_api::api::system_client::SystemClient;
 use container_api::images::images_client::ImagesClient;
 use container_api::roots::Roots;
+use container_api::volume::volumes_client::VolumesClient;
 use container_api::{Error, Kind, descriptors, liveness, socket};
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -100,6 +101,12 @@ impl Context {
     pub fn networks(&self) -> Result<Networks, Failure> {
         let channel = connect(&self.roots.apiserver_socket())?;
         Ok(NetworksClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT))
+    }
+
+    /// A connection to the apiserver, for volumes.
+    pub fn volumes(&self) -> Result<VolumesClient<Channel>, Failure> {
+        let channel = connect(&self.roots.apiserver_socket())?;
+        Ok(VolumesClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT))
     }
 
     /// A connection to the apiserver, for the system as a whole.

@@ -12,13 +12,13 @@ const GROUPS: [(&str, &[&str]); 3] = [
     (
         "CONTAINER COMMANDS",
         &[
-            "attach", "commit", "copy", "create", "delete", "diff", "events", "exec", "export",
-            "inspect", "kill", "list", "logs", "pause", "port", "prune", "rename", "restart",
-            "run", "start", "stats", "stop", "top", "unpause", "wait",
+            "attach", "clean", "commit", "copy", "create", "delete", "diff", "events", "exec",
+            "export", "inspect", "kill", "list", "logs", "pause", "port", "prune", "rename",
+            "restart", "run", "start", "stats", "stop", "top", "unpause", "wait",
         ],
     ),
     ("IMAGE COMMANDS", &["image", "registry"]),
-    ("OTHER COMMANDS", &["network", "system"]),
+    ("OTHER COMMANDS", &["network", "system", "volume"]),
 ];
 
 /// The help of `container` itself; `plugins` are the names and abstracts of what is installed beside it.

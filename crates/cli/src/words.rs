@@ -15,7 +15,7 @@ enum Answer {
 use Answer::{Needless, NotYet, Use};
 
 /// Commands, with the groups that they are looked for in.
-const COMMANDS: [(&str, Answer); 54] = [
+const COMMANDS: [(&str, Answer); 51] = [
     ("ps", Use("container list")),
     ("containers", Use("container list")),
     (
@@ -41,7 +41,6 @@ const COMMANDS: [(&str, Answer); 54] = [
     ("buildx", NotYet),
     ("builder", NotYet),
     ("checkpoint", NotYet),
-    ("clean", NotYet),
     ("clone", NotYet),
     ("compose", NotYet),
     ("generate", NotYet),
@@ -58,8 +57,6 @@ const COMMANDS: [(&str, Answer); 54] = [
     ("search", NotYet),
     ("secret", NotYet),
     ("update", NotYet),
-    ("v", NotYet),
-    ("volume", NotYet),
     ("image build", NotYet),
     ("image history", NotYet),
     ("image ps", Use("container image list")),
@@ -166,7 +163,7 @@ const OPTIONS: [(&[&str], &[&str], Answer); 10] = [
         &["--filter", "-f", "-a", "--all", "--digests"],
         NotYet,
     ),
-    (&["delete", "rm"], &["-v", "--volumes", "--link"], NotYet),
+    (&["delete", "rm"], &["--link"], NotYet),
 ];
 
 /// Commands that make containers.

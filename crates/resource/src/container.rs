@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::egress::EgressRule;
 use crate::image::Descriptor;
+use crate::journal::Journal;
 use crate::platform::Platform;
 
 /// A container as `list` and `inspect` show it.
@@ -331,6 +332,9 @@ pub struct Resources {
     /// Bytes of the writable layer; absent: the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<u64>,
+    /// Journal of the writable layer; absent: the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<Journal>,
     /// Virtual CPUs beside [`Self::cpus`] that the guest itself may use.
     #[serde(default)]
     pub cpu_overhead: u32,

@@ -13,10 +13,12 @@ use crate::cpus::Cpus;
 use crate::health::HealthOptions;
 use crate::hidden_path;
 use crate::image_settings::ImageSettings;
+use crate::journal::Journal;
 use crate::name::{self, NameError};
 use crate::platform::Platform;
 use crate::process::{self, ProcessError, ProcessOptions};
 use crate::signal::{self, SignalError};
+use crate::volume;
 
 /// The runtime plugin of containers that ask for no other.
 pub const DEFAULT_RUNTIME: &str = "container-runtime-linux";
@@ -40,6 +42,10 @@ pub struct Creation {
     pub cpus: Cpus,
     /// Bytes.
     pub memory: u64,
+    /// Bytes of the writable layer.
+    pub storage: Option<u64>,
+    /// Journal of the writable layer.
+    pub journal: Option<Journal>,
     /// What is mounted into it.
     pub mounts: Vec<Mount>,
     /// Over the image's.
@@ -148,7 +154,7 @@ impl Creation {
         Ok(ContainerConfiguration {
             id: self.id,
             image: self.image,
-            mounts: self.mounts,
+            mounts: with_volumes(self.mounts, &image.volumes),
             published_ports,
             published_sockets,
             labels,
@@ -167,7 +173,8 @@ impl Creation {
                 cpus: self.cpus.machine(),
                 nano_cpus: self.cpus.fraction(),
                 memory_in_bytes: self.memory,
-                storage: None,
+                storage: self.storage,
+                journal: self.journal,
                 cpu_overhead: 0,
             },
             runtime_handler: self.runtime,
@@ -200,5 +207,40 @@ impl Creation {
             self.entrypoint.as_deref(),
             &self.arguments,
         )
+    }
+}
+
+/// `mounts`, and a new volume at each of the image's `places` where nothing is mounted. A place where nothing can be is left out, as
+/// an image is nobody's to mend.
+fn with_volumes(mut mounts: Vec<Mount>, places: &[String]) -> Vec<Mount> {
+    let parts = |path: &str| -> Vec<String> {
+        let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+        parts.map(str::to_owned).collect()
+    };
+    for place in places {
+        let taken = mounts
+            .iter()
+            .any(|mount| parts(&mount.destination) == parts(place));
+        if let (false, Ok(mount)) = (taken, volume::mount("", place, Vec::new())) {
+            mounts.push(mount);
+        }
+    }
+    mounts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_s_volumes_are_new_ones_unless_something_is_mounted_there() {
+        let given = vec![volume::mount("v", "/data/", Vec::new()).unwrap()];
+        let places = ["/data", "//var/lib/x", "relative", "/"].map(str::to_owned);
+        let mounts = with_volumes(given, &places);
+        let shown: Vec<_> = mounts
+            .iter()
+            .map(|mount| (mount.volume(), mount.destination.as_str()))
+            .collect();
+        assert_eq!(shown, [(Some("v"), "/data/"), (Some(""), "//var/lib/x")]);
     }
 }

@@ -35,6 +35,9 @@ pub struct ImageSettings {
     /// Name or number; empty: SIGTERM.
     #[serde(deserialize_with = "or_default")]
     pub stop_signal: String,
+    /// Paths that are to be volumes.
+    #[serde(deserialize_with = "keys")]
+    pub volumes: Vec<String>,
     /// How health is checked.
     pub healthcheck: Option<ImageHealth>,
     /// Ports that its programs listen at: `<port>[-<port>][/<protocol>]`.

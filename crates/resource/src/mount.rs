@@ -3,6 +3,7 @@
 
 use crate::bind::BindError;
 use crate::container::Mount;
+use crate::volume::{self, VolumeError};
 use crate::{bind, size, switch, tmpfs};
 
 /// Why a text describes no mount.
@@ -25,17 +26,13 @@ pub enum MountError {
         value: String,
     },
     /// No `type`, or one that nobody knows.
-    #[error("invalid mount type '{0}': bind, virtiofs or tmpfs is expected")]
+    #[error("invalid mount type '{0}': bind, virtiofs, volume or tmpfs is expected")]
     Type(String),
-    /// A volume in a container.
-    #[error("type={0} is not available yet: type=bind, type=virtiofs and type=tmpfs are")]
+    /// What there is elsewhere.
+    #[error(
+        "type={0} is not available here: type=bind, type=virtiofs, type=volume and type=tmpfs are"
+    )]
     NotYet(String),
-    /// What `-v` would make a volume of.
-    #[error("volumes are not available yet: '{0}' names no path of the host")]
-    NoVolume(String),
-    /// What is no mount at all.
-    #[error("invalid volume '{0}': <source>:<target>[:<options>] is expected")]
-    Short(String),
     /// A mount of the host's.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -48,6 +45,9 @@ pub enum MountError {
     /// The target is not an absolute path below the root.
     #[error("invalid target '{0}': an absolute path below / is expected")]
     Target(String),
+    /// A volume's mount.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     /// A tmpfs is made of nothing.
     #[error("a tmpfs has no source")]
     Source,
@@ -60,7 +60,7 @@ pub enum MountError {
 pub fn parse(text: &str) -> Result<Mount, MountError> {
     let (mut kind, mut target, mut source) = (None, None, None);
     let mut options = Vec::new();
-    let mut of_tmpfs = None;
+    let (mut of_tmpfs, mut of_volume) = (None, None);
     for field in text.split(',') {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key, Some(value)),
@@ -100,9 +100,16 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
             "bind-recursive" if matches!(value, Some("enabled" | "readonly")) => {}
             "bind-nonrecursive" if matches!(value.map(switch::parse), Some(Ok(false))) => {}
             "bind-recursive" | "bind-nonrecursive" => return Err(invalid()),
-            // Caches are as they are; keys of the type that is not available yet: the type is what is told.
-            "consistency" | "volume-driver" | "volume-opt" | "volume-nocopy" | "volume-subpath" => {
+            "volume-nocopy" => {
+                let wanted = value.map_or(Ok(true), switch::parse);
+                if wanted.map_err(|_| invalid())? {
+                    options.push(volume::NO_COPY.to_owned());
+                    of_volume = Some(key);
+                }
             }
+            "volume-driver" if value == Some(volume::DRIVER) => of_volume = Some(key),
+            // Caches are as they are.
+            "consistency" => {}
             _ => {
                 return Err(MountError::Key {
                     key: key.to_owned(),
@@ -112,20 +119,34 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
         }
     }
     match kind.as_deref() {
-        Some("tmpfs") => {}
+        Some("tmpfs") => {
+            if let Some(key) = of_volume {
+                return Err(MountError::Foreign(key.to_owned()));
+            }
+        }
         Some("bind" | "virtiofs") => {
-            if let Some(key) = of_tmpfs {
+            if let Some(key) = of_tmpfs.or(of_volume) {
                 return Err(MountError::Foreign(key.to_owned()));
             }
             let target = target.ok_or(MountError::NoTarget)?;
             let options = options.iter().map(String::as_str);
             return Ok(bind::mount(source.unwrap_or_default(), target, options)?);
         }
-        Some(kind @ ("volume" | "npipe" | "cluster" | "image")) => {
+        // Docker's default.
+        Some("volume") | None => {
+            if let Some(key) = of_tmpfs {
+                return Err(MountError::Foreign(key.to_owned()));
+            }
+            let target = target.ok_or(MountError::NoTarget)?;
+            let name = source.unwrap_or_default();
+            if name.starts_with(['/', '.']) {
+                return Err(VolumeError::Name(name.to_owned()).into());
+            }
+            return Ok(volume::mount(name, target, options)?);
+        }
+        Some(kind @ ("npipe" | "cluster" | "image")) => {
             return Err(MountError::NotYet(kind.to_owned()));
         }
-        // Docker's default.
-        None => return Err(MountError::NotYet("volume".to_owned())),
         Some(other) => return Err(MountError::Type(other.to_owned())),
     }
     let target = target.ok_or(MountError::NoTarget)?;
@@ -138,24 +159,18 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
     Ok(tmpfs::mount(target, options))
 }
 
-/// What `-v` takes: `<source>:<target>[:<options>]`, options joined by commas.
+/// What `-v` takes: `[<source>:]<target>[:<options>]`, options joined by commas. A source with a slash, or that begins with a dot, is
+/// a path of the host; any other is a volume.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn parse_short(text: &str) -> Result<Mount, MountError> {
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, options) = match parts.as_slice() {
-        [source, target] => (*source, *target, ""),
-        [source, target, options] => (*source, *target, *options),
-        [_] => return Err(MountError::NoVolume(text.to_owned())),
-        _ => return Err(MountError::Short(text.to_owned())),
+        [source, target] if bind::is_path(source) => (*source, *target, ""),
+        [source, target, options] if bind::is_path(source) => (*source, *target, *options),
+        _ => return Ok(volume::parse(text)?),
     };
-    if source.is_empty() {
-        return Err(MountError::Short(text.to_owned()));
-    }
-    if !bind::is_path(source) {
-        return Err(MountError::NoVolume(source.to_owned()));
-    }
     let options = options.split(',').filter(|option| !option.is_empty());
     Ok(bind::mount(source, target, options)?)
 }
@@ -196,19 +211,15 @@ mod tests {
         for (text, words) in [
             (
                 "",
-                "volumes are not available yet: '' names no path of the host",
-            ),
-            (
-                "v:/m",
-                "volumes are not available yet: 'v' names no path of the host",
+                "invalid volume '': [<name>:]<path>[:<options>] is expected",
             ),
             (
                 ":/m",
-                "invalid volume ':/m': <source>:<target>[:<options>] is expected",
+                "invalid volume ':/m': [<name>:]<path>[:<options>] is expected",
             ),
             (
                 "/a:/b:ro:x",
-                "invalid volume '/a:/b:ro:x': <source>:<target>[:<options>] is expected",
+                "invalid volume '/a:/b:ro:x': [<name>:]<path>[:<options>] is expected",
             ),
             (
                 "/a:b",
@@ -221,6 +232,20 @@ mod tests {
         ] {
             assert_eq!(parse_short(text).unwrap_err().to_string(), words, "{text}");
         }
+        assert_eq!(parse_short("v:/m").unwrap().volume(), Some("v"));
+        assert_eq!(parse_short("/m").unwrap().volume(), Some(""));
+    }
+
+    #[test]
+    fn volumes_are_docker_s_default() {
+        let expected = volume::mount("v", "/m", vec!["ro".into(), "nocopy".into()]).unwrap();
+        for text in [
+            "type=volume,source=v,target=/m,ro,volume-nocopy",
+            "src=v,dst=/m,readonly=true,volume-nocopy=1",
+        ] {
+            assert_eq!(parse(text).as_ref(), Ok(&expected), "{text}");
+        }
+        assert_eq!(parse("type=volume,target=/m").unwrap().volume(), Some(""));
     }
 
     #[test]
@@ -254,7 +279,7 @@ mod tests {
             ("type=tmpfs,target=/a,src=/b", "a tmpfs has no source"),
             (
                 "type=foo,target=/a",
-                "invalid mount type 'foo': bind, virtiofs or tmpfs is expected",
+                "invalid mount type 'foo': bind, virtiofs, volume or tmpfs is expected",
             ),
             ("type=bind,source=/a", "target is required"),
             (
@@ -274,9 +299,14 @@ mod tests {
                 "invalid value for bind-recursive: 'disabled'",
             ),
             (
-                "source=v,target=/m",
-                "type=volume is not available yet: type=bind, type=virtiofs and type=tmpfs are",
+                "type=volume,source=v,target=/m,size=1m",
+                "size is no option of this type of mount",
             ),
+            (
+                "type=tmpfs,target=/m,volume-nocopy",
+                "volume-nocopy is no option of this type of mount",
+            ),
+            ("source=v", "target is required"),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), words, "{text}");
         }

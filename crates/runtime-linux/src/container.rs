@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use crate::machine::{Taken, Volume};
 use crate::oci;
 use crate::process::{Ended, Process};
 use crate::stdio::{Stdio, TerminalSize};
@@ -89,6 +90,8 @@ pub struct Container {
     pub memory: OnceLock<HostMemory>,
     /// Nothing of the container runs: its files alone are wanted.
     pub idle: AtomicBool,
+    /// Its own as long as the process lives.
+    volumes: OnceLock<Taken>,
     processes: Mutex<HashMap<String, Arc<Process>>>,
 }
 
@@ -113,8 +116,21 @@ impl Container {
             paused: watch::Sender::new(false),
             memory: OnceLock::new(),
             idle: AtomicBool::new(false),
+            volumes: OnceLock::new(),
             processes: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// Keeps its volumes for as long as this process lives.
+    pub fn hold_volumes(&self, volumes: Taken) {
+        // There is one machine.
+        let _ = self.volumes.set(volumes);
+    }
+
+    /// Whether nothing that it wrote is of use to anybody after its end: it deletes itself, and no volume was written to.
+    pub fn leaves_nothing(&self) -> bool {
+        let volumes = Volume::all(&self.configuration);
+        self.options.auto_remove && volumes.iter().all(|volume| volume.read_only)
     }
 
     /// The client's descriptors for `stdio`.
@@ -347,7 +363,7 @@ impl Container {
     /// How the container ended, once its machine is gone. A container that deletes itself is told of as
     /// soon as its process has ended and its output is handed over: nobody will look at its disk.
     pub async fn ended(&self) -> Result<Ended, Error> {
-        if self.options.auto_remove {
+        if self.leaves_nothing() {
             let first = match &*self.stage.borrow() {
                 Stage::Running { first, .. } => Some(first.clone()),
                 _ => None,

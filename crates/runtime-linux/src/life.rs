@@ -120,6 +120,7 @@ async fn start(
     let Booted {
         mut machine,
         memory,
+        volumes,
     } = tokio::select! {
         booted = machine::boot(&container.bundle, &container.configuration, &boot, taps, way, timeline) => booted?,
         () = container.kill_machine.notified() => return Err(stopped_early(container)),
@@ -128,6 +129,7 @@ async fn start(
         // There is one machine.
         let _ = container.memory.set(memory);
     }
+    container.hold_volumes(volumes);
     let started = tokio::select! {
         started = first_process(container, &machine.guest, machine.origin, &boot.interfaces, timeline) => started,
         exit = machine.vm.wait() => Err(Error::new(Kind::Internal, machine::describe(exit))),
@@ -302,7 +304,7 @@ fn lost(exit: std::io::Result<VmExit>) -> Ended {
 
 async fn shut_down(container: &Container, guest: Guest, vm: &mut Vm) {
     let idle = container.idle.load(Ordering::Relaxed);
-    if container.options.auto_remove && !idle && !container.keep.load(Ordering::Relaxed) {
+    if container.leaves_nothing() && !idle && !container.keep.load(Ordering::Relaxed) {
         machine::end(vm).await;
         return;
     }

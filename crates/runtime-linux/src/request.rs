@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::files::files;
+use crate::machine::Volume;
 use crate::oci;
 use crate::stdio::TerminalSize;
 
@@ -73,6 +74,15 @@ fn basis(
         id: configuration.id.clone(),
         realtime_ns: u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0),
         entropy: Bytes::from(entropy),
+        volumes: Volume::all(configuration)
+            .into_iter()
+            .enumerate()
+            .map(|(number, volume)| container_api::guest::Volume {
+                disk: Volume::role(number).serial(),
+                read_only: volume.read_only,
+                fill_from: volume.fill_from,
+            })
+            .collect(),
         root: Some(Root {
             image_disk: DiskRole::Root.serial(),
             upper_disk: Some(DiskRole::Upper.serial()),

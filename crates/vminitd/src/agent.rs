@@ -7,6 +7,7 @@ mod exec;
 mod reset;
 mod shutdown;
 mod start;
+mod trim;
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -28,9 +28,15 @@ impl Containers {
         let id = configuration.id.clone();
         check(&configuration)?;
         let bundle = Bundle::new(self.roots.containers().join(&id));
-        let entry = Arc::new(Entry::new(id, bundle, Some(configuration), options));
-        let _operation = entry.operation.lock().await;
-        self.reserve(entry.clone())?;
+        let enter = |configuration| {
+            let entry = Arc::new(Entry::new(id, bundle, Some(configuration), options));
+            // Nobody else knows it yet.
+            let operation = entry.operation.clone().try_lock_owned();
+            let operation = operation.map_err(|error| Error::chain(Kind::Internal, &error))?;
+            self.reserve(entry.clone())?;
+            Ok((entry, operation))
+        };
+        let ((entry, _operation), volumes) = self.with_volumes(configuration, enter).await?;
         let created = self.make(&entry).await;
         if created.is_err() {
             // Before its name is free: whoever takes that has the same directory.
@@ -44,6 +50,7 @@ impl Containers {
             }
             self.networks.leave(&entry.id);
             self.release(&entry);
+            self.take_volumes_back(volumes).await;
         } else {
             self.events.tell("create", &entry.id, HashMap::new());
         }

@@ -13,7 +13,13 @@ use crate::disk_usage;
 
 impl Containers {
     /// Deletes the container `id`; a running one only where `force` is set. Gives the bytes freed.
-    pub async fn delete(self: &Arc<Self>, id: &str, force: bool) -> Result<u64, Error> {
+    /// Its anonymous `volumes` go with it, as those of a container that deletes itself.
+    pub async fn delete(
+        self: &Arc<Self>,
+        id: &str,
+        force: bool,
+        volumes: bool,
+    ) -> Result<u64, Error> {
         let entry = self.get(id)?;
         if force {
             // Its restart policy must not bring it back meanwhile.
@@ -68,6 +74,9 @@ impl Containers {
         self.networks.leave(&entry.id);
         self.release(&entry);
         drop(operation);
+        if volumes || entry.options.auto_remove {
+            self.remove_anonymous_volumes(&entry).await;
+        }
         self.events.tell("delete", id, HashMap::new());
         let removal = disk_usage::remove(trash.clone());
         let (removed, ()) = tokio::join!(removal, self.images.drop_leases_soon());
@@ -92,7 +101,7 @@ impl Containers {
                 if !containers.is_current(&entry) || entry.is_active() {
                     return Ok(());
                 }
-                let deleted = containers.delete(&entry.id, false).await;
+                let deleted = containers.delete(&entry.id, false, true).await;
                 deleted.map(drop).map_err(std::io::Error::other)
             }
         });

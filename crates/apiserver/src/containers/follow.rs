@@ -46,6 +46,7 @@ impl Containers {
                     self.departed.add(entry.run_name(), exit.clone());
                     self.networks.leave(&entry.id);
                     self.release(&entry);
+                    self.remove_anonymous_volumes(&entry).await;
                     self.tell_end(&entry, exit, ContainerState::Stopped);
                     self.events.tell("delete", &entry.id, HashMap::new());
                     return;

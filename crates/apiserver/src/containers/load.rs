@@ -215,7 +215,7 @@ impl Containers {
     }
 
     /// Tidies up after a container whose helper is gone.
-    fn at_rest(&self, entry: &Arc<Entry>, was_running: bool) {
+    fn at_rest(self: &Arc<Self>, entry: &Arc<Entry>, was_running: bool) {
         if let Err(error) = bundles::sweep(&entry.bundle) {
             tracing::warn!("container {}: cannot tidy its bundle: {error}", entry.id);
         }
@@ -228,6 +228,8 @@ impl Containers {
             self.networks.leave(&entry.id);
             self.release(entry);
             self.discard(entry.bundle.directory());
+            let (containers, entry) = (self.clone(), entry.clone());
+            tokio::spawn(async move { containers.remove_anonymous_volumes(&entry).await });
         }
     }
 }

@@ -37,6 +37,7 @@ use container_resource::settings::NetworkSettings;
 use container_resource::settings::VmmConfinement;
 
 use clearing::Clearing;
+pub use create::kind;
 use departed::Departed;
 pub use entry::Entry;
 pub use helper::Lent;
@@ -47,6 +48,7 @@ use crate::networks::Networks;
 use crate::reserve::Reserve;
 use crate::standby::Standby;
 use crate::templates::Templates;
+use crate::volumes::Volumes;
 
 /// Every container of the system.
 #[derive(Debug)]
@@ -67,7 +69,10 @@ pub struct Containers {
     ending: AtomicBool,
     /// What is cleared away after containers that are gone.
     clearing: Clearing,
-    reserve: Reserve,
+    /// Space that stays free.
+    pub reserve: Reserve,
+    /// Disks that outlive them.
+    pub volumes: Volumes,
 }
 
 /// What must hold of the host before a machine starts on it.
@@ -110,6 +115,7 @@ impl Containers {
         debug: bool,
     ) -> Self {
         Self {
+            volumes: Volumes::new(roots.volumes()),
             roots,
             images,
             networks,

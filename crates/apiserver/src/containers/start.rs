@@ -129,13 +129,18 @@ impl Containers {
                 entry.id
             ))
         };
-        // A machine that waits has no init image, and the tap of one network at most.
+        // A machine that waits has no init image and no volume, and the tap of one network at most.
+        let has_volumes = configuration
+            .mounts
+            .iter()
+            .any(|mount| mount.volume().is_some());
         let networks = if idle {
             usize::from(!configuration.networks.is_empty()) * 2
         } else {
             configuration.networks.len()
         };
-        let can_be_prepared = !entry.options.no_template && boot.init.is_none() && networks <= 1;
+        let can_be_prepared =
+            !entry.options.no_template && boot.init.is_none() && !has_volumes && networks <= 1;
         let mut request = Request {
             configuration: configuration.clone(),
             boot,

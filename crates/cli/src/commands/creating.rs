@@ -179,6 +179,7 @@ pub async fn take_back(containers: &mut Containers, id: &str) {
         .delete(DeleteRequest {
             id: id.to_owned(),
             force: true,
+            volumes: true,
         })
         .await;
 }

@@ -20,6 +20,10 @@ pub struct Delete {
     /// Kill containers that run
     #[arg(short, long)]
     force: bool,
+
+    /// Delete volumes that nobody has named with them
+    #[arg(short, long)]
+    volumes: bool,
 }
 
 impl Delete {
@@ -33,6 +37,7 @@ impl Delete {
             let request = DeleteRequest {
                 id,
                 force: self.force,
+                volumes: self.volumes,
             };
             async move { Ok(containers.delete(request).await.map(drop)?) }
         })

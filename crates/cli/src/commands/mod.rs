@@ -1,6 +1,7 @@
 //! One module per command (reference section 1.7).
 
 mod attach;
+mod clean;
 mod commit;
 mod copy;
 mod create;
@@ -32,6 +33,7 @@ mod stop;
 mod system;
 mod timeline;
 mod top;
+pub mod volume;
 mod wait;
 
 use std::ffi::OsString;
@@ -45,6 +47,7 @@ use crate::failure::Failure;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Attach(attach::Attach),
+    Clean(clean::Clean),
     Commit(commit::Commit),
     #[command(visible_alias = "cp")]
     Copy(copy::Copy),
@@ -81,6 +84,8 @@ pub enum Command {
     Registry(registry::Command),
     #[command(visible_alias = "s", subcommand, arg_required_else_help = true)]
     System(system::Command),
+    #[command(visible_alias = "v", subcommand, arg_required_else_help = true)]
+    Volume(volume::Command),
 
     /// Show help for a command
     #[command(hide = true)]
@@ -101,6 +106,8 @@ impl Command {
             Self::Start(command) => return command.execute(context).await,
             Self::Exec(command) => return command.execute(context).await,
             Self::System(command) => return command.execute(context).await,
+            Self::Clean(command) => command.execute(context).await,
+            Self::Volume(command) => command.execute(context).await,
             Self::Commit(command) => command.execute(context).await,
             Self::Copy(command) => command.execute(context).await,
             Self::Diff(command) => command.execute(context).await,

@@ -33,7 +33,10 @@ impl Prune {
             let reclaimed = &reclaimed;
             async move {
                 let reply = containers
-                    .delete(DeleteRequest { id, force: false })
+                    .delete(DeleteRequest {
+                        id,
+                        ..DeleteRequest::default()
+                    })
                     .await?
                     .into_inner();
                 reclaimed.fetch_add(reply.reclaimed_bytes, Ordering::Relaxed);

@@ -85,7 +85,8 @@ pub struct ManagementFlags {
     #[arg(long = "masked-path", value_name = "PATH", value_parser = hidden_path::parse)]
     masked_paths: Vec<String>,
 
-    /// Mount a directory or a file of the host: type=bind,source=<path>,target=<path>[,readonly]; or a file system in memory:
+    /// Mount a directory or a file of the host: type=bind,source=<path>,target=<path>[,readonly]; a volume:
+    /// type=volume,source=<volume>,target=<path>[,readonly]; or a file system in memory:
     /// type=tmpfs,target=<path>[,size=<size>][,mode=<mode>][,readonly]
     #[arg(long = "mount", value_name = "MOUNT", value_parser = mount::parse)]
     mounts: Vec<Mount>,
@@ -163,8 +164,9 @@ pub struct ManagementFlags {
     #[arg(long)]
     virtualization: bool,
 
-    /// Mount a directory or a file of the host: <path>:<path in the container>[:<options>]
+    /// Mount a directory or a file of the host, or a volume: [<path or volume>:]<path in the container>[:<options>]
     ///
+    /// A volume is made if it is missing, and filled with what the image has there while it is empty; without a name it is a new one.
     /// Options are joined by commas: ro makes it read-only, whatever the guest does.
     #[arg(short = 'v', long = "volume", value_name = "VOLUME", value_parser = mount::parse_short)]
     volumes: Vec<Mount>,
@@ -189,6 +191,31 @@ impl ManagementFlags {
         Ok(labels)
     }
 
+    /// What is mounted, by whatever flag; at each place one thing.
+    fn all_mounts(&self) -> Result<Vec<Mount>, Failure> {
+        let all = self.volumes.iter().chain(&self.mounts).chain(&self.tmpfs);
+        let current = std::env::current_dir()
+            .context("where this is")
+            .map_err(Failure::usage_chain)?;
+        let mut mounts: Vec<Mount> = Vec::new();
+        for mount in all {
+            let place = |mount: &Mount| -> Vec<String> {
+                let parts = mount.destination.split('/');
+                let parts = parts.filter(|part| !matches!(*part, "" | "."));
+                parts.map(str::to_owned).collect()
+            };
+            if mounts.iter().any(|other| place(other) == place(mount)) {
+                let text = format!("duplicate mount point: {}", mount.destination);
+                return Err(Failure::usage(text));
+            }
+            // The host's paths as they are from anywhere.
+            let mut mount = mount.clone();
+            bind::resolve(&mut mount, &current).map_err(Failure::usage_chain)?;
+            mounts.push(mount);
+        }
+        Ok(mounts)
+    }
+
     /// Whether the flags can be together.
     pub fn check(&self) -> Result<(), Failure> {
         let restarts = self
@@ -199,19 +226,6 @@ impl ManagementFlags {
             return Err(Failure::usage("conflicting options: --restart and --rm"));
         }
         Ok(())
-    }
-
-    /// What is mounted, with the host's paths as they are from anywhere.
-    fn mounts(&self) -> Result<Vec<Mount>, Failure> {
-        let given = self.volumes.iter().chain(&self.mounts).chain(&self.tmpfs);
-        let mut mounts: Vec<_> = given.cloned().collect();
-        let current = std::env::current_dir()
-            .context("where this is")
-            .map_err(Failure::usage_chain)?;
-        for mount in &mut mounts {
-            bind::resolve(mount, &current).map_err(Failure::usage_chain)?;
-        }
-        Ok(mounts)
     }
 
     /// What the flags say of a container of `image`.
@@ -247,7 +261,9 @@ impl ManagementFlags {
             process,
             cpus: resources.cpus(defaults),
             memory: resources.memory(defaults),
-            mounts: self.mounts()?,
+            mounts: self.all_mounts()?,
+            storage: resources.storage(),
+            journal: resources.journal(),
             labels: BTreeMap::new(),
             sysctls: self.sysctls.iter().cloned().collect(),
             virtualization: self.virtualization,

@@ -1,7 +1,8 @@
 use clap::Args;
 use container_resource::cpus::{self, Cpus};
+use container_resource::journal::{self, Journal};
 use container_resource::settings::ContainerDefaults;
-use container_resource::size;
+use container_resource::{size, volume};
 
 /// Virtual CPUs unless the flags or the configuration say otherwise, where the host has as many.
 const DEFAULT_CPUS: u32 = 4;
@@ -17,9 +18,29 @@ pub struct ResourceFlags {
     #[arg(short, long, value_name = "NUMBER", value_parser = cpus::parse)]
     cpus: Option<Cpus>,
 
+    /// Journal of the writable layer: ordered (the default), writeback or journal, with an optional size (ordered:128M)
+    #[arg(long, value_name = "MODE", value_parser = journal::parse)]
+    journal: Option<Journal>,
+
     /// Memory with an optional unit (K, M, G, T or P), in whole MiB, at least 200M (default: 1G)
     #[arg(short, long, value_name = "SIZE", value_parser = size::parse_memory)]
     memory: Option<u64>,
+
+    /// Size of the writable layer, which takes only the room of what is written to it (default: 64G)
+    #[arg(long, value_name = "SIZE", value_parser = storage)]
+    storage_size: Option<u64>,
+}
+
+/// The least size of a writable layer, in bytes: a start needs some, and a journal.
+const MINIMUM_STORAGE: u64 = 64 << 20;
+
+/// A size of the writable layer in bytes, a multiple of 1 MiB.
+fn storage(text: &str) -> Result<u64, String> {
+    let bytes = volume::parse_size(text).map_err(|error| error.to_string())?;
+    if bytes < MINIMUM_STORAGE {
+        return Err("at least 64M are needed".to_owned());
+    }
+    Ok(bytes)
 }
 
 impl ResourceFlags {
@@ -30,6 +51,16 @@ impl ResourceFlags {
             let host = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             Cpus::whole(u32::try_from(host).map_or(DEFAULT_CPUS, |host| host.min(DEFAULT_CPUS)))
         })
+    }
+
+    /// Bytes of the writable layer, where that is said.
+    pub fn storage(&self) -> Option<u64> {
+        self.storage_size
+    }
+
+    /// Journal of the writable layer, where that is said.
+    pub fn journal(&self) -> Option<Journal> {
+        self.journal
     }
 
     /// Bytes of memory.
@@ -56,6 +87,7 @@ mod tests {
         let flags = ResourceFlags {
             cpus: Some(Cpus::whole(1)),
             memory: Some(5 << 30),
+            ..ResourceFlags::default()
         };
         let none = ResourceFlags::default();
         assert_eq!(

@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 
 use super::nics::nics;
 use super::{
-    Booted, LOST_TIMEOUT, Machine, Origin, Shares, Standby, describe, end, spec, template, upper,
+    Booted, LOST_TIMEOUT, Machine, Origin, Shares, Standby, Taken, describe, end, spec, template,
 };
 use crate::confinement;
 
@@ -50,10 +50,16 @@ pub async fn boot(
     way: Way,
     timeline: &mut Timeline,
 ) -> Result<Booted, Error> {
-    let shares = Shares::start(bundle, configuration)?;
-    upper::prepare(
+    // Nothing of the host's is to be seen where the container's own files are wanted.
+    let shares = if boot.idle {
+        None
+    } else {
+        Shares::start(bundle, configuration)?
+    };
+    let volumes = Taken::take(configuration).await?;
+    container_ext4::prepare(
         &bundle.upper(),
-        spec::upper_size(configuration),
+        &spec::upper_format(configuration),
         &boot.cache,
     )
     .map_err(|error| {
@@ -69,7 +75,7 @@ pub async fn boot(
         Way::Standby(standby) => standby.engine().clone(),
         Way::Cold | Way::Template => engine(boot).await?,
     };
-    let mut spec = spec::spec(bundle, configuration, boot, &engine)?;
+    let mut spec = spec::spec(bundle, configuration, boot, &engine, &volumes.disks)?;
     spec.devices.extend(match &way {
         // Those that it has are the only ones.
         Way::Standby(standby) => standby.nics(&boot.interfaces)?,
@@ -90,14 +96,14 @@ pub async fn boot(
         match standby.take(&spec).await {
             Ok(machine) => {
                 timeline.reached("standby taken");
-                return shut_in(machine, bundle, boot);
+                return shut_in(machine, bundle, boot, volumes);
             }
             Err(error) => tracing::warn!("the standby machine is of no use: {error}"),
         }
     }
     if use_template {
         if let Some(machine) = template::restore(&engine, &spec, &boot.cache, timeline).await {
-            return shut_in(machine, bundle, boot);
+            return shut_in(machine, bundle, boot, volumes);
         }
     }
     let mut vm = engine.start(&spec).await.map_err(|error| {
@@ -117,12 +123,25 @@ pub async fn boot(
             None => error,
         })?;
     timeline.reached("guest announced itself");
-    Ok(Booted { machine, memory })
+    Ok(Booted {
+        machine,
+        memory,
+        volumes,
+    })
 }
 
-fn shut_in(machine: Machine, bundle: &Bundle, boot: &Boot) -> Result<Booted, Error> {
+fn shut_in(
+    machine: Machine,
+    bundle: &Bundle,
+    boot: &Boot,
+    volumes: Taken,
+) -> Result<Booted, Error> {
     let memory = confine(&machine.vm, bundle, boot)?;
-    Ok(Booted { machine, memory })
+    Ok(Booted {
+        machine,
+        memory,
+        volumes,
+    })
 }
 
 /// Confines this process, which has nothing more to do than to serve `vm`.
@@ -294,6 +313,7 @@ mod tests {
             nano_cpus: None,
             memory_in_bytes: 1 << 50,
             storage: None,
+            journal: None,
             cpu_overhead: 0,
         };
         let vcpus = StartError::Vcpus {

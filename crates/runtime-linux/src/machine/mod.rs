@@ -8,7 +8,7 @@ mod shares;
 mod spec;
 mod standby;
 mod template;
-mod upper;
+mod volumes;
 
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ pub use probe::probe;
 pub use shares::Shares;
 pub use standby::Standby;
 pub use template::make as make_template;
+pub use volumes::{Taken, Volume};
 
 /// How long the end of a VMM may take to be seen after its guest was lost.
 pub const LOST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -45,6 +46,8 @@ pub struct Booted {
     pub machine: Machine,
     /// What it costs the host; nothing where the host does not tell.
     pub memory: Option<HostMemory>,
+    /// Volumes that are its own as long as this is held.
+    pub volumes: Taken,
 }
 
 /// Where a machine comes from.

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use container_api::{Error, Kind, greeting};
 use container_engine::{Accelerator, Device, Disk, DiskRole, Engine, Extent, VmSpec};
+use container_ext4::Format;
 use container_resource::bundle::{Boot, Bundle, RootDisk};
-use container_resource::container::{ContainerConfiguration, MountKind};
-
-use super::upper;
+use container_resource::container::ContainerConfiguration;
 
 /// Guest memory beside the container's, in bytes: kernel, vminitd and the page cache of the root.
 pub const MEMORY_OVERHEAD: u64 = 128 << 20;
@@ -23,12 +22,15 @@ const ROOT_SIZE: u64 = 256 << 30;
 /// mount anything, and an image has no device nodes: the kernel mounts /dev.
 const INIT_IMAGE: &str = " rootfstype=erofs ro init=/sbin/vminitd devtmpfs.mount=1";
 
-/// Bytes of the writable layer.
-pub fn upper_size(configuration: &ContainerConfiguration) -> u64 {
-    configuration
-        .resources
-        .storage
-        .unwrap_or(upper::DEFAULT_SIZE)
+/// What the writable layer is like while it is empty.
+pub fn upper_format(configuration: &ContainerConfiguration) -> Format {
+    let usual = Format::default();
+    let asked = &configuration.resources;
+    Format {
+        size: asked.storage.unwrap_or(usual.size),
+        journal: asked.journal.unwrap_or(usual.journal),
+        ..usual
+    }
 }
 
 /// The machine of the container in `bundle`.
@@ -37,6 +39,7 @@ pub fn spec(
     configuration: &ContainerConfiguration,
     boot: &Boot,
     engine: &Engine,
+    volumes: &[Disk],
 ) -> Result<VmSpec, Error> {
     let mut spec = shape(configuration, boot, engine)?;
     for disk in spec.disks_mut() {
@@ -45,6 +48,8 @@ pub fn spec(
             _ => *disk = Disk::writable(disk.role, &bundle.upper(), disk.size),
         }
     }
+    spec.devices
+        .extend(volumes.iter().cloned().map(Device::Disk));
     if let Some(init) = &boot.init {
         let disk = image_disk(DiskRole::Init, init, init.size);
         spec.devices.push(Device::Disk(disk));
@@ -76,14 +81,6 @@ pub fn shape(
     boot: &Boot,
     engine: &Engine,
 ) -> Result<VmSpec, Error> {
-    if let Some(mount) = configuration
-        .mounts
-        .iter()
-        .find(|mount| matches!(mount.kind, MountKind::Volume { .. }))
-    {
-        let text = format!("{}: this runtime mounts no volumes", mount.destination);
-        return Err(Error::new(Kind::Unsupported, text));
-    }
     if configuration.virtualization && engine.accelerator() == Accelerator::Kvm {
         check_nesting()?;
     }
@@ -97,7 +94,7 @@ pub fn shape(
         command_line.push_str(word);
     }
     let root = Disk::empty(DiskRole::Root, boot.root.size.max(ROOT_SIZE), true);
-    let upper = Disk::empty(DiskRole::Upper, upper_size(configuration), false);
+    let upper = Disk::empty(DiskRole::Upper, upper_format(configuration).size, false);
     Ok(VmSpec {
         kernel: configuration
             .kernel

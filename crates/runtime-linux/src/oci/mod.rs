@@ -75,6 +75,7 @@ pub fn idle_spec(configuration: &ContainerConfiguration) -> serde_json::Value {
     serde_json::json!({
         "ociVersion": "1.2.0",
         "root": { "path": "rootfs", "readonly": configuration.read_only },
+        "mounts": mounts::volumes(configuration).collect::<Vec<_>>(),
         "linux": { "namespaces": [{ "type": "mount" }] },
     })
 }

@@ -1,12 +1,14 @@
 //! File systems of a container, in the order they are mounted.
 
-use container_resource::container::{ContainerConfiguration, MountKind};
+use container_resource::container::{self, ContainerConfiguration, MountKind};
 use container_resource::share::TAG;
+use container_resource::volume;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{Mount, MountBuilder};
 
 use super::SpecError;
 use super::process::administers;
+use crate::machine::Volume;
 
 /// Bytes of `/dev/shm` unless asked otherwise: Docker's and Apple's 64 MiB.
 const SHM_SIZE: u64 = 64 << 20;
@@ -61,23 +63,7 @@ pub fn mounts(configuration: &ContainerConfiguration) -> Result<Vec<Mount>, Spec
         mount("/sys", "sysfs", "sysfs", sysfs)?,
         mount("/sys/fs/cgroup", "cgroup2", "cgroup", cgroup)?,
     ];
-    let mut shares = 0..;
-    let mut own: Vec<_> = configuration
-        .mounts
-        .iter()
-        .map(|mount| {
-            let share = matches!(mount.kind, MountKind::Virtiofs {});
-            (share.then(|| shares.next()).flatten().unwrap_or(0), mount)
-        })
-        .collect();
-    own.sort_by_key(|(_, mount)| {
-        mount
-            .destination
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .count()
-    });
-    for (number, entry) in own {
+    for entry in by_depth(configuration) {
         let given = entry.options.iter().map(String::as_str);
         match &entry.kind {
             MountKind::Tmpfs {} => {
@@ -86,15 +72,61 @@ pub fn mounts(configuration: &ContainerConfiguration) -> Result<Vec<Mount>, Spec
             }
             MountKind::Virtiofs {} => {
                 // All shares are in one file system, each under its number.
-                let part = format!("X-mount.subdir={number}");
+                let part = format!("X-mount.subdir={}", share_number(configuration, entry));
                 let options: Vec<_> = ["nodev"].into_iter().chain(given).chain([&*part]).collect();
                 mounts.push(mount(&entry.destination, "virtiofs", TAG, &options)?);
             }
-            // They need disks of the machine, and are refused when the machine is described.
-            MountKind::Volume { .. } => {}
+            MountKind::Volume { name, .. } => {
+                mounts.push(volume(configuration, entry, name)?);
+            }
         }
     }
     Ok(mounts)
+}
+
+/// Those of the container's volumes alone, outer before inner.
+pub fn volumes(configuration: &ContainerConfiguration) -> impl Iterator<Item = Mount> {
+    let mounts = by_depth(configuration).into_iter();
+    mounts.filter_map(|entry| volume(configuration, entry, entry.volume()?).ok())
+}
+
+/// The user's mounts, outer before inner, whatever the order of the flags.
+fn by_depth(configuration: &ContainerConfiguration) -> Vec<&container::Mount> {
+    let mut own: Vec<_> = configuration.mounts.iter().collect();
+    own.sort_by_key(|mount| {
+        let parts = mount.destination.split('/');
+        parts.filter(|part| !matches!(*part, "" | ".")).count()
+    });
+    own
+}
+
+/// How many shares come before `entry`, which is one, in the order of the flags.
+fn share_number(configuration: &ContainerConfiguration, entry: &container::Mount) -> usize {
+    let shares = configuration.mounts.iter();
+    let mut shares = shares.filter(|mount| matches!(mount.kind, MountKind::Virtiofs {}));
+    shares
+        .position(|mount| std::ptr::eq(mount, entry))
+        .unwrap_or_default()
+}
+
+/// A view of what is in the volume `name`: the guest has mounted its disk.
+fn volume(
+    configuration: &ContainerConfiguration,
+    entry: &container::Mount,
+    name: &str,
+) -> Result<Mount, OciSpecError> {
+    const OURS: [&str; 6] = [volume::NO_COPY, "copy", "z", "Z", "U", "rw"];
+    let all = Volume::all(configuration);
+    let number = all.iter().position(|volume| volume.name == name);
+    let disk = Volume::role(number.unwrap_or_default()).serial();
+    let mut options = vec!["bind"];
+    let given = entry.options.iter().map(String::as_str);
+    options.extend(given.filter(|option| *option != "ro" && !OURS.contains(option)));
+    if entry.is_read_only() {
+        options.push("ro");
+    }
+    let source = format!("/run/volumes/{disk}/data");
+    mount(&entry.destination, "bind", &source, &options)
 }
 
 fn mount(
@@ -141,6 +173,33 @@ mod tests {
         assert_eq!(
             mounts(&configuration).unwrap()[1].typ().as_deref(),
             Some("devtmpfs")
+        );
+    }
+
+    #[test]
+    fn a_volume_is_a_view_of_its_disk() {
+        let mut configuration = crate::oci::tests::configuration();
+        for text in ["v:/b/c:ro", "w:/b", "v:/a:nocopy"] {
+            configuration.mounts.push(volume::parse(text).unwrap());
+        }
+        let shown: Vec<_> = volumes(&configuration)
+            .map(|mount| {
+                let options = mount.options().clone().unwrap_or_default().join(",");
+                let source = mount.source().clone().unwrap_or_default();
+                format!(
+                    "{} {} {options}",
+                    mount.destination().display(),
+                    source.display()
+                )
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "/b /run/volumes/volume-1/data bind",
+                "/a /run/volumes/volume-0/data bind",
+                "/b/c /run/volumes/volume-0/data bind,ro"
+            ]
         );
     }
 

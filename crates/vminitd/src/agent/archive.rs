@@ -1,14 +1,20 @@
 //! Archive: an operation on the container's files.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use container_api::streams::StandardStream;
 use container_archive::operation::Operation;
 use rustix::fs::{Mode, OFlags, open};
 
 use super::exec::adopt;
 use super::{Agent, AgentError, Container, check_id};
-use crate::container::cgroup;
+use crate::archive::FILL;
+use crate::container::{Cgroup, cgroup};
 use crate::fatal::say;
 use crate::process::{self, Process};
 
@@ -72,11 +78,38 @@ async fn begin(
     words: &[Vec<u8>],
 ) -> Result<Arc<Process>, AgentError> {
     let leader = container.leader.pidfd().ok_or(AgentError::Stopping)?;
-    // Not the container's group: that may be frozen, and what is written is not its doing.
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let group = open(cgroup::ROOT, flags, Mode::empty());
-    let group = group.map_err(|error| AgentError::Cgroup(error.into()))?;
+    let group = group()?;
     let stdin = operation.reads();
     let birth = process::archive(stdin, words, leader.get_ref(), group.as_fd()).await?;
     adopt(birth, &container.cgroup)
+}
+
+/// The control group of operations. Not the container's: that may be frozen, and what is written is not its doing.
+pub(super) fn group() -> Result<OwnedFd, AgentError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let group = open(cgroup::ROOT, flags, Mode::empty());
+    group.map_err(|error| AgentError::Cgroup(error.into()))
+}
+
+/// Fills the empty volume that is mounted at `volume` with what `root` has at `from`.
+pub(super) async fn fill(
+    root: &OwnedFd,
+    from: &str,
+    volume: &Path,
+    cgroup: &Arc<Cgroup>,
+) -> Result<(), AgentError> {
+    let group = group()?;
+    let words = [FILL, from.as_bytes(), volume.as_os_str().as_bytes()].map(<[u8]>::to_vec);
+    let birth = process::archive(false, &words, root, group.as_fd()).await?;
+    let process = adopt(birth, cgroup)?;
+    process.ended().await;
+    if process.exit().is_some_and(|exit| exit.code == 0) {
+        return Ok(());
+    }
+    let said = match process::output(&process, StandardStream::Stderr) {
+        Some(mut errors) => errors.next().await.ok().flatten().unwrap_or_default(),
+        None => Bytes::new(),
+    };
+    let reason = String::from_utf8_lossy(&said).trim().to_owned();
+    Err(AgentError::Fill(reason))
 }

@@ -5,7 +5,7 @@ use std::io;
 use container_api::{Error, Kind};
 use thiserror::Error as ThisError;
 
-use crate::container::{DeviceError, LimitError, RootError, SysctlError};
+use crate::container::{DeviceError, LimitError, RootError, SysctlError, VolumeError};
 use crate::launch::{FailureKind, PlanError};
 use crate::network::NetworkError;
 use crate::process::{SpawnError, TableError};
@@ -65,6 +65,12 @@ pub enum AgentError {
     /// The root's end.
     #[error("cannot unmount the root")]
     Unmount(#[source] io::Error),
+    /// A volume.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// An empty volume does not get what the image has in its place.
+    #[error("cannot fill an empty volume: {0}")]
+    Fill(String),
     /// The container's control group.
     #[error("cannot make or remove the control group")]
     Cgroup(#[source] io::Error),
@@ -168,6 +174,8 @@ impl AgentError {
             | Self::Network(_)
             | Self::Transport(_)
             | Self::Root(_)
+            | Self::Volume(_)
+            | Self::Fill(_)
             | Self::Unmount(_)
             | Self::Cgroup(_)
             | Self::Spawn(_)

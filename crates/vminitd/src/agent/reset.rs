@@ -1,7 +1,7 @@
 //! Reset: the guest is again as it was before Start.
 
 use super::{Agent, AgentError};
-use crate::container::unmount_root;
+use crate::container::{unmount_root, unmount_volumes};
 
 impl Agent {
     /// Ends the container and forgets it: its root is unmounted, its control group removed. A guest in which that fails
@@ -17,6 +17,7 @@ impl Agent {
         };
         // Both unmount what they hold.
         drop((root, processes));
+        unmount_volumes().map_err(AgentError::Unmount)?;
         unmount_root().map_err(AgentError::Unmount)?;
         container.cgroup.remove().map_err(AgentError::Cgroup)?;
         let mut state = self.state();

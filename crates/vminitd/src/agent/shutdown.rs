@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Agent, Container};
-use crate::container::close_upper;
+use crate::container::{close_upper, close_volumes};
 use crate::fatal::say;
 
 /// How long killed processes may take to go. The kernel reaps at once unless a device hangs.
@@ -24,6 +24,10 @@ impl Agent {
                 say(&format!("cannot close the writable layer: {error}"));
                 rustix::fs::sync();
             }
+        }
+        for error in close_volumes() {
+            say(&format!("cannot close a volume: {error}"));
+            rustix::fs::sync();
         }
         self.shut_down.send_replace(true);
     }

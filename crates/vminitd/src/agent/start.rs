@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use container_api::guest::{StartReply, StartRequest, Timeline};
 
+use super::archive;
 use super::exec::adopt;
+use super::trim::trim;
 use super::{Agent, AgentError, Container, check_id};
 use crate::clock::{add_entropy, boottime_ns, set_realtime};
+use crate::container::volumes::is_empty;
 use crate::container::{
-    Cgroup, forgive_standstill, guest_device, mount_root, settings, trim_cache,
+    Cgroup, forgive_standstill, guest_device, mount_root, mount_volume, settings, trim_cache,
 };
 use crate::launch::ContainerPlan;
 use crate::network;
@@ -57,6 +60,11 @@ impl Agent {
         network::set_up(&request.interfaces)?;
         self.state().has_upper_disk = root.upper_disk.is_some();
         let root = mount_root(&root)?;
+        let volumes = request
+            .volumes
+            .iter()
+            .map(mount_volume)
+            .collect::<Result<Vec<_>, _>>()?;
         let root_mounted_ns = boottime_ns();
         let cgroup =
             Cgroup::create(&request.id, plan.may_divide_its_group()).map_err(AgentError::Cgroup)?;
@@ -71,6 +79,17 @@ impl Agent {
         cgroup
             .restrict_devices(devices)
             .map_err(AgentError::Devices)?;
+        let cgroup = Arc::new(cgroup);
+        for (volume, place) in request.volumes.iter().zip(&volumes) {
+            if plan.idle || volume.read_only || !is_empty(place) {
+                continue;
+            }
+            for from in &volume.fill_from {
+                if is_empty(place) {
+                    archive::fill(&root, from, place, &cgroup).await?;
+                }
+            }
+        }
         let wanted = Wanted {
             terminal: plan.process.terminal,
             stdin: request.stdin,
@@ -81,10 +100,12 @@ impl Agent {
             process::first(wanted, &plan, &root, &cgroup).await?
         };
         let process_started_ns = boottime_ns();
-        let cgroup = Arc::new(cgroup);
         tokio::spawn(trim_cache(Arc::downgrade(&cgroup)));
         tokio::spawn(forgive_standstill(Arc::downgrade(&cgroup)));
         let leader = adopt(birth, &cgroup)?;
+        if !plan.idle {
+            tokio::spawn(trim(Arc::downgrade(&cgroup), Arc::clone(&leader)));
+        }
         let pid = leader.pid.as_raw_nonzero().get();
         let container = Container {
             cgroup,

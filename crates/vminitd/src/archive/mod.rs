@@ -5,11 +5,15 @@
 
 mod changes;
 mod error;
+mod fill;
 mod root;
 mod transfer;
+mod trim;
 
+use std::ffi::OsString;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use container_archive::operation::Operation;
@@ -19,19 +23,30 @@ use error::ArchiveError;
 
 /// The name by which the binary knows that it is to do one.
 pub const NAME: &[u8] = b"container-archive";
+/// The word that, with a directory of the root and a volume's mount point, has that volume filled.
+pub const FILL: &[u8] = b"fill";
 
-/// The program. Its arguments: the descriptor of the container's first process, and the words of the operation. What was odd
+/// The program. Its arguments: the descriptor of the container's first process (or its root), and the words of the operation. What was odd
 /// is told on standard error, and what failed, with an exit code of 1.
 pub fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let leader = args.next().and_then(|number| number.to_str()?.parse().ok());
     let words: Vec<Vec<u8>> = args.map(OsStringExt::into_vec).collect();
-    let (Some(leader), Some(operation)) = (leader, Operation::parse(&words)) else {
+    let Some(leader) = leader else {
         return ExitCode::from(64);
     };
     // SAFETY: the agent's child left this descriptor to us alone.
     let leader = unsafe { OwnedFd::from_raw_fd(leader) };
-    match run(&operation, &leader) {
+    let done = match (words.as_slice(), Operation::parse(&words)) {
+        (_, Some(operation)) => run(&operation, &leader),
+        // The agent's own: the descriptor is the root's then.
+        ([name, from, volume], None) if name == FILL => {
+            let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
+            fill::fill(&leader, &path(from), &path(volume))
+        }
+        _ => return ExitCode::from(64),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}", chain(&error));
@@ -58,6 +73,7 @@ fn run(operation: &Operation, leader: &OwnedFd) -> Result<(), ArchiveError> {
             root::enter(leader)?;
             transfer::export(root::bare()?)
         }
+        Operation::Trim => trim::trim(),
         Operation::Differences | Operation::Layer { .. } => {
             let (image, upper) = root::layers()?;
             root::enter(leader)?;

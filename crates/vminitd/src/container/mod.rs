@@ -10,6 +10,7 @@ mod root;
 mod standstill;
 mod statistics;
 mod sysctl;
+pub mod volumes;
 
 pub use cache::trim as trim_cache;
 pub use cgroup::Cgroup;
@@ -20,3 +21,4 @@ pub use root::{RootError, close_upper, mount_root, unmount_root};
 pub use standstill::forgive as forgive_standstill;
 pub use statistics::statistics;
 pub use sysctl::{SysctlError, set as set_sysctl};
+pub use volumes::{VolumeError, close_volumes, mount_volume, unmount_volumes};

@@ -15,7 +15,7 @@ use super::failure::{Context, Failure};
 use super::plan::ContainerPlan;
 use super::{devices, files, masks, mounts};
 use crate::boot::GUEST_MOUNTS;
-use crate::container::{Cgroup, set_sysctl};
+use crate::container::{Cgroup, set_sysctl, volumes};
 use crate::mount;
 
 /// From a copy of the guest's mount namespace to the container's own view, still writable.
@@ -77,6 +77,10 @@ pub fn seal(plan: &ContainerPlan) -> Result<(), Failure> {
 /// `pivot_root(2)` refuses to leave an initramfs, so the new root is put over the old one, as `switch_root(8)`
 /// does. The guest's own mounts are detached first: below the new root is nothing but the initramfs or init image.
 fn enter(root: &OwnedFd) -> Result<(), Failure> {
+    for target in volumes::mounted() {
+        unmount(&target, UnmountFlags::DETACH)
+            .context(|| format!("cannot detach {}", target.display()))?;
+    }
     for target in GUEST_MOUNTS {
         unmount(target, UnmountFlags::DETACH).context(|| format!("cannot detach {target}"))?;
     }

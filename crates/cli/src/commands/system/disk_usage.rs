@@ -8,11 +8,14 @@ use container_api::images::{DiskUsageReply, DiskUsageRequest};
 use container_resource::size;
 use serde::Serialize;
 
+use crate::commands::volume;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::FormatFlags;
 use crate::output::{self, Format, Table};
 use crate::select;
+
+use super::usage_details::Details;
 
 /// Bytes of a block that `stat(2)` counts.
 const BLOCK: u64 = 512;
@@ -20,7 +23,7 @@ const BLOCK: u64 = 512;
 /// Show what images, containers, volumes and the cache take on the disk
 ///
 /// Images are counted by their references, and active are those that a container is made of. RECLAIMABLE is what `image
-/// prune --all`, `prune` and `system template prune` would give back. The cache holds saved machines, the merged metadata
+/// prune --all`, `prune`, `volume prune` and `system template prune` would give back. The cache holds saved machines, the merged metadata
 /// of images, and what was found out about the host.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
@@ -29,6 +32,10 @@ const BLOCK: u64 = 512;
 pub struct DiskUsage {
     #[command(flatten)]
     format: FormatFlags,
+
+    /// Show each image, container and volume: what it takes on the disk, and what it seems to have
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 /// Reference section 2.2.
@@ -76,6 +83,17 @@ impl DiskUsage {
                 usage.reclaimable += bytes;
             }
         }
+        let volumes = volume::list(context, &[]).await?;
+        for (_, used) in &volumes {
+            let usage = &mut report.volumes;
+            usage.total += 1;
+            usage.size_in_bytes += used.allocated_bytes;
+            if used.used {
+                usage.active += 1;
+            } else {
+                usage.reclaimable += used.allocated_bytes;
+            }
+        }
         let active = containers
             .iter()
             .flat_map(|container| container.configuration.images())
@@ -100,6 +118,14 @@ impl DiskUsage {
             size_in_bytes: images.size_bytes,
             reclaimable: images.reclaimable_bytes,
         };
+        if self.verbose {
+            let details = Details::new(context, &containers, &volumes).await?;
+            return match self.format.format {
+                Format::Table => output::print(details.tables().as_bytes()),
+                Format::Json => output::write_pretty(&details),
+                format => output::write(format, &details, || table(&report)),
+            };
+        }
         match self.format.format {
             Format::Json => output::write_pretty(&report),
             format => output::write(format, &report, || table(&report)),
@@ -126,9 +152,21 @@ fn cache(images: &DiskUsageReply, templates: &[Template], directory: u64) -> Cac
     }
 }
 
+/// Bytes that the files below `path` seem to have, holes and all.
+pub fn apparent(path: &Path) -> u64 {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return 0;
+    };
+    if !metadata.is_dir() {
+        return metadata.len();
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| apparent(&entry.path())).sum()
+}
+
 /// Bytes that the files below `path` take on the disk: sparse files have fewer than they seem to. What vanishes
 /// meanwhile takes none.
-fn allocated(path: &Path) -> u64 {
+pub fn allocated(path: &Path) -> u64 {
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return 0;
     };

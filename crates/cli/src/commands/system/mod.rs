@@ -8,6 +8,7 @@ mod start;
 mod status;
 mod stop;
 mod template;
+mod usage_details;
 mod version;
 
 use clap::Subcommand;

@@ -15,11 +15,12 @@ use container_api::guest::ResetRequest;
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_engine::{DiskRole, Extent, VmSpec};
+use container_ext4::Format;
 use container_resource::container::{ContainerConfiguration, ProcessConfiguration, User};
 use erofs::{LayerWriter, Limits, Metadata, Tree};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::{Origin, upper};
+use super::Origin;
 use crate::container::answer;
 use crate::process::Process;
 use crate::request::start_request;
@@ -48,7 +49,14 @@ impl Stage {
         io::Write::write_all(&mut file, &image)?;
         Ok(Self {
             image: (file, image.len() as u64),
-            upper: upper::unnamed(size, cache).map_err(io::Error::other)?,
+            upper: container_ext4::unnamed(
+                &Format {
+                    size,
+                    ..Format::default()
+                },
+                cache,
+            )
+            .map_err(io::Error::other)?,
         })
     }
 

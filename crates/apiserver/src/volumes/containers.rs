@@ -1,0 +1,187 @@
+//! Which containers have which volumes.
+
+use container_api::{Error, Kind};
+use container_resource::container::{ContainerConfiguration, MountKind};
+use container_resource::volume::{VolumeRequest, VolumeResource};
+
+use super::Volumes;
+use crate::containers::{Containers, Entry};
+
+/// Volumes that were made for a container, to be taken back where it is not made.
+#[derive(Debug, Default)]
+pub struct Made(Vec<String>);
+
+impl Containers {
+    /// Makes a volume.
+    ///
+    /// # Errors
+    /// When its name is taken, or the disk is full.
+    pub async fn create_volume(&self, request: VolumeRequest) -> Result<VolumeResource, Error> {
+        self.reserve.check()?;
+        let _change = self.volumes.change.lock().await;
+        self.volumes.make(request)
+    }
+
+    /// Deletes the volume `name`, unless a container has it; gives the bytes that it took.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidState`] where one has it.
+    pub async fn delete_volume(&self, name: &str) -> Result<u64, Error> {
+        let _change = self.volumes.change.lock().await;
+        match self.volumes.get(name) {
+            // A damaged one can be deleted.
+            Err(error) if error.kind != Kind::InvalidState => return Err(error),
+            _ => {}
+        }
+        if let Some(container) = self.user_of(name) {
+            let text = format!(
+                "volume '{name}' is currently in use and cannot be accessed by another container, or deleted"
+            );
+            return Err(Error::new(Kind::InvalidState, text)
+                .with_hint(format!("Container {container} has it.")));
+        }
+        self.volumes.remove(name).await
+    }
+
+    /// Deletes the volumes that no container has; gives their names and the bytes that they took.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn prune_volumes(&self) -> Result<(Vec<String>, u64), Error> {
+        let _change = self.volumes.change.lock().await;
+        let all = self.volumes.list();
+        let all =
+            all.map_err(|error| Error::chain(Kind::Internal, &error).context("list the volumes"))?;
+        let (mut names, mut bytes) = (Vec::new(), 0);
+        for volume in all {
+            if self.user_of(&volume.id).is_some() {
+                continue;
+            }
+            match self.volumes.remove(&volume.id).await {
+                Ok(freed) => {
+                    names.push(volume.id);
+                    bytes += freed;
+                }
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        Ok((names, bytes))
+    }
+
+    /// Makes the volume `name` larger.
+    ///
+    /// # Errors
+    /// When a container that runs has it, and when it would become smaller.
+    pub async fn resize_volume(&self, name: &str, size: u64) -> Result<(), Error> {
+        let _change = self.volumes.change.lock().await;
+        let runs = |entry: &std::sync::Arc<Entry>| entry.is_active() && has(entry, name);
+        if let Some(entry) = self.all().into_iter().find(runs) {
+            let text = format!("volume {name} is in use: container {} runs", entry.id);
+            return Err(Error::new(Kind::InvalidState, text));
+        }
+        self.volumes.grow(name, size)
+    }
+
+    /// A container that has the volume `name`.
+    pub fn user_of(&self, name: &str) -> Option<String> {
+        let entry = self.all().into_iter().find(|entry| has(entry, name));
+        entry.map(|entry| entry.id.clone())
+    }
+
+    /// Finds the disks of the volumes that `configuration` mounts, and makes those that are not there yet. What is made by
+    /// `enter` has them, and keeps them from being deleted.
+    pub async fn with_volumes<T>(
+        &self,
+        mut configuration: ContainerConfiguration,
+        enter: impl FnOnce(ContainerConfiguration) -> Result<T, Error>,
+    ) -> Result<(T, Made), Error> {
+        let _change = self.volumes.change.lock().await;
+        let mut made = Made::default();
+        let mut prepare = || {
+            for mount in &mut configuration.mounts {
+                if let MountKind::Volume { name, .. } = &mut mount.kind {
+                    if name.is_empty()
+                        || matches!(self.volumes.get(name), Err(error) if error.kind == Kind::NotFound)
+                    {
+                        self.reserve.check()?;
+                        let request = VolumeRequest {
+                            name: name.clone(),
+                            ..VolumeRequest::default()
+                        };
+                        *name = self.volumes.make(request)?.id;
+                        made.0.push(name.clone());
+                    }
+                    mount.source = self.volumes.disk(name).display().to_string();
+                }
+            }
+            Ok(())
+        };
+        let entered = prepare().and_then(|()| enter(configuration));
+        match entered {
+            Ok(entered) => Ok((entered, made)),
+            Err(error) => {
+                self.take_back_locked(made).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes volumes that were made for a container that is not made.
+    pub async fn take_volumes_back(&self, made: Made) {
+        let _change = self.volumes.change.lock().await;
+        self.take_back_locked(made).await;
+    }
+
+    async fn take_back_locked(&self, made: Made) {
+        for name in made.0 {
+            if let Err(error) = self.volumes.remove(&name).await {
+                tracing::warn!("{error}");
+            }
+        }
+    }
+
+    /// Removes the volumes of `entry`, which is gone, that nobody has named and no other container has.
+    pub async fn remove_anonymous_volumes(&self, entry: &Entry) {
+        let Some(configuration) = &entry.configuration else {
+            return;
+        };
+        let _change = self.volumes.change.lock().await;
+        for name in configuration
+            .mounts
+            .iter()
+            .filter_map(|mount| mount.volume())
+        {
+            let anonymous = self
+                .volumes
+                .get(name)
+                .is_ok_and(|volume| volume.configuration.is_anonymous());
+            if anonymous && self.user_of(name).is_none() {
+                if let Err(error) = self.volumes.remove(name).await {
+                    tracing::warn!("{error}");
+                }
+            }
+        }
+    }
+}
+
+fn has(entry: &Entry, name: &str) -> bool {
+    let mounts = entry
+        .configuration
+        .iter()
+        .flat_map(|configuration| &configuration.mounts);
+    mounts
+        .filter_map(|mount| mount.volume())
+        .any(|volume| volume == name)
+}
+
+/// Bytes that each of `volumes` takes on the disk, and whether a container has it.
+pub fn usage(containers: &Containers, volumes: &[VolumeResource]) -> Vec<(u64, bool)> {
+    let all: &Volumes = &containers.volumes;
+    let of = |volume: &VolumeResource| {
+        (
+            all.allocated(&volume.id),
+            containers.user_of(&volume.id).is_some(),
+        )
+    };
+    volumes.iter().map(of).collect()
+}

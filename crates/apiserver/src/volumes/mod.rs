@@ -1,0 +1,300 @@
+//! Volumes: one directory each, with what it is and its disk.
+//!
+//! Nothing of them is kept in memory: a directory that is damaged harms its own volume alone.
+
+mod containers;
+
+pub use containers::usage;
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use container_api::roots::create_private;
+use container_api::{Error, Kind};
+use container_ext4::Format;
+use container_resource::bundle;
+use container_resource::label::well_known;
+use container_resource::volume::{
+    DRIVER, FORMAT, VolumeConfiguration, VolumeRequest, VolumeResource, check_name,
+};
+use jiff::Timestamp;
+
+use crate::containers::kind;
+use crate::disk_usage;
+
+/// What begins the name of a directory that is made or removed.
+const UNFINISHED: &str = ".unfinished-";
+
+/// All volumes of the system.
+#[derive(Debug)]
+pub struct Volumes {
+    directory: PathBuf,
+    /// Held while one is made or removed, or becomes a container's.
+    change: tokio::sync::Mutex<()>,
+}
+
+impl Volumes {
+    /// Those below `directory`.
+    pub fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            change: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Removes what was left half made or half removed.
+    pub fn sweep(&self) -> io::Result<()> {
+        create_private(&self.directory)?;
+        for entry in std::fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(UNFINISHED.as_bytes())
+            {
+                std::fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The disk of the volume `name`.
+    pub fn disk(&self, name: &str) -> PathBuf {
+        self.directory.join(name).join("volume.img")
+    }
+
+    fn configuration(&self, name: &str) -> PathBuf {
+        self.directory.join(name).join("config.json")
+    }
+
+    /// The volume `name`.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], and [`Kind::InvalidState`] where it is damaged.
+    pub fn get(&self, name: &str) -> Result<VolumeResource, Error> {
+        let missing = || Error::new(Kind::NotFound, format!("volume not found: {name}"));
+        // What is no name is no file's name either.
+        check_name(name).map_err(|_| missing())?;
+        match bundle::read_json(&self.configuration(name)) {
+            Ok(configuration) => Ok(VolumeResource {
+                id: name.to_owned(),
+                configuration,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.disk(name).exists() => {
+                Err(missing())
+            }
+            Err(error) => {
+                let place = self.directory.join(name);
+                Err(Error::chain(Kind::InvalidState, &error)
+                    .context(format_args!("volume {name} is damaged"))
+                    .with_hint(format!(
+                        "Its disk is {}.",
+                        place.join("volume.img").display()
+                    )))
+            }
+        }
+    }
+
+    /// All of them, by name. A damaged one is listed with what its disk tells.
+    pub fn list(&self) -> io::Result<Vec<VolumeResource>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let Ok(name) = entry?.file_name().into_string() else {
+                continue;
+            };
+            if check_name(&name).is_err() {
+                continue;
+            }
+            match self.get(&name) {
+                Ok(volume) => found.push(volume),
+                Err(error) if error.kind == Kind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    found.push(self.damaged(name));
+                }
+            }
+        }
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(found)
+    }
+
+    fn damaged(&self, name: String) -> VolumeResource {
+        let disk = self.disk(&name);
+        VolumeResource {
+            configuration: VolumeConfiguration {
+                name: name.clone(),
+                driver: DRIVER.to_owned(),
+                format: FORMAT.to_owned(),
+                source: disk.display().to_string(),
+                creation_date: Timestamp::UNIX_EPOCH,
+                labels: [("damaged".to_owned(), "true".to_owned())].into(),
+                options: std::collections::BTreeMap::new(),
+                size_in_bytes: disk.metadata().ok().map(|metadata| metadata.len()),
+            },
+            id: name,
+        }
+    }
+
+    /// Bytes that the volume `name` takes on the disk.
+    pub fn allocated(&self, name: &str) -> u64 {
+        // st_blocks counts 512-byte units (stat(2)).
+        self.disk(name)
+            .metadata()
+            .map_or(0, |metadata| metadata.blocks() * 512)
+    }
+
+    /// Makes a volume. The caller holds [`Self::change`].
+    fn make(&self, mut request: VolumeRequest) -> Result<VolumeResource, Error> {
+        let invalid =
+            |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::InvalidArgument, error);
+        let (size, journal) = request.check().map_err(|error| invalid(&error))?;
+        if request.name.is_empty() {
+            request.name = uuid::Uuid::new_v4().to_string();
+            request
+                .labels
+                .insert(well_known::ANONYMOUS.to_owned(), String::new());
+        }
+        let name = request.name;
+        let target = self.directory.join(&name);
+        if target.exists() {
+            return Err(Error::new(
+                Kind::Exists,
+                format!("volume already exists: {name}"),
+            ));
+        }
+        let failed = |error: &io::Error| {
+            Error::chain(kind(error), error).context(format_args!("create the volume {name}"))
+        };
+        let configuration = VolumeConfiguration {
+            name: name.clone(),
+            driver: DRIVER.to_owned(),
+            format: FORMAT.to_owned(),
+            source: self.disk(&name).display().to_string(),
+            creation_date: Timestamp::now(),
+            labels: request.labels,
+            options: request.options,
+            size_in_bytes: Some(size),
+        };
+        let unfinished = self.unfinished();
+        let made = create_private(&unfinished)
+            .map_err(|error| failed(&error))
+            .and_then(|()| {
+                let format = Format {
+                    size,
+                    journal,
+                    growable: true,
+                };
+                container_ext4::make(&unfinished.join("volume.img"), &format).map_err(|error| {
+                    Error::chain(Kind::Internal, &error)
+                        .context(format_args!("create the volume {name}"))
+                })
+            })
+            .and_then(|()| {
+                bundle::write_json(&unfinished.join("config.json"), &configuration)
+                    .map_err(|error| failed(&error))
+            })
+            .and_then(|()| std::fs::rename(&unfinished, &target).map_err(|error| failed(&error)));
+        if made.is_err() {
+            // The first error is the one to tell; the next start sweeps.
+            let _ = std::fs::remove_dir_all(&unfinished);
+        }
+        made.map(|()| VolumeResource {
+            id: name,
+            configuration,
+        })
+    }
+
+    fn unfinished(&self) -> PathBuf {
+        self.directory
+            .join(format!("{UNFINISHED}{}", uuid::Uuid::new_v4()))
+    }
+
+    /// Removes the volume `name`, which nobody has; gives the bytes that it took. The caller holds [`Self::change`].
+    async fn remove(&self, name: &str) -> Result<u64, Error> {
+        let failed = |error: &io::Error| {
+            Error::chain(kind(error), error).context(format_args!("delete the volume {name}"))
+        };
+        let trash = self.unfinished();
+        std::fs::rename(self.directory.join(name), &trash).map_err(|error| failed(&error))?;
+        disk_usage::remove(trash)
+            .await
+            .map_err(|error| failed(&error))
+    }
+
+    /// Makes the disk of the volume `name` of `size` bytes. The caller holds [`Self::change`].
+    fn grow(&self, name: &str, size: u64) -> Result<(), Error> {
+        let VolumeResource {
+            mut configuration, ..
+        } = self.get(name)?;
+        let present = configuration.size();
+        if size < present {
+            let text = format!("volume {name} has {present} bytes: volumes are never made smaller");
+            return Err(Error::new(Kind::InvalidArgument, text));
+        }
+        let failed = |error: io::Error| {
+            Error::chain(kind(&error), &error).context(format_args!("resize the volume {name}"))
+        };
+        let disk = std::fs::File::options()
+            .write(true)
+            .open(self.disk(name))
+            .map_err(failed)?;
+        disk.set_len(size).map_err(failed)?;
+        configuration.size_in_bytes = Some(size);
+        bundle::write_json(&self.configuration(name), &configuration).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(name: &str, options: &[(&str, &str)]) -> VolumeRequest {
+        VolumeRequest {
+            name: name.to_owned(),
+            options: options
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..VolumeRequest::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_volume_is_whole_or_not_there() {
+        let scratch = tempfile::tempdir().unwrap();
+        let volumes = Volumes::new(scratch.path().join("volumes"));
+        volumes.sweep().unwrap();
+        let made = volumes
+            .make(request("v", &[("size", "16m"), ("journal", "journal:4m")]))
+            .unwrap();
+        assert_eq!(made.configuration.size_in_bytes, Some(16 << 20));
+        assert_eq!(volumes.disk("v").metadata().unwrap().len(), 16 << 20);
+        assert_eq!(
+            volumes.make(request("v", &[])).unwrap_err().kind,
+            Kind::Exists
+        );
+        assert_eq!(
+            volumes.make(request("../v", &[])).unwrap_err().kind,
+            Kind::InvalidArgument
+        );
+        let anonymous = volumes.make(request("", &[("size", "1m")])).unwrap();
+        assert!(anonymous.configuration.is_anonymous());
+        assert_eq!(volumes.list().unwrap().len(), 2);
+
+        volumes.grow("v", 32 << 20).unwrap();
+        assert!(volumes.grow("v", 16 << 20).is_err());
+        assert_eq!(volumes.get("v").unwrap().configuration.size(), 32 << 20);
+        assert_eq!(volumes.disk("v").metadata().unwrap().len(), 32 << 20);
+
+        // A damaged one is listed, and removed when somebody asks for that.
+        std::fs::write(volumes.configuration("v"), "{").unwrap();
+        assert_eq!(volumes.get("v").unwrap_err().kind, Kind::InvalidState);
+        assert_eq!(volumes.list().unwrap().len(), 2);
+        assert!(volumes.remove("v").await.unwrap() > 0);
+        assert_eq!(volumes.get("v").unwrap_err().kind, Kind::NotFound);
+        std::fs::create_dir(volumes.unfinished()).unwrap();
+        volumes.sweep().unwrap();
+        assert_eq!(std::fs::read_dir(&volumes.directory).unwrap().count(), 1);
+    }
+}

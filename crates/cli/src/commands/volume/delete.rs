@@ -1,0 +1,66 @@
+use clap::Args;
+use container_api::volume::DeleteRequest;
+
+use super::list;
+use crate::completion;
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::select;
+
+/// Delete volumes, with what is in them
+///
+/// One that a container has, running or not, is refused (or, with --all, left). Prints the names.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container volume delete data
+  container volume delete --all")]
+pub struct Delete {
+    /// Volumes
+    #[arg(value_name = "VOLUME", add = completion::volumes())]
+    names: Vec<String>,
+
+    /// Take all volumes that no container has
+    #[arg(short, long)]
+    all: bool,
+
+    /// As always: nobody is asked
+    #[arg(short, long, hide = true)]
+    force: bool,
+}
+
+impl Delete {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let names = match (self.all, self.names.is_empty()) {
+            (false, true) => {
+                return Err(Failure::usage(
+                    "no volumes specified and --all not supplied",
+                ));
+            }
+            (true, false) => {
+                return Err(Failure::usage(
+                    "explicitly supplied volume name(s) conflict with the --all flag",
+                ));
+            }
+            (true, true) => {
+                let all = list(context, &[]).await?.into_iter();
+                let free = all.filter(|(_, usage)| !usage.used);
+                free.map(|(volume, _)| volume.id).collect()
+            }
+            (false, false) => {
+                let mut names: Vec<String> = Vec::new();
+                for name in self.names {
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                }
+                names
+            }
+        };
+        let volumes = context.volumes()?;
+        select::for_each(names, |name| {
+            let mut volumes = volumes.clone();
+            async move { Ok(volumes.delete(DeleteRequest { name }).await.map(drop)?) }
+        })
+        .await
+    }
+}

@@ -1,0 +1,72 @@
+//! `container volume`.
+
+mod create;
+mod delete;
+mod inspect;
+mod list;
+mod prune;
+mod resize;
+
+use clap::Subcommand;
+use container_api::volume::{ListReply, ListRequest, Usage};
+use container_api::{Error, Kind};
+use container_resource::volume::VolumeResource;
+
+use crate::connection::{Context, prompt};
+use crate::failure::Failure;
+
+/// Manage volumes: disks that outlive containers
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Create(create::Create),
+    #[command(visible_alias = "rm")]
+    Delete(delete::Delete),
+    Inspect(inspect::Inspect),
+    #[command(visible_alias = "ls")]
+    List(list::List),
+    Prune(prune::Prune),
+    Resize(resize::Resize),
+}
+
+impl Command {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Create(command) => command.execute(context).await,
+            Self::Delete(command) => command.execute(context).await,
+            Self::Inspect(command) => command.execute(context).await,
+            Self::List(command) => command.execute(context).await,
+            Self::Prune(command) => command.execute(context).await,
+            Self::Resize(command) => command.execute(context).await,
+        }
+    }
+}
+
+/// The volumes with these names, all of them for none, each with what it takes.
+pub async fn list(
+    context: &Context,
+    names: &[String],
+) -> Result<Vec<(VolumeResource, Usage)>, Failure> {
+    let request = ListRequest {
+        names: names.to_vec(),
+    };
+    let ListReply { volumes, usage } = prompt(context.volumes()?.list(request)).await?;
+    let volumes: Vec<VolumeResource> = serde_json::from_slice(&volumes)?;
+    Ok(volumes.into_iter().zip(usage).collect())
+}
+
+/// The volumes with these names; each of them must exist.
+async fn named(context: &Context, names: &[String]) -> Result<Vec<VolumeResource>, Failure> {
+    let found = list(context, names).await?;
+    let (mut named, mut missing) = (Vec::new(), Vec::new());
+    for name in names {
+        match found.iter().find(|(volume, _)| volume.id == *name) {
+            Some((volume, _)) => named.push(volume.clone()),
+            None => missing.push(name.as_str()),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(named);
+    }
+    let message = format!("volume not found: {}", missing.join(", "));
+    Err(Failure::Service(Error::new(Kind::NotFound, message)))
+}

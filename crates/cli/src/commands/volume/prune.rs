@@ -1,0 +1,39 @@
+use clap::Args;
+use container_api::volume::PruneRequest;
+use container_resource::size;
+
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::output;
+
+/// Delete all volumes that no container has
+///
+/// Named ones, too. Prints their names.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container volume prune")]
+pub struct Prune {
+    /// As always: all that no container has
+    #[arg(short, long, hide = true)]
+    all: bool,
+
+    /// As always: nobody is asked
+    #[arg(short, long, hide = true)]
+    force: bool,
+}
+
+impl Prune {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let reply = context
+            .volumes()?
+            .prune(PruneRequest {})
+            .await?
+            .into_inner();
+        output::write_lines(reply.names)?;
+        output::tell(format_args!(
+            "Reclaimed {} in disk space",
+            size::disk(reply.reclaimed_bytes)
+        ));
+        Ok(())
+    }
+}

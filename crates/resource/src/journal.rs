@@ -1,0 +1,138 @@
+//! Journals of ext4 file systems: `ordered|writeback|journal[:size]` (`ext4(5)`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::size;
+
+/// The least size, in bytes: 1024 blocks.
+const MINIMUM: u64 = 4 << 20;
+/// The most, in bytes: what `mke2fs(8)` takes.
+const MAXIMUM: u64 = 40 << 30;
+
+/// How a file system is kept whole over a crash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Journal {
+    /// What goes into it.
+    pub mode: JournalMode,
+    /// Bytes, a multiple of 1 MiB; absent: what suits the file system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_in_bytes: Option<u64>,
+}
+
+/// What goes into a journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JournalMode {
+    /// Metadata, after the data that it is about.
+    #[default]
+    Ordered,
+    /// Metadata alone: what was not fsynced before a crash may be old data after it.
+    Writeback,
+    /// Everything, twice written.
+    Journal,
+}
+
+impl JournalMode {
+    /// As `mount(8)` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ordered => "ordered",
+            Self::Writeback => "writeback",
+            Self::Journal => "journal",
+        }
+    }
+}
+
+impl std::fmt::Display for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.mode.name())?;
+        match self.size_in_bytes {
+            Some(bytes) => write!(f, ":{}m", bytes >> 20),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a text describes no journal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// No mode of ext4.
+    #[error("invalid journal mode '{0}': ordered, writeback or journal is expected")]
+    Mode(String),
+    /// Not a size, or not one that a journal can have.
+    #[error("invalid journal size '{0}': 4M to 40G is expected")]
+    Size(String),
+}
+
+/// A journal: its mode, and perhaps its size.
+///
+/// # Errors
+/// When one of them cannot be.
+pub fn parse(text: &str) -> Result<Journal, JournalError> {
+    let (mode, bytes) = match text.split_once(':') {
+        Some((mode, bytes)) => (mode, Some(bytes)),
+        None => (text, None),
+    };
+    let mode = match mode {
+        "ordered" => JournalMode::Ordered,
+        "writeback" => JournalMode::Writeback,
+        "journal" => JournalMode::Journal,
+        other => return Err(JournalError::Mode(other.to_owned())),
+    };
+    let size_in_bytes = match bytes {
+        None => None,
+        Some(text) => {
+            let wrong = || JournalError::Size(text.to_owned());
+            let bytes = size::parse(text).map_err(|_| wrong())?;
+            if !(MINIMUM..=MAXIMUM).contains(&bytes) {
+                return Err(wrong());
+            }
+            Some(bytes.next_multiple_of(size::MIB))
+        }
+    };
+    Ok(Journal {
+        mode,
+        size_in_bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_and_perhaps_a_size() {
+        let journal = |mode, size_in_bytes| Journal {
+            mode,
+            size_in_bytes,
+        };
+        for (text, expected, shown) in [
+            ("ordered", journal(JournalMode::Ordered, None), "ordered"),
+            (
+                "journal:64m",
+                journal(JournalMode::Journal, Some(64 << 20)),
+                "journal:64m",
+            ),
+            (
+                "writeback:4097k",
+                journal(JournalMode::Writeback, Some(5 << 20)),
+                "writeback:5m",
+            ),
+        ] {
+            assert_eq!(parse(text), Ok(expected), "{text}");
+            assert_eq!(expected.to_string(), shown);
+        }
+        for text in [
+            "",
+            "none",
+            "ordered:",
+            "ordered:1m",
+            "journal:41g",
+            "Ordered",
+            "journal:x",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! Volumes: disks that outlive containers (reference sections 1.8, 2.2).
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::container::{Mount, MountKind};
+use crate::journal::{self, Journal, JournalError};
+use crate::label::well_known;
+use crate::size::{self, SizeError};
+use crate::tmpfs;
+
+/// The longest name, in bytes: that of a file.
+pub const MAX_NAME: usize = 255;
+/// The least size, in bytes.
+pub const MINIMUM_SIZE: u64 = 1 << 20;
+/// The largest: what ext4 takes with blocks of 4 KiB and numbers of 48 bits, less than half of that.
+pub const MAXIMUM_SIZE: u64 = 256 << 40;
+/// Size unless asked otherwise: Apple's 512 GiB. Only what is written takes room.
+pub const DEFAULT_SIZE: u64 = 512 << 30;
+/// The only driver there is.
+pub const DRIVER: &str = "local";
+/// The only format there is.
+pub const FORMAT: &str = "ext4";
+/// A mount's option: an empty volume is not filled with what the image has in its place.
+pub const NO_COPY: &str = "nocopy";
+
+/// A volume as `list` and `inspect` show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeResource {
+    /// Its name.
+    pub id: String,
+    /// What it is.
+    pub configuration: VolumeConfiguration,
+}
+
+/// What a volume is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeConfiguration {
+    /// Its name.
+    pub name: String,
+    /// [`DRIVER`].
+    pub driver: String,
+    /// [`FORMAT`].
+    pub format: String,
+    /// The disk on the host.
+    pub source: String,
+    /// When it was created.
+    pub creation_date: Timestamp,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// As they were given.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_in_bytes: Option<u64>,
+}
+
+impl VolumeConfiguration {
+    /// Whether nobody has named it.
+    pub fn is_anonymous(&self) -> bool {
+        self.labels.contains_key(well_known::ANONYMOUS)
+    }
+
+    /// Bytes that it seems to have.
+    pub fn size(&self) -> u64 {
+        self.size_in_bytes.unwrap_or(DEFAULT_SIZE)
+    }
+}
+
+/// What is asked for when a volume is created.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VolumeRequest {
+    /// Empty: a new one.
+    pub name: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// `size` and `journal`.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Why there can be no such volume.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VolumeError {
+    /// The name.
+    #[error(
+        "invalid volume name '{0}': letters, digits, '_', '.' and '-' are allowed, at most {MAX_NAME}; the first is a letter or digit"
+    )]
+    Name(String),
+    /// An option that no volume has.
+    #[error("unknown volume option '{0}': size and journal are known")]
+    Option(String),
+    /// Its size is no size.
+    #[error(transparent)]
+    Size(#[from] SizeError),
+    /// Its size is one that it cannot have.
+    #[error("invalid volume size '{0}': 1M to 256T is expected")]
+    Bounds(String),
+    /// Its journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Its journal does not fit.
+    #[error("a journal of {0} does not fit a volume of that size")]
+    Fit(Journal),
+    /// What is no mount.
+    #[error("invalid volume '{0}': [<name>:]<path>[:<options>] is expected")]
+    Spec(String),
+    /// Where it cannot be mounted.
+    #[error("invalid mount point '{0}': an absolute path below / is expected")]
+    Target(String),
+    /// An option that no mount of a volume has.
+    #[error("unknown option '{0}' of a volume's mount: ro, rw, nocopy and propagation are known")]
+    MountOption(String),
+}
+
+impl VolumeRequest {
+    /// Bytes, and the journal.
+    ///
+    /// # Errors
+    /// When the name or an option cannot be.
+    pub fn check(&self) -> Result<(u64, Journal), VolumeError> {
+        if !self.name.is_empty() {
+            check_name(&self.name)?;
+        }
+        let (mut bytes, mut journal) = (DEFAULT_SIZE, Journal::default());
+        for (key, value) in &self.options {
+            match key.as_str() {
+                "size" => bytes = parse_size(value)?,
+                "journal" => journal = journal::parse(value)?,
+                other => return Err(VolumeError::Option(other.to_owned())),
+            }
+        }
+        if journal
+            .size_in_bytes
+            .is_some_and(|journal| journal > bytes / 2)
+        {
+            return Err(VolumeError::Fit(journal));
+        }
+        Ok((bytes, journal))
+    }
+}
+
+/// The size of a volume in bytes, a multiple of 1 MiB.
+///
+/// # Errors
+/// When it is none, or out of bounds.
+pub fn parse_size(text: &str) -> Result<u64, VolumeError> {
+    let bytes = size::parse(text)?;
+    if (MINIMUM_SIZE..=MAXIMUM_SIZE).contains(&bytes) {
+        Ok(bytes.next_multiple_of(size::MIB))
+    } else {
+        Err(VolumeError::Bounds(text.to_owned()))
+    }
+}
+
+/// Checks `^[A-Za-z0-9][A-Za-z0-9_.-]*$`, at most 255 bytes.
+///
+/// # Errors
+/// When it is none.
+pub fn check_name(name: &str) -> Result<(), VolumeError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let sound = name.len() <= MAX_NAME
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(allowed);
+    if sound {
+        Ok(())
+    } else {
+        Err(VolumeError::Name(name.to_owned()))
+    }
+}
+
+/// `-v [<name>:]<path>[:<options>]`. Without a name it is a new, anonymous volume.
+///
+/// # Errors
+/// When it is none, or a path of the host's.
+pub fn parse(text: &str) -> Result<Mount, VolumeError> {
+    let wrong = || VolumeError::Spec(text.to_owned());
+    let parts: Vec<&str> = text.split(':').collect();
+    let (name, target, options) = match parts.as_slice() {
+        [target] => ("", *target, ""),
+        [name, target] if target.starts_with('/') => (*name, *target, ""),
+        [name, target] => (*name, *target, ""),
+        [name, target, options] => (*name, *target, *options),
+        _ => return Err(wrong()),
+    };
+    if name.is_empty() && parts.len() > 1 || target.is_empty() {
+        return Err(wrong());
+    }
+    let options = options.split(',').filter(|option| !option.is_empty());
+    mount(name, target, options.map(str::to_owned).collect())
+}
+
+/// The mount of the volume `name`, or a new one, at `target`.
+///
+/// # Errors
+/// When one of them cannot be.
+pub fn mount(name: &str, target: &str, options: Vec<String>) -> Result<Mount, VolumeError> {
+    if !name.is_empty() {
+        check_name(name)?;
+    }
+    if !tmpfs::is_mount_point(target) {
+        return Err(VolumeError::Target(target.to_owned()));
+    }
+    for option in &options {
+        let known = matches!(
+            option.as_str(),
+            "ro" | "rw"
+                | NO_COPY
+                | "copy"
+                | "z"
+                | "Z"
+                | "U"
+                | "private"
+                | "rprivate"
+                | "shared"
+                | "rshared"
+                | "slave"
+                | "rslave"
+        );
+        if !known {
+            return Err(VolumeError::MountOption(option.clone()));
+        }
+    }
+    Ok(Mount {
+        kind: MountKind::Volume {
+            name: name.to_owned(),
+            format: FORMAT.to_owned(),
+        },
+        source: String::new(),
+        destination: target.to_owned(),
+        options,
+    })
+}
+
+impl Mount {
+    /// The volume that is mounted, if it is one.
+    pub fn volume(&self) -> Option<&str> {
+        match &self.kind {
+            MountKind::Volume { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_name_a_path_and_options() {
+        for (text, name, target, options) in [
+            ("/data", "", "/data", vec![]),
+            ("v:/data", "v", "/data", vec![]),
+            ("v:/data:ro", "v", "/data", vec!["ro"]),
+            (
+                "v1.x_-:/a/b:ro,nocopy",
+                "v1.x_-",
+                "/a/b",
+                vec!["ro", "nocopy"],
+            ),
+        ] {
+            let mount = parse(text).unwrap();
+            assert_eq!(
+                (mount.volume(), mount.destination.as_str()),
+                (Some(name), target),
+                "{text}"
+            );
+            assert_eq!(mount.options, options, "{text}");
+        }
+        for (text, words) in [
+            ("", "invalid volume ''"),
+            ("v:", "invalid volume 'v:'"),
+            (":/a:ro", "invalid volume ':/a:ro'"),
+            ("a:/b:ro:x", "invalid volume 'a:/b:ro:x'"),
+            ("v:data", "invalid mount point 'data'"),
+            ("v:/a/../b", "invalid mount point"),
+            ("v:/", "invalid mount point '/'"),
+            ("v:/a:wx", "unknown option 'wx'"),
+            ("/host:/a", "invalid volume name '/host'"),
+            ("-v:/a", "invalid volume name '-v'"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn options_are_a_size_and_a_journal() {
+        let request = |options: &[(&str, &str)]| VolumeRequest {
+            options: options
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..VolumeRequest::default()
+        };
+        assert_eq!(request(&[]).check(), Ok((DEFAULT_SIZE, Journal::default())));
+        let (bytes, journal) = request(&[("size", "1500k"), ("journal", "writeback")])
+            .check()
+            .unwrap();
+        assert_eq!(
+            (bytes, journal.to_string().as_str()),
+            (2 << 20, "writeback")
+        );
+        for options in [
+            &[("size", "1k")][..],
+            &[("size", "x")],
+            &[("size", "1p")],
+            &[("journal", "none")],
+            &[("kind", "fast")],
+            &[("size", "100m"), ("journal", "ordered:64m")],
+        ] {
+            assert!(request(options).check().is_err(), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_ro_and_rw_holds() {
+        let read_only = |options: &str| parse(&format!("v:/a:{options}")).unwrap().is_read_only();
+        assert!(
+            read_only("ro") && read_only("rw,ro") && !read_only("ro,rw") && !read_only("nocopy")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_passes_is_one_plain_path_component(name in "\\PC{0,20}") {
+            if check_name(&name).is_ok() {
+                let path = std::path::Path::new(&name);
+                let components: Vec<_> = path.components().collect();
+                prop_assert!(matches!(components[..], [std::path::Component::Normal(_)]));
+            }
+        }
+
+        #[test]
+        fn whatever_passes_stays_in_the_container(text in "\\PC{0,30}") {
+            if let Ok(mount) = parse(&text) {
+                prop_assert!(tmpfs::is_mount_point(&mount.destination));
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Fills an empty volume with what the image has in its place.
+
+use std::fs;
+use std::io::{self, BufReader, BufWriter};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::Path;
+
+use container_archive::pack::{Contents, PackError, Packer};
+use container_archive::tar::Reader;
+use container_archive::unpack::{Links, Mapping, Owners, Rules, UnpackError, unpack};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::error::ArchiveError;
+use crate::container::volumes::DATA;
+
+/// Where a copy is made before it is whole.
+const PARTIAL: &str = "filling";
+
+/// Makes a copy of the directory `from` of `root` the content of the `volume`, which is empty; nothing is done where there is no
+/// such directory.
+pub fn fill(root: &OwnedFd, from: &Path, volume: &Path) -> Result<(), ArchiveError> {
+    let failed = |error: io::Error| ArchiveError::at(from)(error);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // The image's links lead nowhere but into its root.
+    let directory = match openat2(root, from, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+        Ok(directory) => directory,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        Err(error) => return Err(failed(error.into())),
+    };
+    let found = fs::File::from(directory.try_clone().map_err(failed)?);
+    let found = found.metadata().map_err(failed)?;
+    let partial = &volume.join(PARTIAL);
+    let made = |error| ArchiveError::at(partial)(error);
+    match fs::remove_dir_all(partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(made(error)),
+        _ => fs::create_dir(partial).map_err(made)?,
+    }
+    copy(directory, partial)?;
+    chown(partial, Some(found.uid()), Some(found.gid())).map_err(made)?;
+    let mode = fs::Permissions::from_mode(found.mode() & 0o7777);
+    fs::set_permissions(partial, mode).map_err(made)?;
+    // After a crash it is all there, or filled again.
+    let opened = fs::File::open(partial).map_err(made)?;
+    rustix::fs::syncfs(&opened).map_err(|error| made(error.into()))?;
+    // In the place of the empty one.
+    fs::rename(partial, volume.join(DATA)).map_err(made)
+}
+
+fn copy(from: OwnedFd, to: &Path) -> Result<(), ArchiveError> {
+    let ends = pipe_with(PipeFlags::CLOEXEC);
+    let (reader, writer) = ends.map_err(|error| ArchiveError::Layers(error.into()))?;
+    let (reader, writer) = (fs::File::from(reader), fs::File::from(writer));
+    let packer = std::thread::Builder::new().spawn(move || -> Result<(), PackError> {
+        let contents = Contents {
+            sparse: true,
+            special: true,
+            xattrs: true,
+            owners: true,
+        };
+        let mut packer = Packer::new(BufWriter::new(writer), contents);
+        packer.children(&from, b"")?;
+        packer.finish()?;
+        Ok(())
+    });
+    let packer = packer.map_err(ArchiveError::Layers)?;
+    let rules = Rules {
+        links: Links::Follow,
+        owners: Owners::Keep,
+        privileges: true,
+    };
+    let target = fs::File::open(to).map_err(ArchiveError::at(to))?;
+    let mut reader = Reader::new(BufReader::new(reader));
+    let made = unpack(&mut reader, None, target.into(), &Mapping::default(), rules);
+    // Whoever writes learns that nobody reads any more.
+    drop(reader);
+    // A thread that panicked has written no whole archive.
+    let packed = packer
+        .join()
+        .unwrap_or(Err(PackError::Write(io::ErrorKind::Other.into())));
+    match (made, packed) {
+        (Err(error @ UnpackError::Make { .. }), _) => Err(error.into()),
+        (_, Err(error)) => Err(error.into()),
+        (made, Ok(())) => Ok(made.map(drop)?),
+    }
+}

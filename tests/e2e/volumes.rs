@@ -1,0 +1,424 @@
+//! Volumes, the writable layer's journal, and space that comes back.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::system::{System, eventually, kill, within};
+
+fn disk(system: &System, name: &str) -> PathBuf {
+    system.app().join("volumes").join(name).join("volume.img")
+}
+
+/// Bytes that a file takes on the host.
+fn allocated(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().blocks() * 512
+}
+
+/// What `e2fsck` says of a disk that nobody uses; its journal is replayed in a copy, as the next mount would do it.
+fn check(disk: &Path, scratch: &Path) {
+    let copy = scratch.join("checked.img");
+    let copied = Command::new("cp")
+        .arg("--sparse=always")
+        .args([disk, &copy])
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    let replayed = Command::new("/sbin/e2fsck")
+        .args(["-E", "journal_only", "-y"])
+        .arg(&copy)
+        .output()
+        .unwrap();
+    assert!(replayed.status.code() <= Some(1), "{replayed:?}");
+    let checked = Command::new("/sbin/e2fsck")
+        .arg("-fn")
+        .arg(&copy)
+        .output()
+        .unwrap();
+    assert!(
+        checked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&checked.stdout)
+    );
+    fs::remove_file(copy).unwrap();
+}
+
+#[test]
+fn volumes_outlive_containers_and_belong_to_one_writer() {
+    let system = System::start();
+    let sh = |volume: &[&str], script: &str| {
+        let mut words = vec!["run", "--rm", "-m", "256M", "-c", "1", "--network", "none"];
+        words.extend(volume);
+        words.extend(["busybox", "sh", "-c", script]);
+        system.run(words)
+    };
+    assert_eq!(
+        system
+            .run([
+                "volume",
+                "create",
+                "-s",
+                "1G",
+                "--label",
+                "a=b",
+                "--opt",
+                "journal=writeback:16m",
+                "data"
+            ])
+            .ok()
+            .stdout,
+        "data\n"
+    );
+    system
+        .run(["volume", "create", "data"])
+        .code(1)
+        .says("volume already exists: data");
+    system
+        .run(["volume", "create", "--opt", "journal=none", "x"])
+        .code(64)
+        .says("invalid journal mode 'none'");
+    system
+        .run(["volume", "create", "-s", "1k", "x"])
+        .code(64)
+        .says("invalid volume size");
+    system
+        .run(["volume", "create", "../x"])
+        .code(64)
+        .says("invalid volume name");
+    let shown: Value =
+        serde_json::from_str(&system.run(["v", "inspect", "data"]).ok().stdout).unwrap();
+    let shown = &shown[0]["configuration"];
+    assert_eq!(
+        (&shown["driver"], &shown["format"], &shown["sizeInBytes"]),
+        (&"local".into(), &"ext4".into(), &(1_u64 << 30).into())
+    );
+    assert!(shown["creationDate"].is_string() && shown["labels"]["a"] == "b");
+    assert!(allocated(&disk(&system, "data")) < 1 << 20);
+    system
+        .run(["volume", "inspect", "none"])
+        .code(1)
+        .says("volume not found: none");
+
+    // Filled from the image while it is empty; nothing of ext4's own is seen; mounts in any order.
+    let listed = sh(&["-v", "data:/etc", "--tmpfs", "/etc/x/y", "-v", "other:/etc/x"], "ls -A /etc | tr '\\n' ' '; echo mark >/etc/mark; stat -c %a /etc; grep ' /etc' /proc/mounts | cut -d' ' -f2 | tr '\\n' ' '").ok().stdout;
+    assert!(
+        listed.contains("passwd")
+            && !listed.contains("lost+found")
+            && listed.ends_with("755\n/etc /etc/x /etc/x/y "),
+        "{listed}"
+    );
+    assert_eq!(
+        sh(&["-v", "data:/m:ro"], "cat /m/mark; touch /m/x")
+            .code(1)
+            .stdout,
+        "mark\n"
+    );
+    let nocopy = [
+        "--mount",
+        "type=volume,source=fresh,target=/etc,volume-nocopy",
+    ];
+    let count = sh(&nocopy, "ls -A /etc | wc -l").ok().stdout;
+    assert!(count.trim().parse::<u32>().unwrap() < 6, "{count}");
+    // A volume that nobody has written to, read-only.
+    assert_eq!(
+        sh(
+            &["-v", "unused:/m:ro"],
+            "ls -A /m; touch /m/x 2>&1 | grep -c Read-only"
+        )
+        .ok()
+        .stdout,
+        "1\n"
+    );
+    let names = system.run(["volume", "list", "-q"]).ok().stdout;
+    assert_eq!(names, "data\nfresh\nother\nunused\n");
+
+    // One writer, or many readers.
+    let hold = [
+        "run",
+        "-d",
+        "-m",
+        "256M",
+        "-c",
+        "1",
+        "--network",
+        "none",
+        "--name",
+    ];
+    let holder = |name: &str, volume: &str| {
+        let mut words = hold.to_vec();
+        words.extend([name, "-v", volume, "busybox", "sleep", "100000"]);
+        system.run(words)
+    };
+    holder("writer", "data:/m").ok();
+    holder("second", "data:/m:ro")
+        .code(1)
+        .says("volume 'data' is currently in use and cannot be accessed by another container");
+    system
+        .run(["volume", "delete", "data"])
+        .code(1)
+        .says("currently in use");
+    // A lock dies with whoever has it.
+    kill(system.pids("--id writer")[0], Signal::KILL);
+    eventually("the writer has ended", || {
+        system.state("writer") == "stopped"
+    });
+    holder("reader", "data:/m:ro").ok();
+    holder("reader2", "data:/m:ro").ok();
+    assert_eq!(
+        system
+            .run(["exec", "reader2", "cat", "/m/mark"])
+            .ok()
+            .stdout,
+        "mark\n"
+    );
+    system
+        .run(["volume", "resize", "data", "2G"])
+        .code(1)
+        .says("in use");
+    system.run(["delete", "-f", "reader", "reader2", "second"]);
+    system
+        .run(["volume", "delete", "data"])
+        .code(1)
+        .says("Container writer has it");
+
+    // Files of it, whether its container runs or not.
+    let copied = system.pipe(["cp", "writer:/m/mark", "-"], b"");
+    assert!(String::from_utf8_lossy(&copied.stdout).contains("mark\n"));
+    system.run(["volume", "resize", "data", "2G"]).ok();
+    system.run(["delete", "writer"]).ok();
+    let size = sh(&["-v", "data:/m"], "df -m /m | tail -1 | awk '{print $2}'")
+        .ok()
+        .stdout;
+    assert!(size.trim().parse::<u32>().unwrap() > 1800, "{size}");
+    check(&disk(&system, "data"), system.scratch());
+
+    // Those that nobody has named go with their container.
+    let before = system.run(["volume", "list", "-q"]).ok().stdout;
+    sh(&["-v", "/m"], "echo x >/m/x").ok();
+    assert_eq!(system.run(["volume", "list", "-q"]).ok().stdout, before);
+    system
+        .run(["create", "--name", "keeps", "-v", "/m", "busybox", "true"])
+        .ok();
+    let table = system.run(["volume", "list"]).ok().stdout;
+    assert!(
+        table.starts_with("NAME") && table.contains("anonymous"),
+        "{table}"
+    );
+    let usage: Value =
+        serde_json::from_str(&system.run(["system", "df", "--format", "json"]).ok().stdout)
+            .unwrap();
+    assert_eq!(
+        (&usage["volumes"]["total"], &usage["volumes"]["active"]),
+        (&5.into(), &1.into()),
+        "{usage}"
+    );
+    let details = system.run(["system", "df", "-v"]).ok().stdout;
+    assert!(
+        details.contains("VOLUME") && details.contains("data") && details.contains("APPARENT SIZE"),
+        "{details}"
+    );
+    system.run(["delete", "-v", "keeps"]).ok();
+    assert_eq!(system.run(["volume", "list", "-q"]).ok().stdout, before);
+    system.run(["volume", "delete", "data", "data"]).ok();
+    assert!(!disk(&system, "data").exists());
+    let pruned = system.run(["volume", "prune"]).ok();
+    assert_eq!(pruned.stdout, "fresh\nother\nunused\n");
+    assert!(pruned.stderr.contains("Reclaimed"), "{pruned:?}");
+}
+
+#[test]
+fn an_image_s_volumes_are_volumes() {
+    let system = System::start();
+    system
+        .run(["create", "--name", "base", "busybox", "true"])
+        .ok();
+    system
+        .run([
+            "commit",
+            "--change",
+            "VOLUME /var/data",
+            "base",
+            "with-volume",
+        ])
+        .ok();
+    system
+        .run([
+            "create",
+            "--name",
+            "has",
+            "with-volume",
+            "sh",
+            "-c",
+            "echo kept >>/var/data/x; cat /var/data/x; grep -c ' /var/data ext4' /proc/mounts",
+        ])
+        .ok();
+    assert_eq!(system.run(["start", "-a", "has"]).ok().stdout, "kept\n1\n");
+    assert_eq!(
+        system.run(["start", "-a", "has"]).ok().stdout,
+        "kept\nkept\n1\n"
+    );
+    system.run(["delete", "-v", "has"]).ok();
+    assert_eq!(system.run(["volume", "list", "-q"]).ok().stdout, "");
+}
+
+#[test]
+fn space_that_is_freed_comes_back() {
+    let system = System::start();
+    let fill = "dd if=/dev/urandom of=/big bs=1M count=96 2>/dev/null; dd if=/dev/urandom of=/m/big bs=1M count=96 2>/dev/null; sync; echo ready; sleep 100000";
+    system
+        .run([
+            "run",
+            "-d",
+            "--name",
+            "box",
+            "-m",
+            "256M",
+            "-c",
+            "1",
+            "--network",
+            "none",
+            "-v",
+            "v:/m",
+            "--journal",
+            "writeback:8M",
+            "--storage-size",
+            "2G",
+            "busybox",
+            "sh",
+            "-c",
+            fill,
+        ])
+        .ok();
+    within(Duration::from_secs(60), "the files are written", || {
+        system.run(["logs", "box"]).ok().stdout.contains("ready")
+    });
+    let upper = system.bundle("box").join("upper.ext4");
+    let volume = disk(&system, "v");
+    assert_eq!(fs::metadata(&upper).unwrap().len(), 2 << 30);
+    assert!(allocated(&upper) > 90 << 20 && allocated(&volume) > 90 << 20);
+    // At once, when it is asked for.
+    system.run(["exec", "box", "rm", "/m/big"]).ok();
+    assert_eq!(system.run(["clean", "box"]).ok().stdout, "box\n");
+    assert!(allocated(&volume) < 12 << 20, "{}", allocated(&volume));
+    // By itself.
+    system.run(["exec", "box", "rm", "/big"]).ok();
+    within(Duration::from_secs(60), "the space has come back", || {
+        allocated(&upper) < 16 << 20
+    });
+    let shown = system
+        .run([
+            "exec",
+            "box",
+            "sh",
+            "-c",
+            "grep -c ' / overlay' /proc/mounts",
+        ])
+        .ok();
+    assert_eq!(shown.stdout, "1\n");
+    system.run(["stop", "box"]).ok();
+    check(&upper, system.scratch());
+}
+
+/// What was fsynced is there after the VMM was killed, and the file system is whole.
+fn kill_rounds(rounds: u32) {
+    let system = System::start();
+    for mode in ["ordered", "writeback", "journal"] {
+        let name = &format!("v-{mode}");
+        system
+            .run([
+                "volume",
+                "create",
+                "-s",
+                "256M",
+                "--opt",
+                &format!("journal={mode}"),
+                name,
+            ])
+            .ok();
+        for round in 0..rounds {
+            let id = &format!("{mode}-{round}");
+            // Told only when it is on the disk.
+            let script = "i=0; while :; do i=$((i+1)); head -c 20000 /dev/urandom >/m/$i; md5sum /m/$i >/m/$i.sum; sync /m/$i /m/$i.sum /m; echo done $i; rm -f /m/$((i-40)) /m/$((i-40)).sum; done";
+            let volume = format!("{name}:/m");
+            system
+                .run([
+                    "run",
+                    "-d",
+                    "--name",
+                    id,
+                    "-m",
+                    "256M",
+                    "-c",
+                    "1",
+                    "--network",
+                    "none",
+                    "-v",
+                    &volume,
+                    "busybox",
+                    "sh",
+                    "-c",
+                    script,
+                ])
+                .ok();
+            let count = || system.run(["logs", id]).ok().stdout.lines().count();
+            // A moment that is another one in each round.
+            let wanted = 5 + usize::try_from(round * 7 % 30).unwrap();
+            within(Duration::from_secs(60), "some files are written", || {
+                count() >= wanted
+            });
+            kill(system.vmm(id), Signal::KILL);
+            eventually("the container has ended", || system.state(id) == "stopped");
+            let told = system.run(["logs", id]).ok().stdout;
+            let last: u32 = told
+                .lines()
+                .last()
+                .unwrap()
+                .trim_start_matches("done ")
+                .parse()
+                .unwrap();
+            check(&disk(&system, name), system.scratch());
+            system.run(["delete", id]).ok();
+            let verify = format!(
+                "cd / && for i in $(seq $(({last} > 38 ? {last} - 38 : 1)) {last}); do md5sum -c /m/$i.sum >/dev/null || echo lost $i; done; rm -rf /m/*"
+            );
+            let verified = system
+                .run([
+                    "run",
+                    "--rm",
+                    "-m",
+                    "256M",
+                    "-c",
+                    "1",
+                    "--network",
+                    "none",
+                    "-v",
+                    &volume,
+                    "busybox",
+                    "sh",
+                    "-c",
+                    &verify,
+                ])
+                .ok();
+            assert_eq!(
+                verified.stdout, "",
+                "{mode}, round {round}, {last} files: {verified:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_was_fsynced_outlives_a_killed_machine() {
+    kill_rounds(1);
+}
+
+#[test]
+#[ignore = "takes half an hour: make test-real"]
+fn what_was_fsynced_outlives_many_killed_machines() {
+    kill_rounds(34);
+}
