@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use container_api::{Error, Kind};
 
+/// What a start writes before its machine runs, in bytes, whatever the reserve: with less, it would fail half-way, and could not
+/// even say so on the disk.
+const LEAST: u64 = 64 << 10;
+
 /// The reserve of the file system that holds containers.
 #[derive(Clone, Debug)]
 pub struct Reserve {
@@ -25,6 +29,11 @@ impl Reserve {
     pub fn check(&self) -> Result<(), Error> {
         match free(&self.directory) {
             Ok(Some(free)) if free < self.bytes => Err(self.refusal(free)),
+            Ok(Some(free)) if free < LEAST => {
+                let full = io::Error::from(rustix::io::Errno::NOSPC);
+                let text = format!("write to {}", self.directory.display());
+                Err(Error::chain(Kind::Exhausted, &full).context(text))
+            }
             Ok(_) => Ok(()),
             Err(error) => {
                 // Whatever is written next fails with the reason.

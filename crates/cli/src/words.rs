@@ -85,7 +85,7 @@ const OPTIONS: [(&[&str], &[&str], Answer); 10] = [
         &["--link"],
         Needless("containers on one network find each other by name"),
     ),
-    (CREATING, &["--link-local-ip"], NotYet),
+    (CREATING, &["--link-local-ip", "--publish-socket"], NotYet),
     (
         CREATING,
         &[

@@ -1,16 +1,14 @@
 //! A new container's networks, ports and names: what the flags of `run` and `create` say of them together.
 
 use crate::attachment::{self, Choice};
-use crate::container::{
-    AttachmentConfiguration, DnsConfiguration, HostEntry, PublishPort, PublishSocket,
-};
+use crate::container::{AttachmentConfiguration, DnsConfiguration, HostEntry, PublishPort};
 use crate::network::DEFAULT;
 use crate::publish::{self, PublishError, TogetherError};
 
 /// What is asked for, each part by itself right.
 #[derive(Clone, Debug, Default)]
 pub struct Connectivity {
-    /// Networks in order; nothing: none, unless ports are published.
+    /// Networks in order; nothing: the default one, without its being asked for.
     pub choices: Vec<Choice>,
     /// Ports of the host.
     pub ports: Vec<PublishPort>,
@@ -18,8 +16,6 @@ pub struct Connectivity {
     pub publish_all: bool,
     /// Ports that programs listen at, beside those that the image names.
     pub exposed: Vec<PublishPort>,
-    /// Sockets of the container.
-    pub sockets: Vec<PublishSocket>,
     /// What goes into `resolv.conf`; absent: none is written.
     pub dns: Option<DnsConfiguration>,
     /// Lines of `/etc/hosts`.
@@ -82,9 +78,11 @@ impl Connectivity {
     /// The networks of the container `id`.
     pub fn networks(&self, id: &str) -> Vec<AttachmentConfiguration> {
         let mut networks: Vec<_> = self.chosen().cloned().collect();
-        // Whoever publishes a port asks for a network.
-        if self.choices.is_empty() && (!self.ports.is_empty() || self.publish_all) {
-            networks.push(attachment::plain(DEFAULT));
+        if self.choices.is_empty() {
+            let mut default = attachment::plain(DEFAULT);
+            // Whoever publishes a port asks for a network.
+            default.options.implied = self.ports.is_empty() && !self.publish_all;
+            networks.push(default);
         }
         for network in &mut networks {
             id.clone_into(&mut network.options.hostname);
@@ -140,13 +138,17 @@ mod tests {
     }
 
     #[test]
-    fn a_port_wants_a_network() {
-        let networks = with(&[], &["80"]).networks("web");
-        assert_eq!(networks[0].network, "default");
-        assert_eq!(networks[0].options.hostname, "web");
-        for networks in [&[][..], &["none"]] {
-            assert!(with(networks, &[]).networks("web").is_empty());
-        }
+    fn without_a_word_it_is_the_default_one() {
+        let implied = |connectivity: Connectivity| {
+            let networks = connectivity.networks("web");
+            assert_eq!(networks[0].network, "default");
+            assert_eq!(networks[0].options.hostname, "web");
+            networks[0].options.implied
+        };
+        assert!(implied(with(&[], &[])));
+        assert!(!implied(with(&[], &["80"])));
+        assert!(!implied(with(&["default"], &[])));
+        assert!(with(&["none"], &[]).networks("web").is_empty());
     }
 
     #[test]

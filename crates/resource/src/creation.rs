@@ -145,18 +145,13 @@ impl Creation {
         };
         let published_ports = self.connectivity.published(&image.exposed_ports)?;
         let networks = self.connectivity.networks(&self.id);
-        let Connectivity {
-            sockets: published_sockets,
-            dns,
-            hosts,
-            ..
-        } = self.connectivity;
+        let Connectivity { dns, hosts, .. } = self.connectivity;
         Ok(ContainerConfiguration {
             id: self.id,
             image: self.image,
             mounts: with_volumes(self.mounts, &image.volumes),
             published_ports,
-            published_sockets,
+            published_sockets: Vec::new(),
             labels,
             sysctls: self.sysctls,
             networks,

@@ -145,6 +145,7 @@ impl Containers {
             return false;
         };
         entry.begin(helper.clone());
+        self.networks.resume(&entry.id);
         let taken_over = tokio::spawn(self.clone().take_over(entry.clone(), helper));
         if tokio::time::timeout(limit, taken_over).await.is_err() {
             let silent = "the runtime helper does not answer";

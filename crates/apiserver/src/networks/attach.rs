@@ -267,6 +267,19 @@ impl Networks {
         self.idle();
     }
 
+    /// Sees to it that the networks of a container that was found running are served.
+    pub fn resume(self: &Arc<Self>, id: &str) {
+        let names = self.members().get(id).cloned().unwrap_or_default();
+        for network in names.iter().filter_map(|name| self.find(name).ok()) {
+            network.process.want(true);
+            tokio::spawn(async move {
+                if let Err(error) = network.process.serving().await {
+                    tracing::error!("network {}: {error}", network.name);
+                }
+            });
+        }
+    }
+
     /// Takes a container that is gone off its networks, behind everything else.
     pub fn leave(self: &Arc<Self>, id: &str) {
         if self.members().get(id).is_none_or(BTreeSet::is_empty) {

@@ -245,12 +245,46 @@ impl Process {
         }
     }
 
-    /// Has it take its network down, and waits until it has.
+    /// Has it take its network down, and waits until it has. It does not as long as a machine is there, and cannot where it was
+    /// killed: then the next one does, which finds what is left.
     ///
     /// # Errors
     /// When it cannot be ended.
-    pub async fn stop(&self) -> std::io::Result<()> {
+    pub async fn stop(self: &Arc<Self>) -> std::io::Result<()> {
         self.want(false);
+        let namespace = self.roots.network(&self.name).join("namespace.lock");
+        let deadline = tokio::time::Instant::now() + STOP_LIMIT;
+        loop {
+            self.end().await?;
+            if lock::holder(&namespace)?.is_none() {
+                break;
+            }
+            if tokio::time::Instant::now() >= deadline {
+                tracing::warn!(
+                    "something of network {} stays: a machine is on it",
+                    self.name
+                );
+                break;
+            }
+            // A machine that was told to end is gone in a moment; no event of its end comes here.
+            tokio::time::sleep(PAUSE).await;
+            if let Err(error) = self.serving().await {
+                tracing::warn!("network {}: {error}", self.name);
+                lock::signal_holder(&namespace, Signal::KILL)?;
+            }
+        }
+        for path in [
+            self.roots.network_socket(&self.name),
+            self.roots.network_descriptors(&self.name),
+        ] {
+            // Already gone is as good.
+            let _ = std::fs::remove_file(path);
+        }
+        Ok(())
+    }
+
+    /// Ends the process, if there is one.
+    async fn end(&self) -> std::io::Result<()> {
         let path = self.lock_path();
         lock::signal_holder(&path, Signal::TERM)?;
         // One that is stopped hears it only when it goes on.
@@ -260,13 +294,6 @@ impl Process {
             .is_err()
         {
             lock::signal_holder(&path, Signal::KILL)?;
-        }
-        for path in [
-            self.roots.network_socket(&self.name),
-            self.roots.network_descriptors(&self.name),
-        ] {
-            // Already gone is as good.
-            let _ = std::fs::remove_file(path);
         }
         Ok(())
     }

@@ -1,14 +1,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 
-use anyhow::Context as _;
 use clap::Args;
 use container_resource::attachment::{self, Choice};
 use container_resource::connectivity::Connectivity;
-use container_resource::container::{DnsConfiguration, HostEntry, PublishPort, PublishSocket};
-use container_resource::{
-    dns, domain_name, host_entry, mac_address, network, publish, publish_socket,
-};
+use container_resource::container::{DnsConfiguration, HostEntry, PublishPort};
+use container_resource::{dns, domain_name, host_entry, mac_address, network, publish};
 
 use crate::completion;
 use crate::failure::Failure;
@@ -54,7 +50,7 @@ pub struct NetworkFlags {
     mac_address: Option<String>,
 
     /// Network of the container: <name>[,ip=<address>][,ip6=<address>][,mac=<address>][,mtu=<bytes>][,alias=<name>]
-    /// [,egress=none|allow=<rule>]; none, the default, stands for no network
+    /// [,egress=none|allow=<rule>]; none stands for no network (default: default)
     ///
     /// With egress= the container reaches nothing outside of the network but what its rules allow: an address or a network
     /// of addresses, a name or *.<name>, each with or without :<port>.
@@ -77,10 +73,6 @@ pub struct NetworkFlags {
     /// Publish each port that the image exposes at a free one of the host
     #[arg(short = 'P', long)]
     publish_all: bool,
-
-    /// Let a Unix socket of the container appear on the host: <host path>:<container path>
-    #[arg(long = "publish-socket", value_name = "SOCKET", value_parser = publish_socket::parse)]
-    sockets: Vec<PublishSocket>,
 }
 
 impl NetworkFlags {
@@ -91,11 +83,6 @@ impl NetworkFlags {
             ports: self.publish.clone(),
             publish_all: self.publish_all,
             exposed: self.expose.clone(),
-            sockets: self
-                .sockets
-                .iter()
-                .map(absolute)
-                .collect::<Result<_, _>>()?,
             dns: self.dns()?,
             hosts: self.hosts.clone(),
         };
@@ -152,20 +139,6 @@ impl NetworkFlags {
                 options: self.dns_options.clone(),
             })),
         }
-    }
-}
-
-/// The socket as the system, which runs in another directory, finds it.
-fn absolute(socket: &PublishSocket) -> Result<PublishSocket, Failure> {
-    let path = std::path::absolute(Path::new(&socket.host_path))
-        .with_context(|| format!("--publish-socket {}", socket.host_path))
-        .map_err(Failure::usage_chain)?;
-    match path.into_os_string().into_string() {
-        Ok(host_path) => Ok(PublishSocket {
-            host_path,
-            ..socket.clone()
-        }),
-        Err(_) => Err(Failure::usage("the path of the socket is not UTF-8")),
     }
 }
 

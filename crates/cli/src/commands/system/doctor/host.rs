@@ -1,4 +1,4 @@
-//! The host: what machines need now, and what networks will need.
+//! The host: what machines and networks need.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use container_api::roots::Roots;
 use container_resource::check::Check;
 use container_resource::size;
 use rustix::process::{Resource, getrlimit};
+use rustix::thread::CapabilitySet;
 
 /// Less room than this stops a pull or a build half-way, in bytes.
 const LITTLE_SPACE: u64 = 2 << 30;
@@ -22,6 +23,7 @@ pub fn checks(roots: &Roots) -> Vec<Check> {
         descriptors(),
         tun(),
         nftables(),
+        uplink(),
         cgroups(),
     ]
 }
@@ -100,6 +102,28 @@ fn nftables() -> Check {
             "nftables",
             "nft is not installed",
             "apt-get install nftables",
+        ),
+    }
+}
+
+/// How packets leave networks.
+fn uplink() -> Check {
+    const NEEDED: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::SYS_ADMIN);
+    let may_administer =
+        rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(NEEDED));
+    if may_administer {
+        return Check::ok("uplink", "a pair of interfaces, and the host's address");
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    match std::env::split_paths(&path)
+        .map(|directory| directory.join("pasta"))
+        .find(|path| path.exists())
+    {
+        Some(path) => Check::ok("uplink", path.display().to_string()),
+        None => Check::warn(
+            "uplink",
+            "pasta, which connects an ordinary user's networks, is not installed",
+            "apt-get install passt",
         ),
     }
 }
