@@ -112,11 +112,21 @@ fn an_ordinary_user_runs_containers() {
     let line = format!(
         "umask 777; container system start && umask 000 && container image load -i {} && \
          container run --rm busybox echo hello && container run -d --name c1 busybox sleep 1000 && \
-         container exec c1 id -u; code=$?; container delete -f c1; container system stop && exit $code",
+         container exec c1 id -u && mkdir -m 755 d && echo read > d/q && chmod 0200 d/q && \
+         container run --rm -v ./d:/d busybox sh -c 'cat /d/q; echo n > /d/n; touch /d/given; chown 7 /d/given' && \
+         [ $(stat -c %u d/n) = $(id -u) ] && stat -c %u d/given && id -u; \
+         code=$?; container delete -f c1; container system stop && exit $code",
         copy.image()
     );
     let text = stdout(&user.shell(&copy.prefix(), &line));
-    assert!(text.contains("\nhello\nc1\n0\n"), "{text}");
+    assert!(text.contains("\nhello\nc1\n0\nread\n"), "{text}");
+    // What root of the container gave away is a subordinate id's where there are some, and else the user's.
+    let mut ids = text
+        .lines()
+        .rev()
+        .filter_map(|line| line.parse::<u32>().ok());
+    let (user, given) = (ids.next().unwrap(), ids.next().unwrap());
+    assert!(given >= user, "{text}");
 }
 
 #[test]

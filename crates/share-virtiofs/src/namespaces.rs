@@ -76,6 +76,7 @@ fn begin(identity: &Identity, pipe: OwnedFd, request: &Request) -> ExitCode {
 }
 
 fn confined(identity: &Identity, request: &Request) -> Result<(), ShareError> {
+    privileges::raise_limits();
     let descriptors = mount::own_descriptors().map_err(ShareError::Confine)?;
     root::enter(request)?;
     privileges::give_up(identity).map_err(ShareError::Privileges)?;

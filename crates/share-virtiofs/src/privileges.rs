@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustix::process::DumpableBehavior;
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::identity::Identity;
@@ -15,6 +15,26 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::FSETID)
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::SETUID);
+
+/// Descriptors that root gives the process: each file that the guest knows takes one. virtiofsd's own figure.
+const OPEN_FILES: u64 = 1_000_000;
+
+/// Lets the process open as many files as it can. A user's bound is what the system gives.
+pub fn raise_limits() {
+    // `harden` has done what everybody may do. No maximum is no bound.
+    let enough = |maximum: u64| maximum >= OPEN_FILES;
+    let own = rustix::process::getrlimit(Resource::Nofile).maximum;
+    if own.is_none_or(enough) {
+        return;
+    }
+    let all = Rlimit {
+        current: Some(OPEN_FILES),
+        maximum: Some(OPEN_FILES),
+    };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, all) {
+        tracing::debug!(%error, "the limit of open files stays");
+    }
+}
 
 /// Leaves the calling thread with [`KEPT`] and no way to more. Other processes of its user do not look into it.
 pub fn give_up(identity: &Identity) -> io::Result<()> {
