@@ -245,6 +245,12 @@ fn what_cannot_be_mounted_is_told_before_anything_runs() {
     assert_ne!(outcome.code, 0);
     let expected = format!("cannot share {}: No such file or directory", data.display());
     outcome.says(&expected);
+    // A container that may write beside it could lead the next start elsewhere.
+    std::os::unix::fs::symlink("/etc", &data).unwrap();
+    let outcome = system.run(["start", "-a", "gone"]);
+    assert_ne!(outcome.code, 0);
+    outcome.says("a symbolic link is in its way");
+    fs::remove_file(&data).unwrap();
     fs::create_dir(&data).unwrap();
     system.run(["start", "-a", "gone"]).ok();
     system.run(["delete", "gone"]).ok();

@@ -113,7 +113,8 @@ pub fn mount<'a>(
     })
 }
 
-/// The mount with an absolute source, seen from the directory `current`, if the host has it.
+/// The mount with the source's own path, seen from the directory `current`, if the host has it. Links on the way are followed
+/// now, once: a container that writes beside its own sources could put others in their place, and each start will refuse them.
 ///
 /// # Errors
 /// When it has not, or it is of a kind that can't be shared.
@@ -121,10 +122,14 @@ pub fn resolve(mount: &mut Mount, current: &Path) -> Result<(), SourceError> {
     if mount.kind != (MountKind::Virtiofs {}) {
         return Ok(());
     }
-    // `.` and double slashes go; a `..` is the kernel's to follow, behind links.
-    let path: PathBuf = current.join(&mount.source).components().collect();
-    let status = std::fs::metadata(&path).map_err(|source| SourceError::Missing {
-        path: path.clone(),
+    let asked = current.join(&mount.source);
+    let found = asked.canonicalize().and_then(|path| {
+        let status = std::fs::metadata(&path)?;
+        Ok((path, status))
+    });
+    let (path, status) = found.map_err(|source| SourceError::Missing {
+        // `.` and double slashes go.
+        path: asked.components().collect(),
         source,
     })?;
     if !status.is_dir() && !status.is_file() {
@@ -173,10 +178,13 @@ mod tests {
             let mut mount = mount(source, "/m", []).unwrap();
             resolve(&mut mount, directory.path()).map(|()| mount.source)
         };
-        let place = directory.path().to_str().unwrap();
+        let place = directory.path().canonicalize().unwrap();
+        let place = place.to_str().unwrap();
         assert_eq!(resolved(".").unwrap(), place);
         assert_eq!(resolved("./file").unwrap(), format!("{place}/file"));
         assert_eq!(resolved("/").unwrap(), "/");
+        std::os::unix::fs::symlink("file", directory.path().join("link")).unwrap();
+        assert_eq!(resolved("./link").unwrap(), format!("{place}/file"));
         assert!(matches!(
             resolved("./none"),
             Err(SourceError::Missing { .. })

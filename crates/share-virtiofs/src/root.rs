@@ -8,7 +8,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use container_resource::share::{Request, Source};
-use rustix::fs::{CWD, FileType, Mode, OFlags, mkdirat, open, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::io::Errno;
 
 use crate::mount;
 
@@ -23,6 +24,14 @@ pub enum RootError {
         /// What the kernel says.
         #[source]
         source: io::Error,
+    },
+    /// Part of the path has become a symbolic link.
+    #[error(
+        "cannot share {path}: a symbolic link is in its way that was not there when the container was created"
+    )]
+    Link {
+        /// The path.
+        path: String,
     },
     /// Neither a directory nor a file.
     #[error("cannot share {path}: it is {kind}, not a directory or a file")]
@@ -69,8 +78,15 @@ fn view(share: &Source) -> Result<(OwnedFd, bool), RootError> {
         path: path(),
         source,
     };
+    // The path was without links when the container was made. One that is there now was put by somebody who may write
+    // beside it, such as the container itself through another share.
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let place = open(&share.path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let place = match openat2(CWD, &share.path, flags, Mode::empty(), resolve) {
+        Ok(place) => place,
+        Err(Errno::LOOP) => return Err(RootError::Link { path: path() }),
+        Err(error) => return Err(failed(error.into())),
+    };
     let status = rustix::fs::fstat(&place).map_err(|error| failed(error.into()))?;
     let kind = match FileType::from_raw_mode(status.st_mode) {
         FileType::Directory | FileType::RegularFile => None,
