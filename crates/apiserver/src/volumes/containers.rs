@@ -134,6 +134,10 @@ impl Containers {
 
     async fn take_back_locked(&self, made: Made) {
         for name in made.0 {
+            // Another container may have come to have it since.
+            if self.user_of(&name).is_some() {
+                continue;
+            }
             if let Err(error) = self.volumes.remove(&name).await {
                 tracing::warn!("{error}");
             }

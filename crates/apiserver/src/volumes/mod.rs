@@ -13,12 +13,15 @@ use std::path::PathBuf;
 use container_api::roots::create_private;
 use container_api::{Error, Kind};
 use container_ext4::Format;
+use container_files::Links;
 use container_resource::bundle;
 use container_resource::label::well_known;
 use container_resource::volume::{
     DRIVER, FORMAT, VolumeConfiguration, VolumeRequest, VolumeResource, check_name,
 };
 use jiff::Timestamp;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 use crate::containers::kind;
 use crate::disk_usage;
@@ -210,11 +213,29 @@ impl Volumes {
             .join(format!("{UNFINISHED}{}", uuid::Uuid::new_v4()))
     }
 
+    /// Takes the disk of the volume `name` as its machines do. A container whose configuration cannot be read may run all the
+    /// same, and nobody knows what it has: this does. A volume without a disk is damaged, and nobody's.
+    fn lock(&self, name: &str) -> Result<Option<std::fs::File>, Error> {
+        let Ok(disk) = container_files::open(&self.disk(name), Links::Refuse) else {
+            return Ok(None);
+        };
+        match rustix::fs::flock(&disk, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(disk)),
+            Err(Errno::WOULDBLOCK) => {
+                let text = format!("volume '{name}' is in use by a machine");
+                Err(Error::new(Kind::InvalidState, text))
+            }
+            Err(error) => Err(Error::chain(Kind::Internal, &error)
+                .context(format_args!("lock the volume {name}"))),
+        }
+    }
+
     /// Removes the volume `name`, which nobody has; gives the bytes that it took. The caller holds [`Self::change`].
     async fn remove(&self, name: &str) -> Result<u64, Error> {
         let failed = |error: &io::Error| {
             Error::chain(kind(error), error).context(format_args!("delete the volume {name}"))
         };
+        let _lock = self.lock(name)?;
         let trash = self.unfinished();
         std::fs::rename(self.directory.join(name), &trash).map_err(|error| failed(&error))?;
         disk_usage::remove(trash)
@@ -235,6 +256,7 @@ impl Volumes {
         let failed = |error: io::Error| {
             Error::chain(kind(&error), &error).context(format_args!("resize the volume {name}"))
         };
+        let _lock = self.lock(name)?;
         let disk = std::fs::File::options()
             .write(true)
             .open(self.disk(name))
@@ -286,6 +308,20 @@ mod tests {
         assert!(volumes.grow("v", 16 << 20).is_err());
         assert_eq!(volumes.get("v").unwrap().configuration.size(), 32 << 20);
         assert_eq!(volumes.disk("v").metadata().unwrap().len(), 32 << 20);
+
+        // A machine that nobody knows of has it.
+        let machine = std::fs::File::open(volumes.disk("v")).unwrap();
+        rustix::fs::flock(&machine, FlockOperation::LockShared).unwrap();
+        let kind = |error: Error| error.kind;
+        assert_eq!(
+            volumes.remove("v").await.map_err(kind),
+            Err(Kind::InvalidState)
+        );
+        assert_eq!(
+            volumes.grow("v", 64 << 20).map_err(kind),
+            Err(Kind::InvalidState)
+        );
+        drop(machine);
 
         // A damaged one is listed, and removed when somebody asks for that.
         std::fs::write(volumes.configuration("v"), "{").unwrap();
