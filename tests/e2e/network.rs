@@ -364,7 +364,7 @@ fn a_network_is_the_default_and_never_a_hindrance() {
         "busybox",
         "sh",
         "-c",
-        "cat /etc/resolv.conf; grep db /etc/hosts; hostname -f",
+        "cat /etc/resolv.conf; grep -w db /etc/hosts; hostname -f",
     ]);
     assert_eq!(
         files.ok().stdout,

@@ -1,8 +1,9 @@
 //! Containers on networks: addresses for the life of a container, a tap and ports for a run of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use container_api::handover::{self, Tap};
@@ -132,6 +133,7 @@ impl Networks {
     ) -> Result<Addresses, Error> {
         let network = self.find(&attachment.network)?;
         network.configuration()?;
+        self.release_stale(&network).await;
         let request = allocation(configuration, attachment);
         let reply = network
             .process
@@ -141,6 +143,33 @@ impl Networks {
         reply
             .addresses
             .ok_or_else(|| Error::new(Kind::Internal, "the network gave no addresses"))
+    }
+
+    /// Releases what `network` keeps for containers that are gone: they went while its process, or this one, was not there.
+    async fn release_stale(&self, network: &Network) {
+        if !network.stale.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let request = container_api::network::InspectRequest {};
+        let reply = network
+            .process
+            .call(|mut client| async move { client.inspect(request).await });
+        let Ok(reply) = reply.await else {
+            network.stale.store(true, Ordering::Relaxed);
+            return;
+        };
+        let known = self.members_of(&network.name);
+        let gone = reply.members.into_iter().map(|member| member.container);
+        for container in gone.filter(|container| !known.contains(container)) {
+            tracing::info!("network {}: {container} is gone", network.name);
+            let request = ReleaseRequest { container };
+            let released = network
+                .process
+                .call(|mut client| async move { client.release(request).await });
+            if let Err(error) = released.await {
+                tracing::warn!("network {}: {error}", network.name);
+            }
+        }
     }
 
     /// Connects the container for a run; with the tap `spare`, which its machine has, on its only network.
@@ -168,7 +197,8 @@ impl Networks {
                     attached.taps.extend(one.taps);
                     attached.ports.extend(one.ports);
                 }
-                Err(error) if attachment.options.implied => {
+                // A tap that was made before may be gone, and another be had.
+                Err(error) if attachment.options.implied && spare.is_none() => {
                     let hint = error
                         .hint
                         .map(|hint| format!(" {hint}"))
@@ -286,18 +316,14 @@ impl Networks {
             self.members().remove(id);
             return;
         }
-        self.leaving.send_modify(|leaving| {
-            leaving.insert(id.to_owned());
-        });
+        self.leaves(id);
         let (networks, id) = (self.clone(), id.to_owned());
         tokio::spawn(async move {
             networks.detach(&id).await;
             networks.release(&id).await;
             networks.members().remove(&id);
             networks.idle();
-            networks.leaving.send_modify(|leaving| {
-                leaving.remove(&id);
-            });
+            networks.left(&id);
         });
     }
 
@@ -306,15 +332,26 @@ impl Networks {
         if self.members().get(id).is_none_or(BTreeSet::is_empty) {
             return;
         }
-        self.leaving.send_modify(|leaving| {
-            leaving.insert(id.to_owned());
-        });
+        self.leaves(id);
         let (networks, id) = (self.clone(), id.to_owned());
         tokio::spawn(async move {
             networks.detach(&id).await;
-            networks.leaving.send_modify(|leaving| {
-                leaving.remove(&id);
-            });
+            networks.left(&id);
+        });
+    }
+
+    fn leaves(&self, id: &str) {
+        self.leaving
+            .send_modify(|leaving| *leaving.entry(id.to_owned()).or_default() += 1);
+    }
+
+    fn left(&self, id: &str) {
+        self.leaving.send_modify(|leaving| {
+            if let Some(times) = leaving.get_mut(id).filter(|times| **times > 1) {
+                *times -= 1;
+            } else {
+                leaving.remove(id);
+            }
         });
     }
 
@@ -347,18 +384,18 @@ impl Networks {
     /// Waits until all that left has been given back.
     pub async fn settled(&self) {
         let mut leaving = self.leaving.subscribe();
-        let empty = leaving.wait_for(BTreeSet::is_empty);
+        let empty = leaving.wait_for(BTreeMap::is_empty);
         let _ = tokio::time::timeout(LEAVING_LIMIT, empty).await;
     }
 
     async fn has_left(&self, id: &str) {
         let mut leaving = self.leaving.subscribe();
-        let left = leaving.wait_for(|leaving| !leaving.contains(id));
+        let left = leaving.wait_for(|leaving| !leaving.contains_key(id));
         let _ = tokio::time::timeout(LEAVING_LIMIT, left).await;
     }
 
-    /// Asks each network of the container `id` whose process runs: what it has of the others is on disk only, and looked at
-    /// when the process starts.
+    /// Asks each network of the container `id` whose process runs. What others keep for it on disk is released before somebody
+    /// gets an address there: see [`Self::release_stale`].
     async fn each_present<F>(&self, id: &str, ask: impl Fn(Arc<Network>) -> F)
     where
         F: Future<Output = Result<(), Error>>,
@@ -370,6 +407,7 @@ impl Networks {
             .collect();
         for network in networks {
             if network.process.present().await.is_none() {
+                network.stale.store(true, Ordering::Relaxed);
                 continue;
             }
             let name = network.name.clone();

@@ -13,6 +13,7 @@ mod subnet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use container_api::roots::Roots;
@@ -46,8 +47,8 @@ pub struct Networks {
     members: Mutex<BTreeMap<String, BTreeSet<String>>>,
     /// Held while a network is made or deleted.
     changing: tokio::sync::Mutex<()>,
-    /// Containers whose place on their networks is being given back.
-    leaving: watch::Sender<BTreeSet<String>>,
+    /// Containers whose place on their networks is being given back, and how often.
+    leaving: watch::Sender<BTreeMap<String, usize>>,
 }
 
 /// One network.
@@ -57,6 +58,8 @@ struct Network {
     /// What was asked for, or why that cannot be read.
     configuration: Result<NetworkConfiguration, String>,
     process: Arc<Process>,
+    /// Its leases may be of containers that are gone.
+    stale: AtomicBool,
 }
 
 impl Network {
@@ -177,6 +180,7 @@ impl Networks {
             .map_or(DEFAULT_PLUGIN, |configuration| &configuration.plugin);
         let process = Process::new(&self.roots, &name, plugin, self.debug);
         let network = Network {
+            stale: AtomicBool::new(true),
             name: name.clone(),
             configuration,
             process,

@@ -239,6 +239,8 @@ impl Process {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
             Ok(Err(status)) => Err(Error::from(status)),
             Err(_) => {
+                // It may hang for ever: the next one goes on with what is there.
+                let _ = lock::signal_holder(&self.lock_path(), Signal::KILL);
                 let text = format!("network {}: its process does not answer", self.name);
                 Err(Error::new(Kind::Timeout, text))
             }

@@ -58,13 +58,14 @@ impl Networks {
 
 /// What the network's process says, if there is one.
 async fn inspect(network: &Network) -> Option<InspectReply> {
-    let running = network.process.present().await?;
-    let mut client = running.client;
-    let reply = client.inspect(InspectRequest {}).await;
+    network.process.present().await?;
+    let reply = network
+        .process
+        .call(|mut client| async move { client.inspect(InspectRequest {}).await });
     reply
-        .inspect_err(|status| tracing::warn!("network {}: {}", network.name, status.message()))
+        .await
+        .inspect_err(|error| tracing::warn!("network {}: {error}", network.name))
         .ok()
-        .map(tonic::Response::into_inner)
 }
 
 /// What follows from the configuration alone.
