@@ -95,6 +95,9 @@ fn copies(system: &System, id: &str, stat: impl Fn(&str) -> String) {
             2
         );
     }
+    // The contents alone.
+    cp(&format!("{id}:/data/sub/."), &at("contents")).ok();
+    assert!(Path::new(&at("contents/two")).exists());
     cp(&format!("{id}:/data/one/"), &at("dir"))
         .code(1)
         .says("Not a directory");
@@ -140,6 +143,8 @@ fn copies(system: &System, id: &str, stat: impl Fn(&str) -> String) {
         format!("{id}:/in/dir\n")
     );
     assert_eq!(stat("/in/dir/data/sub/two"), "644 0 0 4");
+    cp(&at("contents/."), &into("/in")).ok();
+    assert_eq!(stat("/in/two"), "644 0 0 4");
 
     // As a stream, with owners and modes.
     fs::write(at("f"), "f").unwrap();

@@ -19,6 +19,8 @@ pub enum Operation {
     Write {
         /// Absolute, in the container.
         path: PathBuf,
+        /// What the tree is called, whatever its sender calls it: one component. Nothing: it is the contents of a directory.
+        name: Option<OsString>,
         /// Owners are those of the archive; root otherwise.
         owners: bool,
     },
@@ -63,9 +65,11 @@ impl Operation {
         let word = |text: &OsStr| text.as_bytes().to_vec();
         match self {
             Self::Read { path } => vec![b"read".to_vec(), word(path.as_os_str())],
-            Self::Write { path, owners } => {
-                let name: &[u8] = if *owners { b"write-owned" } else { b"write" };
-                vec![name.to_vec(), word(path.as_os_str())]
+            Self::Write { path, name, owners } => {
+                let verb: &[u8] = if *owners { b"write-owned" } else { b"write" };
+                let mut words = vec![verb.to_vec(), word(path.as_os_str())];
+                words.extend(name.as_deref().map(word));
+                words
             }
             Self::Extract { path } => vec![b"extract".to_vec(), word(path.as_os_str())],
             Self::Export { still: true } => vec![b"export".to_vec()],
@@ -84,15 +88,21 @@ impl Operation {
             let sound = word.starts_with(b"/") && !word.contains(&0);
             sound.then(|| PathBuf::from(OsString::from_vec(word.to_vec())))
         };
+        let component = |word: &[u8]| {
+            let sound = !matches!(word, b"" | b"." | b"..")
+                && !word.iter().any(|byte| matches!(byte, b'/' | 0));
+            sound.then(|| OsString::from_vec(word.to_vec()))
+        };
         Some(match words.as_slice() {
             [b"read", word] => Self::Read { path: path(word)? },
-            [b"write", word] => Self::Write {
+            [verb @ (b"write" | b"write-owned"), word, names @ ..] => Self::Write {
                 path: path(word)?,
-                owners: false,
-            },
-            [b"write-owned", word] => Self::Write {
-                path: path(word)?,
-                owners: true,
+                name: match names {
+                    [] => None,
+                    [name] => Some(component(name)?),
+                    _ => return None,
+                },
+                owners: *verb == b"write-owned",
             },
             [b"extract", word] => Self::Extract { path: path(word)? },
             [b"export"] => Self::Export { still: true },
@@ -117,10 +127,12 @@ mod tests {
             Operation::Read { path: path.clone() },
             Operation::Write {
                 path: path.clone(),
+                name: None,
                 owners: false,
             },
             Operation::Write {
                 path: path.clone(),
+                name: Some(OsString::from_vec(b"a \xff".to_vec())),
                 owners: true,
             },
             Operation::Extract { path },
@@ -137,6 +149,10 @@ mod tests {
             &["read"][..],
             &["read", "relative"],
             &["read", "/a\0"],
+            &["write", "/a", ""],
+            &["write", "/a", ".."],
+            &["write", "/a", "b/c"],
+            &["write", "/a", "b", "c"],
             &["remove", "/"],
             &[],
         ] {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -108,6 +109,31 @@ impl<W: Write> Packer<W> {
     /// As [`Self::tree`].
     pub fn children(&mut self, directory: impl AsFd, path: &[u8]) -> Result<(), PackError> {
         self.below(directory.as_fd(), path, 1)
+    }
+
+    /// Writes what is at `real`, a path without links, as the tree that `cp` copies: called `name`, or without one the contents of a
+    /// directory, below a first member `./`.
+    ///
+    /// # Errors
+    /// As [`Self::tree`].
+    pub fn requested(&mut self, real: &Path, name: Option<&OsStr>) -> Result<(), PackError> {
+        let failed = |source: io::Error| PackError::Read {
+            path: real.to_owned(),
+            source,
+        };
+        if let (Some(parent), Some(last), Some(name)) = (real.parent(), real.file_name(), name) {
+            let parent = File::open(parent).map_err(failed)?;
+            let last = CString::new(last.as_bytes()).map_err(|error| failed(error.into()))?;
+            return self.tree(&parent, &last, name.as_bytes());
+        }
+        // The root has no name, whatever it is to be called.
+        let (first, below): (&[u8], &[u8]) = match name {
+            Some(name) => (name.as_bytes(), name.as_bytes()),
+            None => (b".", b""),
+        };
+        let directory = File::open(real).map_err(failed)?;
+        self.single(&directory, c".", first)?;
+        self.children(&directory, below)
     }
 
     /// Writes `name` of `directory` alone as `path`.

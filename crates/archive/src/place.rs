@@ -1,6 +1,7 @@
 //! Where a copy goes: the rules of `cp`, for either side (Apple's, reference appendix C).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// What a path leads to.
@@ -47,13 +48,23 @@ pub enum PlaceError {
     NotDirectory(PathBuf),
 }
 
+/// What a copy of `path` is called. Nothing where the path ends in no name (`/`, `x/.`, `..`): then the contents of the directory are
+/// copied, and not the directory itself. A slash at the end is no part of it.
+pub fn name(path: &Path) -> Option<&OsStr> {
+    let text = path.as_os_str().as_bytes();
+    let last = text
+        .split(|byte| *byte == b'/')
+        .rfind(|part| !part.is_empty())?;
+    (!matches!(last, b"." | b"..")).then(|| OsStr::from_bytes(last))
+}
+
 /// Where a file, or a directory, that is called `base` goes when it is copied to `target`, which leads to `found`. Without a base it is the
 /// root of its tree, whose contents alone have names.
 ///
 /// # Errors
 /// What the table of the reference says is one.
 pub fn choose(
-    base: Option<&OsString>,
+    base: Option<&OsStr>,
     is_directory: bool,
     target: &Path,
     found: Found,
@@ -77,7 +88,7 @@ pub fn choose(
     match (is_directory, found) {
         (_, Found::Directory) => Ok(Place {
             directory: target.to_owned(),
-            name: base.cloned(),
+            name: base.map(OsStr::to_owned),
         }),
         (true, Found::File) => Err(PlaceError::File(target.to_owned())),
         (false, Found::File) if slash => Err(PlaceError::NotDirectory(target.to_owned())),
@@ -94,9 +105,13 @@ mod tests {
     #[test]
     fn every_pair_of_source_and_destination_has_its_answer() {
         let place = |is_directory: bool, target: &str, found: Found| {
-            let base = OsString::from("src");
-            choose(Some(&base), is_directory, Path::new(target), found)
-                .map(|place| place.path().display().to_string())
+            choose(
+                Some(OsStr::new("src")),
+                is_directory,
+                Path::new(target),
+                found,
+            )
+            .map(|place| place.path().display().to_string())
         };
         for (is_directory, target, found, expected) in [
             (false, "/d", Found::File, Some("/d")),
@@ -118,6 +133,25 @@ mod tests {
                 expected,
                 "{is_directory} {target} {found:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_copy_is_called_as_its_path_ends() {
+        for (path, expected) in [
+            ("/etc/motd", Some("motd")),
+            ("dir/", Some("dir")),
+            ("dir//", Some("dir")),
+            ("...", Some("...")),
+            ("dir/.", None),
+            ("dir/./", None),
+            ("/dir/..", None),
+            (".", None),
+            ("..", None),
+            ("/", None),
+            ("", None),
+        ] {
+            assert_eq!(name(Path::new(path)), expected.map(OsStr::new), "{path}");
         }
     }
 

@@ -1,13 +1,13 @@
 //! The members of a tar, made beneath a directory.
 //!
-//! On the host they come from a guest. So what an archive names is looked up beneath the directory only, and never through a link
-//! (`openat2(2)`): what would lead elsewhere is left out. In the guest the process's own root is the container's, where
-//! links may lead where they like.
+//! They come from a guest, or from whoever made the archive. So what an archive names is looked up beneath the directory only, and never
+//! through a link (`openat2(2)`): what would lead elsewhere is left out. Links lead only in an archive that may write everywhere
+//! anyway: one that is unpacked in the container's own root.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
@@ -29,7 +29,7 @@ const UTIME_OMIT: i64 = (1 << 30) - 2;
 /// Whether links lead on the way to a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
-    /// As everywhere: the process's root is the bound.
+    /// As everywhere, but for those of `/proc` that are none: the process's root is the bound.
     Follow,
     /// A member whose path leads through one is left out.
     Refuse,
@@ -67,6 +67,26 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// That of a tree, as [`Packer::requested`](crate::pack::Packer::requested) writes it, whose first member is `first`. `named`: the tree was to have
+    /// a name of its own. Its sender may call it anything: it becomes `put`, and nothing else of the stream is made.
+    ///
+    /// # Errors
+    /// The stream begins with something else.
+    pub fn tree(first: &Member, named: bool, put: Option<OsString>) -> Result<Self, TarError> {
+        let (components, kind) = (components(&first.path), first.kind);
+        let strip = match components.as_deref() {
+            Some([]) if !named && kind == Kind::Directory => None,
+            Some([name]) if named && matches!(kind, Kind::Directory | Kind::File) => {
+                Some(name.clone())
+            }
+            _ => return Err(TarError::Malformed("tree: it is not what was asked for")),
+        };
+        Ok(Self {
+            strip,
+            put: put.map(OsString::into_vec),
+        })
+    }
+
     /// Where `path` goes; nothing where it leads out, or is of another part.
     fn apply(&self, path: &[u8]) -> Option<Vec<Vec<u8>>> {
         let mut components = components(path)?;
@@ -135,10 +155,18 @@ pub fn unpack<R: Read>(
         temporary: 0,
     };
     let mut left_out = 0;
-    let mut next = match first {
-        Some(member) => Some(member),
-        None => reader.next_member()?,
-    };
+    // Without its root a tree is nothing.
+    if let Some(root) = first {
+        let path = mapping.apply(&root.path);
+        let path = path.ok_or(TarError::Malformed("path of the first member"))?;
+        if !tree.member(&path, &root, mapping, reader)? {
+            return Err(UnpackError::Make {
+                path: shown(&path),
+                source: Errno::LOOP.into(),
+            });
+        }
+    }
+    let mut next = reader.next_member()?;
     while let Some(member) = next {
         let made = match mapping.apply(&member.path) {
             Some(path) => tree.member(&path, &member, mapping, reader)?,
@@ -149,6 +177,23 @@ pub fn unpack<R: Read>(
     }
     tree.settle()?;
     Ok(left_out)
+}
+
+/// A path as errors show it.
+fn shown(path: &[Vec<u8>]) -> PathBuf {
+    path.iter()
+        .map(|part| Path::new(OsStr::from_bytes(part)))
+        .collect()
+}
+
+/// Bytes of memory that a directory takes until the end.
+fn pending_bytes(path: &[Vec<u8>], member: &Member) -> usize {
+    let path: usize = path.iter().map(|part| part.len() + 48).sum();
+    let xattrs = member.xattrs.iter();
+    let xattrs: usize = xattrs
+        .map(|(name, value)| name.len() + value.len() + 96)
+        .sum();
+    path + member.path.len() + xattrs + 256
 }
 
 struct Tree {
@@ -178,10 +223,7 @@ impl Tree {
             return Ok(member.kind == Kind::Directory);
         };
         let failed = |source: io::Error| UnpackError::Make {
-            path: path
-                .iter()
-                .map(|part| Path::new(OsStr::from_bytes(part)))
-                .collect(),
+            path: shown(path),
             source,
         };
         // Paths have no NUL: the reader sees to it.
@@ -255,18 +297,17 @@ impl Tree {
         flags: OFlags,
     ) -> rustix::io::Result<OwnedFd> {
         let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match self.rules.links {
-            Links::Follow => rustix::fs::openat(directory, path, flags, Mode::empty()),
+        let resolve = match self.rules.links {
+            Links::Follow => ResolveFlags::NO_MAGICLINKS,
             Links::Refuse => {
-                let resolve =
-                    ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-                loop {
-                    match rustix::fs::openat2(directory, path, flags, Mode::empty(), resolve) {
-                        // Something was renamed meanwhile, as far as the kernel can tell.
-                        Err(Errno::AGAIN) => {}
-                        opened => return opened,
-                    }
-                }
+                ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS
+            }
+        };
+        loop {
+            match rustix::fs::openat2(directory, path, flags, Mode::empty(), resolve) {
+                // Something was renamed meanwhile, as far as the kernel can tell.
+                Err(Errno::AGAIN) => {}
+                opened => return opened,
             }
         }
     }
@@ -289,13 +330,20 @@ impl Tree {
             }
             Err(error) => return Err(error.into()),
         }
-        let bytes = member.path.len() + path.len() * 24 + 256;
-        self.pending_bytes += bytes;
-        if self.pending_bytes > PENDING_MAX {
-            self.pending_bytes -= bytes;
+        let bytes = pending_bytes(path, member);
+        if self.pending_bytes + bytes > PENDING_MAX {
             self.finish_directory(path, member)?;
         } else {
-            self.pending.push((path.to_vec(), member.clone()));
+            self.pending_bytes += bytes;
+            let needed = Member {
+                xattrs: member.xattrs.clone(),
+                permissions: member.permissions,
+                uid: member.uid,
+                gid: member.gid,
+                mtime: member.mtime,
+                ..Member::new(&member.path, Kind::Directory, 0)
+            };
+            self.pending.push((path.to_vec(), needed));
         }
         Ok(true)
     }
@@ -305,10 +353,7 @@ impl Tree {
         for (path, member) in std::mem::take(&mut self.pending).into_iter().rev() {
             self.finish_directory(&path, &member)
                 .map_err(|source| UnpackError::Make {
-                    path: path
-                        .iter()
-                        .map(|part| Path::new(OsStr::from_bytes(part)))
-                        .collect(),
+                    path: shown(&path),
                     source,
                 })?;
         }
@@ -382,39 +427,41 @@ impl Tree {
         member: &Member,
         reader: &mut Reader<R>,
     ) -> io::Result<bool> {
-        let create = |name: &CString| {
-            let flags =
-                OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
-        };
-        match create(name) {
-            Ok(file) => {
-                self.fill(&file, member, reader)?;
-                self.finish(&file, member)?;
+        match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Directory => {
+                return Err(Errno::ISDIR.into());
             }
-            // Whoever reads it meanwhile sees the old one or the new one.
-            Err(Errno::EXIST) => {
-                let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-                    return Err(Errno::ISDIR.into());
-                }
-                self.temporary += 1;
-                let text = format!(".container-{}-{}", std::process::id(), self.temporary);
-                let temporary = CString::new(text)?;
-                let file = create(&temporary)?;
-                let made = self
-                    .fill(&file, member, reader)
-                    .and_then(|()| self.finish(&file, member))
-                    .and_then(|()| take_place(parent, &temporary, &file, name));
-                if made.is_err() {
-                    // The first error is the one to tell.
-                    let _ = rustix::fs::unlinkat(parent, &temporary, AtFlags::empty());
-                }
-                made?;
-            }
+            Ok(_) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(true)
+        // Whoever looks meanwhile sees what was there before, or the whole file.
+        let (temporary, file) = self.temporary(parent)?;
+        let made = self
+            .fill(&file, member, reader)
+            .and_then(|()| self.finish(&file, member))
+            .and_then(|()| take_place(parent, &temporary, &file, name));
+        if made.is_err() {
+            // The first error is the one to tell.
+            let _ = rustix::fs::unlinkat(parent, &temporary, AtFlags::empty());
+        }
+        made.map(|()| true)
+    }
+
+    /// A new file of `parent`, and its name.
+    fn temporary(&mut self, parent: &OwnedFd) -> io::Result<(CString, OwnedFd)> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        loop {
+            self.temporary += 1;
+            let text = format!(".container-{}-{}", std::process::id(), self.temporary);
+            let name = CString::new(text)?;
+            match rustix::fs::openat(parent, &name, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(file) => return Ok((name, file)),
+                // The archive has such a name, too, or a process of this number was killed.
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn fill<R: Read>(
@@ -462,24 +509,22 @@ impl Tree {
             Owners::All(user, group) => Some((user, group)),
             Owners::Own => None,
         };
+        // Set-id bits and capabilities of somebody else's file are not for the owner that it has instead.
+        let mut given = true;
         if let Some((user, group)) = owner {
-            tolerate(rustix::fs::fchown(
-                file,
-                Some(Uid::from_raw(user)),
-                Some(Gid::from_raw(group)),
-            ))?;
+            let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+            let done = rustix::fs::fchown(file, Some(user), Some(group));
+            given = done.is_ok();
+            tolerate(done)?;
         }
-        let mask = if self.rules.privileges {
-            0o7777
-        } else {
-            0o1777
-        };
+        let privileges = self.rules.privileges && given;
+        let mask = if privileges { 0o7777 } else { 0o1777 };
         tolerate(rustix::fs::fchmod(
             file,
             Mode::from_raw_mode(u32::from(member.permissions) & mask),
         ))?;
         for (name, value) in &member.xattrs {
-            if name.starts_with(b"user.") || self.rules.privileges {
+            if name.starts_with(b"user.") || privileges {
                 tolerate(rustix::fs::fsetxattr(
                     file,
                     name.as_slice(),
@@ -750,6 +795,171 @@ mod tests {
             "old"
         );
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_new_file_is_whole_or_missing() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(Vec::new());
+        writer.start_file("file", 10).unwrap();
+        writer.write_all(b"0123456789").unwrap();
+        let archive = writer.finish().unwrap();
+        assert!(unpack_all(&archive[..515], scratch.path(), &Mapping::default()).is_err());
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+        // What a killed process has left is in nobody's way.
+        let left = format!(".container-{}-1", std::process::id());
+        fs::write(scratch.path().join(&left), "").unwrap();
+        unpack_all(&archive, scratch.path(), &Mapping::default()).unwrap();
+        assert_eq!(
+            fs::read(scratch.path().join("file")).unwrap(),
+            b"0123456789"
+        );
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 2);
+    }
+
+    /// The second archive finds the link of the first.
+    #[test]
+    fn a_link_that_an_archive_has_made_is_not_followed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (outside, inside) = (
+            scratch.path().join("outside"),
+            scratch.path().join("inside"),
+        );
+        fs::create_dir(&outside).unwrap();
+        fs::create_dir(&inside).unwrap();
+        let mut writer = Writer::new(Vec::new());
+        writer.directory("x/").unwrap();
+        let link = Member {
+            link: b"../../outside".to_vec(),
+            ..Member::new(b"x/l", Kind::Symlink, 0o777)
+        };
+        writer.member(&link).unwrap();
+        writer.file("x/l/shadow", b"hostile").unwrap();
+        writer.directory("x/l/sub/").unwrap();
+        let archive = writer.finish().unwrap();
+        for _ in 0..2 {
+            assert_eq!(
+                unpack_all(&archive, &inside, &Mapping::default()).unwrap(),
+                2
+            );
+        }
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+
+        // Nor is one in the place of the tree itself.
+        symlink("../outside", inside.join("as")).unwrap();
+        let mut reader = Reader::new(archive.as_slice());
+        let first = reader.next_member().unwrap().unwrap();
+        let mapping = Mapping::tree(&first, true, Some("as".into())).unwrap();
+        let made = unpack(
+            &mut reader,
+            Some(first),
+            directory(&inside),
+            &mapping,
+            RULES,
+        );
+        assert!(made.is_err());
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn links_lead_where_they_are_followed() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::create_dir_all(scratch.path().join("usr/lib")).unwrap();
+        symlink("usr/lib", scratch.path().join("lib")).unwrap();
+        symlink("/proc/self/cwd", scratch.path().join("magic")).unwrap();
+        let mut writer = Writer::new(Vec::new());
+        writer.file("lib/new", b"").unwrap();
+        let archive = writer.finish().unwrap();
+        let rules = Rules {
+            links: Links::Follow,
+            ..RULES
+        };
+        let make = |archive: &[u8]| {
+            let mut reader = Reader::new(archive);
+            let root = directory(scratch.path());
+            unpack(&mut reader, None, root, &Mapping::default(), rules)
+        };
+        assert_eq!(make(&archive).unwrap(), 0);
+        assert!(scratch.path().join("usr/lib/new").exists());
+        let mut writer = Writer::new(Vec::new());
+        writer.directory("magic/").unwrap();
+        assert!(make(&writer.finish().unwrap()).is_err());
+    }
+
+    #[test]
+    fn what_is_remembered_of_directories_is_bounded() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = directory(scratch.path());
+        let mut tree = Tree {
+            root: root.try_clone().unwrap(),
+            rules: RULES,
+            parent: None,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            buffer: Vec::new(),
+            temporary: 0,
+        };
+        let run = Run {
+            offset: 0,
+            length: 0,
+        };
+        for number in 0..100 {
+            let name = format!("d{number}");
+            let member = Member {
+                link: vec![b'l'; 1 << 20],
+                xattrs: vec![(b"trusted.x".to_vec(), vec![0; 1 << 20])],
+                sparse: Some(vec![run; 1 << 10]),
+                ..Member::new(name.as_bytes(), Kind::Directory, 0o700)
+            };
+            let path = [name.clone().into_bytes()];
+            let name = CString::new(name).unwrap();
+            assert!(tree.directory(&root, &name, &path, &member).unwrap());
+        }
+        let held: usize = tree
+            .pending
+            .iter()
+            .map(|(path, member)| {
+                assert_eq!((member.link.len(), &member.sparse), (0, &None));
+                pending_bytes(path, member)
+            })
+            .sum();
+        assert!(held <= PENDING_MAX && tree.pending.len() < 64, "{held}");
+        tree.settle().unwrap();
+    }
+
+    /// A file that cannot be given to its owner has none of its privileges. Root can give every file away.
+    #[test]
+    fn set_id_bits_are_for_the_owner_of_the_archive() {
+        let scratch = tempfile::tempdir().unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        let mut writer = Writer::new(Vec::new());
+        for (name, uid) in [("own", own), ("other", u32::MAX - 2)] {
+            let member = Member {
+                uid,
+                gid: rustix::process::getegid().as_raw(),
+                ..Member::new(name.as_bytes(), Kind::File, 0o4755)
+            };
+            writer.member(&member).unwrap();
+        }
+        let archive = writer.finish().unwrap();
+        let rules = Rules {
+            owners: Owners::Keep,
+            privileges: true,
+            ..RULES
+        };
+        unpack(
+            &mut Reader::new(archive.as_slice()),
+            None,
+            directory(scratch.path()),
+            &Mapping::default(),
+            rules,
+        )
+        .unwrap();
+        for name in ["own", "other"] {
+            let found = fs::metadata(scratch.path().join(name)).unwrap();
+            let kept = found.mode() & 0o4000 != 0;
+            assert_eq!(kept, name == "own" || found.uid() != own, "{name}");
+        }
     }
 
     proptest! {

@@ -32,9 +32,6 @@ pub enum ArchiveError {
     /// There is nothing to put anywhere.
     #[error("the archive is empty")]
     Empty,
-    /// What came is no tree as `cp` sends it.
-    #[error("the archive has no single tree")]
-    Tree,
     /// A tree that is read.
     #[error(transparent)]
     Pack(#[from] PackError),

@@ -61,9 +61,9 @@ fn run(operation: &Operation, leader: &OwnedFd) -> Result<(), ArchiveError> {
             root::enter(leader)?;
             transfer::read(path)
         }
-        Operation::Write { path, owners } => {
+        Operation::Write { path, name, owners } => {
             root::enter(leader)?;
-            transfer::write(path, *owners)
+            transfer::write(path, name.as_deref(), *owners)
         }
         Operation::Extract { path } => {
             root::enter(leader)?;

@@ -1,16 +1,16 @@
 //! Trees out of the root and into it.
 
-use std::ffi::{CString, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Stdin, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use container_archive::pack::{Contents, Packer};
-use container_archive::place::{Found, choose};
+use container_archive::place::{self, Found, choose};
 use container_archive::tar::{Kind, Member, Reader};
-use container_archive::unpack::{Links, Mapping, Owners, Rules, components, unpack};
+use container_archive::unpack::{Links, Mapping, Owners, Rules, unpack};
 
 use super::error::ArchiveError;
 
@@ -32,17 +32,8 @@ pub fn read(path: &Path) -> Result<(), ArchiveError> {
         return Err(ArchiveError::at(path)(rustix::io::Errno::NOTDIR.into()));
     }
     let mut packer = Packer::new(output()?, WHOLE);
-    if let (Some(parent), Some(name)) = (real.parent(), real.file_name()) {
-        // Called as it was asked for; `..` and the like have no name of their own.
-        let shown = path.file_name().unwrap_or(name);
-        let name = CString::new(name.as_bytes());
-        let name = name.map_err(|error| ArchiveError::at(path)(error.into()))?;
-        packer.tree(&directory(parent)?, &name, shown.as_bytes())?;
-    } else {
-        let root = Member::new(b"./", Kind::Directory, 0o755);
-        packer.mark(&root).map_err(ArchiveError::Write)?;
-        packer.children(directory(Path::new("/"))?, b"")?;
-    }
+    // Called as it was asked for, not as what a link leads to.
+    packer.requested(&real, place::name(path))?;
     finish(packer)
 }
 
@@ -57,22 +48,17 @@ pub fn export(root: OwnedFd) -> Result<(), ArchiveError> {
     finish(packer)
 }
 
-/// Puts the tree that comes on standard input where `cp` would put it, and says where.
-pub fn write(path: &Path, owners: bool) -> Result<(), ArchiveError> {
+/// Puts the tree that comes on standard input where `cp` would put it, called `name`, and says where.
+pub fn write(path: &Path, name: Option<&OsStr>, owners: bool) -> Result<(), ArchiveError> {
     let mut reader = input();
     let first = reader.next_member()?.ok_or(ArchiveError::Empty)?;
-    let base = match components(&first.path).as_deref() {
-        Some([]) => None,
-        Some([name]) => Some(OsString::from_vec(name.clone())),
-        _ => return Err(ArchiveError::Tree),
-    };
     let found = match fs::metadata(path) {
         Ok(found) if found.is_dir() => Found::Directory,
         Ok(_) => Found::File,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Missing,
         Err(error) => return Err(ArchiveError::at(path)(error)),
     };
-    let mut place = choose(base.as_ref(), first.kind == Kind::Directory, path, found)?;
+    let mut place = choose(name, first.kind == Kind::Directory, path, found)?;
     if found == Found::File {
         // A link stays, and what it leads to is written.
         let real = fs::canonicalize(path).map_err(ArchiveError::at(path))?;
@@ -80,11 +66,8 @@ pub fn write(path: &Path, owners: bool) -> Result<(), ArchiveError> {
             (place.directory, place.name) = (parent.to_owned(), Some(name.to_owned()));
         }
     }
+    let mapping = Mapping::tree(&first, name.is_some(), place.name.clone())?;
     fs::create_dir_all(&place.directory).map_err(ArchiveError::at(&*place.directory))?;
-    let mapping = Mapping {
-        strip: base.map(OsString::into_vec),
-        put: place.name.clone().map(OsString::into_vec),
-    };
     let owners = if owners {
         Owners::Keep
     } else {
@@ -114,12 +97,24 @@ fn make<R: Read>(
     mapping: &Mapping,
     owners: Owners,
 ) -> Result<(), ArchiveError> {
+    let directory = directory(path)?;
+    // What may write in the whole root may as well write through its links (`lib` to `usr/lib`). Elsewhere a link could be of an archive's
+    // making, this one or an earlier one, to write where nobody has asked for it.
+    let root = rustix::fs::stat("/").map_err(|error| ArchiveError::at("/")(error.into()))?;
+    let found = rustix::fs::fstat(&directory);
+    let found = found.map_err(|error| ArchiveError::at(path)(error.into()))?;
+    let everywhere =
+        mapping.put.is_none() && (found.st_dev, found.st_ino) == (root.st_dev, root.st_ino);
     let rules = Rules {
-        links: Links::Follow,
+        links: if everywhere {
+            Links::Follow
+        } else {
+            Links::Refuse
+        },
         owners,
         privileges: true,
     };
-    let left_out = unpack(reader, first, directory(path)?, mapping, rules)?;
+    let left_out = unpack(reader, first, directory, mapping, rules)?;
     if left_out > 0 {
         eprintln!("{left_out} members that are devices, or lead elsewhere, were left out");
     }

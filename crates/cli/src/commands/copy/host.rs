@@ -1,19 +1,17 @@
 //! The host's side of a copy: the user's files, and a container's, which is hostile.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use container_archive::pack::{Contents, PackError, Packer};
-use container_archive::place::{Found, choose};
+use container_archive::place::{self, Found, choose};
 use container_archive::tar::{Kind, Member, Reader, Run, TarError};
-use container_archive::unpack::{
-    Links, Mapping, Owners, Rules, UnpackError, components, unpack as make,
-};
+use container_archive::unpack::{Links, Mapping, Owners, Rules, UnpackError, unpack as make};
 use rustix::pipe::fcntl_setpipe_size;
 
 use crate::failure::Failure;
@@ -27,8 +25,8 @@ const BUFFER: usize = 256 << 10;
 #[derive(Debug)]
 pub struct Source {
     real: PathBuf,
-    /// What it is called; the host's root is not.
-    name: Option<OsString>,
+    /// What its copy is called. Nothing: its contents are copied.
+    pub name: Option<OsString>,
 }
 
 impl Source {
@@ -36,14 +34,11 @@ impl Source {
     pub fn find(path: &Path) -> Result<Self, Failure> {
         let trimmed: PathBuf = path.components().collect();
         let real = fs::canonicalize(trimmed).with_context(|| path.display().to_string())?;
-        if path.as_os_str().as_bytes().ends_with(b"/") && !real.is_dir() {
+        let name = place::name(path).map(ToOwned::to_owned);
+        let directory = name.is_none() || path.as_os_str().as_bytes().ends_with(b"/");
+        if directory && !real.is_dir() {
             return Err(anyhow!("source path is not a directory: {}", path.display()).into());
         }
-        // `.` and `..` have no name of their own.
-        let name = path
-            .file_name()
-            .or_else(|| real.file_name())
-            .map(ToOwned::to_owned);
         Ok(Self { real, name })
     }
 
@@ -59,18 +54,7 @@ impl Source {
         };
         let out = BufWriter::with_capacity(BUFFER, File::from(tar));
         let mut packer = Packer::new(out, contents);
-        let (parent, real) = (self.real.parent(), self.real.file_name());
-        let packed = if let (Some(parent), Some(real), Some(name)) = (parent, real, &self.name) {
-            let parent = File::open(parent).with_context(|| parent.display().to_string())?;
-            let real = CString::new(real.as_bytes()).context("a name with a NUL")?;
-            packer.tree(&parent, &real, name.as_bytes())
-        } else {
-            let root = File::open(&self.real).with_context(|| self.real.display().to_string())?;
-            packer
-                .mark(&Member::new(b"./", Kind::Directory, 0o755))
-                .map_err(PackError::from)
-                .and_then(|()| packer.children(&root, b""))
-        };
+        let packed = packer.requested(&self.real, self.name.as_deref());
         packed.map_err(pack_failure)?;
         if packer.changed > 0 {
             output::tell(format_args!(
@@ -117,17 +101,18 @@ impl From<TarError> for Unpacked {
     }
 }
 
-/// Puts the tree that `tar` reads where `cp` puts it; gives where that is.
-pub fn unpack(tar: OwnedFd, target: &Path, archive: bool) -> Result<String, Unpacked> {
+/// Puts the tree that `tar` reads where `cp` puts it, called `name`: what the user has named, as a guest may call it anything. Without a
+/// name it is the contents of a directory. Gives where it is.
+pub fn unpack(
+    tar: OwnedFd,
+    name: Option<&OsStr>,
+    target: &Path,
+    archive: bool,
+) -> Result<String, Unpacked> {
     // Only a wish: a small pipe does, too.
     let _ = fcntl_setpipe_size(&tar, BUFFER);
     let mut reader = Reader::new(BufReader::with_capacity(BUFFER, File::from(tar)));
     let first = reader.next_member()?.ok_or(TarError::Truncated)?;
-    let base = match components(&first.path).as_deref() {
-        Some([]) => None,
-        Some([name]) => Some(OsString::from_vec(name.clone())),
-        _ => return Err(TarError::Malformed("tree: it has no single root").into()),
-    };
     let failed = |error: anyhow::Error| Unpacked::Failed(Failure::Local(error));
     let shown = || target.display().to_string();
     let found = match fs::metadata(target) {
@@ -137,8 +122,8 @@ pub fn unpack(tar: OwnedFd, target: &Path, archive: bool) -> Result<String, Unpa
         Err(error) => return Err(failed(anyhow!(error).context(shown()))),
     };
     let is_directory = first.kind == Kind::Directory;
-    let place =
-        choose(base.as_ref(), is_directory, target, found).map_err(|error| failed(error.into()))?;
+    let place = choose(name, is_directory, target, found).map_err(|error| failed(error.into()))?;
+    let mapping = Mapping::tree(&first, name.is_some(), place.name.clone())?;
     if found == Found::File {
         overwrite(&mut reader, &first, target)?;
         return Ok(shown());
@@ -148,14 +133,11 @@ pub fn unpack(tar: OwnedFd, target: &Path, archive: bool) -> Result<String, Unpa
     let opened = opened
         .with_context(|| directory.display().to_string())
         .map_err(failed)?;
-    let mapping = Mapping {
-        strip: base.map(OsString::into_vec),
-        put: place.name.clone().map(OsString::into_vec),
-    };
     let rules = Rules {
         links: Links::Refuse,
         owners: if archive { Owners::Keep } else { Owners::Own },
-        privileges: archive,
+        // Whoever is not root keeps no owner: a set-id file of a guest's making would be this user's own.
+        privileges: archive && rustix::process::geteuid().is_root(),
     };
     let left_out = match make(&mut reader, Some(first), opened.into(), &mapping, rules) {
         Ok(left_out) => left_out,
@@ -236,4 +218,124 @@ fn skip(file: &mut File, length: u64) -> io::Result<()> {
     }
     io::copy(&mut io::repeat(0).take(length), file)?;
     file.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use container_archive::tar::Writer;
+
+    use super::*;
+    use crate::session::pipe;
+
+    /// What a guest sends, put at `target`.
+    fn receive(
+        name: Option<&str>,
+        target: &Path,
+        archive: bool,
+        fill: impl FnOnce(&mut Writer<File>),
+    ) -> Result<String, Unpacked> {
+        let (read, write) = pipe().unwrap();
+        let mut writer = Writer::new(File::from(write));
+        fill(&mut writer);
+        drop(writer.finish().unwrap());
+        unpack(read, name.map(OsStr::new), target, archive)
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_guest_does_not_choose_the_name() {
+        let scratch = tempfile::tempdir().unwrap();
+        let home = scratch.path();
+        let put = receive(Some("motd"), home, false, |tar| {
+            tar.file(".bashrc", b"hostile").unwrap();
+            tar.file("motd", b"second").unwrap();
+            tar.directory(".ssh/").unwrap();
+            tar.file(".ssh/authorized_keys", b"key").unwrap();
+        });
+        assert_eq!(put.unwrap(), home.join("motd").display().to_string());
+        assert_eq!(names(home), ["motd"]);
+        assert_eq!(fs::read(home.join("motd")).unwrap(), b"hostile");
+
+        receive(Some("conf"), home, false, |tar| {
+            tar.directory(".ssh/").unwrap();
+            tar.file(".ssh/authorized_keys", b"key").unwrap();
+            tar.file(".bashrc", b"hostile").unwrap();
+        })
+        .unwrap();
+        assert_eq!(names(home), ["conf", "motd"]);
+
+        // A tree without a root of its own, a deep one, and a link.
+        for first in ["./", "a/b/"] {
+            let put = receive(Some("motd"), home, false, |tar| {
+                tar.directory(first).unwrap();
+                tar.file(".bashrc", b"hostile").unwrap();
+            });
+            assert!(put.is_err(), "{first}");
+        }
+        let link = Member {
+            link: b"/".to_vec(),
+            ..Member::new(b"motd", Kind::Symlink, 0o777)
+        };
+        let put = receive(Some("motd"), home, false, |tar| tar.member(&link).unwrap());
+        assert!(put.is_err());
+        // A directory does not become the file that is there.
+        let put = receive(Some("motd"), &home.join("motd"), false, |tar| {
+            tar.directory("motd/").unwrap();
+        });
+        assert!(put.is_err());
+        assert_eq!(names(home), ["conf", "motd"]);
+    }
+
+    #[test]
+    fn contents_go_into_the_directory_itself() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
+        fs::create_dir(&from).unwrap();
+        fs::write(from.join("one"), "1").unwrap();
+        fs::create_dir(&to).unwrap();
+        for target in [&to, &scratch.path().join("new")] {
+            let source = Source::find(&from.join(".")).unwrap();
+            assert_eq!(source.name, None);
+            let (read, write) = pipe().unwrap();
+            source.pack(write, false).unwrap();
+            unpack(read, None, target, false).unwrap();
+            assert_eq!(names(target), ["one"]);
+        }
+        // A guest that was asked for contents has to send a directory's.
+        let put = receive(None, &to, false, |tar| tar.file("x", b"").unwrap());
+        assert!(put.is_err());
+        assert_eq!(names(&to), ["one"]);
+        let name = Source::find(&from).unwrap().name;
+        assert_eq!(name.as_deref(), Some(OsStr::new("from")));
+        assert!(Source::find(&from.join("one/.")).is_err());
+    }
+
+    #[test]
+    fn set_id_bits_are_kept_by_root_alone() {
+        let scratch = tempfile::tempdir().unwrap();
+        let own = rustix::process::geteuid();
+        let member = Member {
+            uid: own.as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            ..Member::new(b"x", Kind::File, 0o6755)
+        };
+        for archive in [false, true] {
+            let put = receive(Some("x"), scratch.path(), archive, |tar| {
+                tar.member(&member).unwrap();
+            });
+            let found = fs::metadata(put.unwrap()).unwrap();
+            let kept = found.permissions().mode() & 0o6000 != 0;
+            assert_eq!(kept, archive && own.is_root());
+        }
+    }
 }

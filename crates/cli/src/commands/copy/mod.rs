@@ -3,6 +3,7 @@
 mod host;
 mod location;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use container_archive::operation::Operation;
+use container_archive::place;
 
 use self::location::Location;
 use crate::connection::Context;
@@ -22,20 +24,21 @@ const PATH_MAX: u64 = 64 << 10;
 
 /// Copy files between a container, running or not, and the host, or another container
 ///
-/// A directory is copied with what is in it: into a directory that exists, or to become one that does not. A link that SOURCE names is
-/// followed; those below it stay links. With - for SOURCE or DESTINATION a tar comes from standard input, or goes to standard output,
+/// A directory is copied with what is in it: into a directory that exists, or to become one that does not; of one that is written
+/// with /. at the end, only what is in it. A link that SOURCE names is followed; those below it stay links. With - for SOURCE or DESTINATION a tar comes from standard input, or goes to standard output,
 /// with its owners and modes. Prints where the copy is.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container cp web:/etc/nginx/nginx.conf .
-  container cp ./site web:/usr/share/nginx/html
+  container cp ./site/. web:/usr/share/nginx/html
   container cp web:/data backup:/data
 
   As a tar, with owners and modes:
     container cp web:/var/log - | tar t
     tar -c --owner=33 -C site . | container cp - web:/srv")]
 pub struct Copy {
-    /// Keep owners. Otherwise a copy belongs to root in a container, and to the user on the host, without set-id bits
+    /// Keep owners. Otherwise a copy belongs to root in a container, and to the user on the host, without set-id bits. On the host only
+    /// root can: then set-id files and file capabilities of the container are made there, too
     #[arg(short, long)]
     archive: bool,
 
@@ -85,8 +88,9 @@ impl Copy {
             (Location::Host(from), Location::Container { id, path }) => {
                 let source = host::Source::find(from)?;
                 let (input, tar) = pipe()?;
+                let name = source.name.clone();
                 let packed = tokio::task::spawn_blocking(move || source.pack(tar, archive));
-                let written = write(context, id, path, archive, input).await;
+                let written = write(context, id, path, name, archive, input).await;
                 match packed.await.map_err(|error| Failure::Local(error.into()))? {
                     // What went wrong on the other side is what there is to tell.
                     Err(failure) if !matches!(failure, Failure::BrokenPipe) => return Err(failure),
@@ -96,8 +100,10 @@ impl Copy {
             (Location::Container { id, path }, Location::Host(to)) => {
                 let (tar, output) = pipe()?;
                 let operation = Operation::Read { path: path.clone() };
-                let to = to.clone();
-                let unpacked = tokio::task::spawn_blocking(move || host::unpack(tar, &to, archive));
+                let (to, from) = (to.clone(), path.clone());
+                let unpacked = tokio::task::spawn_blocking(move || {
+                    host::unpack(tar, place::name(&from), &to, archive)
+                });
                 let read = operate(context, id, &operation, None, output).await;
                 let unpacked = unpacked
                     .await
@@ -121,9 +127,10 @@ impl Copy {
             ) => {
                 let (tar, output) = pipe()?;
                 let operation = Operation::Read { path: path.clone() };
+                let name = place::name(path).map(ToOwned::to_owned);
                 let (read, written) = tokio::join!(
                     operate(context, id, &operation, None, output),
-                    write(context, other, to, true, tar)
+                    write(context, other, to, name, true, tar)
                 );
                 match read {
                     Err(failure) if !matches!(failure, Failure::BrokenPipe) => return Err(failure),
@@ -143,17 +150,19 @@ impl Copy {
     }
 }
 
-/// Has the tree that `input` reads put at `path` of the container `id`; gives where it is.
+/// Has the tree that `input` reads put at `path` of the container `id`, called `name`; gives where it is.
 async fn write(
     context: &Context,
     id: &str,
     path: &Path,
+    name: Option<OsString>,
     owners: bool,
     input: OwnedFd,
 ) -> Result<String, Failure> {
     let (said, output) = pipe()?;
     let operation = Operation::Write {
         path: PathBuf::from(path),
+        name,
         owners,
     };
     let said = tokio::task::spawn_blocking(move || {
