@@ -98,19 +98,8 @@ fn make<R: Read>(
     owners: Owners,
 ) -> Result<(), ArchiveError> {
     let directory = directory(path)?;
-    // What may write in the whole root may as well write through its links (`lib` to `usr/lib`). Elsewhere a link could be of an archive's
-    // making, this one or an earlier one, to write where nobody has asked for it.
-    let root = rustix::fs::stat("/").map_err(|error| ArchiveError::at("/")(error.into()))?;
-    let found = rustix::fs::fstat(&directory);
-    let found = found.map_err(|error| ArchiveError::at(path)(error.into()))?;
-    let everywhere =
-        mapping.put.is_none() && (found.st_dev, found.st_ino) == (root.st_dev, root.st_ino);
     let rules = Rules {
-        links: if everywhere {
-            Links::Follow
-        } else {
-            Links::Refuse
-        },
+        links: links(&directory, mapping).map_err(ArchiveError::at(path))?,
         owners,
         privileges: true,
     };
@@ -121,6 +110,18 @@ fn make<R: Read>(
     // Zeros behind the archive's end are part of it: whoever sends them is not to be cut off.
     let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
     Ok(())
+}
+
+/// What may write in the whole root may as well write through its links (`lib` to `usr/lib`). Elsewhere a link could be of an archive's
+/// making, this one or an earlier one, to write where nobody has asked for it.
+fn links(directory: &OwnedFd, mapping: &Mapping) -> io::Result<Links> {
+    let (found, root) = (rustix::fs::fstat(directory)?, rustix::fs::stat("/")?);
+    let is_root = (found.st_dev, found.st_ino) == (root.st_dev, root.st_ino);
+    Ok(if is_root && mapping.put.is_none() {
+        Links::Follow
+    } else {
+        Links::Refuse
+    })
 }
 
 fn directory(path: &Path) -> Result<OwnedFd, ArchiveError> {
@@ -154,4 +155,22 @@ pub fn finish(packer: Packer<BufWriter<File>>) -> Result<(), ArchiveError> {
         );
     }
     packer.finish().map(drop).map_err(ArchiveError::Write)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_only_for_what_may_write_everywhere() {
+        let at = |path: &str| directory(Path::new(path)).unwrap();
+        let all = Mapping::default();
+        let named = Mapping {
+            put: Some(b"x".to_vec()),
+            ..Mapping::default()
+        };
+        assert_eq!(links(&at("/"), &all).unwrap(), Links::Follow);
+        assert_eq!(links(&at("/"), &named).unwrap(), Links::Refuse);
+        assert_eq!(links(&at("/proc"), &all).unwrap(), Links::Refuse);
+    }
 }

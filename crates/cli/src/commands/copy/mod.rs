@@ -38,7 +38,7 @@ const PATH_MAX: u64 = 64 << 10;
     tar -c --owner=33 -C site . | container cp - web:/srv")]
 pub struct Copy {
     /// Keep owners. Otherwise a copy belongs to root in a container, and to the user on the host, without set-id bits. On the host only
-    /// root can: then set-id files and file capabilities of the container are made there, too
+    /// root can do this: set-id files and file capabilities of the container are then made there, too
     #[arg(short, long)]
     archive: bool,
 
