@@ -278,8 +278,7 @@ impl Tree {
     }
 
     fn leads_elsewhere(&self, error: Errno) -> bool {
-        self.rules.links == Links::Refuse
-            && matches!(error, Errno::LOOP | Errno::NOTDIR | Errno::XDEV)
+        self.rules.links == Links::Refuse && matches!(error, Errno::LOOP | Errno::XDEV)
     }
 
     /// Opens a directory beneath the root.
@@ -884,6 +883,21 @@ mod tests {
         let mut writer = Writer::new(Vec::new());
         writer.directory("magic/").unwrap();
         assert!(make(&writer.finish().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_directory_is_told_of() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::write(scratch.path().join("file"), "old").unwrap();
+        let mut directory = Writer::new(Vec::new());
+        directory.directory("file/").unwrap();
+        let mut below = Writer::new(Vec::new());
+        below.file("file/x", b"").unwrap();
+        for archive in [directory.finish().unwrap(), below.finish().unwrap()] {
+            let error = unpack_all(&archive, scratch.path(), &Mapping::default()).unwrap_err();
+            assert!(matches!(error, UnpackError::Make { .. }), "{error}");
+        }
+        assert_eq!(fs::read(scratch.path().join("file")).unwrap(), b"old");
     }
 
     #[test]
