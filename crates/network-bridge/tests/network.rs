@@ -62,6 +62,20 @@ fn guests_reach_each_other_the_internet_and_the_host_reaches_them() {
         kind(ask(&a.namespace, "192.168.64.1:22")),
         ErrorKind::ConnectionRefused
     );
+    // Nor on any address of the host, whoever listens there; nor on one that another network's gateway is for the host.
+    serve(&world.host, "[::]:22");
+    serve_udp(&world.host, "0.0.0.0:23");
+    assert!(ask(&world.outside, &format!("{HOST}:22")).is_ok());
+    assert!(ask_udp(&world.outside, &format!("{HOST}:23")).is_ok());
+    assert!(ask_udp(&a.namespace, &format!("{HOST}:23")).is_err());
+    for address in [
+        format!("{HOST}:22"),
+        format!("[{HOST6}]:22"),
+        "[fd00:64::ffff:ffff:ffff:fffe]:23".into(),
+    ] {
+        assert!(ask(&a.namespace, &address).is_err(), "{address}");
+    }
+    assert!(a.pings(HOST) && a.pings(HOST6));
     // Where clouds keep their secrets there is nothing for them.
     world.outside.sh("ip address add 169.254.169.254/32 dev lo");
     world

@@ -105,6 +105,24 @@ fn published_ports_lead_into_the_container() {
                 .kind(),
             ErrorKind::ConnectionRefused
         );
+        // Whoever is on the LAN may send to 127.0.0.1, and is not let in.
+        world.outside.sh(&format!(
+            "ip route del local 127.0.0.0/8 dev lo table local 2>/dev/null;
+             ip route del local 127.0.0.1 dev lo table local 2>/dev/null;
+             sysctl -qw net.ipv4.conf.all.route_localnet=1;
+             ip route replace 127.0.0.1/32 via {HOST} dev lan src {PEER} onlink"
+        ));
+        for port in [8080, 8081] {
+            assert!(ask(&world.outside, &format!("127.0.0.1:{port}")).is_err());
+        }
+        let tables = world.host.sh("nft list ruleset");
+        let dropped = tables
+            .lines()
+            .find(|line| line.contains("!= \"lo\" ip daddr 127.0.0.0/8 counter packets"));
+        assert!(
+            dropped.is_some_and(|line| !line.contains("packets 0 ")),
+            "{tables}"
+        );
         // Refused stays refused where the kernel leads.
         assert_eq!(
             ask(&world.outside, &format!("{HOST}:8082"))

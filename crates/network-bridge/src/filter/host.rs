@@ -43,6 +43,7 @@ pub fn table(table: &Table<'_>) -> String {
         "add table inet {name}
 delete table inet {name}
 add table inet {name} {{ comment \"network {network} of container\"; }}
+add chain inet {name} raw {{ type filter hook prerouting priority raw; policy accept; }}
 add chain inet {name} prerouting {{ type nat hook prerouting priority dstnat; policy accept; }}
 add chain inet {name} output {{ type nat hook output priority -100; policy accept; }}
 add chain inet {name} postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}
@@ -53,6 +54,9 @@ add chain inet {name} forward {{ type filter hook forward priority filter; polic
     let mut rule = |chain: &str, text: &str| {
         script.push_str(&format!("add rule inet {name} {chain} {text}\n"));
     };
+    // Whom the kernel leads away from 127.0.0.1 it must not have let in there: it looks where a packet goes only afterwards.
+    rule("raw", "iifname != lo ip daddr 127.0.0.0/8 counter drop");
+    rule("raw", "iifname != lo ip6 daddr ::1 counter drop");
     // What is not a reply comes in by a published port alone, from the outside and from other networks alike.
     rule(
         "forward",
@@ -88,13 +92,22 @@ add chain inet {name} forward {{ type filter hook forward priority filter; polic
         "input",
         &format!("iifname {name} ip daddr 127.0.0.0/8 ct status dnat accept"),
     );
-    rule(
-        "input",
-        &format!("iifname {name} ip daddr 127.0.0.0/8 counter drop"),
-    );
+    // The host itself is not for them, whichever of its addresses they try, and of whichever network.
+    for text in [
+        "ct state established,related accept",
+        "icmp type echo-request accept",
+        "icmpv6 type { echo-request, nd-neighbor-solicit, nd-neighbor-advert } accept",
+        "counter reject with icmpx admin-prohibited",
+    ] {
+        rule("input", &format!("iifname {name} {text}"));
+    }
     for forward in table.forwards {
         if let Some(text) = dnat(forward) {
-            rule("prerouting", &text);
+            // What is published on 127.0.0.1 is for the host's own programs.
+            let own = forward.port.host_address.map(|host| host.is_loopback());
+            if own != Some(true) {
+                rule("prerouting", &text);
+            }
             rule("output", &text);
         }
     }

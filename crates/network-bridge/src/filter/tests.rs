@@ -139,7 +139,21 @@ fn nft_takes_the_host_s_table() {
     };
     let script = host::table(&table);
     // Nobody is led away from ::1.
-    assert!(!script.contains("daddr ::1 "));
+    let leads = |line: &&str| line.contains(" dnat ip");
+    assert!(
+        !script
+            .lines()
+            .filter(leads)
+            .any(|line| line.contains("daddr ::1 "))
+    );
+    // Only the host itself is led away from 127.0.0.1.
+    let loopback: Vec<&str> = script
+        .lines()
+        .filter(leads)
+        .filter(|line| line.contains("ip daddr 127."))
+        .collect();
+    let own = format!("add rule inet {} output ", table.name);
+    assert!(loopback.len() == 2 && loopback.iter().all(|line| line.starts_with(&own)));
     accepted(&format!(
         "{script}{script}{}",
         host::remove("cnb0123456789")
