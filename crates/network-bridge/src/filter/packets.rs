@@ -9,10 +9,12 @@ use super::member::Member;
 use crate::leases::HOST;
 use crate::links::{BRIDGE, UPLINK};
 
-/// The comment of the rule that counts what no other allowed: no rule is spelled so.
+/// The comment of the rule that counts what no other allowed. The others are numbered: a comment is short (nft(8)), a name is not.
 pub const REFUSED: &str = "!";
 /// The most addresses that are kept for one rule's names.
 const NAMES: u32 = 4096;
+/// The most conversations with the outside that one address has at once: the host's table of them is everybody's.
+const CONVERSATIONS: u32 = 4096;
 
 /// What the whole network's rules depend on.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub fn base(base: &Base) -> String {
         "add table inet {TABLE}
 add map inet {TABLE} policies4 {{ type ipv4_addr : verdict; }}
 add map inet {TABLE} policies6 {{ type ipv6_addr : verdict; }}
+add set inet {TABLE} talking4 {{ type ipv4_addr; flags dynamic; }}
+add set inet {TABLE} talking6 {{ type ipv6_addr; flags dynamic; }}
 add chain inet {TABLE} prerouting {{ type nat hook prerouting priority dstnat; policy accept; }}
 add chain inet {TABLE} input {{ type filter hook input priority filter; policy drop; }}
 add chain inet {TABLE} outgoing
@@ -105,6 +109,14 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
         "outgoing",
         "ip6 daddr { fe80::/10, fd00:ec2::254 } counter reject with icmpx admin-prohibited",
     );
+    for (family, number) in [("ip", 4), ("ip6", 6)] {
+        rule(
+            "outgoing",
+            &format!(
+                "ct state new add @talking{number} {{ {family} saddr ct count over {CONVERSATIONS} }} counter drop"
+            ),
+        );
+    }
     rule("outgoing", "ip saddr vmap @policies4");
     rule("outgoing", "ip6 saddr vmap @policies6");
     rule("outgoing", "accept");
@@ -132,7 +144,7 @@ pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
                 format!(" meta l4proto {{ tcp, udp }} th dport {port}")
             });
             script.push_str(&format!(
-                "add rule inet {TABLE} {chain} {matched}{port} counter accept comment \"{rule}\"\n"
+                "add rule inet {TABLE} {chain} {matched}{port} counter accept comment \"{index}\"\n"
             ));
         };
         match &rule.destination {

@@ -99,8 +99,10 @@ fn counts(attached: &Attached, counted: &[Counted]) -> Vec<RuleCount> {
             bytes,
         }
     };
-    let rules = attached.egress.iter().flatten().map(ToString::to_string);
-    let mut counts: Vec<RuleCount> = rules.map(|rule| count(&rule, rule.clone())).collect();
+    let rules = attached.egress.iter().flatten().enumerate();
+    let mut counts: Vec<RuleCount> = rules
+        .map(|(index, rule)| count(&index.to_string(), rule.to_string()))
+        .collect();
     counts.push(count(packets::REFUSED, String::new()));
     counts
 }
