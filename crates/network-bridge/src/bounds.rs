@@ -1,25 +1,25 @@
 //! How much one client may ask for at once.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is at work, by client: one that asks for more than its part holds up nobody else.
 #[derive(Clone, Debug)]
-pub struct Bounds {
+pub struct Bounds<C> {
     all: usize,
     each: usize,
-    busy: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    busy: Arc<Mutex<HashMap<C, usize>>>,
 }
 
 /// One piece of work; it is done when this is dropped.
 #[derive(Debug)]
-pub struct Work {
-    busy: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    client: IpAddr,
+pub struct Work<C: Eq + Hash> {
+    busy: Arc<Mutex<HashMap<C, usize>>>,
+    client: C,
 }
 
-impl Bounds {
+impl<C: Clone + Eq + Hash> Bounds<C> {
     /// At most `all` at once, and `each` for one client.
     pub fn new(all: usize, each: usize) -> Self {
         Self {
@@ -30,21 +30,21 @@ impl Bounds {
     }
 
     /// Begins a piece of work for `client`; nothing when there is too much already.
-    pub fn begin(&self, client: IpAddr) -> Option<Work> {
+    pub fn begin(&self, client: &C) -> Option<Work<C>> {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = busy.get(&client).copied().unwrap_or(0);
+        let own = busy.get(client).copied().unwrap_or(0);
         if own >= self.each || busy.values().sum::<usize>() >= self.all {
             return None;
         }
-        busy.insert(client, own + 1);
+        busy.insert(client.clone(), own + 1);
         Some(Work {
             busy: self.busy.clone(),
-            client,
+            client: client.clone(),
         })
     }
 }
 
-impl Drop for Work {
+impl<C: Eq + Hash> Drop for Work<C> {
     fn drop(&mut self) {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = busy.get_mut(&self.client) {
@@ -63,14 +63,14 @@ mod tests {
     #[test]
     fn a_greedy_client_leaves_room_for_others() {
         let bounds = Bounds::new(4, 3);
-        let [greedy, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
-        let mut works: Vec<Work> = (0..3).map_while(|_| bounds.begin(greedy)).collect();
-        assert!(bounds.begin(greedy).is_none());
-        let last = bounds.begin(other).unwrap();
-        assert!(bounds.begin(other).is_none());
+        let [greedy, other] = ["tap0", "tap1"];
+        let mut works: Vec<Work<&str>> = (0..3).map_while(|_| bounds.begin(&greedy)).collect();
+        assert!(bounds.begin(&greedy).is_none());
+        let last = bounds.begin(&other).unwrap();
+        assert!(bounds.begin(&other).is_none());
         drop(last);
         works.pop();
-        assert!(bounds.begin(greedy).is_some());
+        assert!(bounds.begin(&greedy).is_some());
         works.clear();
         assert!(bounds.busy.lock().unwrap().is_empty());
     }

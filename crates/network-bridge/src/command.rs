@@ -52,6 +52,14 @@ pub struct Command {
 enum Action {
     /// Serve until SIGTERM.
     Start(Start),
+    /// Remove what the host has of a network whose processes were all killed: its table of nftables and its interface.
+    ///
+    /// Nothing is done while the network's namespace is there. `start` does the same by itself.
+    Clean {
+        /// Directory of the network's state.
+        #[arg(long)]
+        state: PathBuf,
+    },
     /// Keep a network's namespace.
     #[command(hide = true)]
     Hold {
@@ -117,6 +125,10 @@ impl Command {
             Action::Inside { holder } => {
                 log(false);
                 told(agent::run(holder).map_err(Into::into))
+            }
+            Action::Clean { state } => {
+                log(false);
+                told(serve::clean(&state))
             }
             Action::Start(start) => {
                 log(start.debug);

@@ -27,10 +27,34 @@ pub struct Entry {
     pub ipv4: Option<Ipv4Addr>,
     /// The same.
     pub ipv6: Option<Ipv6Addr>,
+    /// The other address of IPv6 that it may send from.
+    pub link_local: Ipv6Addr,
     /// Its tap.
     pub tap: String,
     /// What it may reach; none: everything.
     pub egress: Option<Vec<EgressRule>>,
+}
+
+/// Who asks something of the network.
+#[derive(Clone, Debug)]
+pub enum Client {
+    /// The host.
+    Host,
+    /// A container.
+    Container(Entry),
+    /// Somebody who is not on the network.
+    Stranger,
+}
+
+impl Client {
+    /// By which its questions are counted: a container is the same whichever of its addresses it sends from.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Host => "host",
+            Self::Container(entry) => &entry.tap,
+            Self::Stranger => "",
+        }
+    }
 }
 
 /// What is known of an address.
@@ -48,7 +72,7 @@ impl Entry {
     fn has(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(address) => self.ipv4 == Some(address),
-            IpAddr::V6(address) => self.ipv6 == Some(address),
+            IpAddr::V6(address) => self.ipv6 == Some(address) || self.link_local == address,
         }
     }
 
@@ -85,6 +109,7 @@ impl Directory {
                 names: lease.names.clone(),
                 ipv4: lease.ipv4,
                 ipv6: lease.ipv6,
+                link_local: lease.mac.link_local(),
                 tap: attached.tap.clone(),
                 egress: attached.egress.clone(),
             })
@@ -97,6 +122,15 @@ impl Directory {
     pub fn owner(&self, address: IpAddr) -> Option<Entry> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.iter().find(|entry| entry.has(address)).cloned()
+    }
+
+    /// Who sends from `address`.
+    pub fn client(&self, address: IpAddr) -> Client {
+        if self.host.contains(&address) {
+            return Client::Host;
+        }
+        self.owner(address)
+            .map_or(Client::Stranger, Client::Container)
     }
 
     /// The addresses of a name, in lower case and without a dot at its end; nothing when nobody has it.

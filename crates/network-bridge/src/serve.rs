@@ -1,5 +1,6 @@
 //! From start to SIGTERM.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -13,8 +14,17 @@ use tokio::sync::Mutex;
 use crate::command::Start;
 use crate::configuration::Configuration;
 use crate::leases::Leases;
-use crate::network::Network;
+use crate::network::{Network, open};
 use crate::service::Service;
+
+/// Removes what the host has of a network that nobody serves.
+pub fn clean(state: &Path) -> anyhow::Result<()> {
+    let _lock = lock::acquire(&state.join("lock")).context("a process serves the network")?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(open::clean(state))
+}
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(start: &Start) -> anyhow::Result<()> {
@@ -53,8 +63,9 @@ async fn serve(
     mut network: Network,
     [rpc, descriptors_listener]: [std::os::unix::net::UnixListener; 2],
 ) -> anyhow::Result<()> {
-    network.listen().await?;
+    // Nobody is answered before it is known what rules bind whom.
     network.adopt().await?;
+    network.listen().await?;
     let rpc = UnixListener::from_std(rpc)?;
     let descriptors = Descriptors::default();
     let descriptors_listener = UnixListener::from_std(descriptors_listener)?;

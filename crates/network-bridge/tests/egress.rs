@@ -8,7 +8,7 @@ use container_api::network::{AttachRequest, Egress, RuleCount};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType::{A, AAAA};
 use world::dns::{self, addresses};
-use world::{PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
+use world::{HOST, PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
 
 const GATEWAY: &str = "192.168.64.1";
 
@@ -87,6 +87,40 @@ fn addresses_are_allowed_by_rules_and_counted() {
 }
 
 #[test]
+fn a_long_name_is_a_rule_as_any_other() {
+    let world = World::new();
+    let network = world.network("one", |_| ());
+    let label = "a".repeat(60);
+    let long = format!("*.{label}.{label}.{label}.example.org:443");
+    let (a, _) = network.guest_with("a", rules(&[&long]));
+    assert!(ask(&a.namespace, &format!("{SERVER}:80")).is_err());
+    let counts = network.member("a").egress;
+    assert!(packets(&counts, &long) == 0 && packets(&counts, "") >= 1);
+}
+
+#[test]
+fn a_name_does_not_open_what_is_not_outside() {
+    let world = World::new();
+    dns::serve(&world.outside, PEER);
+    std::fs::write(world.resolv_conf(), format!("nameserver {PEER}\n")).unwrap();
+    world.outside.sh("ip address add 10.9.9.9/32 dev lo");
+    serve(&world.outside, "[::]:80");
+    let network = world.network("one", |_| ());
+    let (a, _) = network.guest_with("a", rules(&["*.example.org"]));
+    let (b, _) = network.guest_with("b", rules(&["*.example.org", "10.9.0.0/16"]));
+    for guest in [&a, &b] {
+        for name in ["private.example.org", "host.example.org"] {
+            assert!(addresses(&guest.namespace, GATEWAY, name, A).is_ok());
+        }
+    }
+    assert!(ask(&a.namespace, "10.9.9.9:80").is_err());
+    assert!(ask(&b.namespace, "10.9.9.9:80").is_ok());
+    serve(&world.host, &format!("{HOST}:80"));
+    assert!(ask(&a.namespace, &format!("{HOST}:80")).is_err());
+    assert_eq!(packets(&network.member("a").egress, "*.example.org"), 0);
+}
+
+#[test]
 fn names_are_allowed_by_what_the_resolver_answered() {
     let world = World::new();
     let asked = dns::serve(&world.outside, PEER);
@@ -134,6 +168,14 @@ fn names_are_allowed_by_what_the_resolver_answered() {
         addresses(&b.namespace, GATEWAY, "example.org", A),
         Err(ResponseCode::Refused)
     );
+    // Nor by another address of the same machine.
+    let link_local = a.namespace.sh("ip -o -6 address show dev eth0 scope link");
+    assert!(link_local.contains("fe80::"), "{link_local}");
+    let link_local = link_local.split_whitespace().nth(3).unwrap();
+    let link_local = link_local.split('/').next().unwrap();
+    let from = |source: &str, name: &str| dns::code_from(&a.namespace, source, "fd00:64::1", name);
+    assert_eq!(from(link_local, "example.com"), Some(ResponseCode::Refused));
+    assert_eq!(from(link_local, "b"), Some(ResponseCode::NoError));
     assert_eq!(asked.lock().unwrap().len(), before);
     assert!(addresses(&b.namespace, GATEWAY, "deep.www.example.org", A).is_ok());
     assert!(ask(&b.namespace, &server).is_ok());

@@ -22,7 +22,7 @@ pub const BRIDGE: &str = "bridge";
 pub const UPLINK: &str = "uplink";
 
 /// The namespace that the process was in when this was opened.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Links {
     handle: Handle,
 }
@@ -69,6 +69,23 @@ impl Links {
             .try_collect()
             .await
             .map_err(told)
+    }
+
+    /// The addresses of all interfaces.
+    pub async fn addresses(&self) -> io::Result<Vec<IpAddr>> {
+        let mut found = Vec::new();
+        let mut messages = Box::pin(self.handle.address().get().execute());
+        while let Some(message) = messages.try_next().await.map_err(told)? {
+            for attribute in message.attributes {
+                // On a link between two the first is the other's.
+                if let AddressAttribute::Address(address) | AddressAttribute::Local(address) =
+                    attribute
+                {
+                    found.push(address);
+                }
+            }
+        }
+        Ok(found)
     }
 
     async fn find(&self, name: &str) -> io::Result<Option<LinkMessage>> {

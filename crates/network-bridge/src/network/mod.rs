@@ -2,7 +2,7 @@
 
 pub mod attach;
 mod inspect;
-mod open;
+pub mod open;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -79,9 +79,8 @@ impl Network {
         // As much as can be.
         let mut outcome = Ok(());
         if self.uplink == Uplink::Veth {
-            let removed = filter::run::apply(&filter::host::remove(&self.host_name)).await;
+            let removed = open::remove_host_side(&self.host, &self.host_name).await;
             outcome = outcome.and(removed);
-            outcome = outcome.and(self.host.remove(&self.host_name).await);
         }
         if self.uplink == Uplink::Pasta {
             outcome = outcome.and(pasta::end(&self.state).await);

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::Network;
 use crate::configuration::Configuration;
 use crate::directory::Directory;
+use crate::filter;
 use crate::filter::host::PREFIX;
 use crate::filter::member::Member;
 use crate::filter::run::Family;
@@ -40,7 +41,12 @@ impl Network {
             .canonicalize()
             .context("cannot find the network's directory")?;
         let uplink = Uplink::choose(configuration.is_internal());
+        let host = Links::open()?;
         let found = holder::find(&state)?;
+        if found.is_none() && uplink::may_administer() {
+            let left = remove_host_side(&host, &host_name(&state)).await;
+            left.context("cannot remove what is left of the network on the host")?;
+        }
         let holder = match found {
             Some(holder) => holder,
             None => holder::start(&state, !uplink::may_administer())?,
@@ -48,14 +54,19 @@ impl Network {
         let inside = Inside::start(holder).context("cannot enter the network's namespace")?;
         let inside = Arc::new(inside);
         let directory = Directory::new(&configuration);
-        let resolver = Resolver::new(directory.clone(), resolv_conf.to_owned(), inside.clone());
+        let resolver = Resolver::new(
+            directory.clone(),
+            resolv_conf.to_owned(),
+            inside.clone(),
+            host.clone(),
+        );
         let mut network = Self {
             host_name: host_name(&state),
             state,
             uplink,
             problem: None,
             inside,
-            host: Links::open()?,
+            host,
             leases,
             ports: BTreeMap::new(),
             directory,
@@ -231,6 +242,28 @@ impl Network {
         // The interface itself is not among those that are told so above.
         sysctl::set(&format!("ipv6/conf/{}/accept_ra", self.host_name), "0")
     }
+}
+
+/// Removes what the host has of the network whose state is in `state`, unless its namespace is there still.
+///
+/// # Errors
+/// When the system refuses.
+pub async fn clean(state: &Path) -> anyhow::Result<()> {
+    let state = state
+        .canonicalize()
+        .context("cannot find the network's directory")?;
+    if holder::find(&state)?.is_some() || !uplink::may_administer() {
+        return Ok(());
+    }
+    let removed = remove_host_side(&Links::open()?, &host_name(&state)).await;
+    removed.context("cannot remove what is left of the network on the host")
+}
+
+/// Removes the network's table and its interface on the host. The table leads ports to addresses that are nobody's, or
+/// somebody else's, when the namespace is gone.
+pub(super) async fn remove_host_side(host: &Links, name: &str) -> io::Result<()> {
+    let rules = filter::run::apply(&filter::host::remove(name)).await;
+    rules.and(host.remove(name).await)
 }
 
 /// The network's name on the host: the same for the same directory, short enough for an interface.

@@ -5,14 +5,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::stream;
 use crate::bounds::Bounds;
-use crate::directory::Directory;
+use crate::directory::{Client, Directory};
 use crate::namespace::inside::{Inside, Socket};
 
 /// The port of the listener in the network's namespace, where nothing else is.
@@ -37,10 +36,9 @@ pub async fn listen(directory: &Directory, inside: &Inside, gateways: &[IpAddr])
     Ok(())
 }
 
-async fn serve(directory: Directory, listener: TcpListener, bounds: Bounds) {
-    let directory = Arc::new(directory);
+async fn serve(directory: Directory, listener: TcpListener, bounds: Bounds<String>) {
     loop {
-        let (stream, client) = match listener.accept().await {
+        let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("cannot take a connection to the host: {error}");
@@ -48,25 +46,25 @@ async fn serve(directory: Directory, listener: TcpListener, bounds: Bounds) {
                 continue;
             }
         };
-        let Some(work) = bounds.begin(client.ip()) else {
+        let client = directory.client(from.ip());
+        let Some(work) = bounds.begin(&client.key().to_owned()) else {
             stream::reset(&stream);
             continue;
         };
-        let directory = directory.clone();
         tokio::spawn(async move {
-            carry(&directory, stream, client.ip()).await;
+            carry(stream, from.is_ipv6(), &client).await;
             drop(work);
         });
     }
 }
 
-async fn carry(directory: &Directory, from: TcpStream, client: IpAddr) {
-    let allowed = |port| {
-        let owner = directory.owner(client);
-        owner.is_some_and(|owner| owner.may_reach_host(port))
+async fn carry(from: TcpStream, ipv6: bool, client: &Client) {
+    let allowed = |port| match client {
+        Client::Container(entry) => entry.may_reach_host(port),
+        Client::Host | Client::Stranger => false,
     };
     match wanted_port(&from) {
-        Ok(port) if allowed(port) => match reach(port, client.is_ipv6()).await {
+        Ok(port) if allowed(port) => match reach(port, ipv6).await {
             Ok(to) => stream::join(from, to).await,
             Err(_) => stream::reset(&from),
         },

@@ -106,7 +106,7 @@ async fn serve(listener: TcpListener, to: SocketAddr, inside: Arc<Inside>) {
                 continue;
             }
         };
-        let Some(work) = bounds.begin(client.ip()) else {
+        let Some(work) = bounds.begin(&client.ip()) else {
             stream::reset(&from);
             continue;
         };

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use hickory_proto::rr::RData;
 
 use crate::directory::{Directory, Entry};
 use crate::filter::packets;
+use crate::links::Links;
 use crate::namespace::inside::{Inside, Request};
 
 /// Bounds of the time for which an address may be reached: programs use it a little longer than its answer holds.
@@ -25,15 +26,18 @@ const MAX_REMEMBERED: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Learned {
     inside: Arc<Inside>,
+    /// The host's interfaces.
+    host: Links,
     /// By tap, rule and address: until when it need not be written again.
     fresh: Mutex<HashMap<(String, usize, IpAddr), Instant>>,
 }
 
 impl Learned {
     /// Of rules that `inside` writes.
-    pub fn new(inside: Arc<Inside>) -> Self {
+    pub fn new(inside: Arc<Inside>, host: Links) -> Self {
         Self {
             inside,
+            host,
             fresh: Mutex::default(),
         }
     }
@@ -49,7 +53,11 @@ impl Learned {
         name: &str,
         reply: &Message,
     ) -> io::Result<()> {
-        let (addresses, ttl) = addresses(directory, reply);
+        let (mut addresses, ttl) = addresses(directory, reply);
+        if !addresses.is_empty() {
+            let host = self.host.addresses().await?;
+            addresses.retain(|address| !host.contains(address));
+        }
         let seconds = ttl.clamp(SHORTEST, LONGEST);
         let mut script = String::new();
         let mut written = Vec::new();
@@ -95,8 +103,9 @@ impl Learned {
     }
 }
 
-/// The addresses of an answer that lead out, and how long they hold. A name of the outside can't stand for what is here: the
-/// network itself, this host, or a machine's own.
+/// The addresses of an answer that lead out, and how long they hold. Whoever answers for a name of the outside must not choose
+/// what of the inside is reached: this network, this host, a machine's own, or what is behind the same router. Who means such an
+/// address says so by a rule with the address.
 fn addresses(directory: &Directory, reply: &Message) -> (Vec<IpAddr>, u32) {
     let mut ttl = LONGEST;
     let mut addresses = Vec::new();
@@ -115,10 +124,75 @@ fn addresses(directory: &Directory, reply: &Message) -> (Vec<IpAddr>, u32) {
 }
 
 fn leads_out(address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    let local = match address {
-        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
-    !(local || address.is_loopback() || address.is_unspecified() || address.is_multicast())
+    match address.to_canonical() {
+        IpAddr::V4(address) => leads_out_by_ipv4(address),
+        IpAddr::V6(address) => leads_out_by_ipv6(address),
+    }
+}
+
+fn leads_out_by_ipv4(address: Ipv4Addr) -> bool {
+    // Addresses of carriers' customers (RFC 6598), which private networks use, too.
+    let shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
+    // "This network" (RFC 791) and what is reserved (RFC 1112), the broadcast address included.
+    let reserved = address.octets()[0] == 0 || address.octets()[0] >= 240;
+    !(shared
+        || reserved
+        || address.is_private()
+        || address.is_link_local()
+        || address.is_loopback()
+        || address.is_multicast())
+}
+
+fn leads_out_by_ipv6(address: Ipv6Addr) -> bool {
+    // Addresses that stand for one of IPv4: by translation (RFC 6052, RFC 8215), and 6to4 (RFC 3056).
+    let translated = matches!(address.segments(), [0x64, 0xff9b, ..] | [0x2002, ..]);
+    // The form of IPv4 in IPv6 that RFC 4291 took back.
+    let compatible = address.segments()[..6] == [0; 6];
+    // RFC 3879.
+    let site_local = address.segments()[0] & 0xffc0 == 0xfec0;
+    !(translated
+        || compatible
+        || site_local
+        || address.is_unique_local()
+        || address.is_unicast_link_local()
+        || address.is_multicast())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_outside_lead_out() {
+        for address in ["198.51.100.7", "100.128.0.1", "172.32.0.1", "2001:db8::7"] {
+            assert!(leads_out(address.parse().unwrap()), "{address}");
+        }
+        for address in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "100.127.255.254",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "192.168.1.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::a00:1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "64:ff9b:1::a00:1",
+            "2002:a00:1::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(!leads_out(address.parse().unwrap()), "{address}");
+        }
+    }
 }

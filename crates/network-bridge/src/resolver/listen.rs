@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::{PORT, Resolver, Transport};
 use crate::bounds::{Bounds, Work};
+use crate::directory::Client;
 use crate::namespace::inside::{Inside, Socket};
 
 /// Questions that are answered at once, of all clients and of one.
@@ -46,12 +47,12 @@ pub async fn listen(
     Ok(())
 }
 
-async fn serve_udp(resolver: Arc<Resolver>, socket: UdpSocket, bounds: Bounds) {
+async fn serve_udp(resolver: Arc<Resolver>, socket: UdpSocket, bounds: Bounds<String>) {
     let socket = Arc::new(socket);
     // One byte more: what fills it is too large.
     let mut buffer = vec![0; MAX_QUESTION + 1];
     loop {
-        let (length, client) = match socket.recv_from(&mut buffer).await {
+        let (length, from) = match socket.recv_from(&mut buffer).await {
             Ok((length, client)) if length <= MAX_QUESTION => (length, client),
             Ok(_) => continue,
             Err(error) => {
@@ -61,27 +62,26 @@ async fn serve_udp(resolver: Arc<Resolver>, socket: UdpSocket, bounds: Bounds) {
             }
         };
         // Who asks too much gets no answer, and asks again.
-        let Some(work) = bounds.begin(client.ip()) else {
+        let client = resolver.directory.client(from.ip());
+        let Some(work) = bounds.begin(&client.key().to_owned()) else {
             continue;
         };
         let question = buffer[..length].to_vec();
         let (resolver, socket) = (resolver.clone(), socket.clone());
         tokio::spawn(async move {
-            let answer = resolver
-                .answer(&question, client.ip(), Transport::Udp)
-                .await;
+            let answer = resolver.answer(&question, &client, Transport::Udp).await;
             if let Some(answer) = answer {
                 // Who has gone needs none.
-                let _ = socket.send_to(&answer, client).await;
+                let _ = socket.send_to(&answer, from).await;
             }
             drop(work);
         });
     }
 }
 
-async fn serve_tcp(resolver: Arc<Resolver>, listener: TcpListener, bounds: Bounds) {
+async fn serve_tcp(resolver: Arc<Resolver>, listener: TcpListener, bounds: Bounds<String>) {
     loop {
-        let (stream, client) = match listener.accept().await {
+        let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("cannot take a question: {error}");
@@ -89,18 +89,24 @@ async fn serve_tcp(resolver: Arc<Resolver>, listener: TcpListener, bounds: Bound
                 continue;
             }
         };
-        if let Some(work) = bounds.begin(client.ip()) {
-            tokio::spawn(converse(resolver.clone(), stream, client.ip(), work));
+        let client = resolver.directory.client(from.ip());
+        if let Some(work) = bounds.begin(&client.key().to_owned()) {
+            tokio::spawn(converse(resolver.clone(), stream, client, work));
         }
     }
 }
 
-async fn converse(resolver: Arc<Resolver>, mut stream: TcpStream, client: IpAddr, _work: Work) {
+async fn converse(
+    resolver: Arc<Resolver>,
+    mut stream: TcpStream,
+    client: Client,
+    _work: Work<String>,
+) {
     loop {
         let Ok(Ok(question)) = tokio::time::timeout(IDLE, read(&mut stream)).await else {
             return;
         };
-        let Some(answer) = resolver.answer(&question, client, Transport::Tcp).await else {
+        let Some(answer) = resolver.answer(&question, &client, Transport::Tcp).await else {
             return;
         };
         let Ok(length) = u16::try_from(answer.len()) else {

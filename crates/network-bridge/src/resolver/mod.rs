@@ -6,9 +6,9 @@ mod listen;
 mod resolv_conf;
 mod upstream;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::DNSClass;
@@ -16,7 +16,8 @@ use hickory_proto::rr::DNSClass;
 use self::answer::Local;
 use self::learn::Learned;
 use self::upstream::Upstream;
-use crate::directory::Directory;
+use crate::directory::{Client, Directory};
+use crate::links::Links;
 use crate::namespace::inside::Inside;
 
 pub use self::listen::listen;
@@ -25,6 +26,8 @@ pub use self::listen::listen;
 const PORT: u16 = 53;
 /// The largest answer by UDP, in bytes, whatever a client says it takes: larger ones would come in fragments on many ways.
 const MAX_DATAGRAM: u16 = 4096;
+/// How long the host's resolvers may take together for one question.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of a message's header.
 const HEADER: usize = 12;
 
@@ -46,12 +49,17 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// For the containers in `directory`; the host's resolvers are those in `resolv_conf`.
-    pub fn new(directory: Directory, resolv_conf: PathBuf, inside: Arc<Inside>) -> Self {
+    /// For the containers in `directory`; the host's resolvers are those in `resolv_conf`, its interfaces are `host`.
+    pub fn new(
+        directory: Directory,
+        resolv_conf: PathBuf,
+        inside: Arc<Inside>,
+        host: Links,
+    ) -> Self {
         Self {
             directory,
             upstream: Upstream::new(resolv_conf),
-            learned: Learned::new(inside),
+            learned: Learned::new(inside, host),
         }
     }
 
@@ -64,7 +72,7 @@ impl Resolver {
     pub async fn answer(
         &self,
         question: &[u8],
-        client: IpAddr,
+        client: &Client,
         transport: Transport,
     ) -> Option<Vec<u8>> {
         let query = match Message::from_vec(question) {
@@ -84,9 +92,15 @@ impl Resolver {
     async fn resolve(
         &self,
         query: &Message,
-        client: IpAddr,
+        client: &Client,
         transport: Transport,
     ) -> Result<Message, ResponseCode> {
+        let client = match client {
+            Client::Host => None,
+            Client::Container(entry) => Some(entry),
+            // No rules are known for it: it would have the rules of nobody.
+            Client::Stranger => return Err(ResponseCode::Refused),
+        };
         if query.metadata.op_code != OpCode::Query {
             return Err(ResponseCode::NotImp);
         }
@@ -107,20 +121,20 @@ impl Resolver {
             Local::Elsewhere if self.directory.is_internal() => Err(ResponseCode::NXDomain),
             Local::Elsewhere => {
                 let name = answer::plain(question.name());
-                let client = self.directory.owner(client);
-                let rules = client.as_ref().and_then(|client| client.egress.as_deref());
+                let rules = client.and_then(|client| client.egress.as_deref());
                 // A name that may not be reached is not asked for either: a question carries words out.
                 if rules
                     .is_some_and(|rules| !rules.iter().any(|rule| rule.destination.covers(&name)))
                 {
                     return Err(ResponseCode::Refused);
                 }
-                let reply = self.upstream.ask(query, transport).await;
+                let asked = self.upstream.ask(query, transport);
+                let reply = tokio::time::timeout(PATIENCE, asked).await.ok().flatten();
                 let reply = reply.ok_or(ResponseCode::ServFail)?;
                 if let Some(client) = client.filter(|client| client.egress.is_some()) {
                     let learned = self
                         .learned
-                        .take(&self.directory, &client, &name, &reply)
+                        .take(&self.directory, client, &name, &reply)
                         .await;
                     learned.map_err(|error| {
                         tracing::warn!("egress to {name}: {error}");

@@ -1,7 +1,7 @@
 //! Questions for names, and a resolver of the internet.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -46,6 +46,36 @@ pub fn query(
     assert_eq!(answer.metadata.id, message.metadata.id);
     assert_eq!(answer.queries, message.queries);
     Some(answer)
+}
+
+/// The code of the answer to a question that is sent from `source`, an address of `eth0`.
+pub fn code_from(
+    namespace: &Namespace,
+    source: &str,
+    server: &str,
+    name: &str,
+) -> Option<ResponseCode> {
+    let mut message = Message::query();
+    let name = Name::from_str(&format!("{name}.")).unwrap();
+    message.add_query(Query::query(name, RecordType::A));
+    let bytes = message.to_vec().unwrap();
+    let server = SocketAddr::new(server.parse().unwrap(), 53);
+    namespace.run(|| {
+        let index = std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap();
+        let line = index.lines().find(|line| line.ends_with("eth0")).unwrap();
+        let index = line.split_whitespace().nth(1).unwrap();
+        let scope = u32::from_str_radix(index, 16).unwrap();
+        let source = SocketAddrV6::new(source.parse().unwrap(), 0, 0, scope);
+        let socket = UdpSocket::bind(source).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(8)))
+            .unwrap();
+        socket.send_to(&bytes, server).unwrap();
+        let mut answer = vec![0; 4096];
+        let length = socket.recv(&mut answer).ok()?;
+        let answer = Message::from_vec(&answer[..length]).unwrap();
+        Some(answer.metadata.response_code)
+    })
 }
 
 /// Sends `bytes` as a question; gives what comes back.
@@ -106,7 +136,7 @@ pub fn addresses(
 pub type Asked = Arc<Mutex<Vec<String>>>;
 
 /// Serves `*.example.org` at `address`. Names of hostile answers: `loop` points at itself, `wrong` is an answer to another
-/// question, `big` is of 64 KiB, `inside` is an address of the network.
+/// question, `big` is of 64 KiB, `inside` is an address of the network, `private` one of a private network, `host` the host's.
 pub fn serve(namespace: &Namespace, address: &str) -> Asked {
     let asked = Asked::default();
     let at = SocketAddr::new(address.parse().unwrap(), 53);
@@ -177,6 +207,12 @@ fn answer(question: &[u8], asked: &Asked, by_tcp: bool) -> Option<Vec<u8>> {
         ("big.example.org.", _) => reply.metadata.truncation = true,
         ("inside.example.org.", RecordType::A) => {
             reply.add_answer(record(RData::A(A("192.168.64.1".parse().unwrap()))));
+        }
+        ("private.example.org.", RecordType::A) => {
+            reply.add_answer(record(RData::A(A("10.9.9.9".parse().unwrap()))));
+        }
+        ("host.example.org.", RecordType::A) => {
+            reply.add_answer(record(RData::A(A(super::HOST.parse().unwrap()))));
         }
         (name, RecordType::A) if name.ends_with("example.org.") => {
             reply.add_answer(record(RData::A(A(SERVER.parse().unwrap()))));

@@ -210,6 +210,16 @@ impl Network<'_> {
         process.wait().unwrap();
     }
 
+    /// Kills the process that keeps the namespace, too.
+    pub fn kill_holder(&self) {
+        let lock = self.state.join("namespace.lock");
+        container_api::lock::signal_holder(&lock, rustix::process::Signal::KILL).unwrap();
+        let runtime = &self.runtime;
+        runtime
+            .block_on(container_api::lock::released(&lock))
+            .unwrap();
+    }
+
     /// Ends it by SIGTERM.
     pub fn stop(&mut self) {
         let mut process = self.process.take().unwrap();
