@@ -54,6 +54,7 @@ pub async fn serve(
     let settings = Settings::load(&roots.app, &roots.install).context("read the configuration")?;
     let networks = Networks::new(&roots, settings.network.clone(), debug);
     networks.load().context("load the networks")?;
+    networks.clean().await;
     let standby = Standby::new(&roots, &networks, settings.container.standby(), debug);
     tokio::spawn(standby.clone().serve());
     let templates = Templates::new(&roots, standby.clone());

@@ -13,8 +13,10 @@ mod subnet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use container_api::roots::Roots;
 use container_api::{Error, Kind};
@@ -33,6 +35,9 @@ pub use spare::Spare;
 use process::Process;
 use store::Found;
 use subnet::Taken;
+
+/// How long it may take to clean what a network has left.
+const CLEAN_LIMIT: Duration = Duration::from_secs(5);
 
 /// The networks of a system.
 #[derive(Debug)]
@@ -113,6 +118,36 @@ impl Networks {
             tracing::warn!("there is no network {DEFAULT}: {error}");
         }
         Ok(())
+    }
+
+    /// Takes away what networks whose processes were all killed have left in the host: rules that lead its ports nowhere.
+    pub async fn clean(&self) {
+        let networks: Vec<_> = self.entries().values().cloned().collect();
+        for network in networks {
+            let (Ok(configuration), state) =
+                (&network.configuration, self.roots.network(&network.name))
+            else {
+                continue;
+            };
+            // One that was never used has left nothing.
+            if !state.join("leases.json").exists() {
+                continue;
+            }
+            let mut command =
+                tokio::process::Command::new(self.roots.plugin(&configuration.plugin));
+            command.arg("clean").arg("--state").arg(&state);
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            command.kill_on_drop(true);
+            // It refuses where a process serves the network, which is well then.
+            match tokio::time::timeout(CLEAN_LIMIT, command.status()).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::warn!("network {}: {error}", network.name),
+                Err(_) => tracing::warn!("network {}: it is not cleaned in time", network.name),
+            }
+        }
     }
 
     /// Makes the builtin network. It has the subnets of the configuration file, which may have changed.
