@@ -96,9 +96,9 @@ fn bad_input_is_refused_and_leaves_nothing() {
             "Error: --env-file /no/such: No such file or directory\n",
         ),
         (
-            &["run", "-p", "80:80", "busybox", "true"],
+            &["run", "--ssh", "busybox", "true"],
             64,
-            "Error: -p is not available yet\n",
+            "Error: --ssh is not available yet\n",
         ),
         (&["ps"], 64, "use `container list`\n"),
         (

@@ -232,7 +232,16 @@ impl Play<'_> {
                 system.run(["unpause", id]).ok();
                 system.run(["exec", id, "true"]).ok()
             }
-            _ => system.run(["exec", id, "true"]).ok(),
+            _ => {
+                let outcome = system.run(["exec", id, "true"]);
+                // What was begun may have been carried out since.
+                if outcome.stderr.contains("is paused") {
+                    system.run(["unpause", id]).ok();
+                    system.run(["exec", id, "true"]).ok()
+                } else {
+                    outcome.ok()
+                }
+            }
         };
         drop(client);
         system.run(["delete", "--force", id]).ok();

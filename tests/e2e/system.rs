@@ -328,13 +328,20 @@ impl System {
 
     /// The containers' helpers, by their process ids, and the names that they have taken.
     pub fn helpers(&self) -> Vec<(u32, String)> {
-        let named = |pid: u32| {
+        let named = |(pid, line): (u32, String)| {
+            // One that is just being started has its name in its arguments alone.
+            if let Some((_, id)) = line.split_once(" start --bundle ") {
+                let id = id.split_once(" --id ")?.1.split(' ').next()?;
+                return Some((pid, id.get(..15).unwrap_or(id).to_owned()));
+            }
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
             let name = name.trim_end().to_owned();
             // Until it has its container it is called after its program.
             (!RUNTIME.starts_with(&name)).then_some((pid, name))
         };
-        self.pids(RUNTIME).into_iter().filter_map(named).collect()
+        let runs = |(_, line): &(u32, String)| line.contains(RUNTIME);
+        let processes = self.processes().into_iter();
+        processes.filter(runs).filter_map(named).collect()
     }
 
     /// Process ids of the helpers that have no container yet.
