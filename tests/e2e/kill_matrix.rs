@@ -220,29 +220,20 @@ impl Play<'_> {
         });
         let id = self.name();
         let id = id.as_str();
-        match self.state() {
+        if self.state() == Absent {
             // The name is free.
-            Absent => system.run(self.words("create --name NAME SLEEP")).ok(),
-            // The container can be used.
-            Found::Stopped => {
-                system.run(["start", id]).ok();
-                system.run(["exec", id, "true"]).ok()
-            }
-            Found::Paused => {
-                system.run(["unpause", id]).ok();
-                system.run(["exec", id, "true"]).ok()
-            }
-            _ => {
-                let outcome = system.run(["exec", id, "true"]);
-                // What was begun may have been carried out since.
-                if outcome.stderr.contains("is paused") {
-                    system.run(["unpause", id]).ok();
-                    system.run(["exec", id, "true"]).ok()
-                } else {
-                    outcome.ok()
+            system.run(self.words("create --name NAME SLEEP")).ok();
+        } else {
+            // What was begun may go on for a while; then the container can be used.
+            within(LIMIT, &format!("{:?}: it can be used", self.case), || {
+                match self.state() {
+                    Found::Stopped => drop(system.run(["start", id])),
+                    Found::Paused => drop(system.run(["unpause", id])),
+                    _ => {}
                 }
-            }
-        };
+                system.run(["exec", id, "true"]).code == 0
+            });
+        }
         drop(client);
         system.run(["delete", "--force", id]).ok();
         assert_eq!(system.helper(id), None);

@@ -1,5 +1,7 @@
 //! Dockerfile instructions that change an image's configuration.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 /// Why an instruction can't be applied.
@@ -36,7 +38,7 @@ pub(super) fn apply(
             ),
             "ENV" => {
                 for (key, value) in pairs(value).ok_or_else(malformed)? {
-                    set_variable(&mut config, &key, &value);
+                    push(&mut config, "Env", json!(format!("{key}={value}")));
                 }
             }
             "LABEL" => {
@@ -66,6 +68,9 @@ pub(super) fn apply(
             _ => return Err(ChangeError::Unknown(change.clone())),
         }
     }
+    if let Some(Value::Array(variables)) = config.get_mut("Env") {
+        settle(variables);
+    }
     Ok(config)
 }
 
@@ -73,20 +78,28 @@ fn set(config: &mut Map<String, Value>, key: &str, value: Value) {
     config.insert(key.into(), value);
 }
 
-fn set_variable(config: &mut Map<String, Value>, key: &str, value: &str) {
-    let variables = config.entry("Env").or_insert(Value::Null);
-    if !variables.is_array() {
-        *variables = json!([]);
+fn push(config: &mut Map<String, Value>, key: &str, value: Value) {
+    let values = config.entry(key).or_insert(Value::Null);
+    if !values.is_array() {
+        *values = json!([]);
     }
-    if let Value::Array(variables) = variables {
-        let name = |variable: &Value| {
-            variable
-                .as_str()
-                .and_then(|text| Some(text.split_once('=')?.0.to_owned()))
-        };
-        variables.retain(|variable| name(variable).as_deref() != Some(key));
-        variables.push(json!(format!("{key}={value}")));
+    if let Value::Array(values) = values {
+        values.push(value);
     }
+}
+
+/// Leaves the last of the variables of each name.
+fn settle(variables: &mut Vec<Value>) {
+    let name = |variable: &Value| {
+        let text = variable.as_str().unwrap_or_default();
+        text.split_once('=')
+            .map_or(text, |(name, _)| name)
+            .to_owned()
+    };
+    let mut known = HashSet::new();
+    variables.reverse();
+    variables.retain(|variable| known.insert(name(variable)));
+    variables.reverse();
 }
 
 fn put(config: &mut Map<String, Value>, key: &str, name: &str, value: Value) {
