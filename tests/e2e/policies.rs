@@ -132,7 +132,10 @@ fn a_restart_that_is_waited_for_dies_with_its_container() {
 fn a_restart_that_is_waited_for_follows_its_container() {
     let system = System::start();
     failing(&system, "old", &["--restart", "always"]);
-    system.run(["rename", "old", "new"]).ok();
+    // It may be in the middle of a restart, which has a name.
+    eventually("it is renamed", || {
+        system.run(["rename", "old", "new"]).code == 0
+    });
     eventually("it goes on failing under its new name", || {
         system.inspect("new")["status"]["restartCount"]
             .as_u64()
