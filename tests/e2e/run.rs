@@ -5,7 +5,11 @@ use crate::system::System;
 #[test]
 fn prints_from_a_kernel_of_its_own() {
     let system = System::shared();
-    let outcome = system.run(["run", "--rm", "busybox", "echo", "hello"]).ok();
+    // The nested machine's kernel has no nftables, which a start would tell of.
+    let nested = std::env::var_os("CONTAINER_TEST_ACCELERATOR").is_some();
+    let network: &[&str] = if nested { &["--network", "none"] } else { &[] };
+    let words = ["run", "--rm"].iter().chain(network);
+    let outcome = system.run(words.chain(&["busybox", "echo", "hello"])).ok();
     assert_eq!(
         (outcome.stdout.as_str(), outcome.stderr.as_str()),
         ("hello\n", "")
