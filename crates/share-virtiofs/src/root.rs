@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use container_isolation::mount as calls;
 use container_resource::share::{Request, Source};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
 use rustix::io::Errno;
@@ -48,14 +49,15 @@ pub enum RootError {
 
 /// Makes the root and enters it. What is opened before stays open.
 pub fn enter(request: &Request) -> Result<(), RootError> {
-    mount::make_private()?;
+    calls::make_private().map_err(io::Error::from)?;
     let mut views = Vec::with_capacity(request.shares.len());
     for share in &request.shares {
         views.push(view(share)?);
     }
-    let root = mount::tmpfs()?;
+    let options = [(c"size", c"1m"), (c"mode", c"755")];
+    let root = calls::tmpfs(&options).map_err(io::Error::from)?;
     // A directory that every host has. What was to be taken from below it has been.
-    mount::attach(&root, CWD, c"/proc")?;
+    calls::attach(&root, CWD, c"/proc").map_err(io::Error::from)?;
     for (number, (view, is_directory)) in views.iter().enumerate() {
         let name = CString::new(number.to_string()).map_err(io::Error::from)?;
         if *is_directory {
@@ -64,11 +66,11 @@ pub fn enter(request: &Request) -> Result<(), RootError> {
             let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
             openat(&root, &name, flags, Mode::RUSR).map_err(io::Error::from)?;
         }
-        mount::attach(view, &root, &name)?;
+        calls::attach(view, &root, &name).map_err(io::Error::from)?;
     }
     // The guest makes nothing beside its shares.
     mount::tame(&root, true, false)?;
-    Ok(mount::enter(&root)?)
+    Ok(calls::enter(&root).map_err(io::Error::from)?)
 }
 
 /// A view of what is shared, and whether it is a directory.
@@ -99,7 +101,7 @@ fn view(share: &Source) -> Result<(OwnedFd, bool), RootError> {
         return Err(RootError::Kind { path: path(), kind });
     }
     let is_directory = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
-    let view = mount::view(&place, c"", true).map_err(failed)?;
+    let view = calls::view(&place, c"", true).map_err(|error| failed(error.into()))?;
     mount::tame(&view, share.read_only, true).map_err(failed)?;
     Ok((view, is_directory))
 }

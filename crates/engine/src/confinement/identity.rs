@@ -4,9 +4,9 @@
 //! user with subordinate ids (`subuid`(5)) one of those. Elsewhere it stays who its owner is.
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
+use container_isolation::subordinate_ids::{self, Range};
 use rustix::process::{getegid, geteuid, getpid};
 
 /// Id that the VMM's user and group have inside of a user namespace. Any but 0 will do: then exec takes the capabilities
@@ -16,9 +16,6 @@ const INNER_ID: u32 = 65_534;
 /// First of the user ids that root gives to VMMs. From 0x70000000 to 0x7fffffff systemd leaves them unused (its "Users, Groups,
 /// UIDs and GIDs"), and a process id is below 2^22.
 const FIRST_ID: u32 = 0x7000_0000;
-
-/// Programs that write maps of subordinate ids (`newuidmap`(1)).
-const HELPERS: [&str; 2] = ["/usr/bin/newuidmap", "/usr/bin/newgidmap"];
 
 /// Who a VMM is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +50,8 @@ impl Identity {
             let id = FIRST_ID + getpid().as_raw_pid().unsigned_abs();
             return vec![Self::Own { id, mapped }];
         }
-        let subordinate = user_namespace.then(subordinate).flatten();
+        let of_vmm = || subordinate_ids::find(Range::of_vmm);
+        let subordinate = user_namespace.then(of_vmm).flatten();
         let subordinate = subordinate.map(|(user, group)| Self::Subordinate { user, group });
         let owner = Self::Owner { mapped };
         subordinate.into_iter().chain([owner]).collect()
@@ -88,9 +86,8 @@ impl Identity {
                 std::fs::write(file("gid_map"), map(getegid().as_raw()))
             }
             Self::Subordinate { user, group } => {
-                let [user_helper, group_helper] = HELPERS;
-                run(user_helper, pid, *user)?;
-                run(group_helper, pid, *group)
+                let map = |outer: u32| [[INNER_ID, outer, 1]];
+                subordinate_ids::write_maps(pid, &map(*user), &map(*group))
             }
             Self::Own { mapped: false, .. } | Self::Owner { mapped: false } => Ok(()),
         }
@@ -121,76 +118,4 @@ fn set_ids(id: u32) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Maps the inner id to `outer` by one of the [`HELPERS`].
-fn run(helper: &str, pid: u32, outer: u32) -> io::Result<()> {
-    let output = Command::new(helper)
-        .args([pid, INNER_ID, outer, 1].map(|number| number.to_string()))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("{helper}: {}", text.trim())))
-}
-
-/// The user and group id that a VMM of this user may have, if the system gives any.
-fn subordinate() -> Option<(u32, u32)> {
-    if !HELPERS.iter().all(|helper| Path::new(helper).exists()) {
-        return None;
-    }
-    let user = geteuid().as_raw();
-    let name = account(user, &std::fs::read("/etc/passwd").ok()?);
-    let first = |file| first_of(&std::fs::read(file).ok()?, user, name.as_deref());
-    Some((first("/etc/subuid")?, first("/etc/subgid")?))
-}
-
-/// Name of the account with an id, in the lines of `passwd`(5).
-fn account(user: u32, accounts: &[u8]) -> Option<Vec<u8>> {
-    accounts.split(|byte| *byte == b'\n').find_map(|line| {
-        let mut fields = line.split(|byte| *byte == b':');
-        let name = fields.next()?;
-        let id = std::str::from_utf8(fields.nth(1)?).ok()?;
-        (id.parse() == Ok(user)).then(|| name.to_vec())
-    })
-}
-
-/// An id of the first range that a user, by name or number, has in the lines of `subuid`(5). The last one of the range:
-/// other programs take theirs from its start.
-fn first_of(ranges: &[u8], user: u32, name: Option<&[u8]>) -> Option<u32> {
-    ranges.split(|byte| *byte == b'\n').find_map(|line| {
-        let mut fields = line.split(|byte| *byte == b':');
-        let owner = fields.next()?;
-        if Some(owner) != name && number(owner) != Some(user) {
-            return None;
-        }
-        let (first, count) = (number(fields.next()?)?, number(fields.next()?)?);
-        first.checked_add(count.checked_sub(1)?)
-    })
-}
-
-fn number(field: &[u8]) -> Option<u32> {
-    std::str::from_utf8(field).ok()?.trim().parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_found_by_name_and_by_number() {
-        let accounts = b"root:x:0:0:root:/root:/bin/sh\nme:x:1000:1000::/:/bin/sh\n";
-        let name = account(1000, accounts).unwrap();
-        assert_eq!(name, b"me");
-        let ranges = b"other:100000:65536\nme:165536:65536\n";
-        assert_eq!(first_of(ranges, 1000, Some(&name)), Some(231_071));
-        assert_eq!(first_of(b"1000:7:2\n", 1000, None), Some(8));
-        for bad in [&b""[..], b"me", b"me:x:1", b"me:1:0", b"me:4294967295:2"] {
-            assert_eq!(first_of(bad, 1000, Some(&name)), None, "{bad:?}");
-        }
-    }
 }

@@ -153,7 +153,7 @@ impl Confinement {
     /// Takes the calling process, a new one, out of the host. Its identity's maps have been written. Allocates nothing.
     pub(crate) fn enter(&self) -> io::Result<()> {
         if self.isolation.has_own_root() {
-            mount::make_private()?;
+            container_isolation::mount::make_private()?;
             for file in &self.read_only {
                 file.reopen()?;
             }

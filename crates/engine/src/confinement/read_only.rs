@@ -94,7 +94,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
-    use crate::confinement::{Isolation, mount};
+    use crate::confinement::Isolation;
 
     /// Runs `act` in a process in namespaces of its own, whose ids have not been mapped, and returns its error.
     fn in_namespaces(act: impl Fn() -> io::Result<()>) -> io::Error {
@@ -127,7 +127,7 @@ mod tests {
         let name = CString::new(format!("/proc/self/fd/{number}")).unwrap();
         let reopened = |act: &dyn Fn() -> rustix::io::Result<()>| {
             in_namespaces(|| {
-                mount::make_private()?;
+                container_isolation::mount::make_private()?;
                 plan[0].reopen()?;
                 Ok(act()?)
             })

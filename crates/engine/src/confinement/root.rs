@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use container_isolation::mount as calls;
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::mount::UnmountFlags;
 
 use super::landlock::Ruleset;
 use super::{c_string, mount};
@@ -64,10 +64,10 @@ impl Root {
     pub(super) fn enter(&self) -> io::Result<()> {
         // Whoever the program is must get through to its files, whatever the owner's mask.
         rustix::process::umask(Mode::empty());
-        let root = mount::tmpfs(&[(c"size", c"64k"), (c"mode", c"755")])?;
+        let root = calls::tmpfs(&[(c"size", c"64k"), (c"mode", c"755")])?;
         // Linux before 6.15 mounts nothing inside of what is not mounted itself. This is a directory
         // that every host has and that nothing below is taken from.
-        mount::attach(root.as_fd(), CWD, c"/proc")?;
+        calls::attach(&root, CWD, c"/proc")?;
         for directory in &self.directories {
             rustix::fs::mkdirat(&root, directory, Mode::from_raw_mode(0o755))?;
         }
@@ -75,14 +75,10 @@ impl Root {
             let tree = mount::read_only(&file.source)?;
             let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
             drop(rustix::fs::openat(&root, &file.target, flags, Mode::RUSR)?);
-            mount::attach(tree.as_fd(), root.as_fd(), &file.target)?;
+            calls::attach(&tree, &root, &file.target)?;
         }
         mount::set_read_only(root.as_fd())?;
-        rustix::process::fchdir(&root)?;
-        rustix::process::pivot_root(c".", c".")?;
-        rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
-        rustix::process::chdir(c"/")?;
-        Ok(())
+        Ok(calls::enter(&root)?)
     }
 }
 

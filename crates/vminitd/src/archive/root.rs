@@ -8,7 +8,7 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::error::ArchiveError;
 use crate::boot::{IMAGE, UPPER};
-use crate::mount::clone_tree;
+use crate::mount::view;
 
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -23,7 +23,7 @@ pub fn enter(leader: &OwnedFd) -> Result<(), ArchiveError> {
 /// The root without what is mounted in it.
 pub fn bare() -> Result<OwnedFd, ArchiveError> {
     let opened =
-        clone_tree(CWD, "/", false).and_then(|root| openat(&root, ".", DIRECTORY, Mode::empty()));
+        view(CWD, "/", false).and_then(|root| openat(&root, ".", DIRECTORY, Mode::empty()));
     opened.map_err(|error| ArchiveError::Enter(error.into()))
 }
 

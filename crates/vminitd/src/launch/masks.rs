@@ -23,9 +23,7 @@ pub fn mask(paths: &[String]) -> Result<(), Failure> {
             Err(error) => return Err(Failure::step(step(), error)),
         };
         let cover = match (kind, empty) {
-            (FileType::Directory, Some(first)) => {
-                mount::clone_tree(CWD, first, false).context(step)?
-            }
+            (FileType::Directory, Some(first)) => mount::view(CWD, first, false).context(step)?,
             (FileType::Directory, None) => {
                 empty = Some(path);
                 empty_directory().map_err(|source| Failure::Mount {
@@ -33,7 +31,7 @@ pub fn mask(paths: &[String]) -> Result<(), Failure> {
                     source,
                 })?
             }
-            _ => mount::clone_tree(null_device()?, "", false).context(step)?,
+            _ => mount::view(null_device()?, "", false).context(step)?,
         };
         mount::attach(cover, path).context(step)?;
     }
@@ -44,7 +42,7 @@ pub fn mask(paths: &[String]) -> Result<(), Failure> {
 pub fn protect(paths: &[String]) -> Result<(), Failure> {
     for path in paths {
         let step = || format!("cannot make {path} read-only");
-        let view = match mount::clone_tree(CWD, path, true) {
+        let view = match mount::view(CWD, path, true) {
             Ok(view) => view,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => continue,
             Err(error) => return Err(Failure::step(step(), error)),

@@ -43,7 +43,7 @@ pub fn prepare<'a>(plans: &'a [PlannedMount]) -> Result<Vec<Prepared<'a>>, Failu
 fn bind(plan: &PlannedMount) -> Result<OwnedFd, Failure> {
     let options = &plan.options;
     let step = || format!("cannot bind {} to {}", plan.source, plan.target);
-    let mount = mount::clone_tree(CWD, &plan.source, options.recursive).context(step)?;
+    let mount = mount::view(CWD, &plan.source, options.recursive).context(step)?;
     if !options.set.is_empty() {
         mount::set_attributes(&mount, options.set, options.recursive).context(step)?;
     }
@@ -120,7 +120,7 @@ impl Wholes {
             self.mounts.push((plan.source.clone(), whole));
             self.mounts.len() - 1
         };
-        let view = mount::clone_tree(&self.mounts[index].1, part, true).context(step)?;
+        let view = mount::view(&self.mounts[index].1, part, true).context(step)?;
         // What is mounted below, too.
         mount::set_attributes(&view, plan.options.set, true).context(step)?;
         Ok(view)

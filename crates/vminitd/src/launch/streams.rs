@@ -75,7 +75,7 @@ impl Streams {
                 .open(CONSOLE)
                 .context(step)?;
         }
-        let view = mount::clone_tree(CWD, path, false).context(step)?;
+        let view = mount::view(CWD, path, false).context(step)?;
         mount::attach(view, CONSOLE).context(step)
     }
 

@@ -4,6 +4,7 @@ mod filesystem;
 mod options;
 mod tree;
 
+pub use container_isolation::mount::view;
 pub use filesystem::{Filesystem, FilesystemError};
 pub use options::{MountFlagSet, MountOptions, Propagation};
-pub use tree::{attach, clone_tree, set_attributes, set_propagation};
+pub use tree::{attach, set_attributes, set_propagation};

@@ -1,40 +1,16 @@
-//! Views of what is mounted already, and changes of attached mounts.
+//! Changes of mounts, in this program's words.
 
-use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsFd;
 
+use container_isolation::mount;
 use rustix::fs::CWD;
-use rustix::io::Errno;
-use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use rustix::mount::MountPropagationFlags;
 
 use super::options::MountFlagSet;
 
-/// A detached copy of the mount at `path` below `directory`; with what is mounted below it if `recursive`.
-/// An empty path means the descriptor itself.
-pub fn clone_tree(
-    directory: impl AsFd,
-    path: &str,
-    recursive: bool,
-) -> rustix::io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    if path.is_empty() {
-        flags |= OpenTreeFlags::AT_EMPTY_PATH;
-    }
-    open_tree(directory, path, flags)
-}
-
 /// Attaches a detached mount over `target`.
 pub fn attach(mount: impl AsFd, target: &str) -> rustix::io::Result<()> {
-    move_mount(
-        mount,
-        "",
-        CWD,
-        target,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
+    mount::attach(mount, CWD, target)
 }
 
 /// Changes the attributes of `mount` and, if `recursive`, of those below it.
@@ -43,32 +19,8 @@ pub fn set_attributes(
     flags: MountFlagSet,
     recursive: bool,
 ) -> rustix::io::Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: u64::from(flags.on.bits()),
-        attr_clr: u64::from(flags.off.bits()),
-        propagation: 0,
-        userns_fd: 0,
-    };
-    let mut how = libc::AT_EMPTY_PATH;
-    if recursive {
-        how |= libc::AT_RECURSIVE;
-    }
-    // SAFETY: mount_setattr(2) reads an empty path and one `mount_attr` of the given size; both outlive it.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount.as_fd().as_raw_fd(),
-            c"".as_ptr(),
-            how,
-            &raw const attributes,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
-    }
+    let [on, off] = [flags.on, flags.off].map(|flags| u64::from(flags.bits()));
+    mount::set_attributes(mount, on, off, recursive)
 }
 
 /// Changes the propagation of the mount at `target`.
