@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use container_resource::egress::EgressRule;
+use container_resource::mac_address::MacAddress;
 
 use crate::leases::lease::Lease;
-use crate::leases::mac::Mac;
 
 /// A container that is on the network.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub struct Member<'l> {
     /// Its tap's name.
     pub tap: &'l str,
     /// Hardware address.
-    pub mac: Mac,
+    pub mac: MacAddress,
     /// Address, if it has one of the family.
     pub ipv4: Option<Ipv4Addr>,
     /// The same.

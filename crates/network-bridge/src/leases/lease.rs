@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use container_api::network;
 use container_resource::egress::EgressRule;
+use container_resource::mac_address::MacAddress;
 use serde::{Deserialize, Serialize};
 
-use super::mac::Mac;
 use crate::ports::published::Published;
 
 /// A container's addresses and names, kept until they are released.
@@ -20,7 +20,7 @@ pub struct Lease {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6: Option<Ipv6Addr>,
     /// Hardware address.
-    pub mac: Mac,
+    pub mac: MacAddress,
     /// Bytes of a packet.
     pub mtu: u32,
     /// Names under which others find it: lower case, no dot at the end.

@@ -3,7 +3,7 @@
 //! They are in `leases.json` of the network's directory before anybody is told of them.
 
 pub mod lease;
-pub mod mac;
+mod mac;
 pub mod names;
 pub mod subnet;
 
@@ -13,10 +13,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use container_resource::bundle::{read_json, write_json};
+use container_resource::mac_address::{MacAddress, MacAddressError};
 use serde::{Deserialize, Serialize};
 
 use self::lease::Lease;
-use self::mac::{Mac, MacError};
 pub use self::names::HOST;
 use self::names::NamesError;
 use self::subnet::{AddressError, Family, Subnet};
@@ -83,10 +83,10 @@ pub enum LeaseError {
     Unavailable(#[from] AddressError),
     /// Not a hardware address.
     #[error(transparent)]
-    Mac(#[from] MacError),
+    Mac(#[from] MacAddressError),
     /// The wanted hardware address is another's.
     #[error("{0} belongs to another container of the network")]
-    MacTaken(Mac),
+    MacTaken(MacAddress),
     /// Smaller than IPv6 allows, or larger than the network's.
     #[error("invalid MTU {0}: {SMALLEST_MTU} to {1}, the network's, is expected")]
     Mtu(u32, u32),
@@ -286,9 +286,9 @@ fn address<F: Family + std::str::FromStr>(
 
 fn hardware_address(
     wanted: &str,
-    held: Option<Mac>,
-    taken: &BTreeSet<Mac>,
-) -> Result<Mac, LeaseError> {
+    held: Option<MacAddress>,
+    taken: &BTreeSet<MacAddress>,
+) -> Result<MacAddress, LeaseError> {
     if !wanted.is_empty() {
         let mac = wanted.parse()?;
         return if taken.contains(&mac) {
@@ -301,7 +301,7 @@ fn hardware_address(
         return Ok(held);
     }
     loop {
-        let mac = Mac::random().map_err(LeaseError::Random)?;
+        let mac = mac::random().map_err(LeaseError::Random)?;
         if !taken.contains(&mac) {
             return Ok(mac);
         }

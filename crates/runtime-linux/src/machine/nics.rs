@@ -6,6 +6,7 @@ use std::sync::Arc;
 use container_api::{Error, Kind};
 use container_engine::{Device, MacAddress, Nic};
 use container_resource::bundle::Interface;
+use container_resource::mac_address;
 
 /// The device of each of `interfaces`, whose taps are `taps`.
 pub fn nics(interfaces: &[Interface], taps: Vec<OwnedFd>) -> Result<Vec<Device>, Error> {
@@ -38,12 +39,8 @@ pub fn mac(text: &str) -> Result<MacAddress, Error> {
         let text = format!("invalid MAC address {text:?}");
         Error::new(Kind::InvalidArgument, text)
     };
-    let bytes: Vec<u8> = text
-        .split(':')
-        .map_while(|pair| u8::from_str_radix(pair, 16).ok())
-        .collect();
-    let bytes: [u8; 6] = bytes.try_into().map_err(|_| invalid())?;
-    MacAddress::new(bytes).map_err(|_| invalid())
+    let address: mac_address::MacAddress = text.parse().map_err(|_| invalid())?;
+    MacAddress::new(address.bytes()).map_err(|_| invalid())
 }
 
 #[cfg(test)]
