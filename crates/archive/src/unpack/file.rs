@@ -1,0 +1,117 @@
+//! Files: whole, or not there.
+
+use std::ffi::CString;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::tree::{BUFFER, Tree};
+use crate::tar::{Member, Reader, Run};
+
+impl Tree {
+    pub(super) fn file<R: Read>(
+        &mut self,
+        parent: &OwnedFd,
+        name: &CString,
+        member: &Member,
+        reader: &mut Reader<R>,
+    ) -> io::Result<bool> {
+        match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Directory => {
+                return Err(Errno::ISDIR.into());
+            }
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Whoever looks meanwhile sees what was there before, or the whole file.
+        let (temporary, file) = self.temporary(parent)?;
+        let made = self
+            .fill(&file, member, reader)
+            .and_then(|()| self.finish(&file, member))
+            .and_then(|()| take_place(parent, &temporary, &file, name));
+        if made.is_err() {
+            // The first error is the one to tell.
+            let _ = rustix::fs::unlinkat(parent, &temporary, AtFlags::empty());
+        }
+        made.map(|()| true)
+    }
+
+    /// A new file of `parent`, and its name.
+    fn temporary(&mut self, parent: &OwnedFd) -> io::Result<(CString, OwnedFd)> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        loop {
+            self.temporary += 1;
+            let text = format!(".container-{}-{}", std::process::id(), self.temporary);
+            let name = CString::new(text)?;
+            match rustix::fs::openat(parent, &name, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(file) => return Ok((name, file)),
+                // The archive has such a name, too, or a process of this number was killed.
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn fill<R: Read>(
+        &mut self,
+        file: &OwnedFd,
+        member: &Member,
+        reader: &mut Reader<R>,
+    ) -> io::Result<()> {
+        let whole = [Run {
+            offset: 0,
+            length: member.size,
+        }];
+        for run in member.sparse.as_deref().unwrap_or(&whole) {
+            let (mut offset, mut left) = (run.offset, run.length);
+            while left > 0 {
+                let want = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+                let count = reader.read(&mut self.buffer[..want])?;
+                if count == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                let mut written = 0;
+                while written < count {
+                    written += rustix::io::retry_on_intr(|| {
+                        rustix::io::pwrite(
+                            file,
+                            &self.buffer[written..count],
+                            offset + written as u64,
+                        )
+                    })?;
+                }
+                offset += count as u64;
+                left -= count as u64;
+            }
+        }
+        if member.sparse.is_some() {
+            rustix::fs::ftruncate(file, member.size)?;
+        }
+        Ok(())
+    }
+}
+
+/// Renames the complete file `temporary` to `name`. Where something is mounted, its content is written there.
+fn take_place(
+    parent: &OwnedFd,
+    temporary: &CString,
+    file: &OwnedFd,
+    name: &CString,
+) -> io::Result<()> {
+    match rustix::fs::renameat(parent, temporary, parent, name) {
+        Err(Errno::BUSY) => {}
+        renamed => return Ok(renamed?),
+    }
+    let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0))?;
+    io::copy(
+        &mut std::fs::File::from(file.try_clone()?),
+        &mut std::fs::File::from(target),
+    )?;
+    rustix::fs::unlinkat(parent, temporary, AtFlags::empty())?;
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! The members of a tar, made beneath a directory.
+//!
+//! They come from a guest, or from whoever made the archive. So what an archive names is looked up beneath the directory only, and never
+//! through a link (`openat2(2)`): what would lead elsewhere is left out. Links lead only in an archive that may write everywhere
+//! anyway: one that is unpacked in the container's own root.
+mod attributes;
+mod file;
+mod mapping;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::tar::{Member, Reader, TarError};
+pub use mapping::{Mapping, components};
+use tree::Tree;
+
+/// Whether links lead on the way to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// As everywhere, but for those of `/proc` that are none: the process's root is the bound.
+    Follow,
+    /// A member whose path leads through one is left out.
+    Refuse,
+}
+
+/// Whom files are to belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owners {
+    /// Those of the archive, as far as this process may give files away.
+    Keep,
+    /// This user and group.
+    All(u32, u32),
+    /// Whoever this process is.
+    Own,
+}
+
+/// How members are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// On the way to them.
+    pub links: Links,
+    /// Whom they belong to.
+    pub owners: Owners,
+    /// Set-id bits and file capabilities are made, too.
+    pub privileges: bool,
+}
+/// Why a tree is not made.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The stream.
+    #[error(transparent)]
+    Tar(#[from] TarError),
+    /// A file or directory.
+    #[error("cannot make {}", .path.display())]
+    Make {
+        /// Its path below the directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Makes what `reader` reads in `directory`, beginning with the member `first` if one has been read already. Gives the number of
+/// members that were left out, because they would lead elsewhere or are devices.
+///
+/// # Errors
+/// The first member that cannot be made, and those of the stream.
+pub fn unpack<R: Read>(
+    reader: &mut Reader<R>,
+    first: Option<Member>,
+    directory: OwnedFd,
+    mapping: &Mapping,
+    rules: Rules,
+) -> Result<u64, UnpackError> {
+    let mut tree = Tree::new(directory, rules);
+    let mut left_out = 0;
+    // Without its root a tree is nothing.
+    if let Some(root) = first {
+        let path = mapping.apply(&root.path);
+        let path = path.ok_or(TarError::Malformed("path of the first member"))?;
+        if !tree.member(&path, &root, mapping, reader)? {
+            return Err(UnpackError::Make {
+                path: shown(&path),
+                source: Errno::LOOP.into(),
+            });
+        }
+    }
+    let mut next = reader.next_member()?;
+    while let Some(member) = next {
+        let made = match mapping.apply(&member.path) {
+            Some(path) => tree.member(&path, &member, mapping, reader)?,
+            None => false,
+        };
+        left_out += u64::from(!made);
+        next = reader.next_member()?;
+    }
+    tree.settle()?;
+    Ok(left_out)
+}
+
+/// A path as errors show it.
+fn shown(path: &[Vec<u8>]) -> PathBuf {
+    path.iter()
+        .map(|part| Path::new(OsStr::from_bytes(part)))
+        .collect()
+}
