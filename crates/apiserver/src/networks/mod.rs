@@ -123,30 +123,32 @@ impl Networks {
     /// Takes away what networks whose processes were all killed have left in the host: rules that lead its ports nowhere.
     pub async fn clean(&self) {
         let networks: Vec<_> = self.entries().values().cloned().collect();
-        for network in networks {
-            let (Ok(configuration), state) =
-                (&network.configuration, self.roots.network(&network.name))
-            else {
-                continue;
-            };
-            // One that was never used has left nothing.
-            if !state.join("leases.json").exists() {
-                continue;
-            }
-            let mut command =
-                tokio::process::Command::new(self.roots.plugin(&configuration.plugin));
-            command.arg("clean").arg("--state").arg(&state);
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            command.kill_on_drop(true);
-            // It refuses where a process serves the network, which is well then.
-            match tokio::time::timeout(CLEAN_LIMIT, command.status()).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => tracing::warn!("network {}: {error}", network.name),
-                Err(_) => tracing::warn!("network {}: it is not cleaned in time", network.name),
-            }
+        futures::future::join_all(networks.iter().map(|network| self.clean_one(network))).await;
+    }
+
+    async fn clean_one(&self, network: &Network) {
+        let Ok(configuration) = &network.configuration else {
+            return;
+        };
+        let state = self.roots.network(&network.name);
+        // One that was never used has left nothing.
+        if !state.join("leases.json").exists() {
+            return;
+        }
+        let mut command = tokio::process::Command::new(self.roots.plugin(&configuration.plugin));
+        command
+            .arg("clean")
+            .arg("--state")
+            .arg(&state)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        // It refuses where a process serves the network, which is well then.
+        match tokio::time::timeout(CLEAN_LIMIT, command.status()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!("network {}: {error}", network.name),
+            Err(_) => tracing::warn!("network {}: it is not cleaned in time", network.name),
         }
     }
 
