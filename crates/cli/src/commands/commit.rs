@@ -10,6 +10,7 @@ use super::inspect;
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::flags::ChangeFlags;
 use crate::output;
 use crate::session::{operate, pipe};
 
@@ -35,19 +36,8 @@ pub struct Commit {
     )]
     author: String,
 
-    /// Apply a Dockerfile instruction: CMD, ENTRYPOINT, ENV, LABEL, USER, WORKDIR and the like
-    #[arg(short, long = "change", value_name = "INSTRUCTION")]
-    changes: Vec<String>,
-
-    /// Set the comment of the image's history
-    #[arg(
-        short,
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    message: String,
+    #[command(flatten)]
+    image: ChangeFlags,
 
     /// Have the container stand still meanwhile
     #[arg(short, long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true,
@@ -76,8 +66,8 @@ impl Commit {
         let request = ImportRequest {
             token,
             reference: self.reference,
-            changes: self.changes,
-            message: self.message,
+            changes: self.image.changes,
+            message: self.image.message,
             author: self.author,
             base: container.configuration.image.manifest_digest,
             ..ImportRequest::default()

@@ -1,5 +1,6 @@
 //! Flags that several commands share (reference section 1.6).
 
+mod changes;
 mod format;
 mod grace;
 mod health;
@@ -12,6 +13,7 @@ mod registry;
 mod resource;
 mod security;
 
+pub use changes::ChangeFlags;
 pub use format::FormatFlags;
 pub use grace::{Grace, parse as parse_grace};
 pub use health::HealthFlags;

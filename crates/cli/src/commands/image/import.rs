@@ -9,7 +9,7 @@ use container_api::images::ImportRequest;
 
 use crate::connection::Context;
 use crate::failure::Failure;
-use crate::flags::PlatformFlags;
+use crate::flags::{ChangeFlags, PlatformFlags};
 use crate::output;
 
 /// Make an image of a root file system
@@ -20,19 +20,8 @@ use crate::output;
   container image import --change 'CMD [\"/bin/sh\"]' rootfs.tar mine:v1
   tar -C rootfs -c . | container image import - mine")]
 pub struct Import {
-    /// Apply a Dockerfile instruction: CMD, ENTRYPOINT, ENV, LABEL, USER, WORKDIR and the like
-    #[arg(short, long = "change", value_name = "INSTRUCTION")]
-    changes: Vec<String>,
-
-    /// Set the comment of the image's history
-    #[arg(
-        short,
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    message: String,
+    #[command(flatten)]
+    image: ChangeFlags,
 
     #[command(flatten)]
     platform: PlatformFlags,
@@ -62,8 +51,8 @@ impl Import {
             token,
             reference: self.reference,
             platform: self.platform.requested(),
-            changes: self.changes,
-            message: self.message,
+            changes: self.image.changes,
+            message: self.image.message,
             ..ImportRequest::default()
         };
         let reply = images.import(request).await?.into_inner();
