@@ -97,11 +97,7 @@ impl Networks {
 
     async fn addresses_of(&self, id: &str, network: &str) -> Option<Addresses> {
         let network = self.find(network).ok()?;
-        let request = container_api::network::InspectRequest {};
-        let reply = network
-            .process
-            .call(|mut client| async move { client.inspect(request).await });
-        let members = reply.await.ok()?.members;
+        let members = network.process.inspect().await.ok()?.members;
         members
             .into_iter()
             .find(|member| member.container == id)?
@@ -150,11 +146,7 @@ impl Networks {
         if !network.stale.swap(false, Ordering::Relaxed) {
             return;
         }
-        let request = container_api::network::InspectRequest {};
-        let reply = network
-            .process
-            .call(|mut client| async move { client.inspect(request).await });
-        let Ok(reply) = reply.await else {
+        let Ok(reply) = network.process.inspect().await else {
             network.stale.store(true, Ordering::Relaxed);
             return;
         };

@@ -247,6 +247,15 @@ impl Process {
         }
     }
 
+    /// What the network is now.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn inspect(self: &Arc<Self>) -> Result<InspectReply, Error> {
+        self.call(|mut client| async move { client.inspect(InspectRequest {}).await })
+            .await
+    }
+
     /// Has it take its network down, and waits until it has. It does not as long as a machine is there, and cannot where it was
     /// killed: then the next one does, which finds what is left.
     ///

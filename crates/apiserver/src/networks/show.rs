@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use container_api::network::{InspectReply, InspectRequest, Member};
+use container_api::network::{InspectReply, Member};
 use container_resource::network::NetworkConfiguration;
 use container_resource::network_status::{
     EgressCount, ManagedNetwork, NetworkMember, NetworkStatus,
@@ -59,11 +59,8 @@ impl Networks {
 /// What the network's process says, if there is one.
 async fn inspect(network: &Network) -> Option<InspectReply> {
     network.process.present().await?;
-    let reply = network
-        .process
-        .call(|mut client| async move { client.inspect(InspectRequest {}).await });
+    let reply = network.process.inspect().await;
     reply
-        .await
         .inspect_err(|error| tracing::warn!("network {}: {error}", network.name))
         .ok()
 }
