@@ -97,15 +97,15 @@ engine-newer: packages-run packages-build
 # The guest alone: what the kernel has; then vminitd in real machines, driven over its channel, compared with crun.
 boot:
 	@kernel/check.sh $(KERNEL)
-	VMINITD_KERNEL=$(CURDIR)/$(KERNEL) VMINITD_INITRAMFS=$(CURDIR)/$(INITRAMFS) \
-	    $(CARGO) test --locked -p vminitd --test boot -- --ignored --test-threads=2
+	VMINITD_KERNEL=$(CURDIR)/$(KERNEL) VMINITD_INITRAMFS=$(CURDIR)/$(INITRAMFS) RUST_TEST_THREADS=2 \
+	    scripts/second-chance.sh $(CARGO) test --locked -p vminitd --test boot -- --ignored
 
 boot-full: packages-test packages-full kernel-full
 	@kernel/check.sh --flavour full $(KERNEL_FULL)
 
 e2e: $(BUSYBOX)
-	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
-	    $(CARGO) test --locked -p container-tests -- --test-threads=2
+	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) RUST_TEST_THREADS=2 \
+	    scripts/second-chance.sh $(CARGO) test --locked --no-fail-fast -p container-tests --
 
 # systemd, dockerd, podman, PostgreSQL, redis, nginx, node and CPython of Debian, in roots made by debootstrap: needs root, a mirror
 # and some 20 minutes.
