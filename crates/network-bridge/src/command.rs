@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::namespace::{agent, holder};
+use crate::probe;
 use crate::serve;
 use crate::uplink::pasta;
 
@@ -60,6 +61,8 @@ enum Action {
         #[arg(long)]
         state: PathBuf,
     },
+    /// Look what this host has for networks: a list of checks in JSON, as `container system doctor` shows them.
+    Probe,
     /// Keep a network's namespace.
     #[command(hide = true)]
     Hold {
@@ -130,6 +133,7 @@ impl Command {
                 log(false);
                 told(serve::clean(&state))
             }
+            Action::Probe => told(probe::run()),
             Action::Start(start) => {
                 log(start.debug);
                 container_api::roots::set_private_umask();

@@ -4,75 +4,24 @@
 
 mod world;
 
-use std::fs::File;
-use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsFd;
-use std::time::Duration;
 
-use container_api::network::{Addresses, AllocateRequest, AttachRequest};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use world::frames::{EVERYBODY, Mac, arp, discovery, ethernet, ipv4, ipv6, mac, udp};
-use world::guest::HEADER;
-use world::{Network, World};
-
-/// A machine that is only its tap.
-struct Station {
-    tap: File,
-    mac: Mac,
-    ipv4: Ipv4Addr,
-    ipv6: Ipv6Addr,
-}
-
-impl Station {
-    fn new(network: &Network<'_>, container: &str) -> Self {
-        let request = AllocateRequest {
-            container: container.into(),
-            ..AllocateRequest::default()
-        };
-        let addresses: Addresses = network.allocate(request).unwrap();
-        let request = AttachRequest {
-            container: container.into(),
-            ..AttachRequest::default()
-        };
-        let (_, tap) = network.attach(request).unwrap();
-        let plain = |address: &str| address.split('/').next().unwrap().to_owned();
-        Self {
-            tap: File::from(tap),
-            mac: mac(&addresses.mac),
-            ipv4: plain(&addresses.ipv4).parse().unwrap(),
-            ipv6: plain(&addresses.ipv6).parse().unwrap(),
-        }
-    }
-
-    fn send(&self, frame: &[u8]) {
-        (&self.tap)
-            .write_all(&[&[0; HEADER][..], frame].concat())
-            .unwrap();
-    }
-
-    /// The next frame that arrives.
-    fn receive(&self) -> Option<Vec<u8>> {
-        let mut polled = [PollFd::new(&self.tap, PollFlags::IN)];
-        let patience = Timespec::try_from(Duration::from_secs(2)).unwrap();
-        if poll(&mut polled, Some(&patience)).unwrap() == 0 {
-            return None;
-        }
-        let mut frame = vec![0; 4096];
-        let length = (&self.tap).read(&mut frame).unwrap();
-        Some(frame[HEADER..length].to_vec())
-    }
-
-    /// A frame that may pass, with a number in it.
-    fn marker(&self, number: u16) -> Vec<u8> {
-        let packet = ipv4(self.ipv4, Ipv4Addr::BROADCAST, 17, &udp(9, number, b""));
-        ethernet(EVERYBODY, self.mac, 0x0800, &packet)
-    }
-}
+use world::frames::{Mac, arp, discovery, ethernet, ipv4, ipv6, udp};
+use world::station::Station;
+use world::{As, World};
 
 #[test]
 fn a_machine_speaks_for_itself_alone() {
-    let world = World::new();
+    speaks_for_itself_alone(As::Root);
+}
+
+#[test]
+fn a_machine_of_a_user_s_network_does_so_too() {
+    speaks_for_itself_alone(As::User);
+}
+
+fn speaks_for_itself_alone(who: As) {
+    let world = World::of(who);
     let network = world.network("one", |_| ());
     let (evil, victim, third) = (
         Station::new(&network, "evil"),
@@ -327,19 +276,7 @@ fn a_storm_of_broadcasts_is_bounded() {
     let mut arrived = 0;
     for number in 0..20_000 {
         evil.send(&evil.marker(number));
-        let mut polled = [PollFd::from_borrowed_fd(victim.tap.as_fd(), PollFlags::IN)];
-        if poll(
-            &mut polled,
-            Some(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            }),
-        )
-        .unwrap()
-            == 1
-        {
-            arrived += usize::from(victim.receive().is_some());
-        }
+        arrived += usize::from(victim.has_frame() && victim.receive().is_some());
     }
     let seconds = begun.elapsed().as_secs_f64();
     #[allow(clippy::cast_precision_loss, reason = "a count")]

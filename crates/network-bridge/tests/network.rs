@@ -15,7 +15,7 @@ fn kind<T: std::fmt::Debug>(outcome: std::io::Result<T>) -> ErrorKind {
 
 /// What the host has of a network, or would have.
 fn traces(host: &Namespace) -> String {
-    host.sh("ls /proc/sys/net/ipv4/conf; ip route; ip -6 route; nft list ruleset")
+    host.sh("ls /proc/sys/net/ipv4/conf; ip route; ip -6 route; nft list ruleset; sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding")
 }
 
 #[test]

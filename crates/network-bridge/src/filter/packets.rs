@@ -13,7 +13,9 @@ use crate::links::{BRIDGE, UPLINK};
 pub const REFUSED: &str = "!";
 /// The most addresses that are kept for one rule's names.
 const NAMES: u32 = 4096;
-/// The most conversations with the outside that one address has at once: the host's table of them is everybody's.
+/// The families, as rules and names of sets have them.
+const FAMILIES: [(&str, u8); 2] = [("ip", 4), ("ip6", 6)];
+/// The most conversations beyond the bridge that one address has at once: the kernel's tables of them are everybody's.
 const CONVERSATIONS: u32 = 4096;
 
 /// What the whole network's rules depend on.
@@ -35,14 +37,24 @@ add map inet {TABLE} policies4 {{ type ipv4_addr : verdict; }}
 add map inet {TABLE} policies6 {{ type ipv6_addr : verdict; }}
 add set inet {TABLE} talking4 {{ type ipv4_addr; flags dynamic; }}
 add set inet {TABLE} talking6 {{ type ipv6_addr; flags dynamic; }}
+add set inet {TABLE} members4 {{ type ipv4_addr; }}
+add set inet {TABLE} members6 {{ type ipv6_addr; }}
 add chain inet {TABLE} prerouting {{ type nat hook prerouting priority dstnat; policy accept; }}
 add chain inet {TABLE} input {{ type filter hook input priority filter; policy drop; }}
+add chain inet {TABLE} beginning
 add chain inet {TABLE} outgoing
 add chain inet {TABLE} forward {{ type filter hook forward priority filter; policy drop; }}
 add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}
 "
     );
-    for chain in ["prerouting", "input", "outgoing", "forward", "postrouting"] {
+    for chain in [
+        "prerouting",
+        "input",
+        "beginning",
+        "outgoing",
+        "forward",
+        "postrouting",
+    ] {
         script.push_str(&format!("flush chain inet {TABLE} {chain}\n"));
     }
     let mut rule = |chain: &str, text: &str| {
@@ -51,6 +63,7 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
     rule("input", "iifname lo accept");
     rule("input", "ct state established,related accept");
     rule("input", "ct state invalid drop");
+    rule("input", &format!("iifname \"{BRIDGE}\" jump beginning"));
     rule("input", "meta l4proto { icmp, ipv6-icmp } accept");
     if base.relay != 0 {
         let relay = base.relay;
@@ -86,15 +99,23 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
     rule("input", "reject with icmpx port-unreachable");
     rule("forward", "ct state established,related accept");
     rule("forward", "ct state invalid drop");
-    rule(
-        "forward",
-        &format!("iifname \"{BRIDGE}\" oifname \"{BRIDGE}\" accept"),
-    );
-    // The host has looked whether they may come.
-    rule(
-        "forward",
-        &format!("iifname \"{UPLINK}\" oifname \"{BRIDGE}\" accept"),
-    );
+    rule("forward", &format!("iifname \"{BRIDGE}\" jump beginning"));
+    // Whom nobody has is not looked for: all networks and the host have one table of neighbours, and it is small. What comes from
+    // the way out the host has looked at.
+    for from in [BRIDGE, UPLINK] {
+        for (family, number) in FAMILIES {
+            rule(
+                "forward",
+                &format!(
+                    "iifname \"{from}\" oifname \"{BRIDGE}\" {family} daddr @members{number} accept"
+                ),
+            );
+        }
+        rule(
+            "forward",
+            &format!("iifname \"{from}\" oifname \"{BRIDGE}\" reject with icmpx host-unreachable"),
+        );
+    }
     rule(
         "forward",
         &format!("iifname \"{BRIDGE}\" oifname \"{UPLINK}\" jump outgoing"),
@@ -109,9 +130,9 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
         "outgoing",
         "ip6 daddr { fe80::/10, fd00:ec2::254 } counter reject with icmpx admin-prohibited",
     );
-    for (family, number) in [("ip", 4), ("ip6", 6)] {
+    for (family, number) in FAMILIES {
         rule(
-            "outgoing",
+            "beginning",
             &format!(
                 "ct state new add @talking{number} {{ {family} saddr ct count over {CONVERSATIONS} }} counter drop"
             ),
@@ -126,10 +147,22 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
     script
 }
 
+/// Lets packets find the member.
+pub fn enlist(member: &Member<'_>) -> String {
+    let element = |address: IpAddr| {
+        let set = members(address);
+        format!("add element inet {TABLE} {set} {{ {address} }}\n")
+    };
+    member.addresses().map(element).collect()
+}
+
 /// What `member` may reach outside of the network, in the place of what its tap might before.
 pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
     let chain = chain(member.tap);
-    let mut script = format!("add chain inet {TABLE} {chain}\nflush chain inet {TABLE} {chain}\n");
+    let mut script = enlist(member);
+    script.push_str(&format!(
+        "add chain inet {TABLE} {chain}\nflush chain inet {TABLE} {chain}\n"
+    ));
     let Some(rules) = member.egress else {
         // The addresses may have been another's.
         for address in member.addresses() {
@@ -158,7 +191,7 @@ pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
             }
             Destination::Name(_) | Destination::Below(_) => {
                 let mut sets = String::new();
-                for (family, number) in [("ip", 4), ("ip6", 6)] {
+                for (family, number) in FAMILIES {
                     let set = names(member.tap, index, number);
                     sets.push_str(&format!(
                         "add set inet {TABLE} {set} {{ type ipv{number}_addr; flags timeout; size {NAMES}; }}\n"
@@ -184,6 +217,10 @@ pub fn dismiss(member: &Member<'_>) -> String {
     let mut script = format!("add chain inet {TABLE} {chain}\n");
     for address in member.addresses() {
         script.push_str(&unset(address, &chain));
+        let set = members(address);
+        script.push_str(&format!(
+            "add element inet {TABLE} {set} {{ {address} }}\ndelete element inet {TABLE} {set} {{ {address} }}\n"
+        ));
     }
     script.push_str(&format!(
         "flush chain inet {TABLE} {chain}\ndelete chain inet {TABLE} {chain}\n"
@@ -260,6 +297,13 @@ const fn map(address: IpAddr) -> &'static str {
     match address {
         IpAddr::V4(_) => "policies4",
         IpAddr::V6(_) => "policies6",
+    }
+}
+
+const fn members(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "members4",
+        IpAddr::V6(_) => "members6",
     }
 }
 

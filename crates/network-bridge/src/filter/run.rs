@@ -1,5 +1,6 @@
 //! Rules of nftables, by the program `nft` (nft(8)): a script is one transaction.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::process::Stdio;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct Ruleset {
     pub chains: Vec<String>,
     /// Rules with a comment and a counter.
     pub counted: Vec<Counted>,
+    /// What is in each set, as far as it is plain names.
+    pub sets: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A rule that counts.
@@ -75,6 +78,14 @@ pub async fn list(family: Family, table: &str) -> io::Result<Ruleset> {
     }
 }
 
+/// What nft prints.
+///
+/// # Errors
+/// What nft says.
+pub async fn print(arguments: &[&str]) -> io::Result<Vec<u8>> {
+    nft(arguments, "").await
+}
+
 async fn nft(arguments: &[&str], input: &str) -> io::Result<Vec<u8>> {
     // Other users than root do not always have it in their search path.
     let path = std::env::var("PATH").unwrap_or_default();
@@ -109,12 +120,19 @@ async fn nft(arguments: &[&str], input: &str) -> io::Result<Vec<u8>> {
 }
 
 /// Of `nft -j list table` (libnftables-json(5)).
-fn parse(json: &[u8]) -> io::Result<Ruleset> {
+pub fn parse(json: &[u8]) -> io::Result<Ruleset> {
     let document: Document = serde_json::from_slice(json)?;
     let mut found = Ruleset::default();
     for object in document.nftables {
         if let Some(chain) = object.chain {
             found.chains.push(chain.name);
+        }
+        if let Some(set) = object.set {
+            let names = set.elem.into_iter().filter_map(|element| match element {
+                serde_json::Value::String(name) => Some(name),
+                _ => None,
+            });
+            found.sets.insert(set.name, names.collect());
         }
         let Some(rule) = object.rule else { continue };
         let counter = rule.expr.iter().find_map(|expression| expression.counter);
@@ -139,6 +157,14 @@ struct Document {
 struct Object {
     chain: Option<Chain>,
     rule: Option<Rule>,
+    set: Option<Set>,
+}
+
+#[derive(Deserialize)]
+struct Set {
+    name: String,
+    #[serde(default)]
+    elem: Vec<serde_json::Value>,
 }
 
 #[derive(Deserialize)]

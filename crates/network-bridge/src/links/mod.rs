@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use futures::{StreamExt, TryStreamExt};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
@@ -25,6 +25,15 @@ pub const UPLINK: &str = "uplink";
 #[derive(Clone, Debug)]
 pub struct Links {
     handle: Handle,
+}
+
+/// What an interface is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// Its name.
+    pub name: String,
+    /// What made it: `bridge`, `veth` and the like; none for a network card.
+    pub kind: Option<String>,
 }
 
 /// Where a route leads.
@@ -66,6 +75,16 @@ impl Links {
         let links = self.handle.link().get().execute();
         links
             .map_ok(|link| describe(&link, bridge))
+            .try_collect()
+            .await
+            .map_err(told)
+    }
+
+    /// All interfaces, with what they are.
+    pub async fn kinds(&self) -> io::Result<Vec<Kind>> {
+        let links = self.handle.link().get().execute();
+        links
+            .map_ok(|link| kind(&link))
             .try_collect()
             .await
             .map_err(told)
@@ -184,6 +203,26 @@ fn describe(link: &LinkMessage, bridge: Option<u32>) -> Link {
         }
     }
     described
+}
+
+fn kind(link: &LinkMessage) -> Kind {
+    let mut found = Kind {
+        name: String::new(),
+        kind: None,
+    };
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => found.name.clone_from(name),
+            LinkAttribute::LinkInfo(infos) => {
+                found.kind = infos.iter().find_map(|info| match info {
+                    LinkInfo::Kind(kind) => Some(kind.to_string()),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {

@@ -18,6 +18,15 @@ pub fn set(name: &str, value: &str) -> io::Result<()> {
     }
 }
 
+/// The value of `net/<name>`.
+///
+/// # Errors
+/// As `read(2)`.
+pub fn get(name: &str) -> io::Result<String> {
+    let value = std::fs::read_to_string(format!("/proc/sys/net/{name}"))?;
+    Ok(value.trim().to_owned())
+}
+
 /// Sets several.
 ///
 /// # Errors

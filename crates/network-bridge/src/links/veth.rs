@@ -97,22 +97,3 @@ impl Links {
         Ok(())
     }
 }
-
-/// Lets the host pass packets on, where it does not yet. That turns a host that believes routers' announcements into one that
-/// does not, so those interfaces are told to go on with it.
-pub fn let_host_forward(ipv6: bool) -> io::Result<()> {
-    sysctl::set("ipv4/ip_forward", "1")?;
-    let forwards = "/proc/sys/net/ipv6/conf/all/forwarding";
-    if !ipv6 || std::fs::read_to_string(forwards).map_or(true, |found| found.trim() != "0") {
-        return Ok(());
-    }
-    for interface in std::fs::read_dir("/proc/sys/net/ipv6/conf")?.flatten() {
-        let name = interface.file_name();
-        let path = format!("ipv6/conf/{}/accept_ra", name.to_string_lossy());
-        let accepts = std::fs::read_to_string(interface.path().join("accept_ra"));
-        if accepts.is_ok_and(|accepts| accepts.trim() == "1") {
-            sysctl::set(&path, "2")?;
-        }
-    }
-    sysctl::set("ipv6/conf/all/forwarding", "1")
-}

@@ -18,6 +18,7 @@ use crate::configuration::Configuration;
 use crate::directory::Directory;
 use crate::filter;
 use crate::filter::host::{Forward, Table};
+use crate::forwarding;
 use crate::leases::lease::Lease;
 use crate::leases::{LeaseError, Leases, Wish};
 use crate::links::Links;
@@ -80,7 +81,8 @@ impl Network {
         let mut outcome = Ok(());
         if self.uplink == Uplink::Veth {
             let removed = open::remove_host_side(&self.host, &self.host_name).await;
-            outcome = outcome.and(removed);
+            let released = forwarding::release(&self.host).await;
+            outcome = outcome.and(removed).and(released);
         }
         if self.uplink == Uplink::Pasta {
             outcome = outcome.and(pasta::end(&self.state).await);

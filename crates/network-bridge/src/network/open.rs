@@ -19,8 +19,9 @@ use crate::filter::host::PREFIX;
 use crate::filter::member::Member;
 use crate::filter::run::Family;
 use crate::filter::{TABLE, frames, packets};
+use crate::forwarding;
 use crate::leases::Leases;
-use crate::links::veth::{HOST_END, HostFamily, HostSide, NETWORK_END, let_host_forward};
+use crate::links::veth::{HOST_END, HostFamily, HostSide, NETWORK_END};
 use crate::links::{Links, sysctl};
 use crate::namespace::holder;
 use crate::namespace::inside::{self, Inside, Request};
@@ -134,7 +135,9 @@ impl Network {
                     script.push_str(&frames::dismiss(member.tap));
                     script.push_str(&packets::dismiss(&member));
                 }
-            } else if !known.iter().any(|chain| chain == member.tap) {
+            } else if known.iter().any(|chain| chain == member.tap) {
+                script.push_str(&packets::enlist(&member));
+            } else {
                 script.push_str(&frames::admit(&member));
                 script.push_str(&packets::admit(&member, &self.host_addresses()));
             }
@@ -238,7 +241,7 @@ impl Network {
         }
         self.inside.run(Request::Uplink(uplink)).await?;
         let ipv6 = families.iter().any(|family| family.host.is_ipv6());
-        let_host_forward(ipv6)?;
+        forwarding::enable(&self.host, ipv6).await?;
         // The interface itself is not among those that are told so above.
         sysctl::set(&format!("ipv6/conf/{}/accept_ra", self.host_name), "0")
     }
@@ -255,8 +258,12 @@ pub async fn clean(state: &Path) -> anyhow::Result<()> {
     if holder::find(&state)?.is_some() || !uplink::may_administer() {
         return Ok(());
     }
-    let removed = remove_host_side(&Links::open()?, &host_name(&state)).await;
-    removed.context("cannot remove what is left of the network on the host")
+    let host = Links::open()?;
+    let removed = remove_host_side(&host, &host_name(&state)).await;
+    let released = forwarding::release(&host).await;
+    removed
+        .and(released)
+        .context("cannot remove what is left of the network on the host")
 }
 
 /// Removes the network's table and its interface on the host. The table leads ports to addresses that are nobody's, or

@@ -48,7 +48,7 @@ pub enum PastaError {
 ///
 /// # Errors
 /// When it can't.
-fn check() -> Result<(), PastaError> {
+pub fn check() -> Result<(), PastaError> {
     let help = std::process::Command::new("pasta")
         .arg("--help")
         .stdin(Stdio::null())

@@ -1,4 +1,5 @@
-//! Frames as a hostile machine makes them. Checksums are left out: nobody between two machines looks at them.
+//! Frames as a hostile machine makes them. Checksums are left out but for that of IPv4's header: nobody between two machines
+//! looks at the others.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -37,8 +38,38 @@ pub fn ipv4(from: Ipv4Addr, to: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u
     packet.extend_from_slice(&[0, 1, 0, 0, 64, protocol, 0, 0]);
     packet.extend_from_slice(&from.octets());
     packet.extend_from_slice(&to.octets());
+    let sum = checksum(&packet);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
     packet.extend_from_slice(payload);
     packet
+}
+
+/// RFC 1071.
+fn checksum(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks(2).map(|pair| {
+        let low = pair.get(1).copied().unwrap_or(0);
+        u32::from(u16::from_be_bytes([pair[0], low]))
+    });
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap()
+}
+
+/// The first segment of a connection.
+pub fn syn(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16)) -> Vec<u8> {
+    let mut segment = [from.1.to_be_bytes(), to.1.to_be_bytes()].concat();
+    segment.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
+    let pseudo = [
+        &from.0.octets()[..],
+        &to.0.octets(),
+        &[0, 6, 0, 20],
+        &segment,
+    ];
+    let sum = checksum(&pseudo.concat());
+    segment[16..18].copy_from_slice(&sum.to_be_bytes());
+    segment
 }
 
 pub fn ipv6(from: Ipv6Addr, to: Ipv6Addr, next: u8, payload: &[u8]) -> Vec<u8> {

@@ -6,6 +6,7 @@ pub mod dns;
 pub mod frames;
 pub mod guest;
 pub mod namespace;
+pub mod station;
 pub mod tap;
 
 use std::io::{Read, Write};
@@ -66,8 +67,10 @@ impl World {
         );
         let (host, outside) = (Namespace::new(), Namespace::new());
         host.cable("lan", &outside, "lan");
+        // Most hosts forward nothing; a new namespace does as this machine's first one.
         host.sh(&format!(
-            "ip address add {HOST}/24 dev lan && ip address add {HOST6}/64 dev lan nodad &&
+            "sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0 &&
+             ip address add {HOST}/24 dev lan && ip address add {HOST6}/64 dev lan nodad &&
              ip route add default via {PEER} && ip route add default via {PEER6}"
         ));
         // It knows the host alone: what comes from elsewhere gets no answer.
@@ -197,6 +200,16 @@ impl Network<'_> {
             );
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Runs a command line in the network's namespace; gives what it says.
+    pub fn sh(&self, line: &str) -> String {
+        let holder = container_api::lock::holder(&self.state.join("namespace.lock"));
+        let holder = holder.unwrap().unwrap().as_raw_nonzero();
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &holder.to_string(), "-n", "sh", "-c", line]);
+        let output = command.output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     pub fn pid(&self) -> u32 {

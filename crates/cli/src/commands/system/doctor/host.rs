@@ -1,4 +1,4 @@
-//! The host: what machines and networks need.
+//! The host: what machines need.
 
 use std::path::Path;
 
@@ -6,7 +6,6 @@ use container_api::roots::Roots;
 use container_resource::check::Check;
 use container_resource::size;
 use rustix::process::{Resource, getrlimit};
-use rustix::thread::CapabilitySet;
 
 /// Less room than this stops a pull or a build half-way, in bytes.
 const LITTLE_SPACE: u64 = 2 << 30;
@@ -15,17 +14,9 @@ const NO_SPACE: u64 = 64 << 20;
 /// Descriptors of a busy helper: disks, streams, connections.
 const DESCRIPTORS: u64 = 1024;
 
-/// Disk space, memory, limits, tun, nftables, cgroups.
+/// Disk space, memory, limits, cgroups.
 pub fn checks(roots: &Roots) -> Vec<Check> {
-    vec![
-        space(&roots.app),
-        memory(),
-        descriptors(),
-        tun(),
-        nftables(),
-        uplink(),
-        cgroups(),
-    ]
+    vec![space(&roots.app), memory(), descriptors(), cgroups()]
 }
 
 fn space(app: &Path) -> Check {
@@ -78,53 +69,6 @@ fn descriptors() -> Check {
         ),
         Some(limit) => Check::ok("descriptors", format!("at most {limit}")),
         None => Check::ok("descriptors", "unlimited"),
-    }
-}
-
-fn tun() -> Check {
-    match std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")
-    {
-        Ok(_) => Check::ok("tun", "/dev/net/tun opens"),
-        Err(error) => Check::warn("tun", format!("/dev/net/tun: {error}"), "modprobe tun"),
-    }
-}
-
-fn nftables() -> Check {
-    let found = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"]
-        .into_iter()
-        .find(|path| Path::new(path).exists());
-    match found {
-        Some(path) => Check::ok("nftables", path),
-        None => Check::warn(
-            "nftables",
-            "nft is not installed",
-            "apt-get install nftables",
-        ),
-    }
-}
-
-/// How packets leave networks.
-fn uplink() -> Check {
-    const NEEDED: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::SYS_ADMIN);
-    let may_administer =
-        rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(NEEDED));
-    if may_administer {
-        return Check::ok("uplink", "a pair of interfaces, and the host's address");
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    match std::env::split_paths(&path)
-        .map(|directory| directory.join("pasta"))
-        .find(|path| path.exists())
-    {
-        Some(path) => Check::ok("uplink", path.display().to_string()),
-        None => Check::warn(
-            "uplink",
-            "pasta, which connects an ordinary user's networks, is not installed",
-            "apt-get install passt",
-        ),
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod host;
 mod installation;
-mod runtime;
+mod plugins;
 
 use clap::Args;
 use container_resource::check::{Check, Status};
@@ -28,9 +28,10 @@ pub struct Doctor {
 impl Doctor {
     /// Gives the exit code.
     pub fn execute(self, context: &Context) -> Result<u8, Failure> {
-        let mut checks = runtime::checks(&context.roots);
+        let mut checks = plugins::runtime(&context.roots);
         checks.extend(installation::checks(&context.roots));
         checks.extend(host::checks(&context.roots));
+        checks.extend(plugins::network(&context.roots));
         output::write(self.format.format, &checks, || table(&checks))?;
         Ok(u8::from(
             checks.iter().any(|check| check.status == Status::Fail),

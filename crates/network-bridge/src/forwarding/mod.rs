@@ -1,0 +1,121 @@
+//! The host passes packets on, for the networks and for nobody else.
+//!
+//! A network with a way out needs a host that forwards. A host that did not would be a router for everybody around it from then
+//! on, so whoever turns forwarding on also makes a table that drops what nobody asked the host to pass on. Both are
+//! shared by all networks of the host, and go with the last one.
+
+#![allow(
+    clippy::format_push_string,
+    reason = "scripts are short, and are to be read as nft reads them"
+)]
+
+pub mod blocked;
+mod table;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use container_api::lock::{self, Lock};
+
+use self::table::{Family, Found};
+use crate::filter::host::PREFIX;
+use crate::filter::run;
+use crate::links::{Kind, Links, sysctl};
+
+/// Root's, so that nobody else can hold the lock that is in it.
+const DIRECTORY: &str = "/run/container-network-bridge";
+/// How often a lock that another network's process has is tried for, and the pause between: it is held for milliseconds.
+const TRIES: u32 = 1000;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Lets the host forward, where it does not yet.
+///
+/// # Errors
+/// When the system refuses.
+pub async fn enable(host: &Links, ipv6: bool) -> io::Result<()> {
+    let _lock = take_turn().await?;
+    let wanted = [Some(Family::Ipv4), ipv6.then_some(Family::Ipv6)];
+    let missing: Vec<Family> = wanted
+        .into_iter()
+        .flatten()
+        .filter(|family| !family.is_forwarded())
+        .collect();
+    // Somebody else's router stays as it is.
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut found = Found::read().await?;
+    if found.families.is_empty() {
+        let links = host.kinds().await?;
+        found.before = links.into_iter().map(|link| link.name).collect();
+    }
+    if missing.contains(&Family::Ipv4) {
+        found.redirects |= sysctl::get(table::REDIRECTS).is_ok_and(|value| value == "1");
+    }
+    if missing.contains(&Family::Ipv6) {
+        found.announced.extend(table::believers()?);
+    }
+    found.families.extend(&missing);
+    // The table first: not for a moment is the host everybody's router.
+    run::apply(&found.script()).await?;
+    for family in missing {
+        if family == Family::Ipv6 {
+            // A host that forwards believes no router's announcements any more, unless it is told to.
+            for interface in &found.announced {
+                sysctl::set(&table::announcements(interface), "2")?;
+            }
+        }
+        sysctl::set(family.parameter(), "1")?;
+    }
+    Ok(())
+}
+
+/// Takes back what [`enable`] has done, when no network is left on the host.
+///
+/// # Errors
+/// When the system refuses.
+pub async fn release(host: &Links) -> io::Result<()> {
+    let is_ours = |link: &Kind| link.name.starts_with(PREFIX);
+    if host.kinds().await?.iter().any(is_ours) {
+        return Ok(());
+    }
+    let _lock = take_turn().await?;
+    let found = Found::read().await?;
+    let links = host.kinds().await?;
+    // Another program may have come to rely on it since.
+    let relied_on = |link: &Kind| is_ours(link) || found.is_others(link);
+    if found.families.is_empty() || links.iter().any(relied_on) {
+        return Ok(());
+    }
+    for family in &found.families {
+        sysctl::set(family.parameter(), "0")?;
+    }
+    if found.redirects {
+        sysctl::set(table::REDIRECTS, "1")?;
+    }
+    let present: BTreeSet<String> = links.into_iter().map(|link| link.name).collect();
+    for interface in found.announced.intersection(&present) {
+        let parameter = table::announcements(interface);
+        if sysctl::get(&parameter).is_ok_and(|value| value == "2") {
+            sysctl::set(&parameter, "1")?;
+        }
+    }
+    run::apply(&table::remove()).await
+}
+
+async fn take_turn() -> io::Result<Lock> {
+    container_api::roots::create_private(Path::new(DIRECTORY))?;
+    let path = Path::new(DIRECTORY).join("forwarding.lock");
+    for _ in 0..TRIES {
+        match lock::acquire(&path) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+    let text = format!("another process holds {}", path.display());
+    Err(io::Error::new(io::ErrorKind::TimedOut, text))
+}
