@@ -20,7 +20,7 @@ pub use boot::{Way, boot};
 pub use probe::probe;
 pub use shares::Shares;
 pub use standby::Standby;
-pub use template::make as make_template;
+pub use template::{TemplateRequest, make as make_template};
 pub use volumes::{Taken, Volume};
 
 /// How long the end of a VMM may take to be seen after its guest was lost.

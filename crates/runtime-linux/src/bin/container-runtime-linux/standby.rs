@@ -1,32 +1,50 @@
-//! The helper before it has a container: it waits with a machine for the one that comes.
+//! `standby`: the helper before it has a container. It waits with a machine for the one that comes.
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use anyhow::Context;
 use container_api::handover::{self, Assignment, Ready, Taken};
+use container_resource::bundle::Bundle;
+use container_runtime_linux::Standby;
 use tokio::net::UnixStream;
 
-use crate::machine::Standby;
+use crate::{helper, tokio_runtime};
 
 /// The container that has come.
 #[derive(Debug)]
-pub struct Assigned {
-    /// Which one it is.
-    pub assignment: Assignment,
+struct Assigned {
+    assignment: Assignment,
     /// Its sockets, as [`container_api::inherited::listeners`] gives them.
-    pub listeners: [UnixListener; 2],
-    /// Its log.
-    pub log: OwnedFd,
-    /// Its machine.
-    pub standby: Standby,
+    listeners: [UnixListener; 2],
+    log: OwnedFd,
+    standby: Standby,
     /// Where [`tell_taken`] is to be said.
-    pub apiserver: UnixStream,
+    apiserver: UnixStream,
+}
+
+/// Waits with a machine, and runs the container that comes to its end.
+pub fn run() -> anyhow::Result<()> {
+    let runtime = tokio_runtime()?;
+    let Some(assigned) = runtime.block_on(wait())? else {
+        return Ok(());
+    };
+    let Assignment { bundle, id } = assigned.assignment;
+    let bundle = Bundle::new(bundle);
+    let _lock = helper::claim(&bundle, &id)?;
+    runtime.block_on(tell_taken(assigned.apiserver));
+    rustix::stdio::dup2_stdin(&File::open("/dev/null")?)?;
+    rustix::stdio::dup2_stdout(&assigned.log)?;
+    rustix::stdio::dup2_stderr(&assigned.log)?;
+    drop(assigned.log);
+    let standby = Some(assigned.standby);
+    helper::host(runtime, bundle, assigned.listeners, Vec::new(), standby)
 }
 
 /// Prepares a machine as asked on standard input, and waits there for its container. Nothing when nobody has one: the
 /// apiserver has ended, or prefers another machine.
-pub async fn wait() -> anyhow::Result<Option<Assigned>> {
+async fn wait() -> anyhow::Result<Option<Assigned>> {
     let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
     let stream = std::os::unix::net::UnixStream::from(stdin);
     stream.set_nonblocking(true)?;
@@ -68,7 +86,7 @@ pub async fn wait() -> anyhow::Result<Option<Assigned>> {
 }
 
 /// Tells the apiserver that the container's lock is held.
-pub async fn tell_taken(mut apiserver: UnixStream) {
+async fn tell_taken(mut apiserver: UnixStream) {
     // It may have ended: the next one adopts a container that has a helper.
     let _ = handover::send(&mut apiserver, &Taken, &[]).await;
 }

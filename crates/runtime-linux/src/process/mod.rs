@@ -1,10 +1,13 @@
 //! A process in the guest, as the helper follows it.
 
+mod ended;
+mod streams;
+
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use container_api::guest::{CloseOutputRequest, WaitReply, WaitRequest};
+use container_api::guest::{WaitReply, WaitRequest};
 use container_api::guest_channel::Guest;
 use container_api::streams::StandardStream;
 use container_api::{Error, Kind};
@@ -13,35 +16,10 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::stdio::{Fanout, Input, InputStream, Lifeline, LogFile, Sink, Stdio};
+use crate::stdio::{Fanout, Input, Lifeline, LogFile, Sink, Stdio};
+use streams::{feed, pump};
 
-/// Exit code of a process whose end is not known.
-pub const LOST: i32 = 255;
-
-/// How a process ended, with its output handed over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Exit status, or 128 + signal.
-    pub exit_code: i32,
-    /// When the guest said so.
-    pub at: jiff::Timestamp,
-    /// The guest's kernel killed a process of the container for lack of memory.
-    pub oom_killed: bool,
-    /// Why, where that was not the process's own exit.
-    pub reason: Option<String>,
-}
-
-impl Ended {
-    /// An end that nobody saw.
-    pub fn lost(reason: String) -> Self {
-        Self {
-            exit_code: LOST,
-            at: jiff::Timestamp::now(),
-            oom_killed: false,
-            reason: Some(reason),
-        }
-    }
-}
+pub use ended::Ended;
 
 /// A process that has been started in the guest.
 #[derive(Debug)]
@@ -248,55 +226,4 @@ impl Process {
 async fn wait(guest: Guest, process: String) -> Result<WaitReply, Status> {
     let reply = guest.calls().wait(WaitRequest { process }).await?;
     Ok(reply.into_inner())
-}
-
-async fn feed(guest: Guest, process: String, given: InputStream) {
-    let data = futures::stream::unfold(given, |mut given| async move {
-        let data = given.next().await?;
-        Some((data, given))
-    });
-    // The process may end, or close its input, before it has taken everything.
-    if let Err(status) = guest.stdin(&process, data).await {
-        tracing::debug!("input ended early: {}", Error::of_guest(status));
-    }
-}
-
-async fn pump(
-    guest: Guest,
-    process: String,
-    stream: StandardStream,
-    fanout: Arc<Fanout>,
-    first_byte: Arc<OnceLock<jiff::Timestamp>>,
-) {
-    match guest.output(stream, &process).await {
-        Ok(mut output) => {
-            let mut lost = false;
-            loop {
-                let data = tokio::select! {
-                    data = output.next() => data,
-                    () = fanout.lost().cancelled(), if !lost => {
-                        lost = true;
-                        close(&guest, &process, stream).await;
-                        continue;
-                    }
-                };
-                let Ok(Some(data)) = data else { break };
-                first_byte.get_or_init(jiff::Timestamp::now);
-                fanout.write(data).await;
-            }
-        }
-        Err(status) => tracing::warn!("no output stream: {}", Error::of_guest(status)),
-    }
-    fanout.finish().await;
-}
-
-/// Closes an output that nobody reads any more, so that the process learns so as on a pipe.
-async fn close(guest: &Guest, process: &str, stream: StandardStream) {
-    let request = CloseOutputRequest {
-        process: process.to_owned(),
-        stderr: stream == StandardStream::Stderr,
-    };
-    if let Err(status) = guest.calls().close_output(request).await {
-        tracing::debug!("cannot close an output: {}", status.message());
-    }
 }

@@ -6,17 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use container_api::descriptors::Descriptors;
 use container_api::runtime::runtime_server::RuntimeServer;
 use container_api::socket;
-use container_resource::bundle::{self, Bundle};
+use container_resource::bundle::Bundle;
+use container_runtime_linux::{Container, Standby};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tonic::transport::Server;
 
-use crate::container::Container;
-use crate::life;
-use crate::machine::Standby;
-use crate::service::Service;
+use super::service::Service;
 
 /// How long callers have to take their answers when the container has ended.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -24,39 +23,40 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// Serves the container of `bundle`, whose machine gets the `taps`, in the machine `standby` if that fits, until it has ended.
 pub async fn serve(
     bundle: Bundle,
-    [main, descriptors]: [UnixListener; 2],
+    [main, handed_over]: [UnixListener; 2],
     taps: Vec<OwnedFd>,
     standby: Option<Standby>,
 ) -> anyhow::Result<()> {
     // The kernel sends one to a process group that loses its parent while it is stopped (setpgid(2)).
     let _hang_ups = signal(SignalKind::hangup()).context("ignore hang-ups")?;
-    let configuration = bundle::read_json(&bundle.configuration()).context("read config.json")?;
-    let options = bundle::read_json(&bundle.options()).context("read options.json")?;
-    let container = Arc::new(Container::new(bundle, configuration, options));
+    let sockets = [bundle.socket(), bundle.descriptors()];
+    let container = Arc::new(Container::open(bundle)?);
 
-    let descriptors =
-        tokio::net::UnixListener::from_std(descriptors).context("listen for descriptors")?;
-    tokio::spawn(container.descriptors.clone().serve(descriptors));
+    let descriptors = Descriptors::default();
+    let handed_over =
+        tokio::net::UnixListener::from_std(handed_over).context("listen for descriptors")?;
+    tokio::spawn(descriptors.clone().serve(handed_over));
     let main = tokio::net::UnixListener::from_std(main).context("listen")?;
     let (stop, stopped) = oneshot::channel::<()>();
+    let service = Service {
+        container: container.clone(),
+        descriptors,
+    };
     let server = Server::builder()
-        .add_service(
-            RuntimeServer::new(Service(container.clone()))
-                .max_decoding_message_size(socket::MESSAGE_LIMIT),
-        )
+        .add_service(RuntimeServer::new(service).max_decoding_message_size(socket::MESSAGE_LIMIT))
         .serve_with_incoming_shutdown(socket::incoming(main), async {
             // Sent or dropped: both mean that the container has ended.
             let _ = stopped.await;
         });
     let server = tokio::spawn(server);
 
-    life::live(&container, taps, standby).await;
+    container_runtime_linux::live(&container, taps, standby).await;
     drop(stop);
     // Callers that wait get their answer now; one that does not read it does not keep the helper.
     if let Ok(served) = tokio::time::timeout(GOODBYE, server).await {
         served.context("server task")?.context("serve")?;
     }
-    for path in [container.bundle.socket(), container.bundle.descriptors()] {
+    for path in sockets {
         // Removed with the bundle, or already.
         let _ = std::fs::remove_file(path);
     }

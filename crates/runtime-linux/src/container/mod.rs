@@ -1,0 +1,115 @@
+//! A container, wherever it is in its life: one file for each thing that can be asked of it.
+
+mod answer;
+mod archive;
+mod attach;
+mod exec;
+mod pause;
+mod processes;
+mod signal;
+mod stage;
+mod start;
+mod statistics;
+mod stop;
+mod wait;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use container_api::{Error, Kind};
+use container_engine::HostMemory;
+use container_resource::bundle::{self, Bundle};
+use container_resource::container::{ContainerConfiguration, CreateOptions};
+use serde::de::DeserializeOwned;
+use tokio::sync::{Notify, watch};
+
+use crate::machine::{Taken, Volume};
+use crate::process::Process;
+use crate::stdio::Stdio;
+
+pub use answer::answer;
+pub use stage::{Stage, State};
+pub use start::Started;
+pub use statistics::Usage;
+
+/// A container on one machine. [`crate::live`] lives its life; the methods are what callers may ask for meanwhile.
+#[derive(Debug)]
+pub struct Container {
+    pub(crate) bundle: Bundle,
+    pub(crate) configuration: ContainerConfiguration,
+    pub(crate) options: CreateOptions,
+    pub(crate) stage: watch::Sender<Stage>,
+    /// The request to start, with the client's streams: the first one counts.
+    pub(crate) start: Mutex<Option<Stdio>>,
+    /// Rung when [`Self::start`] was set.
+    pub(crate) start_asked: Notify,
+    /// Rung to end the machine without asking its guest.
+    pub(crate) kill_machine: Notify,
+    /// On its way to stopped.
+    pub(crate) stopping: watch::Sender<bool>,
+    /// What it wrote is needed though it deletes itself: it will be started again.
+    pub(crate) keep: AtomicBool,
+    /// Its processes are frozen.
+    pub(crate) paused: watch::Sender<bool>,
+    /// What the machine costs the host, once there is one.
+    pub(crate) memory: OnceLock<HostMemory>,
+    /// Nothing of the container runs: its files alone are wanted.
+    pub(crate) idle: AtomicBool,
+    /// Its own as long as the process lives.
+    volumes: OnceLock<Taken>,
+    /// Further processes, by their ids.
+    processes: Mutex<HashMap<String, Arc<Process>>>,
+}
+
+impl Container {
+    /// The container of `bundle`, whose machine is not there yet.
+    ///
+    /// # Errors
+    /// When the bundle's `config.json` or `options.json` cannot be read.
+    pub fn open(bundle: Bundle) -> Result<Self, Error> {
+        Ok(Self {
+            configuration: read(&bundle.configuration(), "config.json")?,
+            options: read(&bundle.options(), "options.json")?,
+            bundle,
+            stage: watch::Sender::new(Stage::Booting),
+            start: Mutex::new(None),
+            start_asked: Notify::new(),
+            kill_machine: Notify::new(),
+            stopping: watch::Sender::new(false),
+            keep: AtomicBool::new(false),
+            paused: watch::Sender::new(false),
+            memory: OnceLock::new(),
+            idle: AtomicBool::new(false),
+            volumes: OnceLock::new(),
+            processes: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Keeps its volumes for as long as this process lives.
+    pub(crate) fn hold_volumes(&self, volumes: Taken) {
+        // There is one machine.
+        let _ = self.volumes.set(volumes);
+    }
+
+    /// Whether nothing that it wrote is of use to anybody after its end: it deletes itself, and no volume was written to.
+    pub(crate) fn leaves_nothing(&self) -> bool {
+        let volumes = Volume::all(&self.configuration);
+        self.options.auto_remove && volumes.iter().all(|volume| volume.read_only)
+    }
+
+    /// The guest's name of the process `id`: the first process, whose id is empty here, has the container's there.
+    fn id_in_guest(&self, id: &str) -> String {
+        if id.is_empty() {
+            self.configuration.id.clone()
+        } else {
+            id.to_owned()
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path, name: &str) -> Result<T, Error> {
+    bundle::read_json(path)
+        .map_err(|error| Error::chain(Kind::Internal, &error).context(format_args!("read {name}")))
+}

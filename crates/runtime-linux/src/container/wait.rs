@@ -1,0 +1,76 @@
+//! How a process, and how the container, ended.
+
+use std::time::Duration;
+
+use container_api::{Error, Kind};
+
+use super::{Container, Stage};
+use crate::process::Ended;
+
+/// How long the end of the machine may take to be seen after the guest was lost.
+const END_LIMIT: Duration = Duration::from_secs(20);
+
+impl Container {
+    /// Waits for the end of the process `id`, with its output handed over. An empty one is the first, and so the container.
+    ///
+    /// # Errors
+    /// When there is no such process, or the container could not be started.
+    pub async fn wait(&self, id: &str) -> Result<Ended, Error> {
+        if id.is_empty() {
+            return self.ended().await;
+        }
+        let ended = self.process(id)?.ended().await;
+        self.forget(id);
+        Ok(self.with_its_container(ended).await)
+    }
+
+    /// How the container ended, once its machine is gone. A container that deletes itself is told of as
+    /// soon as its process has ended and its output is handed over: nobody will look at its disk.
+    async fn ended(&self) -> Result<Ended, Error> {
+        if self.leaves_nothing() {
+            let first = match &*self.stage.borrow() {
+                Stage::Running { first, .. } => Some(first.clone()),
+                _ => None,
+            };
+            if let Some(first) = first {
+                let ended = first.ended().await;
+                if ended.reason.is_none() {
+                    return Ok(ended);
+                }
+            }
+        }
+        self.stopped().await
+    }
+
+    /// How a further process ended, of which the guest can tell no more than `ended` does: where the container has ended
+    /// meanwhile, that killed what it still ran.
+    async fn with_its_container(&self, ended: Ended) -> Ended {
+        if ended.reason.is_none() {
+            return ended;
+        }
+        match tokio::time::timeout(END_LIMIT, self.stopped()).await {
+            Ok(Ok(container)) => Ended {
+                exit_code: match container.reason {
+                    Some(_) => container.exit_code,
+                    None => 128 + libc::SIGKILL,
+                },
+                reason: container.reason,
+                ..ended
+            },
+            _ => ended,
+        }
+    }
+
+    /// How the container ended, once its machine is gone.
+    pub(super) async fn stopped(&self) -> Result<Ended, Error> {
+        let mut stage = self.stage.subscribe();
+        let reached = stage
+            .wait_for(|stage| matches!(stage, Stage::Stopped(_) | Stage::Failed(_)))
+            .await;
+        match reached.as_deref() {
+            Ok(Stage::Stopped(ended)) => Ok(ended.clone()),
+            Ok(Stage::Failed(error)) => Err(error.clone()),
+            _ => Err(Error::new(Kind::Internal, "the helper is shutting down")),
+        }
+    }
+}

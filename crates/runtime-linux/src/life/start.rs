@@ -1,0 +1,160 @@
+//! From a bundle to a first process that runs.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use container_api::guest_channel::Guest;
+use container_api::{Error, Kind};
+use container_resource::bundle::{self, Boot, Interface, Timeline};
+use jiff::Timestamp;
+
+use super::end::why_lost;
+use super::phases::guest_phases;
+use crate::container::{Container, answer};
+use crate::machine::{self, Booted, Machine, Origin, Shares, Standby, Way};
+use crate::process::Process;
+use crate::request::{idle_request, start_request};
+use crate::stdio::{LogFile, Stdio};
+
+/// How long a booted machine waits for the request to start.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A container whose first process runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub machine: Machine,
+    pub first: Arc<Process>,
+    /// When the first process was started.
+    pub at: Timestamp,
+}
+
+pub(super) async fn start(
+    container: &Container,
+    taps: Vec<OwnedFd>,
+    standby: Option<Standby>,
+    timeline: &mut Timeline,
+) -> Result<Running, Error> {
+    let boot: Boot = bundle::read_json(&container.bundle.boot())
+        .map_err(|error| Error::chain(Kind::Internal, &error).context("read boot.json"))?;
+    container.idle.store(boot.idle, Ordering::Relaxed);
+    timeline.phases.insert(
+        0,
+        bundle::Phase {
+            name: "start requested".into(),
+            at_us: boot.requested_us,
+        },
+    );
+    let way = if container.options.no_template {
+        Way::Cold
+    } else {
+        standby.map_or(Way::Template, |standby| Way::Standby(Box::new(standby)))
+    };
+    let Booted {
+        mut machine,
+        memory,
+        volumes,
+    } = tokio::select! {
+        booted = machine::boot(&container.bundle, &container.configuration, &boot, taps, way, timeline) => booted?,
+        () = container.kill_machine.notified() => return Err(stopped_early(container)),
+    };
+    if let Some(memory) = memory {
+        // There is one machine.
+        let _ = container.memory.set(memory);
+    }
+    container.hold_volumes(volumes);
+    let started = tokio::select! {
+        started = first_process(container, &machine.guest, machine.origin, &boot.interfaces, timeline) => started,
+        exit = machine.vm.wait() => Err(Error::new(Kind::Internal, machine::describe(exit))),
+        error = Shares::lost(machine.shares.as_ref()) => Err(error),
+        () = container.kill_machine.notified() => Err(stopped_early(container)),
+    };
+    match started {
+        Ok((first, at)) => Ok(Running { machine, first, at }),
+        Err(error) => {
+            let error = match error.kind {
+                Kind::Unavailable => why_lost(&mut machine.vm).await.unwrap_or(error),
+                _ => error,
+            };
+            machine::end(&mut machine.vm).await;
+            Err(error)
+        }
+    }
+}
+
+fn stopped_early(container: &Container) -> Error {
+    Error::new(
+        Kind::Cancelled,
+        format!(
+            "container {} was stopped while it started",
+            container.configuration.id
+        ),
+    )
+}
+
+async fn first_process(
+    container: &Container,
+    guest: &Guest,
+    origin: Origin,
+    interfaces: &[Interface],
+    timeline: &mut Timeline,
+) -> Result<(Arc<Process>, Timestamp), Error> {
+    let stdio = request(container).await?;
+    let input = stdio.stdin.is_some() || container.options.open_stdin;
+    let configuration = &container.configuration;
+    let idle = container.idle.load(Ordering::Relaxed);
+    let mut request = if idle {
+        idle_request(configuration)?
+    } else {
+        start_request(configuration, interfaces, input, stdio.size)?
+    };
+    request.late_devices = origin.late_devices();
+    let sent = Timestamp::now();
+    timeline.reached_at("start sent", sent.as_microsecond());
+    let reply = answer(guest.calls().start(request)).await?;
+    let started = Timestamp::now();
+    guest_phases(
+        timeline,
+        sent.as_microsecond(),
+        origin,
+        reply.timeline.as_ref(),
+    );
+    timeline.reached_at("start answered", started.as_microsecond());
+    let log = (!idle).then(|| LogFile::open(&container.bundle.stdio_log()));
+    let log = log
+        .transpose()
+        .map_err(|error| Error::chain(Kind::Internal, &error).context("open the log"))?;
+    let terminal = configuration.init_process.terminal && !idle;
+    let first = Process::follow(guest, &configuration.id, terminal, input, stdio, log)
+        .await
+        .map_err(|error| Error::chain(Kind::Internal, &error).context("connect the process"))?;
+    Ok((first, started))
+}
+
+/// Waits for the client's streams.
+async fn request(container: &Container) -> Result<Stdio, Error> {
+    let asked = async {
+        loop {
+            container.start_asked.notified().await;
+            // Left as `Some`, so that a second request does not count.
+            let taken = container
+                .start
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_mut()
+                .map(std::mem::take);
+            if let Some(stdio) = taken {
+                return stdio;
+            }
+        }
+    };
+    tokio::time::timeout(START_TIMEOUT, asked)
+        .await
+        .map_err(|_| {
+            Error::new(
+                Kind::Timeout,
+                "nobody asked for the container to be started",
+            )
+        })
+}
