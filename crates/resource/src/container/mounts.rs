@@ -1,0 +1,57 @@
+//! File systems and devices that a container gets.
+
+use serde::{Deserialize, Serialize};
+
+/// A device of the guest, or a directory of devices, that a container gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// Absolute path in the guest's own `/dev`.
+    pub path: String,
+    /// Absolute path in the container.
+    pub destination: String,
+    /// What it may be used for: letters of `rwm` (read, write, make nodes of it).
+    pub access: String,
+}
+
+/// A file system mounted into a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Kind of file system.
+    #[serde(rename = "type")]
+    pub kind: MountKind,
+    /// Path on the host, or of the volume's image; `tmpfs` for one of those.
+    pub source: String,
+    /// Absolute path in the container.
+    pub destination: String,
+    /// `ro`, `size=…` and the like.
+    #[serde(default)]
+    pub options: Vec<String>,
+}
+
+impl Mount {
+    /// Whether `ro` is the last word on it.
+    pub fn is_read_only(&self) -> bool {
+        let mut options = self.options.iter().rev();
+        options
+            .find(|option| matches!(option.as_str(), "ro" | "rw"))
+            .is_some_and(|option| option == "ro")
+    }
+}
+
+/// Kind of a [`Mount`]. An enum value is an object with one key, as Swift writes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MountKind {
+    /// Memory of the guest.
+    Tmpfs {},
+    /// A directory or a file of the host.
+    Virtiofs {},
+    /// A named volume.
+    Volume {
+        /// Volume's name.
+        name: String,
+        /// `ext4`.
+        format: String,
+    },
+}
