@@ -1,30 +1,27 @@
 //! Starts virtual machines on this host.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use container_files::Links;
-use tokio::net::UnixStream;
-use tokio::net::unix::pipe;
 
 use crate::accelerator::Verdict;
-use crate::confinement::ceilings::Ceilings;
-use crate::confinement::libraries;
 use crate::console::BoundedFile;
+use crate::device::{Device, DeviceError};
 use crate::facts::Facts;
 use crate::host;
 use crate::kernel::{self, KernelError};
-use crate::process::{self, Program, SpawnError, loan};
-use crate::qemu::arguments::{Boot, CommandLine, Resources, Start, Streams};
-use crate::qemu::binary::{Binary, FindVmmError};
-use crate::qemu::device::DeviceError;
-use crate::qemu::qmp::QmpError;
+use crate::process::SpawnError;
+use crate::qemu::Qemu;
 use crate::spec::{Accelerator, VmSpec};
-use crate::template::{self, shape::Shape};
-use crate::vm::{Recorder, Spawned, Vm};
+use crate::template::memory::empty;
+use crate::template::shape::Shape;
+use crate::vm::Vm;
+use crate::vmm::{Boot, Capabilities, Conditions, ControlError, FindVmmError, Memory, Start, Vmm};
 
 /// How long a VMM may take to set up its machine. Usual are 50 ms; many starts at once on a busy
 /// host take their turns.
@@ -38,12 +35,9 @@ const MEMORY_UNIT: u64 = 1 << 20;
 /// What this host starts virtual machines with.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    binary: Binary,
-    small: Option<Binary>,
+    pub(crate) vmm: Arc<dyn Vmm>,
     verdict: Verdict,
-    tsc_khz: u64,
-    pub(crate) answer_limit: Duration,
-    accept_less: bool,
+    pub(crate) conditions: Conditions,
 }
 
 /// Why a virtual machine could not be started.
@@ -96,6 +90,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The guest's memory can't be made.
+    #[error("cannot prepare the guest's memory")]
+    Prepare(#[source] io::Error),
     /// The VMM's process could not be started.
     #[error("cannot start the VMM {}", path.display())]
     Spawn {
@@ -110,7 +107,7 @@ pub enum StartError {
     Died(String),
     /// The VMM did not become ready.
     #[error("the VMM does not answer")]
-    Silent(#[source] QmpError),
+    Silent(#[source] ControlError),
 }
 
 impl Engine {
@@ -118,21 +115,27 @@ impl Engine {
     /// that the caller owns, until the next boot.
     pub async fn open(cache: &Path) -> Result<Self, FindVmmError> {
         let facts = Facts::gather(cache).await?;
-        Ok(Self {
-            binary: facts.binary,
-            small: facts.small,
-            verdict: facts.kvm,
-            tsc_khz: facts.tsc_khz,
-            answer_limit: ANSWER_LIMIT,
-            accept_less: false,
-        })
+        let vmm = Qemu::new(facts.binary, facts.small);
+        Ok(Self::with(Arc::new(vmm), facts.kvm, facts.tsc_khz))
+    }
+
+    pub(crate) fn with(vmm: Arc<dyn Vmm>, verdict: Verdict, tsc_khz: u64) -> Self {
+        Self {
+            vmm,
+            verdict,
+            conditions: Conditions {
+                tsc_khz,
+                answer_limit: ANSWER_LIMIT,
+                accept_less: false,
+            },
+        }
     }
 
     /// Lets machines start, if `accept` is true, where the host cannot confine a VMM: a guest that takes its VMM over has
     /// then what the user has.
     #[must_use]
     pub fn accept_less_confinement(mut self, accept: bool) -> Self {
-        self.accept_less = accept;
+        self.conditions.accept_less = accept;
         self
     }
 
@@ -149,18 +152,14 @@ impl Engine {
         }
     }
 
-    /// The VMM's executable and version, for people to read.
+    /// The VMM's name, version and place, for people to read.
     pub fn vmm(&self) -> String {
-        let binary = self.binary(self.accelerator());
-        format!("QEMU {} ({})", binary.version, binary.path.display())
+        self.vmm.describe(self.accelerator())
     }
 
-    /// The VMM for machines with `accelerator`.
-    fn binary(&self, accelerator: Accelerator) -> &Binary {
-        match (accelerator, &self.small) {
-            (Accelerator::Kvm, Some(small)) => small,
-            _ => &self.binary,
-        }
+    /// What the VMM can do.
+    pub fn capabilities(&self) -> Capabilities {
+        self.vmm.capabilities()
     }
 
     /// Starts a machine. Returns when it runs, which is before its kernel has done anything.
@@ -169,123 +168,51 @@ impl Engine {
     /// machine may (a runtime's worker, not `spawn_blocking`).
     pub async fn start(&self, spec: &VmSpec) -> Result<Vm, StartError> {
         let boot = check(spec)?;
-        let shared = spec.shares().next().map(|_| spec.memory_bytes);
-        let memory = shared.map(template::memory::empty).transpose();
-        let memory = memory.map_err(|source| self.spawn_failed(spec, source))?;
-        self.launch(spec, Start::Cold(boot, memory))?
-            .answer(self.answer_limit)
-            .await
+        let memory = match spec.shares().next() {
+            Some(_) => Memory::Shared(empty(spec.memory_bytes).map_err(StartError::Prepare)?),
+            None => Memory::Own,
+        };
+        let start = Start {
+            boot,
+            memory,
+            console: create_console(spec)?,
+        };
+        self.launch(spec, start).await
     }
 
-    /// Spawns the VMM for a checked `spec`.
-    pub(crate) fn launch(&self, spec: &VmSpec, start: Start) -> Result<Spawned, StartError> {
-        let failed = |source| self.spawn_failed(spec, source);
-        let binary = self.binary(spec.accelerator);
-        let streams = OpenStreams::new().map_err(failed)?;
-        let line = CommandLine::new(
-            spec,
-            self.tsc_khz,
-            Resources {
-                data: libraries::data(&binary.path),
-                start,
-                monitor: streams.vmm_monitor,
-                streams: streams.vmm,
-            },
-        )?;
-        let console = spec.console_record().map(|file| create_console(file));
-        let console = console.transpose()?;
-        let at = Instant::now();
-        let mut loans = line.loans;
-        if spec.accelerator == Accelerator::Kvm {
-            loans.push(loan::kvm().map_err(failed)?);
+    /// Starts the checked machine `spec`.
+    pub(crate) async fn launch(&self, spec: &VmSpec, start: Start) -> Result<Vm, StartError> {
+        let spec = self.possible(spec);
+        let running = self.vmm.start(&spec, start, &self.conditions).await?;
+        Ok(Vm::new(running, 0))
+    }
+
+    /// `spec` without what its VMM has not and its guest can do without.
+    pub(crate) fn possible<'a>(&self, spec: &'a VmSpec) -> Cow<'a, VmSpec> {
+        let mut spec = Cow::Borrowed(spec);
+        if !self.capabilities().balloon && spec.has_balloon() {
+            let devices = &mut spec.to_mut().devices;
+            devices.retain(|device| !matches!(device, Device::Balloon));
         }
-        let translates = spec.accelerator == Accelerator::Tcg;
-        let started = process::spawn(Program {
-            path: &binary.path,
-            arguments: &line.arguments,
-            descriptors: &line.descriptors,
-            libraries: &binary.libraries,
-            loans,
-            ceilings: Ceilings::new(
-                spec.memory_bytes,
-                spec.vcpus.get(),
-                translates,
-                line.needs.largest_file().max(template::STATE_LIMIT),
-            ),
-            requests: line.needs.all_requests(),
-            starting: line.needs.calls_of_the_start(),
-            accept_less: self.accept_less,
-        })
-        .map_err(|source| StartError::Spawn {
-            path: binary.path.clone(),
-            source,
-        })?;
-        let messages = pipe::Receiver::from_owned_fd(started.messages).map_err(failed)?;
-        Ok(Spawned {
-            process: started.process,
-            control: streams.monitor,
-            channel: streams.channel,
-            console: Recorder::start(streams.console, console),
-            messages: Recorder::start(messages, None),
-            paused: line.paused,
-            state: line.state,
-            disks: line.disks,
-            at,
-        })
+        spec
     }
 
     /// The shape of `spec` as this engine would run it.
     pub(crate) fn shape(&self, spec: &VmSpec) -> io::Result<Shape> {
-        Shape::of(spec, &self.binary(spec.accelerator).identity, self.tsc_khz)
-    }
-
-    pub(crate) fn spawn_failed(&self, spec: &VmSpec, source: io::Error) -> StartError {
-        StartError::Spawn {
-            path: self.binary(spec.accelerator).path.clone(),
-            source: source.into(),
-        }
+        let vmm = self.vmm.identity(spec.accelerator);
+        Shape::of(&self.possible(spec), vmm, self.conditions.tsc_khz)
     }
 }
 
-/// Both ends of the streams to a VMM.
-#[derive(Debug)]
-struct OpenStreams {
-    monitor: UnixStream,
-    channel: UnixStream,
-    console: UnixStream,
-    vmm_monitor: OwnedFd,
-    vmm: Streams,
-}
-
-impl OpenStreams {
-    fn new() -> io::Result<Self> {
-        let (monitor, vmm_monitor) = pair()?;
-        let (channel, vmm_channel) = pair()?;
-        let (console, vmm_console) = pair()?;
-        let vmm = Streams {
-            channel: Some(vmm_channel),
-            console: Some(vmm_console),
-        };
-        Ok(Self {
-            monitor,
-            channel,
-            console,
-            vmm_monitor,
-            vmm,
+/// The file that is to have what the guest's kernel says.
+pub(crate) fn create_console(spec: &VmSpec) -> Result<Option<BoundedFile>, StartError> {
+    let create = |path: &PathBuf| {
+        BoundedFile::create(path).map_err(|source| StartError::Console {
+            path: path.clone(),
+            source,
         })
-    }
-}
-
-fn pair() -> io::Result<(UnixStream, OwnedFd)> {
-    let (ours, theirs) = UnixStream::pair()?;
-    Ok((ours, theirs.into_std()?.into()))
-}
-
-fn create_console(path: &Path) -> Result<BoundedFile, StartError> {
-    BoundedFile::create(path).map_err(|source| StartError::Console {
-        path: path.to_owned(),
-        source,
-    })
+    };
+    spec.console_record().map(create).transpose()
 }
 
 /// Refuses what the VMM would refuse late or obscurely, and opens what it boots.

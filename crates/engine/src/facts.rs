@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::accelerator::{self, Verdict};
 use crate::host;
-use crate::qemu::binary::{Binary, FindVmmError};
+use crate::qemu::binary::Binary;
+use crate::vmm::FindVmmError;
 
 const FILE: &str = "engine.json";
 /// Bytes that it has at most.

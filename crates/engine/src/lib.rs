@@ -15,43 +15,47 @@
 //! # }
 //! ```
 //!
-//! A start has three layers: [`Engine`] checks and opens everything that the machine is made of,
-//! `qemu` says it in the VMM's words, `process` runs the VMM with these descriptors and no other
-//! power (`confinement`). Machines of one shape can be started from a [`Template`] instead of
-//! booting each: [`Engine::start_saveable`], [`Saveable::save`], [`Engine::restore`].
+//! A start has three layers: [`Engine`] checks and opens everything that the machine is made of, `vmm` is the seam behind which
+//! a VMM makes a machine of it (`qemu` does), and `process` runs the VMM with these descriptors and no other power
+//! (`confinement`). Machines of one shape can be started from a [`Template`] instead of booting each:
+//! [`Engine::start_saveable`], [`Saveable::save`], [`Engine::restore`].
 
 pub mod accelerator;
 pub mod confinement;
 pub mod console;
 mod device;
 mod engine;
+mod exit;
 mod facts;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod host;
 mod identity;
 pub mod kernel;
+mod memory;
 mod process;
 mod qemu;
+mod recorder;
 mod saving;
+#[cfg(any(test, feature = "scripted"))]
+pub mod scripted;
 mod spec;
 mod template;
 mod vm;
+mod vmm;
 
 pub use device::{
-    Device, Disk, DiskRole, Extent, MAX_EXTENTS, MTU, MacAddress, MacAddressError, Nic, NicError,
-    SECTOR, Share, ShareError, TAG_LIMIT,
+    Device, DeviceError, Disk, DiskError, DiskRole, Extent, MAX_EXTENTS, MTU, MacAddress,
+    MacAddressError, Nic, NicError, PlaceError, SECTOR, Share, ShareError, TAG_LIMIT,
 };
 pub use engine::{Engine, StartError};
+pub use exit::{ExitCause, VmExit};
+pub use memory::HostMemory;
 pub use process::SpawnError;
-pub use qemu::binary::{FindVmmError, INSTALL, Version};
-pub use qemu::device::DeviceError;
-pub use qemu::device::disk::DiskError;
-pub use qemu::device::disk::exchange::ExchangeError;
-pub use qemu::device::place::PlaceError;
-pub use qemu::qmp::QmpError as ControlError;
+pub use qemu::binary::INSTALL;
 pub use saving::{RestoreError, SaveError, Saveable};
 pub use spec::{Accelerator, VmSpec};
 pub use template::devices::Exclusion;
 pub use template::{OpenTemplateError, Template};
-pub use vm::{ExitCause, HostMemory, Moments, Vm, VmExit};
+pub use vm::{Moments, Vm};
+pub use vmm::{Capabilities, ControlError, ExchangeError, FindVmmError};

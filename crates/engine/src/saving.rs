@@ -8,15 +8,13 @@ use std::path::Path;
 use tokio::task::JoinError;
 
 use crate::console::BoundedFile;
-use crate::engine::{Engine, StartError, check};
-use crate::qemu::arguments::Start;
-use crate::qemu::migration;
-use crate::qemu::qmp::QmpError;
+use crate::engine::{Engine, StartError, check, create_console};
 use crate::spec::VmSpec;
 use crate::template::devices::{Exclusion, is_saved};
 use crate::template::shape::Shape;
 use crate::template::{self, OpenTemplateError, Template, memory};
 use crate::vm::Vm;
+use crate::vmm::{ControlError, Memory, SavedMachine, Start};
 
 /// A machine that runs only to be saved.
 #[derive(Debug)]
@@ -34,7 +32,7 @@ pub struct Saveable {
 pub enum SaveError {
     /// The VMM did not write its state.
     #[error("the VMM did not save its state")]
-    State(#[source] QmpError),
+    State(#[source] ControlError),
     /// The template's files could not be written.
     #[error("cannot write the template")]
     Write(#[source] io::Error),
@@ -57,7 +55,7 @@ pub enum RestoreError {
     Start(#[source] Box<StartError>),
     /// The VMM did not accept the saved state.
     #[error("the VMM did not load the saved state")]
-    State(#[source] QmpError),
+    State(#[source] ControlError),
 }
 
 impl Engine {
@@ -85,17 +83,18 @@ impl Engine {
         spec.devices.retain(is_saved);
         spec.disks_mut().for_each(|disk| disk.extents.clear());
         let boot = check(&spec)?;
-        let failed = |source| self.spawn_failed(&spec, source);
+        let failed = StartError::Prepare;
         let shape = self.shape(&spec).map_err(failed)?;
         let memory = memory::empty(spec.memory_bytes).map_err(failed)?;
         let given = memory.try_clone().map_err(failed)?;
         let console = memory::empty(0).map_err(failed)?;
         let recorded = console.try_clone().map_err(failed)?;
-        let spawned = self.launch(&spec, Start::Saveable(boot, given))?;
-        spawned
-            .console
-            .record_into(BoundedFile::on(recorded.into()));
-        let vm = spawned.answer(self.answer_limit).await?;
+        let start = Start {
+            boot,
+            memory: Memory::Saveable(given),
+            console: Some(BoundedFile::on(recorded.into())),
+        };
+        let vm = self.launch(&spec, start).await?;
         Ok(Saveable {
             vm,
             memory,
@@ -113,25 +112,19 @@ impl Engine {
         if shape != template.shape {
             return Err(RestoreError::Template(OpenTemplateError::OtherShape));
         }
-        if let Some(reason) = spec.excluded_from_templates() {
-            return Err(RestoreError::Excluded(reason));
-        }
+        let late_devices = self.late_devices(spec).map_err(RestoreError::Excluded)?;
         let memory = template.memory.try_clone().map_err(RestoreError::Memory)?;
         let state = reopen(&template.state).map_err(RestoreError::Memory)?;
         let started = |error| RestoreError::Start(Box::new(error));
         check(spec).map_err(started)?;
-        let spawned = self
-            .launch(spec, Start::Restored(state, memory))
-            .map_err(started)?;
-        let number = spawned.state;
-        let mut vm = spawned.answer(self.answer_limit).await.map_err(started)?;
-        if let Some(number) = number {
-            migration::load(&vm.control, number)
-                .await
-                .map_err(RestoreError::State)?;
-        }
-        vm.late_devices = spec.late_devices();
-        Ok(vm)
+        let saved = SavedMachine {
+            state,
+            memory,
+            console: create_console(spec).map_err(started)?,
+        };
+        let spec = self.possible(spec);
+        let running = self.vmm.restore(&spec, saved, &self.conditions).await?;
+        Ok(Vm::new(running, late_devices))
     }
 }
 
@@ -146,7 +139,8 @@ impl Saveable {
             shape,
         } = self;
         let state = memory::empty(0).map_err(SaveError::Write)?;
-        migration::save(&vm.control, state.as_fd())
+        vm.machine
+            .save(state.as_fd())
             .await
             .map_err(SaveError::State)?;
         drop(vm);

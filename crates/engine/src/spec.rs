@@ -96,6 +96,12 @@ impl VmSpec {
         })
     }
 
+    /// Whether it has a balloon.
+    pub(crate) fn has_balloon(&self) -> bool {
+        let mut devices = self.devices.iter();
+        devices.any(|device| matches!(device, Device::Balloon))
+    }
+
     /// File that receives what the guest's kernel says.
     pub fn console_record(&self) -> Option<&PathBuf> {
         self.devices.iter().find_map(|device| match device {

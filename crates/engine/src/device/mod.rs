@@ -1,10 +1,12 @@
 //! The devices of a machine, each with its role: what it is for, and how its guest knows it.
 
 mod disk;
+mod error;
 mod nic;
 mod share;
 
 pub use disk::{Disk, DiskRole, Extent, MAX_EXTENTS, SECTOR};
+pub use error::{DeviceError, DiskError, PlaceError};
 pub use nic::{MTU, MacAddress, MacAddressError, Nic, NicError};
 pub use share::{Share, ShareError, TAG_LIMIT};
 

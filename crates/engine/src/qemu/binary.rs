@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::confinement::Libraries;
 use crate::identity::FileIdentity;
+use crate::vmm::FindVmmError;
 
 /// Oldest version whose `microvm` machine and command line are known to work.
 const OLDEST: Version = Version { major: 7, minor: 2 };
@@ -27,52 +28,20 @@ const NAME: &str = "qemu-system-x86_64";
 /// load instead of 51, and half of the memory.
 const SMALL: &str = "qemu-system-x86_64-microvm";
 
+/// The packages that have it.
+const PACKAGES: &str =
+    "qemu-system-x86 (Debian, Ubuntu), qemu-system-x86-core (Fedora) or qemu-system-x86 (Arch)";
+
 /// The command that brings a VMM where there is none.
 pub const INSTALL: &str = "apt-get install qemu-system-x86";
 
-/// Why no usable VMM was found.
-#[derive(Debug, thiserror::Error)]
-pub enum FindVmmError {
-    /// There is none.
-    #[error(
-        "no {NAME} in PATH; install the package qemu-system-x86 (Debian, Ubuntu), \
-         qemu-system-x86-core (Fedora) or qemu-system-x86 (Arch)"
-    )]
-    Missing,
-    /// It can't be run.
-    #[error("cannot run {} --version", path.display())]
-    Run {
-        /// The binary.
-        path: PathBuf,
-        /// What happened.
-        #[source]
-        source: io::Error,
-    },
-    /// It ran and said something else.
-    #[error("{} does not tell its version: {output:?}", path.display())]
-    Unrecognised {
-        /// The binary.
-        path: PathBuf,
-        /// Start of its output.
-        output: String,
-    },
-    /// It is older than the engine needs.
-    #[error("{} is version {found}; {OLDEST} or newer is needed", path.display())]
-    TooOld {
-        /// The binary.
-        path: PathBuf,
-        /// Its version.
-        found: Version,
-    },
-}
-
 /// A QEMU release, without its patch level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Version {
+pub(crate) struct Version {
     /// Major number.
-    pub major: u32,
+    pub(crate) major: u32,
     /// Minor number.
-    pub minor: u32,
+    pub(crate) minor: u32,
 }
 
 impl std::fmt::Display for Version {
@@ -94,11 +63,11 @@ impl Version {
 
 /// An installed QEMU of a known version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Binary {
+pub(crate) struct Binary {
     /// The executable, symbolic links resolved.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What it says it is.
-    pub version: Version,
+    pub(crate) version: Version,
     /// The file in which it was found.
     pub(crate) identity: FileIdentity,
     /// The files that it consists of.
@@ -107,9 +76,12 @@ pub struct Binary {
 
 impl Binary {
     /// Finds QEMU; `known` is trusted if it still describes the file found.
-    pub async fn find(known: Option<&Self>) -> Result<Self, FindVmmError> {
+    pub(crate) async fn find(known: Option<&Self>) -> Result<Self, FindVmmError> {
         let search = std::env::var_os("PATH").unwrap_or_default();
-        let path = locate(&search).ok_or(FindVmmError::Missing)?;
+        let path = locate(&search).ok_or(FindVmmError::Missing {
+            program: NAME,
+            packages: PACKAGES,
+        })?;
         Self::examine(path, known).await
     }
 
@@ -149,7 +121,8 @@ impl Binary {
         if version < OLDEST {
             return Err(FindVmmError::TooOld {
                 path,
-                found: version,
+                found: version.to_string(),
+                oldest: OLDEST.to_string(),
             });
         }
         let libraries = Libraries::of(&path).await.map_err(failed)?;

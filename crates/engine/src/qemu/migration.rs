@@ -7,14 +7,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::qmp::{Qmp, QmpError};
+use super::qmp::Qmp;
+use crate::vmm::ControlError;
 
 /// How long saving or loading may take: the state has some 40 KB.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Writes the state of the running machine to `file`, which stops it for good. It must not be
 /// stopped before: a loaded machine does what the saved one did.
-pub(crate) async fn save(control: &Qmp, file: BorrowedFd<'_>) -> Result<(), QmpError> {
+pub(crate) async fn save(control: &Qmp, file: BorrowedFd<'_>) -> Result<(), ControlError> {
     set_capabilities(control).await?;
     let mut events = control.subscribe()?;
     control
@@ -31,7 +32,7 @@ pub(crate) async fn save(control: &Qmp, file: BorrowedFd<'_>) -> Result<(), QmpE
                 Some("failed" | "cancelled") => {
                     let reason = progress["error-desc"].as_str().unwrap_or("unknown error");
                     let description = reason.to_owned();
-                    return Err(QmpError::Refused {
+                    return Err(ControlError::Refused {
                         command: "migrate",
                         description,
                     });
@@ -44,7 +45,7 @@ pub(crate) async fn save(control: &Qmp, file: BorrowedFd<'_>) -> Result<(), QmpE
 }
 
 /// Loads the state from the VMM's descriptor `number`, upon which the machine runs.
-pub(crate) async fn load(control: &Qmp, number: i32) -> Result<(), QmpError> {
+pub(crate) async fn load(control: &Qmp, number: i32) -> Result<(), ControlError> {
     set_capabilities(control).await?;
     let mut events = control.subscribe()?;
     let uri = format!("fd:{number}");
@@ -54,7 +55,7 @@ pub(crate) async fn load(control: &Qmp, number: i32) -> Result<(), QmpError> {
     bounded("migrate-incoming", next(&mut events, "RESUME")).await
 }
 
-async fn set_capabilities(control: &Qmp) -> Result<(), QmpError> {
+async fn set_capabilities(control: &Qmp) -> Result<(), ControlError> {
     let on = |capability| json!({ "capability": capability, "state": true });
     let capabilities = json!({ "capabilities": [on("x-ignore-shared"), on("events")] });
     control
@@ -67,23 +68,23 @@ async fn set_capabilities(control: &Qmp) -> Result<(), QmpError> {
 async fn next(
     events: &mut tokio::sync::broadcast::Receiver<String>,
     name: &str,
-) -> Result<(), QmpError> {
+) -> Result<(), ControlError> {
     loop {
         match events.recv().await {
             Ok(event) if event == name => return Ok(()),
             Ok(_) | Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return Err(QmpError::Closed),
+            Err(RecvError::Closed) => return Err(ControlError::Closed),
         }
     }
 }
 
 async fn bounded(
     command: &'static str,
-    wait: impl Future<Output = Result<(), QmpError>>,
-) -> Result<(), QmpError> {
+    wait: impl Future<Output = Result<(), ControlError>>,
+) -> Result<(), ControlError> {
     tokio::time::timeout(LIMIT, wait)
         .await
-        .unwrap_or(Err(QmpError::Timeout {
+        .unwrap_or(Err(ControlError::Timeout {
             command,
             limit: LIMIT,
         }))

@@ -16,6 +16,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::vmm::ControlError;
+
 /// Longest line accepted, in bytes. The answers to the commands used here are far shorter.
 const LINE_LIMIT: u64 = 256 << 10;
 
@@ -27,33 +29,6 @@ const DESCRIPTION: usize = 1024;
 
 /// Events kept for a subscriber that lags.
 const EVENT_BACKLOG: usize = 64;
-
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
-pub enum QmpError {
-    /// The VMM ended, or closed the connection.
-    #[error("the VMM closed its control connection")]
-    Closed,
-    /// The command could not be sent.
-    #[error("cannot write to the VMM's control connection")]
-    Write(#[source] io::Error),
-    /// No answer came in time.
-    #[error("the VMM did not answer `{command}` within {} s", limit.as_secs())]
-    Timeout {
-        /// The command sent.
-        command: &'static str,
-        /// How long the answer was awaited.
-        limit: Duration,
-    },
-    /// The VMM refused the command.
-    #[error("the VMM refused `{command}`: {description}")]
-    Refused {
-        /// The command sent.
-        command: &'static str,
-        /// The VMM's explanation.
-        description: String,
-    },
-}
 
 /// A connection on which commands can be given.
 #[derive(Debug)]
@@ -74,8 +49,8 @@ pub(crate) struct Command<'a> {
 
 type Answer = Result<Value, String>;
 
-fn accepted(command: &'static str, answer: Answer) -> Result<Value, QmpError> {
-    answer.map_err(|description| QmpError::Refused {
+fn accepted(command: &'static str, answer: Answer) -> Result<Value, ControlError> {
+    answer.map_err(|description| ControlError::Refused {
         command,
         description,
     })
@@ -103,7 +78,10 @@ impl Shared {
 impl Qmp {
     /// Takes the connection and leaves negotiation mode: succeeds as soon as the VMM's main loop
     /// runs.
-    pub(crate) async fn negotiate(stream: UnixStream, limit: Duration) -> Result<Self, QmpError> {
+    pub(crate) async fn negotiate(
+        stream: UnixStream,
+        limit: Duration,
+    ) -> Result<Self, ControlError> {
         let (reader, writer) = stream.into_split();
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let state = State {
@@ -127,7 +105,7 @@ impl Qmp {
         command: &'static str,
         arguments: Value,
         limit: Duration,
-    ) -> Result<Value, QmpError> {
+    ) -> Result<Value, ControlError> {
         self.execute_with(command, arguments, None, limit).await
     }
 
@@ -138,13 +116,13 @@ impl Qmp {
         arguments: Value,
         descriptor: Option<BorrowedFd<'_>>,
         limit: Duration,
-    ) -> Result<Value, QmpError> {
+    ) -> Result<Value, ControlError> {
         let answer = tokio::time::timeout(limit, async {
             let answer = self.send(command, arguments, descriptor).await?;
-            answer.await.map_err(|_| QmpError::Closed)
+            answer.await.map_err(|_| ControlError::Closed)
         });
         match answer.await {
-            Err(_) => Err(QmpError::Timeout { command, limit }),
+            Err(_) => Err(ControlError::Timeout { command, limit }),
             Ok(Err(error)) => Err(error),
             Ok(Ok(answer)) => accepted(command, answer),
         }
@@ -159,7 +137,7 @@ impl Qmp {
         &self,
         commands: Vec<Command<'_>>,
         limit: Duration,
-    ) -> Result<(), QmpError> {
+    ) -> Result<(), ControlError> {
         let mut last = "";
         let answers = tokio::time::timeout(limit, async {
             let mut sent = Vec::with_capacity(commands.len());
@@ -175,12 +153,12 @@ impl Qmp {
             let mut result = Ok(());
             for (name, answer) in sent {
                 last = name;
-                let answer = answer.await.map_err(|_| QmpError::Closed)?;
+                let answer = answer.await.map_err(|_| ControlError::Closed)?;
                 result = result.and(accepted(name, answer).map(drop));
             }
             result
         });
-        answers.await.unwrap_or(Err(QmpError::Timeout {
+        answers.await.unwrap_or(Err(ControlError::Timeout {
             command: last,
             limit,
         }))
@@ -191,7 +169,7 @@ impl Qmp {
         command: &str,
         arguments: Value,
         descriptor: Option<BorrowedFd<'_>>,
-    ) -> Result<oneshot::Receiver<Answer>, QmpError> {
+    ) -> Result<oneshot::Receiver<Answer>, ControlError> {
         let mut request = json!({ "execute": command });
         if !arguments.is_null() {
             request["arguments"] = arguments;
@@ -203,26 +181,30 @@ impl Qmp {
         self.shared
             .state()
             .as_mut()
-            .ok_or(QmpError::Closed)?
+            .ok_or(ControlError::Closed)?
             .pending
             .push_back(sender);
         let sent = match descriptor {
             None => 0,
             Some(descriptor) => send_with(writer.as_ref(), line.as_bytes(), descriptor)
                 .await
-                .map_err(QmpError::Write)?,
+                .map_err(ControlError::Write)?,
         };
         writer
             .write_all(&line.as_bytes()[sent..])
             .await
-            .map_err(QmpError::Write)?;
+            .map_err(ControlError::Write)?;
         Ok(receiver)
     }
 
     /// Names of the events from now on; ends with the connection.
-    pub(crate) fn subscribe(&self) -> Result<broadcast::Receiver<String>, QmpError> {
+    pub(crate) fn subscribe(&self) -> Result<broadcast::Receiver<String>, ControlError> {
         let state = self.shared.state();
-        Ok(state.as_ref().ok_or(QmpError::Closed)?.events.subscribe())
+        Ok(state
+            .as_ref()
+            .ok_or(ControlError::Closed)?
+            .events
+            .subscribe())
     }
 }
 
@@ -301,151 +283,4 @@ fn one_line(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMIT: Duration = Duration::from_secs(5);
-
-    /// A VMM that answers each line it gets with the next of `answers`, then closes.
-    fn vmm(answers: &'static [&'static str]) -> UnixStream {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        tokio::spawn(async move {
-            let (reader, mut writer) = theirs.into_split();
-            let mut lines = BufReader::new(reader).lines();
-            writer
-                .write_all(b"{\"QMP\": {\"version\": {}}}\r\n")
-                .await
-                .unwrap();
-            for answer in answers {
-                lines.next_line().await.unwrap();
-                writer.write_all(answer.as_bytes()).await.unwrap();
-                writer.write_all(b"\r\n").await.unwrap();
-            }
-        });
-        ours
-    }
-
-    #[tokio::test]
-    async fn answers_are_told_from_errors_and_events() {
-        let stream = vmm(&[
-            r#"{"return": {}}"#,
-            "{\"event\": \"STOP\", \"data\": {\"a\": 1}}\n{\"return\": {\"running\": false}}",
-            r#"{"error": {"class": "GenericError", "desc": "no such thing"}}"#,
-        ]);
-        let qmp = Qmp::negotiate(stream, LIMIT).await.unwrap();
-        let mut events = qmp.subscribe().unwrap();
-        let value = qmp
-            .execute("query-status", Value::Null, LIMIT)
-            .await
-            .unwrap();
-        assert_eq!(value, json!({ "running": false }));
-        assert_eq!(events.recv().await.unwrap(), "STOP");
-        let error = qmp
-            .execute("eject", json!({ "id": "x" }), LIMIT)
-            .await
-            .unwrap_err();
-        assert_eq!(error.to_string(), "the VMM refused `eject`: no such thing");
-        let error = qmp.execute("quit", Value::Null, LIMIT).await.unwrap_err();
-        assert!(
-            matches!(error, QmpError::Closed | QmpError::Write(_)),
-            "{error}"
-        );
-    }
-
-    #[tokio::test]
-    async fn silence_ends_in_a_timeout() {
-        let (ours, _theirs) = UnixStream::pair().unwrap();
-        let error = Qmp::negotiate(ours, Duration::from_millis(10))
-            .await
-            .unwrap_err();
-        assert!(matches!(
-            error,
-            QmpError::Timeout {
-                command: "qmp_capabilities",
-                ..
-            }
-        ));
-    }
-
-    /// A VMM that writes each of `parts` again and again, whatever it is told.
-    fn flood(parts: Vec<Vec<u8>>) -> UnixStream {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        tokio::spawn(async move {
-            for part in parts.iter().cycle() {
-                if theirs.write_all(part).await.is_err() {
-                    return;
-                }
-            }
-        });
-        ours
-    }
-
-    /// The most memory that this process had, in KiB.
-    fn peak() -> u64 {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        line.unwrap()
-            .trim()
-            .trim_end_matches(" kB")
-            .parse()
-            .unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_hostile_vmm_takes_neither_memory_nor_time() {
-        let long = "x".repeat(200 << 10);
-        let event = format!("{{\"event\": \"{long}\"}}\n");
-        let nested = format!("{}{}\n", "[".repeat(100 << 10), "]".repeat(100 << 10));
-        let flat = format!("{{\"a\": [{}1]}}\n", "[],".repeat(60 << 10));
-        let refusal = format!("{{\"error\": {{\"desc\": \"a\\nError: b\\u001b[2J{long}\"}}}}\n");
-        let before = peak();
-        for (what, parts) in [
-            ("events", vec![event.clone()]),
-            ("nesting", vec![nested]),
-            ("lists", vec![flat]),
-            ("no JSON", vec!["{]\n".to_owned()]),
-            (
-                "no object",
-                vec![
-                    "17\n".to_owned(),
-                    "\"event\"\n".to_owned(),
-                    "[[\"event\"]]\n".to_owned(),
-                ],
-            ),
-            (
-                "odd types",
-                vec!["{\"event\": {}, \"return\": null, \"error\": 3}\n".to_owned()],
-            ),
-            ("half an answer", vec!["{\"return\": ".to_owned()]),
-            ("answers to nothing", vec!["{\"return\": {}}\n".to_owned()]),
-            ("refusals", vec![refusal]),
-        ] {
-            let stream = flood(parts.into_iter().map(String::into_bytes).collect());
-            let limit = Duration::from_millis(200);
-            if let Ok(qmp) = Qmp::negotiate(stream, limit).await {
-                let mut events = qmp.subscribe().ok();
-                let answer = qmp.execute("query-status", Value::Null, limit).await;
-                if let Err(QmpError::Refused { description, .. }) = answer {
-                    assert!(description.chars().count() <= DESCRIPTION, "{what}");
-                    assert!(!description.contains(char::is_control), "{what}");
-                }
-                if let Some(Ok(event)) = events.as_mut().map(broadcast::Receiver::try_recv) {
-                    assert!(event.len() <= EVENT_NAME, "{what}");
-                }
-            }
-        }
-        let grown = peak() - before;
-        assert!(grown < 24 << 10, "{grown} KiB");
-    }
-
-    #[tokio::test]
-    async fn an_endless_line_closes_the_connection() {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        tokio::spawn(async move {
-            let junk = vec![b'x'; 64 << 10];
-            while theirs.write_all(&junk).await.is_ok() {}
-        });
-        let error = Qmp::negotiate(ours, LIMIT).await.unwrap_err();
-        assert!(matches!(error, QmpError::Closed), "{error}");
-    }
-}
+mod tests;

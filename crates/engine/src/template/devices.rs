@@ -8,27 +8,49 @@
 //! (of 500), so they are saved, empty, and what is behind them is exchanged.
 
 use crate::device::{Device, DiskRole};
-use crate::qemu::device::place;
+use crate::engine::Engine;
 use crate::spec::VmSpec;
+use crate::vmm::Capabilities;
 
 /// Why a machine has to boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Exclusion {
+    /// The VMM cannot do it.
+    #[error("its VMM saves no machines")]
+    NoTemplates,
     /// Its kernel boots from a disk: nothing can be put behind a root file system that is mounted.
     #[error("its kernel boots from a disk")]
     BootsFromDisk,
-    /// With so many NICs the container's own disks would be in other places than those that were saved.
-    #[error("it has more devices than a restored machine has places for")]
-    Crowded,
     /// Its memory is also that of the process that serves a share. QEMU 7.2 restores no machine with such a device ("State blocked by
     /// non-migratable device"), and a template's memory is nobody's to write to.
     #[error("it has a share of the host's files")]
     Share,
+    /// The VMM cannot do it.
+    #[error("it has a NIC or a volume, which its VMM does not put on a restored machine")]
+    LateDevice,
+    /// With so many NICs the container's own disks would be in other places than those that were saved.
+    #[error("it has more devices than a restored machine has places for")]
+    Crowded,
+}
+
+impl Exclusion {
+    /// Those that a machine may meet under a VMM that `can` do this.
+    fn under(can: Capabilities) -> Vec<Self> {
+        if !can.templates {
+            return vec![Self::NoTemplates];
+        }
+        let late = if can.late_devices {
+            Self::Crowded
+        } else {
+            Self::LateDevice
+        };
+        vec![Self::BootsFromDisk, Self::Share, late]
+    }
 }
 
 /// How a device comes to a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Arrival {
+enum Arrival {
     /// It is saved with the template.
     Saved,
     /// It is put there when the machine is restored.
@@ -38,7 +60,7 @@ pub(crate) enum Arrival {
 }
 
 /// How `device` comes to a machine that is started from a template.
-pub(crate) fn arrival(device: &Device) -> Arrival {
+fn arrival(device: &Device) -> Arrival {
     match device {
         Device::GuestChannel { .. }
         | Device::Console { .. }
@@ -59,30 +81,39 @@ pub(crate) fn is_saved(device: &Device) -> bool {
     arrival(device) == Arrival::Saved
 }
 
-impl VmSpec {
-    /// Why this machine can be neither saved as a template nor started from one, if it cannot.
-    pub fn excluded_from_templates(&self) -> Option<Exclusion> {
-        if self.initramfs.is_none() {
-            return Some(Exclusion::BootsFromDisk);
-        }
-        let never = self
-            .devices
-            .iter()
-            .find_map(|device| match arrival(device) {
-                Arrival::Never(reason) => Some(reason),
-                Arrival::Saved | Arrival::Late => None,
-            });
-        never.or_else(|| match place::late(&self.devices, is_saved) {
-            Some(_) => None,
-            None => Some(Exclusion::Crowded),
-        })
+impl Engine {
+    /// Why the machine `spec` can be neither saved as a template nor started from one, if it cannot.
+    pub fn excluded_from_templates(&self, spec: &VmSpec) -> Option<Exclusion> {
+        self.late_devices(spec).err()
     }
 
-    /// How many transports of a machine that is restored as this one have come since it was saved: the guest binds as many.
-    pub(crate) fn late_devices(&self) -> u32 {
-        let late = place::late(&self.devices, is_saved);
-        late.and_then(|late| u32::try_from(late).ok())
-            .unwrap_or_default()
+    /// What keeps machines of this host from being started from a template, for people to read.
+    pub fn exclusions(&self) -> Vec<Exclusion> {
+        Exclusion::under(self.capabilities())
+    }
+
+    /// How many times the guest of a machine that is restored as `spec` has to look for a device that came since it was saved.
+    pub(crate) fn late_devices(&self, spec: &VmSpec) -> Result<u32, Exclusion> {
+        let can = self.capabilities();
+        if !can.templates {
+            return Err(Exclusion::NoTemplates);
+        }
+        if spec.initramfs.is_none() {
+            return Err(Exclusion::BootsFromDisk);
+        }
+        let mut comes_late = false;
+        for device in &spec.devices {
+            match arrival(device) {
+                Arrival::Saved => {}
+                Arrival::Late => comes_late = true,
+                Arrival::Never(reason) => return Err(reason),
+            }
+        }
+        if comes_late && !can.late_devices {
+            return Err(Exclusion::LateDevice);
+        }
+        let late = self.vmm.late_devices(&spec.devices, is_saved);
+        late.ok_or(Exclusion::Crowded)
     }
 }
 
@@ -93,6 +124,7 @@ mod tests {
 
     use super::*;
     use crate::device::{Disk, Share};
+    use crate::scripted::Script;
     use crate::spec::Accelerator;
 
     fn spec(roles: &[DiskRole]) -> VmSpec {
@@ -113,12 +145,12 @@ mod tests {
 
     #[test]
     fn volumes_come_late_and_a_share_or_a_disk_to_boot_from_never() {
+        let engine = Script::new(drop).engine().unwrap();
         let mut roles = vec![DiskRole::Root, DiskRole::Upper];
-        assert_eq!(spec(&roles).excluded_from_templates(), None);
-        assert_eq!(spec(&roles).late_devices(), 0);
+        assert_eq!(engine.late_devices(&spec(&roles)), Ok(0));
         roles.extend([DiskRole::Volume(0), DiskRole::Volume(1)]);
-        assert_eq!(spec(&roles).excluded_from_templates(), None);
-        assert_eq!(spec(&roles).late_devices(), 2);
+        assert_eq!(engine.excluded_from_templates(&spec(&roles)), None);
+        assert_eq!(engine.late_devices(&spec(&roles)), Ok(2));
         let mut shared = spec(&roles);
         let server = std::fs::File::open("/dev/null").unwrap();
         shared.devices.push(Device::Share(Share {
@@ -126,12 +158,29 @@ mod tests {
             server: Arc::new(server.into()),
         }));
         let never = Some(Exclusion::Share);
-        assert_eq!(shared.excluded_from_templates(), never);
+        assert_eq!(engine.excluded_from_templates(&shared), never);
         roles.push(DiskRole::Init);
         let excluded = Some(Exclusion::BootsFromDisk);
-        assert_eq!(spec(&roles).excluded_from_templates(), excluded);
+        assert_eq!(engine.excluded_from_templates(&spec(&roles)), excluded);
         let mut without = spec(&roles[..2]);
         without.initramfs = None;
-        assert_eq!(without.excluded_from_templates(), excluded);
+        assert_eq!(engine.excluded_from_templates(&without), excluded);
+    }
+
+    #[test]
+    fn what_the_vmm_lacks_excludes_and_is_told() {
+        let mut script = Script::new(drop);
+        script.capabilities.late_devices = false;
+        let engine = script.engine().unwrap();
+        let roles = [DiskRole::Root, DiskRole::Volume(0)];
+        assert_eq!(engine.excluded_from_templates(&spec(&roles[..1])), None);
+        let late = Exclusion::LateDevice;
+        assert_eq!(engine.excluded_from_templates(&spec(&roles)), Some(late));
+        assert!(engine.exclusions().contains(&late));
+        script.capabilities.templates = false;
+        let engine = script.engine().unwrap();
+        let never = Exclusion::NoTemplates;
+        assert_eq!(engine.late_devices(&spec(&roles[..1])), Err(never));
+        assert_eq!(engine.exclusions(), [never]);
     }
 }

@@ -91,7 +91,7 @@ pub async fn boot(
         }
         None => None,
     };
-    let use_template = !matches!(way, Way::Cold) && spec.excluded_from_templates().is_none();
+    let use_template = !matches!(way, Way::Cold) && engine.excluded_from_templates(&spec).is_none();
     if let (Way::Standby(standby), true) = (way, use_template) {
         match standby.take(&spec).await {
             Ok(machine) => {

@@ -5,7 +5,7 @@ use std::path::Path;
 use container_api::{Error, Kind};
 use container_engine::accelerator::Verdict;
 use container_engine::confinement::survey::{Survey, survey};
-use container_engine::{Accelerator, Engine, INSTALL};
+use container_engine::{Accelerator, Engine, Exclusion, INSTALL};
 use container_resource::check::Check;
 
 /// What lets namespaces confine a VMM.
@@ -30,6 +30,7 @@ pub async fn probe(cache: &Path) -> Vec<Check> {
     let mut checks = vec![
         accelerator(engine.accelerator(), engine.kvm()),
         Check::ok("vmm", engine.vmm()),
+        Check::ok("templates", templates(&engine.exclusions())),
     ];
     match survey(false).await {
         Ok(found) => checks.extend(confined(&found)),
@@ -52,6 +53,12 @@ fn accelerator(used: Accelerator, kvm: &Verdict) -> Check {
     };
     let detail = format!("{used}, about ten times slower: {kvm}");
     Check::warn("accelerator", detail, remedy)
+}
+
+/// Which machines are not started from a template.
+fn templates(exclusions: &[Exclusion]) -> String {
+    let reasons: Vec<_> = exclusions.iter().map(Exclusion::to_string).collect();
+    format!("a machine boots where {}", reasons.join(", or "))
 }
 
 /// The layers of the VMM's confinement. Its filter of system calls is not among them: without it none starts.

@@ -43,6 +43,10 @@ impl Standby {
             key,
             directory,
         } = request.resolve().await?;
+        if !engine.capabilities().disk_exchange {
+            let text = format!("{} exchanges no disks", engine.vmm());
+            return Err(Error::new(Kind::Unsupported, text));
+        }
         let internal =
             |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::Internal, error);
         let saved = engine
@@ -116,7 +120,8 @@ impl Standby {
     /// When it is of another shape, or does not take the disks. It is ended then.
     pub async fn take(mut self, spec: &VmSpec) -> Result<Machine, Error> {
         // One that cannot be restored is none that was.
-        let same = spec.excluded_from_templates().is_none() && spec.has_devices_of(&self.shape);
+        let same =
+            self.engine.excluded_from_templates(spec).is_none() && spec.has_devices_of(&self.shape);
         if !same || template::key(&self.engine, spec)? != self.key {
             let text = "it was prepared for another shape";
             return Err(Error::new(Kind::InvalidState, text));

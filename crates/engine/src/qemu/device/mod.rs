@@ -1,54 +1,18 @@
 //! Devices in QEMU's words: for each kind a file with its arguments, what it needs of the confinement, and its tests.
 
 mod balloon;
-pub mod disk;
+pub(super) mod disk;
 mod entropy;
 mod nic;
-pub mod place;
+pub(super) mod place;
 mod serial;
 mod share;
 
-use crate::device::{Device, DiskRole, MacAddress, NicError, ShareError};
+use crate::device::{Device, DeviceError};
 use crate::spec::VmSpec;
-use disk::DiskError;
-use place::{Place, PlaceError};
+use place::Place;
 
 use super::arguments::{CommandLine, Streams};
-
-/// Why a machine can't have its devices.
-#[derive(Debug, thiserror::Error)]
-pub enum DeviceError {
-    /// There is no place for all of them.
-    #[error(transparent)]
-    Place(#[from] PlaceError),
-    /// A disk can't be opened or composed.
-    #[error("cannot attach the disk `{role}`")]
-    Disk {
-        /// Which one.
-        role: DiskRole,
-        /// What is wrong with it.
-        #[source]
-        source: DiskError,
-    },
-    /// A network interface can't be given to a guest.
-    #[error("cannot attach the NIC {mac}")]
-    Nic {
-        /// Which one.
-        mac: MacAddress,
-        /// What is wrong with it.
-        #[source]
-        source: NicError,
-    },
-    /// A share can't be given to a guest.
-    #[error("cannot attach the share `{tag}`")]
-    Share {
-        /// Which one.
-        tag: String,
-        /// What is wrong with it.
-        #[source]
-        source: ShareError,
-    },
-}
 
 /// Adds the devices of `spec`.
 pub(super) fn attach(

@@ -8,7 +8,7 @@
 //!
 //! A guest knows none of this.
 
-use crate::device::{Device, DiskRole};
+use crate::device::{Device, DiskRole, PlaceError};
 
 /// Transports of the machine.
 pub(super) const TRANSPORTS: usize = 8;
@@ -40,7 +40,7 @@ const CONSOLE_PORT: usize = 0;
 const CHANNEL_PORT: usize = 1;
 
 /// Most disks: a bound on descriptors, not of the machine.
-pub(in crate::qemu) const MAX_DISKS: usize = 64;
+const MAX_DISKS: usize = 64;
 
 /// Where a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,27 +51,6 @@ pub(super) enum Place {
     Port { transport: usize, number: usize },
     /// A unit behind the SCSI controller on that transport.
     Unit { transport: usize, number: usize },
-}
-
-/// Why the machine does not hold its devices.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PlaceError {
-    /// Two devices have the same role.
-    #[error("the machine would have {0} twice")]
-    Twice(String),
-    /// More than it has places for.
-    #[error(
-        "the machine has no place for {disks} disks and {others} NICs and shares: it takes {MAX_DISKS} disks, and beside \
-         them {most} NICs and shares"
-    )]
-    Full {
-        /// Disks that were asked for.
-        disks: usize,
-        /// NICs and shares that were asked for.
-        others: usize,
-        /// NICs and shares that there is place for beside such disks.
-        most: usize,
-    },
 }
 
 /// The place of each of `devices`, in their order. The same devices have the same places, in whatever order they are.
@@ -120,7 +99,7 @@ pub(super) fn allocate(devices: &[Device]) -> Result<Vec<Place>, PlaceError> {
 
 /// Devices that a machine of `devices` gets late, in transports, if those that `saved` tells of were saved without the others;
 /// nothing if one of these would be somewhere else then.
-pub(crate) fn late(devices: &[Device], saved: impl Fn(&Device) -> bool) -> Option<usize> {
+pub(in crate::qemu) fn late(devices: &[Device], saved: impl Fn(&Device) -> bool) -> Option<u32> {
     let before: Vec<_> = devices
         .iter()
         .filter(|device| saved(device))
@@ -138,7 +117,7 @@ pub(crate) fn late(devices: &[Device], saved: impl Fn(&Device) -> bool) -> Optio
             late.push(place.transport());
         }
     }
-    Some(late.len())
+    u32::try_from(late.len()).ok()
 }
 
 impl Place {
@@ -167,6 +146,7 @@ fn disks_alone(roles: &[DiskRole], others: usize) -> Result<usize, PlaceError> {
     if disks > MAX_DISKS || others > most {
         return Err(PlaceError::Full {
             disks,
+            limit: MAX_DISKS,
             others,
             most,
         });
@@ -293,7 +273,7 @@ mod tests {
             let devices = machine(&roles, nics);
             let late = late(&devices, saved)?;
             let places = allocate(&devices).unwrap();
-            for transport in TRANSPORTS - 2 - late..TRANSPORTS - 2 {
+            for transport in TRANSPORTS - 2 - usize::try_from(late).unwrap()..TRANSPORTS - 2 {
                 assert!(places.iter().any(|place| place.transport() == transport));
             }
             Some(late)

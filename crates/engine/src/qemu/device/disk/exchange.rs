@@ -10,39 +10,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::open::{self, Backend, DiskError};
+use super::open::{self, Backend};
 use super::{device, node};
 use crate::device::{Disk, DiskRole};
-use crate::qemu::qmp::{Command, Qmp, QmpError};
+use crate::qemu::qmp::{Command, Qmp};
+use crate::vmm::{ControlError, ExchangeError};
 
 /// How long the VMM may take over one step: it opens what is open already.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// Why a disk could not be put in another one's place.
-#[derive(Debug, thiserror::Error)]
-pub enum ExchangeError {
-    /// The machine was made without such a disk.
-    #[error("the machine has no disk `{0}`")]
-    Unknown(DiskRole),
-    /// The disk can't be opened or composed.
-    #[error("cannot attach the disk `{role}`")]
-    Disk {
-        /// Which one.
-        role: DiskRole,
-        /// What is wrong with it.
-        #[source]
-        source: DiskError,
-    },
-    /// The VMM did not take it.
-    #[error("the VMM did not take the disk `{role}`")]
-    Refused {
-        /// Which one.
-        role: DiskRole,
-        /// Its answer.
-        #[source]
-        source: QmpError,
-    },
-}
 
 /// What the VMM holds for one disk.
 #[derive(Debug)]
@@ -65,10 +40,10 @@ pub(crate) struct Backends {
 
 impl Backends {
     /// Puts each of `disks` in the place of the present one of its role.
-    pub(crate) async fn exchange<'a>(
+    pub(crate) async fn exchange(
         &mut self,
         control: &Qmp,
-        disks: impl IntoIterator<Item = &'a Disk>,
+        disks: &[&Disk],
     ) -> Result<(), ExchangeError> {
         for disk in disks {
             let role = disk.role;
@@ -141,7 +116,7 @@ impl Backends {
     }
 
     /// Closes what was replaced.
-    pub(crate) async fn close_replaced(&mut self, control: &Qmp) -> Result<(), QmpError> {
+    pub(crate) async fn close_replaced(&mut self, control: &Qmp) -> Result<(), ControlError> {
         let mut commands = Vec::new();
         for Attached { nodes, sets } in self.replaced.drain(..) {
             let nodes = nodes.into_iter();

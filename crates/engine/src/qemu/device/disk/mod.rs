@@ -2,16 +2,14 @@
 //!
 //! What they need of the confinement is room for the files that they write: the calls that read and write are every VMM's.
 
-pub mod exchange;
+pub(in crate::qemu) mod exchange;
 mod open;
 
 use std::os::fd::OwnedFd;
 
-pub use open::DiskError;
-
 use super::bus;
 use super::place::{Place, TRANSPORTS};
-use crate::device::{Disk, DiskRole};
+use crate::device::{Disk, DiskError, DiskRole};
 use crate::qemu::arguments::CommandLine;
 use exchange::Attached;
 use open::{Backend, Composition};

@@ -7,46 +7,11 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{FileType, MemfdFlags, Mode, OFlags};
 
-use crate::device::{Disk, Extent, MAX_EXTENTS, SECTOR};
-
-/// Why a disk can't be given to a guest.
-#[derive(Debug, thiserror::Error)]
-pub enum DiskError {
-    /// A file can't be opened as the disk needs it.
-    #[error("cannot open {} {}", path.display(), if *read_only { "for reading" } else { "for writing" })]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What was asked for.
-        read_only: bool,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
-    /// A disk is neither a regular file nor a block device.
-    #[error("{} is neither a regular file nor a block device", .0.display())]
-    FileType(PathBuf),
-    /// An extent reaches beyond its file.
-    #[error("{} has {actual} bytes, the disk needs {expected}", path.display())]
-    TooShort {
-        /// The file.
-        path: PathBuf,
-        /// End of the extent.
-        expected: u64,
-        /// Bytes in the file.
-        actual: u64,
-    },
-    /// The extents and the size contradict each other or the sector size.
-    #[error("a disk's layout is invalid: {0}")]
-    Layout(&'static str),
-    /// A temporary description of the disk can't be made.
-    #[error("cannot describe a disk to the VMM")]
-    Describe(#[source] io::Error),
-}
+use crate::device::{Disk, DiskError, Extent, MAX_EXTENTS, SECTOR};
 
 /// How a disk is presented to QEMU.
 #[derive(Debug)]
@@ -259,6 +224,8 @@ fn sealed_memfd(name: &str, content: &[u8], length: u64) -> io::Result<OwnedFd> 
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::device::DiskRole;
 
