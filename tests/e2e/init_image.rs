@@ -156,7 +156,7 @@ fn the_configuration_names_the_init_image_of_all() {
     }
     let properties = system.run(["system", "property", "list"]).ok().stdout;
     assert!(
-        properties.contains("[vminit]\nimage = \"custom\"\n"),
+        properties.contains("[vminit]\nimage = \"custom\" # "),
         "{properties}"
     );
 }

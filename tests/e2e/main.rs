@@ -9,6 +9,7 @@ mod arguments;
 mod boot_faults;
 mod clock;
 mod commands;
+mod configuration;
 mod exec;
 mod exhaustion;
 mod faults;

@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod completion;
+mod configuration;
 mod connection;
 mod daemon;
 mod failure;

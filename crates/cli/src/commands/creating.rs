@@ -8,11 +8,11 @@ use container_resource::container::{ContainerConfiguration, CreateOptions, Image
 use container_resource::image::ImageResource;
 use container_resource::image_settings::ImageSettings;
 use container_resource::platform::Platform;
-use container_resource::settings::Settings;
 use jiff::Timestamp;
 
 use super::fetch::FetchFlags;
 use crate::completion;
+use crate::configuration;
 use crate::connection::{Containers, Context};
 use crate::failure::Failure;
 use crate::flags::{HealthFlags, ManagementFlags, NetworkFlags, ProcessFlags, ResourceFlags};
@@ -74,8 +74,7 @@ impl CreationFlags {
         let connectivity = self.network.connectivity()?;
         let labels = self.management.labels()?;
         self.management.check()?;
-        let roots = &context.roots;
-        let settings = Settings::load(&roots.app, &roots.install).map_err(anyhow::Error::new)?;
+        let settings = configuration::settings(&context.roots)?;
         let requested = self.management.platform.requested();
         let image = self
             .fetch

@@ -16,8 +16,8 @@ use clap::Subcommand;
 use container_api::images::ListRequest;
 use container_resource::image::ImageResource;
 use container_resource::reference::DEFAULT_DOMAIN;
-use container_resource::settings::Settings;
 
+use crate::configuration;
 use crate::connection::Context;
 use crate::failure::Failure;
 
@@ -68,8 +68,7 @@ pub async fn all(context: &Context) -> Result<Vec<ImageResource>, Failure> {
 
 /// Registry of references that name none.
 pub fn default_domain(context: &Context) -> Result<String, Failure> {
-    let roots = &context.roots;
-    let settings = Settings::load(&roots.app, &roots.install).map_err(anyhow::Error::new)?;
+    let settings = configuration::settings(&context.roots)?;
     Ok(settings.registry.domain().to_owned())
 }
 

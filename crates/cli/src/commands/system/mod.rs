@@ -1,5 +1,6 @@
 //! `container system`.
 
+mod config;
 mod disk_usage;
 mod doctor;
 mod logs;
@@ -19,6 +20,8 @@ use crate::failure::Failure;
 /// Manage the services that containers need
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(config::Command),
     Df(disk_usage::DiskUsage),
     Doctor(doctor::Doctor),
     Logs(logs::Logs),
@@ -38,6 +41,7 @@ impl Command {
         match self {
             Self::Status(command) => return command.execute(context).await,
             Self::Doctor(command) => return command.execute(context),
+            Self::Config(command) => return command.execute(context),
             Self::Df(command) => command.execute(context).await,
             Self::Logs(command) => command.execute(context).await,
             Self::Property(command) => command.execute(context),

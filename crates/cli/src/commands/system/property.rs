@@ -1,8 +1,13 @@
+use std::fmt::Write as _;
+
 use clap::{Args, Subcommand, ValueEnum};
 use container_resource::settings::{
-    ContainerDefaults, ImageLimits, RegistrySettings, Settings, StorageSettings, VmmSettings,
+    Configuration, ContainerDefaults, ImageLimits, KEYS, Origin, RegistrySettings, Settings,
+    StorageSettings, VmmSettings,
 };
+use serde::Serialize;
 
+use crate::configuration::{self, Snapshot};
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::ResourceFlags;
@@ -15,27 +20,44 @@ pub enum Command {
     List(List),
 }
 
-/// Show the configuration as it holds
+/// Show the configuration as it holds, and where each value comes from
 ///
-/// That is `config.toml` of when the system was started, over that of the installed prefix, over the defaults.
+/// The strongest layer that sets a key wins: a variable such as CONTAINER_CONFIG_CONTAINER_CPUS; the user's config.toml as
+/// it was when the system was started; etc/container/config.toml of the installed prefix; the default. Flags of a command
+/// are above all of them.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container system property list
-  container system property list --format json")]
+  container system property list --format json | jq .container.cpus
+  container system property list --origins --format json | jq -r '.[] | select(.origin != \"default\") | .key'")]
 pub struct List {
     /// How to write the result
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     format: PropertyFormat,
+
+    /// With json: a list of keys, values and where they come from
+    #[arg(long)]
+    origins: bool,
 }
 
 /// How properties are written.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum PropertyFormat {
-    /// For programs.
+    /// For programs
     Json,
-    /// As in the file.
+    /// As in the file, each value with where it comes from
     #[default]
     Toml,
+    /// For people
+    Table,
+}
+
+/// A key that has a value.
+#[derive(Debug, Serialize)]
+struct Row {
+    key: &'static str,
+    value: toml::Value,
+    origin: String,
 }
 
 impl Command {
@@ -47,14 +69,92 @@ impl Command {
 
 impl List {
     fn execute(&self, context: &Context) -> Result<(), Failure> {
-        let roots = &context.roots;
-        let settings = Settings::load(&roots.app, &roots.install).map_err(anyhow::Error::new)?;
-        let format = match self.format {
-            PropertyFormat::Json => Format::Json,
-            PropertyFormat::Toml => Format::Toml,
-        };
-        output::write(format, &effective(&settings), || Table::new([]))
+        let configuration = configuration::load(&context.roots)?;
+        let snapshot = Snapshot::of(&context.roots);
+        if snapshot.is_old {
+            output::tell(
+                "Note: config.toml has changed since the system was started: that holds from its next start on",
+            );
+        }
+        let rows = rows(&configuration, |origin| snapshot.shown(origin));
+        match self.format {
+            PropertyFormat::Json if self.origins => {
+                output::write(Format::Json, &rows, || Table::new([]))
+            }
+            PropertyFormat::Json => output::write(Format::Json, &nested(&rows), || Table::new([])),
+            PropertyFormat::Toml => output::print(toml_text(&rows).as_bytes()),
+            PropertyFormat::Table => output::write(Format::Table, &rows, || table(&rows)),
+        }
     }
+}
+
+/// Every key that has a value, with who gave it that.
+fn rows(configuration: &Configuration, shown: impl Fn(&Origin) -> String) -> Vec<Row> {
+    // Plain text and numbers always are TOML.
+    let defaults = toml::Value::try_from(effective(&configuration.settings()))
+        .unwrap_or(toml::Value::Boolean(false));
+    let rows = KEYS.iter().filter_map(|key| {
+        let (section, name) = key.name.split_once('.')?;
+        let (value, origin) = match configuration.get(key.name) {
+            Some(setting) => (setting.value.clone(), shown(&setting.origin)),
+            None => (
+                defaults.get(section)?.get(name)?.clone(),
+                Origin::Default.to_string(),
+            ),
+        };
+        Some(Row {
+            key: key.name,
+            value,
+            origin,
+        })
+    });
+    rows.collect()
+}
+
+/// As Apple's tool writes it: an object for each section.
+fn nested(rows: &[Row]) -> toml::Table {
+    let mut all = toml::Table::new();
+    for row in rows {
+        if let Some((section, name)) = row.key.split_once('.') {
+            let section = all
+                .entry(section)
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            if let toml::Value::Table(section) = section {
+                section.insert(name.to_owned(), row.value.clone());
+            }
+        }
+    }
+    all
+}
+
+/// As a file could say it, with comments.
+fn toml_text(rows: &[Row]) -> String {
+    let mut text = String::new();
+    let mut last = "";
+    for row in rows {
+        let (section, name) = row.key.split_once('.').unwrap_or(("", row.key));
+        if section != last {
+            let separator = if text.is_empty() { "" } else { "\n" };
+            let _ = writeln!(text, "{separator}[{section}]");
+            last = section;
+        }
+        // A path may hold any byte, and a comment is one line.
+        let origin = output::printable(&row.origin);
+        let _ = writeln!(text, "{name} = {} # {origin}", row.value);
+    }
+    text
+}
+
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new(["KEY", "VALUE", "ORIGIN"]);
+    for row in rows {
+        table.row([
+            row.key.to_owned(),
+            row.value.to_string(),
+            row.origin.clone(),
+        ]);
+    }
+    table
 }
 
 /// The settings with the defaults where nothing is set.
@@ -165,6 +265,43 @@ mod tests {
             assert!(values.values().all(|value| !value.is_null()), "{section}");
         }
         assert_eq!(written(1536 << 20), "1536mb");
+    }
+
+    #[test]
+    fn each_value_is_shown_with_where_it_comes_from() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("c.toml");
+        std::fs::write(
+            &file,
+            "[registry]\ninsecure = [\"a.example\"]\n[build]\ncpus = 3\n",
+        )
+        .unwrap();
+        let configuration = Configuration::of(&[&file]).unwrap();
+        let rows = rows(&configuration, |origin| {
+            origin.to_string().replace("c.toml", "c\n.toml")
+        });
+        let text = toml_text(&rows);
+        let file = file.display().to_string().replace("c.toml", "c\\n.toml");
+        assert!(
+            text.starts_with(&format!("[build]\ncpus = 3 # {file}:4\n")),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("insecure = [\"a.example\"] # {file}:2\n")),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n[storage]\nreserve = \"512mb\" # default\n"),
+            "{text}"
+        );
+        // What is shown is a configuration that means the same.
+        let read: toml::Table = text.parse().unwrap();
+        assert_eq!(read, nested(&rows));
+        let rendered = table(&rows).render();
+        assert!(rendered.lines().any(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            words == ["vmm.confinement", "\"required\"", "default"]
+        }));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use container_api::roots::{Roots, set_private_umask};
 
+use crate::configuration;
 use crate::connection::Context;
 use crate::daemon::{self, kernel};
 use crate::failure::Failure;
@@ -92,7 +93,7 @@ impl Start {
             output::tell("The container system service is running already.");
             return Ok(());
         }
-        daemon::snapshot_configuration(&roots)?;
+        configuration::take(&roots)?;
         let debug = context.debug;
         let confinement = self.vmm_confinement.map(Confinement::word);
         daemon::start(

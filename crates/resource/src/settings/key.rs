@@ -1,0 +1,136 @@
+//! The keys of the configuration.
+
+use super::kind::Kind;
+
+/// A key of the configuration.
+#[derive(Debug)]
+pub struct Key {
+    /// Section and name, as in `container.cpus`.
+    pub name: &'static str,
+    /// Whether this release looks at it. The others are Apple's, for parts that are not there yet; they are checked all
+    /// the same, so that one file serves both.
+    pub is_used: bool,
+    pub(super) kind: Kind,
+}
+
+impl Key {
+    /// The variable that sets it: `CONTAINER_CONFIG_IMAGE_MAX_LAYER_SIZE` for `image.maxLayerSize`.
+    pub fn variable(&self) -> String {
+        let mut variable = VARIABLE_PREFIX.to_owned();
+        for letter in self.name.chars() {
+            match letter {
+                '.' => variable.push('_'),
+                letter if letter.is_ascii_uppercase() => variable.extend(['_', letter]),
+                letter => variable.push(letter.to_ascii_uppercase()),
+            }
+        }
+        variable
+    }
+}
+
+/// What the names of variables that set keys begin with.
+pub(super) const VARIABLE_PREFIX: &str = "CONTAINER_CONFIG_";
+
+const fn used(name: &'static str, kind: Kind) -> Key {
+    Key {
+        name,
+        is_used: true,
+        kind,
+    }
+}
+
+const fn later(name: &'static str, kind: Kind) -> Key {
+    Key {
+        name,
+        is_used: false,
+        kind,
+    }
+}
+
+/// Every key, sorted by its name.
+pub static KEYS: [Key; 28] = [
+    later("build.cpus", Kind::CPUS),
+    later("build.image", Kind::Image),
+    later("build.memory", Kind::Memory),
+    later("build.rosetta", Kind::Switch),
+    used("container.cpus", Kind::CPUS),
+    used("container.memory", Kind::Memory),
+    used("container.standby", Kind::Switch),
+    used("container.template", Kind::Switch),
+    later("dns.domain", Kind::Domain),
+    used("image.maxExpansion", Kind::Count(1, u32::MAX)),
+    used("image.maxLayerSize", Kind::Size { least: 1 }),
+    used("image.maxStoreSize", Kind::Size { least: 1 }),
+    used("image.maxUnpackedSize", Kind::Size { least: 1 }),
+    later("kernel.binaryPath", Kind::Text),
+    later("kernel.digest", Kind::Digest),
+    later("kernel.url", Kind::Text),
+    later("machine.cpus", Kind::CPUS),
+    later("machine.homeMount", Kind::OneOf(&["rw", "ro", "none"])),
+    later("machine.kernelPath", Kind::File),
+    later("machine.memory", Kind::Memory),
+    later("machine.virtualization", Kind::Switch),
+    used("network.subnet", Kind::Subnet4),
+    used("network.subnetv6", Kind::Subnet6),
+    used("registry.domain", Kind::Registry),
+    used("registry.insecure", Kind::InsecureRegistries),
+    used("storage.reserve", Kind::Size { least: 0 }),
+    used("vminit.image", Kind::Image),
+    used("vmm.confinement", Kind::OneOf(&["required", "optional"])),
+];
+
+/// The key with this name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    let index = KEYS.binary_search_by_key(&name, |key| key.name).ok()?;
+    Some(&KEYS[index])
+}
+
+/// From here on two names are alike (Jaro-Winkler, 0 to 1).
+const ALIKE: f64 = 0.85;
+
+/// The key that `name` was perhaps meant to be: one that is spelled nearly so, or has its last part in another section.
+pub(super) fn closest(name: &str) -> Option<&'static Key> {
+    let name = name.to_lowercase();
+    let last = |name: &str| name.rsplit('.').next().map(str::to_lowercase);
+    let likeness = |key: &Key| strsim::jaro_winkler(&name, &key.name.to_lowercase());
+    let alike = KEYS
+        .iter()
+        .map(|key| (likeness(key), key))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .filter(|(likeness, _)| *likeness >= ALIKE);
+    let moved = || {
+        let mut same = KEYS.iter().filter(|key| last(key.name) == last(&name));
+        same.clone().find(|key| key.is_used).or_else(|| same.next())
+    };
+    alike.map(|(_, key)| key).or_else(moved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_sorted_and_their_variables_differ() {
+        assert!(KEYS.is_sorted_by_key(|key| key.name));
+        let mut variables: Vec<String> = KEYS.iter().map(Key::variable).collect();
+        assert!(variables.contains(&"CONTAINER_CONFIG_IMAGE_MAX_LAYER_SIZE".to_owned()));
+        variables.sort();
+        variables.dedup();
+        assert_eq!(variables.len(), KEYS.len());
+    }
+
+    #[test]
+    fn the_closest_key() {
+        for (typed, meant) in [
+            ("container.cpu", Some("container.cpus")),
+            ("contaner.memory", Some("container.memory")),
+            ("containers.memory", Some("container.memory")),
+            ("image.maxlayersize", Some("image.maxLayerSize")),
+            ("registry.insecureRegistries", Some("registry.insecure")),
+            ("defaults.confinement", Some("vmm.confinement")),
+            ("zzz.qqq", None),
+        ] {
+            assert_eq!(closest(typed).map(|key| key.name), meant, "{typed}");
+        }
+    }
+}
