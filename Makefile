@@ -75,6 +75,7 @@ install: $(if $(FROM_STAGE),,build)
 	install -m 0644 $(KERNEL) $(DESTDIR)$(PREFIX)/share/container/kernel/vmlinux-amd64
 	[ ! -e $(KERNEL_FULL) ] || install -m 0644 $(KERNEL_FULL) $(DESTDIR)$(PREFIX)/share/container/kernel/vmlinux-full-amd64
 	install -m 0644 $(INITRAMFS) $(DESTDIR)$(PREFIX)/share/container/initramfs-amd64.cpio
+	@scripts/install-help.sh $(DESTDIR)$(PREFIX)
 
 ## What is checked.
 test: packages-run packages-build packages-test lint stage $(BUSYBOX) unit engine-newer boot e2e test-kvm

@@ -1,6 +1,7 @@
 //! The command line as a whole.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::builder::FalseyValueParser;
@@ -11,7 +12,7 @@ use clap_complete::Shell;
 use crate::commands::Command;
 use crate::connection::Context;
 use crate::failure::Failure;
-use crate::{completion, help, output, plugin, spelling, version, words};
+use crate::{completion, help, manual, output, plugin, spelling, version, words};
 
 /// A container platform for Linux
 #[derive(Debug, Parser)]
@@ -29,6 +30,10 @@ pub struct Cli {
     /// Write a completion script for this shell
     #[arg(long, value_name = "SHELL")]
     generate_completion_script: Option<Shell>,
+
+    /// Write the manual pages of all commands into this directory
+    #[arg(long, value_name = "DIRECTORY", hide = true)]
+    generate_manual: Option<PathBuf>,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -49,6 +54,11 @@ pub fn run(arguments: &[OsString]) -> Result<u8, Failure> {
     }
     if let Some(shell) = cli.generate_completion_script {
         output::print(&completion::script(shell)?)?;
+        return Ok(0);
+    }
+    if let Some(directory) = cli.generate_manual {
+        manual::write(&Cli::command(), &directory)
+            .with_context(|| format!("write manual pages to {}", directory.display()))?;
         return Ok(0);
     }
     match cli.command {
@@ -87,7 +97,8 @@ fn wants_overview(arguments: &[OsString]) -> bool {
 fn overview() -> Result<u8, Failure> {
     let context = Context::new(false)?;
     let plugins = plugin::list(&context.roots.install);
-    output::print(help::overview(&Cli::command(), &plugins).as_bytes())?;
+    let text = help::overview(&Cli::command(), &plugins, output::columns());
+    output::print(text.as_bytes())?;
     Ok(0)
 }
 

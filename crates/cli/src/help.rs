@@ -3,9 +3,15 @@
 use std::fmt::Write as _;
 
 use clap::Command;
+use unicode_width::UnicodeWidthStr;
 
 /// Columns of a name, with the space behind it.
 const NAME_WIDTH: usize = 24;
+
+/// Columns below which a meaning stands below its name.
+const NARROW: usize = 60;
+/// Columns that a meaning has at least.
+const LEAST: usize = 20;
 
 /// Groups, and their commands in the order in which they are shown.
 const GROUPS: [(&str, &[&str]); 3] = [
@@ -21,14 +27,16 @@ const GROUPS: [(&str, &[&str]); 3] = [
     ("OTHER COMMANDS", &["network", "system", "volume"]),
 ];
 
-/// The help of `container` itself; `plugins` are the names and abstracts of what is installed beside it.
-pub fn overview(root: &Command, plugins: &[(String, String)]) -> String {
+/// The help of `container` itself, in lines of at most `width` columns as far as names fit; `plugins` are the names and
+/// abstracts of what is installed beside it.
+pub fn overview(root: &Command, plugins: &[(String, String)], width: usize) -> String {
     let about = root
         .get_about()
         .map(ToString::to_string)
         .unwrap_or_default();
     let mut text =
         format!("OVERVIEW: {about}\n\nUSAGE: container [--debug] <command>\n\nOPTIONS:\n");
+    let mut entry = |text: &mut String, name: &str, about: &str| entry(text, name, about, width);
     entry(
         &mut text,
         "--debug",
@@ -62,11 +70,61 @@ pub fn overview(root: &Command, plugins: &[(String, String)]) -> String {
     text
 }
 
-/// A name, and beside it (below it, if it is long) what it means.
-fn entry(text: &mut String, name: &str, about: &str) {
-    let _ = if name.len() < NAME_WIDTH {
-        writeln!(text, "  {name:<NAME_WIDTH$}{about}")
+/// A name, and beside it (below it, if it is long) what it means. On a narrow terminal that begins nearer to the left.
+fn entry(text: &mut String, name: &str, about: &str, width: usize) {
+    let beside = width >= NARROW;
+    let indent = if beside { NAME_WIDTH + 2 } else { 6 };
+    let mut lines = wrapped(about, width.saturating_sub(indent).max(LEAST)).into_iter();
+    let _ = if beside && name.len() < NAME_WIDTH {
+        let first = lines.next().unwrap_or_default();
+        writeln!(text, "  {name:<NAME_WIDTH$}{first}")
     } else {
-        writeln!(text, "  {name}\n  {:NAME_WIDTH$}{about}", "")
+        writeln!(text, "  {name}")
     };
+    for line in lines {
+        let _ = writeln!(text, "{:indent$}{line}", "");
+    }
+}
+
+/// The words of `text` in lines of at most `width` columns; a word that is longer has a line of its own.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.width() + 1 + word.width() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn the_overview_fits_narrow_and_wide_terminals() {
+        let root = Cli::command();
+        for width in [40, 60, 80, 200] {
+            let text = overview(&root, &[], width);
+            let entries = text.lines().filter(|line| line.starts_with("  "));
+            let widest = entries.map(UnicodeWidthStr::width).max().unwrap();
+            assert!(widest <= width, "{widest} of {width}: {text}");
+        }
+        let words = |text: String| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            words(overview(&root, &[], 40)),
+            words(overview(&root, &[], 200))
+        );
+    }
 }

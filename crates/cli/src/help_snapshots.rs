@@ -18,7 +18,7 @@ fn help_is_as_committed() {
     // The default of this flag is shown, and another test or the user may have set it.
     let mut root = Cli::command().term_width(WIDTH);
     root.build();
-    let mut texts = vec![("container".to_owned(), help::overview(&root, &[]))];
+    let mut texts = vec![("container".to_owned(), help::overview(&root, &[], WIDTH))];
     collect(&mut root, "container", &mut texts);
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help");
     if std::env::var_os(UPDATE).is_some() {
@@ -58,7 +58,7 @@ fn every_command_has_examples() {
 #[test]
 fn the_overview_shows_every_command() {
     let root = Cli::command();
-    let overview = help::overview(&root, &[]);
+    let overview = help::overview(&root, &[], WIDTH);
     for command in root
         .get_subcommands()
         .filter(|command| !command.is_hide_set())

@@ -108,6 +108,16 @@ fn say(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Columns of text that is laid out for people: the terminal's, else `COLUMNS`, else 100, as in the rest of the help.
+pub fn columns() -> usize {
+    let terminal = rustix::termios::tcgetwinsize(io::stdout())
+        .ok()
+        .map(|size| usize::from(size.ws_col));
+    let variable = || std::env::var("COLUMNS").ok()?.parse().ok();
+    let columns = terminal.filter(|columns| *columns > 0).or_else(variable);
+    columns.unwrap_or(100)
+}
+
 /// What a failing standard output means for the command.
 pub fn write_failure(error: &io::Error) -> Failure {
     stream_failure("standard output", error)
