@@ -36,7 +36,7 @@ pub fn overview(root: &Command, plugins: &[(String, String)], width: usize) -> S
         .unwrap_or_default();
     let mut text =
         format!("OVERVIEW: {about}\n\nUSAGE: container [--debug] <command>\n\nOPTIONS:\n");
-    let mut entry = |text: &mut String, name: &str, about: &str| entry(text, name, about, width);
+    let entry = |text: &mut String, name: &str, about: &str| entry(text, name, about, width);
     entry(
         &mut text,
         "--debug",

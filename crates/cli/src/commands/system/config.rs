@@ -39,20 +39,15 @@ impl Command {
 
 impl Check {
     fn execute(self, context: &Context) -> Result<u8, Failure> {
-        let files: Vec<PathBuf> = match self.file {
-            Some(file) => {
-                // One that was named should be there.
-                std::fs::metadata(&file)
-                    .with_context(|| format!("configuration file {}", file.display()))?;
-                vec![file]
-            }
-            None => {
-                let system = system_path(&context.roots.install);
-                [Some(system), configuration::user_path()]
-                    .into_iter()
-                    .flatten()
-                    .collect()
-            }
+        let files: Vec<PathBuf> = if let Some(file) = self.file {
+            // One that was named should be there.
+            std::fs::metadata(&file)
+                .with_context(|| format!("configuration file {}", file.display()))?;
+            vec![file]
+        } else {
+            let system = system_path(&context.roots.install);
+            let all = [Some(system), configuration::user_path()];
+            all.into_iter().flatten().collect()
         };
         let paths: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
         let wrong: Vec<String> = match Configuration::of(&paths) {

@@ -22,7 +22,7 @@ pub enum Command {
 
 /// Show the configuration as it holds, and where each value comes from
 ///
-/// The strongest layer that sets a key wins: a variable such as CONTAINER_CONFIG_CONTAINER_CPUS; the user's config.toml as
+/// The strongest layer that sets a key wins: a variable such as `CONTAINER_CONFIG_CONTAINER_CPUS`; the user's config.toml as
 /// it was when the system was started; etc/container/config.toml of the installed prefix; the default. Flags of a command
 /// are above all of them.
 #[derive(Args, Debug)]
