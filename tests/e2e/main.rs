@@ -27,6 +27,7 @@ mod load;
 mod memory;
 mod namespace;
 mod network;
+mod oci_bundle;
 mod policies;
 mod privilege;
 mod programs;

@@ -45,6 +45,11 @@ impl Bundle {
         self.directory.join("options.json")
     }
 
+    /// OCI runtime specification that the guest carries out; absent: it is made of [`Self::configuration`].
+    pub fn runtime_spec(&self) -> PathBuf {
+        self.directory.join("oci.json")
+    }
+
     /// [`Boot`], written before each start.
     pub fn boot(&self) -> PathBuf {
         self.directory.join("boot.json")

@@ -5,6 +5,8 @@
 //! it all. Beside that stand what happens before there is a container: [`Standby`] and [`make_template`], and [`probe`], which
 //! tells what this host can start machines with.
 //!
+//! A container comes from a bundle of ours, which the apiserver writes, or from an OCI bundle, of which [`OciBundle`] makes one.
+//!
 //! The programs that stand on it are in `src/bin`: each translates what its caller says into calls of this crate.
 
 mod confinement;
@@ -13,6 +15,7 @@ mod files;
 mod life;
 mod machine;
 mod oci;
+mod oci_bundle;
 mod process;
 mod request;
 mod stdio;
@@ -20,5 +23,8 @@ mod stdio;
 pub use container::{Container, Started, State, Usage};
 pub use life::live;
 pub use machine::{Standby, TemplateRequest, make_template, probe};
+pub use oci_bundle::{
+    Config as OciConfig, ConfigError, Host, OciBundle, OciBundleError, RootError,
+};
 pub use process::Ended;
 pub use stdio::{Stdio, TerminalSize};

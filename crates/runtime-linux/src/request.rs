@@ -8,6 +8,7 @@ use container_resource::bundle;
 use container_resource::container::ContainerConfiguration;
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::files::files;
 use crate::machine::Volume;
@@ -47,6 +48,27 @@ pub fn start_request(
             })
             .collect(),
         interfaces: interfaces.iter().map(interface).collect(),
+        ..basis(configuration, &spec)?
+    })
+}
+
+/// The same for a container that came with its specification, and so with all that its guest is to do.
+pub fn given_start_request(
+    configuration: &ContainerConfiguration,
+    given: &Value,
+    stdin: bool,
+    size: Option<TerminalSize>,
+) -> Result<StartRequest, Error> {
+    let mut spec = given.clone();
+    if let Some(TerminalSize { rows, columns }) = size.filter(|_| spec["process"].is_object()) {
+        spec["process"]["consoleSize"] = json!({ "height": rows, "width": columns });
+    }
+    Ok(StartRequest {
+        hostname: configuration
+            .hostname
+            .clone()
+            .unwrap_or_else(|| configuration.id.clone()),
+        stdin,
         ..basis(configuration, &spec)?
     })
 }

@@ -25,8 +25,15 @@ impl Container {
         apart: bool,
     ) -> Result<(), Error> {
         let guest = self.guest()?;
-        let oci = oci::process(&self.configuration, process, stdio.size)
+        let mut oci = oci::process(&self.configuration, process, stdio.size)
             .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+        if let Some(spec) = &self.spec {
+            // Not more than the first process may.
+            let capabilities = serde_json::from_value(spec["process"]["capabilities"].clone())
+                .map_err(|error| Error::chain(Kind::Internal, &error).context("oci.json"))?;
+            oci.set_capabilities(capabilities);
+            oci.set_no_new_privileges(spec["process"]["noNewPrivileges"].as_bool());
+        }
         let oci = serde_json::to_vec(&oci).map_err(|error| Error::chain(Kind::Internal, &error))?;
         let input = stdio.stdin.is_some();
         let request = ExecRequest {

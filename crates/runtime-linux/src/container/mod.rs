@@ -23,6 +23,7 @@ use container_engine::HostMemory;
 use container_resource::bundle::{self, Bundle};
 use container_resource::container::{ContainerConfiguration, CreateOptions};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use crate::machine::{Taken, Volume};
@@ -40,6 +41,8 @@ pub struct Container {
     pub(crate) bundle: Bundle,
     pub(crate) configuration: ContainerConfiguration,
     pub(crate) options: CreateOptions,
+    /// What the guest carries out, where the container came with one; else it is made of the configuration.
+    pub(crate) spec: Option<Value>,
     pub(crate) stage: watch::Sender<Stage>,
     /// The request to start, with the client's streams: the first one counts.
     pub(crate) start: Mutex<Option<Stdio>>,
@@ -67,11 +70,12 @@ impl Container {
     /// The container of `bundle`, whose machine is not there yet.
     ///
     /// # Errors
-    /// When the bundle's `config.json` or `options.json` cannot be read.
+    /// When the bundle's `config.json`, `options.json` or `oci.json` cannot be read.
     pub fn open(bundle: Bundle) -> Result<Self, Error> {
         Ok(Self {
             configuration: read(&bundle.configuration(), "config.json")?,
             options: read(&bundle.options(), "options.json")?,
+            spec: given_spec(&bundle)?,
             bundle,
             stage: watch::Sender::new(Stage::Booting),
             start: Mutex::new(None),
@@ -112,4 +116,14 @@ impl Container {
 fn read<T: DeserializeOwned>(path: &Path, name: &str) -> Result<T, Error> {
     bundle::read_json(path)
         .map_err(|error| Error::chain(Kind::Internal, &error).context(format_args!("read {name}")))
+}
+
+/// The specification that came with the bundle, if one did.
+fn given_spec(bundle: &Bundle) -> Result<Option<Value>, Error> {
+    let path = bundle.runtime_spec();
+    if path.exists() {
+        read(&path, "oci.json").map(Some)
+    } else {
+        Ok(None)
+    }
 }

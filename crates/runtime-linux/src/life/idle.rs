@@ -10,7 +10,7 @@ use crate::container::Container;
 /// How long a machine is kept for a container's files while nobody does anything with them. Whoever asked for it ends it earlier.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
-/// Ends the machine of a container of which nothing runs when whoever wanted its files has gone.
+/// Ends a machine that is there for the container's files alone, when nobody works on them any more.
 pub(super) async fn end_unused(container: Weak<Container>) {
     loop {
         let Some(container) = container.upgrade() else {

@@ -5,7 +5,7 @@ use container_resource::bundle::Timeline;
 
 use crate::machine::Origin;
 
-/// A start that takes longer is none, in microseconds.
+/// The longest start that a guest is believed to have had, in microseconds.
 const MAX_DISTANCE_US: i64 = 60 * 60 * 1_000_000;
 
 /// The guest's own moments, on the host's clock: it read its clock when the request came.

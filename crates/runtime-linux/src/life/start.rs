@@ -15,7 +15,7 @@ use super::phases::guest_phases;
 use crate::container::{Container, answer};
 use crate::machine::{self, Booted, Machine, Origin, Shares, Standby, Way};
 use crate::process::Process;
-use crate::request::{idle_request, start_request};
+use crate::request::{given_start_request, idle_request, start_request};
 use crate::stdio::{LogFile, Stdio};
 
 /// How long a booted machine waits for the request to start.
@@ -106,6 +106,8 @@ async fn first_process(
     let idle = container.idle.load(Ordering::Relaxed);
     let mut request = if idle {
         idle_request(configuration)?
+    } else if let Some(spec) = &container.spec {
+        given_start_request(configuration, spec, input, stdio.size)?
     } else {
         start_request(configuration, interfaces, input, stdio.size)?
     };

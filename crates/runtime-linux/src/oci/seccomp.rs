@@ -57,7 +57,7 @@ struct Conditions {
 /// the form of the OCI runtime specification comes out as it is.
 ///
 /// # Errors
-/// The profile is none.
+/// When this is not a profile.
 pub fn resolve(profile: &Value, capabilities: &HashSet<Capability>) -> Result<LinuxSeccomp, Error> {
     let mut profile = Profile::deserialize(profile)?;
     if let Some(map) = profile.arch_map {

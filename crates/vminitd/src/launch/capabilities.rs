@@ -93,7 +93,10 @@ impl CapabilityPlan {
     pub fn apply(&self) -> Result<(), Failure> {
         set_capabilities(None, self.sets).context(|| "cannot set the capabilities")?;
         clear_ambient_capability_set().context(|| "cannot clear the ambient capabilities")?;
-        for capability in all().filter(|capability| self.ambient.contains(*capability)) {
+        // The kernel raises none that is not permitted and inheritable, too. `runc spec` and `crun spec` name such, and both
+        // runtimes leave them out.
+        let raised = self.ambient & self.sets.permitted & self.sets.inheritable;
+        for capability in all().filter(|capability| raised.contains(*capability)) {
             configure_capability_in_ambient_set(capability, true)
                 .context(|| "cannot raise an ambient capability")?;
         }

@@ -2,6 +2,7 @@
 
 mod helper;
 mod probe;
+mod run;
 mod standby;
 mod template;
 
@@ -39,6 +40,11 @@ enum Command {
         #[arg(long)]
         debug: bool,
     },
+    /// Run a container from an OCI bundle in the foreground, without a daemon.
+    ///
+    /// The process has this one's standard streams and signals; its exit code is this one's. 125 is an error before there was a process.
+    /// What config.json asks for and a machine cannot do is an error that names it. The container has no network.
+    Run(run::Arguments),
     /// Prepare a machine, and wait with it for a container that needs one like it.
     ///
     /// What is prepared, and which container it is for, is said on standard input, a socket
@@ -67,20 +73,22 @@ enum Command {
 impl Command {
     fn log_level(&self) -> tracing::Level {
         match self {
-            Self::Start { debug: true, .. } | Self::Standby { debug: true, .. } => {
-                tracing::Level::DEBUG
-            }
+            Self::Start { debug: true, .. }
+            | Self::Standby { debug: true, .. }
+            | Self::Run(run::Arguments { debug: true, .. }) => tracing::Level::DEBUG,
             _ => tracing::Level::INFO,
         }
     }
 
-    fn run(self) -> anyhow::Result<()> {
+    fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Start { bundle, id, .. } => helper::run(bundle, &id),
-            Self::Standby { .. } => standby::run(),
-            Self::MakeTemplate => template::run(),
-            Self::Probe { cache } => probe::run(&cache),
+            Self::Start { bundle, id, .. } => helper::run(bundle, &id)?,
+            Self::Run(arguments) => return Ok(run::run(arguments)),
+            Self::Standby { .. } => standby::run()?,
+            Self::MakeTemplate => template::run()?,
+            Self::Probe { cache } => probe::run(&cache)?,
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -94,7 +102,7 @@ fn main() -> ExitCode {
         .init();
     container_api::hardening::harden();
     match command.run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
