@@ -135,6 +135,28 @@ impl Error {
     }
 }
 
+/// An I/O error with what it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("{subject}")]
+struct About {
+    subject: String,
+    #[source]
+    source: std::io::Error,
+}
+
+/// `error` under `subject`, the file or program that it is about: of the same kind, and with itself as the source.
+pub fn about(subject: impl fmt::Display, error: std::io::Error) -> std::io::Error {
+    let kind = error.kind();
+    let subject = subject.to_string();
+    std::io::Error::new(
+        kind,
+        About {
+            subject,
+            source: error,
+        },
+    )
+}
+
 /// `text` without the numbers that [`std::io::Error`] puts behind the words of the system (`(os error 2)`): the words
 /// say it, and the number means nothing to most people.
 pub fn without_numbers(text: &str) -> String {
@@ -212,6 +234,17 @@ impl From<Status> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_error_is_about_comes_before_its_cause() {
+        let cause = std::io::Error::from_raw_os_error(2);
+        let error = about("/nowhere/program", cause);
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        assert_eq!(
+            Error::chain(Kind::Internal, &error).message,
+            "/nowhere/program: No such file or directory"
+        );
+    }
 
     #[test]
     fn kind_message_and_hint_survive_the_wire() {

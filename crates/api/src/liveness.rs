@@ -12,7 +12,7 @@ use crate::images::PingRequest;
 use crate::images::images_client::ImagesClient;
 use crate::{Error, Kind, socket};
 
-/// How long whoever waits for an answer bears a service that is silent.
+/// How long a caller waits while the service is silent.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is asked meanwhile.
 const INTERVAL: Duration = Duration::from_secs(1);

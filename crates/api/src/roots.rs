@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::error::without_numbers;
+use crate::error::about;
 
 /// Architecture of this host's guests, as images and kernels are named by it.
 pub const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
@@ -192,10 +192,7 @@ impl Roots {
 
 /// The error with the path that it is about.
 fn naming(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
-    move |error| {
-        let words = without_numbers(&error.to_string());
-        io::Error::new(error.kind(), format!("{}: {words}", path.display()))
-    }
+    move |error| about(path.display(), error)
 }
 
 /// One spelling of `path`, as far as it exists: absolute, without links, `.` and `..`.

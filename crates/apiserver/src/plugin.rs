@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt, FdMapping};
+use container_api::error::about;
 use container_api::inherited;
 use tokio::process::Child;
 
@@ -42,5 +43,5 @@ pub fn spawn(
     command.fd_mappings(mappings).map_err(io::Error::other)?;
     tokio::process::Command::from(command)
         .spawn()
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))
+        .map_err(|error| about(program.display(), error))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use container_api::{liveness, lock, socket};
+use container_api::{Error, Kind, liveness, lock, socket};
 use rustix::process::{Pid, Signal};
 
 use super::{Images, PLUGIN};
@@ -28,7 +28,9 @@ impl Images {
             self.listened.send_replace(false);
             match ran {
                 Ok(()) => tracing::info!("{PLUGIN} ended"),
-                Err(error) => tracing::error!("{PLUGIN}: {error}"),
+                Err(error) => {
+                    tracing::error!("{PLUGIN}: {}", Error::chain(Kind::Internal, &error));
+                }
             }
             if begun.elapsed() > BACKOFF.1 {
                 pause = BACKOFF.0;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
+use container_api::error::about;
 use container_api::{Error, Kind, inherited, roots, socket};
 use container_engine::Share;
 use container_resource::bundle::Bundle;
@@ -153,7 +154,7 @@ fn spawn(bundle: &Bundle, request: &Request) -> io::Result<Starting> {
         .map_err(io::Error::other)?;
     let mut child = command
         .spawn()
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))?;
+        .map_err(|error| about(program.display(), error))?;
     drop(command);
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let process = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty())?;
