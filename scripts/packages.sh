@@ -25,7 +25,7 @@ test=(busybox-static erofs-utils fsverity skopeo umoci crun docker-registry open
     dbus gnome-keyring libfaketime golang-github-opencontainers-image-spec-dev python3-jsonschema
     squashfs-tools dosfstools mtools genisoimage uidmap groff)
 real=(debootstrap)
-bench=(crun podman util-linux)
+bench=(crun podman util-linux e2fsprogs python3 python3-pip)
 full=(xfsprogs btrfs-progs)
 fuzz=(g++)
 

@@ -7,6 +7,7 @@ mod environment;
 mod images;
 mod latency;
 mod memory;
+mod peers;
 mod podman;
 mod registry;
 mod report;
@@ -44,6 +45,9 @@ struct Arguments {
     /// The most idle containers in the density measurement.
     #[arg(long, default_value_t = 100)]
     density: usize,
+    /// Wheels of peers with machines of their own, unpacked: see scripts/peers.sh. Without them they are not measured.
+    #[arg(long)]
+    peers: Option<PathBuf>,
     /// What is measured; everything, unless named.
     #[arg(long, value_enum)]
     only: Vec<Subject>,
@@ -67,6 +71,8 @@ enum Subject {
     Memory,
     /// Pulls, and reading an image in a guest.
     Images,
+    /// Starts, further processes and memory, beside peers with machines of their own.
+    Peers,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -88,6 +94,10 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             Subject::Streams => streams::measure(&system, rounds, &mut report),
             Subject::Memory => memory::measure(&system, arguments.density, &mut report),
+            Subject::Peers => match &arguments.peers {
+                Some(wheels) => peers::measure(&system, wheels, rounds, &mut report),
+                None => Ok(()),
+            },
             Subject::Images => images::measure(&system, arguments.pulls, &mut report),
         };
         // What was measured before is kept.

@@ -17,6 +17,7 @@ pub struct Report {
     bounds: Vec<Bound>,
     timelines: Vec<(&'static str, Timeline)>,
     failures: Vec<String>,
+    left_out: Vec<String>,
 }
 
 /// A figure that was promised.
@@ -65,6 +66,7 @@ impl Report {
             bounds: Vec::new(),
             timelines: Vec::new(),
             failures: Vec::new(),
+            left_out: Vec::new(),
         }
     }
 
@@ -81,6 +83,11 @@ impl Report {
 
     fn fail(&mut self, what: &str, error: &anyhow::Error) {
         self.failures.push(format!("{what}: {error:#}"));
+    }
+
+    /// Tells of a peer that cannot be run here: that is no failure of ours.
+    pub fn left_out(&mut self, peer: &str, why: &anyhow::Error) {
+        self.left_out.push(format!("{peer}: {why:#}"));
     }
 
     /// Whether anything has failed. A promise that does not hold is a result, not a failure.
@@ -149,6 +156,7 @@ impl Report {
             "promises": bounds,
             "timelines": timelines,
             "failures": self.failures,
+            "leftOut": self.left_out,
         });
         std::fs::write(
             directory.join("results.json"),
@@ -188,6 +196,9 @@ impl Report {
         }
         for (start, timeline) in &self.timelines {
             let _ = write!(text, "\nphases of a start, {start}\n{}", timeline.table());
+        }
+        for peer in &self.left_out {
+            let _ = writeln!(text, "\ncannot be run here: {peer}");
         }
         let _ = writeln!(text, "\nfailures: {}", self.failures.len());
         for failure in &self.failures {

@@ -12,6 +12,7 @@ COMMAND          run as root with the caller's CONTAINER_ variables, HOME and TM
                  directory whose files come back as WORK-DIRECTORY/results
 
 KVM_LIMIT        seconds after which the machine is ended (300)
+KVM_DISK         size of a disk (8G) for HOME, TMPDIR and /tmp, for programs that want attributes of files; unset: memory
 TXT
 }
 
@@ -22,7 +23,7 @@ shift
 
 # In the order in which they depend on each other (modinfo -F depends).
 modules=(virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci fuse virtiofs
-    rng-core ccp irqbypass kvm kvm-amd tun)
+    rng-core ccp irqbypass kvm kvm-amd tun crc32c_generic crc16 mbcache jbd2 ext4 virtio_blk)
 
 # Debian's generic kernel, fetched and unpacked but not installed.
 package=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/ { print $2; exit }')
@@ -86,6 +87,12 @@ KEEP
 } >"$initramfs/command"
 (cd "$initramfs" && find . | cpio -o -H newc --quiet) >"$scratch/initramfs.cpio"
 
+disk=()
+if [ -n "${KVM_DISK:-}" ]; then
+    mke2fs -q -t ext4 "$scratch/disk.img" "$KVM_DISK"
+    disk=(-drive "file=$scratch/disk.img,if=none,id=disk,format=raw,cache=unsafe" -device virtio-blk-pci,drive=disk)
+fi
+
 begin=$(date +%s)
 share host / always
 share results "$work/results" none
@@ -99,6 +106,7 @@ timeout -k 5 "${KVM_LIMIT:-300}" qemu-system-x86_64 -machine q35,accel=tcg,memor
     -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable nohz=off maxcpus=1" \
     -chardev socket,id=host,path="$scratch/host.sock" -device vhost-user-fs-pci,chardev=host,tag=host \
     -chardev socket,id=results,path="$scratch/results.sock" -device vhost-user-fs-pci,chardev=results,tag=results \
+    "${disk[@]}" \
     </dev/null | tee "$scratch/console.log" | tr -d '\r' || echo "the nested machine was ended after its time"
 echo "nested machine: $(($(date +%s) - begin)) s"
 grep -q 'KVM: the command ended with 0' "$scratch/console.log"
