@@ -12,7 +12,7 @@ use container_resource::container::{ContainerConfiguration, CreateOptions};
 /// Starts the name of a directory that is being removed.
 const REMOVING: &str = ".removing-";
 
-/// Makes the bundle of `configuration`. `config.json` is written last: without it the directory is none.
+/// Makes the bundle of `configuration`. `config.json` is written last: a directory without it is no bundle.
 pub fn create(
     bundle: &Bundle,
     configuration: &ContainerConfiguration,

@@ -33,7 +33,7 @@ impl Containers {
                 entry.kills(Kill::Deleted);
                 helper.kill().await.map_err(|error| failed(id, &error))?;
             }
-            // Nor is whoever works on its files.
+            // Somebody may work on its files.
             if let Ok(Some(opened)) = entry.opened.try_lock().as_deref() {
                 let killed = opened.kill().await;
                 killed.map_err(|error| failed(id, &error))?;
@@ -90,7 +90,7 @@ impl Containers {
         }
     }
 
-    /// Deletes `entry`, which has come to its end and could not be removed then.
+    /// Deletes `entry`, which has ended but could not be removed at that time.
     pub fn delete_later(self: &Arc<Self>, entry: &Arc<Entry>) {
         let (containers, entry) = (self.clone(), entry.clone());
         let what = format!("remove container {}", entry.id);

@@ -111,7 +111,7 @@ impl Containers {
         }
         // Sockets tell that it was started and that its helper did not end by itself.
         let was_running = !idle && entry.bundle.socket().exists();
-        // A helper that has not come to its lock yet misses them, and ends by itself.
+        // A helper that does not hold its lock yet finds no sockets, and ends by itself.
         remove_sockets(entry);
         if matches!(lock::holder(&entry.bundle.lock()), Ok(None)) {
             self.at_rest(entry, was_running);

@@ -87,7 +87,7 @@ impl Containers {
         });
     }
 
-    /// Whether an end of `entry` is none for its policy.
+    /// Whether the policy of `entry` does not start it again now.
     fn rests(&self, entry: &Entry) -> bool {
         entry.is_stopped_by_hand() || entry.is_held() || self.ending.load(Ordering::Relaxed)
     }
@@ -95,7 +95,7 @@ impl Containers {
     /// Starts `entry` when the system starts, if its policy says so. One that failed, by itself or because the system
     /// ended, and may be started again goes on where it was: after its pause, with its count.
     pub fn resume(self: &Arc<Self>, entry: &Arc<Entry>) {
-        // It may end before all that was found has come to rest.
+        // The system may end before every container that was found has been looked at.
         if self.ending.load(Ordering::Relaxed) {
             return;
         }

@@ -162,7 +162,7 @@ impl Containers {
         request.boot.published_ports = ports;
         let written = bundle::write_json(&entry.bundle.boot(), &request.boot).map_err(failed);
         let cleared = written.and_then(|()| {
-            // What is told of the last run stays, where this is none.
+            // The record of the last run stays where this is not a run.
             let removed = if idle {
                 Ok(())
             } else {

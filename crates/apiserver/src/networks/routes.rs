@@ -13,7 +13,7 @@ pub struct Route {
     pub device: String,
 }
 
-/// The host's routes, without those for everything. What cannot be read is none: a host without IPv6 has no such file.
+/// The host's routes, without those for everything. A table that cannot be read counts as empty: a host without IPv6 has no such file.
 pub fn all() -> Vec<Route> {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let mut routes = ipv4(&read("/proc/self/net/route"));

@@ -33,7 +33,7 @@ struct Shape {
 pub fn list(directory: &Path) -> io::Result<Vec<Template>> {
     let mut templates: Vec<_> = keys(directory)?
         .into_iter()
-        // One that cannot be read, or goes meanwhile, is none.
+        // One that cannot be read, or is removed meanwhile, is left out.
         .filter_map(|key| describe(directory, key).ok())
         .collect();
     templates.sort_by_key(|template| std::cmp::Reverse(template.used_ms));

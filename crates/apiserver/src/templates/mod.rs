@@ -170,7 +170,7 @@ impl Templates {
         self.remove(templates.get(KEPT..).unwrap_or_default()).await
     }
 
-    /// Removes `templates`, and what is none, as far as it can be removed.
+    /// Removes `templates`, and what is not a template, as far as it can be removed.
     async fn remove(&self, templates: &[Template]) -> io::Result<()> {
         let mut removed = collection::sweep(&self.directory).await;
         for template in templates {

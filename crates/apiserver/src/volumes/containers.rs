@@ -134,7 +134,7 @@ impl Containers {
 
     async fn take_back_locked(&self, made: Made) {
         for name in made.0 {
-            // Another container may have come to have it since.
+            // Another container may have it by now.
             if self.user_of(&name).is_some() {
                 continue;
             }
