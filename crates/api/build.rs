@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "api.proto",
         "guest.proto",
         "images.proto",
+        "machine.proto",
         "network.proto",
         "runtime.proto",
         "types.proto",

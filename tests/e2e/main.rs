@@ -24,6 +24,7 @@ mod kill_matrix;
 mod leaks;
 mod lifecycle;
 mod load;
+mod machine;
 mod memory;
 mod namespace;
 mod network;

@@ -93,3 +93,49 @@ fn docker_and_podman_run_without_systemd() {
     }
     system.run(["delete", "--force", "debian"]).ok();
 }
+
+#[test]
+#[ignore = "a Debian root is made for it: make test-real"]
+fn a_machine_of_debian_lives() {
+    let system = debian();
+    let machine = |words: &[&str]| system.run(["machine"].iter().chain(words));
+    let create = [
+        "create",
+        "--name",
+        "dev",
+        "--home-mount",
+        "none",
+        "-m",
+        "1g",
+        "-c",
+        "2",
+    ];
+    machine(&[&create[..], &["debian"]].concat()).ok();
+    let line = |line: &str| machine(&["run", "--root", "sh", "-c", line]);
+    let is_up = || {
+        let state = line("systemctl is-system-running").stdout;
+        ["running\n", "degraded\n"].contains(&state.as_str())
+    };
+    within(PATIENCE, "systemd is up", is_up);
+    // A service of its own, which the next boots start.
+    line("printf '[Service]\\nType=oneshot\\nExecStart=/bin/sh -c \"echo up >> /var/log/mine\"\\n[Install]\\nWantedBy=multi-user.target\\n' \
+          > /etc/systemd/system/mine.service && systemctl enable --now mine.service")
+    .ok();
+    line("systemctl reboot");
+    let boots = |number: &str| {
+        within(PATIENCE, "its service was started", || {
+            line("grep -c up /var/log/mine").stdout.trim() == number && is_up()
+        });
+    };
+    boots("2");
+    // systemd shuts down in order: the grace of a machine is long enough for that.
+    machine(&["stop", "--time", "60"]).ok();
+    let journal = machine(&["logs"]).ok().stdout;
+    assert!(
+        journal.contains("System Power Off") || journal.contains("Power-Off"),
+        "{journal}"
+    );
+    machine(&["start"]).ok();
+    boots("3");
+    machine(&["delete", "--force", "dev"]).ok();
+}

@@ -16,6 +16,11 @@ pub mod images {
         tonic::include_proto!("container.images.v1");
     }
 }
+pub mod machine {
+    pub mod v1 {
+        tonic::include_proto!("container.machine.v1");
+    }
+}
 pub mod network {
     pub mod v1 {
         tonic::include_proto!("container.network.v1");

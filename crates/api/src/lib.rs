@@ -39,6 +39,6 @@ pub mod streams;
 
 pub use error::{Error, Kind};
 pub use generated::{
-    api::v1 as api, guest::v1 as guest, images::v1 as images, network::v1 as network,
-    runtime::v1 as runtime, types::v1 as types, volume::v1 as volume,
+    api::v1 as api, guest::v1 as guest, images::v1 as images, machine::v1 as machine,
+    network::v1 as network, runtime::v1 as runtime, types::v1 as types, volume::v1 as volume,
 };

@@ -103,6 +103,11 @@ impl Roots {
         self.app.join("containers")
     }
 
+    /// The name of the machine that is meant where none is named.
+    pub fn default_machine(&self) -> PathBuf {
+        self.app.join("default-machine.json")
+    }
+
     /// Networks, one directory each.
     pub fn networks(&self) -> PathBuf {
         self.app.join("networks")

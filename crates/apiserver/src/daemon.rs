@@ -11,6 +11,7 @@ use container_api::api::networks_server::NetworksServer;
 use container_api::api::system_server::SystemServer;
 use container_api::descriptors::Descriptors;
 use container_api::lock;
+use container_api::machine::machines_server::MachinesServer;
 use container_api::roots::Roots;
 use container_api::socket;
 use container_api::volume::volumes_server::VolumesServer;
@@ -23,6 +24,7 @@ use tonic::transport::Server;
 
 use crate::containers::{Conditions, Containers, Parts};
 use crate::images::Images;
+use crate::machines::Machines;
 use crate::networks::Networks;
 use crate::reserve::Reserve;
 use crate::service;
@@ -81,6 +83,7 @@ pub async fn serve(
     // Those of containers that went while nobody could tell of it.
     images.departed();
 
+    let machines = Arc::new(Machines::new(&roots, containers.clone()));
     let stop = Arc::new(Notify::new());
     let stopped = CancellationToken::new();
     let system = service::System::new(
@@ -97,6 +100,7 @@ pub async fn serve(
             ContainersServer::new(service::Containers(containers.clone()))
                 .max_decoding_message_size(socket::MESSAGE_LIMIT),
         )
+        .add_service(MachinesServer::new(service::Machines(machines)))
         .add_service(VolumesServer::new(service::Volumes(containers.clone())))
         .add_service(
             NetworksServer::new(service::Networks {

@@ -6,6 +6,7 @@ mod disk_usage;
 mod events;
 mod guest_files;
 mod images;
+mod machines;
 mod networks;
 mod plugin;
 mod reserve;

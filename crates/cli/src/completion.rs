@@ -12,7 +12,7 @@ use container_resource::container::ManagedContainer;
 use container_resource::network_status::ManagedNetwork;
 
 use crate::cli::Cli;
-use crate::commands::{image, volume};
+use crate::commands::{image, machine, volume};
 use crate::connection::Context;
 use crate::failure::Failure;
 
@@ -60,6 +60,11 @@ pub fn images() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| candidates(typed, ask(image_references())))
 }
 
+/// Completes names of machines.
+pub fn machines() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| candidates(typed, ask(machine_names())))
+}
+
 /// Completes names of volumes.
 pub fn volumes() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| candidates(typed, ask(volume_names())))
@@ -105,6 +110,11 @@ async fn network_names() -> Option<Vec<String>> {
     let networks: Vec<ManagedNetwork> =
         serde_json::from_slice(&reply.into_inner().networks).ok()?;
     Some(networks.into_iter().map(|network| network.id).collect())
+}
+
+async fn machine_names() -> Option<Vec<String>> {
+    let machines = machine::list(&Context::new(false).ok()?).await.ok()?;
+    Some(machines.into_iter().map(|machine| machine.id).collect())
 }
 
 async fn volume_names() -> Option<Vec<String>> {

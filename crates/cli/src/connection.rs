@@ -11,6 +11,7 @@ use container_api::api::containers_client::ContainersClient;
 use container_api::api::networks_client::NetworksClient;
 use container_api::api::system_client::SystemClient;
 use container_api::images::images_client::ImagesClient;
+use container_api::machine::machines_client::MachinesClient;
 use container_api::roots::Roots;
 use container_api::volume::volumes_client::VolumesClient;
 use container_api::{Error, Kind, descriptors, liveness, socket};
@@ -101,6 +102,12 @@ impl Context {
     pub fn networks(&self) -> Result<Networks, Failure> {
         let channel = connect(&self.roots.apiserver_socket())?;
         Ok(NetworksClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT))
+    }
+
+    /// A connection to the apiserver, for machines.
+    pub fn machines(&self) -> Result<MachinesClient<Channel>, Failure> {
+        let channel = connect(&self.roots.apiserver_socket())?;
+        Ok(MachinesClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT))
     }
 
     /// A connection to the apiserver, for volumes.

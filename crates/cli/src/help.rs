@@ -24,7 +24,10 @@ const GROUPS: [(&str, &[&str]); 3] = [
         ],
     ),
     ("IMAGE COMMANDS", &["image", "registry"]),
-    ("OTHER COMMANDS", &["network", "system", "volume"]),
+    (
+        "OTHER COMMANDS",
+        &["machine", "network", "system", "volume"],
+    ),
 ];
 
 /// The help of `container` itself, in lines of at most `width` columns as far as names fit; `plugins` are the names and

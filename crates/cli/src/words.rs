@@ -15,7 +15,7 @@ enum Answer {
 use Answer::{Needless, NotYet, Use};
 
 /// Commands, with the groups that they are looked for in.
-const COMMANDS: [(&str, Answer); 51] = [
+const COMMANDS: [(&str, Answer); 49] = [
     ("ps", Use("container list")),
     ("containers", Use("container list")),
     (
@@ -48,8 +48,6 @@ const COMMANDS: [(&str, Answer); 51] = [
     ("history", NotYet),
     ("k8s", NotYet),
     ("kube", NotYet),
-    ("m", NotYet),
-    ("machine", NotYet),
     ("manifest", NotYet),
     ("mount", NotYet),
     ("play", NotYet),

@@ -237,6 +237,9 @@ pub struct Exit {
     /// Somebody asked for it: a policy `unless-stopped` rests until it is started by hand.
     #[serde(default)]
     pub by_hand: bool,
+    /// It ended because the system did: a machine comes back with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub with_system: bool,
 }
 
 /// The phases of a start, in order, each with the moment it was reached.
@@ -327,6 +330,7 @@ mod tests {
             reason: None,
             oom_killed: false,
             by_hand: false,
+            with_system: false,
         };
         write_json(&path, &exit).unwrap();
         assert_eq!(read_json::<Exit>(&path).unwrap(), exit);

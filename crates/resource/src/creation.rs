@@ -192,6 +192,7 @@ impl Creation {
             kernel_arguments: self.kernel_arguments,
             kernel: self.kernel,
             init_image: self.init_image,
+            machine: None,
         })
     }
 

@@ -27,6 +27,7 @@ pub mod label;
 pub mod line_file;
 pub mod log;
 pub mod mac_address;
+pub mod machine;
 pub mod mount;
 pub mod name;
 pub mod network;

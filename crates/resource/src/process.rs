@@ -7,7 +7,7 @@ use crate::environment;
 use crate::image_settings::ImageSettings;
 
 /// Where programs are looked for when the image does not say.
-const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the Process flags of `run`, `create` and `exec` say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

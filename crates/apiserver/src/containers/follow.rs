@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use container_api::runtime::WaitRequest;
@@ -65,6 +66,9 @@ impl Containers {
         self.networks.ends(&entry.id);
         if entry.is_stopped_by_hand() {
             record_by_hand(&entry, &mut exit);
+        } else if self.ending.load(Ordering::Relaxed) {
+            exit.with_system = true;
+            record(&entry, &exit);
         }
         let run = entry.run_name();
         let restarts = self.restarts(&entry, &exit);
@@ -118,6 +122,7 @@ fn exit(entry: &Entry, reply: &types::Exit) -> Exit {
         reason: Some(reply.reason.clone()).filter(|reason| !reason.is_empty()),
         oom_killed: reply.oom_killed,
         by_hand: false,
+        with_system: false,
     }
 }
 
@@ -136,6 +141,7 @@ pub fn recorded(entry: &Entry) -> Exit {
             reason: reason.map(str::to_owned),
             oom_killed: false,
             by_hand: false,
+            with_system: false,
         };
         if let Err(error) = bundle::write_json(&entry.bundle.exit(), &exit) {
             tracing::debug!("container {}: cannot write exit.json: {error}", entry.id);
@@ -147,6 +153,10 @@ pub fn recorded(entry: &Entry) -> Exit {
 /// Keeps that somebody asked for this end: the next apiserver has to know.
 pub fn record_by_hand(entry: &Entry, exit: &mut Exit) {
     exit.by_hand = true;
+    record(entry, exit);
+}
+
+fn record(entry: &Entry, exit: &Exit) {
     if let Err(error) = bundle::write_json(&entry.bundle.exit(), exit) {
         tracing::warn!("container {}: cannot write exit.json: {error}", entry.id);
     }

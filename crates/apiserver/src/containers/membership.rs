@@ -81,7 +81,7 @@ impl Containers {
     }
 
     /// Gives the container of `entry`, whose operation lock the caller holds, another configuration.
-    fn exchange(
+    pub(super) fn exchange(
         &self,
         entry: &Arc<Entry>,
         configuration: ContainerConfiguration,

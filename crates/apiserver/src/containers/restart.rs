@@ -16,6 +16,9 @@ use super::{Containers, Entry};
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// A container that ran for so long has proved itself: its next restart is quick again.
 const PROVED: Duration = Duration::from_secs(10);
+/// Exit code of an init that called for a reboot: the kernel ends it with SIGHUP, and with SIGINT when it is to stay down
+/// (`pid_namespaces(7)`, `reboot(2)`).
+const REBOOTED: i32 = 128 + 1;
 
 impl Containers {
     /// Whether the policy of `entry`, whose run ends with `exit`, starts it again.
@@ -106,6 +109,10 @@ impl Containers {
         let starts = match policy {
             Some(RestartPolicy::Always {}) => true,
             Some(RestartPolicy::UnlessStopped {}) => !entry.is_stopped_by_hand(),
+            Some(RestartPolicy::OnReboot {}) => {
+                !entry.is_stopped_by_hand()
+                    && matches!(&*entry.run.borrow(), Run::Ended(exit) if comes_back(exit))
+            }
             Some(RestartPolicy::OnFailure { .. }) => {
                 if let Run::Ended(exit) = &*entry.run.borrow() {
                     if ran(exit) >= PROVED {
@@ -141,6 +148,11 @@ fn ran(exit: &Exit) -> Duration {
     ran.and_then(|ran| ran.try_into().ok()).unwrap_or_default()
 }
 
+/// Whether a machine that ended so is there again with the system. Nobody saw the end of one that ended with the host.
+fn comes_back(exit: &Exit) -> bool {
+    exit.with_system || exit.exit_code == REBOOTED || exit.reason.is_some()
+}
+
 /// Whether a container that ended with `exit_code`, after `attempt` restarts in a row, is started again.
 fn again(policy: &RestartPolicy, exit_code: i32, attempt: u32) -> bool {
     match policy {
@@ -149,6 +161,7 @@ fn again(policy: &RestartPolicy, exit_code: i32, attempt: u32) -> bool {
             exit_code != 0 && retries.is_none_or(|retries| attempt < retries)
         }
         RestartPolicy::Always {} | RestartPolicy::UnlessStopped {} => true,
+        RestartPolicy::OnReboot {} => exit_code == REBOOTED,
     }
 }
 
@@ -176,6 +189,8 @@ mod tests {
         ));
         assert!(again(&RestartPolicy::Always {}, 0, 1000));
         assert!(!again(&RestartPolicy::No {}, 1, 0));
+        assert!(again(&RestartPolicy::OnReboot {}, 129, 1000));
+        assert!(!again(&RestartPolicy::OnReboot {}, 130, 0));
     }
 
     #[test]

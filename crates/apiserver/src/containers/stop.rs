@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use super::entry::Kill;
 use super::follow::{record_by_hand, recorded};
-use super::{Containers, Entry};
+use super::{Containers, Entry, power_off};
 
 /// Grace of `stop` where neither the request nor the container sets one: Apple's 5 s.
 const GRACE: Duration = Duration::from_secs(5);
@@ -90,6 +90,7 @@ impl Containers {
             })
             .unwrap_or(GRACE);
         entry.show(ContainerState::Stopping);
+        power_off::ask(entry, &helper).await;
         let request = runtime::StopRequest {
             signal,
             timeout_ms: u32::try_from(grace.as_millis()).unwrap_or(u32::MAX),

@@ -134,7 +134,7 @@ impl CreationFlags {
 }
 
 /// What the image was built for: its configuration may not say, and its index may name it for several platforms.
-fn platform_of(image: &GetReply, requested: &str) -> Result<Platform, Failure> {
+pub fn platform_of(image: &GetReply, requested: &str) -> Result<Platform, Failure> {
     let wanted = requested.parse().unwrap_or_else(|_| Platform::host());
     let resource: ImageResource = serde_json::from_slice(&image.image)?;
     let platforms = resource
@@ -146,7 +146,8 @@ fn platform_of(image: &GetReply, requested: &str) -> Result<Platform, Failure> {
     Ok(nearest.unwrap_or(wanted))
 }
 
-fn describe(image: &GetReply) -> Result<ImageDescription, Failure> {
+/// The image of a new container, as that keeps it.
+pub fn describe(image: &GetReply) -> Result<ImageDescription, Failure> {
     Ok(ImageDescription {
         reference: image.reference.clone(),
         descriptor: serde_json::from_slice(&image.descriptor)?,

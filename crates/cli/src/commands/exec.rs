@@ -49,30 +49,62 @@ impl Exec {
             privileged: self.privileged,
             ..self.process.options()?
         };
-        let mut containers = context.containers()?;
-        let options = serde_json::to_vec(&options)?;
-        let request = |stdio: Option<Stdio>| ExecRequest {
-            id: self.id.clone(),
-            words: self.words.clone(),
-            options: options.clone().into(),
-            stdio,
+        let command = Further {
+            id: self.id,
+            words: self.words,
+            options,
         };
         if self.detach {
-            let stdio = session::detached(self.process.tty);
-            containers.exec(request(stdio)).await?;
-            output::write_lines([&self.id])?;
+            command.begin(context).await?;
+            output::write_lines([&command.id])?;
             return Ok(0);
         }
-        let streams = Streams::new(self.process.interactive, self.process.tty)
+        command.attached(context, self.process.interactive).await
+    }
+}
+
+/// A process to run beside the first one of a container.
+#[derive(Debug)]
+pub struct Further {
+    /// The container.
+    pub id: String,
+    /// Command and arguments.
+    pub words: Vec<String>,
+    /// What the flags say.
+    pub options: ProcessOptions,
+}
+
+impl Further {
+    fn request(&self, stdio: Option<Stdio>) -> Result<ExecRequest, Failure> {
+        Ok(ExecRequest {
+            id: self.id.clone(),
+            words: self.words.clone(),
+            options: serde_json::to_vec(&self.options)?.into(),
+            stdio,
+        })
+    }
+
+    /// Starts it in the background.
+    pub async fn begin(&self, context: &Context) -> Result<(), Failure> {
+        let request = self.request(session::detached(self.options.terminal))?;
+        context.containers()?.exec(request).await?;
+        Ok(())
+    }
+
+    /// Runs it with this command's streams; gives its exit code.
+    pub async fn attached(self, context: &Context, interactive: bool) -> Result<u8, Failure> {
+        let mut containers = context.containers()?;
+        let streams = Streams::new(interactive, self.options.terminal)
             .map_err(|error| Failure::Local(error.into()))?;
         let mut foreground = Foreground::new(streams)?;
         let stdio = foreground
             .lend(&context.roots.apiserver_descriptors())
             .await?;
-        let starting = async { Ok(containers.exec(request(Some(stdio))).await?.into_inner()) };
+        let request = self.request(Some(stdio))?;
+        let starting = async { Ok(containers.exec(request).await?.into_inner()) };
         let reply = foreground.interruptible(starting).await?;
         let process = Process {
-            id: self.id.clone(),
+            id: self.id,
             process: reply.process,
             run: String::new(),
         };

@@ -84,7 +84,7 @@ fn table(containers: &[ManagedContainer]) -> Table {
 }
 
 /// A state as it is shown and stored.
-fn state(state: ContainerState) -> &'static str {
+pub fn state(state: ContainerState) -> &'static str {
     match state {
         ContainerState::Unknown => "unknown",
         ContainerState::Stopped => "stopped",
@@ -106,16 +106,18 @@ fn state_and_health(status: &ContainerStatus) -> String {
     }
 }
 
-/// A container as it is shown: dates have whole seconds, as programs written for Apple's tool expect.
+/// A date in whole seconds, as programs written for Apple's tool expect.
+pub fn whole(date: Timestamp) -> Timestamp {
+    date.round(
+        jiff::TimestampRound::new()
+            .smallest(Unit::Second)
+            .mode(jiff::RoundMode::Trunc),
+    )
+    .unwrap_or(date)
+}
+
+/// A container as it is shown.
 pub fn shown(mut container: ManagedContainer) -> ManagedContainer {
-    let whole = |date: Timestamp| {
-        date.round(
-            jiff::TimestampRound::new()
-                .smallest(Unit::Second)
-                .mode(jiff::RoundMode::Trunc),
-        )
-        .unwrap_or(date)
-    };
     let status = &mut container.status;
     status.started_date = status.started_date.map(whole);
     status.exited_date = status.exited_date.map(whole);

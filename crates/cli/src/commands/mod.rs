@@ -19,6 +19,7 @@ mod inspect;
 mod kill;
 mod list;
 mod logs;
+pub mod machine;
 mod network;
 mod pause;
 mod port;
@@ -78,6 +79,8 @@ pub enum Command {
 
     #[command(visible_alias = "i", subcommand, arg_required_else_help = true)]
     Image(image::Command),
+    #[command(visible_alias = "m", subcommand, arg_required_else_help = true)]
+    Machine(machine::Command),
     #[command(visible_alias = "n", subcommand, arg_required_else_help = true)]
     Network(network::Command),
     #[command(visible_alias = "r", subcommand, arg_required_else_help = true)]
@@ -106,6 +109,7 @@ impl Command {
             Self::Start(command) => return command.execute(context).await,
             Self::Exec(command) => return command.execute(context).await,
             Self::System(command) => return command.execute(context).await,
+            Self::Machine(command) => return command.execute(context).await,
             Self::Clean(command) => command.execute(context).await,
             Self::Volume(command) => command.execute(context).await,
             Self::Commit(command) => command.execute(context).await,

@@ -36,8 +36,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Stats {
     /// Containers (default: all that run)
     #[arg(value_name = "CONTAINER", add = completion::containers())]
-    ids: Vec<String>,
+    pub ids: Vec<String>,
 
+    #[command(flatten)]
+    pub flags: StatsFlags,
+}
+
+/// How often it is shown, and how.
+#[derive(Args, Debug)]
+pub struct StatsFlags {
     #[command(flatten)]
     format: FormatFlags,
 
@@ -55,17 +62,17 @@ struct Sample {
 impl Stats {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let containers = context.containers()?;
-        if self.format.format != Format::Table {
+        if self.flags.format.format != Format::Table {
             // Counters are totals: whoever reads them takes the differences.
             let (samples, failures) = self.sample(&containers).await?;
             let statistics: Vec<_> = samples
                 .into_iter()
                 .map(|sample| sample.statistics)
                 .collect();
-            output::write(self.format.format, &statistics, || Table::new([]))?;
+            output::write(self.flags.format.format, &statistics, || Table::new([]))?;
             return Failure::gather(failures);
         }
-        let live = !self.no_stream && io::stdout().is_terminal();
+        let live = !self.flags.no_stream && io::stdout().is_terminal();
         if !live {
             let (before, _) = self.sample(&containers).await?;
             tokio::time::sleep(INTERVAL).await;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::Descriptor;
 use crate::journal::Journal;
+use crate::machine::MachineSettings;
 use crate::platform::Platform;
 
 pub use mounts::{Device, Mount, MountKind};
@@ -140,6 +141,9 @@ pub struct ContainerConfiguration {
     /// Image with the guest's own root and init; absent: the installation's initramfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_image: Option<ImageDescription>,
+    /// It is a container machine, with these settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineSettings>,
 }
 
 impl ContainerConfiguration {

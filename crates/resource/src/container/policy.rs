@@ -18,6 +18,9 @@ pub enum RestartPolicy {
     Always {},
     /// As `Always`, unless it was stopped by hand.
     UnlessStopped {},
+    /// When it has rebooted itself, and when the system starts after it ended with the host. For machines: one that was shut down
+    /// stays so.
+    OnReboot {},
 }
 
 /// How a container's health is checked.

@@ -10,7 +10,7 @@ use super::{ContainerConfiguration, PublishPort};
 pub struct ManagedContainer {
     /// The container's name.
     pub id: String,
-    /// What was asked for; never changes after creation, except by `rename`.
+    /// What was asked for; never changes after creation, except by `rename` and `machine set`.
     pub configuration: ContainerConfiguration,
     /// What is.
     pub status: ContainerStatus,

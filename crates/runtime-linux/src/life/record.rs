@@ -22,6 +22,7 @@ pub(super) fn record(container: &Container, started: Option<Timestamp>, ended: &
         reason: ended.reason.clone(),
         oom_killed: ended.oom_killed,
         by_hand: false,
+        with_system: false,
     };
     write(container, "exit", || {
         bundle::write_json(&container.bundle.exit(), &exit)

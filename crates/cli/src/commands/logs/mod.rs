@@ -35,6 +35,17 @@ const LOOK: Duration = Duration::from_secs(1);
   Messages of the guest's kernel:
     container logs --boot web")]
 pub struct Logs {
+    #[command(flatten)]
+    flags: LogFlags,
+
+    /// Container
+    #[arg(value_name = "CONTAINER", add = completion::containers())]
+    id: String,
+}
+
+/// What of a log is shown, and how.
+#[derive(Args, Debug)]
+pub struct LogFlags {
     /// The console of the virtual machine instead
     #[arg(long)]
     boot: bool,
@@ -58,14 +69,17 @@ pub struct Logs {
     /// Put the time before each line
     #[arg(short, long)]
     timestamps: bool,
-
-    /// Container
-    #[arg(value_name = "CONTAINER", add = completion::containers())]
-    id: String,
 }
 
 impl Logs {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        self.flags.show(context, self.id).await
+    }
+}
+
+impl LogFlags {
+    /// Shows the log of the container `id`.
+    pub async fn show(&self, context: &Context, id: String) -> Result<(), Failure> {
         if self.boot && (self.since.is_some() || self.until.is_some() || self.timestamps) {
             // The console's lines have the guest's own times.
             return Err(Failure::usage(
@@ -74,9 +88,7 @@ impl Logs {
         }
         let mut containers = context.containers()?;
         let reply = containers
-            .logs(LogsRequest {
-                id: self.id.clone(),
-            })
+            .logs(LogsRequest { id: id.clone() })
             .await?
             .into_inner();
         let (path, tail): (_, parts::TailOf) = if self.boot {
@@ -107,7 +119,7 @@ impl Logs {
         let mut told = Ok(());
         let rests = async {
             let request = WaitRequest {
-                id: self.id,
+                id,
                 rest: true,
                 ..WaitRequest::default()
             };

@@ -1,0 +1,106 @@
+//! What the machines need of the containers that they are.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use container_api::{Error, Kind};
+use container_archive::operation::Operation;
+use container_resource::bundle::{self, Bundle};
+use container_resource::container::{ContainerConfiguration, ManagedContainer};
+use container_resource::machine::INIT;
+use tokio::sync::oneshot;
+
+use super::create::kind;
+use super::{Containers, Entry, not_found};
+
+impl Containers {
+    /// Whether the container `id` has an init.
+    pub async fn has_init(self: &Arc<Self>, id: &str) -> Result<bool, Error> {
+        let read = Operation::Read { path: INIT.into() };
+        let words = read.words().into_iter().map(Bytes::from).collect();
+        Ok(self.archive(id, words, None).await? == 0)
+    }
+
+    /// Does `work` with the bundle of the container `id`, which does not run and is not started meanwhile.
+    pub async fn with_bundle<T: Send + 'static>(
+        &self,
+        id: &str,
+        work: impl FnOnce(&Bundle) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let entry = self.get(id)?;
+        let operation = entry.operation.clone().lock_owned().await;
+        if !self.is_current(&entry) {
+            return Err(not_found(id));
+        }
+        if entry.is_active() || entry.is_restarting() {
+            return Err(Error::new(Kind::InvalidState, "it is running".to_owned()));
+        }
+        let bundle = entry.bundle.clone();
+        let (sender, done) = oneshot::channel();
+        let work = move || {
+            let outcome = work(&bundle);
+            // It may be started from here on. Whoever asked may be gone.
+            drop(operation);
+            let _ = sender.send(outcome);
+        };
+        let failed = |error: &io::Error| Error::chain(kind(error), error);
+        std::thread::Builder::new()
+            .name("disk".into())
+            .spawn(work)
+            .map_err(|error| failed(&error))?;
+        let outcome = done
+            .await
+            .map_err(|error| Error::chain(Kind::Internal, &error))?;
+        outcome.map_err(|error| failed(&error))
+    }
+
+    /// Changes what a machine's container is to be from its next boot on.
+    pub async fn plan(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut ContainerConfiguration) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let entry = self.get(id)?;
+        let _operation = entry.operation.lock().await;
+        if !self.is_current(&entry) {
+            return Err(not_found(id));
+        }
+        let mut configuration = entry.planned().configuration;
+        change(&mut configuration)?;
+        if !entry.is_active() && !entry.is_restarting() {
+            return self.exchange(&entry, configuration);
+        }
+        bundle::write_json(&entry.bundle.configuration(), &configuration)
+            .map_err(|error| Error::chain(kind(&error), &error).context("store the change"))
+    }
+
+    /// Makes the container `id`, unless it runs, what it was planned to be.
+    pub async fn follow_plan(&self, id: &str) -> Result<(), Error> {
+        let entry = self.get(id)?;
+        let _operation = entry.operation.lock().await;
+        if !self.is_current(&entry) || entry.is_active() || entry.is_restarting() {
+            return Ok(());
+        }
+        let planned = entry.planned().configuration;
+        if planned.id != entry.id {
+            let text = format!("the bundle of container {id} is another's");
+            return Err(Error::new(Kind::InvalidState, text));
+        }
+        if entry.configuration()? == &planned {
+            return Ok(());
+        }
+        self.exchange(&entry, planned)
+    }
+}
+
+impl Entry {
+    /// The container of a machine, as it will be when it is next booted.
+    pub fn planned(&self) -> ManagedContainer {
+        let mut container = self.managed();
+        if let Ok(configuration) = bundle::read_json(&self.bundle.configuration()) {
+            container.configuration = configuration;
+        }
+        container
+    }
+}

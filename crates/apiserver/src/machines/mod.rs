@@ -1,0 +1,226 @@
+//! Container machines: a machine is a container that has an init, its user's account and a name of its own.
+
+mod clone;
+mod default;
+mod snapshot;
+mod user;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use container_api::roots::Roots;
+use container_api::{Error, Kind};
+use container_resource::container::{ContainerConfiguration, CreateOptions};
+use container_resource::machine::{Change, INIT, MachineResource, check_name};
+
+use crate::containers::{Containers, Entry};
+use crate::disk_usage;
+use default::Default;
+
+/// Every machine of the system.
+#[derive(Debug)]
+pub struct Machines {
+    containers: Arc<Containers>,
+    default: Default,
+    /// Held while one is made or deleted: names are taken one after the other.
+    change: tokio::sync::Mutex<()>,
+    /// By container, the run in which its user was last made known.
+    known: Mutex<HashMap<String, String>>,
+    /// Held while a user is made known.
+    introduction: tokio::sync::Mutex<()>,
+}
+
+impl Machines {
+    /// Those among `containers`.
+    pub fn new(roots: &Roots, containers: Arc<Containers>) -> Self {
+        Self {
+            containers,
+            default: Default::new(roots.default_machine()),
+            change: tokio::sync::Mutex::default(),
+            known: Mutex::default(),
+            introduction: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Makes the machine of `configuration`, which has a part for it.
+    ///
+    /// # Errors
+    /// When its name is none or is taken, its image has no init, or its container cannot be made.
+    pub async fn create(
+        &self,
+        configuration: ContainerConfiguration,
+        set_default: bool,
+    ) -> Result<(), Error> {
+        let invalid = |text: String| Error::new(Kind::InvalidArgument, text);
+        let machine = configuration
+            .machine
+            .as_ref()
+            .ok_or_else(|| invalid("the configuration is no machine's".to_owned()))?;
+        check_name(&machine.id).map_err(invalid)?;
+        let name = machine.id.clone();
+        let (id, image) = (
+            configuration.id.clone(),
+            configuration.image.reference.clone(),
+        );
+        let _change = self.change.lock().await;
+        self.check_free(&name)?;
+        let options = CreateOptions::default();
+        self.containers.create(configuration, options).await?;
+        let checked = match self.containers.has_init(&id).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let text = format!("image {image} has no {INIT}: a machine cannot boot it");
+                Err(Error::new(Kind::InvalidArgument, text).with_hint(
+                    "Take an image with an init, such as one with systemd. `container run` needs none.".to_owned(),
+                ))
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = checked {
+            if let Err(left) = self.containers.delete(&id, true, true).await {
+                tracing::warn!("what was made of machine {name} is left: {left}");
+            }
+            return Err(error);
+        }
+        if set_default || self.default.get().is_none() {
+            self.default.set(&name)?;
+        }
+        Ok(())
+    }
+
+    /// All of them, by name.
+    pub fn list(&self) -> Vec<MachineResource> {
+        let default = self.default.get();
+        let all = self.containers.all();
+        let mut machines: Vec<_> = all
+            .iter()
+            .filter_map(|entry| resource(entry, default.as_deref()))
+            .collect();
+        machines.sort_by(|a, b| a.id.cmp(&b.id));
+        machines
+    }
+
+    /// Starts the machine `id`, unless it runs, and makes its user known in it. Gives it with what is odd of it.
+    ///
+    /// # Errors
+    /// When there is none, it does not start, or its user could not be made known.
+    pub async fn boot(&self, id: &str) -> Result<(MachineResource, Vec<String>), Error> {
+        let name = self.name(id)?;
+        let entry = self.find(&name)?;
+        self.containers.follow_plan(&entry.id).await?;
+        let started = self.containers.start(&entry.id, None).await?;
+        let _introduction = self.introduction.lock().await;
+        let is_known = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.get(&entry.id) == Some(&started.run)
+        };
+        if !is_known {
+            user::introduce(&self.containers, &entry.id).await?;
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(entry.id.clone(), started.run);
+        }
+        // The plan made another entry of it, perhaps.
+        let entry = self.find(&name)?;
+        let default = self.default.get();
+        let machine = resource(&entry, default.as_deref()).ok_or_else(|| not_found(&name))?;
+        Ok((machine, started.warnings))
+    }
+
+    /// Changes the machine `id` from its next boot on. Gives its name, and whether it runs.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot have a value.
+    pub async fn set(&self, id: &str, changes: &[Change]) -> Result<(String, bool), Error> {
+        let name = self.name(id)?;
+        let entry = self.find(&name)?;
+        let change = |configuration: &mut ContainerConfiguration| {
+            for change in changes {
+                change
+                    .apply(configuration)
+                    .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+            }
+            Ok(())
+        };
+        self.containers.plan(&entry.id, change).await?;
+        Ok((name, entry.is_active()))
+    }
+
+    /// Has the machine `id` meant where none is named.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be stored.
+    pub fn set_default(&self, id: &str) -> Result<(), Error> {
+        self.find(id)?;
+        self.default.set(id)
+    }
+
+    /// Deletes the machine `id` with its disk; a running one only where `force` is set. Gives the bytes freed.
+    ///
+    /// # Errors
+    /// When there is none, or it runs.
+    pub async fn delete(&self, id: &str, force: bool) -> Result<u64, Error> {
+        let _change = self.change.lock().await;
+        let entry = self.find(id)?;
+        if entry.is_active() && !force {
+            return Err(
+                Error::new(Kind::InvalidState, format!("machine {id} is running")).with_hint(
+                    format!("Stop it first: `container machine stop {id}`, or use --force."),
+                ),
+            );
+        }
+        let freed = self.containers.delete(&entry.id, force, true).await?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&entry.id);
+        if self.default.get().as_deref() == Some(id) {
+            self.default.clear()?;
+        }
+        Ok(freed)
+    }
+
+    /// Whether no machine has the name. The caller holds [`Self::change`].
+    fn check_free(&self, name: &str) -> Result<(), Error> {
+        match self.find(name) {
+            Err(_) => Ok(()),
+            Ok(_) => Err(Error::new(
+                Kind::Exists,
+                format!("machine already exists: {name}"),
+            )),
+        }
+    }
+
+    /// The name that `id` stands for.
+    fn name(&self, id: &str) -> Result<String, Error> {
+        if !id.is_empty() {
+            return Ok(id.to_owned());
+        }
+        self.default.get().ok_or_else(|| {
+            Error::new(Kind::NotFound, "there is no default machine".to_owned()).with_hint(
+                "Make one with `container machine create <image>`, or name one: see `container machine list`.".to_owned(),
+            )
+        })
+    }
+
+    fn find(&self, name: &str) -> Result<Arc<Entry>, Error> {
+        let is_it = |entry: &Arc<Entry>| {
+            let machine = entry
+                .configuration
+                .as_ref()
+                .and_then(|c| c.machine.as_ref());
+            machine.is_some_and(|machine| machine.id == name)
+        };
+        let mut all = self.containers.all().into_iter();
+        all.find(is_it).ok_or_else(|| not_found(name))
+    }
+}
+
+/// The machine of a container, if it is one.
+fn resource(entry: &Entry, default: Option<&str>) -> Option<MachineResource> {
+    entry.configuration.as_ref()?.machine.as_ref()?;
+    let disk = disk_usage::allocated(entry.bundle.directory());
+    MachineResource::of(entry.planned(), default, disk)
+}
+
+fn not_found(name: &str) -> Error {
+    Error::new(Kind::NotFound, format!("machine not found: {name}"))
+        .with_hint("`container machine list` shows those that there are.".to_owned())
+}

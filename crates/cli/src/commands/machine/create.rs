@@ -1,0 +1,173 @@
+use clap::Args;
+use container_api::machine::CreateRequest;
+use container_resource::cpus::{self, Cpus};
+use container_resource::image_settings::ImageSettings;
+use container_resource::machine::{
+    HomeMount, MachineCreation, MachineSettings, check_name, default_name,
+};
+use container_resource::reference::Reference;
+use container_resource::settings::Settings;
+use container_resource::size;
+use jiff::Timestamp;
+
+use super::super::creating::{describe, platform_of};
+use super::super::fetch::FetchFlags;
+use super::super::image::default_domain;
+use super::{boot, host_user};
+use crate::completion;
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::flags::{PlatformFlags, ResourceFlags};
+use crate::output;
+
+/// Make a machine of an image that has an init
+///
+/// The machine has your user, with your home at its own path, and is booted. Prints its name.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  A Debian to work in, and a shell in it:
+    container machine create --name dev --cpus 4 --memory 8G debian-systemd
+    container machine run --name dev
+
+  One that sees nothing of the host:
+    container machine create --home-mount none debian-systemd")]
+pub struct Create {
+    /// Number of CPUs (default: as of containers)
+    #[arg(short, long, value_name = "NUMBER", value_parser = whole_cpus)]
+    cpus: Option<u32>,
+
+    /// How your home is seen in the machine: ro, rw or none
+    #[arg(long, value_name = "MODE", default_value = "rw")]
+    home_mount: HomeMount,
+
+    /// Kernel to boot
+    #[arg(long, value_name = "PATH")]
+    kernel: Option<std::path::PathBuf>,
+
+    /// Memory with an optional unit (K, M, G, T or P), in whole MiB (default: half of the host's)
+    #[arg(short, long, value_name = "SIZE", value_parser = size::parse_memory)]
+    memory: Option<u64>,
+
+    /// Name, which is the machine's host name too (default: <image>-<tag>)
+    #[arg(short, long, value_name = "NAME", value_parser = name)]
+    name: Option<String>,
+
+    /// Do not boot it now
+    #[arg(long)]
+    no_boot: bool,
+
+    #[command(flatten)]
+    platform: PlatformFlags,
+
+    /// Make it the one that is meant where no machine is named
+    #[arg(long)]
+    set_default: bool,
+
+    /// Let it run virtual machines, where the host can
+    #[arg(long)]
+    virtualization: bool,
+
+    #[command(flatten)]
+    fetch: FetchFlags,
+
+    /// Image, with /sbin/init
+    #[arg(value_name = "IMAGE", add = completion::images())]
+    image: String,
+}
+
+impl Create {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let user_setup = host_user::find()?;
+        let roots = &context.roots;
+        let settings = Settings::load(&roots.app, &roots.install).map_err(anyhow::Error::new)?;
+        let kernel = match &self.kernel {
+            None => None,
+            Some(path) => Some(absolute(path)?),
+        };
+        let requested = self.platform.requested();
+        let image = self
+            .fetch
+            .image(context, &self.image, requested.clone())
+            .await?;
+        let name = if let Some(name) = self.name {
+            name
+        } else {
+            let domain = default_domain(context)?;
+            let reference =
+                Reference::parse(&image.reference, &domain).map_err(Failure::usage_chain)?;
+            default_name(&reference)
+        };
+        check_name(&name).map_err(|error| Failure::usage(format!("{error}: use --name")))?;
+        let defaults = ResourceFlags::default();
+        let creation = MachineCreation {
+            settings: MachineSettings {
+                id: name.clone(),
+                home_mount: self.home_mount,
+                user_setup,
+            },
+            suffix: suffix(),
+            platform: platform_of(&image, &requested)?,
+            image: describe(&image)?,
+            cpus: self
+                .cpus
+                .unwrap_or_else(|| defaults.cpus(&settings.container).machine()),
+            memory: self.memory.unwrap_or_else(half_of_memory),
+            virtualization: self.virtualization,
+            kernel,
+        };
+        let image = ImageSettings::parse(&image.config).map_err(Failure::usage_chain)?;
+        let configuration = creation
+            .configuration(&image, Timestamp::now())
+            .map_err(Failure::usage_chain)?;
+        let request = CreateRequest {
+            configuration: serde_json::to_vec(&configuration)?.into(),
+            set_default: self.set_default,
+        };
+        context.machines()?.create(request).await?;
+        if !self.no_boot {
+            if let Err(failure) = boot(context, Some(&name)).await {
+                output::tell(format_args!(
+                    "machine {name} was created, and does not boot"
+                ));
+                return Err(failure);
+            }
+        }
+        output::write_lines([name])
+    }
+}
+
+/// Six hexadecimal digits that no other machine has, as good as certainly.
+pub fn suffix() -> String {
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    random.chars().take(6).collect()
+}
+
+/// Half of the host's memory in bytes, in whole MiB.
+fn half_of_memory() -> u64 {
+    let host = rustix::system::sysinfo();
+    let total = host.totalram.saturating_mul(u64::from(host.mem_unit));
+    (total / 2).max(1 << 30) & !(size::MIB - 1)
+}
+
+fn absolute(path: &std::path::Path) -> Result<String, Failure> {
+    use anyhow::Context as _;
+    let absolute = path
+        .canonicalize()
+        .with_context(|| format!("--kernel {}", path.display()))
+        .map_err(Failure::usage_chain)?;
+    let text = absolute.into_os_string().into_string();
+    text.map_err(|_| Failure::usage("the path of the kernel is not UTF-8"))
+}
+
+fn whole_cpus(text: &str) -> Result<u32, String> {
+    let number: Cpus = cpus::parse(text).map_err(|error| error.to_string())?;
+    if number.fraction().is_some() {
+        return Err("a machine has whole CPUs".to_owned());
+    }
+    Ok(number.machine())
+}
+
+/// A machine's name.
+pub fn name(text: &str) -> Result<String, String> {
+    check_name(text).map(|()| text.to_owned())
+}

@@ -1,0 +1,127 @@
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+
+use clap::Args;
+use container_resource::machine::{HomeMount, MachineResource};
+
+use super::super::exec;
+use super::boot;
+use crate::completion;
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::flags::ProcessFlags;
+
+/// What makes of a command that of a login.
+const LOGIN: &str = include_str!("login.sh");
+
+/// Run a command in a machine, or your shell
+///
+/// As your user, with the environment of a login, in this directory where the machine sees it. The command gets its words as they are:
+/// what is for a shell goes to one, as in `sh -c 'echo $HOME'`. A machine that does not run is booted. The command's exit code is
+/// this one's.
+#[derive(Args, Debug)]
+#[command(override_usage = "container machine run [OPTIONS] [COMMAND] [ARGUMENT]...")]
+#[command(after_long_help = "Examples:
+  A shell, here:
+    container machine run
+
+  A command as root of another machine:
+    container machine run --name dev --root systemctl status")]
+pub struct Run {
+    /// Run in the background and print the machine's name
+    #[arg(short, long)]
+    detach: bool,
+
+    /// Machine (default: the default one)
+    #[arg(short, long, value_name = "MACHINE", add = completion::machines())]
+    name: Option<String>,
+
+    /// As root
+    #[arg(long)]
+    root: bool,
+
+    #[command(flatten)]
+    process: ProcessFlags,
+
+    /// Command and arguments (default: a login shell)
+    #[arg(value_name = "COMMAND [ARGUMENT]", num_args = 0.., trailing_var_arg = true)]
+    words: Vec<String>,
+}
+
+impl Run {
+    pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
+        let mut options = self.process.options()?;
+        let machine = boot(context, self.name.as_deref()).await?;
+        let login = if self.root {
+            "root"
+        } else {
+            machine.user_setup.username.as_str()
+        };
+        if options.user.is_none() && options.uid.is_none() && options.gid.is_none() {
+            options.user = Some(login.to_owned());
+        }
+        // `name:group` asks for another group of that user.
+        let user = options.user.clone().unwrap_or_else(|| login.to_owned());
+        let user = user.split(':').next().unwrap_or(login);
+        if options.working_directory.is_none() {
+            options.working_directory = Some(directory(&machine, self.root));
+        }
+        let at_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+        options.terminal |= at_terminal && !self.detach;
+        if let (true, Ok(kind)) = (options.terminal, std::env::var("TERM")) {
+            options.environment.insert(0, format!("TERM={kind}"));
+        }
+        let interactive = self.process.interactive || options.terminal || self.words.is_empty();
+        let words = ["/bin/sh", "-c", LOGIN, "login", user].map(str::to_owned);
+        let command = exec::Further {
+            id: machine.container_id,
+            words: words.into_iter().chain(self.words).collect(),
+            options,
+        };
+        if self.detach {
+            command.begin(context).await?;
+            crate::output::write_lines([machine.id])?;
+            return Ok(0);
+        }
+        command.attached(context, interactive).await
+    }
+}
+
+/// Where a command begins: here, if the machine sees this directory, else at home.
+fn directory(machine: &MachineResource, root: bool) -> String {
+    let home = &machine.user_setup.home;
+    let here = std::env::current_dir()
+        .ok()
+        .filter(|here| machine.home_mount != HomeMount::None && here.starts_with(Path::new(home)));
+    match here.and_then(|here| here.into_os_string().into_string().ok()) {
+        Some(here) => here,
+        None if root => "/root".to_owned(),
+        None => home.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// The script's own words, run by the host's shell.
+    fn login(words: &[&str]) -> String {
+        let output = Command::new("sh")
+            .args(["-c", LOGIN, "login", "root"])
+            .args(words)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn words_arrive_as_they_are() {
+        assert_eq!(
+            login(&["printf", "%s|", "$HOME", "a  b", "'", "*"]),
+            "$HOME|a  b|'|*|"
+        );
+        assert_eq!(login(&["sh", "-c", "echo $USER $LOGNAME"]), "root root\n");
+    }
+}
