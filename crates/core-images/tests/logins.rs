@@ -39,7 +39,7 @@ fn login(registry: &Registry, password: &str) -> LoginRequest {
         server: registry.address.clone(),
         username: "me".into(),
         password: password.into(),
-        scheme: String::new(),
+        scheme: 0,
     }
 }
 

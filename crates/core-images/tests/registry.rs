@@ -5,7 +5,7 @@
 mod support;
 
 use container_api::Kind;
-use container_api::images::DeleteRequest;
+use container_api::images::{ArchiveFormat, DeleteRequest, Phase, TransferProgress};
 use serde_json::{Value, json};
 use support::hostile::{Answer, Hostile, answer, lying};
 use support::oci::{self, Layer, Layout};
@@ -13,10 +13,10 @@ use support::registry::{Registry, make_certificates, skopeo_copy};
 use support::server::Server;
 use support::tarball;
 
-fn phases(lines: &[container_api::images::TransferProgress], phase: &str) -> usize {
+fn phases(lines: &[TransferProgress], phase: Phase) -> usize {
     lines
         .iter()
-        .filter(|line| line.phase == phase && !line.digest.is_empty())
+        .filter(|line| line.phase() == phase && !line.digest.is_empty())
         .count()
 }
 
@@ -34,10 +34,10 @@ async fn an_image_goes_out_and_comes_back() {
         .unwrap();
     server.tag("local", &name).await;
     let lines = server.push(&name).await.unwrap();
-    assert_eq!(phases(&lines, "exists"), 0);
+    assert_eq!(phases(&lines, Phase::Exists), 0);
     let lines = server.push(&name).await.unwrap();
     assert_eq!(
-        phases(&lines, "exists"),
+        phases(&lines, Phase::Exists),
         3,
         "the second time nothing is sent: {lines:?}"
     );
@@ -46,14 +46,14 @@ async fn an_image_goes_out_and_comes_back() {
     let other = format!("{}/b/image:1", registry.address);
     server.tag("local", &other).await;
     let lines = server.push(&other).await.unwrap();
-    assert_eq!(phases(&lines, "exists"), 3, "{lines:?}");
+    assert_eq!(phases(&lines, Phase::Exists), 3, "{lines:?}");
 
     let mut fresh = Server::start().await;
     let lines = fresh.pull(&name).await.unwrap();
     let last = lines.last().unwrap();
     assert_eq!(
-        (last.phase.as_str(), last.reference.as_str()),
-        ("done", name.as_str())
+        (last.phase(), last.reference.as_str()),
+        (Phase::Done, name.as_str())
     );
     let (ours, theirs) = (
         server.get("local").await.unwrap(),
@@ -89,7 +89,7 @@ async fn short_names_are_of_the_configured_registry() {
         .await
         .unwrap();
     assert_eq!(loaded, [full("tool:latest")]);
-    let docker = server.save("tool", "docker").await.unwrap();
+    let docker = server.save("tool", ArchiveFormat::Docker).await.unwrap();
     assert_eq!(server.load(&docker).await.unwrap(), [full("tool:latest")]);
     server.tag("tool", "a/tool:1").await;
     server.tag("tool", "docker.io/tool").await;
@@ -254,7 +254,7 @@ async fn a_large_layer_goes_in_chunks() {
     let name = format!("{}/big:1", registry.address);
     server.tag("big", &name).await;
     let lines = server.push(&name).await.unwrap();
-    assert!(phases(&lines, "uploading") >= 3);
+    assert!(phases(&lines, Phase::Uploading) >= 3);
     let mut fresh = Server::start().await;
     fresh.pull(&name).await.unwrap();
 }

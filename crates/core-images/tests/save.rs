@@ -7,6 +7,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
+use container_api::images::ArchiveFormat;
 use container_api::{Error, Kind};
 use serde_json::{Value, json};
 use support::oci::{self, Layout};
@@ -46,10 +47,13 @@ async fn what_is_saved_others_read_and_so_do_we() {
         .await
         .unwrap();
     let scratch = tempfile::tempdir().unwrap();
-    for (format, transport) in [("oci", "oci-archive"), ("docker", "docker-archive")] {
+    for (format, transport) in [
+        (ArchiveFormat::Oci, "oci-archive"),
+        (ArchiveFormat::Docker, "docker-archive"),
+    ] {
         let archive = server.save("saved:1", format).await.unwrap();
         assert!(archive.ends_with(&tarball::end()));
-        let path = scratch.path().join(format);
+        let path = scratch.path().join(transport);
         std::fs::write(&path, &archive).unwrap();
         assert_eq!(skopeo(transport, &path)["Architecture"], oci::host());
         let mut other = Server::start().await;
@@ -63,12 +67,8 @@ async fn what_is_saved_others_read_and_so_do_we() {
         );
         assert_eq!(ours.manifest_digest, theirs.manifest_digest);
     }
-    let error = server.save("absent", "oci").await.unwrap_err();
+    let error = server.save("absent", ArchiveFormat::Oci).await.unwrap_err();
     assert_eq!(error.kind, Kind::NotFound);
-    assert_eq!(
-        server.save("saved:1", "zip").await.unwrap_err().kind,
-        Kind::InvalidArgument
-    );
 }
 
 #[tokio::test]
@@ -208,7 +208,7 @@ async fn what_is_written_is_as_the_schemas_say() {
     let changes = ["CMD [\"tool\"]", "ENV A=b", "WORKDIR /srv", "USER 1:1"];
     server.import(&tar, "imported:1", &changes).await.unwrap();
     validate(&server.app_root().join("content"));
-    let archive = server.save("imported:1", "oci").await.unwrap();
+    let archive = server.save("imported:1", ArchiveFormat::Oci).await.unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("archive");
     std::fs::write(&path, archive).unwrap();

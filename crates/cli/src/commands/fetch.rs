@@ -73,7 +73,7 @@ impl FetchFlags {
         let request = PullRequest {
             reference: image.reference.clone(),
             platform: image.platform.clone(),
-            scheme: self.scheme.name(),
+            scheme: self.scheme.wire(),
             max_concurrent_downloads: self.download.max_concurrent_downloads,
         };
         let messages = images.pull(request).await?.into_inner();

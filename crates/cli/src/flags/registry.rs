@@ -1,4 +1,5 @@
 use clap::{Args, ValueEnum};
+use container_api::images;
 
 /// How a registry is spoken to.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -20,13 +21,13 @@ pub struct SchemeFlags {
 
 impl SchemeFlags {
     /// As a request carries it.
-    pub fn name(&self) -> String {
-        match self.scheme {
-            None => "",
-            Some(Scheme::Http) => "http",
-            Some(Scheme::Https) => "https",
-        }
-        .to_owned()
+    pub fn wire(&self) -> i32 {
+        let scheme = match self.scheme {
+            None => images::Scheme::Default,
+            Some(Scheme::Http) => images::Scheme::Http,
+            Some(Scheme::Https) => images::Scheme::Https,
+        };
+        scheme.into()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a transfer tells while it goes on.
 
+use container_api::images as wire;
 use container_resource::digest::Digest;
 
 /// Where a blob, or the whole transfer, is.
@@ -19,16 +20,16 @@ pub enum Phase {
     Done,
 }
 
-impl Phase {
-    /// As it goes over the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Resolving => "resolving",
-            Self::Downloading => "downloading",
-            Self::Unpacking => "unpacking",
-            Self::Uploading => "uploading",
-            Self::Exists => "exists",
-            Self::Done => "done",
+/// As it goes over the wire.
+impl From<Phase> for wire::Phase {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Resolving => Self::Resolving,
+            Phase::Downloading => Self::Downloading,
+            Phase::Unpacking => Self::Unpacking,
+            Phase::Uploading => Self::Uploading,
+            Phase::Exists => Self::Exists,
+            Phase::Done => Self::Done,
         }
     }
 }

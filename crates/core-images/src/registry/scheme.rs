@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use container_api::images as wire;
 use container_resource::insecure;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -28,20 +29,13 @@ pub enum Scheme {
     Https,
 }
 
-/// Not `http` or `https`.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid scheme {0:?}: it is http or https")]
-pub struct SchemeError(String);
-
-impl std::str::FromStr for Scheme {
-    type Err = SchemeError;
-
-    fn from_str(text: &str) -> Result<Self, SchemeError> {
-        match text {
-            "" => Ok(Self::Default),
-            "http" => Ok(Self::Http),
-            "https" => Ok(Self::Https),
-            other => Err(SchemeError(other.to_owned())),
+/// As it comes over the wire.
+impl From<wire::Scheme> for Scheme {
+    fn from(scheme: wire::Scheme) -> Self {
+        match scheme {
+            wire::Scheme::Default => Self::Default,
+            wire::Scheme::Http => Self::Http,
+            wire::Scheme::Https => Self::Https,
         }
     }
 }
@@ -126,14 +120,6 @@ mod tests {
         ] {
             assert_eq!(may_be_plain(domain, &listed), may, "{domain}");
         }
-    }
-
-    #[test]
-    fn there_are_two_schemes() {
-        assert_eq!("".parse(), Ok(Scheme::Default));
-        assert_eq!("http".parse(), Ok(Scheme::Http));
-        assert!("auto".parse::<Scheme>().is_err());
-        assert!("ftp".parse::<Scheme>().is_err());
     }
 
     /// The address of a server that answers with these bytes, if it answers.

@@ -4,7 +4,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use container_api::images::{ImportReply, ImportRequest, LoadProgress, SaveReply, SaveRequest};
+use container_api::images::{
+    ArchiveFormat, ImportReply, ImportRequest, LoadProgress, SaveReply, SaveRequest,
+};
 use container_api::{Error, Kind};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -67,13 +69,9 @@ pub(super) fn save(
     request: &SaveRequest,
     descriptor: OwnedFd,
 ) -> Result<SaveReply, Error> {
-    let format = match request.format.as_str() {
-        "" | "oci" => Format::Oci,
-        "docker" => Format::Docker,
-        other => {
-            let text = format!("unknown archive format {other}: it is oci or docker");
-            return Err(Error::new(Kind::InvalidArgument, text));
-        }
+    let format = match request.format() {
+        ArchiveFormat::Oci => Format::Oci,
+        ArchiveFormat::Docker => Format::Docker,
     };
     if request.references.is_empty() {
         return Err(Error::new(Kind::InvalidArgument, "no image is named"));

@@ -4,12 +4,11 @@ use container_api::images::{LoginRequest, LoginsReply, LogoutRequest};
 use container_api::{Error, Kind};
 
 use super::fault::Fault;
-use super::transfers::parse_scheme;
 use crate::registry::{Registries, RegistryError};
 
 /// Stores credentials that the registry takes.
 pub(super) async fn login(registries: &Registries, request: &LoginRequest) -> Result<(), Error> {
-    let scheme = parse_scheme(&request.scheme)?;
+    let scheme = request.scheme().into();
     if request.username.is_empty() || request.password.is_empty() || request.username.contains(':')
     {
         let text = "a user name without a colon and a password are needed";

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use container_api::images::{PullRequest, PushRequest, TransferProgress};
+use container_api::images::{Phase, PullRequest, PushRequest, TransferProgress};
 use container_api::{Error, Kind};
 use container_resource::digest::Digest;
 use tokio::sync::mpsc;
@@ -15,8 +15,7 @@ use super::queries;
 use crate::image;
 use crate::registry::pull::{Choice, Pulls};
 use crate::registry::push::push as push_image;
-use crate::registry::scheme::SchemeError;
-use crate::registry::{Progress, Report, Scheme};
+use crate::registry::{Progress, Report};
 
 /// Progress lines that may wait for a slow client; more are left out.
 const QUEUE: usize = 64;
@@ -35,7 +34,7 @@ pub(super) fn pull(
         .store
         .reference(&request.reference)
         .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
-    let scheme = parse_scheme(&request.scheme)?;
+    let scheme = request.scheme().into();
     let choice = match request.platform.as_str() {
         ALL => Choice::All,
         text => Choice::One(queries::platform(text)?),
@@ -54,7 +53,7 @@ pub(super) fn push(
     pulls: Arc<Pulls>,
     request: &PushRequest,
 ) -> Result<ReplyStream<TransferProgress>, Error> {
-    let scheme = parse_scheme(&request.scheme)?;
+    let scheme = request.scheme().into();
     let platform = match request.platform.as_str() {
         "" | ALL => None,
         text => Some(queries::platform(text)?),
@@ -82,7 +81,7 @@ where
             () = sender.closed() => return,
         };
         let last = last.map(|digest| TransferProgress {
-            phase: "done".into(),
+            phase: Phase::Done.into(),
             reference,
             result_digest: digest.to_string(),
             ..TransferProgress::default()
@@ -100,7 +99,7 @@ fn reporter(sender: Sender) -> Report {
                 .digest
                 .map(|digest| digest.to_string())
                 .unwrap_or_default(),
-            phase: progress.phase.name().into(),
+            phase: Phase::from(progress.phase).into(),
             bytes: progress.bytes,
             total_bytes: progress.total,
             ..TransferProgress::default()
@@ -108,9 +107,4 @@ fn reporter(sender: Sender) -> Report {
         // Progress that nobody reads in time is not worth waiting for.
         let _ = sender.try_send(Ok(line));
     })
-}
-
-pub(super) fn parse_scheme(text: &str) -> Result<Scheme, Error> {
-    text.parse()
-        .map_err(|error: SchemeError| Error::chain(Kind::InvalidArgument, &error))
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use container_api::images::images_client::ImagesClient;
 use container_api::images::{
-    GetReply, GetRequest, ImportReply, ImportRequest, ListRequest, LoadProgress, LoadRequest,
-    PingRequest, PrepareRootsRequest, PullRequest, PushRequest, Root, SaveRequest, TagRequest,
-    TransferProgress,
+    ArchiveFormat, GetReply, GetRequest, ImportReply, ImportRequest, ListRequest, LoadProgress,
+    LoadRequest, PingRequest, PrepareRootsRequest, PullRequest, PushRequest, Root, SaveRequest,
+    Scheme, TagRequest, TransferProgress,
 };
 use container_api::{Error, descriptors, socket};
 use serde_json::Value;
@@ -157,15 +157,14 @@ impl Server {
         tree
     }
 
-    pub async fn save(&mut self, reference: &str, format: &str) -> Result<Vec<u8>, Error> {
+    pub async fn save(&mut self, reference: &str, format: ArchiveFormat) -> Result<Vec<u8>, Error> {
         let mut file = tempfile::tempfile().unwrap();
         let token = self.hand_over(&file).await;
-        let (references, format) = (vec![reference.to_owned()], format.to_owned());
         let request = SaveRequest {
-            references,
+            references: vec![reference.to_owned()],
             platform: String::new(),
             token,
-            format,
+            format: format.into(),
         };
         self.client.save(request).await.map_err(Error::from)?;
         file.rewind().unwrap();
@@ -186,7 +185,7 @@ impl Server {
         self.pull_by(PullRequest {
             reference: reference.into(),
             platform: platform.into(),
-            scheme: String::new(),
+            scheme: Scheme::Default.into(),
             max_concurrent_downloads: 3,
         })
         .await
@@ -197,7 +196,7 @@ impl Server {
         self.pull_by(PullRequest {
             reference: reference.into(),
             platform: String::new(),
-            scheme: "http".into(),
+            scheme: Scheme::Http.into(),
             max_concurrent_downloads: 3,
         })
         .await
@@ -215,11 +214,10 @@ impl Server {
     }
 
     pub async fn push(&mut self, reference: &str) -> Result<Vec<TransferProgress>, Error> {
-        let (platform, scheme) = (String::new(), String::new());
         let request = PushRequest {
             reference: reference.into(),
-            platform,
-            scheme,
+            platform: String::new(),
+            scheme: Scheme::Default.into(),
         };
         collect(
             self.client

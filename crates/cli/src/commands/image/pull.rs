@@ -34,7 +34,7 @@ impl Pull {
         let request = PullRequest {
             reference: self.reference,
             platform: self.platform.requested(),
-            scheme: self.scheme.name(),
+            scheme: self.scheme.wire(),
             max_concurrent_downloads: self.download.max_concurrent_downloads,
         };
         let messages = context.images().await?.pull(request).await?.into_inner();

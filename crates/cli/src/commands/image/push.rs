@@ -33,7 +33,7 @@ impl Push {
         let request = PushRequest {
             reference: self.reference,
             platform: self.platform.requested(),
-            scheme: self.scheme.name(),
+            scheme: self.scheme.wire(),
         };
         let messages = context.images().await?.push(request).await?.into_inner();
         let reference = Progress::new(self.progress.style()).show(messages).await?;

@@ -3,7 +3,7 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use container_api::images::SaveRequest;
+use container_api::images::{self, SaveRequest};
 
 use crate::completion;
 use crate::connection::{Context, Images};
@@ -72,14 +72,14 @@ impl Save {
 
     async fn save(&self, mut images: Images, token: String) -> Result<Vec<String>, Failure> {
         let format = match self.format {
-            ArchiveFormat::Oci => "oci",
-            ArchiveFormat::Docker => "docker",
+            ArchiveFormat::Oci => images::ArchiveFormat::Oci,
+            ArchiveFormat::Docker => images::ArchiveFormat::Docker,
         };
         let request = SaveRequest {
             references: self.references.clone(),
             platform: self.platform.requested(),
             token,
-            format: format.to_owned(),
+            format: format.into(),
         };
         Ok(images.save(request).await?.into_inner().references)
     }

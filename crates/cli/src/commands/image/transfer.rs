@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use container_api::images::TransferProgress;
+use container_api::images::{Phase, TransferProgress};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle as BarStyle};
 use tonic::Streaming;
 
@@ -63,7 +63,7 @@ impl Progress {
         while let Some(message) = messages.message().await? {
             self.update(
                 &message.digest,
-                &message.phase,
+                name(message.phase()),
                 message.bytes,
                 message.total_bytes,
             );
@@ -121,6 +121,18 @@ impl Progress {
             )
         });
         advance(&whole.bar, self.style, bytes, total);
+    }
+}
+
+/// A phase, for people.
+fn name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Resolving => "resolving",
+        Phase::Downloading => "downloading",
+        Phase::Unpacking => "unpacking",
+        Phase::Uploading => "uploading",
+        Phase::Exists => "exists",
+        Phase::Done => "done",
     }
 }
 

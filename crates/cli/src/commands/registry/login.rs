@@ -63,7 +63,7 @@ impl Login {
             server: self.server,
             username,
             password,
-            scheme: self.scheme.name(),
+            scheme: self.scheme.wire(),
         };
         images.login(request).await?;
         output::tell("Login succeeded");
