@@ -40,18 +40,18 @@ pub struct Standby {
     log: PathBuf,
     debug: bool,
     enabled: bool,
-    wanted: watch::Sender<Option<Wanted>>,
-    waiting: Arc<Mutex<Option<(Wanted, Waiting)>>>,
+    wanted: watch::Sender<Option<Preparation>>,
+    waiting: Arc<Mutex<Option<(Preparation, Waiting)>>>,
 }
 
 /// What a machine is prepared for.
 #[derive(Clone, Debug)]
-struct Wanted {
+struct Preparation {
     program: PathBuf,
     request: Request,
 }
 
-impl Wanted {
+impl Preparation {
     /// Whether a container of `request`, run by `program`, is what it was prepared for.
     fn fits(&self, program: &Path, request: &Request) -> bool {
         self.program == program && self.request.is_like(request)
@@ -87,13 +87,14 @@ impl Standby {
     pub fn want(&self, program: PathBuf, request: Request) {
         let interfaces = request.boot.interfaces.len();
         if self.enabled && interfaces <= 1 && interfaces == request.configuration.networks.len() {
-            self.wanted.send_replace(Some(Wanted { program, request }));
+            self.wanted
+                .send_replace(Some(Preparation { program, request }));
         }
     }
 
     /// The machine that waits for such a container.
     pub fn take(&self, program: &Path, request: &Request) -> Option<Waiting> {
-        let fits = |(wanted, _): &mut (Wanted, Waiting)| wanted.fits(program, request);
+        let fits = |(wanted, _): &mut (Preparation, Waiting)| wanted.fits(program, request);
         let (_, waiting) = self.waiting().take_if(fits)?;
         waiting.is_alive().then_some(waiting)
     }
@@ -157,21 +158,21 @@ impl Standby {
         }
     }
 
-    fn put(&self, waiting: Option<(Wanted, Waiting)>) {
+    fn put(&self, waiting: Option<(Preparation, Waiting)>) {
         *self.waiting() = waiting;
     }
 
-    fn has(&self, wanted: &Wanted) -> bool {
+    fn has(&self, wanted: &Preparation) -> bool {
         self.waiting().as_ref().is_some_and(|(present, waiting)| {
             present.fits(&wanted.program, &wanted.request) && waiting.is_alive()
         })
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Option<(Wanted, Waiting)>> {
+    fn waiting(&self) -> MutexGuard<'_, Option<(Preparation, Waiting)>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn prepare(&self, wanted: &Wanted) -> io::Result<Waiting> {
+    async fn prepare(&self, wanted: &Preparation) -> io::Result<Waiting> {
         let (stream, theirs) = UnixStream::pair()?;
         let theirs: OwnedFd = theirs.into_std()?.into();
         let log = container_files::create(&self.log)?;

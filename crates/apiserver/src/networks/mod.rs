@@ -32,7 +32,7 @@ use tokio::sync::watch;
 pub use attach::Attached;
 pub use spare::Spare;
 
-use process::Process;
+use process::NetworkProcess;
 use store::Found;
 use subnet::Taken;
 
@@ -62,7 +62,7 @@ struct Network {
     name: String,
     /// What was asked for, or why that cannot be read.
     configuration: Result<NetworkConfiguration, String>,
-    process: Arc<Process>,
+    process: Arc<NetworkProcess>,
     /// Its leases may be of containers that are gone.
     stale: AtomicBool,
 }
@@ -215,7 +215,7 @@ impl Networks {
         let plugin = configuration
             .as_ref()
             .map_or(DEFAULT_PLUGIN, |configuration| &configuration.plugin);
-        let process = Process::new(&self.roots, &name, plugin, self.debug);
+        let process = NetworkProcess::new(&self.roots, &name, plugin, self.debug);
         let network = Network {
             stale: AtomicBool::new(true),
             name: name.clone(),

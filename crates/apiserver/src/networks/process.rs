@@ -28,7 +28,7 @@ const LAST_WORDS: u64 = 4096;
 
 /// A network's process, as far as there is one.
 #[derive(Debug)]
-pub struct Process {
+pub struct NetworkProcess {
     roots: Roots,
     name: String,
     plugin: String,
@@ -40,7 +40,7 @@ pub struct Process {
     died: Arc<Notify>,
 }
 
-impl Drop for Process {
+impl Drop for NetworkProcess {
     fn drop(&mut self) {
         // Whoever keeps it running has nothing more to do.
         self.died.notify_one();
@@ -48,7 +48,7 @@ impl Drop for Process {
 }
 
 /// Starts a process again when it has died, for containers that are on its network.
-async fn keep(process: Weak<Process>, died: Arc<Notify>) {
+async fn keep(process: Weak<NetworkProcess>, died: Arc<Notify>) {
     loop {
         died.notified().await;
         tokio::time::sleep(PAUSE).await;
@@ -76,7 +76,7 @@ pub struct Running {
     ended: watch::Receiver<bool>,
 }
 
-impl Process {
+impl NetworkProcess {
     /// None yet.
     pub fn new(roots: &Roots, name: &str, plugin: &str, debug: bool) -> Arc<Self> {
         let died = Arc::new(Notify::new());

@@ -80,7 +80,7 @@ where
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Shape {
+struct DocumentFields {
     #[serde(default, deserialize_with = "or_default")]
     schema_version: u32,
     #[serde(default, deserialize_with = "or_default")]
@@ -93,7 +93,7 @@ struct Shape {
 impl Document {
     /// Reads an index or a manifest whose descriptor says `media_type` (may be empty).
     pub fn parse(bytes: &[u8], media_type: &str) -> Result<Self, DocumentError> {
-        let shape: Shape = serde_json::from_slice(bytes)?;
+        let shape: DocumentFields = serde_json::from_slice(bytes)?;
         if shape.schema_version != 2 {
             return Err(DocumentError::Unknown);
         }

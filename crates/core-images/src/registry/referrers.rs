@@ -29,7 +29,7 @@ pub(super) struct Referrer {
 /// The parts of a manifest or index that matter here.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Shape {
+struct SubjectFields {
     subject: Option<Descriptor>,
     artifact_type: Option<String>,
     config: Option<Descriptor>,
@@ -57,7 +57,7 @@ impl Referrer {
         ) {
             return Ok(None);
         }
-        let shape: Shape = serde_json::from_slice(bytes)?;
+        let shape: SubjectFields = serde_json::from_slice(bytes)?;
         let Some(subject) = shape.subject else {
             return Ok(None);
         };

@@ -22,7 +22,7 @@ pub struct Prefixed {
 
 /// What an interface is to be.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct InterfacePlan {
     pub name: String,
     /// By which it is found.
     pub device_mac: Mac,
@@ -34,9 +34,9 @@ pub struct Wanted {
 }
 
 /// The interface at `index` of a request.
-pub fn parse(index: usize, interface: &Interface) -> Result<Wanted, Malformed> {
+pub fn parse(index: usize, interface: &Interface) -> Result<InterfacePlan, Malformed> {
     let device_mac = mac(&interface.device_mac)?;
-    Ok(Wanted {
+    Ok(InterfacePlan {
         name: format!("eth{index}"),
         device_mac,
         mac: if interface.mac.is_empty() {

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 
 use super::NetworkError;
-use super::address::{Mac, Prefixed, Wanted, family, mac, octets};
+use super::address::{InterfacePlan, Mac, Prefixed, family, mac, octets};
 use super::netlink::{CREATE, Netlink, Request};
 
 /// Where the kernel lists interfaces.
@@ -37,7 +37,7 @@ const RTN_UNICAST: u8 = 1;
 const PARAMETERS: [(&str, &str); 3] = [("accept_ra", "0"), ("autoconf", "0"), ("accept_dad", "0")];
 
 /// Gives every interface its name. Those that are in the way of each other go aside first.
-pub fn name(netlink: &Netlink, wanted: &[Wanted]) -> Result<(), NetworkError> {
+pub fn name(netlink: &Netlink, wanted: &[InterfacePlan]) -> Result<(), NetworkError> {
     let mut found = Vec::new();
     for (position, wanted) in wanted.iter().enumerate() {
         let (index, current) = find(wanted.device_mac)?;
@@ -81,7 +81,7 @@ fn find(wanted: Mac) -> Result<(i32, String), NetworkError> {
 }
 
 /// Makes the interface what is `wanted`, and brings it up.
-pub fn configure(netlink: &Netlink, wanted: &Wanted) -> Result<(), NetworkError> {
+pub fn configure(netlink: &Netlink, wanted: &InterfacePlan) -> Result<(), NetworkError> {
     let name = wanted.name.as_str();
     for (parameter, value) in PARAMETERS {
         let path = format!("/proc/sys/net/ipv6/conf/{name}/{parameter}");

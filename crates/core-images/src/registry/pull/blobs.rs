@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::super::blob::Download;
 use super::super::error::RegistryError;
 use super::super::progress::{Phase, Progress};
-use super::{Pull, PullError, Wanted, digest_of, give_up};
+use super::{Pull, PullError, PulledManifest, digest_of, give_up};
 use crate::archive::Stream;
 use crate::layer::running::Running;
 use crate::layer::unpack::{Layer, UnpackError};
@@ -21,7 +21,11 @@ use crate::store::{Ingest, IngestError, Pin, Store};
 const QUEUE: usize = 32;
 
 impl Pull<'_> {
-    pub(super) async fn blobs(&self, wanted: &[Wanted], pin: &mut Pin) -> Result<(), PullError> {
+    pub(super) async fn blobs(
+        &self,
+        wanted: &[PulledManifest],
+        pin: &mut Pin,
+    ) -> Result<(), PullError> {
         let mut layers: Vec<(Digest, u64, Option<Digest>)> = Vec::new();
         for one in wanted {
             for layer in &one.manifest.layers {

@@ -8,7 +8,7 @@ use container_resource::image::Descriptor;
 use container_resource::platform::Platform;
 
 use super::super::manifest::Fetched;
-use super::{Choice, Pull, PullError, Wanted, digest_of, parse};
+use super::{Choice, Pull, PullError, PulledManifest, digest_of, parse};
 use crate::image::{Config, Document, GraphError, MAX_DOCUMENT, Manifest, media};
 use crate::store::{Pin, StoreError};
 
@@ -115,7 +115,7 @@ impl Pull<'_> {
         &self,
         manifest: Manifest,
         pin: &mut Pin,
-    ) -> Result<Wanted, PullError> {
+    ) -> Result<PulledManifest, PullError> {
         let mut diff_ids = HashMap::new();
         let config = &manifest.config;
         let digest = digest_of(config)?;
@@ -136,7 +136,7 @@ impl Pull<'_> {
                 }
             }
         }
-        Ok(Wanted { manifest, diff_ids })
+        Ok(PulledManifest { manifest, diff_ids })
     }
 
     async fn keep(&self, bytes: Bytes) -> Result<(), PullError> {

@@ -103,7 +103,7 @@ struct Pull<'p> {
 }
 
 /// A manifest that is to be pulled, and its layers' diff ids when it is an image that can run.
-struct Wanted {
+struct PulledManifest {
     manifest: Manifest,
     diff_ids: HashMap<Digest, Digest>,
 }
