@@ -28,7 +28,10 @@ pub fn load(wheels: &Path, scratch: &Path, archive: &Path) -> anyhow::Result<Box
     std::fs::set_permissions("/dev/kvm", Permissions::from_mode(0o666)).context("/dev/kvm")?;
     let saved = scratch.join("busybox.tar");
     let copied = Command::new("skopeo")
-        .args(["copy", "--quiet", "--insecure-policy"])
+        // Else it is /var/tmp, which the nested machine cannot write to.
+        .arg("--tmpdir")
+        .arg(scratch)
+        .args(["--insecure-policy", "copy", "--quiet"])
         .arg(format!("oci-archive:{}", archive.display()))
         .arg(format!("docker-archive:{}:busybox:latest", saved.display()))
         .stdin(Stdio::null())
