@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 
 wheels, layout = sys.argv[1:]
 sys.path.insert(0, wheels)
@@ -22,14 +23,23 @@ async def true(machine):
         raise RuntimeError(f"exit code {result.exit_code}: {result.stderr}")
 
 
+async def start():
+    begun = time.monotonic()
+    async with box() as machine:
+        await true(machine)
+    return (time.monotonic() - begun) * 1000
+
+
 async def serve():
     standing = {}
     for line in sys.stdin:
         request, _, name = line.strip().partition(" ")
+        said = []
         try:
             if request == "start":
-                async with box() as machine:
-                    await true(machine)
+                await start()
+            elif request == "many":
+                said = await asyncio.gather(*(start() for _ in range(int(name))))
             elif request == "stand":
                 standing[name] = box(name)
                 await standing[name].__aenter__()
@@ -37,7 +47,7 @@ async def serve():
                 await true(standing[name])
             elif request == "remove":
                 await standing.pop(name).__aexit__(None, None, None)
-            print("done", flush=True)
+            print("done", *said, flush=True)
         except Exception as error:
             print("failed:", " ".join(str(error).split()), flush=True)
 

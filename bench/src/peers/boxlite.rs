@@ -54,15 +54,15 @@ pub fn load(wheels: &Path, scratch: &Path, archive: &Path) -> anyhow::Result<Box
 }
 
 impl Driver {
-    fn ask(&mut self, request: &str) -> anyhow::Result<f64> {
-        let begun = Instant::now();
+    /// What is said to `request`.
+    fn ask(&mut self, request: &str) -> anyhow::Result<String> {
         writeln!(self.requests, "{request}").context("ask")?;
         let mut answer = String::new();
         self.answers.read_line(&mut answer).context("answer")?;
-        match answer.trim() {
-            "done" => Ok(begun.elapsed().as_secs_f64() * 1000.0),
-            "" => bail!("its driver ended"),
-            words => bail!("{words}"),
+        match answer.trim().split_once("done") {
+            Some(("", words)) => Ok(words.trim().to_owned()),
+            _ if answer.is_empty() => bail!("its driver ended"),
+            _ => bail!("{}", answer.trim()),
         }
     }
 }
@@ -76,12 +76,19 @@ impl Drop for Driver {
 }
 
 impl Boxlite {
-    fn ask(&self, request: &str) -> anyhow::Result<f64> {
+    fn speak(&self, request: &str) -> anyhow::Result<String> {
         let mut driver = self
             .0
             .lock()
             .map_err(|_| anyhow::anyhow!("a thread died"))?;
         driver.ask(request)
+    }
+
+    /// Milliseconds of `request`.
+    fn ask(&self, request: &str) -> anyhow::Result<f64> {
+        let begun = Instant::now();
+        self.speak(request)?;
+        Ok(begun.elapsed().as_secs_f64() * 1000.0)
     }
 }
 
@@ -92,6 +99,18 @@ impl Peer for Boxlite {
 
     fn start(&self) -> anyhow::Result<f64> {
         self.ask("start")
+    }
+
+    fn start_many(&self, number: usize) -> Vec<anyhow::Result<f64>> {
+        let answer = self.speak(&format!("many {number}"));
+        let times = answer.and_then(|answer| {
+            let words = answer.split_whitespace().map(str::parse);
+            Ok(words.collect::<Result<Vec<f64>, _>>()?)
+        });
+        match times {
+            Ok(times) => times.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        }
     }
 
     fn stand(&self, name: &str) -> anyhow::Result<()> {

@@ -30,6 +30,21 @@ trait Peer: Sync {
     fn name(&self) -> &'static str;
     /// Milliseconds from the request to the end of `true`, machine and all.
     fn start(&self) -> anyhow::Result<f64>;
+    /// Milliseconds of each of `number` starts at once.
+    fn start_many(&self, number: usize) -> Vec<anyhow::Result<f64>> {
+        let taken: Vec<_> = thread::scope(|scope| {
+            let starts: Vec<_> = (0..number).map(|_| scope.spawn(|| self.start())).collect();
+            starts
+                .into_iter()
+                .map(thread::ScopedJoinHandle::join)
+                .collect()
+        });
+        let died = || Err(anyhow::anyhow!("a thread died"));
+        taken
+            .into_iter()
+            .map(|taken| taken.unwrap_or_else(|_| died()))
+            .collect()
+    }
     /// Has a machine stand idle under `name`.
     fn stand(&self, name: &str) -> anyhow::Result<()>;
     /// Milliseconds of `true` in the machine `name`.
@@ -145,15 +160,7 @@ fn at_once(all: &[Box<dyn Peer + '_>], rounds: usize, report: &mut Report) {
     let mut samples = vec![Samples::default(); all.len()];
     for _ in 0..rounds {
         for (peer, samples) in all.iter().zip(&mut samples) {
-            let taken: Vec<_> = thread::scope(|scope| {
-                let starts: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(|| peer.start())).collect();
-                starts
-                    .into_iter()
-                    .map(thread::ScopedJoinHandle::join)
-                    .collect()
-            });
-            for taken in taken {
-                let taken = taken.unwrap_or_else(|_| Err(anyhow::anyhow!("a thread died")));
+            for taken in peer.start_many(AT_ONCE) {
                 report.attempt(peer.name(), taken, samples);
             }
         }
