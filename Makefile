@@ -7,6 +7,8 @@
 SHELL := /bin/bash
 PREFIX ?= /usr/local
 DESTDIR ?=
+# What systemd's units name as the prefix.
+UNIT_PREFIX ?= $(PREFIX)
 
 TARGET := target
 STAGE := $(CURDIR)/$(TARGET)/stage
@@ -27,7 +29,7 @@ export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || e
 
 PLUGINS := container-core-images container-network-bridge container-runtime-linux container-share-virtiofs
 
-.PHONY: hello build kernel kernel-full boot-full programs initramfs stage install test unit engine-newer boot e2e test-kvm test-real lint fuzz bench bench-kvm clean packages-% help
+.PHONY: hello build deb tarball kernel kernel-full boot-full programs initramfs stage install test unit engine-newer boot e2e test-kvm test-real lint fuzz bench bench-services bench-kvm clean packages-% help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,6p'
@@ -77,6 +79,17 @@ install: $(if $(FROM_STAGE),,build)
 	[ ! -e $(KERNEL_FULL) ] || install -m 0644 $(KERNEL_FULL) $(DESTDIR)$(PREFIX)/share/container/kernel/vmlinux-full-amd64
 	install -m 0644 $(INITRAMFS) $(DESTDIR)$(PREFIX)/share/container/initramfs-amd64.cpio
 	@scripts/install-help.sh $(DESTDIR)$(PREFIX)
+	for unit in user/container.socket user/container.service system/container.socket system/container.service; do \
+	    install -d $(DESTDIR)$(PREFIX)/lib/systemd/$${unit%/*} && \
+	    sed 's|@PREFIX@|$(UNIT_PREFIX)|' packaging/systemd/$$unit >$(DESTDIR)$(PREFIX)/lib/systemd/$$unit || exit 1; \
+	done
+
+# A Debian package, and an archive with install.sh for other distributions.
+deb: build
+	@scripts/package.sh deb $(TARGET)/packages
+
+tarball: build
+	@scripts/package.sh tar $(TARGET)/packages
 
 ## What is checked.
 test: packages-run packages-build packages-test lint stage $(BUSYBOX) unit engine-newer boot e2e test-kvm
@@ -117,6 +130,7 @@ test-real: packages-run packages-build packages-test packages-real stage $(BUSYB
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) CONTAINER_TEST_DEBIAN=$(CURDIR)/$(DEBIAN) \
 	    CONTAINER_TEST_PROGRAMS=$(CURDIR)/$(PROGRAMS) \
 	    $(CARGO) test --locked -p container-tests -- --ignored --test-threads=1 real:: programs:: volumes::
+	tests/package.sh $(TARGET)/package-root $(BUSYBOX)
 
 # The same programs with real KVM, in a machine inside an emulated one.
 test-kvm: stage $(BUSYBOX)
@@ -133,6 +147,10 @@ bench: packages-run packages-build packages-test packages-bench stage $(BUSYBOX)
 	$(CARGO) build --release --locked -p container-engine --example bare_vm
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
 	    $(CARGO) run --locked -p container-bench -- --bare-vm $(TARGET)/release/examples/bare_vm $(BENCH)
+
+# What the services cost without a container.
+bench-services: stage
+	bench/services.py $(STAGE)
 
 # Starts, cold and from a template, and idle machines with KVM, in the nested machine; then the same beside peers with machines of their
 # own, in a second one, whose state is on a disk, as two of them need.

@@ -30,6 +30,8 @@ pub mod lock;
 #[cfg(feature = "host")]
 pub mod memory;
 #[cfg(feature = "host")]
+pub mod protocol;
+#[cfg(feature = "host")]
 mod rights;
 #[cfg(feature = "host")]
 pub mod roots;

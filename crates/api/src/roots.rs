@@ -83,6 +83,11 @@ impl Roots {
         self.runtime.join("apiserver.sock")
     }
 
+    /// The file whose lock the apiserver holds.
+    pub fn apiserver_lock(&self) -> PathBuf {
+        self.app.join("apiserver.lock")
+    }
+
     /// Where clients hand descriptors to the apiserver.
     pub fn apiserver_descriptors(&self) -> PathBuf {
         self.runtime.join("apiserver-descriptors.sock")

@@ -13,6 +13,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::{Stream, StreamExt, wrappers::UnixListenerStream};
 use tonic::transport::{Channel, Endpoint, Uri};
 
+use crate::protocol;
+
 /// Bytes of `sun_path` (`unix(7)`), with its closing NUL.
 const SUN_PATH: usize = 108;
 
@@ -105,7 +107,11 @@ pub fn connect(path: &Path) -> io::Result<Channel> {
         }
     });
     // The authority is never looked at on a Unix socket.
-    Ok(Endpoint::from_static("http://container.invalid").connect_with_connector_lazy(connector))
+    let endpoint = Endpoint::from_static("http://container.invalid");
+    let endpoint = endpoint
+        .user_agent(protocol::USER_AGENT)
+        .map_err(io::Error::other)?;
+    Ok(endpoint.connect_with_connector_lazy(connector))
 }
 
 /// A plain connection to `path`, at which nobody but this user or root listens: the path may lie where everybody can

@@ -10,26 +10,35 @@ use container_api::api::containers_server::ContainersServer;
 use container_api::api::networks_server::NetworksServer;
 use container_api::api::system_server::SystemServer;
 use container_api::descriptors::Descriptors;
-use container_api::lock;
 use container_api::machine::machines_server::MachinesServer;
 use container_api::roots::Roots;
 use container_api::socket;
 use container_api::volume::volumes_server::VolumesServer;
+use container_api::{lock, protocol};
 use container_resource::settings::{Settings, VmmConfinement};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
+use tonic::{Request, Status};
 
 use crate::containers::{Conditions, Containers, Parts};
 use crate::images::Images;
+use crate::logs;
 use crate::machines::Machines;
+use crate::manager;
+use crate::metrics::{self, Metrics};
 use crate::networks::Networks;
 use crate::reserve::Reserve;
 use crate::service;
+use crate::sockets::{Inherited, Sockets};
 use crate::standby::Standby;
 use crate::templates::Templates;
+
+/// What looks at a call before it is served.
+type Check = fn(Request<()>) -> Result<Request<()>, Status>;
 
 /// Variable that names the descriptor of [`announce`].
 const READY_VARIABLE: &str = "CONTAINER_READY_FD";
@@ -39,17 +48,19 @@ const ANSWERS: Duration = Duration::from_millis(250);
 /// Serves until told to stop. Containers and core-images go on, unless they were stopped by request.
 pub async fn serve(
     roots: Roots,
+    inherited: Inherited,
     vmm_confinement: Option<VmmConfinement>,
     debug: bool,
 ) -> anyhow::Result<()> {
     let ready = ready_descriptor();
     let _lock = only_one(&roots)?;
-    // The main one last: who can connect to it finds the other one, too.
-    let handed = listen(&roots.apiserver_descriptors())?;
-    let main = listen(&roots.apiserver_socket())?;
+    let sockets = Sockets::open(&roots, inherited)?;
+    let handed = UnixListener::from_std(sockets.descriptors).context("listen")?;
+    let main = UnixListener::from_std(sockets.main).context("listen")?;
 
     let descriptors = Descriptors::default();
     tokio::spawn(descriptors.clone().serve(handed));
+    tokio::spawn(logs::rotate(roots.log.clone()));
     let images = Images::new(roots.clone(), debug);
     tokio::spawn(images.clone().supervise());
     tokio::spawn(images.clone().drop_leases());
@@ -84,6 +95,20 @@ pub async fn serve(
     images.departed();
 
     let machines = Arc::new(Machines::new(&roots, containers.clone()));
+    let metrics_socket = roots.runtime.join("metrics.sock");
+    if settings.metrics.enabled() {
+        let listener = socket::bind(&metrics_socket)
+            .with_context(|| format!("listen at {}", metrics_socket.display()))?;
+        let listener = UnixListener::from_std(listener).context("listen")?;
+        let metrics = Arc::new(Metrics::new());
+        tokio::spawn(metrics.clone().count(containers.clone()));
+        tokio::spawn(metrics::serve(
+            listener,
+            metrics,
+            containers.clone(),
+            images.clone(),
+        ));
+    }
     let stop = Arc::new(Notify::new());
     let stopped = CancellationToken::new();
     let system = service::System::new(
@@ -96,22 +121,25 @@ pub async fn serve(
     );
     let server = Server::builder()
         .add_service(SystemServer::new(system))
-        .add_service(
+        .add_service(checked(
             ContainersServer::new(service::Containers(containers.clone()))
                 .max_decoding_message_size(socket::MESSAGE_LIMIT),
-        )
-        .add_service(MachinesServer::new(service::Machines(machines)))
-        .add_service(VolumesServer::new(service::Volumes(containers.clone())))
-        .add_service(
+        ))
+        .add_service(checked(MachinesServer::new(service::Machines(machines))))
+        .add_service(checked(VolumesServer::new(service::Volumes(
+            containers.clone(),
+        ))))
+        .add_service(checked(
             NetworksServer::new(service::Networks {
                 networks,
                 containers,
             })
             .max_decoding_message_size(socket::MESSAGE_LIMIT),
-        )
+        ))
         .serve_with_incoming_shutdown(socket::incoming(main), stopped.clone().cancelled_owned());
     tokio::pin!(server);
     announce(ready);
+    manager::ready();
     tracing::info!("serving {}", roots.app.display());
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -121,22 +149,33 @@ pub async fn serve(
         () = stop.notified() => tracing::info!("stopped by request"),
         _ = terminate.recv() => tracing::info!("SIGTERM"),
         _ = interrupt.recv() => tracing::info!("SIGINT"),
+        () = manager::keep_alive() => {}
     }
+    manager::stopping();
     // Answers on their way are sent; calls that wait for something may never end.
     stopped.cancel();
     if let Ok(served) = tokio::time::timeout(ANSWERS, server).await {
         served.context("serve")?;
     }
-    for path in [roots.apiserver_socket(), roots.apiserver_descriptors()] {
-        // Already gone is as good.
-        let _ = std::fs::remove_file(path);
+    // Already gone, or never there, is as good.
+    let _ = std::fs::remove_file(&metrics_socket);
+    if !sockets.are_inherited {
+        for path in [roots.apiserver_socket(), roots.apiserver_descriptors()] {
+            // Already gone is as good.
+            let _ = std::fs::remove_file(path);
+        }
     }
     Ok(())
 }
 
+/// A service whose clients speak this version, or none.
+fn checked<S>(service: S) -> InterceptedService<S, Check> {
+    InterceptedService::new(service, protocol::check)
+}
+
 /// The lock that one apiserver of an app root holds.
 fn only_one(roots: &Roots) -> anyhow::Result<lock::Lock> {
-    let path = roots.app.join("apiserver.lock");
+    let path = roots.apiserver_lock();
     lock::acquire(&path).map_err(|error| match error.kind() {
         // Its sockets lie where this one's would, or it was started with another XDG_RUNTIME_DIR.
         io::ErrorKind::WouldBlock => anyhow::anyhow!(
@@ -146,11 +185,6 @@ fn only_one(roots: &Roots) -> anyhow::Result<lock::Lock> {
         ),
         _ => anyhow::Error::new(error).context(format!("lock {}", path.display())),
     })
-}
-
-fn listen(path: &std::path::Path) -> anyhow::Result<UnixListener> {
-    let listener = socket::bind(path).with_context(|| format!("listen at {}", path.display()))?;
-    UnixListener::from_std(listener).context("listen")
 }
 
 /// The descriptor on which whoever started the daemon waits.

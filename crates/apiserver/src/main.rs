@@ -6,11 +6,15 @@ mod disk_usage;
 mod events;
 mod guest_files;
 mod images;
+mod logs;
 mod machines;
+mod manager;
+mod metrics;
 mod networks;
 mod plugin;
 mod reserve;
 mod service;
+mod sockets;
 mod standby;
 mod templates;
 mod volumes;
@@ -22,6 +26,8 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use container_api::roots::{self, Roots};
 use container_resource::settings::VmmConfinement;
+
+use crate::sockets::Inherited;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -40,7 +46,8 @@ enum Command {
     ///
     /// `container system start` runs this as a daemon. Containers outlive it: the next apiserver of the
     /// same app root takes them over. `CONTAINER_READY_FD` may name a descriptor that receives one byte when
-    /// the sockets are served.
+    /// the sockets are served. A service manager may listen for it (`LISTEN_FDS`) and is told when it serves, ends and works
+    /// (`NOTIFY_SOCKET`, `WATCHDOG_USEC`).
     Start {
         /// State: images, containers, kernels.
         #[arg(long)]
@@ -80,7 +87,22 @@ fn main() -> ExitCode {
         .with_ansi(false)
         .init();
     container_api::hardening::harden();
-    match run(app_root, install_root, log_root, vmm_confinement, debug) {
+    // Before anything is opened.
+    let sockets = match Inherited::take().context("take the sockets of the service manager") {
+        Ok(sockets) => sockets,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(
+        sockets,
+        app_root,
+        install_root,
+        log_root,
+        vmm_confinement,
+        debug,
+    ) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -90,6 +112,7 @@ fn main() -> ExitCode {
 }
 
 fn run(
+    sockets: Inherited,
     app: Option<PathBuf>,
     install: Option<PathBuf>,
     log: Option<PathBuf>,
@@ -111,7 +134,7 @@ fn run(
         .enable_all()
         .build()
         .context("start tokio")?;
-    runtime.block_on(daemon::serve(roots, vmm_confinement, debug))
+    runtime.block_on(daemon::serve(roots, sockets, vmm_confinement, debug))
 }
 
 fn vmm_confinement(word: &str) -> Result<VmmConfinement, String> {

@@ -12,6 +12,8 @@ use container_api::error::about;
 use container_api::inherited;
 use tokio::process::Child;
 
+use crate::manager;
+
 /// Starts `command` with the sockets that it serves and with what it is handed `further`, in a process group of its own: a signal to the apiserver's group is
 /// not for it. What it says goes to `log`.
 ///
@@ -31,6 +33,9 @@ pub fn spawn(
         .stdout(log.try_clone()?)
         .stderr(log)
         .process_group(0);
+    for variable in manager::VARIABLES {
+        command.env_remove(variable);
+    }
     let mappings = listeners
         .into_iter()
         .chain(further)

@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use crate::commands::Command;
 use crate::connection::Context;
 use crate::failure::Failure;
-use crate::{completion, help, manual, output, plugin, spelling, version, words};
+use crate::{completion, daemon, help, manual, output, plugin, spelling, version, words};
 
 /// A container platform for Linux
 #[derive(Debug, Parser)]
@@ -76,6 +76,9 @@ pub fn run(arguments: &[OsString]) -> Result<u8, Failure> {
                 .build()
                 .context("start the command")?;
             runtime.block_on(async {
+                if command.needs_services() {
+                    daemon::start_for_command(&context).await?;
+                }
                 tokio::select! {
                     outcome = command.execute(&context) => outcome,
                     failure = context.silence_of_images() => Err(failure),
@@ -346,8 +349,8 @@ mod tests {
                 "there is no `container image rmi`: use `container image delete`",
             ),
             (
-                vec!["--debug", "system", "kernel", "set"],
-                "`container system kernel` is not available yet",
+                vec!["--debug", "image", "history", "x"],
+                "`container image history` is not available yet",
             ),
             (
                 vec!["run", "--network", "host", "x"],

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use container_api::roots::{self, Roots};
@@ -34,23 +34,23 @@ pub fn user_path() -> Option<PathBuf> {
     Some(home.join("container/config.toml"))
 }
 
+/// What would hold for a system that is started now.
+pub fn of_files(roots: &Roots) -> Result<Configuration, Failure> {
+    let files = [Some(settings::system_path(&roots.install)), user_path()];
+    let files: Vec<PathBuf> = files.into_iter().flatten().collect();
+    let paths: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    Ok(Configuration::of(&paths).map_err(anyhow::Error::new)?)
+}
+
 /// Copies the user's file into the app root, so that all processes agree on it until the next start. Tells of keys that
 /// nobody knows.
 pub fn take(roots: &Roots) -> Result<(), Failure> {
     let snapshot = settings::snapshot_path(&roots.app);
-    let system = settings::system_path(&roots.install);
-    let user = user_path();
     // A configuration that nobody could read later is refused now.
-    let files: Vec<_> = [Some(&system), user.as_ref()]
-        .into_iter()
-        .flatten()
-        .collect();
-    let files: Vec<_> = files.into_iter().map(PathBuf::as_path).collect();
-    let configuration = Configuration::of(&files).map_err(anyhow::Error::new)?;
-    for problem in configuration.unknown() {
+    for problem in of_files(roots)?.unknown() {
         output::tell(format_args!("Warning: {problem}"));
     }
-    let Some(source) = user else {
+    let Some(source) = user_path() else {
         return Ok(());
     };
     let context = || format!("copy {} to {}", source.display(), snapshot.display());

@@ -15,7 +15,7 @@ enum Answer {
 use Answer::{Needless, NotYet, Use};
 
 /// Commands, with the groups that they are looked for in.
-const COMMANDS: [(&str, Answer); 49] = [
+const COMMANDS: [(&str, Answer); 48] = [
     ("ps", Use("container list")),
     ("containers", Use("container list")),
     (
@@ -63,7 +63,6 @@ const COMMANDS: [(&str, Answer); 49] = [
     ("image rmi", Use("container image delete")),
     ("image untag", Use("container image delete")),
     ("system dns", NotYet),
-    ("system kernel", NotYet),
     ("system events", Use("container events")),
     ("system info", Use("container system status")),
     (

@@ -64,7 +64,7 @@ pub fn append(path: &Path) -> io::Result<File> {
 }
 
 /// Bytes from which on a log is not gone on with: see [`log`].
-const LOG_LIMIT: u64 = 4 << 20;
+pub const LOG_LIMIT: u64 = 4 << 20;
 
 /// As [`append`], for what a program's messages go to. A log that has grown past 4 MiB becomes the previous one, `<path>.1`,
 /// and a new one begins: whoever is started again and again fills no disk.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use container_api::lock;
+use container_api::protocol::{CURRENT, UNDERSTOOD};
 use container_api::runtime::{State, StateRequest};
 use container_resource::bundle::{self, Boot, Bundle};
 use container_resource::container::{
@@ -166,6 +167,13 @@ impl Containers {
                 return;
             }
         };
+        if let Err(reason) = understood(state.protocol) {
+            tracing::warn!("container {}: {reason}", entry.id);
+            show_unknown(&entry, reason);
+            // Its end is told as those of all versions are.
+            tokio::spawn(self.follow(entry, helper));
+            return;
+        }
         // It may have been silent until somebody stopped it.
         let asked = entry.status.borrow().state == ContainerState::Stopping;
         let found = state.state();
@@ -233,6 +241,18 @@ impl Containers {
             tokio::spawn(async move { containers.remove_anonymous_volumes(&entry).await });
         }
     }
+}
+
+/// Whether a helper speaks what this apiserver understands. One from before it told does.
+fn understood(protocol: u32) -> Result<(), String> {
+    let told = if protocol == 0 { 1 } else { protocol };
+    if UNDERSTOOD.contains(&told) {
+        return Ok(());
+    }
+    Err(format!(
+        "its runtime helper is of another version: it speaks protocol {told}, and the container system service {CURRENT}; \
+         `container stop` and `container start` bring it up to date"
+    ))
 }
 
 fn show_unknown(entry: &Entry, reason: String) {

@@ -26,7 +26,7 @@ mod statistics;
 mod stop;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use container_api::descriptors::Descriptors;
@@ -69,6 +69,8 @@ pub struct Containers {
     departed: Departed,
     /// The system ends: no policy starts anything any more.
     ending: AtomicBool,
+    /// Starts that failed since this process began.
+    pub failed_starts: AtomicU32,
     /// What is cleared away after containers that are gone.
     clearing: Clearing,
     /// Space that stays free.
@@ -130,6 +132,7 @@ impl Containers {
             entries: Mutex::default(),
             departed: Departed::default(),
             ending: AtomicBool::new(false),
+            failed_starts: AtomicU32::new(0),
             clearing: Clearing::default(),
             reserve,
         }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use container_api::api::StartReply;
 use container_api::{Error, Kind, runtime};
-use container_resource::bundle::{self, Boot, Extent};
+use container_resource::bundle::{self, Boot, Extent, Timeline};
 use container_resource::container::{ContainerConfiguration, ContainerState};
 use jiff::Timestamp;
 
@@ -79,8 +80,12 @@ impl Containers {
                     Error::new(Kind::Timeout, format!("container {id} does not stop"))
                 })??;
         }
-        let (timeline, warnings) = self.boot(entry, lent).await?;
-        self.events.tell("start", id, HashMap::new());
+        let booted = self.boot(entry, lent).await;
+        if booted.is_err() {
+            self.failed_starts.fetch_add(1, Ordering::Relaxed);
+        }
+        let (timeline, warnings) = booted?;
+        self.events.tell("start", id, attributes(&timeline));
         Ok(StartReply {
             already_running: false,
             timeline,
@@ -311,6 +316,33 @@ impl Containers {
         boot.published_ports.clear();
         Ok(boot)
     }
+}
+
+/// Where the machine of a start came from, and how long the start took, as its timeline tells.
+fn attributes(timeline: &[u8]) -> HashMap<String, String> {
+    let Ok(timeline) = serde_json::from_slice::<Timeline>(timeline) else {
+        return HashMap::new();
+    };
+    let at = |name: &str| {
+        let mut phases = timeline.phases.iter();
+        phases
+            .find(|phase| phase.name == name)
+            .map(|phase| phase.at_us)
+    };
+    let machine = if at("standby taken").is_some() {
+        "standby"
+    } else if at("machine restored").is_some() {
+        "template"
+    } else {
+        "cold"
+    };
+    let mut attributes = HashMap::from([("machine".to_owned(), machine.to_owned())]);
+    let begun = timeline.phases.iter().map(|phase| phase.at_us).min();
+    if let (Some(begun), Some(answered)) = (begun, at("start answered")) {
+        let took = (answered - begun).max(0) / 1000;
+        attributes.insert("milliseconds".to_owned(), took.to_string());
+    }
+    attributes
 }
 
 /// Leaves the bundle of `entry`, whose helper did not start, as it was: sockets would tell that it runs, and its last run

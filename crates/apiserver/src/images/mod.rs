@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use container_api::api::Trouble;
 use container_api::images::images_client::ImagesClient;
 use container_api::images::{PrepareRootsRequest, Root};
 use container_api::roots::Roots;
@@ -21,6 +22,9 @@ const PLUGIN: &str = "container-core-images";
 /// How long a call waits for a helper that is being started.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// From so many ends in a row on, people are told: one may be an accident.
+const TROUBLE: u32 = 2;
+
 /// The helper that owns images.
 #[derive(Clone, Debug)]
 pub struct Images {
@@ -29,6 +33,8 @@ pub struct Images {
     stopping: Arc<tokio::sync::watch::Sender<bool>>,
     /// Whether somebody listens, or is about to: the helper, or this process for it.
     listened: Arc<tokio::sync::watch::Sender<bool>>,
+    /// How often the helper has failed in a row, and how it did the last time.
+    failures: Arc<tokio::sync::watch::Sender<(u32, String)>>,
     /// Held while the helper is supervised.
     supervised: Arc<tokio::sync::Mutex<()>>,
     /// Rung when a container has gone, for [`Self::drop_leases`].
@@ -52,6 +58,7 @@ impl Images {
             debug,
             stopping: Arc::new(tokio::sync::watch::Sender::new(false)),
             listened: Arc::new(tokio::sync::watch::Sender::new(false)),
+            failures: Arc::default(),
             supervised: Arc::default(),
             departed: Arc::default(),
         }
@@ -60,6 +67,16 @@ impl Images {
     /// The file whose lock the helper holds.
     pub fn lock_path(&self) -> PathBuf {
         self.roots.app.join("core-images.lock")
+    }
+
+    /// That the helper ends again and again, if it does.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let failures = self.failures.borrow();
+        (failures.0 >= TROUBLE).then(|| Trouble {
+            service: PLUGIN.to_owned(),
+            failures: failures.0,
+            message: failures.1.clone(),
+        })
     }
 
     fn log_path(&self) -> PathBuf {

@@ -26,14 +26,20 @@ impl Images {
             let begun = tokio::time::Instant::now();
             let ran = self.run().await;
             self.listened.send_replace(false);
+            if begun.elapsed() > BACKOFF.1 {
+                pause = BACKOFF.0;
+                self.failures.send_replace((0, String::new()));
+            }
             match ran {
                 Ok(()) => tracing::info!("{PLUGIN} ended"),
                 Err(error) => {
-                    tracing::error!("{PLUGIN}: {}", Error::chain(Kind::Internal, &error));
+                    let message = Error::chain(Kind::Internal, &error).to_string();
+                    tracing::error!("{PLUGIN}: {message}");
+                    let failed = |failures: &mut (u32, String)| {
+                        *failures = (failures.0.saturating_add(1), message);
+                    };
+                    self.failures.send_modify(failed);
                 }
-            }
-            if begun.elapsed() > BACKOFF.1 {
-                pause = BACKOFF.0;
             }
             let mut stopping = self.stopping.subscribe();
             // Either way the loop looks again.
@@ -157,5 +163,33 @@ mod tests {
         assert!(process.exists());
         images.stop().await.unwrap();
         assert!(!process.exists());
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_ends_again_and_again_is_told_of() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path();
+        let mut roots = Roots::new(path.join("app"), path.join("prefix"), None).unwrap();
+        roots.runtime = path.join("run");
+        roots.create().unwrap();
+        let program = roots.plugin(PLUGIN);
+        std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+        std::fs::write(&program, "#!/bin/sh\nexit 3\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+
+        let images = Images::new(roots, false);
+        assert!(images.trouble().is_none());
+        let begun = tokio::time::Instant::now();
+        tokio::spawn(images.clone().supervise());
+        let mut failures = images.failures.subscribe();
+        failures.wait_for(|failures| failures.0 >= 3).await.unwrap();
+        // Each pause is longer than the one before.
+        assert!(begun.elapsed() >= BACKOFF.0 * 3);
+        let trouble = images.trouble().unwrap();
+        assert_eq!(
+            (trouble.service.as_str(), trouble.message.as_str()),
+            (PLUGIN, "exit status: 3")
+        );
+        images.stop().await.unwrap();
     }
 }

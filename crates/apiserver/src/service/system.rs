@@ -95,6 +95,7 @@ impl system_server::System for System {
             install_root: self.roots.install.display().to_string(),
             log_root: self.roots.log.display().to_string(),
             pid: rustix::process::getpid().as_raw_nonzero().get(),
+            troubles: self.images.trouble().into_iter().collect(),
         }))
     }
 

@@ -101,6 +101,15 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it can do nothing without the services.
+    pub fn needs_services(&self) -> bool {
+        match self {
+            Self::System(command) => command.needs_services(),
+            Self::Help { .. } | Self::External(_) => false,
+            _ => true,
+        }
+    }
+
     /// Does it; gives the exit code.
     pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
         match self {

@@ -1,12 +1,14 @@
 //! The default guest kernel: a copy in the app root, named by a link (reference section 3.2).
 
-use std::fs;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use container_api::roots::{self, ARCHITECTURE, Roots};
 use container_files::Links;
+use rustix::fs::{Mode, OFlags};
 
 use crate::failure::Failure;
 use crate::output;
@@ -46,6 +48,122 @@ pub fn provide(roots: &Roots, answer: Answer) -> Result<(), Failure> {
         point(&link, &installed)
     };
     Ok(install().with_context(|| format!("install the kernel {}", packaged.display()))?)
+}
+
+/// Has the packaged kernel be the default again, whatever was chosen. With `force` it is copied though it seems to be there.
+pub fn choose_packaged(roots: &Roots, force: bool) -> Result<(), Failure> {
+    let mut gone = vec![roots.default_kernel()];
+    if force {
+        gone.push(roots.kernels().join(file_name()));
+    }
+    for path in gone {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error)
+                    .with_context(|| format!("remove {}", path.display()))
+                    .map_err(Failure::Local);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A file without a name, where kernels are kept.
+pub fn temporary(roots: &Roots) -> Result<File, Failure> {
+    let make = || {
+        roots::create_private(&roots.kernels())?;
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::open(roots.kernels(), flags, Mode::RUSR | Mode::WUSR)?;
+        Ok::<_, io::Error>(File::from(file))
+    };
+    Ok(make().with_context(|| format!("make a file in {}", roots.kernels().display()))?)
+}
+
+/// Copies the kernel in `source` to the system's kernels as `name`, and has it be the default of guests of `architecture`.
+/// Another kernel of that name is replaced only with `force`.
+pub fn install(
+    roots: &Roots,
+    architecture: &str,
+    name: &str,
+    source: &mut File,
+    force: bool,
+) -> Result<(), Failure> {
+    let link = roots
+        .kernels()
+        .join(format!("default.kernel-{architecture}"));
+    let target = roots.kernels().join(name);
+    if name.is_empty() || name.starts_with('.') || name.starts_with("default.kernel-") {
+        return Err(Failure::usage(format_args!(
+            "a kernel cannot be called {name:?}"
+        )));
+    }
+    check(architecture, source, name)?;
+    if target.exists() && !force {
+        let is_same = same(source, &target);
+        if !is_same.with_context(|| format!("compare with {}", target.display()))? {
+            let text = format!(
+                "another kernel {name} is installed: --force replaces it, {}",
+                target.display()
+            );
+            return Err(Failure::Local(anyhow::anyhow!(text)));
+        }
+        return Ok(point(&link, &target).with_context(|| format!("link {}", link.display()))?);
+    }
+    let mut write = || -> io::Result<()> {
+        roots::create_private(&roots.kernels())?;
+        let temporary = beside(&target);
+        let mut copied = || {
+            let mut file = container_files::create(&temporary)?;
+            source.rewind()?;
+            io::copy(source, &mut file)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &target)
+        };
+        discard_on_failure(copied(), &temporary)?;
+        point(&link, &target)
+    };
+    Ok(write().with_context(|| format!("install the kernel {}", target.display()))?)
+}
+
+/// Whether `source` begins as kernels of the architecture do, at offsets of theirs: an ELF file or a bzImage
+/// (Documentation/arch/x86/boot.rst), an Image (Documentation/arch/arm64/booting.rst).
+fn check(architecture: &str, source: &File, name: &str) -> Result<(), Failure> {
+    let begins = |offset: u64, magic: &[u8]| {
+        let mut bytes = vec![0; magic.len()];
+        source.read_exact_at(&mut bytes, offset).is_ok() && bytes == magic
+    };
+    let (is_kernel, kinds) = if architecture == "arm64" {
+        (begins(0x38, b"ARM\x64"), "a 64-bit ARM Image")
+    } else {
+        let is_elf = begins(0, b"\x7fELF") && begins(18, &[62, 0]);
+        let kinds = "an x86-64 ELF kernel or a bzImage";
+        (is_elf || begins(0x202, b"HdrS"), kinds)
+    };
+    if is_kernel {
+        return Ok(());
+    }
+    Err(Failure::Local(anyhow::anyhow!("{name} is not {kinds}")))
+}
+
+/// Whether two files hold the same.
+fn same(source: &mut File, target: &Path) -> io::Result<bool> {
+    let mut target = container_files::open(target, Links::Refuse)?;
+    if source.metadata()?.len() != target.metadata()?.len() {
+        return Ok(false);
+    }
+    source.rewind()?;
+    let (mut left, mut right) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        let read = source.read(&mut left)?;
+        if read == 0 {
+            return Ok(true);
+        }
+        target.read_exact(&mut right[..read])?;
+        if left[..read] != right[..read] {
+            return Ok(false);
+        }
+    }
 }
 
 fn file_name() -> String {
@@ -150,6 +268,47 @@ mod tests {
         provide(&roots, Answer::Install).unwrap();
         assert_eq!(default_kernel(&roots).unwrap(), "kernel 22");
         assert_eq!(fs::read_dir(roots.kernels()).unwrap().count(), 2);
+    }
+
+    /// A bzImage as far as anybody looks at it here.
+    fn kernel(text: &str) -> File {
+        let mut bytes = vec![0; 0x202];
+        bytes.extend(b"HdrS");
+        bytes.extend(text.as_bytes());
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_kernel_is_replaced_only_when_that_is_asked_for() {
+        let scratch = tempfile::tempdir().unwrap();
+        let roots = system(scratch.path());
+        provide(&roots, Answer::Install).unwrap();
+        let set = |name: &str, text: &str, force| {
+            install(&roots, ARCHITECTURE, name, &mut kernel(text), force)
+        };
+        let chosen = || fs::read(roots.default_kernel()).map(|bytes| bytes[0x206..].to_vec());
+        set("vmlinux-6.1", "one", false).unwrap();
+        set("vmlinux-6.1", "one", false).unwrap();
+        assert_eq!(chosen().unwrap(), b"one");
+        let Err(Failure::Local(error)) = set("vmlinux-6.1", "two", false) else {
+            panic!()
+        };
+        assert!(error.to_string().contains("--force"), "{error}");
+        set("vmlinux-6.1", "two", true).unwrap();
+        assert_eq!(chosen().unwrap(), b"two");
+        for name in ["", "..", ".x", "default.kernel-amd64"] {
+            assert!(set(name, "three", true).is_err(), "{name}");
+        }
+        let mut text = tempfile::tempfile().unwrap();
+        text.write_all(&[b'x'; 1000]).unwrap();
+        assert!(install(&roots, ARCHITECTURE, "text", &mut text, false).is_err());
+        // Nothing but kernels and the link is left.
+        assert_eq!(fs::read_dir(roots.kernels()).unwrap().count(), 3);
+        choose_packaged(&roots, false).unwrap();
+        provide(&roots, Answer::Install).unwrap();
+        assert_eq!(default_kernel(&roots).unwrap(), "kernel 1");
     }
 
     #[test]

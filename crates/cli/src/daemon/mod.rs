@@ -3,14 +3,34 @@
 pub mod kernel;
 mod spawn;
 
+use std::time::Duration;
+
+use anyhow::Context as _;
 use container_api::api::PingRequest;
 use container_api::api::system_client::SystemClient;
-use container_api::roots::Roots;
+use container_api::roots::{Roots, set_private_umask};
 use container_api::socket;
 
-pub use spawn::start;
+use crate::configuration;
+use crate::connection::{Context, prompt};
+use crate::failure::Failure;
+use crate::output;
 
-use crate::connection::prompt;
+/// How long the services may take to answer that nobody has asked for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How the apiserver is to be started.
+#[derive(Debug)]
+pub struct Order {
+    /// Whether the packaged kernel is installed.
+    pub kernel: kernel::Answer,
+    /// Whether a VMM must be confined, over what the configuration says.
+    pub vmm_confinement: Option<&'static str>,
+    /// It logs what happens in detail.
+    pub debug: bool,
+    /// How long it may take to answer.
+    pub timeout: Duration,
+}
 
 /// Whether an apiserver answers.
 pub async fn is_running(roots: &Roots) -> bool {
@@ -20,4 +40,52 @@ pub async fn is_running(roots: &Roots) -> bool {
             .is_ok(),
         Err(_) => false,
     }
+}
+
+/// Makes what the services need before they start: directories, a kernel, the copy of the configuration.
+pub fn prepare(roots: &Roots, kernel: kernel::Answer) -> Result<(), Failure> {
+    provide(roots, kernel)?;
+    configuration::take(roots)
+}
+
+/// Starts the services unless they run. Whether they did not.
+pub async fn bring_up(roots: &Roots, order: &Order) -> Result<bool, Failure> {
+    provide(roots, order.kernel)?;
+    if is_running(roots).await {
+        return Ok(false);
+    }
+    configuration::take(roots)?;
+    spawn::start(roots, order).await?;
+    Ok(true)
+}
+
+/// Directories and a kernel.
+fn provide(roots: &Roots, kernel: kernel::Answer) -> Result<(), Failure> {
+    // What is made here is the system's, not the user's own files.
+    set_private_umask();
+    let made = roots.create();
+    made.context("create the directories of the system")?;
+    kernel::provide(roots, kernel)
+}
+
+/// Starts the services for a command that needs them, where nobody listens and the configuration has it so.
+pub async fn start_for_command(context: &Context) -> Result<(), Failure> {
+    let roots = &context.roots;
+    if socket::open(&roots.apiserver_socket()).is_ok() {
+        return Ok(());
+    }
+    let configuration = configuration::of_files(roots)?;
+    if !configuration.settings().system.auto_start() {
+        return Ok(());
+    }
+    let order = Order {
+        kernel: kernel::Answer::Install,
+        vmm_confinement: None,
+        debug: context.debug,
+        timeout: PATIENCE,
+    };
+    if bring_up(roots, &order).await? {
+        output::tell("Started the container system service.");
+    }
+    Ok(())
 }

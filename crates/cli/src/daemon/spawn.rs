@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use container_api::lock;
 use container_api::roots::Roots;
 use rustix::fs::Mode;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -14,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 
-use super::is_running;
+use super::{Order, is_running};
 use crate::failure::Failure;
 
 /// Names the descriptor on which the apiserver says, by one byte, that it serves.
@@ -58,24 +59,20 @@ const PATHS: [&str; 4] = [
 ];
 
 /// Starts the apiserver and waits until it serves.
-pub async fn start(
-    roots: &Roots,
-    vmm_confinement: Option<&str>,
-    debug: bool,
-    timeout: Duration,
-) -> Result<(), Failure> {
+pub async fn start(roots: &Roots, order: &Order) -> Result<(), Failure> {
+    let timeout = order.timeout;
     let log_path = roots.log.join("apiserver.log");
     let mut log = container_files::log(&log_path)
         .with_context(|| format!("log file {}", log_path.display()))?;
     let begin = log.seek(SeekFrom::End(0)).context("log file")?;
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
-    let mut child = spawn(roots, vmm_confinement, debug, &log, writer)?;
+    let mut child = spawn(roots, order, &log, writer)?;
     let mut ready = pipe::Receiver::from_owned_fd(reader).context("wait for the service")?;
     let mut answer = [0];
     match tokio::time::timeout(timeout, ready.read(&mut answer)).await {
         Ok(Ok(1)) => Ok(()),
         // Another one may have been faster, and this one given way to it.
-        Ok(_) if is_running(roots).await => Ok(()),
+        Ok(_) if another_serves(roots, timeout).await => Ok(()),
         Ok(_) => {
             // It is ending: its last words come behind the end of the pipe.
             let deadline = Instant::now() + LAST_WORDS;
@@ -103,24 +100,35 @@ pub async fn start(
     }
 }
 
+/// Whether another apiserver serves, now or when it has come so far.
+async fn another_serves(roots: &Roots, limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        if is_running(roots).await {
+            return true;
+        }
+        // Nobody has the lock: there is none.
+        let holder = lock::holder(&roots.apiserver_lock());
+        if !matches!(holder, Ok(Some(_))) || Instant::now() >= deadline {
+            return false;
+        }
+        // No event tells another process's first listening.
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// The apiserver in a session of its own, with nothing of this process but its log and `ready`.
-fn spawn(
-    roots: &Roots,
-    vmm_confinement: Option<&str>,
-    debug: bool,
-    log: &File,
-    ready: OwnedFd,
-) -> Result<Child, Failure> {
+fn spawn(roots: &Roots, order: &Order, log: &File, ready: OwnedFd) -> Result<Child, Failure> {
     let program = roots.install.join("bin/container-apiserver");
     let mut command = Command::new(&program);
     command.arg("start");
     command.arg("--app-root").arg(&roots.app);
     command.arg("--install-root").arg(&roots.install);
     command.arg("--log-root").arg(&roots.log);
-    if let Some(word) = vmm_confinement {
+    if let Some(word) = order.vmm_confinement {
         command.arg("--vmm-confinement").arg(word);
     }
-    if debug {
+    if order.debug {
         command.arg("--debug");
     }
     command.env_clear().envs(environment(std::env::vars_os()));

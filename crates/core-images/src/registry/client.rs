@@ -169,7 +169,7 @@ impl Registries {
         session.expect(&ask, "the registry's API").await.map(drop)
     }
 
-    fn session(
+    pub(super) fn session(
         &self,
         host: Host,
         repository: &str,

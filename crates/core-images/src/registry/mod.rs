@@ -7,6 +7,7 @@ mod challenge;
 pub mod client;
 pub mod credentials;
 mod error;
+mod fetch;
 mod hosts;
 mod http;
 mod manifest;
@@ -22,6 +23,7 @@ mod upload;
 
 pub use client::Registries;
 pub use error::RegistryError;
+pub use fetch::FetchError;
 pub use progress::{Phase, Progress, Report};
 pub use resolver::Lookup;
 pub use retry::Retry;

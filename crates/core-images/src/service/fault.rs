@@ -9,10 +9,10 @@ use crate::image::{FindError, GraphError};
 use crate::import::{BaseError, ImportError};
 use crate::layer::merge::MergeLayersError;
 use crate::layer::unpack::UnpackError;
-use crate::registry::RegistryError;
 use crate::registry::credentials::CredentialError;
 use crate::registry::pull::PullError;
 use crate::registry::push::PushError;
+use crate::registry::{FetchError, RegistryError};
 use crate::root::RootError;
 use crate::store::{IngestError, StoreError};
 
@@ -93,6 +93,17 @@ impl Fault for IngestError {
             Self::Mismatch { .. } | Self::Read(_) => Kind::InvalidArgument,
             Self::Write(error) => of_io(error),
             Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+impl Fault for FetchError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Address(_) | Self::TooLarge => Kind::InvalidArgument,
+            Self::Server(error) => error.kind(),
+            Self::Broken(_) | Self::Stalled => Kind::Unavailable,
+            Self::Write(error) => of_io(error),
         }
     }
 }

@@ -16,11 +16,11 @@ use container_api::descriptors::Descriptors;
 use container_api::images::images_server::Images;
 use container_api::images::{
     DeleteReply, DeleteRequest, DiskUsageReply, DiskUsageRequest, DropLeasesReply,
-    DropLeasesRequest, GetReply, GetRequest, ImportReply, ImportRequest, ListReply, ListRequest,
-    LoadProgress, LoadRequest, LoginReply, LoginRequest, LoginsReply, LoginsRequest, LogoutReply,
-    LogoutRequest, PingReply, PingRequest, PrepareRootsReply, PrepareRootsRequest, PruneReply,
-    PruneRequest, PullRequest, PushRequest, SaveReply, SaveRequest, TagReply, TagRequest,
-    TransferProgress,
+    DropLeasesRequest, FetchRequest, GetReply, GetRequest, ImportReply, ImportRequest, ListReply,
+    ListRequest, LoadProgress, LoadRequest, LoginReply, LoginRequest, LoginsReply, LoginsRequest,
+    LogoutReply, LogoutRequest, PingReply, PingRequest, PrepareRootsReply, PrepareRootsRequest,
+    PruneReply, PruneRequest, PullRequest, PushRequest, SaveReply, SaveRequest, TagReply,
+    TagRequest, TransferProgress,
 };
 use container_api::{Error, Kind};
 use tokio_stream::Stream;
@@ -100,6 +100,7 @@ impl Images for Service {
     type LoadStream = ReplyStream<LoadProgress>;
     type PullStream = ReplyStream<TransferProgress>;
     type PushStream = ReplyStream<TransferProgress>;
+    type FetchStream = ReplyStream<TransferProgress>;
 
     async fn list(&self, _: Request<ListRequest>) -> Result<Response<ListReply>, Status> {
         self.with_store(queries::list).await.map(Response::new)
@@ -214,6 +215,16 @@ impl Images for Service {
             pulls,
             &request.into_inner(),
         )?))
+    }
+
+    async fn fetch(
+        &self,
+        request: Request<FetchRequest>,
+    ) -> Result<Response<Self::FetchStream>, Status> {
+        let FetchRequest { url, token } = request.into_inner();
+        let file = self.descriptor(&token)?.into();
+        let registries = Arc::clone(&self.pulls.registries);
+        Ok(Response::new(transfers::fetch(registries, url, file)))
     }
 
     async fn push(

@@ -1,5 +1,6 @@
 //! Images that come from and go to registries.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use container_api::images::{Phase, PullRequest, PushRequest, TransferProgress};
@@ -15,7 +16,7 @@ use super::queries;
 use crate::image;
 use crate::registry::pull::{Choice, Pulls};
 use crate::registry::push::push as push_image;
-use crate::registry::{Progress, Report};
+use crate::registry::{Progress, Registries, Report};
 
 /// Progress lines that may wait for a slow client; more are left out.
 const QUEUE: usize = 64;
@@ -64,6 +65,35 @@ pub(super) fn push(
         let pushed = push_image(store, registries, &found, scheme, platform.as_ref(), report).await;
         pushed.map_err(Fault::fault)
     }))
+}
+
+pub(super) fn fetch(
+    registries: Arc<Registries>,
+    url: String,
+    file: File,
+) -> ReplyStream<TransferProgress> {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        let report = |bytes, total_bytes| {
+            let line = TransferProgress {
+                phase: Phase::Downloading.into(),
+                bytes,
+                total_bytes,
+                ..TransferProgress::default()
+            };
+            // As for images.
+            let _ = sender.try_send(Ok(line));
+        };
+        let fetched = tokio::select! {
+            fetched = registries.fetch(&url, file, report) => fetched,
+            () = sender.closed() => return,
+        };
+        if let Err(error) = fetched {
+            // A client that has gone away misses the answer.
+            let _ = sender.send(Err(error.fault().into())).await;
+        }
+    });
+    Box::pin(ReceiverStream::new(receiver))
 }
 
 /// Runs a transfer as a task of its own: when the client goes away it is given up.

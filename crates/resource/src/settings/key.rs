@@ -48,7 +48,7 @@ const fn later(name: &'static str, kind: Kind) -> Key {
 }
 
 /// Every key, sorted by its name.
-pub static KEYS: [Key; 28] = [
+pub static KEYS: [Key; 30] = [
     later("build.cpus", Kind::CPUS),
     later("build.image", Kind::Image),
     later("build.memory", Kind::Memory),
@@ -62,19 +62,21 @@ pub static KEYS: [Key; 28] = [
     used("image.maxLayerSize", Kind::Size { least: 1 }),
     used("image.maxStoreSize", Kind::Size { least: 1 }),
     used("image.maxUnpackedSize", Kind::Size { least: 1 }),
-    later("kernel.binaryPath", Kind::Text),
-    later("kernel.digest", Kind::Digest),
-    later("kernel.url", Kind::Text),
+    used("kernel.binaryPath", Kind::Text),
+    used("kernel.digest", Kind::Digest),
+    used("kernel.url", Kind::Text),
     later("machine.cpus", Kind::CPUS),
     later("machine.homeMount", Kind::OneOf(&["rw", "ro", "none"])),
     later("machine.kernelPath", Kind::File),
     later("machine.memory", Kind::Memory),
     later("machine.virtualization", Kind::Switch),
+    used("metrics.enabled", Kind::Switch),
     used("network.subnet", Kind::Subnet4),
     used("network.subnetv6", Kind::Subnet6),
     used("registry.domain", Kind::Registry),
     used("registry.insecure", Kind::InsecureRegistries),
     used("storage.reserve", Kind::Size { least: 0 }),
+    used("system.autoStart", Kind::Switch),
     used("vminit.image", Kind::Image),
     used("vmm.confinement", Kind::OneOf(&["required", "optional"])),
 ];

@@ -295,6 +295,7 @@ mod tests {
                 "10.0.0.0/24",
                 "fd00::/64",
                 "a.example",
+                "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
             ];
             let value = texts
                 .iter()

@@ -20,6 +20,7 @@ pub use layers::{Configuration, Setting};
 pub use problem::{Problem, SettingsError};
 pub use source::{FILE_LIMIT, Origin};
 
+use crate::digest::Digest;
 use crate::reference::DEFAULT_DOMAIN;
 use crate::size;
 
@@ -31,6 +32,11 @@ pub struct Settings {
     pub container: ContainerDefaults,
     /// Bounds of what images take.
     pub image: ImageLimits,
+    /// The kernel that is recommended.
+    #[serde(skip_serializing_if = "is_default")]
+    pub kernel: KernelSettings,
+    /// Figures for Prometheus.
+    pub metrics: MetricsSettings,
     /// Registries.
     pub registry: RegistrySettings,
     /// The guest's init.
@@ -38,6 +44,8 @@ pub struct Settings {
     pub vminit: VminitSettings,
     /// What is kept free.
     pub storage: StorageSettings,
+    /// The services.
+    pub system: SystemSettings,
     /// The process that runs a machine.
     pub vmm: VmmSettings,
     /// The builtin network.
@@ -130,6 +138,36 @@ pub struct RegistrySettings {
     pub insecure: Option<Vec<String>>,
 }
 
+/// `[kernel]`: what `system kernel set --recommended` takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct KernelSettings {
+    /// An archive: a file, or an http or https address; absent: the packaged kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Its member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binary_path: Option<String>,
+    /// What the archive's digest has to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+/// `[metrics]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MetricsSettings {
+    /// Whether figures are given to whoever asks at `metrics.sock`.
+    pub enabled: Option<bool>,
+}
+
+impl MetricsSettings {
+    /// Whether figures are given, which they are only when that is wanted.
+    pub fn enabled(&self) -> bool {
+        self.enabled.unwrap_or(false)
+    }
+}
+
 /// `[vminit]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -170,6 +208,21 @@ pub struct NetworkSettings {
     /// IPv6; absent: what is free.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subnetv6: Option<Ipv6Net>,
+}
+
+/// `[system]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SystemSettings {
+    /// Whether the first command that needs the services starts them.
+    pub auto_start: Option<bool>,
+}
+
+impl SystemSettings {
+    /// Whether the first command that needs the services starts them, which it does only when that is wanted.
+    pub fn auto_start(&self) -> bool {
+        self.auto_start.unwrap_or(false)
+    }
 }
 
 /// `[vmm]`.

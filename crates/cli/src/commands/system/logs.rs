@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use container_files::Links;
+use container_resource::log::previous;
 use futures::future::try_join_all;
 use jiff::Timestamp;
 
@@ -57,6 +58,10 @@ impl Logs {
                 .metadata()
                 .with_context(|| format!("log file {}", path.display()))?
                 .len();
+            // What was rotated away belongs before it; it may be gone again by now.
+            if let Ok(before) = container_files::open(&previous(&path), Links::Follow) {
+                recent(&before, &name, since, &mut lines).context("read the previous log")?;
+            }
             recent(&file, &name, since, &mut lines)
                 .with_context(|| format!("log file {}", path.display()))?;
             followers.push((

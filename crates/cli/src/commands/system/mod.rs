@@ -3,6 +3,7 @@
 mod config;
 mod disk_usage;
 mod doctor;
+mod kernel;
 mod logs;
 mod property;
 mod start;
@@ -24,6 +25,8 @@ pub enum Command {
     Config(config::Command),
     Df(disk_usage::DiskUsage),
     Doctor(doctor::Doctor),
+    #[command(subcommand, arg_required_else_help = true)]
+    Kernel(kernel::Command),
     Logs(logs::Logs),
     #[command(subcommand, arg_required_else_help = true)]
     Property(property::Command),
@@ -36,6 +39,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it can do nothing without the services.
+    pub fn needs_services(&self) -> bool {
+        matches!(self, Self::Df(_) | Self::Template(_))
+    }
+
     /// Does it; gives the exit code.
     pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
         match self {
@@ -43,6 +51,7 @@ impl Command {
             Self::Doctor(command) => return command.execute(context),
             Self::Config(command) => return command.execute(context),
             Self::Df(command) => command.execute(context).await,
+            Self::Kernel(command) => command.execute(context).await,
             Self::Logs(command) => command.execute(context).await,
             Self::Property(command) => command.execute(context),
             Self::Start(command) => command.execute(context).await,

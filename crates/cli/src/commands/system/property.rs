@@ -2,8 +2,8 @@ use std::fmt::Write as _;
 
 use clap::{Args, Subcommand, ValueEnum};
 use container_resource::settings::{
-    Configuration, ContainerDefaults, ImageLimits, KEYS, Origin, RegistrySettings, Settings,
-    StorageSettings, VmmSettings,
+    Configuration, ContainerDefaults, ImageLimits, KEYS, MetricsSettings, Origin, RegistrySettings,
+    Settings, StorageSettings, SystemSettings, VmmSettings,
 };
 use serde::Serialize;
 
@@ -178,9 +178,16 @@ fn effective(settings: &Settings) -> Settings {
             domain: Some(settings.registry.domain().to_owned()),
             insecure: Some(settings.registry.insecure.clone().unwrap_or_default()),
         },
+        kernel: settings.kernel.clone(),
+        metrics: MetricsSettings {
+            enabled: Some(settings.metrics.enabled()),
+        },
         vminit: settings.vminit.clone(),
         storage: StorageSettings {
             reserve: Some(written(settings.storage.reserve())),
+        },
+        system: SystemSettings {
+            auto_start: Some(settings.system.auto_start()),
         },
         vmm: VmmSettings {
             confinement: Some(settings.vmm.confinement.unwrap_or_default()),
@@ -228,6 +235,9 @@ mod tests {
         let mut settings = Settings::default();
         // What has no default is listed when it is set.
         settings.vminit.image = Some("init".into());
+        settings.kernel.url = Some("kernels.tar".into());
+        settings.kernel.binary_path = Some("vmlinux".into());
+        settings.kernel.digest = format!("sha256:{}", "0".repeat(64)).parse().ok();
         settings.network.subnet = "10.0.0.0/24".parse().ok();
         settings.network.subnetv6 = "fd00::/64".parse().ok();
         let listed = toml::Value::try_from(effective(&settings)).unwrap();

@@ -3,9 +3,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use container_api::roots::{Roots, set_private_umask};
+use container_api::roots::Roots;
 
-use crate::configuration;
 use crate::connection::Context;
 use crate::daemon::{self, kernel};
 use crate::failure::Failure;
@@ -49,6 +48,10 @@ pub struct Start {
     #[arg(long, value_name = "required|optional", value_enum)]
     vmm_confinement: Option<Confinement>,
 
+    /// Make what the services need, and start none: for a service manager, before it starts them itself
+    #[arg(long, hide = true)]
+    prepare: bool,
+
     /// Seconds to wait until the services answer
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -75,12 +78,7 @@ impl Confinement {
 
 impl Start {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
-        // What is made here is the system's, not the user's own files.
-        set_private_umask();
         let roots = self.roots(&context.roots)?;
-        roots
-            .create()
-            .context("create the directories of the system")?;
         let answer = if self.enable_kernel_install {
             kernel::Answer::Install
         } else if self.disable_kernel_install {
@@ -88,21 +86,19 @@ impl Start {
         } else {
             kernel::Answer::Ask
         };
-        kernel::provide(&roots, answer)?;
-        if daemon::is_running(&roots).await {
-            output::tell("The container system service is running already.");
-            return Ok(());
+        if self.prepare {
+            return daemon::prepare(&roots, answer);
         }
-        configuration::take(&roots)?;
-        let debug = context.debug;
-        let confinement = self.vmm_confinement.map(Confinement::word);
-        daemon::start(
-            &roots,
-            confinement,
-            debug,
-            Duration::from_secs(self.timeout),
-        )
-        .await
+        let order = daemon::Order {
+            kernel: answer,
+            vmm_confinement: self.vmm_confinement.map(Confinement::word),
+            debug: context.debug,
+            timeout: Duration::from_secs(self.timeout),
+        };
+        if !daemon::bring_up(&roots, &order).await? {
+            output::tell("The container system service is running already.");
+        }
+        Ok(())
     }
 
     fn roots(&self, found: &Roots) -> Result<Roots, Failure> {

@@ -1,7 +1,7 @@
 use std::num::NonZero;
 
 use clap::Args;
-use container_api::api::{PingReply, PingRequest};
+use container_api::api::{self, PingReply, PingRequest};
 use container_api::roots::ARCHITECTURE;
 use serde::Serialize;
 
@@ -42,6 +42,18 @@ struct Report {
     paths: Option<Paths>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resources: Option<Counts>,
+    /// Ours: Apple's tool leaves this to launchd.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    troubles: Vec<Trouble>,
+}
+
+/// A helper that ends again and again.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Trouble {
+    service: String,
+    failures: u32,
+    message: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -136,6 +148,15 @@ fn running(reply: PingReply) -> Report {
             log_root: reply.log_root,
         }),
         resources: None,
+        troubles: reply.troubles.into_iter().map(trouble).collect(),
+    }
+}
+
+fn trouble(told: api::Trouble) -> Trouble {
+    Trouble {
+        service: told.service,
+        failures: told.failures,
+        message: told.message,
     }
 }
 
@@ -202,6 +223,17 @@ fn table(report: &Report) -> Table {
             row("images.total", images.to_string());
         }
     }
+    for trouble in &report.troubles {
+        let Trouble {
+            service,
+            failures,
+            message,
+        } = trouble;
+        let text = format!(
+            "{service} has failed {failures} times in a row ({message}); see `container system logs`"
+        );
+        row("trouble", text);
+    }
     table
 }
 
@@ -221,6 +253,7 @@ mod tests {
             install_root: "/i".into(),
             log_root: "/l".into(),
             pid: 1,
+            troubles: Vec::new(),
         };
         Report {
             resources: Some(Counts {
@@ -293,6 +326,21 @@ mod tests {
                 "images.total",
             ]
         );
+    }
+
+    #[test]
+    fn a_helper_that_fails_is_told_of() {
+        let mut report = report();
+        report.troubles.push(trouble(api::Trouble {
+            service: "container-core-images".into(),
+            failures: 4,
+            message: "exit status: 3".into(),
+        }));
+        let value = serde_json::to_value(&report).unwrap();
+        assert_eq!(value["troubles"][0]["failures"], 4);
+        let text = table(&report).render();
+        let told = "container-core-images has failed 4 times in a row (exit status: 3)";
+        assert!(text.contains(told), "{text}");
     }
 
     #[test]

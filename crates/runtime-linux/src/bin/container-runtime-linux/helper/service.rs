@@ -140,6 +140,7 @@ impl Runtime for Service {
         Ok(Response::new(StateReply {
             state: state.into(),
             started_ms: started.map_or(0, jiff::Timestamp::as_millisecond),
+            protocol: container_api::protocol::CURRENT,
         }))
     }
 

@@ -1,0 +1,137 @@
+//! Programs that are not ours, in front of the services: a client in Python, commands that are plugins.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use crate::system::{Outcome, System};
+
+/// The example's program, for `system`.
+fn client(system: &System, words: &[&str]) -> Command {
+    let mut command = Command::new("/usr/bin/python3");
+    command
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../examples/python/client.py"
+        ))
+        .args(words)
+        .env(
+            "CONTAINER_SOCKET",
+            crate::services::runtime(system).join("apiserver.sock"),
+        );
+    command
+}
+
+#[test]
+fn a_client_in_another_language_starts_and_stops_a_container() {
+    let system = System::start();
+    let run = |words: &[&str]| Outcome::from(client(&system, words).output().unwrap());
+    system
+        .run([
+            "create", "--name", "foreign", "-m", "256M", "busybox", "sleep", "100000",
+        ])
+        .ok();
+    assert_eq!(run(&["list"]).ok().stdout, "foreign stopped\n");
+    let mut events = client(&system, &["events", "1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(events.stdout.take().unwrap()).lines();
+    assert_eq!(told.next().unwrap().unwrap(), "listening");
+    assert_eq!(run(&["start", "foreign"]).ok().stdout, "started\n");
+    assert!(told.next().unwrap().unwrap().ends_with(" foreign"));
+    events.wait().unwrap();
+    assert_eq!(run(&["start", "foreign"]).ok().stdout, "running already\n");
+    assert_eq!(run(&["list"]).ok().stdout, "foreign running\n");
+    assert_eq!(run(&["stop", "foreign"]).ok().stdout, "stopped\n");
+    run(&["start", "nobody"]).code(1).says("nobody");
+}
+
+#[test]
+fn commands_are_added_by_a_shell_script_and_a_python_one() {
+    let system = System::stopped();
+    let prefix = system.scratch().join("prefix");
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(system.prefix())
+        .arg(&prefix)
+        .status();
+    assert!(copied.unwrap().success());
+    let plugin = |name: &str, manifest: &str, program: &str| {
+        let directory = prefix.join("libexec/container-plugins").join(name);
+        std::fs::create_dir_all(directory.join("bin")).unwrap();
+        std::fs::write(directory.join("config.toml"), manifest).unwrap();
+        let path = directory.join("bin").join(name);
+        std::fs::write(&path, program).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    plugin(
+        "greet",
+        "abstract = \"say hello\"\n",
+        "#!/bin/sh\necho \"hello $*\"\nexit 7\n",
+    );
+    plugin(
+        "container-count",
+        "abstract = \"count arguments\"\nversion = \"1\"\n",
+        "#!/usr/bin/env python3\nimport sys\nprint(len(sys.argv) - 1, sys.stdin.read())\n",
+    );
+    let run = |words: &[&str]| {
+        let mut command = Command::new(prefix.join("bin/container"));
+        system.environment(command.args(words).stdin(Stdio::null()));
+        Outcome::from(command.output().unwrap())
+    };
+    assert_eq!(
+        run(&["greet", "--debug", "a b"]).code(7).stdout,
+        "hello --debug a b\n"
+    );
+    assert_eq!(run(&["count", "x", "-y"]).ok().stdout, "2 \n");
+    let help = run(&["--help"]).ok().stdout;
+    assert!(
+        help.contains("PLUGINS:\n  count                   count arguments\n  greet"),
+        "{help}"
+    );
+    run(&["great"])
+        .code(64)
+        .says("Plugin 'container-great' not found");
+}
+
+/// Reads what it is given as Prometheus's own client library does.
+const PARSER: &str = r"
+import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+for family in text_string_to_metric_families(sys.stdin.read()):
+    for sample in family.samples:
+        print(sample.name, sorted(sample.labels.items()), sample.value)
+";
+
+#[test]
+fn figures_are_given_to_who_may_ask() {
+    let system = System::stopped();
+    system.configure("[container]\nstandby = false\n[metrics]\nenabled = true\n");
+    system.set_up();
+    system.sleeper("counted");
+    let socket = crate::services::runtime(&system).join("metrics.sock");
+    let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let ask =
+        "curl -sSf --unix-socket \"$1\" http://container/metrics | /usr/bin/python3 -c \"$2\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", ask, "sh"]).arg(&socket).arg(PARSER);
+    let figures = Outcome::from(shell.output().unwrap()).ok().stdout;
+    for figure in [
+        "container_containers [('state', 'running')] 1",
+        "container_events_total [('action', 'start')] 1",
+        "container_start_seconds_count [('machine', 'cold')] 1",
+        "container_failed_starts [] 0",
+    ] {
+        assert!(
+            figures.lines().any(|line| line == figure),
+            "{figure}: {figures}"
+        );
+    }
+    let is_memory =
+        |line: &&str| line.starts_with("container_host_memory_bytes [('id', 'counted')] ");
+    let memory = figures.lines().find(is_memory).unwrap();
+    let bytes: f64 = memory.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(bytes > 1e6, "{figures}");
+}
