@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::names::process;
 use crate::namespace::{agent, holder};
 use crate::probe;
 use crate::serve;
@@ -86,6 +87,9 @@ enum Action {
         #[arg(long)]
         mtu: u32,
     },
+    /// Answer questions for names, as standard input says.
+    #[command(hide = true)]
+    Names,
     /// Work in a network's namespace, as standard input asks.
     #[command(hide = true)]
     Inside {
@@ -124,6 +128,10 @@ impl Command {
             Action::Uplink { lock, holder, mtu } => {
                 log(false);
                 told(pasta::run(&lock, holder, mtu).map_err(Into::into))
+            }
+            Action::Names => {
+                log(false);
+                told(process::run())
             }
             Action::Inside { holder } => {
                 log(false);

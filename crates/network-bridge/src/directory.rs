@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use container_resource::egress::EgressRule;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
 use crate::leases::{HOST, Leases};
@@ -19,7 +20,7 @@ pub struct Directory {
 }
 
 /// A container that is on the network.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its names, in lower case.
     pub names: Vec<String>,
@@ -94,11 +95,44 @@ impl Directory {
         if configuration.is_internal() {
             host.clear();
         }
+        let subnets = families.iter().map(|family| family.subnet);
+        Self::of(subnets.collect(), host)
+    }
+
+    /// Of a network with these subnets, in which the host has these addresses, with nobody on it.
+    pub fn of(subnets: Vec<IpNet>, host: Vec<IpAddr>) -> Self {
         Self {
-            subnets: families.iter().map(|family| family.subnet).collect(),
+            subnets: subnets.into(),
             host: host.into(),
             entries: Arc::default(),
         }
+    }
+
+    /// The network's subnets.
+    pub fn subnets(&self) -> Vec<IpNet> {
+        self.subnets.to_vec()
+    }
+
+    /// The host's addresses in the network; none where there is no way out.
+    pub fn host(&self) -> Vec<IpAddr> {
+        self.host.to_vec()
+    }
+
+    /// Who is on the network.
+    pub fn entries(&self) -> Vec<Entry> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.clone()
+    }
+
+    /// Who is on the network from now on.
+    pub fn set(&self, entries: Vec<Entry>) {
+        *self.entries.write().unwrap_or_else(PoisonError::into_inner) = entries;
+    }
+
+    /// The container behind `tap`.
+    pub fn behind(&self, tap: &str) -> Option<Entry> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().find(|entry| entry.tap == tap).cloned()
     }
 
     /// Takes over who is on the network now.
@@ -114,8 +148,7 @@ impl Directory {
                 egress: attached.egress.clone(),
             })
         };
-        let entries = leases.all().values().filter_map(entry).collect();
-        *self.entries.write().unwrap_or_else(PoisonError::into_inner) = entries;
+        self.set(leases.all().values().filter_map(entry).collect());
     }
 
     /// The container that has `address`.

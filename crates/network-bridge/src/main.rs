@@ -3,11 +3,13 @@
 mod bounds;
 mod command;
 mod configuration;
+mod confinement;
 mod directory;
 mod filter;
 mod forwarding;
 mod leases;
 mod links;
+mod names;
 mod namespace;
 mod network;
 mod ports;

@@ -53,19 +53,19 @@ pub fn run(start: &Start) -> anyhow::Result<()> {
         .enable_all()
         .build()?
         .block_on(async {
-            let network =
-                Network::open(configuration, leases, &start.state, &start.resolv_conf).await?;
-            serve(network, listeners).await
+            let network = Network::open(configuration, leases, &start.state).await?;
+            serve(network, &start.resolv_conf, listeners).await
         })
 }
 
 async fn serve(
     mut network: Network,
+    resolv_conf: &Path,
     [rpc, descriptors_listener]: [std::os::unix::net::UnixListener; 2],
 ) -> anyhow::Result<()> {
     // Nobody is answered before it is known what rules bind whom.
     network.adopt().await?;
-    network.listen().await?;
+    network.listen(resolv_conf).await?;
     let rpc = UnixListener::from_std(rpc)?;
     let descriptors = Descriptors::default();
     let descriptors_listener = UnixListener::from_std(descriptors_listener)?;

@@ -117,7 +117,7 @@ impl network_server::Network for Service {
             mtu: request.mtu,
         };
         let mut network = self.network.lock().await;
-        let addresses = Some(network.allocate(&request.container, &wish)?);
+        let addresses = Some(network.allocate(&request.container, &wish).await?);
         Ok(Response::new(AllocateReply { addresses }))
     }
 

@@ -8,7 +8,7 @@ use container_api::network::AllocateRequest;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType::{A, AAAA, MX, PTR, TXT};
 use world::dns::{self, By, addresses, exchange, query};
-use world::{PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
+use world::{As, PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
 
 const GATEWAY: &str = "192.168.64.1";
 const GATEWAY6: &str = "fd00:64::1";
@@ -185,4 +185,47 @@ fn the_host_s_loopback_has_a_name() {
     );
     // Nobody there: no connection that says anything.
     assert!(ask(&a.namespace, "192.168.64.254:4001").is_err());
+}
+
+#[test]
+fn the_process_that_reads_messages_is_confined_and_replaced() {
+    for who in [As::Root, As::User] {
+        let world = World::of(who);
+        let network = world.network("one", |_| ());
+        let a = network.guest("a");
+        let process = || {
+            let children = format!("cat /proc/{}/task/*/children", network.pid());
+            let children = world.host.sh(&children);
+            let answers = |pid: &&str| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                line.ends_with(b"\0names\0")
+            };
+            children.split_whitespace().find(answers).map(str::to_owned)
+        };
+        let first = process().unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{first}/status")).unwrap();
+        for line in [
+            "NoNewPrivs:\t1",
+            "Seccomp:\t2",
+            "CapPrm:\t0000000000000000",
+            "CapEff:\t0000000000000000",
+        ] {
+            assert!(status.contains(line), "{line}: {status}");
+        }
+        // Questions wait for the next one.
+        world.host.sh(&format!("kill -9 {first}"));
+        assert_eq!(
+            addresses(&a.namespace, GATEWAY, "a", A).unwrap(),
+            [a.ipv4()]
+        );
+        // One that hangs knows nothing new: it is replaced.
+        let second = process().unwrap();
+        assert_ne!(second, first);
+        world.host.sh(&format!("kill -STOP {second}"));
+        let b = network.guest("b");
+        assert_eq!(
+            addresses(&a.namespace, GATEWAY, "b", A).unwrap(),
+            [b.ipv4()]
+        );
+    }
 }

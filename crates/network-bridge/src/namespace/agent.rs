@@ -11,6 +11,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::UnixStream;
 
 use super::inside::{Reply, Request, Socket};
+use crate::confinement;
 use crate::filter::run;
 use crate::links::{Links, tap};
 
@@ -20,6 +21,7 @@ const BACKLOG: i32 = 1024;
 /// The program: enters the namespaces of the process `holder` and does what it is asked on its standard input.
 pub fn run(holder: u32) -> io::Result<()> {
     enter(holder)?;
+    confinement::keep_those_of_networks()?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?

@@ -76,7 +76,7 @@ impl Network {
         self.leases
             .change(container, |lease| lease.attached = Some(attached))?;
         self.ports.insert(container.to_owned(), open);
-        self.directory.update(&self.leases);
+        self.tell().await;
         let admitted = self.admit(container, &tap, mtu).await;
         if let Err(error) = admitted {
             // The first error is the one to tell.
@@ -113,7 +113,7 @@ impl Network {
         removed.map_err(failed("remove the container's tap"))?;
         self.leases
             .change(container, |lease| lease.attached = None)?;
-        self.left(&tap);
+        self.tell().await;
         if self
             .ports
             .remove(container)
@@ -123,12 +123,6 @@ impl Network {
             written.map_err(failed("close the container's ports"))?;
         }
         Ok(())
-    }
-
-    /// Tells those who answer questions that nobody is behind a tap any more.
-    fn left(&self, tap: &str) {
-        self.directory.update(&self.leases);
-        self.resolver.forget(tap);
     }
 
     /// Makes a tap that is nobody's yet.
@@ -229,7 +223,7 @@ impl Network {
             self.leases
                 .change(&container, |lease| lease.attached = None)?;
             self.ports.remove(&container);
-            self.left(tap);
+            self.tell().await;
             self.write_host_table()
                 .await
                 .map_err(failed("close a container's ports"))?;

@@ -22,10 +22,10 @@ use crate::forwarding;
 use crate::leases::lease::Lease;
 use crate::leases::{LeaseError, Leases, Wish};
 use crate::links::Links;
+use crate::names::Names;
 use crate::namespace::holder;
 use crate::namespace::inside::Inside;
 use crate::relay::published::{Open, Target};
-use crate::resolver::Resolver;
 use crate::uplink::{Uplink, pasta};
 
 /// A network that is there.
@@ -46,7 +46,7 @@ pub struct Network {
     /// Open ports of the host, by container.
     ports: BTreeMap<String, Vec<Open>>,
     directory: Directory,
-    resolver: Arc<Resolver>,
+    names: Names,
 }
 
 impl Network {
@@ -54,10 +54,16 @@ impl Network {
     ///
     /// # Errors
     /// When they can't be had.
-    pub fn allocate(&mut self, container: &str, wish: &Wish) -> Result<Addresses, Error> {
+    pub async fn allocate(&mut self, container: &str, wish: &Wish) -> Result<Addresses, Error> {
         let lease = self.leases.allocate(container, wish)?;
-        self.directory.update(&self.leases);
+        self.tell().await;
         Ok(self.addresses(&lease))
+    }
+
+    /// Tells those who answer questions who is on the network now.
+    async fn tell(&self) {
+        self.directory.update(&self.leases);
+        self.names.tell(&self.directory).await;
     }
 
     /// Takes everything from a container.

@@ -23,11 +23,12 @@ use crate::forwarding;
 use crate::leases::Leases;
 use crate::links::veth::{HOST_END, HostFamily, HostSide, NETWORK_END};
 use crate::links::{Links, sysctl};
+use crate::names::Names;
 use crate::namespace::holder;
 use crate::namespace::inside::{self, Inside, Request};
 use crate::ports::bind;
 use crate::relay::{self, published};
-use crate::resolver::{self, Resolver};
+use crate::resolver::resolv_conf::ResolvConf;
 use crate::uplink::{self, Uplink, pasta};
 
 impl Network {
@@ -36,7 +37,6 @@ impl Network {
         configuration: Configuration,
         leases: Leases,
         state: &Path,
-        resolv_conf: &Path,
     ) -> anyhow::Result<Self> {
         let state = state
             .canonicalize()
@@ -55,12 +55,6 @@ impl Network {
         let inside = Inside::start(holder).context("cannot enter the network's namespace")?;
         let inside = Arc::new(inside);
         let directory = Directory::new(&configuration);
-        let resolver = Resolver::new(
-            directory.clone(),
-            resolv_conf.to_owned(),
-            inside.clone(),
-            host.clone(),
-        );
         let mut network = Self {
             host_name: host_name(&state),
             state,
@@ -71,7 +65,7 @@ impl Network {
             leases,
             ports: BTreeMap::new(),
             directory,
-            resolver: Arc::new(resolver),
+            names: Names::new(),
             configuration,
         };
         if let Err(error) = network.make(holder).await {
@@ -94,10 +88,19 @@ impl Network {
     }
 
     /// Answers questions for names, and takes connections to the host.
-    pub async fn listen(&self) -> anyhow::Result<()> {
+    /// The host's resolvers are those in the file `resolv_conf`.
+    pub async fn listen(&self, resolv_conf: &Path) -> anyhow::Result<()> {
         let families = self.configuration.families();
         let gateways: Vec<IpAddr> = families.iter().map(|family| family.gateway).collect();
-        resolver::listen(&self.resolver, &self.inside, &gateways)
+        let servers = ResolvConf::new(resolv_conf.to_owned());
+        self.names
+            .listen(
+                &gateways,
+                &self.directory,
+                servers,
+                &self.inside,
+                &self.host,
+            )
             .await
             .context("cannot answer questions for names")?;
         if self.uplink != Uplink::None {
@@ -150,7 +153,7 @@ impl Network {
             self.leases
                 .change(&container, |lease| lease.attached = None)?;
         }
-        self.directory.update(&self.leases);
+        self.tell().await;
         self.open_ports_again();
         self.write_host_table()
             .await

@@ -3,41 +3,37 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 
 use crate::directory::{Directory, Entry};
-use crate::filter::packets;
-use crate::links::Links;
-use crate::namespace::inside::{Inside, Request};
+use crate::names::Asker;
 
 /// Bounds of the time for which an address may be reached: programs use it a little longer than its answer holds.
-const SHORTEST: u32 = 60;
-const LONGEST: u32 = 24 * 3600;
+pub const SHORTEST: u32 = 60;
+/// The same, at the other end.
+pub const LONGEST: u32 = 24 * 3600;
 /// The most addresses of one answer.
-const MAX_ADDRESSES: usize = 64;
+pub const MAX_ADDRESSES: usize = 64;
 /// The most that is remembered; beyond, the rules are written once more than needed.
 const MAX_REMEMBERED: usize = 16 << 10;
 
 /// What the rules hold already.
 #[derive(Debug)]
 pub struct Learned {
-    inside: Arc<Inside>,
-    /// The host's interfaces.
-    host: Links,
+    rules: Asker,
     /// By tap, rule and address: until when it need not be written again.
     fresh: Mutex<HashMap<(String, usize, IpAddr), Instant>>,
 }
 
 impl Learned {
-    /// Of rules that `inside` writes.
-    pub fn new(inside: Arc<Inside>, host: Links) -> Self {
+    /// Of rules that `rules` changes.
+    pub fn new(rules: Asker) -> Self {
         Self {
-            inside,
-            host,
+            rules,
             fresh: Mutex::default(),
         }
     }
@@ -53,14 +49,10 @@ impl Learned {
         name: &str,
         reply: &Message,
     ) -> io::Result<()> {
-        let (mut addresses, ttl) = addresses(directory, reply);
-        if !addresses.is_empty() {
-            let host = self.host.addresses().await?;
-            addresses.retain(|address| !host.contains(address));
-        }
+        let (addresses, ttl) = addresses(directory, reply);
         let seconds = ttl.clamp(SHORTEST, LONGEST);
-        let mut script = String::new();
-        let mut written = Vec::new();
+        // Written again when half of its time is over.
+        let until = Instant::now() + Duration::from_secs(u64::from(seconds / 2));
         let rules = client.egress.iter().flatten().enumerate();
         for (index, _) in rules.filter(|(_, rule)| rule.destination.covers(name)) {
             let stale: Vec<IpAddr> = addresses
@@ -68,31 +60,25 @@ impl Learned {
                 .copied()
                 .filter(|address| !self.is_fresh(&client.tap, index, *address))
                 .collect();
-            script.push_str(&packets::learn(&client.tap, index, &stale, seconds));
-            written.extend(
-                stale
-                    .into_iter()
-                    .map(|address| (client.tap.clone(), index, address)),
-            );
+            if stale.is_empty() {
+                continue;
+            }
+            let learned = self.rules.learn(&client.tap, index, stale.clone(), seconds);
+            learned.await?;
+            let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+            if fresh.len() + stale.len() > MAX_REMEMBERED {
+                fresh.clear();
+            }
+            let keys = stale.into_iter();
+            fresh.extend(keys.map(|address| ((client.tap.clone(), index, address), until)));
         }
-        if script.is_empty() {
-            return Ok(());
-        }
-        self.inside.run(Request::Rules(script)).await?;
-        // Written again when half of its time is over.
-        let until = Instant::now() + Duration::from_secs(u64::from(seconds / 2));
-        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        if fresh.len() + written.len() > MAX_REMEMBERED {
-            fresh.clear();
-        }
-        fresh.extend(written.into_iter().map(|key| (key, until)));
         Ok(())
     }
 
-    /// Forgets what was learned for a tap, whose rules are gone.
-    pub fn forget(&self, tap: &str) {
+    /// Forgets what was learned for taps that are not to be kept.
+    pub fn keep(&self, is_kept: impl Fn(&str) -> bool) {
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        fresh.retain(|(known, ..), _| known != tap);
+        fresh.retain(|(tap, ..), _| is_kept(tap));
     }
 
     fn is_fresh(&self, tap: &str, index: usize, address: IpAddr) -> bool {
@@ -123,7 +109,8 @@ fn addresses(directory: &Directory, reply: &Message) -> (Vec<IpAddr>, u32) {
     (addresses, ttl)
 }
 
-fn leads_out(address: IpAddr) -> bool {
+/// Whether a name may stand for `address`.
+pub fn leads_out(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => leads_out_by_ipv4(address),
         IpAddr::V6(address) => leads_out_by_ipv6(address),

@@ -1,17 +1,15 @@
 //! The sockets at which questions arrive.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use super::{PORT, Resolver, Transport};
+use super::{Resolver, Transport};
 use crate::bounds::{Bounds, Work};
 use crate::directory::Client;
-use crate::namespace::inside::{Inside, Socket};
 
 /// Questions that are answered at once, of all clients and of one.
 const QUESTIONS: (usize, usize) = (512, 64);
@@ -24,27 +22,14 @@ const MAX_QUESTION: usize = 4096;
 /// How long nothing is taken after an error.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers at port 53 of `addresses`, in the network's namespace.
-///
-/// # Errors
-/// When a socket can't be had.
-pub async fn listen(
-    resolver: &Arc<Resolver>,
-    inside: &Inside,
-    addresses: &[IpAddr],
-) -> io::Result<()> {
+/// Answers questions that come to `sockets`, by datagrams and by connections.
+pub fn serve(resolver: &Arc<Resolver>, sockets: Vec<(UdpSocket, TcpListener)>) {
     let questions = Bounds::new(QUESTIONS.0, QUESTIONS.1);
     let connections = Bounds::new(CONNECTIONS.0, CONNECTIONS.1);
-    for address in addresses {
-        let at = SocketAddr::new(*address, PORT);
-        let datagrams = inside.socket(Socket::Datagram(at)).await?;
-        let datagrams = UdpSocket::from_std(datagrams.into())?;
+    for (datagrams, listener) in sockets {
         tokio::spawn(serve_udp(resolver.clone(), datagrams, questions.clone()));
-        let listener = inside.socket(Socket::Listener(at)).await?;
-        let listener = TcpListener::from_std(listener.into())?;
         tokio::spawn(serve_tcp(resolver.clone(), listener, connections.clone()));
     }
-    Ok(())
 }
 
 async fn serve_udp(resolver: Arc<Resolver>, socket: UdpSocket, bounds: Bounds<String>) {

@@ -1,13 +1,11 @@
 //! Names: those of the network's containers are answered here, others by the host's resolvers.
 
 mod answer;
-mod learn;
-mod listen;
-mod resolv_conf;
+pub mod learn;
+pub mod listen;
+pub mod resolv_conf;
 mod upstream;
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
@@ -16,14 +14,11 @@ use hickory_proto::rr::DNSClass;
 use self::answer::Local;
 use self::learn::Learned;
 use self::upstream::Upstream;
-use crate::directory::{Client, Directory};
-use crate::links::Links;
-use crate::namespace::inside::Inside;
-
-pub use self::listen::listen;
+use crate::directory::{Client, Directory, Entry};
+use crate::names::Asker;
 
 /// The port of the domain name system.
-const PORT: u16 = 53;
+pub const PORT: u16 = 53;
 /// The largest answer by UDP, in bytes, whatever a client says it takes: larger ones would come in fragments on many ways.
 const MAX_DATAGRAM: u16 = 4096;
 /// How long the host's resolvers may take together for one question.
@@ -49,23 +44,24 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// For the containers in `directory`; the host's resolvers are those in `resolv_conf`, its interfaces are `host`.
-    pub fn new(
-        directory: Directory,
-        resolv_conf: PathBuf,
-        inside: Arc<Inside>,
-        host: Links,
-    ) -> Self {
+    /// For the containers in `directory`; `servers` leads to the host's resolvers, `rules` changes what containers reach.
+    pub fn new(directory: Directory, servers: Asker, rules: Asker) -> Self {
         Self {
             directory,
-            upstream: Upstream::new(resolv_conf),
-            learned: Learned::new(inside, host),
+            upstream: Upstream::new(servers),
+            learned: Learned::new(rules),
         }
     }
 
-    /// Forgets what was learned for a tap, whose rules are gone.
-    pub fn forget(&self, tap: &str) {
-        self.learned.forget(tap);
+    /// Takes over who is on the network now.
+    pub fn update(&self, entries: Vec<Entry>) {
+        // The rules of a tap that is another's, or has other rules, are new ones.
+        let before = self.directory.entries();
+        self.learned.keep(|tap| {
+            let of = |entries: &[Entry]| entries.iter().find(|entry| entry.tap == tap).cloned();
+            of(&before) == of(&entries)
+        });
+        self.directory.set(entries);
     }
 
     /// The answer to `question`, which `client` has sent; none to what is no question.

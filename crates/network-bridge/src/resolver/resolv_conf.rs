@@ -10,7 +10,7 @@ use container_files::Links;
 use super::PORT;
 
 /// The most resolvers that are used (`MAXNS`).
-const MAX_SERVERS: usize = 3;
+pub const MAX_SERVERS: usize = 3;
 /// The largest file, in bytes.
 const LIMIT: u64 = 64 << 10;
 

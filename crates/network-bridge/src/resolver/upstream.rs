@@ -1,8 +1,7 @@
 //! Asking the host's resolvers.
 
 use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
@@ -10,7 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::Transport;
-use super::resolv_conf::ResolvConf;
+use super::resolv_conf::MAX_SERVERS;
+use crate::names::Asker;
 
 /// How long one resolver may take, and how often all are asked.
 const PATIENCE: Duration = Duration::from_millis(2500);
@@ -19,29 +19,28 @@ const ROUNDS: usize = 2;
 /// The host's resolvers.
 #[derive(Debug)]
 pub struct Upstream {
-    servers: ResolvConf,
+    servers: Asker,
 }
 
 impl Upstream {
-    /// Those that the file at `path` names.
-    pub fn new(path: PathBuf) -> Self {
-        Self {
-            servers: ResolvConf::new(path),
-        }
+    /// Those to which `servers` leads.
+    pub fn new(servers: Asker) -> Self {
+        Self { servers }
     }
 
     /// The answer to `query`, whose identifier is another; nothing when nobody has one.
     pub async fn ask(&self, query: &Message, transport: Transport) -> Option<Message> {
         let mut last = None;
         for _ in 0..ROUNDS {
-            for server in self.servers.servers() {
-                let asked = tokio::time::timeout(PATIENCE, ask_one(server, query, transport)).await;
-                match asked {
-                    Ok(Ok(reply)) if is_final(&reply) => return Some(reply),
+            for number in 0..MAX_SERVERS {
+                let asked = self.ask_one(number, query, transport);
+                match tokio::time::timeout(PATIENCE, asked).await {
+                    Ok(Ok(Some(reply))) if is_final(&reply) => return Some(reply),
                     // Another one may know better.
-                    Ok(Ok(reply)) => last = Some(reply),
-                    Ok(Err(error)) => tracing::debug!("resolver {server}: {error}"),
-                    Err(_) => tracing::debug!("resolver {server} does not answer"),
+                    Ok(Ok(Some(reply))) => last = Some(reply),
+                    Ok(Ok(None)) => break,
+                    Ok(Err(error)) => tracing::debug!("resolver {number}: {error}"),
+                    Err(_) => tracing::debug!("resolver {number} does not answer"),
                 }
             }
             if last.is_some() {
@@ -49,6 +48,32 @@ impl Upstream {
             }
         }
         last
+    }
+
+    /// Nothing when there is no server of that number.
+    async fn ask_one(
+        &self,
+        number: usize,
+        query: &Message,
+        transport: Transport,
+    ) -> io::Result<Option<Message>> {
+        let mut query = query.clone();
+        // Neither the identifier nor the port is the client's: who guesses one of them has not guessed the other.
+        query.metadata.id = random()?;
+        let bytes = query.to_vec().map_err(io::Error::other)?;
+        if transport == Transport::Udp {
+            let Some(socket) = self.servers.server(number, false).await? else {
+                return Ok(None);
+            };
+            let reply = by_udp(socket, &query, &bytes).await?;
+            if !reply.metadata.truncation {
+                return Ok(Some(reply));
+            }
+        }
+        match self.servers.server(number, true).await? {
+            Some(socket) => by_tcp(socket, &query, &bytes).await.map(Some),
+            None => Ok(None),
+        }
     }
 }
 
@@ -59,28 +84,8 @@ fn is_final(reply: &Message) -> bool {
     )
 }
 
-async fn ask_one(server: SocketAddr, query: &Message, transport: Transport) -> io::Result<Message> {
-    let mut query = query.clone();
-    // Neither the identifier nor the port is the client's: who guesses one of them has not guessed the other.
-    query.metadata.id = random()?;
-    let bytes = query.to_vec().map_err(io::Error::other)?;
-    if transport == Transport::Udp {
-        let reply = by_udp(server, &query, &bytes).await?;
-        if !reply.metadata.truncation {
-            return Ok(reply);
-        }
-    }
-    by_tcp(server, &query, &bytes).await
-}
-
-async fn by_udp(server: SocketAddr, query: &Message, bytes: &[u8]) -> io::Result<Message> {
-    let any = if server.is_ipv6() {
-        "[::]:0"
-    } else {
-        "0.0.0.0:0"
-    };
-    let socket = UdpSocket::bind(any).await?;
-    socket.connect(server).await?;
+async fn by_udp(socket: OwnedFd, query: &Message, bytes: &[u8]) -> io::Result<Message> {
+    let socket = UdpSocket::from_std(socket.into())?;
     socket.send(bytes).await?;
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
@@ -92,8 +97,9 @@ async fn by_udp(server: SocketAddr, query: &Message, bytes: &[u8]) -> io::Result
     }
 }
 
-async fn by_tcp(server: SocketAddr, query: &Message, bytes: &[u8]) -> io::Result<Message> {
-    let mut stream = TcpStream::connect(server).await?;
+async fn by_tcp(socket: OwnedFd, query: &Message, bytes: &[u8]) -> io::Result<Message> {
+    // It may still be connecting: writing waits for that.
+    let mut stream = TcpStream::from_std(socket.into())?;
     let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
     let mut framed = length.to_be_bytes().to_vec();
     framed.extend_from_slice(bytes);

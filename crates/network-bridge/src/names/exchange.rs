@@ -1,0 +1,65 @@
+//! What both processes say to each other, as messages of `container_api::handover`.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::directory::Entry;
+
+/// The beginning. Beside it travel two sockets to ask on, for servers and for rules, and for each gateway the socket for datagrams
+/// and the one for connections.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Begin {
+    /// The network's subnets.
+    pub subnets: Vec<IpNet>,
+    /// The host's addresses in them; none where there is no way out.
+    pub host: Vec<IpAddr>,
+}
+
+/// Who is on the network from now on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Table {
+    /// Counts the changes.
+    pub version: u64,
+    /// The containers.
+    pub entries: Vec<Entry>,
+}
+
+/// The table of that version is what answers are made of.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Heard(pub u64);
+
+/// What the confined process asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Ask {
+    /// A socket that leads to the host's resolver with that number, the first being 0.
+    Server {
+        /// Its place in `/etc/resolv.conf`.
+        number: usize,
+        /// By TCP.
+        stream: bool,
+    },
+    /// That the container behind a tap reaches addresses by one of its rules.
+    Learn {
+        /// The container's tap.
+        tap: String,
+        /// Place of the rule.
+        rule: usize,
+        /// Addresses.
+        addresses: Vec<IpAddr>,
+        /// For how long, in seconds.
+        seconds: u32,
+    },
+}
+
+/// The answer. A socket travels beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is done, as far as it is allowed.
+    Done,
+    /// There is no such server.
+    Nothing,
+    /// It could not be done.
+    Failed(String),
+}
