@@ -22,6 +22,7 @@ DEBIAN := $(TARGET)/debian.tar
 PROGRAMS := $(TARGET)/programs.tar
 QEMU_NEWER := $(TARGET)/qemu-backports
 PEERS := $(TARGET)/peers
+PASST_NEWER := $(TARGET)/passt-newer
 CARGO ?= cargo
 # Arguments of the benchmark, such as --rounds 30.
 BENCH ?=
@@ -29,7 +30,7 @@ export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || e
 
 PLUGINS := container-core-images container-network-bridge container-runtime-linux container-share-virtiofs
 
-.PHONY: hello build deb tarball kernel kernel-full boot-full programs initramfs stage install test unit engine-newer boot e2e test-kvm test-real lint fuzz bench bench-services bench-kvm clean packages-% help
+.PHONY: hello build deb tarball kernel kernel-full boot-full programs initramfs stage install test unit engine-newer network-newer boot e2e test-kvm test-real lint fuzz bench bench-services bench-kvm clean packages-% help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,6p'
@@ -92,7 +93,7 @@ tarball: build
 	@scripts/package.sh tar $(TARGET)/packages
 
 ## What is checked.
-test: packages-run packages-build packages-test lint stage $(BUSYBOX) unit engine-newer boot e2e test-kvm
+test: packages-run packages-build packages-test lint stage $(BUSYBOX) unit engine-newer network-newer boot e2e test-kvm
 
 lint: packages-build
 	$(CARGO) fmt --all --check
@@ -108,6 +109,11 @@ engine-newer: packages-run packages-build
 	@scripts/qemu-backports.sh $(QEMU_NEWER)
 	PATH=$(CURDIR)/$(QEMU_NEWER)/usr/bin:$$PATH CONTAINER_TEST_KERNEL=$(CURDIR)/$(KERNEL) \
 	    $(CARGO) test --locked -p container-engine --tests
+
+# Networks without root once more, with a pasta of 2025 as the way out.
+network-newer: packages-run packages-build packages-test
+	@scripts/passt-newer.sh $(PASST_NEWER)
+	PATH=$(CURDIR)/$(PASST_NEWER)/bin:$$PATH $(CARGO) test --locked -p container-network-bridge --test rootless --test floods
 
 # The guest alone: what the kernel has; then vminitd in real machines, driven over its channel, compared with crun.
 boot:

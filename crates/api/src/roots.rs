@@ -130,8 +130,7 @@ impl Roots {
 
     /// Where clients hand descriptors to the process of the network `name`.
     pub fn network_descriptors(&self, name: &str) -> PathBuf {
-        self.runtime
-            .join(format!("network-{name}-descriptors.sock"))
+        self.runtime.join(format!("taps-{name}.sock"))
     }
 
     /// Volumes, one directory each.

@@ -11,7 +11,7 @@ use crate::names::process;
 use crate::namespace::{agent, holder};
 use crate::probe;
 use crate::serve;
-use crate::uplink::pasta;
+use crate::uplink::user::{self, Program};
 
 const EXAMPLE: &str = "\
 To try it alone, as root or another user:
@@ -35,7 +35,7 @@ and in another terminal, for its addresses and its bridge:
 /// them out to where the host gets, and opens their ports on the host. What is asked of it is in proto/network.proto (gRPC,
 /// service container.network.v1.Network).
 ///
-/// As root the way out is a pair of interfaces of the kernel; as another user it is the program pasta. It needs the program
+/// As root the way out is a pair of interfaces of the kernel; as another user it is pasta or slirp4netns. It needs the program
 /// nft. When it is killed everything that packets need stays, and the next one goes on with it; when it is ended by SIGTERM
 /// and no machine is on the network, nothing stays.
 #[derive(Debug, Parser)]
@@ -77,6 +77,9 @@ enum Action {
     /// Keep a network's way out, where this is not root.
     #[command(hide = true)]
     Uplink {
+        /// What it is.
+        #[arg(long, value_enum)]
+        program: Program,
         /// By which it is found.
         #[arg(long)]
         lock: PathBuf,
@@ -105,7 +108,7 @@ pub struct Start {
     /// Directory of the network's state, with its network.json.
     #[arg(long)]
     pub state: PathBuf,
-    /// Directory of the sockets network-<name>.sock and network-<name>-descriptors.sock; they are not made when they are
+    /// Directory of the sockets network-<name>.sock and taps-<name>.sock; they are not made when they are
     /// inherited (`CONTAINER_LISTEN_FDS=2`).
     #[arg(long)]
     pub runtime_root: PathBuf,
@@ -125,9 +128,14 @@ impl Command {
                 lock,
                 user_namespace,
             } => told(holder::run(&lock, user_namespace).map_err(Into::into)),
-            Action::Uplink { lock, holder, mtu } => {
+            Action::Uplink {
+                program,
+                lock,
+                holder,
+                mtu,
+            } => {
                 log(false);
-                told(pasta::run(&lock, holder, mtu).map_err(Into::into))
+                told(user::run(program, &lock, holder, mtu).map_err(Into::into))
             }
             Action::Names => {
                 log(false);

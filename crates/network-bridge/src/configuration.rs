@@ -8,11 +8,9 @@ use container_resource::bundle::read_json;
 use container_resource::network::{NetworkConfiguration, NetworkMode};
 use ipnet::IpNet;
 
-use crate::leases::SMALLEST_MTU;
 use crate::leases::subnet::Subnet;
+use crate::leases::{SMALLEST_MTU, is_network};
 
-/// The longest name of a network, in bytes: it is in rules and in the names of sockets.
-const MAX_NAME: usize = 63;
 /// The largest MTU of an interface, in bytes.
 const LARGEST_MTU: u32 = 65535;
 
@@ -69,14 +67,9 @@ impl Configuration {
     }
 
     fn check(asked: NetworkConfiguration) -> Result<Self, ConfigurationError> {
-        let character =
-            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        let name = asked.name.as_str();
-        if !(1..=MAX_NAME).contains(&name.len())
-            || name.starts_with('.')
-            || !name.bytes().all(character)
-        {
-            return Err(ConfigurationError::Name(name.to_owned()));
+        // It is in rules and in the names of sockets.
+        if !is_network(&asked.name) {
+            return Err(ConfigurationError::Name(asked.name));
         }
         if !(SMALLEST_MTU..=LARGEST_MTU).contains(&asked.mtu) {
             return Err(ConfigurationError::Mtu(asked.mtu));

@@ -34,6 +34,8 @@ pub struct Entry {
     pub tap: String,
     /// What it may reach; none: everything.
     pub egress: Option<Vec<EgressRule>>,
+    /// Other networks that it is on.
+    pub also: Vec<String>,
 }
 
 /// Who asks something of the network.
@@ -146,6 +148,7 @@ impl Directory {
                 link_local: lease.mac.link_local(),
                 tap: attached.tap.clone(),
                 egress: attached.egress.clone(),
+                also: lease.also.clone(),
             })
         };
         self.set(leases.all().values().filter_map(entry).collect());

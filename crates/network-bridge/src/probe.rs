@@ -6,7 +6,7 @@ use container_resource::check::Check;
 
 use crate::forwarding::blocked;
 use crate::uplink;
-use crate::uplink::pasta::{self, PastaError};
+use crate::uplink::user::Program;
 
 /// Prints what is found, as JSON.
 pub fn run() -> anyhow::Result<()> {
@@ -48,17 +48,17 @@ fn nftables() -> Check {
 
 /// How packets leave an ordinary user's networks.
 fn user_uplink() -> Check {
-    match pasta::check() {
-        Ok(()) => Check::ok("uplink", "pasta"),
-        Err(error @ PastaError::Run(_)) => Check::warn(
+    let program = Program::find();
+    match program {
+        Ok(Program::Pasta) => Check::ok("uplink", "pasta"),
+        Ok(Program::Slirp4netns) => Check::ok(
             "uplink",
-            format!("nothing leaves networks: {error}"),
-            "apt-get install passt",
+            "slirp4netns; a pasta (package passt) of 2024 or later is faster",
         ),
         Err(error) => Check::warn(
             "uplink",
             format!("nothing leaves networks: {error}"),
-            "install a passt of 2024 or later, such as Debian 13's",
+            "apt-get install slirp4netns",
         ),
     }
 }

@@ -30,11 +30,9 @@ pub fn clean(state: &Path) -> anyhow::Result<()> {
 pub fn run(start: &Start) -> anyhow::Result<()> {
     let configuration = Configuration::load(&start.state)?;
     let name = &configuration.asked.name;
-    let [rpc, descriptors] = ["", "-descriptors"].map(|suffix| {
-        start
-            .runtime_root
-            .join(format!("network-{name}{suffix}.sock"))
-    });
+    // No network's name makes one of these the other of another network.
+    let [rpc, descriptors] =
+        ["network", "taps"].map(|what| start.runtime_root.join(format!("{what}-{name}.sock")));
     let _lock = lock::acquire(&start.state.join("lock"))
         .with_context(|| format!("another process serves the network {name}"))?;
     if std::env::var_os(inherited::VARIABLE).is_none() {
@@ -54,24 +52,27 @@ pub fn run(start: &Start) -> anyhow::Result<()> {
         .build()?
         .block_on(async {
             let network = Network::open(configuration, leases, &start.state).await?;
-            serve(network, &start.resolv_conf, listeners).await
+            serve(network, start, listeners).await
         })
 }
 
 async fn serve(
     mut network: Network,
-    resolv_conf: &Path,
+    start: &Start,
     [rpc, descriptors_listener]: [std::os::unix::net::UnixListener; 2],
 ) -> anyhow::Result<()> {
     // Nobody is answered before it is known what rules bind whom.
     network.adopt().await?;
-    network.listen(resolv_conf).await?;
+    network
+        .listen(&start.resolv_conf, &start.runtime_root)
+        .await?;
     let rpc = UnixListener::from_std(rpc)?;
     let descriptors = Descriptors::default();
     let descriptors_listener = UnixListener::from_std(descriptors_listener)?;
     tokio::spawn(descriptors.clone().serve(descriptors_listener));
+    let directory = network.directory();
     let network = Arc::new(Mutex::new(network));
-    let service = Service::new(network.clone(), descriptors);
+    let service = Service::new(network.clone(), directory, descriptors);
     let service = NetworkServer::new(service)
         .max_decoding_message_size(socket::MESSAGE_LIMIT)
         .max_encoding_message_size(socket::MESSAGE_LIMIT);

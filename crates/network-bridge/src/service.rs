@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use container_api::descriptors::Descriptors;
 use container_api::handover::{self, Tap};
+use container_api::network::find_request::Wanted as Sought;
 use container_api::network::network_server;
 use container_api::network::{
     AllocateReply, AllocateRequest, AttachReply, AttachRequest, DetachReply, DetachRequest,
-    InspectReply, InspectRequest, ReleaseReply, ReleaseRequest, SpareReply, SpareRequest,
+    FindReply, FindRequest, InspectReply, InspectRequest, ReleaseReply, ReleaseRequest, SpareReply,
+    SpareRequest,
 };
 use container_api::{Error, Kind};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
+use crate::directory::{Directory, Known};
 use crate::leases::Wish;
 use crate::network::Network;
 use crate::network::attach::Wanted;
@@ -31,14 +34,21 @@ const MAX_RULES: usize = 256;
 #[derive(Debug)]
 pub struct Service {
     network: Arc<Mutex<Network>>,
+    /// Who is on it, without waiting for what is being changed.
+    directory: Directory,
     descriptors: Descriptors,
 }
 
 impl Service {
     /// Serves `network`; `descriptors` is what clients have handed over.
-    pub fn new(network: Arc<Mutex<Network>>, descriptors: Descriptors) -> Self {
+    pub fn new(
+        network: Arc<Mutex<Network>>,
+        directory: Directory,
+        descriptors: Descriptors,
+    ) -> Self {
         Self {
             network,
+            directory,
             descriptors,
         }
     }
@@ -115,6 +125,7 @@ impl network_server::Network for Service {
             ipv6: request.ipv6,
             mac: request.mac,
             mtu: request.mtu,
+            also: request.also,
         };
         let mut network = self.network.lock().await;
         let addresses = Some(network.allocate(&request.container, &wish).await?);
@@ -159,6 +170,29 @@ impl network_server::Network for Service {
         let work = tokio::spawn(async move { network.lock().await.detach(&container).await });
         joined(work.await)?;
         Ok(Response::new(DetachReply {}))
+    }
+
+    async fn find(&self, request: Request<FindRequest>) -> Reply<FindReply> {
+        let reply = match request.into_inner().wanted {
+            Some(Sought::Name(name)) => {
+                self.directory.addresses(&name).map(|addresses| FindReply {
+                    addresses: addresses.iter().map(ToString::to_string).collect(),
+                    name: String::new(),
+                })
+            }
+            Some(Sought::Address(address)) => {
+                let address = address.parse().ok();
+                match address.map(|address| self.directory.name(address)) {
+                    Some(Known::Name(name)) => Some(FindReply {
+                        addresses: Vec::new(),
+                        name,
+                    }),
+                    _ => None,
+                }
+            }
+            None => None,
+        };
+        Ok(Response::new(reply.unwrap_or_default()))
     }
 
     async fn spare(&self, request: Request<SpareRequest>) -> Reply<SpareReply> {

@@ -229,3 +229,67 @@ fn the_process_that_reads_messages_is_confined_and_replaced() {
         );
     }
 }
+
+#[test]
+fn a_container_on_several_networks_finds_the_names_of_all() {
+    for who in [As::Root, As::User] {
+        let world = World::of(who);
+        let one = world.network("one", |_| ());
+        let mut two = world.network("two", |configuration| {
+            configuration["ipv4Subnet"] = "192.168.65.0/24".into();
+            configuration["ipv6Subnet"] = "fd00:65::/64".into();
+        });
+        let (a, both, b) = (one.guest("a"), one.guest("both"), two.guest("b"));
+        let names = |container: &str, names: &[&str], also: &[&str]| AllocateRequest {
+            container: container.into(),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            also: also.iter().map(|name| (*name).to_owned()).collect(),
+            ..AllocateRequest::default()
+        };
+        one.allocate(names("both", &["both"], &["gone", "two"]))
+            .unwrap();
+        two.allocate(names("b", &["b", "db"], &[])).unwrap();
+        let found = |name: &str, kind| addresses(&both.namespace, GATEWAY, name, kind);
+        for name in ["b", "DB"] {
+            assert_eq!(found(name, A).unwrap(), [b.ipv4()], "{name}");
+            assert_eq!(found(name, AAAA).unwrap(), [b.ipv6()], "{name}");
+        }
+        assert!(found("db", MX).unwrap().is_empty());
+        let last = b.ipv4().rsplit('.').next().unwrap();
+        let reversed = format!("{last}.65.168.192.in-addr.arpa");
+        assert_eq!(found(&reversed, PTR).unwrap(), ["b."]);
+        // Its own network first; and who is on one network knows no other.
+        assert_eq!(found("a", A).unwrap(), [a.ipv4()]);
+        for name in ["b", "db"] {
+            let strange = addresses(&a.namespace, GATEWAY, name, A);
+            assert_eq!(strange, Err(ResponseCode::NXDomain), "{name}");
+        }
+        assert_eq!(found("nobody", A), Err(ResponseCode::NXDomain));
+        // A network that does not answer takes its names alone with it.
+        two.kill();
+        assert_eq!(found("db", A), Err(ResponseCode::NXDomain));
+        assert_eq!(found("a", A).unwrap(), [a.ipv4()]);
+        let outside = one.allocate(names("both", &["both"], &["../two"]));
+        assert!(outside.unwrap_err().message.contains("../two"));
+    }
+}
+
+#[test]
+fn no_name_of_a_network_is_in_the_way_of_another() {
+    let world = World::new();
+    let change = |subnet: &'static str| {
+        move |configuration: &mut serde_json::Value| {
+            configuration["ipv4Subnet"] = subnet.into();
+            configuration.as_object_mut().unwrap().remove("ipv6Subnet");
+        }
+    };
+    let networks = [
+        world.network("x", change("192.168.64.0/24")),
+        world.network("x-descriptors", change("192.168.65.0/24")),
+        world.network("taps-x", change("192.168.66.0/24")),
+    ];
+    for network in &networks {
+        let guest = network.guest("a");
+        assert!(guest.pings(&guest.addresses.gateway));
+    }
+}

@@ -1,4 +1,4 @@
-//! The same without root: a user namespace, `pasta` as the way out, ports by a process.
+//! The same without root: a user namespace, a program as the way out, ports by a process.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use container_api::Kind;
 use container_api::network::{
-    AllocateRequest, AttachRequest, Egress, InspectRequest, Port, Protocol,
+    AllocateRequest, AttachRequest, Egress, InspectReply, InspectRequest, Port, Protocol,
 };
 use hickory_proto::rr::RecordType::A;
 use world::dns::{self, addresses};
@@ -29,13 +29,22 @@ fn port(host_port: u32, container_port: u32, protocol: Protocol) -> Port {
     }
 }
 
-/// Whether this host's pasta is one that may be used: Debian 12's is not.
-fn has_pasta() -> bool {
+/// The way out that this host is to have: not Debian 12's pasta.
+fn expected() -> &'static str {
     let help = Command::new("pasta").arg("--help").output();
-    help.is_ok_and(|help| {
+    let is_new = help.is_ok_and(|help| {
         let words = [help.stdout, help.stderr].concat();
         String::from_utf8_lossy(&words).contains("--map-host-loopback")
-    })
+    });
+    let has_other = Command::new("slirp4netns")
+        .arg("--version")
+        .output()
+        .is_ok();
+    match (is_new, has_other) {
+        (true, _) => "pasta",
+        (false, true) => "slirp4netns",
+        (false, false) => "none",
+    }
 }
 
 #[test]
@@ -68,10 +77,13 @@ fn a_user_s_network_does_what_root_s_does() {
     serve_udp(&web.namespace, "[::]:53");
     let server = format!("{SERVER}:80");
     let reply = network.call(|mut client| async move { client.inspect(InspectRequest {}).await });
-    let problem = reply.unwrap().problem;
-    let leaves = has_pasta();
-    assert_eq!(problem.contains("pasta"), !leaves, "{problem}");
-    // Beside the network, pasta starts.
+    let InspectReply {
+        uplink, problem, ..
+    } = reply.unwrap();
+    assert_eq!(uplink, expected());
+    let leaves = uplink != "none";
+    assert_eq!(problem.contains("slirp4netns"), !leaves, "{problem}");
+    // Beside the network, it starts.
     let begun = Instant::now();
     while leaves && ask(&other.namespace, &server).is_err() {
         assert!(begun.elapsed() < PATIENCE);
@@ -108,7 +120,13 @@ fn a_user_s_network_does_what_root_s_does() {
                 "{address}"
             );
         }
-        for address in ["192.0.0.1:4000", "192.168.64.1:4000", "169.254.169.254:80"] {
+        for address in [
+            "192.0.0.1:4000",
+            "198.18.255.2:4000",
+            "[fd00::2]:6000",
+            "192.168.64.1:4000",
+            "169.254.169.254:80",
+        ] {
             assert!(ask(&other.namespace, address).is_err(), "{address}");
         }
         // Ports, from the outside and from the host.

@@ -49,12 +49,15 @@ pub struct NetworkStatus {
     /// The host's, and the resolver's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6_gateway: Option<Ipv6Addr>,
-    /// How packets leave: `veth`, `pasta` or `none`; absent: its process does not run, as nothing needs it.
+    /// How packets leave: `veth`, `pasta`, `slirp4netns` or `none`; absent: its process does not run, as nothing needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uplink: Option<String>,
     /// Why it cannot be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Why packets do not leave, though they should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// Containers that are on it, running or not; absent where nobody asked for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containers: Option<Vec<NetworkMember>>,

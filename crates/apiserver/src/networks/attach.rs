@@ -181,8 +181,16 @@ impl Networks {
             } else {
                 &[]
             };
-            let one = self.attach_to(configuration, attachment, published, spare);
-            let one = one.await;
+            let attach = || self.attach_to(configuration, attachment, published, spare);
+            let mut one = attach().await;
+            if attachment.options.implied
+                && one
+                    .as_ref()
+                    .is_err_and(|error| error.kind == Kind::Unavailable)
+            {
+                // Its process may just have been killed: a container is not without a network for ever because of that.
+                one = attach().await;
+            }
             match one {
                 Ok(one) => {
                     attached.interfaces.extend(one.interfaces);
@@ -448,7 +456,7 @@ impl Receiver {
 /// What the container is to have on a network.
 fn allocation(
     configuration: &ContainerConfiguration,
-    AttachmentConfiguration { options, .. }: &AttachmentConfiguration,
+    AttachmentConfiguration { network, options }: &AttachmentConfiguration,
 ) -> AllocateRequest {
     let hostname = configuration.hostname.iter();
     let short = configuration
@@ -477,6 +485,13 @@ fn allocation(
         ipv6: text(options.ipv6_address.map(|address| address.to_string())),
         mac: text(options.mac_address.clone()),
         mtu: options.mtu.unwrap_or_default(),
+        also: configuration
+            .networks
+            .iter()
+            .map(|other| &other.network)
+            .filter(|other| *other != network)
+            .cloned()
+            .collect(),
     }
 }
 
@@ -549,13 +564,15 @@ mod tests {
             "resources": {"cpus": 1, "memoryInBytes": 1},
             "runtimeHandler": "r",
             "creationDate": "2026-01-01T00:00:00Z",
-            "networks": [{"network": "a", "options": {"aliases": ["db"]}}]
+            "networks": [{"network": "a", "options": {"aliases": ["db"]}}, {"network": "b", "options": {}}]
         }))
         .unwrap();
         let names = |configuration: &ContainerConfiguration| {
             allocation(configuration, &configuration.networks[0]).names
         };
         assert_eq!(names(&configuration), ["web-1", "db"]);
+        let request = allocation(&configuration, &configuration.networks[0]);
+        assert_eq!(request.also, ["b"]);
         configuration.hostname = Some("host.example".into());
         configuration.id = "a..b".into();
         assert_eq!(names(&configuration), ["host.example", "host", "db"]);

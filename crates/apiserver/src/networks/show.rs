@@ -40,6 +40,10 @@ impl Networks {
             },
         };
         status.uplink = reply.as_ref().map(|reply| reply.uplink.clone());
+        status.problem = reply
+            .as_ref()
+            .map(|reply| reply.problem.clone())
+            .filter(|problem| !problem.is_empty());
         if members {
             let known = self.members_of(&network.name);
             let told = reply.map(|reply| reply.members).unwrap_or_default();

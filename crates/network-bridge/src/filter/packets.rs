@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use container_resource::egress::{Destination, EgressRule};
+use ipnet::IpNet;
 
 use super::TABLE;
 use super::member::Member;
@@ -25,8 +26,8 @@ pub struct Base {
     pub host: Vec<(IpAddr, IpAddr)>,
     /// TCP port of this namespace at which connections to the host are taken; 0: there is none.
     pub relay: u16,
-    /// Whether packets leave under the address of the way out.
-    pub masquerade: bool,
+    /// Networks of the way out itself, under whose address packets leave; none where they leave under their own.
+    pub uplink: Vec<IpNet>,
 }
 
 /// The rules of the network, whatever containers it has. Theirs are kept.
@@ -116,6 +117,16 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
             &format!("iifname \"{from}\" oifname \"{BRIDGE}\" reject with icmpx host-unreachable"),
         );
     }
+    // What lives there is not for containers.
+    for network in &base.uplink {
+        let family = family(network.addr());
+        rule(
+            "forward",
+            &format!(
+                "oifname \"{UPLINK}\" {family} daddr {network} reject with icmpx admin-prohibited"
+            ),
+        );
+    }
     rule(
         "forward",
         &format!("iifname \"{BRIDGE}\" oifname \"{UPLINK}\" jump outgoing"),
@@ -141,7 +152,7 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
     rule("outgoing", "ip saddr vmap @policies4");
     rule("outgoing", "ip6 saddr vmap @policies6");
     rule("outgoing", "accept");
-    if base.masquerade {
+    if !base.uplink.is_empty() {
         rule("postrouting", &format!("oifname \"{UPLINK}\" masquerade"));
     }
     script

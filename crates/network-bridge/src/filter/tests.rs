@@ -46,7 +46,10 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
             .zip(addresses(&["192.168.64.1", "fd00::1"]))
             .collect(),
         relay: 4000,
-        masquerade: true,
+        uplink: vec![
+            "192.0.0.0/29".parse().unwrap(),
+            "fd01::/64".parse().unwrap(),
+        ],
     });
     let mut script = String::new();
     let open = Member {

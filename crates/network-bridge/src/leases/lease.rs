@@ -25,6 +25,9 @@ pub struct Lease {
     pub mtu: u32,
     /// Names under which others find it: lower case, no dot at the end.
     pub names: Vec<String>,
+    /// Other networks that it is on: names there are its own to know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     /// Number that no other lease of the network has at the same time: names of what is made for it are made of it.
     pub number: u32,
     /// What it has while it is attached.

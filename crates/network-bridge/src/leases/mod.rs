@@ -17,8 +17,8 @@ use container_resource::mac_address::{MacAddress, MacAddressError};
 use serde::{Deserialize, Serialize};
 
 use self::lease::Lease;
-pub use self::names::HOST;
 use self::names::NamesError;
+pub use self::names::{HOST, is_network};
 use self::subnet::{AddressError, Family, Subnet};
 
 /// The smallest MTU (RFC 8200 section 5).
@@ -64,6 +64,8 @@ pub struct Wish {
     pub mac: String,
     /// 0: the network's.
     pub mtu: u32,
+    /// Other networks that it is on.
+    pub also: Vec<String>,
 }
 
 /// Why a container gets no lease.
@@ -242,6 +244,7 @@ impl Leases {
             mac,
             mtu,
             names: names::check(&wish.names)?,
+            also: names::check_networks(&wish.also)?,
             number: held.map_or_else(|| free_number(others()), |lease| lease.number),
             attached: held.and_then(|lease| lease.attached.clone()),
         };

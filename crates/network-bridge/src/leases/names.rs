@@ -18,6 +18,9 @@ pub enum NamesError {
     /// It means the host.
     #[error("{HOST} is the host's name")]
     Reserved,
+    /// Not a network.
+    #[error("invalid name {0:?} of another network")]
+    Network(String),
     /// Too many.
     #[error("a container has at most {MAX_NAMES} names on a network")]
     TooMany,
@@ -43,6 +46,23 @@ pub fn check(names: &[String]) -> Result<Vec<String>, NamesError> {
         }
     }
     Ok(checked)
+}
+
+/// Names of networks, of which sockets have theirs.
+pub fn check_networks(names: &[String]) -> Result<Vec<String>, NamesError> {
+    if names.len() > MAX_NAMES {
+        return Err(NamesError::TooMany);
+    }
+    match names.iter().find(|name| !is_network(name)) {
+        Some(name) => Err(NamesError::Network(name.clone())),
+        None => Ok(names.to_vec()),
+    }
+}
+
+/// Whether a network may have that name.
+pub fn is_network(name: &str) -> bool {
+    let character = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=MAX_LABEL).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(character)
 }
 
 fn is_label(label: &str) -> bool {

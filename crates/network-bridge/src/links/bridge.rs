@@ -16,7 +16,6 @@ const NAMESPACE: &[(&str, &str)] = &[
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
     ("ipv6/conf/all/accept_ra", "0"),
-    ("ipv6/conf/default/accept_ra", "0"),
     ("ipv6/conf/all/accept_redirects", "0"),
     ("ipv6/conf/default/accept_redirects", "0"),
     ("ipv6/conf/default/accept_dad", "0"),
@@ -43,6 +42,9 @@ impl Links {
     /// Makes the bridge, or takes the one that is there.
     pub async fn bridge(&self, bridge: &Bridge) -> io::Result<()> {
         sysctl::set_all(NAMESPACE)?;
+        // The bridge is told otherwise below, and a tap on it has no addresses: it is for the way out alone.
+        let believed = if bridge.announced { "2" } else { "0" };
+        sysctl::set("ipv6/conf/default/accept_ra", believed)?;
         let loopback = self.index("lo").await?;
         self.set(loopback, LinkMessageBuilder::up).await?;
         // What ports know is told by rules alone: no lists of who listens to which group.

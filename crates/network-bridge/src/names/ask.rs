@@ -46,6 +46,32 @@ impl Asker {
         }
     }
 
+    /// The addresses that a name has on the other networks of the container behind `tap`; none when it has none there.
+    ///
+    /// # Errors
+    /// When nobody can be asked.
+    pub async fn addresses(&self, tap: &str, name: &str) -> io::Result<Vec<IpAddr>> {
+        let (tap, name) = (tap.to_owned(), name.to_owned());
+        match self.ask(Ask::Addresses { tap, name }).await? {
+            (Answer::Addresses(addresses), _) => Ok(addresses),
+            (Answer::Nothing, _) => Ok(Vec::new()),
+            (answer, _) => Err(refused(answer)),
+        }
+    }
+
+    /// The name of an address, in the same way.
+    ///
+    /// # Errors
+    /// When nobody can be asked.
+    pub async fn name(&self, tap: &str, address: IpAddr) -> io::Result<Option<String>> {
+        let tap = tap.to_owned();
+        match self.ask(Ask::Name { tap, address }).await? {
+            (Answer::Name(name), _) => Ok(Some(name)),
+            (Answer::Nothing, _) => Ok(None),
+            (answer, _) => Err(refused(answer)),
+        }
+    }
+
     /// Lets the container behind `tap` reach `addresses` by its rule with that number, for `seconds`.
     ///
     /// # Errors
@@ -89,6 +115,6 @@ async fn exchange(stream: &mut UnixStream, ask: &Ask) -> Reply {
 fn refused(answer: Answer) -> io::Error {
     match answer {
         Answer::Failed(reason) => io::Error::other(reason),
-        Answer::Done | Answer::Nothing => io::ErrorKind::InvalidData.into(),
+        _ => io::ErrorKind::InvalidData.into(),
     }
 }

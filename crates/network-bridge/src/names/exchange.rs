@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::directory::Entry;
 
-/// The beginning. Beside it travel two sockets to ask on, for servers and for rules, and for each gateway the socket for datagrams
-/// and the one for connections.
+/// The beginning. Beside it travel three sockets to ask on, for servers, for rules and for names of other networks, and for each gateway the socket
+/// for datagrams and the one for connections.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Begin {
     /// The network's subnets.
@@ -40,6 +40,20 @@ pub enum Ask {
         /// By TCP.
         stream: bool,
     },
+    /// The addresses of a name on the other networks of the container behind a tap.
+    Addresses {
+        /// The container's tap.
+        tap: String,
+        /// In lower case, without a dot at its end.
+        name: String,
+    },
+    /// The name of an address, in the same way.
+    Name {
+        /// The container's tap.
+        tap: String,
+        /// An address.
+        address: IpAddr,
+    },
     /// That the container behind a tap reaches addresses by one of its rules.
     Learn {
         /// The container's tap.
@@ -58,8 +72,12 @@ pub enum Ask {
 pub enum Answer {
     /// It is done, as far as it is allowed.
     Done,
-    /// There is no such server.
+    /// There is no such server, or name.
     Nothing,
+    /// Those of the name.
+    Addresses(Vec<IpAddr>),
+    /// That of the address.
+    Name(String),
     /// It could not be done.
     Failed(String),
 }

@@ -15,10 +15,8 @@ use tokio::sync::watch;
 use super::exchange::{Begin, Heard, Table};
 use super::outside::Outside;
 use crate::directory::Directory;
-use crate::links::Links;
 use crate::namespace::inside::{Inside, Socket};
 use crate::resolver::PORT;
-use crate::resolver::resolv_conf::ResolvConf;
 
 /// How long it may take to take over who is on the network.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -45,27 +43,15 @@ impl Names {
     ///
     /// # Errors
     /// When no sockets or no process can be had.
-    pub async fn listen(
-        &self,
-        gateways: &[IpAddr],
-        directory: &Directory,
-        servers: ResolvConf,
-        inside: &Arc<Inside>,
-        host: &Links,
-    ) -> io::Result<()> {
+    pub async fn listen(&self, gateways: &[IpAddr], outside: Outside) -> io::Result<()> {
         let mut sockets = Vec::new();
         for gateway in gateways {
             let at = SocketAddr::new(*gateway, PORT);
             for socket in [Socket::Datagram(at), Socket::Listener(at)] {
-                sockets.push(free(inside, socket).await?);
+                sockets.push(free(&outside.inside, socket).await?);
             }
         }
-        let outside = Arc::new(Outside {
-            directory: directory.clone(),
-            servers,
-            inside: inside.clone(),
-            host: host.clone(),
-        });
+        let outside = Arc::new(outside);
         let begun = begin(&outside, &sockets).await?;
         // From here on whoever tells something waits until it is heard.
         self.heard.send_replace(0);
@@ -182,14 +168,19 @@ async fn begin(outside: &Arc<Outside>, sockets: &[OwnedFd]) -> io::Result<Begun>
     let mut stream = UnixStream::from_std(ours)?;
     let (servers, their_servers) = UnixStream::pair()?;
     let (rules, their_rules) = UnixStream::pair()?;
-    let mut descriptors = vec![their_servers.as_fd(), their_rules.as_fd()];
+    let (others, their_others) = UnixStream::pair()?;
+    let mut descriptors = vec![
+        their_servers.as_fd(),
+        their_rules.as_fd(),
+        their_others.as_fd(),
+    ];
     descriptors.extend(sockets.iter().map(AsFd::as_fd));
     let begin = Begin {
         subnets: outside.directory.subnets(),
         host: outside.directory.host(),
     };
     handover::send(&mut stream, &begin, &descriptors).await?;
-    for stream in [servers, rules] {
+    for stream in [servers, rules, others] {
         let outside = outside.clone();
         tokio::spawn(async move {
             if let Err(error) = outside.serve(stream).await {

@@ -4,9 +4,14 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use container_api::handover;
+use container_api::network::find_request::Wanted;
+use container_api::network::network_client::NetworkClient;
+use container_api::network::{FindReply, FindRequest};
+use container_api::{handover, socket};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 use tokio::net::UnixStream;
 
@@ -18,24 +23,30 @@ use crate::namespace::inside::{Inside, Request};
 use crate::resolver::learn;
 use crate::resolver::resolv_conf::ResolvConf;
 
+/// How long another network's process may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What it needs for that.
 #[derive(Debug)]
 pub struct Outside {
+    /// Who is on the network.
     pub directory: Directory,
+    /// The host's resolvers.
     pub servers: ResolvConf,
+    /// Who changes rules.
     pub inside: Arc<Inside>,
     /// The host's interfaces.
     pub host: Links,
+    /// Directory of the networks' sockets.
+    pub runtime: PathBuf,
 }
 
 impl Outside {
     /// Answers on `stream` until its other side is closed.
-    pub async fn serve(self: Arc<Self>, mut stream: UnixStream) -> io::Result<()> {
+    pub(super) async fn serve(self: Arc<Self>, mut stream: UnixStream) -> io::Result<()> {
         while let Some((ask, _)) = handover::receive::<Ask>(&mut stream).await? {
             let (answer, socket) = match self.act(ask).await {
-                Ok(Some(socket)) => (Answer::Done, Some(socket)),
-                Ok(None) => (Answer::Done, None),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => (Answer::Nothing, None),
+                Ok(done) => done,
                 Err(error) => (Answer::Failed(error.to_string()), None),
             };
             let sockets: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
@@ -44,12 +55,26 @@ impl Outside {
         Ok(())
     }
 
-    async fn act(&self, ask: Ask) -> io::Result<Option<OwnedFd>> {
-        match ask {
-            Ask::Server { number, stream } => {
-                let servers = self.servers.servers();
-                let server = servers.get(number).ok_or(io::ErrorKind::NotFound)?;
-                Ok(Some(connected(*server, stream)?))
+    async fn act(&self, ask: Ask) -> io::Result<(Answer, Option<OwnedFd>)> {
+        let answer = match ask {
+            Ask::Server { number, stream } => match self.servers.servers().get(number) {
+                Some(server) => return Ok((Answer::Done, Some(connected(*server, stream)?))),
+                None => Answer::Nothing,
+            },
+            Ask::Addresses { tap, name } => {
+                let found = self.find(&tap, Wanted::Name(name)).await;
+                let addresses = found.iter().flat_map(|found| &found.addresses);
+                let addresses: Vec<IpAddr> =
+                    addresses.filter_map(|text| text.parse().ok()).collect();
+                if addresses.is_empty() {
+                    Answer::Nothing
+                } else {
+                    Answer::Addresses(addresses)
+                }
+            }
+            Ask::Name { tap, address } => {
+                let found = self.find(&tap, Wanted::Address(address.to_string())).await;
+                found.map_or(Answer::Nothing, |found| Answer::Name(found.name))
             }
             Ask::Learn {
                 tap,
@@ -61,9 +86,31 @@ impl Outside {
                 if !script.is_empty() {
                     self.inside.run(Request::Rules(script)).await?;
                 }
-                Ok(None)
+                Answer::Done
+            }
+        };
+        Ok((answer, None))
+    }
+
+    /// What the other networks of the container behind `tap` know, in its order. One that does not answer knows nothing.
+    async fn find(&self, tap: &str, wanted: Wanted) -> Option<FindReply> {
+        for network in self.directory.behind(tap)?.also {
+            let path = self.runtime.join(format!("network-{network}.sock"));
+            let Ok(channel) = socket::connect(&path) else {
+                continue;
+            };
+            let mut client = NetworkClient::new(channel);
+            let wanted = Some(wanted.clone());
+            let asked = client.find(FindRequest { wanted });
+            let Ok(Ok(reply)) = tokio::time::timeout(PATIENCE, asked).await else {
+                continue;
+            };
+            let reply = reply.into_inner();
+            if !reply.addresses.is_empty() || !reply.name.is_empty() {
+                return Some(reply);
             }
         }
+        None
     }
 
     /// The change of rules, of a rule that is there, by addresses that names may stand for.

@@ -35,9 +35,10 @@ async fn serve() -> anyhow::Result<()> {
         let missing = || io::Error::from(io::ErrorKind::InvalidData);
         descriptors.next().ok_or_else(missing)
     };
-    let [servers, rules] = [Asker::new(unix(next()?)?), Asker::new(unix(next()?)?)];
+    let mut asker = || Ok::<_, io::Error>(Asker::new(unix(next()?)?));
+    let (servers, rules, others) = (asker()?, asker()?, asker()?);
     let directory = Directory::of(subnets, host);
-    let resolver = Arc::new(Resolver::new(directory.clone(), servers, rules));
+    let resolver = Arc::new(Resolver::new(directory, servers, rules, others));
     // Nobody is answered before it is known who is there.
     let mut sockets = Vec::new();
     while let (Ok(datagrams), Ok(listener)) = (next(), next()) {

@@ -54,6 +54,8 @@ pub enum Request {
 pub struct Bridge {
     /// The gateway's addresses, with the lengths of their prefixes.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// The way out, which comes later, tells its addresses and routes as a router does.
+    pub announced: bool,
     /// Addresses that the bridge answers for, though they are elsewhere: the host's.
     pub proxied: Vec<IpAddr>,
     /// Bytes of a packet.

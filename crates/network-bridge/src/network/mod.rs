@@ -26,7 +26,7 @@ use crate::names::Names;
 use crate::namespace::holder;
 use crate::namespace::inside::Inside;
 use crate::relay::published::{Open, Target};
-use crate::uplink::{Uplink, pasta};
+use crate::uplink::{Uplink, user};
 
 /// A network that is there.
 #[derive(Debug)]
@@ -60,6 +60,11 @@ impl Network {
         Ok(self.addresses(&lease))
     }
 
+    /// Who is on the network, now and later.
+    pub fn directory(&self) -> Directory {
+        self.directory.clone()
+    }
+
     /// Tells those who answer questions who is on the network now.
     async fn tell(&self) {
         self.directory.update(&self.leases);
@@ -90,8 +95,8 @@ impl Network {
             let released = forwarding::release(&self.host).await;
             outcome = outcome.and(removed).and(released);
         }
-        if self.uplink == Uplink::Pasta {
-            outcome = outcome.and(pasta::end(&self.state).await);
+        if self.uplink.is_users() {
+            outcome = outcome.and(user::end(&self.state).await);
         }
         outcome.and(holder::end(&self.state).await)
     }

@@ -23,13 +23,14 @@ use crate::forwarding;
 use crate::leases::Leases;
 use crate::links::veth::{HOST_END, HostFamily, HostSide, NETWORK_END};
 use crate::links::{Links, sysctl};
-use crate::names::Names;
+use crate::names::{Names, Outside};
 use crate::namespace::holder;
 use crate::namespace::inside::{self, Inside, Request};
 use crate::ports::bind;
 use crate::relay::{self, published};
 use crate::resolver::resolv_conf::ResolvConf;
-use crate::uplink::{self, Uplink, pasta};
+use crate::uplink::user::{self, Program};
+use crate::uplink::{self, Uplink};
 
 impl Network {
     /// Makes the network whose state is in `state`, or takes over what is there of it.
@@ -41,7 +42,19 @@ impl Network {
         let state = state
             .canonicalize()
             .context("cannot find the network's directory")?;
-        let uplink = Uplink::choose(configuration.is_internal());
+        let mut uplink = Uplink::choose(configuration.is_internal());
+        let mut problem = None;
+        if uplink.is_users() {
+            match Program::find() {
+                Ok(program) => uplink = Uplink::User(Some(program)),
+                // Without it the containers have each other, names and ports all the same.
+                Err(error) => {
+                    let error = Error::chain(Kind::Unsupported, &error);
+                    tracing::warn!("nothing leaves the network: {error}");
+                    problem = Some(error.message);
+                }
+            }
+        }
         let host = Links::open()?;
         let found = holder::find(&state)?;
         if found.is_none() && uplink::may_administer() {
@@ -59,7 +72,7 @@ impl Network {
             host_name: host_name(&state),
             state,
             uplink,
-            problem: None,
+            problem,
             inside,
             host,
             leases,
@@ -88,19 +101,19 @@ impl Network {
     }
 
     /// Answers questions for names, and takes connections to the host.
-    /// The host's resolvers are those in the file `resolv_conf`.
-    pub async fn listen(&self, resolv_conf: &Path) -> anyhow::Result<()> {
+    /// The host's resolvers are those in the file `resolv_conf`, the sockets of other networks in the directory `runtime`.
+    pub async fn listen(&self, resolv_conf: &Path, runtime: &Path) -> anyhow::Result<()> {
         let families = self.configuration.families();
         let gateways: Vec<IpAddr> = families.iter().map(|family| family.gateway).collect();
-        let servers = ResolvConf::new(resolv_conf.to_owned());
+        let outside = Outside {
+            directory: self.directory.clone(),
+            servers: ResolvConf::new(resolv_conf.to_owned()),
+            inside: self.inside.clone(),
+            host: self.host.clone(),
+            runtime: runtime.to_owned(),
+        };
         self.names
-            .listen(
-                &gateways,
-                &self.directory,
-                servers,
-                &self.inside,
-                &self.host,
-            )
+            .listen(&gateways, outside)
             .await
             .context("cannot answer questions for names")?;
         if self.uplink != Uplink::None {
@@ -122,7 +135,7 @@ impl Network {
                 .map(gateway)
                 .collect(),
             relay: relay::host::PORT,
-            masquerade: self.uplink == Uplink::Pasta,
+            uplink: self.uplink.networks(),
         });
         let taps = self.taps().await?;
         let known = self.inside.rules(Family::Bridge, TABLE).await?.chains;
@@ -184,9 +197,10 @@ impl Network {
             addresses: families.iter().map(gateway).collect(),
             proxied: Vec::new(),
             mtu: self.configuration.asked.mtu,
+            announced: matches!(self.uplink, Uplink::User(Some(program)) if program.announces()),
         };
         let host = self.host_addresses();
-        if self.uplink == Uplink::Pasta {
+        if self.uplink.is_users() {
             // Nobody else has it: connections to it are led to a process.
             let alone = |address: IpAddr| (address, if address.is_ipv4() { 32 } else { 128 });
             bridge.addresses.extend(host.into_iter().map(alone));
@@ -200,16 +214,10 @@ impl Network {
         let mtu = self.configuration.asked.mtu;
         match self.uplink {
             Uplink::Veth => {}
-            Uplink::Pasta => {
-                // Without it the containers have each other, names and ports all the same.
-                if let Err(error) = pasta::start(&self.state, holder, mtu) {
-                    let error = Error::chain(Kind::Unsupported, &error);
-                    tracing::warn!("nothing leaves the network: {error}");
-                    self.problem = Some(error.message);
-                }
-                return Ok(());
+            Uplink::User(Some(program)) => {
+                return user::start(program, &self.state, holder, mtu);
             }
-            Uplink::None => return Ok(()),
+            Uplink::User(None) | Uplink::None => return Ok(()),
         }
         let families = self.configuration.families();
         let side = |family: &crate::configuration::Family| HostFamily {

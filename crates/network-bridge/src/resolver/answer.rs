@@ -27,32 +27,16 @@ pub fn local(directory: &Directory, question: &Query) -> Local {
     let (name, kind) = (question.name(), question.query_type());
     if let Some(address) = reversed(name) {
         return match directory.name(address) {
-            Known::Name(known) if kind == RecordType::PTR || kind == RecordType::ANY => {
-                match Name::from_ascii(format!("{known}.")) {
-                    Ok(known) => record(name, RData::PTR(PTR(known))),
-                    Err(_) => Local::Nothing,
-                }
+            Known::Name(known) => {
+                pointer(name, kind, &known).map_or(Local::Nothing, Local::Records)
             }
-            Known::Name(_) => Local::Records(Vec::new()),
             Known::Nobody => Local::Nothing,
             Known::Elsewhere => Local::Elsewhere,
         };
     }
     let plain = plain(name);
     if let Some(addresses) = directory.addresses(&plain) {
-        let wanted = |address: &IpAddr| match kind {
-            RecordType::A => address.is_ipv4(),
-            RecordType::AAAA => address.is_ipv6(),
-            RecordType::ANY => true,
-            _ => false,
-        };
-        let data = |address| match address {
-            IpAddr::V4(address) => RData::A(A(address)),
-            IpAddr::V6(address) => RData::AAAA(AAAA(address)),
-        };
-        let addresses = addresses.into_iter().filter(wanted);
-        let records = addresses.map(|address| Record::from_rdata(name.clone(), TTL, data(address)));
-        return Local::Records(records.collect());
+        return Local::Records(records(name, kind, addresses));
     }
     // A name of one part is a container's or nobody's: it is not asked for elsewhere.
     if name.num_labels() <= 1 || plain.ends_with(".container.internal") {
@@ -67,12 +51,36 @@ pub fn plain(name: &Name) -> String {
     text.strip_suffix('.').unwrap_or(&text).to_owned()
 }
 
-fn record(name: &Name, data: RData) -> Local {
-    Local::Records(vec![Record::from_rdata(name.clone(), TTL, data)])
+/// Those of `addresses` that a question of that kind asks for.
+pub fn records(name: &Name, kind: RecordType, addresses: Vec<IpAddr>) -> Vec<Record> {
+    let wanted = |address: &IpAddr| match kind {
+        RecordType::A => address.is_ipv4(),
+        RecordType::AAAA => address.is_ipv6(),
+        RecordType::ANY => true,
+        _ => false,
+    };
+    let data = |address| match address {
+        IpAddr::V4(address) => RData::A(A(address)),
+        IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+    };
+    let addresses = addresses.into_iter().filter(wanted);
+    addresses
+        .map(|address| Record::from_rdata(name.clone(), TTL, data(address)))
+        .collect()
+}
+
+/// That an address has the name `known`; nothing when that is none.
+pub fn pointer(name: &Name, kind: RecordType, known: &str) -> Option<Vec<Record>> {
+    if !matches!(kind, RecordType::PTR | RecordType::ANY) {
+        return Some(Vec::new());
+    }
+    let known = Name::from_ascii(format!("{known}.")).ok()?;
+    let data = RData::PTR(PTR(known));
+    Some(vec![Record::from_rdata(name.clone(), TTL, data)])
 }
 
 /// The address of a name such as `2.64.168.192.in-addr.arpa`, when it is a whole one.
-fn reversed(name: &Name) -> Option<IpAddr> {
+pub fn reversed(name: &Name) -> Option<IpAddr> {
     let network = name.parse_arpa_name().ok()?;
     (network.prefix_len() == network.max_prefix_len()).then(|| network.addr())
 }

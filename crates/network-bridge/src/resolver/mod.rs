@@ -8,8 +8,8 @@ mod upstream;
 
 use std::time::Duration;
 
-use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
-use hickory_proto::rr::DNSClass;
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{DNSClass, Record};
 
 use self::answer::Local;
 use self::learn::Learned;
@@ -39,15 +39,18 @@ pub enum Transport {
 #[derive(Debug)]
 pub struct Resolver {
     directory: Directory,
+    others: Asker,
     upstream: Upstream,
     learned: Learned,
 }
 
 impl Resolver {
-    /// For the containers in `directory`; `servers` leads to the host's resolvers, `rules` changes what containers reach.
-    pub fn new(directory: Directory, servers: Asker, rules: Asker) -> Self {
+    /// For the containers in `directory`; `servers` leads to the host's resolvers, `rules` changes what containers reach, `others`
+    /// knows names of other networks.
+    pub fn new(directory: Directory, servers: Asker, rules: Asker, others: Asker) -> Self {
         Self {
             directory,
+            others,
             upstream: Upstream::new(servers),
             learned: Learned::new(rules),
         }
@@ -106,7 +109,14 @@ impl Resolver {
         if question.query_class() != DNSClass::IN {
             return Err(ResponseCode::Refused);
         }
-        match answer::local(&self.directory, question) {
+        let mut known = answer::local(&self.directory, question);
+        if !matches!(known, Local::Records(_)) {
+            if let Some(client) = client.filter(|client| !client.also.is_empty()) {
+                let found = self.elsewhere(client, question).await;
+                known = found.map_or(known, Local::Records);
+            }
+        }
+        match known {
             Local::Records(records) => {
                 let mut reply = failure(query, ResponseCode::NoError);
                 reply.metadata.authoritative = true;
@@ -140,6 +150,24 @@ impl Resolver {
                 Ok(reply)
             }
         }
+    }
+}
+
+impl Resolver {
+    /// What other networks that the container is on know of `question`.
+    async fn elsewhere(&self, client: &Entry, question: &Query) -> Option<Vec<Record>> {
+        let (name, kind) = (question.name(), question.query_type());
+        let failed = |error| tracing::debug!("names of other networks: {error}");
+        if let Some(address) = answer::reversed(name) {
+            let known = self.others.name(&client.tap, address).await;
+            return answer::pointer(name, kind, &known.map_err(failed).ok()??);
+        }
+        let addresses = self
+            .others
+            .addresses(&client.tap, &answer::plain(name))
+            .await;
+        let addresses = addresses.map_err(failed).ok()?;
+        (!addresses.is_empty()).then(|| answer::records(name, kind, addresses))
     }
 }
 

@@ -1,21 +1,39 @@
 //! How packets leave the network.
 
-pub mod pasta;
+mod pasta;
+mod slirp4netns;
+pub mod user;
 
+use ipnet::IpNet;
 use rustix::thread::CapabilitySet;
+
+use self::user::Program;
 
 /// The way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Uplink {
     /// A pair of interfaces, one of them the host's, and the host's address.
     Veth,
-    /// The program `pasta`, which makes every connection a connection of its own.
-    Pasta,
+    /// A program that makes every connection one of its own; none: there is no such program.
+    User(Option<Program>),
     /// There is none.
     None,
 }
 
 impl Uplink {
+    /// Whether it is that of an ordinary user.
+    pub const fn is_users(self) -> bool {
+        matches!(self, Self::User(_))
+    }
+
+    /// Its own networks, under whose addresses packets leave; none where they leave under their own.
+    pub fn networks(self) -> Vec<IpNet> {
+        match self {
+            Self::User(Some(program)) => program.networks(),
+            Self::Veth | Self::User(None) | Self::None => Vec::new(),
+        }
+    }
+
     /// The one for this process; none for an internal network.
     pub fn choose(internal: bool) -> Self {
         if internal {
@@ -23,7 +41,7 @@ impl Uplink {
         } else if may_administer() {
             Self::Veth
         } else {
-            Self::Pasta
+            Self::User(None)
         }
     }
 
@@ -31,8 +49,8 @@ impl Uplink {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Veth => "veth",
-            Self::Pasta => "pasta",
-            Self::None => "none",
+            Self::User(Some(program)) => program.name(),
+            Self::User(None) | Self::None => "none",
         }
     }
 }

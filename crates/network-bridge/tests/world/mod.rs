@@ -171,9 +171,16 @@ impl Network<'_> {
             .arg("--resolv-conf")
             .arg(self.world.resolv_conf());
         // The test listens for it, as the apiserver does: who listens is who is trusted.
-        let sockets = ["", "-descriptors"].map(|suffix| {
-            let name = format!("network-{}{suffix}.sock", self.name);
-            OwnedFd::from(socket::bind(&self.world.scratch.path().join(name)).unwrap())
+        let sockets = ["network", "taps"].map(|what| {
+            let name = format!("{what}-{}.sock", self.name);
+            let path = self.world.scratch.path().join(name);
+            let socket = socket::bind(&path).unwrap();
+            if self.world.who == As::User {
+                // Processes of the user's other networks connect to it.
+                let user = USER.parse().ok();
+                std::os::unix::fs::chown(&path, user, user).unwrap();
+            }
+            OwnedFd::from(socket)
         });
         let mappings = sockets
             .into_iter()
@@ -269,7 +276,7 @@ impl Network<'_> {
             .world
             .scratch
             .path()
-            .join(format!("network-{}-descriptors.sock", self.name));
+            .join(format!("taps-{}.sock", self.name));
         let (mut ours, token) = self.runtime.block_on(async {
             let (ours, theirs) = UnixStream::pair().unwrap();
             let token = descriptors::send(&path, &[theirs.as_fd()]).await.unwrap();
