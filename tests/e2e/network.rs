@@ -201,6 +201,7 @@ fn containers_reach_each_other_and_the_host_reaches_their_ports() {
     shell(&system, "alone", "nslookup web").code(1);
     let ping = format!("ping -c 1 -W 1 {web} || ping -6 -c 1 -W 1 {web6}");
     shell(&system, "alone", &ping).code(1);
+    a_container_on_both_finds_both_and_what_it_is_refused_is_told(&system);
 
     // From the host, at each of its addresses; the one without a port of its own has got one.
     let ports = system.run(["port", "web"]).ok().stdout;
@@ -310,6 +311,47 @@ fn containers_reach_each_other_and_the_host_reaches_their_ports() {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8(rules.stdout).unwrap(), "");
+}
+
+fn a_container_on_both_finds_both_and_what_it_is_refused_is_told(system: &System) {
+    let mut events = system
+        .command(["events", "--format", "json", "--filter", "event=refuse"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let words = [
+        "run",
+        "-d",
+        "-m",
+        "256M",
+        "-c",
+        "1",
+        "--name",
+        "both",
+        "--network",
+        "default,egress=none",
+        "--network",
+        "apart",
+        "busybox",
+        "sleep",
+        "1000",
+    ];
+    system.run(words).ok();
+    for name in ["web", "alone"] {
+        let found = shell(system, "both", &format!("nslookup {name}"));
+        let address = address(system, name, "ipv4Address");
+        assert!(found.ok().stdout.contains(&address), "{name}");
+    }
+    shell(system, "both", "nc -w 5 192.0.2.1 80").code(1);
+    let mut line = String::new();
+    let mut lines = std::io::BufReader::new(events.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+    let event: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(event["id"], "both", "{event}");
+    assert_eq!(event["attributes"]["network"], "default", "{event}");
+    events.kill().unwrap();
+    events.wait().unwrap();
+    system.run(["delete", "--force", "both"]).ok();
 }
 
 #[test]

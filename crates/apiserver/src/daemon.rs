@@ -91,6 +91,7 @@ pub async fn serve(
     ));
     containers.volumes.sweep().context("tidy the volumes")?;
     containers.load().await.context("load the containers")?;
+    networks.watch_refusals(containers.events.clone());
     // Those of containers that went while nobody could tell of it.
     images.departed();
 

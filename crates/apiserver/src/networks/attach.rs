@@ -256,6 +256,9 @@ impl Networks {
             taps.push(receiver.receive(&network.name).await?);
         }
         network.process.want(true);
+        if attachment.options.egress.is_some() || asked.egress.is_some() {
+            self.limit(&network.name, &configuration.id, Some(0));
+        }
         let mut interface = interface(attachment, &reply, &running, asked.mode)?;
         if let Some(spare) = spare {
             interface.device_mac.clone_from(&spare.interface.device_mac);
@@ -302,6 +305,7 @@ impl Networks {
         let names = self.members().get(id).cloned().unwrap_or_default();
         for network in names.iter().filter_map(|name| self.find(name).ok()) {
             network.process.want(true);
+            self.limit(&network.name, id, None);
             tokio::spawn(async move {
                 if let Err(error) = network.process.serving().await {
                     tracing::error!("network {}: {error}", network.name);

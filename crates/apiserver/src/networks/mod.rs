@@ -4,6 +4,7 @@ mod attach;
 mod change;
 mod ports;
 mod process;
+mod refusals;
 mod routes;
 mod show;
 mod spare;
@@ -33,6 +34,7 @@ pub use attach::Attached;
 pub use spare::Spare;
 
 use process::NetworkProcess;
+use refusals::Limited;
 use store::Found;
 use subnet::Taken;
 
@@ -52,6 +54,8 @@ pub struct Networks {
     members: Mutex<BTreeMap<String, BTreeSet<String>>>,
     /// Held while a network is made or deleted.
     changing: tokio::sync::Mutex<()>,
+    /// Who may be refused something, and how much was told of.
+    limited: Mutex<Limited>,
     /// Containers whose place on their networks is being given back, and how often.
     leaving: watch::Sender<BTreeMap<String, usize>>,
 }
@@ -95,6 +99,7 @@ impl Networks {
             entries: Mutex::default(),
             members: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
+            limited: Mutex::default(),
             leaving: watch::Sender::default(),
         })
     }

@@ -37,8 +37,8 @@ pub struct Events {
 }
 
 /// Attributes that events have.
-const ATTRIBUTES: [&str; 7] = [
-    "attempt", "exitCode", "health", "oldId", "process", "reason", "signal",
+const ATTRIBUTES: [&str; 9] = [
+    "attempt", "exitCode", "health", "network", "oldId", "packets", "process", "reason", "signal",
 ];
 
 /// An event, as programs see it.
