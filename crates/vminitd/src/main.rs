@@ -16,6 +16,7 @@ mod launch;
 mod mount;
 mod network;
 mod process;
+mod rehearsal;
 mod service;
 mod spec;
 mod stdio;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
     match std::env::args_os().next() {
         Some(name) if name == init::NAME => return init::main(),
         Some(name) if name.as_encoded_bytes() == idle::NAME.to_bytes() => return idle::main(),
+        Some(name) if name.as_encoded_bytes() == rehearsal::NAME.to_bytes() => {
+            return rehearsal::main();
+        }
         Some(name) if name.as_encoded_bytes() == archive::NAME => return archive::main(),
         _ => {}
     }

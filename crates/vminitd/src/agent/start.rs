@@ -55,6 +55,7 @@ impl Agent {
             request.files,
         )?;
         plan.idle = request.idle;
+        plan.process.rehearsal = request.rehearsal;
         let limits = settings(&resources)?;
         transport::bind(request.late_devices)?;
         network::set_up(&request.interfaces)?;

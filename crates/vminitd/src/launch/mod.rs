@@ -46,14 +46,14 @@ pub fn first(
     io: ChildIo,
     reporter: &Reporter,
 ) -> Result<Infallible, Failure> {
-    let init = process::begin(&plan.process)?;
+    let own = process::begin(&plan.process)?;
     container::build(plan, root, cgroup)?;
     let streams = Streams::open(io, plan.process.size, reporter)?;
     streams.bind_console()?;
     // A masked /etc/passwd hides nothing from whoever asked for the mask.
     let identity = process::identity(&plan.process)?;
     container::seal(plan)?;
-    process::run(&plan.process, &identity, init.as_ref(), streams, reporter)
+    process::run(&plan.process, &identity, own.as_ref(), streams, reporter)
 }
 
 /// Keeps the mounts of a container of which nothing runs.
@@ -98,12 +98,12 @@ pub fn join(
     io: ChildIo,
     reporter: &Reporter,
 ) -> Result<Infallible, Failure> {
-    let init = process::begin(plan)?;
+    let own = process::begin(plan)?;
     move_into_thread_name_spaces(leader, namespaces).map_err(|error| match error {
         Errno::SRCH => Failure::ContainerStopped,
         error => Failure::step("cannot enter the container", error),
     })?;
     let streams = Streams::open(io, plan.size, reporter)?;
     let identity = process::identity(plan)?;
-    process::run(plan, &identity, init.as_ref(), streams, reporter)
+    process::run(plan, &identity, own.as_ref(), streams, reporter)
 }

@@ -77,6 +77,8 @@ pub struct ProcessPlan {
     pub oom_score_adj: Option<i32>,
     /// Run as a child of a small init.
     pub init: bool,
+    /// The guest's own program runs in its place.
+    pub rehearsal: bool,
 }
 
 /// Everything about the container.
@@ -178,6 +180,7 @@ impl ProcessPlan {
             seccomp,
             oom_score_adj: process.oom_score_adj,
             init,
+            rehearsal: false,
         })
     }
 }

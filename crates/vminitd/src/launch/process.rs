@@ -21,11 +21,11 @@ use super::plan::ProcessPlan;
 use super::rlimits;
 use super::seccomp::Filter;
 use super::streams::Streams;
-use crate::init;
 use crate::process::Reporter;
+use crate::{init, rehearsal};
 
-/// What needs the guest's /proc, so comes before the container is entered. The program of the init, if one
-/// is asked for.
+/// What needs the guest's /proc, so comes before the container is entered. The guest's own program, if that is to be
+/// run in the container.
 pub fn begin(plan: &ProcessPlan) -> Result<Option<init::Image>, Failure> {
     setsid().context(|| "cannot start a session")?;
     // Until the exec this is a copy of the agent, with its descriptors, and soon without more capabilities than the
@@ -37,10 +37,10 @@ pub fn begin(plan: &ProcessPlan) -> Result<Option<init::Image>, Failure> {
         fs::write("/proc/self/oom_score_adj", adjustment.to_string())
             .context(|| "cannot adjust the out-of-memory score")?;
     }
-    plan.init
+    (plan.init || plan.rehearsal)
         .then(init::Image::open)
         .transpose()
-        .context(|| "cannot open the init")
+        .context(|| "cannot open the guest's own program")
 }
 
 /// Who the process is to be, by the files of the container as they are seen now.
@@ -55,7 +55,7 @@ pub fn identity(plan: &ProcessPlan) -> Result<Identity, IdentityError> {
 pub fn run(
     plan: &ProcessPlan,
     identity: &Identity,
-    init: Option<&init::Image>,
+    own: Option<&init::Image>,
     streams: Streams,
     reporter: &Reporter,
 ) -> Result<Infallible, Failure> {
@@ -86,7 +86,8 @@ pub fn run(
     restore_signals()?;
     close_on_exec()?;
     late.map_or(Ok(()), Filter::install)?;
-    let error = match init {
+    let error = match own {
+        Some(image) if plan.rehearsal => image.run_as(&[rehearsal::NAME.into(), program.clone()]),
         Some(image) => image.exec(&program, &plan.args, &environment, reporter),
         None => exec(&program, &plan.args, &environment),
     };

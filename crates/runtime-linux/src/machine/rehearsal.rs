@@ -3,8 +3,6 @@
 //! What a start does for the first time is slow: an emulator translates it, a kernel allocates for it, a helper faults its
 //! own pages in. The container of a rehearsal has nothing of anybody's image, so nothing can be handed on from it.
 
-mod program;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Cursor};
@@ -25,12 +23,13 @@ use crate::container::answer;
 use crate::process::Process;
 use crate::request::start_request;
 use crate::stdio::Stdio;
-use program::program;
 
 /// Name of the container.
 const ID: &str = "rehearsal";
-/// Its program, in the root.
+/// Its program, in the root: the guest runs one of its own in its place, which reads and writes to this file's pages.
 const PROGRAM_PATH: &str = "/bin/rehearsal";
+/// Bytes of that file: as of a program that is read in several steps. It is none: it has lines only.
+const PROGRAM_SIZE: usize = 1 << 20;
 
 /// The disks of a rehearsal, without names: they are gone when nobody has them open.
 #[derive(Debug)]
@@ -88,6 +87,7 @@ pub async fn rehearse(
     let configuration = configuration(like);
     let mut request = start_request(&configuration, &[], false, None)?;
     request.late_devices = origin.late_devices();
+    request.rehearsal = true;
     answer(guest.calls().start(request)).await?;
     let process = Process::follow(guest, ID, false, false, Stdio::default(), None)
         .await
@@ -136,7 +136,7 @@ fn configuration(like: &ContainerConfiguration) -> ContainerConfiguration {
     }
 }
 
-/// The image: where file systems are mounted, the users, and the program.
+/// The image: where file systems are mounted, the users, and the file that stands for the program.
 fn image() -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
     let mut tree = Tree::new(Limits::default());
     let mut writer = LayerWriter::new(Cursor::new(Vec::new()))?;
@@ -144,9 +144,10 @@ fn image() -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
         tree.insert_directory(name.as_bytes(), Metadata::of_implicit_directory())?;
     }
     let passwd = b"root:x:0:0:root:/:/bin/sh\n";
+    let program = vec![b'\n'; PROGRAM_SIZE];
     let files = [
         ("etc/passwd", &passwd[..], 0o644),
-        (PROGRAM_PATH, &program(), 0o755),
+        (PROGRAM_PATH, &program[..], 0o755),
     ];
     for (path, content, permissions) in files {
         let mut file = writer.file()?;
