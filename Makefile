@@ -140,10 +140,11 @@ test-real: packages-run packages-build packages-test packages-real stage $(BUSYB
 
 # The same programs with real KVM, in a machine inside an emulated one.
 test-kvm: stage $(BUSYBOX)
-	binary=$$($(CARGO) test --locked -p container-tests --no-run --message-format=json 2>/dev/null \
-	    | jq -r 'select(.executable and .target.name == "e2e") | .executable') && \
-	    CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
-	    tests/kvm/run.sh $(TARGET)/kvm "$$binary"
+	binary() { $(CARGO) test --locked -p "$$1" --no-run --message-format=json 2>/dev/null \
+	    | jq -r "select(.executable and .target.name == \"$$2\") | .executable"; } && \
+	    e2e=$$(binary container-tests e2e) && engine=$$(binary container-engine vm) && \
+	    CONTAINER_TEST_KERNEL=$(CURDIR)/$(KERNEL) CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
+	    tests/kvm/run.sh $(TARGET)/kvm "$$e2e" "$$engine"
 
 # Each parser of hostile bytes for FUZZ_SECONDS (60), with the stable compiler.
 fuzz: packages-build packages-fuzz

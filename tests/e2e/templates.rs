@@ -11,20 +11,23 @@ pub fn restored(system: &System, id: &str) -> bool {
 #[test]
 fn the_second_start_of_a_shape_comes_from_a_template_and_is_its_own_machine() {
     let system = System::start();
-    let start = |id: &str| {
-        let script = "cat /proc/sys/kernel/random/uuid; date +%s; hostname";
-        let output = run(&system, id, &[], &["sh", "-c", script]);
+    let start = |id: &str, flags: &[&str]| {
+        let script = "cat /proc/sys/kernel/random/uuid; date +%s; hostname; cat /x/note; [ ! -e /x ] || echo kept > /x/note";
+        let output = run(&system, id, flags, &["sh", "-c", script]);
         output.lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    let cold = start("cold");
+    let cold = start("cold", &[]);
     assert!(!restored(&system, "cold"));
     wait_for_template(&system);
-    let (one, two) = (start("one"), start("two"));
+    // Their volume is none of the template's: its disk comes late.
+    let volume = ["--volume", "notes:/x"];
+    let (one, two) = (start("one", &volume), start("two", &volume));
     assert!(restored(&system, "one") && restored(&system, "two"));
     // Fresh entropy before the first process, the right time, an identity of its own.
     assert!(cold[0] != one[0] && one[0] != two[0]);
     expect_now(&two[1]);
     assert_eq!((one[2].as_str(), two[2].as_str()), ("one", "two"));
+    assert_eq!((one.len(), two.last().unwrap().as_str()), (3, "kept"));
     let boot = system.run(["logs", "--boot", "two"]).ok().stdout;
     assert!(boot.starts_with("[started from a template"), "{boot}");
 }

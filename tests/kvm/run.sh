@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What must hold under KVM as it does under TCG: a set of end-to-end tests in the nested machine.
+# What must hold under KVM as it does under TCG: a set of end-to-end tests, and of the engine's, in the nested machine.
 set -euo pipefail
 
-[ $# -eq 2 ] || { echo "usage: run.sh WORK-DIRECTORY E2E-BINARY"; exit 2; }
+[ $# -eq 3 ] || { echo "usage: run.sh WORK-DIRECTORY E2E-BINARY ENGINE-BINARY"; exit 2; }
 
-tests=(
+end_to_end=(
     commands::the_doctor_knows_why_there_is_no_kvm
     run::prints_from_a_kernel_of_its_own
     exec::runs_beside_the_first_process
@@ -15,25 +15,39 @@ tests=(
     faults::a_killed_helper_or_vmm_stops_its_container_and_no_other
     templates::the_second_start_of_a_shape_comes_from_a_template_and_is_its_own_machine
 )
+# The nested machine has no nftables, so a NIC is tried with a tap that the engine's test makes.
+engine=(
+    template::a_disk_and_a_nic_come_late_to_a_restored_machine
+)
 export CONTAINER_TEST_ACCELERATOR=kvm
-e2e=$(realpath "$2")
+work=$1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
+# chances SECONDS BINARY TEST...
+#
 # A guest in the emulated SVM of QEMU 7.2 sometimes never says a word. Seen once by its registers: KVM enters it again for
 # ever, and CR2 is the address after the host's own VMRUN. Not every failure seen here is explained by that, so look at
 # what is printed of the earlier chances. What fails is tried again, by itself.
-begin=$SECONDS
-for chance in first second third; do
-    left=$((300 - SECONDS + begin))
-    [ "$left" -gt 0 ] || break
-    KVM_LIMIT=$left "$(dirname "$0")/machine.sh" "$1" "$e2e" --exact --color=never --test-threads=1 "${tests[@]}" \
-        | tee "$log" || true
-    # A name that no test has any more is not passed either.
-    for index in "${!tests[@]}"; do
-        ! grep -qF "test ${tests[index]} ... ok" "$log" || unset "tests[index]"
+chances() {
+    local limit=$1 binary begin=$SECONDS chance left index
+    binary=$(realpath "$2")
+    shift 2
+    local tests=("$@")
+    for chance in first second third; do
+        left=$((limit - SECONDS + begin))
+        [ "$left" -gt 0 ] || break
+        KVM_LIMIT=$left "$(dirname "$0")/machine.sh" "$work" "$binary" --exact --color=never --test-threads=1 "${tests[@]}" \
+            | tee "$log" || true
+        # A name that no test has any more is not passed either.
+        for index in "${!tests[@]}"; do
+            ! grep -qF "test ${tests[index]} ... ok" "$log" || unset "tests[index]"
+        done
+        [ ${#tests[@]} -gt 0 ] || { echo "all passed, the last at the $chance chance"; return 0; }
+        echo "not passed at the $chance chance: ${tests[*]}"
     done
-    [ ${#tests[@]} -gt 0 ] || { echo "all passed, the last at the $chance chance"; exit 0; }
-    echo "not passed at the $chance chance: ${tests[*]}"
-done
-exit 1
+    return 1
+}
+
+chances 300 "$2" "${end_to_end[@]}"
+chances 120 "$3" "${engine[@]}"

@@ -44,14 +44,6 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
         spec
     };
     let place = directory.path().join("templates/one");
-    // Some of these machines have devices that the template has not.
-    let nic = |tap| Nic {
-        tap: Arc::new(tap),
-        mac: MacAddress::new([2, 0, 0, 0, 0, 9]).unwrap(),
-        mtu: 1500,
-    };
-    let volume = directory.path().join("volume");
-    std::fs::write(&volume, vec![b'v'; 1 << 20]).unwrap();
     let specs: Vec<_> = ["a", "b"]
         .iter()
         .map(|name| machine(&directory.path().join(name)))
@@ -72,19 +64,6 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
     eprintln!("cold boot and save: {:?}", cold.elapsed());
 
     for (spec, upper) in specs.iter().zip(["a", "b"]) {
-        let mut spec = spec.clone();
-        let mut socket = None;
-        if upper == "b" {
-            let volume = Disk::writable(DiskRole::Volume(3), &volume, 1 << 20);
-            spec.devices.push(Device::Disk(volume));
-            // Only root makes taps.
-            if rustix::process::geteuid().is_root() {
-                let (tap, made) = tap::make();
-                spec.devices.push(Device::Nic(nic(tap)));
-                socket = Some(made);
-            }
-        }
-        let spec = &spec;
         let start = Instant::now();
         let template = engine.open_template(&place, spec).unwrap();
         let opened = start.elapsed();
@@ -108,20 +87,7 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
             // second machine would not start.
             support::expect_memory_to_return(&mut guest, 512).await;
         }
-        let late = guest.vm.late_devices();
-        if upper == "b" {
-            assert_eq!(late, 1 + u32::from(socket.is_some()));
-            assert_eq!(guest.ask("name volume-3").await, "none");
-        }
-        // They follow each other: the guest looks at none in vain.
-        assert_eq!(guest.ask(&format!("bind {late}")).await, late.to_string());
-        if upper == "b" {
-            assert_eq!(guest.ask("read volume-3 9").await, "v".repeat(16));
-            assert_eq!(guest.ask("write volume-3 9").await, "0");
-        }
-        if let Some(socket) = socket {
-            devices::expect_a_network(&mut guest, "02:00:00:00:00:09", "1500", socket).await;
-        }
+        assert_eq!(guest.vm.late_devices(), 0);
         let mut written = [0];
         let disk = std::fs::File::open(directory.path().join(upper)).unwrap();
         disk.read_exact_at(&mut written, 3 * 512).unwrap();
@@ -130,13 +96,26 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
         assert_eq!(guest.vm.wait().await.unwrap().cause, ExitCause::Guest);
     }
 
-    // Another machine does not fit; a damaged template is refused, and so is a truncated one.
-    let mut other = specs[0].clone();
-    other.memory_bytes += 1 << 20;
-    assert!(matches!(
-        engine.open_template(&place, &other),
-        Err(OpenTemplateError::OtherShape)
-    ));
+    // What the VMM would refuse, or the guest not expect, does not fit.
+    let changes: [fn(&mut VmSpec); 4] = [
+        |spec| spec.memory_bytes += 1 << 20,
+        |spec| spec.vcpus = spec.vcpus.saturating_add(1),
+        |spec| spec.disks_mut().for_each(|disk| disk.size += 4096),
+        |spec| spec.disks_mut().for_each(|disk| disk.read_only = true),
+    ];
+    for change in changes {
+        let mut other = specs[0].clone();
+        change(&mut other);
+        assert!(matches!(
+            engine.open_template(&place, &other),
+            Err(OpenTemplateError::OtherShape)
+        ));
+        assert_ne!(
+            engine.template_key(&other).unwrap(),
+            engine.template_key(&specs[0]).unwrap()
+        );
+    }
+    // A damaged template is refused, and so is a truncated one.
     let memory = std::fs::File::options()
         .read(true)
         .write(true)
@@ -160,4 +139,45 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
         engine.open_template(&place, &specs[0]),
         Err(OpenTemplateError::Damaged(_))
     ));
+}
+
+#[tokio::test]
+async fn a_disk_and_a_nic_come_late_to_a_restored_machine() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine().await;
+    let place = directory.path().join("template");
+    let mut spec = spec(&engine, Vec::new());
+    save(&engine, &spec, &place).await;
+    let volume = directory.path().join("volume");
+    std::fs::write(&volume, vec![b'v'; 1 << 20]).unwrap();
+    let volume = Disk::writable(DiskRole::Volume(3), &volume, 1 << 20);
+    spec.devices.push(Device::Disk(volume.clone()));
+    // Only root makes taps.
+    let network = rustix::process::geteuid().is_root().then(tap::make);
+    let socket = network.map(|(tap, socket)| {
+        spec.devices.push(Device::Nic(Nic {
+            tap: Arc::new(tap),
+            mac: MacAddress::new([2, 0, 0, 0, 0, 9]).unwrap(),
+            mtu: 1500,
+        }));
+        socket
+    });
+    let template = engine.open_template(&place, &spec).unwrap();
+    let mut guest = Guest::attach(engine.restore(&template, &spec).await.unwrap());
+    let late = guest.vm.late_devices();
+    assert_eq!(late, 1 + u32::from(socket.is_some()));
+    assert_eq!(guest.ask("name volume-3").await, "none");
+    // They follow each other: the guest looks at none in vain.
+    assert_eq!(guest.ask(&format!("bind {late}")).await, late.to_string());
+    assert_eq!(guest.ask("read volume-3 9").await, "v".repeat(16));
+    assert_eq!(guest.ask("write volume-3 9").await, "0");
+    let mut written = [0];
+    let disk = std::fs::File::open(&volume.extents[0].path).unwrap();
+    disk.read_exact_at(&mut written, 9 * 512).unwrap();
+    assert_eq!(&written, b"W");
+    if let Some(socket) = socket {
+        devices::expect_a_network(&mut guest, "02:00:00:00:00:09", "1500", socket).await;
+    }
+    guest.send("exit").await;
+    assert_eq!(guest.vm.wait().await.unwrap().cause, ExitCause::Guest);
 }
