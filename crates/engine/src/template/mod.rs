@@ -68,6 +68,9 @@ pub enum OpenTemplateError {
     /// Its files are not those that were saved.
     #[error("the template is damaged: {0}")]
     Damaged(String),
+    /// What describes it is not what was written.
+    #[error("the template's description is damaged")]
+    Description(#[source] io::Error),
     /// Its files can't be read.
     #[error("cannot read the template")]
     Read(#[source] io::Error),
@@ -230,14 +233,11 @@ fn read_description(directory: &Path) -> Result<Description, OpenTemplateError> 
         container_files::read(&path, DESCRIPTION_LIMIT, Links::Refuse).map_err(
             |error| match error.kind() {
                 io::ErrorKind::NotFound => OpenTemplateError::Missing(directory.to_owned()),
-                io::ErrorKind::InvalidData => {
-                    OpenTemplateError::Damaged(format!("{DESCRIPTION}: {error}"))
-                }
+                io::ErrorKind::InvalidData => OpenTemplateError::Description(error),
                 _ => OpenTemplateError::Read(error),
             },
         )?;
-    serde_json::from_slice(&text)
-        .map_err(|error| OpenTemplateError::Damaged(format!("{DESCRIPTION}: {error}")))
+    serde_json::from_slice(&text).map_err(|error| OpenTemplateError::Description(error.into()))
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {

@@ -1,0 +1,80 @@
+//! The scripted VMM does what it is told.
+
+use std::num::NonZeroU32;
+
+use super::*;
+use crate::device::Device;
+use crate::spec::{Accelerator, VmSpec};
+
+/// A machine that can be started here, with files in `directory`.
+fn spec(directory: &Path, devices: Vec<Device>) -> VmSpec {
+    // An ELF header of x86-64 with one program header (elf.h): as much of a kernel as is looked at.
+    let mut kernel = vec![0; 120];
+    kernel[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    (kernel[18], kernel[32], kernel[54], kernel[56]) = (62, 64, 56, 1);
+    std::fs::write(directory.join("kernel"), kernel).unwrap();
+    std::fs::write(directory.join("initramfs"), "x").unwrap();
+    VmSpec {
+        kernel: directory.join("kernel"),
+        initramfs: Some(directory.join("initramfs")),
+        command_line: String::new(),
+        vcpus: NonZeroU32::MIN,
+        memory_bytes: 64 << 20,
+        devices,
+        accelerator: Accelerator::Tcg,
+        nested_virtualization: false,
+    }
+}
+
+#[tokio::test]
+async fn a_machine_is_saved_and_restored_and_each_way_to_fail_is_told() {
+    let scratch = tempfile::tempdir().unwrap();
+    let spec = spec(scratch.path(), vec![Device::Balloon]);
+    let mut script = Script::new(|side| side.power.off());
+    let engine = script.engine().unwrap();
+    let place = scratch.path().join("template");
+    let saveable = engine.start_saveable(&spec).await.unwrap();
+    saveable.save(&place).await.unwrap();
+    let template = engine.open_template(&place, &spec).unwrap();
+    let mut vm = engine.restore(&template, &spec).await.unwrap();
+    assert_eq!(vm.wait().await.unwrap().cause, ExitCause::Guest);
+    assert_eq!(script.calls(), ["start", "save", "restore"]);
+    for (act, start, restore) in [
+        (
+            Act::NotStarted,
+            "cannot start the VMM scripted",
+            "cannot start the VMM",
+        ),
+        (
+            Act::Dies,
+            "the VMM ended at its start",
+            "the VMM did not load the saved state",
+        ),
+        (
+            Act::Silent,
+            "the VMM does not answer",
+            "the VMM did not load the saved state",
+        ),
+    ] {
+        (script.start, script.restore) = (act, act);
+        let engine = script.engine().unwrap();
+        let error = engine.start(&spec).await.unwrap_err().to_string();
+        assert!(error.starts_with(start), "{error}");
+        let error = engine.restore(&template, &spec).await.unwrap_err();
+        assert_eq!(error.to_string(), restore);
+    }
+}
+
+#[test]
+fn a_balloon_that_the_vmm_lacks_is_left_out() {
+    let scratch = tempfile::tempdir().unwrap();
+    let spec = spec(scratch.path(), vec![Device::Balloon, Device::Entropy]);
+    let mut script = Script::new(drop);
+    let devices = |script: &Script| {
+        let engine = script.engine().unwrap();
+        engine.possible(&spec).devices.len()
+    };
+    assert_eq!(devices(&script), 2);
+    script.capabilities.balloon = false;
+    assert_eq!(devices(&script), 1);
+}

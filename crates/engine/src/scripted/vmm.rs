@@ -1,0 +1,137 @@
+//! The two traits, by the script.
+
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
+
+use async_trait::async_trait;
+
+use super::{Act, Power, Script, silence};
+use crate::console::BoundedFile;
+use crate::device::{Device, Disk};
+use crate::engine::StartError;
+use crate::exit::VmExit;
+use crate::identity::FileIdentity;
+use crate::saving::RestoreError;
+use crate::spec::{Accelerator, VmSpec};
+use crate::vmm::{
+    Capabilities, Conditions, ControlError, ExchangeError, Machine, Running, SavedMachine, Start,
+    Vmm,
+};
+
+#[derive(Debug)]
+pub(super) struct ScriptedVmm {
+    pub(super) script: Script,
+    pub(super) identity: FileIdentity,
+}
+
+#[async_trait]
+impl Vmm for ScriptedVmm {
+    fn describe(&self, _: Accelerator) -> String {
+        "a scripted VMM".to_owned()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.script.capabilities
+    }
+
+    fn identity(&self, _: Accelerator) -> &FileIdentity {
+        &self.identity
+    }
+
+    fn late_devices(&self, devices: &[Device], saved: fn(&Device) -> bool) -> Option<u32> {
+        let late = devices.iter().filter(|device| !saved(device)).count();
+        u32::try_from(late).ok()
+    }
+
+    async fn start(
+        &self,
+        _: &VmSpec,
+        _: Start,
+        conditions: &Conditions,
+    ) -> Result<Running, StartError> {
+        self.script.called("start");
+        match self.script.start.error(conditions) {
+            Some(error) => Err(error),
+            None => self.script.run(false).map_err(StartError::Prepare),
+        }
+    }
+
+    async fn restore(
+        &self,
+        _: &VmSpec,
+        _: SavedMachine,
+        conditions: &Conditions,
+    ) -> Result<Running, RestoreError> {
+        self.script.called("restore");
+        match self.script.restore {
+            // It has answered before it was given the state.
+            Act::Dies => Err(RestoreError::State(ControlError::Closed)),
+            Act::Silent => Err(RestoreError::State(silence(conditions))),
+            act => match act.error(conditions) {
+                Some(error) => Err(RestoreError::Start(Box::new(error))),
+                None => self.script.run(true).map_err(RestoreError::Memory),
+            },
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ScriptedMachine {
+    pub(super) script: Script,
+    pub(super) power: Power,
+}
+
+#[async_trait]
+impl Machine for ScriptedMachine {
+    fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    fn kill(&self) -> io::Result<()> {
+        self.script.called("kill");
+        self.power.killed(libc::SIGKILL);
+        Ok(())
+    }
+
+    async fn wait(&mut self) -> io::Result<VmExit> {
+        Ok(self.power.ended().await)
+    }
+
+    async fn pause(&self) -> Result<(), ControlError> {
+        self.script.called("pause");
+        Ok(())
+    }
+
+    async fn resume(&self) -> Result<(), ControlError> {
+        self.script.called("resume");
+        Ok(())
+    }
+
+    async fn exchange_disks(&mut self, disks: &[&Disk]) -> Result<(), ExchangeError> {
+        for disk in disks {
+            self.script.called(format!("exchange {}", disk.role));
+        }
+        Ok(())
+    }
+
+    async fn close_exchanged_disks(&mut self) -> Result<(), ControlError> {
+        Ok(())
+    }
+
+    async fn save(&self, file: BorrowedFd<'_>) -> Result<(), ControlError> {
+        self.script.called("save");
+        let file = file.try_clone_to_owned().map_err(ControlError::Write)?;
+        let written = std::fs::File::from(file).write_all(b"a scripted machine");
+        written.map_err(ControlError::Write)
+    }
+
+    fn record_console(&self, _: BoundedFile) {}
+
+    fn note_on_console(&self, _: &[u8]) {}
+}
+
+impl Drop for ScriptedMachine {
+    fn drop(&mut self) {
+        self.power.killed(libc::SIGKILL);
+    }
+}
