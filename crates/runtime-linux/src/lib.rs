@@ -13,6 +13,7 @@ mod confinement;
 mod container;
 mod files;
 mod life;
+mod limits;
 mod machine;
 mod oci;
 mod oci_bundle;

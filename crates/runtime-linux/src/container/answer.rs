@@ -5,9 +5,10 @@ use std::time::Duration;
 use container_api::{Error, Kind};
 
 use super::Container;
+use crate::limits::limit;
 
 /// How long a guest may take to answer a call that has nothing to wait for.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = limit(30);
 
 /// Bounds a call to the guest that has nothing to wait for.
 pub async fn answer<T>(

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
-use crate::machine::{Taken, Volume};
+use crate::machine::{Host, Taken, Volume};
 use crate::process::Process;
 use crate::stdio::Stdio;
 
@@ -39,6 +39,8 @@ pub use statistics::Usage;
 #[derive(Debug)]
 pub struct Container {
     pub(crate) bundle: Bundle,
+    /// Where its machine runs.
+    pub(crate) host: Host,
     pub(crate) configuration: ContainerConfiguration,
     pub(crate) options: CreateOptions,
     /// What the guest carries out, where the container came with one; else it is made of the configuration.
@@ -77,6 +79,7 @@ impl Container {
             options: read(&bundle.options(), "options.json")?,
             spec: given_spec(&bundle)?,
             bundle,
+            host: Host::default(),
             stage: watch::Sender::new(Stage::Booting),
             start: Mutex::new(None),
             start_asked: Notify::new(),

@@ -6,9 +6,10 @@ use std::time::Duration;
 use container_api::guest::FreezeRequest;
 
 use super::{Container, answer};
+use crate::limits::limit;
 
 /// How long processes may take to be gone after SIGKILL before the machine itself is ended.
-const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+const KILL_TIMEOUT: Duration = limit(5);
 
 impl Container {
     /// Asks the first process to end with `signal`, kills every process after `grace`, then ends the machine. Returns when that is

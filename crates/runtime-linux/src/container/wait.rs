@@ -5,10 +5,11 @@ use std::time::Duration;
 use container_api::{Error, Kind};
 
 use super::{Container, Stage};
+use crate::limits::limit;
 use crate::process::Ended;
 
 /// How long the end of the machine may take to be seen after the guest was lost.
-const END_LIMIT: Duration = Duration::from_secs(20);
+const END_LIMIT: Duration = limit(20);
 
 impl Container {
     /// Waits for the end of the process `id`, with its output handed over. An empty one is the first, and so the container.

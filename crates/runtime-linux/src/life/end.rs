@@ -10,11 +10,12 @@ use container_engine::{Vm, VmExit};
 use jiff::Timestamp;
 
 use crate::container::Container;
+use crate::limits::limit;
 use crate::machine::{self, Machine, Shares};
 use crate::process::{Ended, Process};
 
 /// How long the guest may take to unmount, sync and power off.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
+const SHUTDOWN_TIMEOUT: Duration = limit(15);
 
 /// Why the guest channel broke: most often the VMM's end is behind it.
 pub(super) async fn why_lost(vm: &mut Vm) -> Option<Error> {

@@ -5,6 +5,8 @@ mod idle;
 mod phases;
 mod record;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -13,13 +13,14 @@ use jiff::Timestamp;
 use super::end::why_lost;
 use super::phases::guest_phases;
 use crate::container::{Container, answer};
+use crate::limits::limit;
 use crate::machine::{self, Booted, Machine, Origin, Shares, Standby, Way};
 use crate::process::Process;
 use crate::request::{given_start_request, idle_request, start_request};
 use crate::stdio::{LogFile, Stdio};
 
 /// How long a booted machine waits for the request to start.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = limit(60);
 
 /// A container whose first process runs.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ pub(super) async fn start(
         memory,
         volumes,
     } = tokio::select! {
-        booted = machine::boot(&container.bundle, &container.configuration, &boot, taps, way, timeline) => booted?,
+        booted = machine::boot(&container.host, &container.bundle, &container.configuration, &boot, taps, way, timeline) => booted?,
         () = container.kill_machine.notified() => return Err(stopped_early(container)),
     };
     if let Some(memory) = memory {

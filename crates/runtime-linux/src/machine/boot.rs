@@ -6,29 +6,26 @@ use std::time::Duration;
 
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind, hello};
-use container_engine::{
-    Device, Engine, ExitCause, FindVmmError, HostMemory, INSTALL, SpawnError, StartError, Vm,
-    VmExit,
-};
+use container_engine::{Device, ExitCause, SpawnError, StartError, Vm, VmExit};
 use container_resource::bundle::{Boot, Bundle, Timeline};
 use container_resource::container::{ContainerConfiguration, Resources};
-use container_resource::settings::VmmConfinement;
 use container_resource::size;
 use jiff::Timestamp;
 use tokio::net::UnixStream;
 
 use super::nics::nics;
 use super::{
-    Booted, LOST_TIMEOUT, Machine, Origin, Shares, Standby, Taken, describe, end, spec, template,
+    Booted, Host, LOST_TIMEOUT, Machine, Origin, Shares, Standby, Taken, describe, end, spec,
+    template,
 };
-use crate::confinement;
+use crate::limits::limit;
 
 /// What mends a host that cannot confine a VMM.
 const UNCONFINED: &str = "Allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns), \
      or use a kernel with Landlock. To start containers all the same: container system start --vmm-confinement optional";
 
 /// How long a guest may take to announce itself. A loaded machine under TCG needs seconds.
-pub const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
+pub const HELLO_TIMEOUT: Duration = limit(60);
 
 /// How a machine is to come into being. What does not work falls back on what comes before it.
 #[derive(Debug)]
@@ -43,6 +40,7 @@ pub enum Way {
 
 /// Starts the machine of `bundle`, with the `taps` of its network interfaces, and confines this process before the guest says anything that it could have made up.
 pub async fn boot(
+    host: &Host,
     bundle: &Bundle,
     configuration: &ContainerConfiguration,
     boot: &Boot,
@@ -73,7 +71,7 @@ pub async fn boot(
     timeline.reached("upper ready");
     let engine = match &way {
         Way::Standby(standby) => standby.engine().clone(),
-        Way::Cold | Way::Template => engine(boot).await?,
+        Way::Cold | Way::Template => host.engine(boot).await?,
     };
     let mut spec = spec::spec(bundle, configuration, boot, &engine, &volumes.disks)?;
     spec.devices.extend(match &way {
@@ -96,14 +94,14 @@ pub async fn boot(
         match standby.take(&spec).await {
             Ok(machine) => {
                 timeline.reached("standby taken");
-                return shut_in(machine, bundle, boot, volumes);
+                return shut_in(host, machine, bundle, boot, volumes);
             }
             Err(error) => tracing::warn!("the standby machine is of no use: {error}"),
         }
     }
     if use_template {
         if let Some(machine) = template::restore(&engine, &spec, &boot.cache, timeline).await {
-            return shut_in(machine, bundle, boot, volumes);
+            return shut_in(host, machine, bundle, boot, volumes);
         }
     }
     let mut vm = engine.start(&spec).await.map_err(|error| {
@@ -112,7 +110,7 @@ pub async fn boot(
     let spawned = Timestamp::now() - vm.moments().spawned.elapsed();
     timeline.reached_at("VMM spawned", spawned.as_microsecond());
     timeline.reached("VMM running");
-    let memory = confine(&vm, bundle, boot)?;
+    let memory = host.confine(&vm, bundle, boot)?;
     let channel = vm
         .take_channel()
         .ok_or_else(|| Error::new(Kind::Internal, "the guest channel was taken"))?;
@@ -131,32 +129,18 @@ pub async fn boot(
 }
 
 fn shut_in(
+    host: &Host,
     machine: Machine,
     bundle: &Bundle,
     boot: &Boot,
     volumes: Taken,
 ) -> Result<Booted, Error> {
-    let memory = confine(&machine.vm, bundle, boot)?;
+    let memory = host.confine(&machine.vm, bundle, boot)?;
     Ok(Booted {
         machine,
         memory,
         volumes,
     })
-}
-
-/// Confines this process, which has nothing more to do than to serve `vm`.
-fn confine(vm: &Vm, bundle: &Bundle, boot: &Boot) -> Result<Option<HostMemory>, Error> {
-    let memory = HostMemory::open(vm)
-        .inspect_err(|error| tracing::debug!("the machine's memory is not told: {error}"))
-        .ok();
-    let accept_less = boot.vmm_confinement == VmmConfinement::Optional;
-    let confined = confinement::enter(bundle.directory(), accept_less).map_err(|error| {
-        Error::chain(Kind::Unsupported, &error)
-            .context("confine the runtime helper")
-            .with_hint("Linux 5.13 and newer can; `landlock` must be among the kernel's `lsm=`.")
-    })?;
-    tracing::debug!("{confined:?}");
-    Ok(memory)
 }
 
 /// Waits for the guest's first words.
@@ -227,12 +211,6 @@ fn init_error(error: Error, reference: &str) -> Error {
         .with_hint(hint)
 }
 
-/// The VMM is missing or too old.
-pub fn find_error(error: &FindVmmError) -> Error {
-    Error::chain(Kind::Unsupported, error)
-        .with_hint(format!("{INSTALL} installs one that will do."))
-}
-
 /// The host has not what was asked for: told in the figures of the flags, of which the machine's are made.
 fn out_of_bounds(error: &StartError, asked: &Resources) -> Option<Error> {
     let text = match error {
@@ -261,14 +239,6 @@ fn out_of_bounds(error: &StartError, asked: &Resources) -> Option<Error> {
 
 fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes / size::MIB)
-}
-
-/// The engine, as strict as `boot` wants it.
-pub async fn engine(boot: &Boot) -> Result<Engine, Error> {
-    let engine = Engine::open(&boot.cache)
-        .await
-        .map_err(|error| find_error(&error))?;
-    Ok(engine.accept_less_confinement(boot.vmm_confinement == VmmConfinement::Optional))
 }
 
 /// The VMM did not start.

@@ -1,6 +1,7 @@
 //! The machine of a container: booted, or started from a template.
 
 mod boot;
+mod host;
 mod nics;
 mod probe;
 mod rehearsal;
@@ -16,7 +17,9 @@ use container_api::guest_channel::Guest;
 use container_api::hello::Hello;
 use container_engine::{HostMemory, Vm, VmExit};
 
+use crate::limits::limit;
 pub use boot::{Way, boot};
+pub use host::Host;
 pub use probe::probe;
 pub use shares::Shares;
 pub use standby::Standby;
@@ -24,7 +27,7 @@ pub use template::{TemplateRequest, make as make_template};
 pub use volumes::{Taken, Volume};
 
 /// How long the end of a VMM may take to be seen after its guest was lost.
-pub const LOST_TIMEOUT: Duration = Duration::from_secs(1);
+pub const LOST_TIMEOUT: Duration = limit(1);
 
 /// A machine whose guest waits for its first request.
 #[derive(Debug)]

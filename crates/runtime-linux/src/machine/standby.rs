@@ -10,7 +10,7 @@ use container_resource::bundle::Interface;
 
 use super::nics::nics;
 use super::rehearsal::{Stage, rehearse};
-use super::template::{self, SETTLED, TemplateRequest, Wanted};
+use super::template::{self, Resolved, SETTLED, TemplateRequest};
 use super::{Machine, Origin, describe};
 
 /// How long it may take to hand a machine over. Another one boots in that time.
@@ -37,7 +37,7 @@ impl Standby {
     /// # Errors
     /// When there is no template for it, or it does not pass its rehearsal.
     pub async fn prepare(request: &TemplateRequest, taps: Vec<OwnedFd>) -> Result<Self, Error> {
-        let Wanted {
+        let Resolved {
             engine,
             mut shape,
             key,
@@ -84,6 +84,12 @@ impl Standby {
     /// Key of the template that it was started from.
     pub fn template(&self) -> &str {
         &self.key
+    }
+
+    /// Makes it one of another shape.
+    #[cfg(test)]
+    pub(crate) fn forget_its_key(&mut self) {
+        self.key.clear();
     }
 
     /// The devices of `interfaces`, which have the taps that the machine has.

@@ -12,15 +12,16 @@ use container_resource::container::ContainerConfiguration;
 use serde::Deserialize;
 
 use super::boot::{HELLO_TIMEOUT, start_error};
-use super::{Machine, Origin, spec};
+use super::{Host, Machine, Origin, spec};
+use crate::limits::limit;
 
 /// How long a guest takes to report its free memory to the host, which it does 2 s after it was freed
 /// (`PAGE_REPORTING_DELAY` of the kernel's `mm/page_reporting.c`). What was reported before a machine was saved, no machine
 /// of the template reports again.
-pub const SETTLED: Duration = Duration::from_secs(3);
+pub const SETTLED: Duration = limit(3);
 
 /// How long a restored guest may take to answer a call that has nothing to do.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = limit(10);
 
 /// What a template is made, or a machine prepared, for: on the standard input of `make-template` and `standby`.
 #[derive(Debug, Deserialize)]
@@ -29,11 +30,14 @@ pub struct TemplateRequest {
     pub configuration: ContainerConfiguration,
     /// What that container was started with.
     pub boot: Boot,
+    /// Where the machine runs.
+    #[serde(skip)]
+    pub(crate) host: Host,
 }
 
-/// What a request comes to on this host.
+/// A request, with what this host has for it.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct Resolved {
     /// What machines are started with.
     pub engine: Engine,
     /// The machine, with empty disks.
@@ -46,12 +50,12 @@ pub struct Wanted {
 
 impl TemplateRequest {
     /// Looks at what is there now.
-    pub async fn resolve(&self) -> Result<Wanted, Error> {
-        let engine = super::boot::engine(&self.boot).await?;
+    pub async fn resolve(&self) -> Result<Resolved, Error> {
+        let engine = self.host.engine(&self.boot).await?;
         let shape = spec::shape(&self.configuration, &self.boot, &engine)?;
         let key = key(&engine, &shape)?;
         let directory = spec::templates(&self.boot.cache).join(&key);
-        Ok(Wanted {
+        Ok(Resolved {
             engine,
             shape,
             key,
@@ -62,7 +66,7 @@ impl TemplateRequest {
 
 /// Boots a machine up to its first words and saves it; nothing is done where a template exists.
 pub async fn make(request: &TemplateRequest) -> Result<(), Error> {
-    let Wanted {
+    let Resolved {
         engine,
         shape: spec,
         directory,
