@@ -50,4 +50,4 @@ chances() {
 }
 
 chances 300 "$2" "${end_to_end[@]}"
-chances 120 "$3" "${engine[@]}"
+chances 240 "$3" "${engine[@]}"

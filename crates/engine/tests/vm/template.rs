@@ -69,7 +69,8 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
         let opened = start.elapsed();
         // What the guest said before is kept with it.
         let console = template.console();
-        assert!(console.ends_with(b"[ready]\n"), "{console:?}");
+        let console = String::from_utf8_lossy(&console);
+        assert!(console.contains("[ready]\n"), "{console}");
         let mut guest = Guest::attach(engine.restore(&template, spec).await.unwrap());
         let restored = start.elapsed();
         assert_eq!(guest.ask("echo again").await, "again");
