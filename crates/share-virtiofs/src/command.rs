@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use container_api::hardening;
 
-use crate::{namespaces, request};
+use crate::{namespaces, request, serve};
 
 /// Serves directories and files of the host to one virtual machine of `container`, by virtio-fs.
 ///
@@ -48,7 +48,9 @@ impl Command {
             .with_ansi(false)
             .init();
         hardening::harden();
-        let started = request::read().and_then(|request| Ok(namespaces::run(&request)?));
+        let serve: namespaces::Work =
+            |identity, descriptors| Ok(serve::serve(identity, descriptors)?);
+        let started = request::read().and_then(|request| Ok(namespaces::run(&request, serve)?));
         match started {
             Ok(code) => code,
             Err(error) => {

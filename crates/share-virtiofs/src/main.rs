@@ -1,19 +1,10 @@
-//! The process of a machine's shares: it serves directories and files of the host to one guest.
-
-mod clone;
-mod command;
-mod identity;
-mod mount;
-mod namespaces;
-mod privileges;
-mod request;
-mod root;
-mod serve;
+//! The process of a machine's shares.
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use container_share_virtiofs::command::Command;
 
 fn main() -> ExitCode {
-    command::Command::parse().run()
+    Command::parse().run()
 }

@@ -11,7 +11,7 @@ use crate::clone::{self, Side};
 use crate::identity::Identity;
 use crate::root::RootError;
 use crate::serve::ServeError;
-use crate::{mount, privileges, request, root, serve};
+use crate::{mount, privileges, request, root};
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -30,13 +30,19 @@ pub enum ShareError {
     Serve(#[from] ServeError),
 }
 
-/// Serves `request` in a child, and ends as that ends.
-pub fn run(request: &Request) -> Result<ExitCode, ShareError> {
+/// What the child does when it is confined, with its own descriptors as a directory.
+pub type Work = fn(&Identity, OwnedFd) -> Result<(), ShareError>;
+
+/// Does `work` in a child that sees what `request` shares, and ends as that ends.
+///
+/// # Errors
+/// When nothing can confine it. What goes wrong in the child is told on standard output.
+pub fn run(request: &Request, work: Work) -> Result<ExitCode, ShareError> {
     clone::die_with_parent().map_err(ShareError::Confine)?;
     let mut refused = io::Error::from(io::ErrorKind::PermissionDenied);
     for identity in Identity::choices() {
         match clone::clone(identity.is_mapped()).map_err(ShareError::Confine)? {
-            Side::Child { pipe } => return Ok(begin(&identity, pipe, request)),
+            Side::Child { pipe } => return Ok(begin(&identity, pipe, request, work)),
             Side::Parent { child, pipe } => {
                 match identity.write_maps(child.as_raw_pid().unsigned_abs()) {
                     Ok(()) => {
@@ -61,12 +67,12 @@ pub fn run(request: &Request) -> Result<ExitCode, ShareError> {
 }
 
 /// The child's life.
-fn begin(identity: &Identity, pipe: OwnedFd, request: &Request) -> ExitCode {
+fn begin(identity: &Identity, pipe: OwnedFd, request: &Request, work: Work) -> ExitCode {
     let mut word = [0];
     if std::fs::File::from(pipe).read_exact(&mut word).is_err() {
         return ExitCode::FAILURE;
     }
-    match confined(identity, request) {
+    match confined(identity, request, work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             request::answer_failed(&error);
@@ -75,12 +81,12 @@ fn begin(identity: &Identity, pipe: OwnedFd, request: &Request) -> ExitCode {
     }
 }
 
-fn confined(identity: &Identity, request: &Request) -> Result<(), ShareError> {
-    privileges::raise_limits();
+fn confined(identity: &Identity, request: &Request, work: Work) -> Result<(), ShareError> {
+    privileges::bound().map_err(ShareError::Privileges)?;
     let descriptors = mount::own_descriptors().map_err(ShareError::Confine)?;
     root::enter(request)?;
     privileges::give_up(identity).map_err(ShareError::Privileges)?;
     // After the change of credentials, which would undo it.
     clone::die_with_parent().map_err(ShareError::Confine)?;
-    Ok(serve::serve(identity, descriptors)?)
+    work(identity, descriptors)
 }

@@ -16,24 +16,33 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::SETUID);
 
-/// Descriptors that root gives the process: each file that the guest knows takes one. virtiofsd's own figure.
+/// Descriptors that the process may have: each file that the guest knows takes one, and about a kilobyte of the host's kernel. The guest
+/// forgets files when its memory is short. virtiofsd's own figure.
 const OPEN_FILES: u64 = 1_000_000;
 
-/// Lets the process open as many files as it can. A user's bound is what the system gives.
-pub fn raise_limits() {
-    // `harden` has done what everybody may do. No maximum is no bound.
-    let enough = |maximum: u64| maximum >= OPEN_FILES;
+/// Bytes of memory of its own that it may have: some 300 for each file that the guest knows, and the stacks of its threads. The guest's
+/// memory, which it shares, is not counted.
+const MEMORY: u64 = 1 << 30;
+
+/// Gives the process the bounds that nothing in it can change any more: it has no power to raise them. Root gives it as many descriptors
+/// as it may need; a user what the system gives.
+pub fn bound() -> io::Result<()> {
     let own = rustix::process::getrlimit(Resource::Nofile).maximum;
-    if own.is_none_or(enough) {
-        return;
+    let mut most = own.unwrap_or(u64::MAX).min(OPEN_FILES);
+    if most < OPEN_FILES && limit(Resource::Nofile, OPEN_FILES).is_ok() {
+        most = OPEN_FILES;
     }
-    let all = Rlimit {
-        current: Some(OPEN_FILES),
-        maximum: Some(OPEN_FILES),
+    limit(Resource::Nofile, most)?;
+    let own = rustix::process::getrlimit(Resource::Data).maximum;
+    limit(Resource::Data, own.unwrap_or(u64::MAX).min(MEMORY))
+}
+
+fn limit(resource: Resource, most: u64) -> io::Result<()> {
+    let limit = Rlimit {
+        current: Some(most),
+        maximum: Some(most),
     };
-    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, all) {
-        tracing::debug!(%error, "the limit of open files stays");
-    }
+    Ok(rustix::process::setrlimit(resource, limit)?)
 }
 
 /// Leaves the calling thread with [`KEPT`] and no way to more. Other processes of its user do not look into it.

@@ -10,10 +10,10 @@ use container_resource::share::TAG;
 use vhost::vhost_user::{Error as ProtocolError, Listener};
 use vhost_user_backend::VhostUserDaemon;
 use virtiofsd::passthrough::{CachePolicy, Config, PassthroughFs};
-use virtiofsd::seccomp::{SeccompAction, enable_seccomp};
 use virtiofsd::vhost_user::VhostUserFsBackendBuilder;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
+use crate::filter::{self, FilterError};
 use crate::identity::Identity;
 use crate::request;
 
@@ -30,9 +30,9 @@ pub enum ServeError {
     /// There is no listening socket.
     #[error("take the socket over")]
     Socket(#[source] io::Error),
-    /// The kernel does not take the list of system calls.
-    #[error("set the filter of system calls")]
-    Filter(#[source] virtiofsd::seccomp::Error),
+    /// The lists of system calls.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// The file system can't be read.
     #[error("open the shares")]
     Open(#[source] io::Error),
@@ -51,8 +51,8 @@ pub enum ServeError {
 pub fn serve(identity: &Identity, descriptors: OwnedFd) -> Result<(), ServeError> {
     let listener = request::listener().map_err(ServeError::Socket)?;
     let configuration = configuration(identity, descriptors);
-    // Threads inherit it, so it comes before them. It ends the process at the first call that a file server has no use for.
-    enable_seccomp(SeccompAction::Kill, false).map_err(ServeError::Filter)?;
+    // Threads inherit it, so it comes before them.
+    filter::for_start()?;
     let files = PassthroughFs::new(configuration).map_err(ServeError::Open)?;
     let backend = VhostUserFsBackendBuilder::default()
         .set_tag(Some(TAG.to_owned()))
@@ -66,6 +66,8 @@ pub fn serve(identity: &Identity, descriptors: OwnedFd) -> Result<(), ServeError
     let mut listener = unsafe { Listener::from_raw_fd(listener.into_raw_fd()) };
     daemon.start(&mut listener).map_err(ServeError::Serve)?;
     drop(listener);
+    // All threads are there, and no guest runs yet.
+    filter::for_service()?;
     match daemon.wait() {
         Ok(())
         | Err(vhost_user_backend::Error::HandleRequest(
