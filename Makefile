@@ -135,7 +135,7 @@ test-real: packages-run packages-build packages-test packages-real stage $(BUSYB
 	@images/debian.sh programs $(PROGRAMS)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) CONTAINER_TEST_DEBIAN=$(CURDIR)/$(DEBIAN) \
 	    CONTAINER_TEST_PROGRAMS=$(CURDIR)/$(PROGRAMS) \
-	    $(CARGO) test --locked -p container-tests -- --ignored --test-threads=1 real:: programs:: volumes::
+	    $(CARGO) test --locked -p container-tests -- --ignored --test-threads=1 real:: programs:: volumes:: shares::
 	tests/package.sh $(TARGET)/package-root $(BUSYBOX)
 
 # The same programs with real KVM, in a machine inside an emulated one.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -167,6 +168,133 @@ fn the_hosts_files_are_read_and_written_in_a_container() {
     system.run(["delete", "--force", "shared"]).ok();
 }
 
+/// The program of `filesystem.c` in `directory`, for any root.
+fn filesystem_program(directory: &Path) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/filesystem.c");
+    let built = Command::new("cc")
+        .args(["-static", "-O1", "-o"])
+        .arg(directory.join("program"))
+        .arg(source)
+        .status();
+    assert!(built.unwrap().success());
+}
+
+#[test]
+fn a_share_and_a_volume_are_file_systems() {
+    let system = System::shared();
+    let data = directory(&system, "filesystem");
+    filesystem_program(&data);
+    let bound = bind(&data, "/data");
+    start(
+        &system,
+        "filesystem",
+        &["-v", &bound, "-v", "filesystem:/volume"],
+    )
+    .ok();
+    for place in ["/volume", "/data"] {
+        let script = format!("mkdir {place}/work && cd {place}/work && /data/program 1500");
+        let outcome = exec(&system, "filesystem", &script);
+        assert_eq!(outcome.stdout, "done\n", "{place}: {outcome:?}");
+    }
+    // The host's owners are the guest's, number by number, where root has started it.
+    if rustix::process::geteuid().is_root() {
+        let found = fs::metadata(data.join("work/open/mine")).unwrap();
+        assert_eq!((found.uid(), found.gid()), (1000, 1000));
+    }
+    system.run(["delete", "-f", "-v", "filesystem"]).ok();
+    system.run(["volume", "delete", "filesystem"]).ok();
+}
+
+#[test]
+fn owners_are_mapped_where_that_is_asked_for() {
+    let system = System::shared();
+    let data = directory(&system, "mapped");
+    fs::write(data.join("root"), "").unwrap();
+    fs::write(data.join("five"), "").unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        std::os::unix::fs::chown(data.join("five"), Some(5), Some(6)).unwrap();
+    }
+    let mount = |map: &str| format!("type=bind,src={},dst=/data,{map}", data.display());
+    let map = mount("idmap=uids=0-1000-1#5-7-1;gids=0-2000-1#6-8-1");
+    start(&system, "mapped", &["--mount", &map]).ok();
+    let shown = system.inspect("mapped");
+    assert_eq!(
+        shown["configuration"]["mounts"][0]["options"],
+        serde_json::json!(["idmap=uids=0-1000-1#5-7-1;gids=0-2000-1#6-8-1"])
+    );
+    let script = "cd /data; stat -c '%u %g' root five; touch theirs 2>&1 | grep -c .; chown 1000:2000 five && stat -c '%u %g' five; id -u";
+    let said = told(&system, "mapped", script);
+    if is_root {
+        // Root of the container is nobody whom the map knows: it makes no file, and no file of the host is root's through it.
+        assert_eq!(said, "1000 2000\n7 8\n1\n1000 2000\n0\n");
+        let found = fs::metadata(data.join("five")).unwrap();
+        assert_eq!((found.uid(), found.gid()), (0, 0));
+    }
+    let words = [
+        "exec",
+        "-u",
+        "1000:2000",
+        "mapped",
+        "sh",
+        "-c",
+        "echo x >/data/own",
+    ];
+    let made = system.run(words);
+    if is_root {
+        made.ok();
+        let own = fs::metadata(data.join("own")).unwrap();
+        assert_eq!((own.uid(), own.gid()), (0, 0));
+    }
+    system.run(["delete", "-f", "mapped"]).ok();
+    let wrong = mount("idmap=uids=0-1000");
+    system
+        .run(["run", "--rm", "--mount", &wrong, "busybox", "true"])
+        .code(64)
+        .says("invalid idmap 'uids=0-1000'");
+}
+
+/// As many files as a large project has: each takes a descriptor of the process that serves them.
+#[test]
+#[ignore = "takes minutes: make test-real"]
+fn a_share_has_room_for_a_hundred_thousand_files() {
+    let system = System::shared();
+    let data = directory(&system, "large");
+    let bound = bind(&data, "/data");
+    start(&system, "large", &["-v", &bound]).ok();
+    // Half of them come from the host.
+    for number in 0..50_000 {
+        let parent = data.join((number / 1000).to_string());
+        fs::create_dir_all(&parent).unwrap();
+        fs::write(parent.join(number.to_string()), "x").unwrap();
+    }
+    let script = "cd /data; i=50000; while [ $i -lt 100000 ]; do d=$((i/1000)); [ -d $d ] || mkdir $d; echo x >$d/$i; i=$((i+1)); done; \
+                  find . -type f -size -2k | wc -l; find . -type f | xargs cat | wc -c";
+    assert_eq!(told(&system, "large", script), "100000\n150000\n");
+    let inside = servers(&system, "large")[1];
+    let limits = fs::read_to_string(format!("/proc/{inside}/limits")).unwrap();
+    let limit = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let limit: usize = limit
+        .unwrap()
+        .split_whitespace()
+        .nth(3)
+        .unwrap()
+        .parse()
+        .unwrap();
+    let held = || fs::read_dir(format!("/proc/{inside}/fd")).unwrap().count();
+    assert!(
+        held() < limit && limit <= 1_000_000,
+        "{} of {limit}",
+        held()
+    );
+    exec(&system, "large", "rm -r /data/*").ok();
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
+    eventually("the deleted files are forgotten", || held() < 1000);
+    system.run(["delete", "-f", "large"]).ok();
+}
+
 #[test]
 fn what_the_host_changes_is_seen_within_a_second() {
     let system = System::shared();
@@ -286,6 +414,7 @@ fn a_machine_ends_with_the_process_of_its_shares_and_the_reverse() {
         ("CapAmb", "0000000000000000"),
         ("NoNewPrivs", "1"),
         ("Seccomp", "2"),
+        ("Seccomp_filters", "2"),
     ] {
         assert_eq!(field(name), value, "{name}");
     }
