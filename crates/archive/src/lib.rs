@@ -1,5 +1,6 @@
 //! Trees of files as tar streams: what `cp`, `export`, `diff` and `commit` are made of, on the host and in the guest.
 
+pub mod nameless;
 pub mod operation;
 pub mod pack;
 pub mod place;

@@ -1,13 +1,16 @@
 //! A file that a user names and a command writes.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use container_archive::nameless;
+use rustix::fs::{CWD, Mode};
 
 use crate::failure::Failure;
 
@@ -27,7 +30,8 @@ pub enum OutputFile {
 /// A file beside the one that it is to become; removed again unless it does.
 #[derive(Debug)]
 pub struct Whole {
-    temporary: PathBuf,
+    /// Where it has a name already: its file system knows no others.
+    temporary: Option<PathBuf>,
     file: File,
     target: PathBuf,
 }
@@ -104,13 +108,17 @@ impl AsFd for OutputFile {
 impl Whole {
     /// With owner and mode of the file that is `replaced`, or those of a new file.
     fn create(target: PathBuf, replaced: Option<&fs::Metadata>) -> io::Result<Self> {
-        let mut name = target.as_os_str().to_owned();
-        name.push(format!(".{}", uuid::Uuid::new_v4()));
-        let temporary = PathBuf::from(name);
-        let file = File::options()
-            .write(true)
-            .create_new(true)
-            .open(&temporary)?;
+        let directory = File::open(parent(&target))?;
+        let new = Mode::from_raw_mode(0o666);
+        let (temporary, file) = match nameless::create(&directory, new)? {
+            Some(file) => (None, File::from(file)),
+            None => {
+                let temporary = beside(&target);
+                let mut options = File::options();
+                let file = options.write(true).create_new(true).open(&temporary)?;
+                (Some(temporary), file)
+            }
+        };
         let whole = Self {
             temporary,
             file,
@@ -127,15 +135,50 @@ impl Whole {
 
     fn keep(&self) -> io::Result<()> {
         self.file.sync_all()?;
-        fs::rename(&self.temporary, &self.target)
+        if let Some(temporary) = &self.temporary {
+            return fs::rename(temporary, &self.target);
+        }
+        let file = self.file.as_fd().try_clone_to_owned()?;
+        let link = |path: &Path| {
+            let name = CString::new(path.as_os_str().as_bytes())?;
+            Ok::<_, io::Error>(nameless::link(&file, CWD, &name)?)
+        };
+        match link(&self.target) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let temporary = beside(&self.target);
+                link(&temporary)?;
+                fs::rename(&temporary, &self.target).inspect_err(|_| {
+                    // The first error is the one to tell.
+                    let _ = fs::remove_file(&temporary);
+                })
+            }
+            linked => linked,
+        }
     }
 }
 
 impl Drop for Whole {
     fn drop(&mut self) {
-        // Gone already when it was kept.
-        let _ = fs::remove_file(&self.temporary);
+        if let Some(temporary) = &self.temporary {
+            // Gone already when it was kept.
+            let _ = fs::remove_file(temporary);
+        }
     }
+}
+
+/// The directory that `target` is in.
+fn parent(target: &Path) -> &Path {
+    let parent = target.parent();
+    parent
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// A name beside `target` that nobody else has.
+fn beside(target: &Path) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(format!(".{}", uuid::Uuid::new_v4()));
+    PathBuf::from(name)
 }
 
 /// Follows links one by one, to see whether they lead to a descriptor of this process: what stands behind that may

@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::tree::{BUFFER, Tree};
+use crate::nameless;
 use crate::tar::{Member, Reader, Run};
 
 impl Tree {
@@ -26,16 +27,58 @@ impl Tree {
             Err(error) => return Err(error.into()),
         }
         // Whoever looks meanwhile sees what was there before, or the whole file.
+        let Some(file) = nameless::create(parent, Mode::RUSR | Mode::WUSR)? else {
+            return self.named(parent, name, member, reader);
+        };
+        self.fill(&file, member, reader)?;
+        self.finish(&file, member)?;
+        match nameless::link(&file, parent, name) {
+            Err(Errno::EXIST) => {
+                let temporary = self.linked(parent, &file)?;
+                place(parent, &temporary, &file, name)?;
+            }
+            linked => linked?,
+        }
+        Ok(true)
+    }
+
+    /// As [`Self::file`], where a file needs a name.
+    fn named<R: Read>(
+        &mut self,
+        parent: &OwnedFd,
+        name: &CString,
+        member: &Member,
+        reader: &mut Reader<R>,
+    ) -> io::Result<bool> {
         let (temporary, file) = self.temporary(parent)?;
         let made = self
             .fill(&file, member, reader)
-            .and_then(|()| self.finish(&file, member))
-            .and_then(|()| take_place(parent, &temporary, &file, name));
+            .and_then(|()| self.finish(&file, member));
         if made.is_err() {
             // The first error is the one to tell.
             let _ = rustix::fs::unlinkat(parent, &temporary, AtFlags::empty());
         }
-        made.map(|()| true)
+        made?;
+        place(parent, &temporary, &file, name)?;
+        Ok(true)
+    }
+
+    /// Gives the whole `file` a name that nobody else has, from which it takes its place.
+    fn linked(&mut self, parent: &OwnedFd, file: &OwnedFd) -> io::Result<CString> {
+        loop {
+            let name = self.new_name()?;
+            match nameless::link(file, parent, &name) {
+                Ok(()) => return Ok(name),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn new_name(&mut self) -> io::Result<CString> {
+        self.temporary += 1;
+        let text = format!(".container-{}-{}", std::process::id(), self.temporary);
+        Ok(CString::new(text)?)
     }
 
     /// A new file of `parent`, and its name.
@@ -43,9 +86,7 @@ impl Tree {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         loop {
-            self.temporary += 1;
-            let text = format!(".container-{}-{}", std::process::id(), self.temporary);
-            let name = CString::new(text)?;
+            let name = self.new_name()?;
             match rustix::fs::openat(parent, &name, flags, Mode::RUSR | Mode::WUSR) {
                 Ok(file) => return Ok((name, file)),
                 // The archive has such a name, too, or a process of this number was killed.
@@ -92,6 +133,16 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// As [`take_place`]; a file that cannot is removed.
+fn place(parent: &OwnedFd, temporary: &CString, file: &OwnedFd, name: &CString) -> io::Result<()> {
+    let placed = take_place(parent, temporary, file, name);
+    if placed.is_err() {
+        // The first error is the one to tell.
+        let _ = rustix::fs::unlinkat(parent, temporary, AtFlags::empty());
+    }
+    placed
 }
 
 /// Renames the complete file `temporary` to `name`. Where something is mounted, its content is written there.
