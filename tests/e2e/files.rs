@@ -281,6 +281,13 @@ fn a_root_is_exported_compared_and_committed() {
     let loop_ = "i=0; while :; do i=$((i+1)); echo $i >/a; echo $i >/b; done";
     system.run(["exec", "-d", "box", "sh", "-c", loop_]).ok();
     system.run(["export", "-o", &at("root.tar"), "box"]).ok();
+    // Nobody reads it: the container does not wait.
+    let unread = system.spawn(["export", "box"]);
+    crate::system::eventually("the tar has begun", || unread.has_output());
+    let count = || system.run(["exec", "box", "cat", "/a"]).ok().stdout;
+    let before = count();
+    crate::system::eventually("the container goes on", || count() != before);
+    assert!(unread.outcome().ok().stdout.len() > 1 << 20);
     let root = fs::read(at("root.tar")).unwrap();
     let list = tar(&["t"], &root);
     assert!(

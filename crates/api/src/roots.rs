@@ -113,6 +113,11 @@ impl Roots {
         self.app.join("default-machine.json")
     }
 
+    /// Bundles of machines that live for one operation.
+    pub fn transient(&self) -> PathBuf {
+        self.app.join("transient")
+    }
+
     /// Networks, one directory each.
     pub fn networks(&self) -> PathBuf {
         self.app.join("networks")

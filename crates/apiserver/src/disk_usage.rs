@@ -6,6 +6,13 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::oneshot;
 
+/// Bytes allocated on disk for the file `path`; none where it cannot be told.
+pub fn of_file(path: &Path) -> u64 {
+    // st_blocks counts 512-byte units (stat(2)).
+    path.metadata()
+        .map_or(0, |metadata| metadata.blocks() * 512)
+}
+
 /// Bytes allocated on disk for the files below `directory`.
 pub fn allocated(directory: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(directory) else {

@@ -22,6 +22,20 @@ impl Reserve {
         Self { directory, bytes }
     }
 
+    /// Whether `bytes` can be written without the reserve.
+    ///
+    /// # Errors
+    /// [`Kind::Exhausted`] when they cannot.
+    pub fn check_for(&self, bytes: u64) -> Result<(), Error> {
+        match free(&self.directory) {
+            Ok(Some(free)) if free < self.bytes.saturating_add(bytes) => {
+                let context = format!("write {} MiB", bytes >> 20);
+                Err(self.refusal(free).context(context))
+            }
+            _ => self.check(),
+        }
+    }
+
     /// Whether something that writes may begin.
     ///
     /// # Errors
@@ -74,6 +88,9 @@ mod tests {
         let error = reserve(u64::MAX).check().unwrap_err();
         assert_eq!(error.kind, Kind::Exhausted);
         assert!(error.message.contains("storage.reserve"), "{error}");
+        let error = reserve(0).check_for(u64::MAX).unwrap_err();
+        assert_eq!(error.kind, Kind::Exhausted);
+        reserve(0).check_for(1).unwrap();
         // A file system that is gone is another error's business.
         Reserve::new("/absent".into(), u64::MAX).check().unwrap();
     }

@@ -4,6 +4,58 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// What [`Operation::Hold`] says.
+pub const HELD: &[u8] = b"held\n";
+/// How long a file system is held at most: whoever writes to it may be somebody's database.
+pub const HOLD_LIMIT: Duration = Duration::from_secs(60);
+/// The word before the number of a volume.
+const VOLUME: &[u8] = b"volume";
+
+/// Whose files an operation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The container's root, as its processes see it.
+    Root,
+    /// The volume whose disk has this number: paths begin in it.
+    Volume(u32),
+}
+
+/// An operation on the files of somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Whose.
+    pub subject: Subject,
+    /// What is done.
+    pub operation: Operation,
+}
+
+impl Task {
+    /// As words; [`Self::parse`] reads them.
+    pub fn words(&self) -> Vec<Vec<u8>> {
+        let mut words = match self.subject {
+            Subject::Root => Vec::new(),
+            Subject::Volume(number) => vec![VOLUME.to_vec(), number.to_string().into_bytes()],
+        };
+        words.extend(self.operation.words());
+        words
+    }
+
+    /// The task that `words` are; nothing where they are none.
+    pub fn parse<W: AsRef<[u8]>>(words: &[W]) -> Option<Self> {
+        let (subject, words) = match words {
+            [first, number, rest @ ..] if first.as_ref() == VOLUME => {
+                let number = std::str::from_utf8(number.as_ref()).ok()?.parse().ok()?;
+                (Subject::Volume(number), rest)
+            }
+            words => (Subject::Root, words),
+        };
+        let operation = Operation::parse(words)?;
+        let fits = subject == Subject::Root || operation.fits_volumes();
+        fits.then_some(Self { subject, operation })
+    }
+}
 
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +81,10 @@ pub enum Operation {
         /// Absolute, in the container; it must be there.
         path: PathBuf,
     },
-    /// Writes the container's root, without what is mounted in it, to standard output.
+    /// Reads a tar, as [`Self::Export`] writes it of a volume, from standard input into the root: everything of it, the root's own owner
+    /// and mode, too.
+    Import,
+    /// Writes all there is, without what is mounted in it, to standard output; of a volume a first member `./`, too.
     Export {
         /// Nothing in the container runs meanwhile.
         still: bool,
@@ -39,6 +94,9 @@ pub enum Operation {
     Differences,
     /// Gives the space that is free on its disks back to the host. Says on standard output how many bytes that were.
     Trim,
+    /// Keeps the file system as it is: everything is on its disk, and whoever writes waits. Says [`HELD`] on standard output when that
+    /// holds, until standard input ends. After [`HOLD_LIMIT`] it fails, and holds nothing any more.
+    Hold,
     /// Writes what differs from the image as a layer (OCI image specification, "Image Layer Filesystem Changeset").
     Layer {
         /// Nothing in the container runs meanwhile.
@@ -51,13 +109,21 @@ impl Operation {
     pub fn wants_standstill(&self) -> bool {
         matches!(
             self,
-            Self::Export { still: true } | Self::Layer { still: true }
+            Self::Export { still: true } | Self::Layer { still: true } | Self::Hold
         )
+    }
+
+    /// Whether a volume has what it needs: files alone.
+    pub fn fits_volumes(&self) -> bool {
+        !matches!(self, Self::Differences | Self::Trim | Self::Layer { .. })
     }
 
     /// Whether it reads standard input.
     pub fn reads(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::Extract { .. })
+        matches!(
+            self,
+            Self::Write { .. } | Self::Extract { .. } | Self::Import | Self::Hold
+        )
     }
 
     /// As words; [`Self::parse`] reads them.
@@ -72,10 +138,12 @@ impl Operation {
                 words
             }
             Self::Extract { path } => vec![b"extract".to_vec(), word(path.as_os_str())],
+            Self::Import => vec![b"import".to_vec()],
             Self::Export { still: true } => vec![b"export".to_vec()],
             Self::Export { still: false } => vec![b"export-running".to_vec()],
             Self::Differences => vec![b"differences".to_vec()],
             Self::Trim => vec![b"trim".to_vec()],
+            Self::Hold => vec![b"hold".to_vec()],
             Self::Layer { still: true } => vec![b"layer".to_vec()],
             Self::Layer { still: false } => vec![b"layer-running".to_vec()],
         }
@@ -105,10 +173,12 @@ impl Operation {
                 owners: *verb == b"write-owned",
             },
             [b"extract", word] => Self::Extract { path: path(word)? },
+            [b"import"] => Self::Import,
             [b"export"] => Self::Export { still: true },
             [b"export-running"] => Self::Export { still: false },
             [b"differences"] => Self::Differences,
             [b"trim"] => Self::Trim,
+            [b"hold"] => Self::Hold,
             [b"layer"] => Self::Layer { still: true },
             [b"layer-running"] => Self::Layer { still: false },
             _ => return None,
@@ -136,14 +206,33 @@ mod tests {
                 owners: true,
             },
             Operation::Extract { path },
+            Operation::Import,
             Operation::Export { still: true },
             Operation::Export { still: false },
             Operation::Differences,
             Operation::Trim,
+            Operation::Hold,
             Operation::Layer { still: true },
             Operation::Layer { still: false },
         ] {
-            assert_eq!(Operation::parse(&operation.words()), Some(operation));
+            assert_eq!(
+                Operation::parse(&operation.words()).as_ref(),
+                Some(&operation)
+            );
+            for subject in [Subject::Root, Subject::Volume(7)] {
+                let operation = operation.clone();
+                let fits = subject == Subject::Root || operation.fits_volumes();
+                let task = Task { subject, operation };
+                assert_eq!(Task::parse(&task.words()), fits.then_some(task));
+            }
+        }
+        for words in [
+            &["volume"][..],
+            &["volume", "x", "hold"],
+            &["volume", "-1", "hold"],
+            &["volume", "1"],
+        ] {
+            assert_eq!(Task::parse(words), None, "{words:?}");
         }
         for words in [
             &["read"][..],

@@ -52,6 +52,19 @@ mod tests {
         assert!(tried > 50, "{tried}");
     }
 
+    #[test]
+    fn what_is_on_without_being_given_stays_so() {
+        for path in [&["export"][..], &["commit"], &["volume", "export"]] {
+            let mut command = &lenient(Cli::command());
+            for name in path {
+                command = command.find_subcommand(name).unwrap();
+            }
+            let mut arguments = command.get_arguments();
+            let pause = arguments.find(|argument| argument.get_id() == "pause");
+            assert_eq!(pause.unwrap().get_default_values(), ["true"], "{path:?}");
+        }
+    }
+
     fn each(command: &Command, path: &mut Vec<String>, tried: &mut usize) {
         let is_flag = |argument: &&Arg| matches!(argument.get_action(), ArgAction::SetTrue);
         let flags: Vec<Arg> = command.get_arguments().filter(is_flag).cloned().collect();

@@ -1,11 +1,14 @@
 //! Empty ext4 disks: the writable layers of containers, and volumes.
 //!
-//! They are made by `mke2fs(8)` and, copied as a whole perhaps, never read here again: a file system that a guest has written to is its guest's alone.
+//! They are made by `mke2fs(8)` and, copied as a whole perhaps, never read here again but for one mark: a file system that a guest has
+//! written to is its guest's alone.
 
 mod copy;
 mod empty;
 mod format;
+mod replay;
 
 pub use copy::copy;
 pub use empty::{prepare, unnamed};
 pub use format::{DiskError, Format, make};
+pub use replay::needs_replay;

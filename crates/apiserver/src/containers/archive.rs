@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use container_api::{Error, Kind, runtime};
+use container_archive::operation::{Subject, Task};
 use rustix::process::Signal;
 use tokio::sync::OwnedMutexGuard;
 
 use super::follow::remove_sockets;
 use super::helper::{Helper, Lent};
+use super::hold::copy_held;
 use super::start::Booting;
 use super::{Containers, Entry, not_found};
+use crate::disk_usage;
 
 /// How long the machine may take to write everything out and go, when nobody works on the files any more.
 const CLOSING: Duration = Duration::from_secs(30);
@@ -44,6 +47,10 @@ impl Containers {
     ) -> Result<i32, Error> {
         let entry = self.get(id)?;
         if let Some(helper) = running(&entry) {
+            let task = Task::parse(&words);
+            if task.is_some_and(|task| task.operation.wants_standstill()) {
+                return self.archive_of_a_moment(&entry, &helper, words, lent).await;
+            }
             return operate(&helper, words, lent).await;
         }
         match self.open(&entry).await? {
@@ -56,6 +63,29 @@ impl Containers {
                 Ok(code)
             }
         }
+    }
+
+    /// Does it with a copy of the writable layer in a machine of its own: the container stands still only while the copy is made.
+    async fn archive_of_a_moment(
+        &self,
+        entry: &Entry,
+        helper: &Helper,
+        words: Vec<Bytes>,
+        lent: Option<Lent>,
+    ) -> Result<i32, Error> {
+        let upper = entry.bundle.upper();
+        self.reserve.check_for(disk_usage::of_file(&upper))?;
+        let transient = self.transient_like(entry)?;
+        let copy = transient.bundle().upper();
+        let copied = copy_held(helper, Subject::Root, &upper, &copy).await;
+        let done = match copied {
+            Ok(()) => self.run_transient(&transient, words, lent).await,
+            Err(error) => {
+                Err(error.context(format_args!("stop container {} for a moment", entry.id)))
+            }
+        };
+        self.remove_transient(transient.bundle().directory());
+        done
     }
 
     /// A machine for the files of `entry`.
@@ -113,8 +143,17 @@ fn running(entry: &Entry) -> Option<Helper> {
     entry.is_active().then(|| entry.helper().ok()).flatten()
 }
 
+/// The words of `task`.
+pub(crate) fn words(task: &Task) -> Vec<Bytes> {
+    task.words().into_iter().map(Into::into).collect()
+}
+
 /// Does it, and waits for its end.
-async fn operate(helper: &Helper, words: Vec<Bytes>, lent: Option<Lent>) -> Result<i32, Error> {
+pub(crate) async fn operate(
+    helper: &Helper,
+    words: Vec<Bytes>,
+    lent: Option<Lent>,
+) -> Result<i32, Error> {
     let process = uuid::Uuid::new_v4().to_string();
     let stdio = helper.relay(lent).await?;
     let request = runtime::ArchiveRequest {
@@ -147,7 +186,13 @@ async fn close(entry: &Entry) -> Result<(), Error> {
     if present.users > 0 {
         return Ok(());
     }
-    let helper = present.helper.clone();
+    let ended = end_machine(entry, &present.helper.clone()).await;
+    *opened = None;
+    ended
+}
+
+/// Ends a machine for files; what was written is on its disks then.
+pub(super) async fn end_machine(entry: &Entry, helper: &Helper) -> Result<(), Error> {
     let request = runtime::StopRequest {
         signal: Signal::KILL.as_raw(),
         timeout_ms: 1,
@@ -156,9 +201,7 @@ async fn close(entry: &Entry) -> Result<(), Error> {
     let mut client = helper.client();
     // One that does not obey is killed below.
     let _ = tokio::time::timeout(CLOSING, client.stop(request)).await;
-    let ended = end(entry, &helper).await;
-    *opened = None;
-    ended
+    end(entry, helper).await
 }
 
 /// Waits until the helper is gone, or makes it.

@@ -48,6 +48,19 @@ impl Lent {
         })?;
         Ok(Some(Self { descriptors, stdio }))
     }
+
+    /// This process's own: an input, an output and one for errors.
+    pub fn own(streams: [OwnedFd; 3]) -> Self {
+        Self {
+            descriptors: streams.into(),
+            stdio: types::Stdio {
+                stdin: true,
+                stdout: true,
+                stderr: true,
+                ..types::Stdio::default()
+            },
+        }
+    }
 }
 
 /// A living helper. Clones share one connection.

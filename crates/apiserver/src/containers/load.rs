@@ -24,6 +24,7 @@ const STATE_TIMEOUT: Duration = Duration::from_secs(2);
 impl Containers {
     /// Reads every bundle and takes over the containers that run.
     pub async fn load(self: &Arc<Self>) -> std::io::Result<()> {
+        self.sweep_transient()?;
         let mut entries = Vec::new();
         for found in bundles::scan(&self.roots)? {
             match found {

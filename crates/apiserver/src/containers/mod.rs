@@ -12,6 +12,7 @@ mod exec;
 mod follow;
 mod health;
 mod helper;
+mod hold;
 mod load;
 mod machine;
 mod membership;
@@ -24,6 +25,7 @@ mod signal;
 mod start;
 mod statistics;
 mod stop;
+mod transient;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -38,11 +40,15 @@ use container_resource::container::ManagedContainer;
 use container_resource::settings::NetworkSettings;
 use container_resource::settings::VmmConfinement;
 
+pub(crate) use archive::{operate, words};
 use clearing::Clearing;
 pub use create::kind;
 use departed::Departed;
 pub use entry::Entry;
+pub(crate) use helper::Helper;
 pub use helper::Lent;
+pub(crate) use hold::copy_held;
+pub(crate) use transient::Transient;
 
 use crate::events::Events;
 use crate::images::Images;
@@ -55,13 +61,13 @@ use crate::volumes::Volumes;
 /// Every container of the system.
 #[derive(Debug)]
 pub struct Containers {
-    roots: Roots,
+    pub(crate) roots: Roots,
     images: Images,
     networks: Arc<Networks>,
     descriptors: Descriptors,
     templates: Templates,
     standby: Standby,
-    vmm_confinement: VmmConfinement,
+    pub(crate) vmm_confinement: VmmConfinement,
     debug: bool,
     /// What happens to them.
     pub events: Events,

@@ -127,6 +127,7 @@ impl Containers {
         let configuration = entry.configuration()?;
         self.reserve.check()?;
         let program = self.roots.plugin(&configuration.runtime_handler);
+        self.replay_journals(configuration).await?;
         let boot = self.renewed_boot(entry, requested_us, idle).await?;
         let failed = |error: std::io::Error| {
             Error::chain(kind(&error), &error).context(format_args!(

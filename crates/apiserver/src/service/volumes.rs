@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use container_api::call::to_the_end;
 use container_api::volume::{
-    CreateReply, CreateRequest, DeleteReply, DeleteRequest, ListReply, ListRequest, PruneReply,
-    PruneRequest, ResizeReply, ResizeRequest, Usage, volumes_server,
+    ArchiveReply, ArchiveRequest, CreateReply, CreateRequest, DeleteReply, DeleteRequest,
+    ListReply, ListRequest, PruneReply, PruneRequest, ResizeReply, ResizeRequest, Usage,
+    volumes_server,
 };
 use container_api::{Error, Kind};
 use tonic::{Request, Response, Status};
@@ -70,6 +71,20 @@ impl volumes_server::Volumes for Service {
             names,
             reclaimed_bytes,
         }))
+    }
+
+    async fn archive(&self, request: Request<ArchiveRequest>) -> Reply<ArchiveReply> {
+        let ArchiveRequest {
+            name,
+            words,
+            stdio,
+            create,
+        } = request.into_inner();
+        let lent = self.0.lent(stdio)?;
+        let containers = self.0.clone();
+        let archive = async move { containers.archive_volume(&name, &words, create, lent).await };
+        let exit_code = to_the_end(archive).await?;
+        Ok(Response::new(ArchiveReply { exit_code }))
     }
 
     async fn resize(&self, request: Request<ResizeRequest>) -> Reply<ResizeReply> {

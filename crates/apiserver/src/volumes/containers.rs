@@ -4,8 +4,17 @@ use container_api::{Error, Kind};
 use container_resource::container::{ContainerConfiguration, MountKind};
 use container_resource::volume::{VolumeRequest, VolumeResource};
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::Volumes;
 use crate::containers::{Containers, Entry};
+
+/// How long the machine of a container that is gone may take to close its volumes.
+const GOING: Duration = Duration::from_secs(10);
+/// Between two looks: the kernel tells nobody without a thread of its own that a lock is free.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Volumes that were made for a container, to be taken back where it is not made.
 #[derive(Debug, Default)]
@@ -149,20 +158,32 @@ impl Containers {
         let Some(configuration) = &entry.configuration else {
             return;
         };
-        let _change = self.volumes.change.lock().await;
-        for name in configuration
-            .mounts
-            .iter()
-            .filter_map(|mount| mount.volume())
-        {
-            let anonymous = self
-                .volumes
-                .get(name)
-                .is_ok_and(|volume| volume.configuration.is_anonymous());
-            if anonymous && self.user_of(name).is_none() {
-                if let Err(error) = self.volumes.remove(name).await {
-                    tracing::warn!("{error}");
+        for name in configuration.volumes() {
+            self.remove_anonymous_volume(name).await;
+        }
+    }
+
+    /// Removes the volume `name` where nobody has named it and no container has it. The machine that had it may still be about to go.
+    async fn remove_anonymous_volume(&self, name: &str) {
+        let deadline = Instant::now() + GOING;
+        loop {
+            let removed = {
+                let _change = self.volumes.change.lock().await;
+                let anonymous = self
+                    .volumes
+                    .get(name)
+                    .is_ok_and(|volume| volume.configuration.is_anonymous());
+                if !anonymous || self.user_of(name).is_some() {
+                    return;
                 }
+                self.volumes.remove(name).await
+            };
+            match removed {
+                Err(error) if error.kind == Kind::InvalidState && Instant::now() < deadline => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return tracing::warn!("{error}"),
+                Ok(_) => return,
             }
         }
     }

@@ -2,12 +2,14 @@
 //!
 //! Nothing of them is kept in memory: a directory that is damaged harms its own volume alone.
 
+mod archive;
 mod containers;
+mod machine;
+mod replay;
 
 pub use containers::usage;
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use container_api::roots::create_private;
@@ -35,6 +37,30 @@ pub struct Volumes {
     directory: PathBuf,
     /// Held while one is made or removed, or becomes a container's.
     change: tokio::sync::Mutex<()>,
+}
+
+/// A volume without its name, which goes unless it is kept.
+#[derive(Debug)]
+struct Unfinished {
+    directory: PathBuf,
+    volume: VolumeResource,
+}
+
+impl Unfinished {
+    fn disk(&self) -> PathBuf {
+        self.directory.join("volume.img")
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Not there any more when it was kept; what cannot be removed is swept by the next start.
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn not_made(name: &str, error: &io::Error) -> Error {
+    Error::chain(kind(error), error).context(format_args!("create the volume {name}"))
 }
 
 impl Volumes {
@@ -141,14 +167,16 @@ impl Volumes {
 
     /// Bytes that the volume `name` takes on the disk.
     pub fn allocated(&self, name: &str) -> u64 {
-        // st_blocks counts 512-byte units (stat(2)).
-        self.disk(name)
-            .metadata()
-            .map_or(0, |metadata| metadata.blocks() * 512)
+        disk_usage::of_file(&self.disk(name))
     }
 
     /// Makes a volume. The caller holds [`Self::change`].
-    fn make(&self, mut request: VolumeRequest) -> Result<VolumeResource, Error> {
+    fn make(&self, request: VolumeRequest) -> Result<VolumeResource, Error> {
+        self.keep(self.begin(request)?)
+    }
+
+    /// Makes a volume that nobody sees before it is kept. The caller holds [`Self::change`].
+    fn begin(&self, mut request: VolumeRequest) -> Result<Unfinished, Error> {
         let invalid =
             |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::InvalidArgument, error);
         let (size, journal) = request.check().map_err(|error| invalid(&error))?;
@@ -159,16 +187,7 @@ impl Volumes {
                 .insert(well_known::ANONYMOUS.to_owned(), String::new());
         }
         let name = request.name;
-        let target = self.directory.join(&name);
-        if target.exists() {
-            return Err(Error::new(
-                Kind::Exists,
-                format!("volume already exists: {name}"),
-            ));
-        }
-        let failed = |error: &io::Error| {
-            Error::chain(kind(error), error).context(format_args!("create the volume {name}"))
-        };
+        self.check_free(&name)?;
         let configuration = VolumeConfiguration {
             name: name.clone(),
             driver: DRIVER.to_owned(),
@@ -179,33 +198,44 @@ impl Volumes {
             options: request.options,
             size_in_bytes: Some(size),
         };
-        let unfinished = self.unfinished();
-        let made = create_private(&unfinished)
-            .map_err(|error| failed(&error))
-            .and_then(|()| {
-                let format = Format {
-                    size,
-                    journal,
-                    growable: true,
-                };
-                container_ext4::make(&unfinished.join("volume.img"), &format).map_err(|error| {
-                    Error::chain(Kind::Internal, &error)
-                        .context(format_args!("create the volume {name}"))
-                })
-            })
-            .and_then(|()| {
-                bundle::write_json(&unfinished.join("config.json"), &configuration)
-                    .map_err(|error| failed(&error))
-            })
-            .and_then(|()| std::fs::rename(&unfinished, &target).map_err(|error| failed(&error)));
-        if made.is_err() {
-            // The first error is the one to tell; the next start sweeps.
-            let _ = std::fs::remove_dir_all(&unfinished);
+        let format = Format {
+            size,
+            journal,
+            growable: true,
+        };
+        let unfinished = Unfinished {
+            directory: self.unfinished(),
+            volume: VolumeResource {
+                id: name,
+                configuration,
+            },
+        };
+        let name = &unfinished.volume.id;
+        create_private(&unfinished.directory).map_err(|error| not_made(name, &error))?;
+        container_ext4::make(&unfinished.disk(), &format).map_err(|error| {
+            Error::chain(Kind::Internal, &error).context(format_args!("create the volume {name}"))
+        })?;
+        let path = unfinished.directory.join("config.json");
+        bundle::write_json(&path, &unfinished.volume.configuration)
+            .map_err(|error| not_made(name, &error))?;
+        Ok(unfinished)
+    }
+
+    /// Gives `unfinished` its name. The caller holds [`Self::change`].
+    fn keep(&self, unfinished: Unfinished) -> Result<VolumeResource, Error> {
+        let name = &unfinished.volume.id;
+        self.check_free(name)?;
+        std::fs::rename(&unfinished.directory, self.directory.join(name))
+            .map_err(|error| not_made(name, &error))?;
+        Ok(unfinished.volume.clone())
+    }
+
+    fn check_free(&self, name: &str) -> Result<(), Error> {
+        if self.directory.join(name).exists() {
+            let text = format!("volume already exists: {name}");
+            return Err(Error::new(Kind::Exists, text));
         }
-        made.map(|()| VolumeResource {
-            id: name,
-            configuration,
-        })
+        Ok(())
     }
 
     fn unfinished(&self) -> PathBuf {

@@ -42,7 +42,7 @@ pub enum Owners {
     Own,
 }
 
-/// How members are made.
+/// How members are made. The default is what a stranger's archive may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// On the way to them.
@@ -51,7 +51,24 @@ pub struct Rules {
     pub owners: Owners,
     /// Set-id bits and file capabilities are made, too.
     pub privileges: bool,
+    /// Devices and FIFOs are made, too; left out otherwise.
+    pub special: bool,
+    /// A member `./` tells what the directory itself is to be like.
+    pub top: bool,
 }
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            links: Links::Refuse,
+            owners: Owners::Own,
+            privileges: false,
+            special: false,
+            top: false,
+        }
+    }
+}
+
 /// Why a tree is not made.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {

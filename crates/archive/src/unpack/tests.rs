@@ -14,6 +14,8 @@ const RULES: Rules = Rules {
     links: Links::Refuse,
     owners: Owners::Own,
     privileges: false,
+    special: false,
+    top: false,
 };
 
 fn directory(path: &Path) -> OwnedFd {
@@ -325,4 +327,52 @@ proptest! {
         prop_assert_eq!(fs::read_dir(scratch.path().join("x")).unwrap().count(), 1);
         prop_assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
     }
+}
+
+#[test]
+fn a_volume_s_own_mode_and_its_pipes_are_made_when_that_is_asked_for() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
+    for path in [&from, &to] {
+        fs::create_dir(path).unwrap();
+    }
+    fs::set_permissions(&from, fs::Permissions::from_mode(0o1750)).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        from.join("pipe"),
+        fifo,
+        rustix::fs::Mode::from_raw_mode(0o640),
+        0,
+    )
+    .unwrap();
+    let contents = Contents {
+        sparse: true,
+        special: true,
+        xattrs: true,
+        owners: true,
+    };
+    let mut packer = Packer::new(Vec::new(), contents);
+    packer.single(directory(&from), c".", b".").unwrap();
+    packer.children(directory(&from), b"").unwrap();
+    let archive = packer.finish().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+    let before = mode(&to);
+    assert_eq!(unpack_all(&archive, &to, &Mapping::default()).unwrap(), 1);
+    assert_eq!(mode(&to), before);
+    let rules = Rules {
+        special: true,
+        top: true,
+        ..RULES
+    };
+    let mut reader = Reader::new(archive.as_slice());
+    let left_out = unpack(
+        &mut reader,
+        None,
+        directory(&to),
+        &Mapping::default(),
+        rules,
+    );
+    assert_eq!(left_out.unwrap(), 0);
+    assert_eq!((mode(&to), mode(&to.join("pipe"))), (0o1750, 0o640));
 }

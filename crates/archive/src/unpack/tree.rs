@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::attributes::times;
@@ -64,6 +64,13 @@ impl Tree {
     ) -> Result<bool, UnpackError> {
         // The directory itself is there.
         let Some((name, parent)) = path.split_last() else {
+            if member.kind == Kind::Directory && self.rules.top {
+                self.remember(path, member)
+                    .map_err(|source| UnpackError::Make {
+                        path: shown(path),
+                        source,
+                    })?;
+            }
             return Ok(member.kind == Kind::Directory);
         };
         let failed = |source: io::Error| UnpackError::Make {
@@ -84,6 +91,9 @@ impl Tree {
             Kind::Symlink => self.symlink(&parent, &name, member),
             Kind::HardLink => self.hard_link(&parent, &name, member, mapping),
             Kind::File => self.file(&parent, &name, member, reader),
+            Kind::Character | Kind::Block | Kind::Fifo if self.rules.special => {
+                self.special(&parent, &name, member)
+            }
             Kind::Character | Kind::Block | Kind::Fifo => Ok(false),
         };
         self.parent = Some((path[..path.len() - 1].to_vec(), parent));
@@ -173,6 +183,12 @@ impl Tree {
             }
             Err(error) => return Err(error.into()),
         }
+        self.remember(path, member)?;
+        Ok(true)
+    }
+
+    /// Keeps what the directory `path` is to be like until nothing is made in it any more.
+    fn remember(&mut self, path: &[Vec<u8>], member: &Member) -> io::Result<()> {
         let bytes = pending_bytes(path, member);
         if self.pending_bytes + bytes > PENDING_MAX {
             self.finish_directory(path, member)?;
@@ -188,7 +204,7 @@ impl Tree {
             };
             self.pending.push((path.to_vec(), needed));
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Sets modes and times of directories, inner ones first.
@@ -220,6 +236,29 @@ impl Tree {
             Ok(()) | Err(Errno::NOTSUP) => Ok(true),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// A device or a FIFO.
+    fn special(&self, parent: &OwnedFd, name: &CString, member: &Member) -> io::Result<bool> {
+        let kind = match member.kind {
+            Kind::Character => FileType::CharacterDevice,
+            Kind::Block => FileType::BlockDevice,
+            _ => FileType::Fifo,
+        };
+        let (Ok(major), Ok(minor)) = (member.device.0.try_into(), member.device.1.try_into())
+        else {
+            return Ok(false);
+        };
+        let mode = Mode::from_raw_mode(u32::from(member.permissions));
+        let device = rustix::fs::makedev(major, minor);
+        replacing(parent, name, || {
+            rustix::fs::mknodat(parent, name, kind, mode, device)
+        })?;
+        self.own_as(parent.as_fd(), name, member)?;
+        // Giving it away has taken set-id bits, and the process's mask others.
+        rustix::fs::chmodat(parent, name, mode, AtFlags::empty())?;
+        rustix::fs::utimensat(parent, name, &times(member), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(true)
     }
 
     fn hard_link(
@@ -292,7 +331,7 @@ mod tests {
         let rules = Rules {
             links: Links::Refuse,
             owners: Owners::Own,
-            privileges: false,
+            ..Rules::default()
         };
         let mut tree = Tree::new(root.try_clone().unwrap(), rules);
         let run = Run {

@@ -9,7 +9,7 @@ use futures::future::join_all;
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
-use crate::session::{operate, pipe};
+use crate::session::{Owner, operate, pipe};
 use crate::{output, select};
 
 /// Bytes of a number.
@@ -60,7 +60,7 @@ impl Clean {
 /// Trims the disks of one container; gives the bytes, as its guest says.
 async fn clean(context: &Context, id: &str) -> Result<u64, Failure> {
     let (said, out) = pipe()?;
-    operate(context, id, &Operation::Trim, None, out).await?;
+    operate(context, Owner::Container(id), &Operation::Trim, None, out).await?;
     let mut text = String::new();
     // A guest that says nothing of use has cleaned nothing.
     let _ = File::from(said).take(NUMBER_MAX).read_to_string(&mut text);

@@ -2,7 +2,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use container_api::images::ImportRequest;
 use container_archive::operation::Operation;
 
@@ -12,7 +12,7 @@ use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::ChangeFlags;
 use crate::output;
-use crate::session::{operate, pipe};
+use crate::session::{Owner, operate, pipe};
 
 /// What is no beginning of a tar's member: it has no checksum.
 const NO_MEMBER: [u8; 512] = [0xff; 512];
@@ -39,8 +39,8 @@ pub struct Commit {
     #[command(flatten)]
     image: ChangeFlags,
 
-    /// Have the container stand still meanwhile
-    #[arg(short, long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true,
+    /// Copy the disk first, while the container stands still
+    #[arg(short, long, action = ArgAction::Set, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true,
           default_missing_value = "true", value_parser = container_resource::switch::parse)]
     pause: bool,
 
@@ -74,7 +74,14 @@ impl Commit {
         };
         let layer = async {
             let operation = Operation::Layer { still: self.pause };
-            let layer = operate(context, &self.id, &operation, None, output).await;
+            let layer = operate(
+                context,
+                Owner::Container(&self.id),
+                &operation,
+                None,
+                output,
+            )
+            .await;
             // The relay may have gone: then the image service has told why.
             let _ = done.send(layer.is_ok());
             layer

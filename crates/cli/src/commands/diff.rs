@@ -11,7 +11,7 @@ use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::FormatFlags;
 use crate::output::{self, Format, Table};
-use crate::session::{operate, pipe};
+use crate::session::{Owner, operate, pipe};
 
 /// Bytes of a list that is taken, at most.
 const LIST_MAX: u64 = 1 << 30;
@@ -50,7 +50,14 @@ impl Diff {
                 .read_to_end(&mut bytes)
                 .map(|_| bytes)
         });
-        operate(context, &self.id, &Operation::Differences, None, out).await?;
+        operate(
+            context,
+            Owner::Container(&self.id),
+            &Operation::Differences,
+            None,
+            out,
+        )
+        .await?;
         let list = list.await.map_err(|error| Failure::Local(error.into()))?;
         let differences = parse(&list.context("read the list of changes")?);
         if self.format.format == Format::Table {

@@ -1,20 +1,20 @@
 use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use container_archive::operation::Operation;
 
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::output_file::OutputFile;
-use crate::session::operate;
+use crate::session::{Owner, operate};
 
 /// Write a container's root file system as a tar
 ///
-/// What is mounted in it (volumes, /proc) is not part of it. A running container stands still until everything is written, so that the
-/// tar is of one moment.
+/// What is mounted in it (volumes, /proc) is not part of it. A running container stands still while its disk is copied, so that the tar is
+/// of one moment; then it goes on, however slowly the tar is read.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container export -o web.tar web
@@ -24,8 +24,8 @@ pub struct Export {
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 
-    /// Have the container stand still meanwhile
-    #[arg(short, long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true,
+    /// Copy the disk first, while the container stands still
+    #[arg(short, long, action = ArgAction::Set, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true,
           default_missing_value = "true", value_parser = container_resource::switch::parse)]
     pause: bool,
 
@@ -37,21 +37,35 @@ pub struct Export {
 impl Export {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let operation = Operation::Export { still: self.pause };
-        let named = self.output.as_ref();
-        let Some(path) = named.filter(|path| !OutputFile::is_standard_output(path)) else {
-            if io::stdout().is_terminal() {
-                return Err(Failure::usage(
-                    "a tar is not written to a terminal: use --output",
-                ));
-            }
-            let output = io::stdout().as_fd().try_clone_to_owned();
-            let output = output.map_err(|error| Failure::Local(error.into()))?;
-            return operate(context, &self.id, &operation, None, output).await;
-        };
-        let file = OutputFile::open(path)?;
-        let output = file.as_fd().try_clone_to_owned();
-        let output = output.map_err(|error| Failure::Local(error.into()))?;
-        operate(context, &self.id, &operation, None, output).await?;
-        file.keep()
+        let owner = Owner::Container(&self.id);
+        write(context, owner, &operation, self.output.as_deref()).await
     }
+}
+
+/// Has the tar of `operation` written to `path`: whole, or not there; to standard output without one.
+pub async fn write(
+    context: &Context,
+    owner: Owner<'_>,
+    operation: &Operation,
+    path: Option<&Path>,
+) -> Result<(), Failure> {
+    let Some(path) = path.filter(|path| !is_standard_output(path)) else {
+        if io::stdout().is_terminal() {
+            return Err(Failure::usage(
+                "a tar is not written to a terminal: use --output",
+            ));
+        }
+        let output = io::stdout().as_fd().try_clone_to_owned();
+        let output = output.map_err(|error| Failure::Local(error.into()))?;
+        return operate(context, owner, operation, None, output).await;
+    };
+    let file = OutputFile::open(path)?;
+    let output = file.as_fd().try_clone_to_owned();
+    let output = output.map_err(|error| Failure::Local(error.into()))?;
+    operate(context, owner, operation, None, output).await?;
+    file.keep()
+}
+
+fn is_standard_output(path: &Path) -> bool {
+    path == Path::new("-") || OutputFile::is_standard_output(path)
 }

@@ -14,7 +14,7 @@ mod terminal;
 
 pub use ended::ended;
 pub use foreground::{Foreground, Process, signalled};
-pub use operation::{operate, pipe};
+pub use operation::{Owner, operate, pipe};
 pub use signals::{Event, Signals};
 pub use streams::{Streams, detached};
 pub use terminal::{TerminalMode, is_changed, restore_on_panic, stop};

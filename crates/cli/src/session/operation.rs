@@ -1,13 +1,12 @@
-//! A client of an operation on a container's files.
+//! A client of an operation on a container's or a volume's files.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::Context as _;
-use container_api::api::ArchiveRequest;
 use container_api::types::Stdio;
-use container_api::{Error, Kind, descriptors};
+use container_api::{Error, Kind, api, descriptors, volume};
 use container_archive::operation::Operation;
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -19,19 +18,49 @@ use crate::output;
 /// Bytes of what an operation says that are shown.
 const TEXT_MAX: u64 = 64 << 10;
 
-/// Does `operation` with the files of the container `id`. It reads `input` and writes `output`, which this process has no
+/// Whose files an operation is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Owner<'a> {
+    /// A container, running or not.
+    Container(&'a str),
+    /// A volume, whoever has it.
+    Volume {
+        /// Its name.
+        name: &'a str,
+        /// It is made where there is none, if the operation succeeds.
+        create: bool,
+    },
+}
+
+impl<'a> Owner<'a> {
+    /// A volume that is there.
+    pub fn volume(name: &'a str) -> Self {
+        Self::Volume {
+            name,
+            create: false,
+        }
+    }
+
+    /// Its name, or its id.
+    pub fn name(self) -> &'a str {
+        match self {
+            Self::Container(name) | Self::Volume { name, .. } => name,
+        }
+    }
+}
+
+/// Does `operation` with the files of `owner`. It reads `input` and writes `output`, which this process has no
 /// part in any more.
 ///
 /// # Errors
 /// What the operation says on standard error where it fails, and what became of the streams.
 pub async fn operate(
     context: &Context,
-    id: &str,
+    owner: Owner<'_>,
     operation: &Operation,
     input: Option<OwnedFd>,
     output: OwnedFd,
 ) -> Result<(), Failure> {
-    let mut containers = context.containers()?;
     let mut lifeline = Lifeline::new().map_err(|error| Failure::Local(error.into()))?;
     let (said, errors) = pipe()?;
     let token = {
@@ -48,19 +77,15 @@ pub async fn operate(
     let stdin = input.is_some();
     drop((input, output, errors));
     let said = tokio::task::spawn_blocking(move || text(said));
-    let request = ArchiveRequest {
-        id: id.to_owned(),
-        words: operation.words().into_iter().map(Into::into).collect(),
-        stdio: Some(Stdio {
-            token,
-            stdin,
-            stdout: true,
-            stderr: true,
-            lifeline: true,
-            ..Stdio::default()
-        }),
-    };
-    let code = containers.archive(request).await?.into_inner().exit_code;
+    let stdio = Some(Stdio {
+        token,
+        stdin,
+        stdout: true,
+        stderr: true,
+        lifeline: true,
+        ..Stdio::default()
+    });
+    let code = ask(context, owner, operation, stdio).await?;
     if let Some(failed) = lifeline.told() {
         return Err(lifeline::failure(failed));
     }
@@ -75,8 +100,37 @@ pub async fn operate(
         (code, "") => Err(failure(format!(
             "the operation on the files ended with {code}"
         ))),
-        (_, said) => Err(failure(format!("{id}: {said}"))),
+        (_, said) => Err(failure(format!("{}: {said}", owner.name()))),
     }
+}
+
+/// Has the operation done; gives its exit code.
+async fn ask(
+    context: &Context,
+    owner: Owner<'_>,
+    operation: &Operation,
+    stdio: Option<Stdio>,
+) -> Result<i32, Failure> {
+    let words = operation.words().into_iter().map(Into::into).collect();
+    let reply = match owner {
+        Owner::Container(id) => {
+            let id = id.to_owned();
+            let request = api::ArchiveRequest { id, words, stdio };
+            let reply = context.containers()?.archive(request).await?;
+            reply.into_inner().exit_code
+        }
+        Owner::Volume { name, create } => {
+            let request = volume::ArchiveRequest {
+                name: name.to_owned(),
+                words,
+                stdio,
+                create,
+            };
+            let reply = context.volumes()?.archive(request).await?;
+            reply.into_inner().exit_code
+        }
+    };
+    Ok(reply)
 }
 
 fn failure(message: String) -> Failure {

@@ -151,6 +151,17 @@ impl ContainerConfiguration {
     pub fn images(&self) -> impl Iterator<Item = &ImageDescription> {
         std::iter::once(&self.image).chain(&self.init_image)
     }
+
+    /// Names of the volumes that it mounts, each once, in the order of their first mounts: that of the machine's disks for them.
+    pub fn volumes(&self) -> Vec<&str> {
+        let mut volumes = Vec::new();
+        for name in self.mounts.iter().filter_map(Mount::volume) {
+            if !volumes.contains(&name) {
+                volumes.push(name);
+            }
+        }
+        volumes
+    }
 }
 
 /// The image a container was made of.

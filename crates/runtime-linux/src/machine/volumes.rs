@@ -7,7 +7,7 @@ use std::time::Duration;
 use container_api::{Error, Kind};
 use container_engine::{Disk, DiskRole};
 use container_files::Links;
-use container_resource::container::ContainerConfiguration;
+use container_resource::container::{ContainerConfiguration, Mount};
 use container_resource::volume::NO_COPY;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -34,30 +34,28 @@ pub struct Volume {
 impl Volume {
     /// Those of a container, each once. Its place in the list is the number of its disk.
     pub fn all(configuration: &ContainerConfiguration) -> Vec<Self> {
-        let mut all: Vec<Self> = Vec::new();
-        for mount in &configuration.mounts {
-            let Some(name) = mount.volume() else {
-                continue;
-            };
-            let known = all.iter().position(|volume| volume.name == name);
-            let number = known.unwrap_or_else(|| {
-                all.push(Self {
-                    name: name.to_owned(),
-                    source: PathBuf::from(&mount.source),
-                    read_only: true,
-                    fill_from: Vec::new(),
-                });
-                all.len() - 1
-            });
-            let volume = &mut all[number];
-            if !mount.is_read_only() {
-                volume.read_only = false;
+        let volumes = configuration.volumes().into_iter();
+        let of = |name: &str| {
+            let mounts = configuration.mounts.iter();
+            let mounts: Vec<_> = mounts
+                .filter(|mount| mount.volume() == Some(name))
+                .collect();
+            let fills = |mount: &&&Mount| !mount.options.iter().any(|option| option == NO_COPY);
+            Self {
+                name: name.to_owned(),
+                // All of them have one.
+                source: mounts
+                    .first()
+                    .map_or_else(PathBuf::new, |mount| PathBuf::from(&mount.source)),
+                read_only: mounts.iter().all(|mount| mount.is_read_only()),
+                fill_from: mounts
+                    .iter()
+                    .filter(fills)
+                    .map(|mount| mount.destination.clone())
+                    .collect(),
             }
-            if !mount.options.iter().any(|option| option == NO_COPY) {
-                volume.fill_from.push(mount.destination.clone());
-            }
-        }
-        all
+        };
+        volumes.map(of).collect()
     }
 
     /// What its disk is to the machine.

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use container_api::streams::StandardStream;
-use container_archive::operation::Operation;
+use container_archive::operation::{Operation, Task};
 use rustix::fs::{Mode, OFlags, open};
 
 use super::exec::adopt;
 use super::{Agent, AgentError, Container, check_id};
-use crate::archive::FILL;
+use crate::archive::{FILL, file_system, release};
 use crate::container::{Cgroup, cgroup};
 use crate::fatal::say;
 use crate::process::{self, Process};
@@ -27,16 +27,16 @@ impl Agent {
         words: &[Vec<u8>],
     ) -> Result<Arc<Process>, AgentError> {
         check_id(&id)?;
-        let operation = Operation::parse(words).ok_or(AgentError::Operation)?;
+        let task = Task::parse(words).ok_or(AgentError::Operation)?;
         let container = self.container()?;
         self.state().processes.reserve(&id)?;
-        let standstill = operation.wants_standstill();
+        let standstill = task.operation.wants_standstill();
         let begun = async {
             if standstill {
                 self.state().standstills += 1;
                 self.settle(&container).await?;
             }
-            begin(&container, &operation, words).await
+            begin(&container, &task.operation, words).await
         };
         match begun.await {
             Ok(process) => {
@@ -45,6 +45,9 @@ impl Agent {
                     let (agent, process) = (Arc::clone(self), Arc::clone(&process));
                     tokio::spawn(async move {
                         process.ended().await;
+                        if task.operation == Operation::Hold {
+                            release(&file_system(task.subject));
+                        }
                         agent.stands_no_longer(&container).await;
                     });
                 }

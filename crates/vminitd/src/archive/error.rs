@@ -41,6 +41,9 @@ pub enum ArchiveError {
     /// The tar that comes.
     #[error(transparent)]
     Tar(#[from] TarError),
+    /// Whoever has the file system held does not let it go on.
+    #[error("the file system was held for too long")]
+    Held,
     /// Standard output.
     #[error("cannot write the answer")]
     Write(#[source] io::Error),

@@ -67,9 +67,12 @@ fn copy(from: OwnedFd, to: &Path) -> Result<(), ArchiveError> {
     });
     let packer = packer.map_err(ArchiveError::Layers)?;
     let rules = Rules {
-        links: Links::Follow,
+        // No member of a tree that was just packed leads through one.
+        links: Links::Refuse,
         owners: Owners::Keep,
         privileges: true,
+        special: true,
+        top: false,
     };
     let target = fs::File::open(to).map_err(ArchiveError::at(to))?;
     let mut reader = Reader::new(BufReader::new(reader));

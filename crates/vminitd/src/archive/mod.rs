@@ -6,6 +6,7 @@
 mod changes;
 mod error;
 mod fill;
+mod hold;
 mod root;
 mod transfer;
 mod trim;
@@ -16,10 +17,13 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use container_archive::operation::Operation;
+use container_archive::operation::{Operation, Subject, Task};
 
+use crate::boot::UPPER;
+use crate::container::volumes;
 use crate::fatal::chain;
 use error::ArchiveError;
+pub use hold::release;
 
 /// The name by which the binary knows that it is to do one.
 pub const NAME: &[u8] = b"container-archive";
@@ -37,8 +41,8 @@ pub fn main() -> ExitCode {
     };
     // SAFETY: the agent's child left this descriptor to us alone.
     let leader = unsafe { OwnedFd::from_raw_fd(leader) };
-    let done = match (words.as_slice(), Operation::parse(&words)) {
-        (_, Some(operation)) => run(&operation, &leader),
+    let done = match (words.as_slice(), Task::parse(&words)) {
+        (_, Some(task)) => run(&task, &leader),
         // The agent's own: the descriptor is the root's then.
         ([name, from, volume], None) if name == FILL => {
             let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
@@ -55,34 +59,51 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(operation: &Operation, leader: &OwnedFd) -> Result<(), ArchiveError> {
-    match operation {
+/// Where the file system is that a task's files are on, in the guest's own view.
+pub fn file_system(subject: Subject) -> PathBuf {
+    match subject {
+        Subject::Root => PathBuf::from(UPPER),
+        Subject::Volume(number) => volumes::place().join(format!("volume-{number}")),
+    }
+}
+
+fn run(task: &Task, leader: &OwnedFd) -> Result<(), ArchiveError> {
+    let enter = || match task.subject {
+        Subject::Root => root::enter(leader),
+        Subject::Volume(_) => root::enter_volume(&file_system(task.subject)),
+    };
+    match &task.operation {
         Operation::Read { path } => {
-            root::enter(leader)?;
+            enter()?;
             transfer::read(path)
         }
         Operation::Write { path, name, owners } => {
-            root::enter(leader)?;
+            enter()?;
             transfer::write(path, name.as_deref(), *owners)
         }
         Operation::Extract { path } => {
-            root::enter(leader)?;
+            enter()?;
             transfer::extract(path)
         }
-        Operation::Export { .. } => {
-            root::enter(leader)?;
-            transfer::export(root::bare()?)
+        Operation::Import => {
+            enter()?;
+            transfer::import()
         }
+        Operation::Export { .. } => {
+            enter()?;
+            transfer::export(root::bare()?, task.subject != Subject::Root)
+        }
+        Operation::Hold => hold::hold(&file_system(task.subject)),
         Operation::Trim => trim::trim(),
         Operation::Differences | Operation::Layer { .. } => {
             let (image, upper) = root::layers()?;
-            root::enter(leader)?;
+            enter()?;
             let trees = changes::Trees {
                 merged: root::bare()?,
                 image: Some(image),
                 upper: Some(upper),
             };
-            match operation {
+            match task.operation {
                 Operation::Layer { .. } => changes::layer(trees),
                 _ => changes::list(trees),
             }

@@ -37,13 +37,16 @@ pub fn read(path: &Path) -> Result<(), ArchiveError> {
     finish(packer)
 }
 
-/// Writes the tree below `root` to standard output.
-pub fn export(root: OwnedFd) -> Result<(), ArchiveError> {
+/// Writes the tree below `root` to standard output; `top`: what `root` itself is like, too.
+pub fn export(root: OwnedFd, top: bool) -> Result<(), ArchiveError> {
     let contents = Contents {
         special: true,
         ..WHOLE
     };
     let mut packer = Packer::new(output()?, contents);
+    if top {
+        packer.single(&root, c".", b".")?;
+    }
     packer.children(root, b"")?;
     finish(packer)
 }
@@ -73,7 +76,12 @@ pub fn write(path: &Path, name: Option<&OsStr>, owners: bool) -> Result<(), Arch
     } else {
         Owners::All(0, 0)
     };
-    make(&mut reader, Some(first), &place.directory, &mapping, owners)?;
+    let rules = Rules {
+        owners,
+        privileges: true,
+        ..Rules::default()
+    };
+    make(&mut reader, Some(first), &place.directory, &mapping, rules)?;
     let shown = if found == Found::File {
         path.to_owned()
     } else {
@@ -87,22 +95,52 @@ pub fn write(path: &Path, name: Option<&OsStr>, owners: bool) -> Result<(), Arch
 /// Makes what comes on standard input in the directory `path`, with its owners.
 pub fn extract(path: &Path) -> Result<(), ArchiveError> {
     let mut reader = input();
-    make(&mut reader, None, path, &Mapping::default(), Owners::Keep)
+    let rules = Rules {
+        owners: Owners::Keep,
+        privileges: true,
+        ..Rules::default()
+    };
+    make(&mut reader, None, path, &Mapping::default(), rules)
 }
 
+/// Makes what comes on standard input the content of the root, which is a volume.
+pub fn import() -> Result<(), ArchiveError> {
+    let mut reader = input();
+    let rules = Rules {
+        owners: Owners::Keep,
+        privileges: true,
+        special: true,
+        top: true,
+        links: Links::Refuse,
+    };
+    let root = directory(Path::new("/"))?;
+    unpack_all(&mut reader, None, root, &Mapping::default(), rules)
+}
+
+/// As [`unpack_all`]; links lead where they may.
 fn make<R: Read>(
     reader: &mut Reader<R>,
     first: Option<Member>,
     path: &Path,
     mapping: &Mapping,
-    owners: Owners,
+    rules: Rules,
 ) -> Result<(), ArchiveError> {
     let directory = directory(path)?;
     let rules = Rules {
         links: links(&directory, mapping).map_err(ArchiveError::at(path))?,
-        owners,
-        privileges: true,
+        ..rules
     };
+    unpack_all(reader, first, directory, mapping, rules)
+}
+
+/// Makes the members in `directory`, to the end of the stream.
+fn unpack_all<R: Read>(
+    reader: &mut Reader<R>,
+    first: Option<Member>,
+    directory: OwnedFd,
+    mapping: &Mapping,
+    rules: Rules,
+) -> Result<(), ArchiveError> {
     let left_out = unpack(reader, first, directory, mapping, rules)?;
     if left_out > 0 {
         eprintln!("{left_out} members that are devices, or lead elsewhere, were left out");

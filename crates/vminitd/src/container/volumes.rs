@@ -8,7 +8,6 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 
 use container_api::guest::Volume;
-use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use thiserror::Error;
 
@@ -78,12 +77,10 @@ fn prepare(node: &str, target: &Path, read_only: bool) -> io::Result<()> {
         };
     }
     let flags = flags | MountFlags::RDONLY;
-    match mount(node, target, "ext4", flags, None) {
-        // Its last writer was killed, and what the journal holds cannot be put in its place on a disk that nobody may write to.
-        Err(Errno::ROFS | Errno::ACCESS) => mount(node, target, "ext4", flags, Some(c"noload"))?,
-        mounted => mounted?,
-    }
-    if !target.join(DATA).is_dir() {
+    // Where its last writer was killed this fails: what the journal holds cannot be put in its place on a disk that nobody may write to,
+    // and without it the files are not what that writer has left. The host has it replayed before it comes to this.
+    mount(node, target, "ext4", flags, None)?;
+    if is_absent(&target.join(DATA))? {
         // Nobody has written to it: it is as empty as this.
         let strict = flags | MountFlags::NODEV | MountFlags::NOSUID;
         mount(
@@ -97,6 +94,14 @@ fn prepare(node: &str, target: &Path, read_only: bool) -> io::Result<()> {
         mount_remount(target, flags, "")?;
     }
     Ok(())
+}
+
+/// Whether there is no `path`. What cannot be looked at is not taken for nothing.
+fn is_absent(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        found => found.map(|_| false),
+    }
 }
 
 /// Whether nothing is in the volume that is mounted at `target`.

@@ -11,9 +11,10 @@ use anyhow::{Context as _, anyhow};
 use container_archive::pack::{Contents, PackError, Packer};
 use container_archive::place::{self, Found, choose};
 use container_archive::tar::{Kind, Member, Reader, Run, TarError};
-use container_archive::unpack::{Links, Mapping, Owners, Rules, UnpackError, unpack as make};
+use container_archive::unpack::{Mapping, Owners, Rules, UnpackError, unpack as make};
 use rustix::pipe::fcntl_setpipe_size;
 
+use super::room::Room;
 use crate::failure::Failure;
 use crate::output;
 use crate::output_file::OutputFile;
@@ -111,7 +112,10 @@ pub fn unpack(
 ) -> Result<String, Unpacked> {
     // Only a wish: a small pipe does, too.
     let _ = fcntl_setpipe_size(&tar, BUFFER);
-    let mut reader = Reader::new(BufReader::with_capacity(BUFFER, File::from(tar)));
+    let mut reader = Reader::new(BufReader::with_capacity(
+        BUFFER,
+        Room::new(File::from(tar), target),
+    ));
     let first = reader.next_member()?.ok_or(TarError::Truncated)?;
     let failed = |error: anyhow::Error| Unpacked::Failed(Failure::Local(error));
     let shown = || target.display().to_string();
@@ -134,10 +138,10 @@ pub fn unpack(
         .with_context(|| directory.display().to_string())
         .map_err(failed)?;
     let rules = Rules {
-        links: Links::Refuse,
         owners: if archive { Owners::Keep } else { Owners::Own },
         // Whoever is not root keeps no owner: a set-id file of a guest's making would be this user's own.
         privileges: archive && rustix::process::geteuid().is_root(),
+        ..Rules::default()
     };
     let left_out = match make(&mut reader, Some(first), opened.into(), &mapping, rules) {
         Ok(left_out) => left_out,

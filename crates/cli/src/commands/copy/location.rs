@@ -11,9 +11,9 @@ pub enum Location {
     Stream,
     /// A path of the host.
     Host(PathBuf),
-    /// In a container.
-    Container {
-        /// Container.
+    /// In a container, or a volume.
+    Inside {
+        /// Its name.
         id: String,
         /// Absolute; a relative one is below the root.
         path: PathBuf,
@@ -23,12 +23,12 @@ pub enum Location {
 impl FromStr for Location {
     type Err = Infallible;
 
-    /// What stands before the first colon is a container, unless it has a slash or begins with a dot: then the whole is a path.
+    /// What stands before the first colon is a container or a volume, unless it has a slash or begins with a dot: then the whole is a path.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(match text.split_once(':') {
             None if text == "-" => Self::Stream,
             Some((id, path)) if !id.is_empty() && !id.contains('/') && !id.starts_with('.') => {
-                Self::Container {
+                Self::Inside {
                     id: id.to_owned(),
                     path: if path.starts_with('/') {
                         PathBuf::from(path)
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn the_first_colon_parts_container_and_path() {
-        let container = |id: &str, path: &str| Location::Container {
+        let container = |id: &str, path: &str| Location::Inside {
             id: id.into(),
             path: path.into(),
         };

@@ -1,7 +1,10 @@
 //! `container volume`.
 
+mod copy;
 mod create;
 mod delete;
+mod export;
+mod import;
 mod inspect;
 mod list;
 mod prune;
@@ -18,9 +21,13 @@ use crate::failure::Failure;
 /// Manage volumes: disks that outlive containers
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[command(name = "copy", visible_alias = "cp")]
+    Copy(copy::Copy),
     Create(create::Create),
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
+    Export(export::Export),
+    Import(import::Import),
     Inspect(inspect::Inspect),
     #[command(visible_alias = "ls")]
     List(list::List),
@@ -31,8 +38,11 @@ pub enum Command {
 impl Command {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Self::Copy(command) => command.execute(context).await,
             Self::Create(command) => command.execute(context).await,
             Self::Delete(command) => command.execute(context).await,
+            Self::Export(command) => command.execute(context).await,
+            Self::Import(command) => command.execute(context).await,
             Self::Inspect(command) => command.execute(context).await,
             Self::List(command) => command.execute(context).await,
             Self::Prune(command) => command.execute(context).await,

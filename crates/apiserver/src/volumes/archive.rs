@@ -1,0 +1,145 @@
+//! Operations on a volume's files, whoever has it.
+//!
+//! One that a container writes to is reached in that container's machine, as only one machine may have it; one that nobody writes to in a
+//! machine of its own. The host reads no file system that a guest has written to.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use container_api::{Error, Kind};
+use container_archive::operation::{Operation, Subject, Task};
+use container_resource::volume::VolumeRequest;
+
+use super::machine::copy_of;
+use crate::containers::{Containers, Helper, Lent, Transient, copy_held, operate, words};
+
+/// The number of the only volume that a machine of ours has.
+const ONLY: Subject = Subject::Volume(0);
+
+impl Containers {
+    /// Does what `asked` says with the files of the volume `name`, with the client's streams; gives the exit code. `create`: a volume
+    /// that is not there is made, and is there when the operation has succeeded.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidState`] where others have the volume in a way that forbids it.
+    pub async fn archive_volume(
+        self: &Arc<Self>,
+        name: &str,
+        asked: &[Bytes],
+        create: bool,
+        lent: Option<Lent>,
+    ) -> Result<i32, Error> {
+        let operation = Operation::parse(asked)
+            .filter(|operation| operation.fits_volumes() && *operation != Operation::Hold)
+            .ok_or_else(|| Error::new(Kind::InvalidArgument, "no operation on a volume"))?;
+        match self.volumes.get(name) {
+            Err(error) if create && error.kind == Kind::NotFound => {
+                return self.fill_new(name, operation, lent).await;
+            }
+            found => found?,
+        };
+        let disk = self.volumes.disk(name);
+        if let Some((helper, subject)) = self.writer_of(name) {
+            if operation.wants_standstill() {
+                return self
+                    .read_moment(name, &helper, subject, operation, lent)
+                    .await;
+            }
+            let task = Task { subject, operation };
+            return operate(&helper, words(&task), lent).await;
+        }
+        self.in_own_machine(name, &disk, operation, lent).await
+    }
+
+    /// The volume `name` is made, and has its name when the operation has succeeded.
+    async fn fill_new(
+        &self,
+        name: &str,
+        operation: Operation,
+        lent: Option<Lent>,
+    ) -> Result<i32, Error> {
+        self.reserve.check()?;
+        let request = VolumeRequest {
+            name: name.to_owned(),
+            ..VolumeRequest::default()
+        };
+        let unfinished = {
+            let _change = self.volumes.change.lock().await;
+            self.volumes.begin(request)?
+        };
+        let disk = unfinished.disk();
+        let code = self.in_own_machine(name, &disk, operation, lent).await?;
+        if code == 0 {
+            let _change = self.volumes.change.lock().await;
+            self.volumes.keep(unfinished)?;
+        }
+        Ok(code)
+    }
+
+    /// Does it in a machine that has the volume for as long as that takes.
+    async fn in_own_machine(
+        &self,
+        name: &str,
+        disk: &Path,
+        operation: Operation,
+        lent: Option<Lent>,
+    ) -> Result<i32, Error> {
+        let transient = self.volume_machine(name, Some(disk), !operation.reads())?;
+        let done = self.run(&transient, operation, lent).await;
+        self.remove_transient(transient.bundle().directory());
+        done
+    }
+
+    /// Does it with a copy: whoever writes to the volume waits only while the copy is made.
+    async fn read_moment(
+        &self,
+        name: &str,
+        helper: &Helper,
+        subject: Subject,
+        operation: Operation,
+        lent: Option<Lent>,
+    ) -> Result<i32, Error> {
+        let disk = self.volumes.disk(name);
+        self.reserve.check_for(self.volumes.allocated(name))?;
+        let transient = self.volume_machine(name, None, true)?;
+        let copy = copy_of(transient.bundle());
+        let done = match copy_held(helper, subject, &disk, &copy).await {
+            Ok(()) => self.run(&transient, operation, lent).await,
+            Err(error) => Err(error.context(format_args!("copy the volume {name}"))),
+        };
+        self.remove_transient(transient.bundle().directory());
+        done
+    }
+
+    /// Does it with the only volume of `transient`.
+    async fn run(
+        &self,
+        transient: &Transient,
+        operation: Operation,
+        lent: Option<Lent>,
+    ) -> Result<i32, Error> {
+        let task = Task {
+            subject: ONLY,
+            operation,
+        };
+        self.run_transient(transient, words(&task), lent).await
+    }
+
+    /// The machine of the container that may write to the volume `name`, and which of its volumes it is.
+    fn writer_of(&self, name: &str) -> Option<(Helper, Subject)> {
+        self.all().into_iter().find_map(|entry| {
+            let configuration = entry.configuration.as_ref()?;
+            let mounts = configuration.mounts.iter();
+            let mut own = mounts.filter(|mount| mount.volume() == Some(name));
+            let writes = own.any(|mount| !mount.is_read_only());
+            if !writes || !entry.is_active() {
+                return None;
+            }
+            let all = configuration.volumes();
+            let number = all.iter().position(|volume| *volume == name)?;
+            let subject = Subject::Volume(number.try_into().ok()?);
+            Some((entry.helper().ok()?, subject))
+        })
+    }
+}

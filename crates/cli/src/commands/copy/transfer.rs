@@ -1,0 +1,160 @@
+//! What `cp` and `volume cp` do.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use container_archive::operation::Operation;
+use container_archive::place;
+
+use super::host;
+use super::location::Location;
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::output;
+use crate::session::{Owner, operate, pipe};
+
+/// Bytes of the path that a guest says it has copied to.
+const PATH_MAX: u64 = 64 << 10;
+
+/// One copy.
+#[derive(Debug)]
+pub struct Transfer {
+    /// Names before a colon are volumes'; containers' otherwise.
+    pub volumes: bool,
+    /// Owners are kept.
+    pub archive: bool,
+    /// Nothing is printed.
+    pub quiet: bool,
+    /// From.
+    pub source: Location,
+    /// To.
+    pub destination: Location,
+}
+
+impl Transfer {
+    /// Makes the copy, and prints where it is.
+    pub async fn execute(&self, context: &Context) -> Result<(), Failure> {
+        let archive = self.archive;
+        let shown = match (&self.source, &self.destination) {
+            (Location::Inside { id, path }, Location::Stream) => {
+                if io::stdout().is_terminal() {
+                    return Err(Failure::usage("a tar is not written to a terminal"));
+                }
+                let output = io::stdout().as_fd().try_clone_to_owned();
+                let output = output.map_err(|error| Failure::Local(error.into()))?;
+                let operation = Operation::Read { path: path.clone() };
+                operate(context, self.owner(id), &operation, None, output).await?;
+                return Ok(());
+            }
+            (Location::Stream, Location::Inside { id, path }) => {
+                if io::stdin().is_terminal() {
+                    return Err(Failure::usage("a tar is expected on standard input"));
+                }
+                let (said, output) = pipe()?;
+                let operation = Operation::Extract { path: path.clone() };
+                let input = io::stdin().as_fd().try_clone_to_owned();
+                let input = input.map_err(|error| Failure::Local(error.into()))?;
+                operate(context, self.owner(id), &operation, Some(input), output).await?;
+                drop(said);
+                return Ok(());
+            }
+            (Location::Host(from), Location::Inside { id, path }) => {
+                let source = host::Source::find(from)?;
+                let (input, tar) = pipe()?;
+                let name = source.name.clone();
+                let packed = tokio::task::spawn_blocking(move || source.pack(tar, archive));
+                let written = write(context, self.owner(id), path, name, archive, input).await;
+                match packed.await.map_err(|error| Failure::Local(error.into()))? {
+                    // What went wrong on the other side is what there is to tell.
+                    Err(failure) if !matches!(failure, Failure::BrokenPipe) => return Err(failure),
+                    _ => format!("{id}:{}", written?),
+                }
+            }
+            (Location::Inside { id, path }, Location::Host(to)) => {
+                let (tar, output) = pipe()?;
+                let operation = Operation::Read { path: path.clone() };
+                let (to, from) = (to.clone(), path.clone());
+                let unpacked = tokio::task::spawn_blocking(move || {
+                    host::unpack(tar, place::name(&from), &to, archive)
+                });
+                let read = operate(context, self.owner(id), &operation, None, output).await;
+                let unpacked = unpacked
+                    .await
+                    .map_err(|error| Failure::Local(error.into()))?;
+                match (unpacked, read) {
+                    // A stream that ends is no reason: whoever ended it has one.
+                    (Err(host::Unpacked::Cut(_)), Err(failure)) => return Err(failure),
+                    (unpacked, read) => {
+                        let path = unpacked.map_err(host::Unpacked::into_failure)?;
+                        read?;
+                        path
+                    }
+                }
+            }
+            (
+                Location::Inside { id, path },
+                Location::Inside {
+                    id: other,
+                    path: to,
+                },
+            ) => {
+                let (tar, output) = pipe()?;
+                let operation = Operation::Read { path: path.clone() };
+                let name = place::name(path).map(ToOwned::to_owned);
+                let (read, written) = tokio::join!(
+                    operate(context, self.owner(id), &operation, None, output),
+                    write(context, self.owner(other), to, name, true, tar)
+                );
+                match read {
+                    Err(failure) if !matches!(failure, Failure::BrokenPipe) => return Err(failure),
+                    _ => format!("{other}:{}", written?),
+                }
+            }
+            _ => {
+                let kind = if self.volumes { "volume" } else { "container" };
+                return Err(Failure::usage(format!(
+                    "one of SOURCE and DESTINATION must be <{kind}>:<path>"
+                )));
+            }
+        };
+        if self.quiet {
+            return Ok(());
+        }
+        output::write_lines([shown])
+    }
+
+    fn owner<'a>(&self, name: &'a str) -> Owner<'a> {
+        if self.volumes {
+            Owner::volume(name)
+        } else {
+            Owner::Container(name)
+        }
+    }
+}
+
+/// Has the tree that `input` reads put at `path` of `owner`, called `name`; gives where it is.
+async fn write(
+    context: &Context,
+    owner: Owner<'_>,
+    path: &Path,
+    name: Option<OsString>,
+    owners: bool,
+    input: OwnedFd,
+) -> Result<String, Failure> {
+    let (said, output) = pipe()?;
+    let operation = Operation::Write {
+        path: PathBuf::from(path),
+        name,
+        owners,
+    };
+    let said = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::new();
+        let _ = File::from(said).take(PATH_MAX).read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    operate(context, owner, &operation, Some(input), output).await?;
+    Ok(said.await.unwrap_or_default())
+}

@@ -1,0 +1,41 @@
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+use container_archive::operation::Operation;
+
+use crate::commands::export::write;
+use crate::completion;
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::session::Owner;
+
+/// Write a volume's files as a tar
+///
+/// With owners, modes, attributes, links, pipes and holes, as `volume import` reads it. A container that writes to the volume waits while
+/// the disk is copied, so that the tar is of one moment; then it goes on.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container volume export -o data.tar data
+  container volume export data | zstd >data.tar.zst")]
+pub struct Export {
+    /// File to write, which appears only when it is complete, or named pipe to write into (default, and -: standard output)
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+
+    /// Copy the disk first, while nobody writes to it
+    #[arg(short, long, action = ArgAction::Set, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true,
+          default_missing_value = "true", value_parser = container_resource::switch::parse)]
+    pause: bool,
+
+    /// Volume
+    #[arg(value_name = "VOLUME", add = completion::volumes())]
+    name: String,
+}
+
+impl Export {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let operation = Operation::Export { still: self.pause };
+        let owner = Owner::volume(&self.name);
+        write(context, owner, &operation, self.output.as_deref()).await
+    }
+}

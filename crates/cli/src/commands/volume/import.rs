@@ -1,0 +1,75 @@
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use container_archive::operation::Operation;
+use container_resource::volume::check_name;
+
+use crate::completion;
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::output;
+use crate::session::{Owner, operate, pipe};
+
+/// Fill a volume with the files of a tar
+///
+/// With their owners, modes and attributes. A volume that is not there is made, and is there when the whole tar has been read; in one that
+/// is, files of the same names are replaced and others stay. Links that lead out of the volume are made as they are, but nothing is
+/// written through one. Prints the name.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container volume import data data.tar
+  zstd -d <data.tar.zst | container volume import data
+  container volume export data | ssh host container volume import data")]
+pub struct Import {
+    /// Volume
+    #[arg(value_name = "VOLUME", value_parser = name, add = completion::volumes())]
+    name: String,
+
+    /// Tar to read (default, and -: standard input)
+    #[arg(value_name = "FILE")]
+    source: Option<PathBuf>,
+}
+
+impl Import {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let input = input(self.source.as_deref())?;
+        let (said, output) = pipe()?;
+        let owner = Owner::Volume {
+            name: &self.name,
+            create: true,
+        };
+        operate(context, owner, &Operation::Import, Some(input), output).await?;
+        drop(said);
+        output::write_lines([self.name])
+    }
+}
+
+fn input(source: Option<&Path>) -> Result<OwnedFd, Failure> {
+    if let Some(path) = source.filter(|path| *path != Path::new("-")) {
+        let shown = || path.display().to_string();
+        let file = File::open(path).with_context(shown)?;
+        if file.metadata().with_context(shown)?.is_dir() {
+            let error = io::Error::from(rustix::io::Errno::ISDIR);
+            return Err(anyhow::Error::new(error).context(shown()).into());
+        }
+        return Ok(file.into());
+    }
+    if io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "a tar is expected on standard input, or its name",
+        ));
+    }
+    let input = io::stdin().as_fd().try_clone_to_owned();
+    Ok(input.context("standard input")?)
+}
+
+fn name(text: &str) -> Result<String, String> {
+    match check_name(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}

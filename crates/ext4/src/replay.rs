@@ -1,0 +1,69 @@
+//! Whether a disk was closed in order.
+
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use container_files::Links;
+
+/// Where the superblock's magic number and its field of incompatible features are (Documentation/filesystems/ext4/super.rst).
+const MAGIC_AT: u64 = 1024 + 0x38;
+const INCOMPATIBLE_AT: u64 = 1024 + 0x60;
+/// Its magic number.
+const MAGIC: u16 = 0xef53;
+/// `INCOMPAT_RECOVER`: the journal holds what is not in its place.
+const RECOVER: u32 = 0x4;
+
+/// Whether the journal of the ext4 disk at `path` must be replayed before its files can be trusted. A disk that is mounted for writing, or
+/// that was when its machine was killed, has the mark for it.
+///
+/// These six bytes are all that the host ever reads of a disk that a guest has written to; nothing follows from them but a machine that
+/// mounts it.
+///
+/// # Errors
+/// As `open(2)` and `read(2)`; a disk that is too short for a superblock has no journal.
+pub fn needs_replay(path: &Path) -> io::Result<bool> {
+    let disk = container_files::open(path, Links::Refuse)?;
+    let (mut magic, mut features) = ([0; 2], [0; 4]);
+    for (bytes, at) in [
+        (&mut magic[..], MAGIC_AT),
+        (&mut features[..], INCOMPATIBLE_AT),
+    ] {
+        match disk.read_exact_at(bytes, at) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            read => read?,
+        }
+    }
+    Ok(u16::from_le_bytes(magic) == MAGIC && u32::from_le_bytes(features) & RECOVER != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::{Format, make};
+
+    #[test]
+    fn the_mark_is_the_one_that_e2fsprogs_set() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("disk");
+        std::fs::write(&path, "short").unwrap();
+        assert!(!needs_replay(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        let format = Format {
+            size: 64 << 20,
+            ..Format::default()
+        };
+        make(&path, &format).unwrap();
+        assert!(!needs_replay(&path).unwrap());
+        let set = Command::new("/sbin/debugfs")
+            .args(["-w", "-R", "feature needs_recovery"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(set.status.success(), "{set:?}");
+        assert!(needs_replay(&path).unwrap());
+        assert!(needs_replay(&scratch.path().join("none")).is_err());
+    }
+}
