@@ -205,55 +205,6 @@ fn a_share_and_a_volume_are_file_systems() {
     system.run(["volume", "delete", "filesystem"]).ok();
 }
 
-#[test]
-fn owners_are_mapped_where_that_is_asked_for() {
-    let system = System::shared();
-    let data = directory(&system, "mapped");
-    fs::write(data.join("root"), "").unwrap();
-    fs::write(data.join("five"), "").unwrap();
-    let is_root = rustix::process::geteuid().is_root();
-    if is_root {
-        std::os::unix::fs::chown(data.join("five"), Some(5), Some(6)).unwrap();
-    }
-    let mount = |map: &str| format!("type=bind,src={},dst=/data,{map}", data.display());
-    let map = mount("idmap=uids=0-1000-1#5-7-1;gids=0-2000-1#6-8-1");
-    start(&system, "mapped", &["--mount", &map]).ok();
-    let shown = system.inspect("mapped");
-    assert_eq!(
-        shown["configuration"]["mounts"][0]["options"],
-        serde_json::json!(["idmap=uids=0-1000-1#5-7-1;gids=0-2000-1#6-8-1"])
-    );
-    let script = "cd /data; stat -c '%u %g' root five; touch theirs 2>&1 | grep -c .; chown 1000:2000 five && stat -c '%u %g' five; id -u";
-    let said = told(&system, "mapped", script);
-    if is_root {
-        // Root of the container is nobody whom the map knows: it makes no file, and no file of the host is root's through it.
-        assert_eq!(said, "1000 2000\n7 8\n1\n1000 2000\n0\n");
-        let found = fs::metadata(data.join("five")).unwrap();
-        assert_eq!((found.uid(), found.gid()), (0, 0));
-    }
-    let words = [
-        "exec",
-        "-u",
-        "1000:2000",
-        "mapped",
-        "sh",
-        "-c",
-        "echo x >/data/own",
-    ];
-    let made = system.run(words);
-    if is_root {
-        made.ok();
-        let own = fs::metadata(data.join("own")).unwrap();
-        assert_eq!((own.uid(), own.gid()), (0, 0));
-    }
-    system.run(["delete", "-f", "mapped"]).ok();
-    let wrong = mount("idmap=uids=0-1000");
-    system
-        .run(["run", "--rm", "--mount", &wrong, "busybox", "true"])
-        .code(64)
-        .says("invalid idmap 'uids=0-1000'");
-}
-
 /// As many files as a large project has: each takes a descriptor of the process that serves them.
 #[test]
 #[ignore = "takes minutes: make test-real"]

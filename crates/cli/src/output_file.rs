@@ -110,14 +110,13 @@ impl Whole {
     fn create(target: PathBuf, replaced: Option<&fs::Metadata>) -> io::Result<Self> {
         let directory = File::open(parent(&target))?;
         let new = Mode::from_raw_mode(0o666);
-        let (temporary, file) = match nameless::create(&directory, new)? {
-            Some(file) => (None, File::from(file)),
-            None => {
-                let temporary = beside(&target);
-                let mut options = File::options();
-                let file = options.write(true).create_new(true).open(&temporary)?;
-                (Some(temporary), file)
-            }
+        let (temporary, file) = if let Some(file) = nameless::create(&directory, new)? {
+            (None, File::from(file))
+        } else {
+            let temporary = beside(&target);
+            let mut options = File::options();
+            let file = options.write(true).create_new(true).open(&temporary)?;
+            (Some(temporary), file)
         };
         let whole = Self {
             temporary,

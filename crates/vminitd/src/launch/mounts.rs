@@ -12,8 +12,10 @@ use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use super::container::create_directory;
 use super::failure::{Context, Failure};
 use super::plan::PlannedMount;
-use crate::boot::RUN;
 use crate::mount::{self, Filesystem, FilesystemError, MountOptions};
+
+/// Where file systems are attached of which parts are mounted.
+const WHOLES: &str = "/run/wholes";
 
 /// A mount that is not attached yet.
 #[derive(Debug)]
@@ -97,8 +99,8 @@ fn filesystem(plan: &PlannedMount) -> Result<OwnedFd, Failure> {
 /// File systems of which parts are mounted, each mounted once. A file system on the host's side may show others below it, which
 /// are superblocks of their own under the same source: whoever mounted that a second time could get one of those.
 ///
-/// Linux before 6.15 makes no view of a mount that is attached nowhere, so for that time they are attached where the guest has
-/// what it makes itself.
+/// Linux before 6.15 makes no view of a mount that is attached nowhere, so for that time they are attached in the
+/// guest, one over the other, where they hide nothing that other mounts are made of.
 #[derive(Debug, Default)]
 struct Wholes {
     mounts: Vec<(String, OwnedFd)>,
@@ -116,7 +118,8 @@ impl Wholes {
             index
         } else {
             let whole = filesystem(plan)?;
-            mount::attach(&whole, RUN).context(step)?;
+            create_directory(WHOLES).context(step)?;
+            mount::attach(&whole, WHOLES).context(step)?;
             self.mounts.push((plan.source.clone(), whole));
             self.mounts.len() - 1
         };
@@ -128,7 +131,7 @@ impl Wholes {
 
     fn detach(self) -> Result<(), Failure> {
         for (source, _) in self.mounts {
-            unmount(RUN, UnmountFlags::DETACH).context(|| format!("cannot detach {source}"))?;
+            unmount(WHOLES, UnmountFlags::DETACH).context(|| format!("cannot detach {source}"))?;
         }
         Ok(())
     }
