@@ -80,7 +80,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_process_vm_writev,
     libc::SYS_pidfd_getfd,
     libc::SYS_getdents64,
-    // The VMM's end. A descriptor of a process can't be opened any more: there is only the VMM's.
+    // The VMM's end. A descriptor of a process cannot be opened any more: there is only the VMM's.
     libc::SYS_pidfd_send_signal,
     libc::SYS_waitid,
     // The allocator.

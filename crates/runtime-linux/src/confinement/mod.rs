@@ -35,13 +35,13 @@ pub enum ConfinementError {
     /// Landlock refused.
     #[error("Landlock")]
     Landlock(#[source] ::landlock::RulesetError),
-    /// The bundle can't be opened.
+    /// The bundle cannot be opened.
     #[error("open the bundle")]
     Bundle(#[source] ::landlock::PathFdError),
     /// Privileges stay.
     #[error("give privileges up")]
     Privileges(#[source] io::Error),
-    /// The list of system calls can't be built.
+    /// The list of system calls cannot be built.
     #[error("build the filter of system calls")]
     BuildFilter(#[source] seccompiler::BackendError),
     /// The kernel does not take the list.
@@ -56,7 +56,7 @@ const EXPECTED_THREADS: usize = 2;
 /// without Landlock must do.
 ///
 /// # Errors
-/// When the host can't: the process is not to go on then.
+/// When the host cannot: the process is not to go on then.
 pub fn enter(bundle: &Path, accept_less: bool) -> Result<Confinement, ConfinementError> {
     let left_out = left_out();
     privileges::give_up().map_err(ConfinementError::Privileges)?;

@@ -42,7 +42,7 @@ pub struct Machine {
     pub origin: Origin,
 }
 
-/// A machine, and the helper that can't do much more than serve it.
+/// A machine, and the helper that cannot do much more than serve it.
 #[derive(Debug)]
 pub struct Booted {
     /// The machine.
