@@ -168,7 +168,7 @@ bench-kvm: packages-run packages-build packages-test packages-bench stage $(BUSY
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_LIMIT=900 \
 	    tests/kvm/machine.sh $(TARGET)/kvm $(CURDIR)/$(TARGET)/debug/container-bench \
 	    --bare-vm $(CURDIR)/$(TARGET)/release/examples/bare_vm --only starts --only memory --density 16 --out /run/results $(BENCH)
-	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_LIMIT=1500 KVM_DISK=8G \
+	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_LIMIT=3000 KVM_DISK=8G \
 	    tests/kvm/machine.sh $(TARGET)/kvm $(CURDIR)/$(TARGET)/debug/container-bench --bare-vm /none \
 	    --only peers --peers $(CURDIR)/$(PEERS) --out /run/results/peers $(BENCH)
 
