@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use container_api::images::ArchiveFormat;
+
 use crate::craft::Image;
 use crate::support::oci::{self, Layer};
 use crate::support::server::Server;
@@ -80,7 +82,7 @@ async fn archives_layers_and_imports_may_be_compressed() {
         let imported = server.import(&blob, &name, &[]).await;
         assert!(imported.is_ok(), "import, {what}: {imported:?}");
         // Whatever came, everybody can read what we pass on.
-        let archive = server.save(&name, "oci").await.unwrap();
+        let archive = server.save(&name, ArchiveFormat::Oci).await.unwrap();
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("archive");
         std::fs::write(&path, archive).unwrap();

@@ -1,5 +1,6 @@
 //! Manifests, configurations and indexes as programs wrote them over ten years.
 
+use container_api::images::ArchiveFormat;
 use serde_json::{Value, json};
 
 use crate::craft::{Image, index, of_platform};
@@ -186,5 +187,5 @@ async fn an_artifact_is_no_image() {
         told.warnings[0].contains("no image that can run"),
         "{told:?}"
     );
-    server.save("chart", "oci").await.unwrap();
+    server.save("chart", ArchiveFormat::Oci).await.unwrap();
 }

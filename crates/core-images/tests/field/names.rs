@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use container_api::images::ArchiveFormat;
 use serde_json::{Value, json};
 
 use crate::craft::Image;
@@ -121,14 +122,14 @@ async fn what_is_saved_has_the_saved_name_only() {
     let stale = json!({ APPLE: "old/apple:1", CONTAINERD: "old/containerd:2", SPECIFICATION: "old", "kept": "yes" });
     server.load(&annotated(&stale)).await.unwrap();
     server.tag("old/apple:1", "new.example/x:2").await;
-    for format in ["oci", "docker"] {
+    for format in [ArchiveFormat::Oci, ArchiveFormat::Docker] {
         let archive = server.save("new.example/x:2", format).await.unwrap();
         let found = annotations(&archive);
         let name = "new.example/x:2";
         let expected = json!({ APPLE: name, CONTAINERD: name, SPECIFICATION: name, "kept": "yes" });
-        assert_eq!(found, expected, "{format}");
+        assert_eq!(found, expected, "{format:?}");
         let mut other = Server::start().await;
-        assert_eq!(other.load(&archive).await.unwrap(), [name], "{format}");
+        assert_eq!(other.load(&archive).await.unwrap(), [name], "{format:?}");
         assert_eq!(other.names().await, [name]);
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("a.tar");
@@ -146,7 +147,7 @@ async fn what_is_saved_has_the_saved_name_only() {
         .load(&annotated(&json!({ SPECIFICATION: "NO NAME" })))
         .await
         .unwrap();
-    let archive = server.save(&untagged, "oci").await.unwrap();
+    let archive = server.save(&untagged, ArchiveFormat::Oci).await.unwrap();
     assert_eq!(annotations(&archive), json!(null));
 }
 
@@ -175,7 +176,7 @@ async fn an_archive_of_several_images_keeps_all_names() {
             .await
             .unwrap();
     }
-    let archive = server.save("one:1", "oci").await.unwrap();
+    let archive = server.save("one:1", ArchiveFormat::Oci).await.unwrap();
     let mut other = Server::start().await;
     assert_eq!(
         other.load(&archive).await.unwrap(),

@@ -1,5 +1,6 @@
 //! One bad part of an archive or an index spoils that part, and no other.
 
+use container_api::images::ArchiveFormat;
 use serde_json::{Value, json};
 
 use crate::craft::{Image, index, of_platform};
@@ -185,7 +186,7 @@ async fn what_was_not_brought_along_is_no_fault() {
             "{what}"
         );
         // What is here can be passed on.
-        let archive = server.save("multi", "oci").await.unwrap();
+        let archive = server.save("multi", ArchiveFormat::Oci).await.unwrap();
         let mut other = Server::start().await;
         other.load(&archive).await.unwrap();
         other.prepare("multi", "lease-1").await.unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use container_api::Kind;
-use container_api::images::PullRequest;
+use container_api::images::{PullRequest, Scheme};
 use serde_json::json;
 
 use crate::craft::{Image, index, of_platform};
@@ -304,18 +304,22 @@ async fn a_stranger_s_token_is_asked_for_without_credentials() {
     );
 }
 
-/// TLS unless something else is said; `auto` is said no more.
+/// TLS is not given up where it was asked for.
 #[tokio::test]
 async fn plain_http_has_to_be_asked_for() {
     let registry = Arc::new(Hostile::start("127.0.0.1", image()).await);
     let mut server = Server::start().await;
-    let request = |scheme: &str| PullRequest {
+    let request = |scheme: Scheme| PullRequest {
         reference: format!("{}/x", registry.address),
         platform: String::new(),
         scheme: scheme.into(),
         max_concurrent_downloads: 1,
     };
-    for (scheme, works) in [("", true), ("http", true), ("auto", false)] {
+    for (scheme, works) in [
+        (Scheme::Default, true),
+        (Scheme::Http, true),
+        (Scheme::Https, false),
+    ] {
         let pulled = match server.client.pull(request(scheme)).await {
             Ok(stream) => {
                 let mut stream = stream.into_inner();
@@ -329,7 +333,7 @@ async fn plain_http_has_to_be_asked_for() {
             }
             Err(error) => Err(error),
         };
-        assert_eq!(pulled.is_ok(), works, "{scheme}: {pulled:?}");
+        assert_eq!(pulled.is_ok(), works, "{scheme:?}: {pulled:?}");
     }
 }
 
@@ -355,7 +359,7 @@ async fn a_part_of_an_index_is_pushed_by_its_platform() {
     let request = container_api::images::PushRequest {
         reference: name.clone(),
         platform: format!("linux/{}", oci::host()),
-        scheme: String::new(),
+        scheme: Scheme::Default.into(),
     };
     let mut stream = server.client.push(request).await.unwrap().into_inner();
     while stream.message().await.unwrap().is_some() {}
