@@ -115,13 +115,12 @@ impl Set {
                 Failure::usage("one of --recommended, --binary and --tar is needed")
             });
         };
-        let (name, mut source) = match &self.tar {
-            Some(tar) => self.member(context, tar, binary).await?,
-            None => {
-                let mut file = open(Path::new(binary), "kernel")?;
-                self.verify(&mut file, binary)?;
-                (PathBuf::from(binary), file)
-            }
+        let (name, mut source) = if let Some(tar) = &self.tar {
+            self.member(context, tar, binary).await?
+        } else {
+            let mut file = open(Path::new(binary), "kernel")?;
+            self.verify(&mut file, binary)?;
+            (PathBuf::from(binary), file)
         };
         source.rewind().context("read the kernel")?;
         let name = name.file_name().unwrap_or_default().to_string_lossy();
