@@ -38,6 +38,7 @@ mod real;
 mod run;
 mod services;
 mod shares;
+mod sockets;
 mod spelling;
 mod standby;
 mod stranger;

@@ -311,7 +311,7 @@ fn what_cannot_be_mounted_is_told_before_anything_runs() {
         missing.display()
     );
     assert_eq!(outcome.stderr.lines().next().unwrap(), expected);
-    refused(Path::new("/dev/null")).says("only directories and files can be mounted");
+    refused(Path::new("/dev/null")).says("only directories, files and Unix sockets can be mounted");
 
     // What was there when the container was created may have gone since.
     let bound = bind(&data, "/data");

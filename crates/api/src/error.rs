@@ -13,6 +13,7 @@ const GUEST_LIMIT: usize = 1024;
 
 /// What went wrong, as far as a program needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "host", derive(serde::Serialize, serde::Deserialize))]
 pub enum Kind {
     /// The request itself is wrong.
     InvalidArgument,

@@ -17,14 +17,15 @@ use tonic::body::Body;
 use tonic::codegen::{Service, http};
 
 use crate::guest::guest_client::GuestClient;
-use crate::streams::StandardStream;
+use crate::relay::{self, Relay, Said};
+use crate::streams::{SocketConnection, StandardStream};
 
 /// The most bytes of one message from the guest.
 const MESSAGE_LIMIT: usize = 1 << 20;
 /// Bytes in flight per stream before the other side must take some.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// Bytes in flight over all streams.
-const CONNECTION_WINDOW: u32 = 8 << 20;
+const STREAM_WINDOW: u32 = 512 << 10;
+/// Bytes in flight over all streams: those of relayed connections, and others.
+const CONNECTION_WINDOW: u32 = relay::STREAMS * STREAM_WINDOW + (8 << 20);
 /// Largest frame that the guest may send. Each costs it, the VMM and the host a notification.
 const FRAME_MAX: u32 = 128 << 10;
 /// Bytes of one answer's headers or trailers, as HTTP/2 counts them. Ours have some 100, and a message.
@@ -101,6 +102,19 @@ impl Guest {
         Ok(Output(body))
     }
 
+    /// Opens `connection`: a relay for the host's end of it, and what its other end says. A socket of the guest's is waited for as
+    /// long as nobody connects to it. When this is cancelled, so is the connection.
+    ///
+    /// # Errors
+    /// As [`Self::stdin`]; the guest's also where nobody listens in the container.
+    pub async fn socket(&self, connection: SocketConnection) -> Result<(Relay, Said), Status> {
+        let (relay, body) = Relay::new();
+        let said = self
+            .send(http::Method::POST, &connection.path(), body)
+            .await?;
+        Ok((relay, said))
+    }
+
     async fn request(
         &self,
         stream: StandardStream,
@@ -111,9 +125,13 @@ impl Guest {
             StandardStream::Stdin => http::Method::POST,
             StandardStream::Stdout | StandardStream::Stderr => http::Method::GET,
         };
+        self.send(method, &stream.path(process), body).await
+    }
+
+    async fn send(&self, method: http::Method, path: &str, body: Body) -> Result<Incoming, Status> {
         let request = http::Request::builder()
             .method(method)
-            .uri(format!("{ORIGIN}{}", stream.path(process)))
+            .uri(format!("{ORIGIN}{path}"))
             .body(body)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let mut connection = self.connection.clone();

@@ -4,9 +4,11 @@
 //! socket. The convention is that of `sd_listen_fds(3)`: descriptors from 3 on, their number in a variable.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+
+use tokio::net::UnixStream;
 
 use crate::socket;
 
@@ -37,6 +39,17 @@ pub fn further(listeners: usize) -> io::Result<Vec<OwnedFd>> {
         descriptors.push(owned);
     }
     Ok(descriptors)
+}
+
+/// Standard input, where a parent has made that a socket.
+///
+/// # Errors
+/// When it is none.
+pub fn stdin_socket() -> io::Result<UnixStream> {
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let stream = std::os::unix::net::UnixStream::from(stdin);
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
 }
 
 /// The listeners of a helper: the inherited ones, else fresh ones at `paths`.

@@ -31,6 +31,8 @@ pub mod lock;
 pub mod memory;
 #[cfg(feature = "host")]
 pub mod protocol;
+#[cfg(feature = "relay")]
+pub mod relay;
 #[cfg(feature = "host")]
 mod rights;
 #[cfg(feature = "host")]

@@ -1,9 +1,13 @@
-//! Standard streams on the guest channel.
+//! Standard streams of processes and connections of Unix sockets on the guest channel.
 //!
 //! Beside the calls of `proto/guest.proto`, the same HTTP/2 connection carries the bytes of processes as bodies of
 //! plain requests, one per stream: `POST /stdin/<process>`, `GET /stdout/<process>`, `GET /stderr/<process>`. They
 //! have no structure that messages could show, and would be copied once more into and out of each. A refusal has the
 //! headers of a gRPC status.
+//!
+//! A connection of a Unix socket is one request whose two bodies are what its two sides say ([`crate::relay`]):
+//! `POST /connect/<index>` connects to a socket of the container, and is answered when that has taken the connection;
+//! `POST /accept/<index>` is answered when somebody in the container has connected to one that leads to the host.
 
 /// A standard stream of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,36 @@ impl StandardStream {
     }
 }
 
+/// A connection of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketConnection {
+    /// To the container's socket of this index.
+    Connect(usize),
+    /// The next one to the guest's socket of this index.
+    Accept(usize),
+}
+
+impl SocketConnection {
+    /// The request's path.
+    pub fn path(self) -> String {
+        match self {
+            Self::Connect(index) => format!("/connect/{index}"),
+            Self::Accept(index) => format!("/accept/{index}"),
+        }
+    }
+
+    /// What `path` names.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (kind, index) = path.strip_prefix('/')?.split_once('/')?;
+        let index = index.parse().ok()?;
+        match kind {
+            "connect" => Some(Self::Connect(index)),
+            "accept" => Some(Self::Accept(index)),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,5 +89,18 @@ mod tests {
             None
         );
         assert_eq!(StandardStream::parse("/stdout"), None);
+        for connection in [SocketConnection::Connect(0), SocketConnection::Accept(63)] {
+            let path = connection.path();
+            assert_eq!(SocketConnection::parse(&path), Some(connection));
+        }
+        for path in [
+            "/connect",
+            "/connect/",
+            "/connect/x",
+            "/stdin/1",
+            "/accept/-1",
+        ] {
+            assert_eq!(SocketConnection::parse(path), None, "{path}");
+        }
     }
 }

@@ -82,15 +82,10 @@ const OPTIONS: [(&[&str], &[&str], Answer); 10] = [
         &["--link"],
         Needless("containers on one network find each other by name"),
     ),
-    (CREATING, &["--link-local-ip", "--publish-socket"], NotYet),
+    (CREATING, &["--link-local-ip"], NotYet),
     (
         CREATING,
-        &[
-            "--volumes-from",
-            "--volume-driver",
-            "--storage-opt",
-            "--ssh",
-        ],
+        &["--volumes-from", "--volume-driver", "--storage-opt"],
         NotYet,
     ),
     (

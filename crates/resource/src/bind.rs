@@ -1,5 +1,6 @@
 //! Directories and files of the host in a container.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::container::{Mount, MountKind};
@@ -66,8 +67,8 @@ pub enum SourceError {
         #[source]
         source: std::io::Error,
     },
-    /// It is neither a directory nor a file.
-    #[error("bind mount source {}: only directories and files can be mounted", .0.display())]
+    /// It is neither a directory nor a file nor a socket.
+    #[error("bind mount source {}: only directories, files and Unix sockets can be mounted", .0.display())]
     Kind(PathBuf),
     /// Configurations are texts.
     #[error("bind mount source {}: the path is not UTF-8", .0.display())]
@@ -132,7 +133,9 @@ pub fn resolve(mount: &mut Mount, current: &Path) -> Result<(), SourceError> {
         path: asked.components().collect(),
         source,
     })?;
-    if !status.is_dir() && !status.is_file() {
+    if status.file_type().is_socket() {
+        mount.kind = MountKind::Socket {};
+    } else if !status.is_dir() && !status.is_file() {
         return Err(SourceError::Kind(path));
     }
     mount.source = path
@@ -190,5 +193,11 @@ mod tests {
             Err(SourceError::Missing { .. })
         ));
         assert!(matches!(resolved("/dev/null"), Err(SourceError::Kind(_))));
+        let _listener =
+            std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
+        let mut socket = mount("./socket", "/m", []).unwrap();
+        resolve(&mut socket, directory.path()).unwrap();
+        assert_eq!(socket.kind, MountKind::Socket {});
+        assert_eq!(socket.source, format!("{place}/socket"));
     }
 }

@@ -133,6 +133,9 @@ pub struct Boot {
     /// Ports of the host that lead to this run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published_ports: Vec<PublishPort>,
+    /// Socket of the SSH agent that a client had when it last started the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_agent: Option<PathBuf>,
 }
 
 /// A network interface of a container.

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::connectivity::{Connectivity, ConnectivityError};
 use crate::container::{
-    ContainerConfiguration, Device, ImageDescription, Mount, ProcessConfiguration, Resources,
-    RestartPolicy,
+    ContainerConfiguration, Device, ImageDescription, Mount, ProcessConfiguration, PublishSocket,
+    Resources, RestartPolicy,
 };
 use crate::cpus::Cpus;
 use crate::health::HealthOptions;
@@ -98,6 +98,10 @@ pub struct Creation {
     pub health: HealthOptions,
     /// Its networks, and what leads in and out.
     pub connectivity: Connectivity,
+    /// Sockets of the host that lead into it.
+    pub published_sockets: Vec<PublishSocket>,
+    /// The client's SSH agent is forwarded.
+    pub ssh: bool,
 }
 
 /// Why no container can be made of it.
@@ -151,7 +155,7 @@ impl Creation {
             image: self.image,
             mounts: with_volumes(self.mounts, &image.volumes),
             published_ports,
-            published_sockets: Vec::new(),
+            published_sockets: self.published_sockets,
             labels,
             sysctls: self.sysctls,
             networks,
@@ -159,7 +163,7 @@ impl Creation {
             hosts,
             rosetta: false,
             virtualization: self.virtualization,
-            ssh: false,
+            ssh: self.ssh,
             read_only: self.read_only,
             use_init: self.use_init,
             init_process,

@@ -36,6 +36,7 @@ pub mod network_status;
 pub mod platform;
 pub mod process;
 pub mod publish;
+pub mod publish_socket;
 pub mod reference;
 pub mod restart;
 pub mod rlimit;

@@ -19,6 +19,7 @@ mod oci;
 mod oci_bundle;
 mod process;
 mod request;
+mod sockets;
 mod stdio;
 
 pub use container::{Container, Started, State, Usage};
@@ -28,4 +29,5 @@ pub use oci_bundle::{
     Config as OciConfig, ConfigError, Host, OciBundle, OciBundleError, RootError,
 };
 pub use process::Ended;
+pub use sockets::keep as keep_sockets;
 pub use stdio::{Stdio, TerminalSize};

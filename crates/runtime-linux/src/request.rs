@@ -48,6 +48,11 @@ pub fn start_request(
             })
             .collect(),
         interfaces: interfaces.iter().map(interface).collect(),
+        published_sockets: configuration
+            .published_sockets
+            .iter()
+            .map(|socket| socket.container_path.clone())
+            .collect(),
         ..basis(configuration, &spec)?
     })
 }

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::container::Cgroup;
 use crate::launch::seccomp;
 use crate::process::{Process, Table};
+use crate::sockets::Sockets;
 
 pub use control::resize;
 pub use error::AgentError;
@@ -59,6 +60,19 @@ pub struct Container {
     namespaces: ThreadNameSpaceType,
     leader: Arc<Process>,
     seccomp: Option<seccomp::Filter>,
+    sockets: Arc<Sockets>,
+}
+
+impl Container {
+    /// Its sockets.
+    pub fn sockets(&self) -> Arc<Sockets> {
+        Arc::clone(&self.sockets)
+    }
+
+    /// Its first process.
+    pub fn leader(&self) -> Pid {
+        self.leader.pid
+    }
 }
 
 impl Agent {

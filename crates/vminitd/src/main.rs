@@ -18,6 +18,7 @@ mod network;
 mod process;
 mod rehearsal;
 mod service;
+mod sockets;
 mod spec;
 mod stdio;
 mod transport;

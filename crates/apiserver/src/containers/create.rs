@@ -84,6 +84,7 @@ impl Containers {
             vmm_confinement: self.vmm_confinement,
             interfaces: Vec::new(),
             published_ports: Vec::new(),
+            ssh_agent: None,
             idle: false,
         };
         bundle::write_json(&entry.bundle.boot(), &boot).map_err(|error| failed(&error))?;

@@ -1,5 +1,6 @@
 //! One container, as the apiserver knows it.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -66,9 +67,14 @@ pub struct Entry {
     run_name: Mutex<String>,
     /// Addresses and open ports of the present or last run.
     connections: Mutex<(Vec<Attachment>, Vec<PublishPort>)>,
+    /// What the client that starts it next has said of its SSH agent.
+    ssh_agent: Mutex<Option<Agent>>,
     /// When the first process of the present or last run was seen to run.
     since: Mutex<Option<Instant>>,
 }
+
+/// Socket of a client's SSH agent; nothing: it has none.
+type Agent = Option<PathBuf>;
 
 impl Entry {
     /// A container at rest.
@@ -93,6 +99,7 @@ impl Entry {
             killed: Mutex::default(),
             run_name: Mutex::default(),
             connections: Mutex::default(),
+            ssh_agent: Mutex::default(),
             since: Mutex::default(),
         }
     }
@@ -105,6 +112,24 @@ impl Entry {
         successor.run.send_replace(self.run.borrow().clone());
         successor.stop_by_hand(self.is_stopped_by_hand());
         successor
+    }
+
+    /// Takes down where the client that is about to start it has its SSH agent; empty: nowhere.
+    pub fn offer_agent(&self, path: &str) {
+        let agent = (!path.is_empty()).then(|| PathBuf::from(path));
+        *self
+            .ssh_agent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(agent);
+    }
+
+    /// What a client has said of its SSH agent since the last start.
+    pub fn offered_agent(&self) -> Option<Agent> {
+        let mut offered = self
+            .ssh_agent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        offered.take()
     }
 
     /// As `list` and `inspect` show it.

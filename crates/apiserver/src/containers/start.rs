@@ -1,7 +1,8 @@
 //! `start`: a helper, its machine, the first process.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -158,12 +159,15 @@ impl Containers {
             interfaces,
             taps,
             ports,
-            warnings,
+            mut warnings,
         } = if idle {
             Attached::default()
         } else {
             self.put_on_networks(configuration, &mut standby).await?
         };
+        if configuration.ssh && !idle {
+            warnings.extend(without_agent(&entry.id, request.boot.ssh_agent.as_deref()));
+        }
         request.boot.interfaces = interfaces;
         request.boot.published_ports = ports;
         let written = bundle::write_json(&entry.bundle.boot(), &request.boot).map_err(failed);
@@ -315,6 +319,10 @@ impl Containers {
         boot.restarts = entry.status.borrow().restart_count;
         boot.interfaces.clear();
         boot.published_ports.clear();
+        // A policy that starts it again has none to offer: the last one holds.
+        if let (false, Some(agent)) = (idle, entry.offered_agent()) {
+            boot.ssh_agent = agent;
+        }
         Ok(boot)
     }
 }
@@ -346,6 +354,25 @@ fn attributes(timeline: &[u8]) -> HashMap<String, String> {
     attributes
 }
 
+/// Why a container that asked for an SSH agent finds nobody at `agent`. It starts all the same: a policy starts it when nobody is
+/// logged in, too, and an agent that comes later is found.
+fn without_agent(id: &str, agent: Option<&Path>) -> Option<String> {
+    let is_socket = |path: &Path| {
+        let found = std::fs::metadata(path);
+        found.is_ok_and(|found| found.file_type().is_socket())
+    };
+    match agent {
+        None => Some(format!(
+            "container {id} has no SSH agent: SSH_AUTH_SOCK is not set (start one with `eval $(ssh-agent)`)"
+        )),
+        Some(path) if !is_socket(path) => Some(format!(
+            "container {id} has no SSH agent: nothing listens at {}, which SSH_AUTH_SOCK names",
+            path.display()
+        )),
+        Some(_) => None,
+    }
+}
+
 /// Leaves the bundle of `entry`, whose helper did not start, as it was: sockets would tell that it runs, and its last run
 /// ended as it did.
 fn not_started(entry: &Entry) {
@@ -354,5 +381,21 @@ fn not_started(entry: &Entry) {
         if let Err(error) = bundle::write_json(&entry.bundle.exit(), exit) {
             tracing::warn!("container {}: cannot write exit.json: {error}", entry.id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_is_not_there_is_told_of() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("agent");
+        let told = |agent| without_agent("web", agent).unwrap_or_default();
+        assert!(told(None).contains("SSH_AUTH_SOCK is not set"));
+        assert!(told(Some(&path)).contains("nothing listens at"));
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(told(Some(&path)), "");
     }
 }

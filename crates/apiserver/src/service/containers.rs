@@ -40,8 +40,13 @@ impl containers_server::Containers for Service {
     }
 
     async fn start(&self, request: Request<StartRequest>) -> Reply<StartReply> {
-        let StartRequest { id, stdio } = request.into_inner();
+        let StartRequest {
+            id,
+            stdio,
+            ssh_agent,
+        } = request.into_inner();
         let lent = self.0.lent(stdio)?;
+        self.0.get(&id)?.offer_agent(&ssh_agent);
         let containers = self.0.clone();
         let reply = to_the_end(async move { containers.start(&id, lent).await }).await?;
         Ok(Response::new(reply))
@@ -127,7 +132,9 @@ impl containers_server::Containers for Service {
     }
 
     async fn restart(&self, request: Request<StopRequest>) -> Reply<StopReply> {
+        let agent = request.get_ref().ssh_agent.clone();
         let (id, signal, timeout) = stopping(request);
+        self.0.get(&id)?.offer_agent(&agent);
         let containers = self.0.clone();
         to_the_end(async move { containers.stop_and_start(&id, signal, timeout).await }).await?;
         Ok(Response::new(StopReply {}))
@@ -209,6 +216,7 @@ fn stopping(request: Request<StopRequest>) -> (String, Option<i32>, Option<Durat
         id,
         signal,
         timeout_ms,
+        ssh_agent: _,
     } = request.into_inner();
     let timeout = timeout_ms.map(|ms| Duration::from_millis(ms.into()));
     (id, signal, timeout)

@@ -78,6 +78,7 @@ impl Containers {
                 idle: true,
                 interfaces: Vec::new(),
                 published_ports: Vec::new(),
+                ssh_agent: None,
             };
             Ok((configuration, boot))
         })

@@ -72,6 +72,7 @@ impl CreationFlags {
         let process = self.process.options()?;
         let health = self.health.options()?;
         let connectivity = self.network.connectivity()?;
+        let published_sockets = self.network.published_sockets()?;
         let labels = self.management.labels()?;
         self.management.check()?;
         let settings = configuration::settings(&context.roots)?;
@@ -101,6 +102,7 @@ impl CreationFlags {
         )?;
         creation.health = health;
         creation.connectivity = connectivity;
+        creation.published_sockets = published_sockets;
         creation.init_image = init_image;
         creation.labels = labels;
         let image = ImageSettings::parse(&image.config)

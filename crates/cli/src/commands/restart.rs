@@ -1,9 +1,11 @@
 use clap::Args;
+use container_api::api::StopRequest;
 
 use super::stop::StopFlags;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::select::{self, Selection};
+use crate::session;
 
 /// Stop containers and start them again
 ///
@@ -30,7 +32,10 @@ impl Restart {
             .await?;
         select::for_each(ids, |id| {
             let mut containers = containers.clone();
-            let request = self.flags.request(id);
+            let request = StopRequest {
+                ssh_agent: session::ssh_agent(),
+                ..self.flags.request(id)
+            };
             async move { Ok(containers.restart(request).await.map(drop)?) }
         })
         .await

@@ -46,6 +46,7 @@ impl Run {
             let request = StartRequest {
                 id: id.to_owned(),
                 stdio: session::detached(self.flags.process.tty),
+                ssh_agent: session::ssh_agent(),
             };
             match containers.start(request).await {
                 Ok(reply) => {
@@ -121,6 +122,7 @@ pub async fn start(
     let request = StartRequest {
         id: id.to_owned(),
         stdio: Some(stdio),
+        ssh_agent: session::ssh_agent(),
     };
     let starting = async { Ok(containers.start(request).await?.into_inner()) };
     let reply = foreground.interruptible(starting).await?;

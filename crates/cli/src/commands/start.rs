@@ -41,6 +41,7 @@ impl Start {
             let request = StartRequest {
                 id: self.id.clone(),
                 stdio: session::detached(true),
+                ssh_agent: session::ssh_agent(),
             };
             timeline::warn(containers.start(request).await?.get_ref());
             output::write_lines([&self.id])?;

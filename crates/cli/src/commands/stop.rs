@@ -46,6 +46,7 @@ impl StopFlags {
             id,
             signal: self.signal,
             timeout_ms: self.time.map(Grace::milliseconds),
+            ssh_agent: String::new(),
         }
     }
 }

@@ -144,6 +144,12 @@ pub struct ManagementFlags {
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     shm_size: Option<u64>,
 
+    /// Lend the container your SSH agent, the one that you have at each start
+    ///
+    /// Programs in the container find it as ssh does. They can use its keys while it runs, and never read them.
+    #[arg(long)]
+    ssh: bool,
+
     /// Signal that stops the container (default: the image's, else SIGTERM)
     #[arg(long, value_name = "SIGNAL", value_parser = or_empty(stop_signal))]
     stop_signal: Option<String>,
@@ -293,6 +299,8 @@ impl ManagementFlags {
             restart: self.restart.clone(),
             health: HealthOptions::default(),
             connectivity: Connectivity::default(),
+            published_sockets: Vec::new(),
+            ssh: self.ssh,
         })
     }
 

@@ -1,10 +1,13 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use anyhow::Context as _;
 use clap::Args;
 use container_resource::attachment::{self, Choice};
 use container_resource::connectivity::Connectivity;
-use container_resource::container::{DnsConfiguration, HostEntry, PublishPort};
-use container_resource::{dns, domain_name, host_entry, mac_address, network, publish};
+use container_resource::container::{DnsConfiguration, HostEntry, PublishPort, PublishSocket};
+use container_resource::{
+    dns, domain_name, host_entry, mac_address, network, publish, publish_socket,
+};
 
 use crate::completion;
 use crate::failure::Failure;
@@ -73,6 +76,13 @@ pub struct NetworkFlags {
     /// Publish each port that the image exposes at a free one of the host
     #[arg(short = 'P', long)]
     publish_all: bool,
+
+    /// Publish a Unix socket of the container at the host: <path on the host>:<path in the container>
+    ///
+    /// The host's socket is there while the container runs, for its owner alone. A socket that nobody listens at any more is
+    /// replaced; the directory must exist.
+    #[arg(long = "publish-socket", value_name = "SOCKET", value_parser = publish_socket::parse)]
+    sockets: Vec<PublishSocket>,
 }
 
 impl NetworkFlags {
@@ -88,6 +98,14 @@ impl NetworkFlags {
         };
         connectivity.check().map_err(Failure::usage_chain)?;
         Ok(connectivity)
+    }
+
+    /// The sockets, with the host's paths as they are from anywhere.
+    pub fn published_sockets(&self) -> Result<Vec<PublishSocket>, Failure> {
+        let current = std::env::current_dir()
+            .context("where this is")
+            .map_err(Failure::usage_chain)?;
+        publish_socket::resolve(&self.sockets, &current).map_err(Failure::usage_chain)
     }
 
     /// The networks; docker's flags of their own are for the first one.

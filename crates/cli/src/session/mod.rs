@@ -1,5 +1,6 @@
 //! A client attached to a process: its streams, its terminal and its signals (reference appendix C).
 
+mod agent;
 mod detach;
 mod ended;
 mod foreground;
@@ -12,6 +13,7 @@ mod signals;
 mod streams;
 mod terminal;
 
+pub use agent::ssh_agent;
 pub use ended::ended;
 pub use foreground::{Foreground, Process, signalled};
 pub use operation::{Owner, operate, pipe};

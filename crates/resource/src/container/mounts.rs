@@ -47,6 +47,8 @@ pub enum MountKind {
     Tmpfs {},
     /// A directory or a file of the host.
     Virtiofs {},
+    /// A Unix socket of the host: one of the guest's that leads to it.
+    Socket {},
     /// A named volume.
     Volume {
         /// Volume's name.

@@ -33,7 +33,7 @@ pub struct PublishSocket {
     pub container_path: String,
     /// Path on the host.
     pub host_path: String,
-    /// Mode bits.
+    /// Permission bits of the socket on the host; absent: 0600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions: Option<u32>,
 }

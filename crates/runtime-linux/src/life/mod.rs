@@ -30,7 +30,12 @@ pub async fn live(container: &Arc<Container>, taps: Vec<OwnedFd>, standby: Optio
     let started = start(container, taps, standby, &mut timeline).await;
     write_timeline(container, &timeline);
     match started {
-        Ok(Running { machine, first, at }) => {
+        Ok(Running {
+            machine,
+            mut sockets,
+            first,
+            at,
+        }) => {
             let template_wanted = matches!(
                 machine.origin,
                 Origin::Cold {
@@ -47,11 +52,14 @@ pub async fn live(container: &Arc<Container>, taps: Vec<OwnedFd>, standby: Optio
                     template_wanted,
                 }),
             });
+            if let Some(sockets) = &mut sockets {
+                sockets.serve(&machine.guest);
+            }
             if container.idle.load(Ordering::Relaxed) {
                 tokio::spawn(end_unused(Arc::downgrade(container)));
             }
             let (ended, vm) = wait(container, machine, &first).await;
-            drop(vm);
+            drop((vm, sockets));
             if let Some(at) = first.first_byte() {
                 timeline.reached_at("first byte", at.as_microsecond());
             }

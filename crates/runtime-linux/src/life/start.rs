@@ -17,6 +17,7 @@ use crate::limits::limit;
 use crate::machine::{self, Booted, Machine, Origin, Shares, Standby, Way};
 use crate::process::Process;
 use crate::request::{given_start_request, idle_request, start_request};
+use crate::sockets::HostSockets;
 use crate::stdio::{LogFile, Stdio};
 
 /// How long a booted machine waits for the request to start.
@@ -26,6 +27,8 @@ const START_TIMEOUT: Duration = limit(60);
 #[derive(Debug)]
 pub(super) struct Running {
     pub machine: Machine,
+    /// Sockets of the host, if it has to do with any.
+    pub sockets: Option<HostSockets>,
     pub first: Arc<Process>,
     /// When the first process was started.
     pub at: Timestamp,
@@ -56,6 +59,7 @@ pub(super) async fn start(
         mut machine,
         memory,
         volumes,
+        sockets,
     } = tokio::select! {
         booted = machine::boot(&container.host, &container.bundle, &container.configuration, &boot, taps, way, timeline) => booted?,
         () = container.kill_machine.notified() => return Err(stopped_early(container)),
@@ -66,13 +70,18 @@ pub(super) async fn start(
     }
     container.hold_volumes(volumes);
     let started = tokio::select! {
-        started = first_process(container, &machine.guest, machine.origin, &boot.interfaces, timeline) => started,
+        started = first_process(container, &machine.guest, machine.origin, &boot.interfaces, sockets.as_ref(), timeline) => started,
         exit = machine.vm.wait() => Err(Error::new(Kind::Internal, machine::describe(exit))),
         error = Shares::lost(machine.shares.as_ref()) => Err(error),
         () = container.kill_machine.notified() => Err(stopped_early(container)),
     };
     match started {
-        Ok((first, at)) => Ok(Running { machine, first, at }),
+        Ok((first, at)) => Ok(Running {
+            machine,
+            sockets,
+            first,
+            at,
+        }),
         Err(error) => {
             let error = match error.kind {
                 Kind::Unavailable => why_lost(&mut machine.vm).await.unwrap_or(error),
@@ -99,6 +108,7 @@ async fn first_process(
     guest: &Guest,
     origin: Origin,
     interfaces: &[Interface],
+    sockets: Option<&HostSockets>,
     timeline: &mut Timeline,
 ) -> Result<(Arc<Process>, Timestamp), Error> {
     let stdio = request(container).await?;
@@ -113,6 +123,7 @@ async fn first_process(
         start_request(configuration, interfaces, input, stdio.size)?
     };
     request.late_devices = origin.late_devices();
+    request.host_sockets = sockets.map(HostSockets::of_guest).unwrap_or_default();
     let sent = Timestamp::now();
     timeline.reached_at("start sent", sent.as_microsecond());
     let reply = answer(guest.calls().start(request)).await?;

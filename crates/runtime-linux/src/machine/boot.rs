@@ -19,6 +19,7 @@ use super::{
     template,
 };
 use crate::limits::limit;
+use crate::sockets::HostSockets;
 
 /// What mends a host that cannot confine a VMM.
 const UNCONFINED: &str = "Allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns), \
@@ -53,6 +54,11 @@ pub async fn boot(
         None
     } else {
         Shares::start(bundle, configuration)?
+    };
+    let sockets = if boot.idle {
+        None
+    } else {
+        HostSockets::start(configuration, boot).await?
     };
     let volumes = Taken::take(configuration).await?;
     container_ext4::prepare(
@@ -89,19 +95,27 @@ pub async fn boot(
         }
         None => None,
     };
+    let sockets = match sockets {
+        Some(starting) => {
+            let sockets = starting.ready().await?;
+            timeline.reached("sockets ready");
+            Some(sockets)
+        }
+        None => None,
+    };
     let use_template = !matches!(way, Way::Cold) && engine.excluded_from_templates(&spec).is_none();
     if let (Way::Standby(standby), true) = (way, use_template) {
         match standby.take(&spec).await {
             Ok(machine) => {
                 timeline.reached("standby taken");
-                return shut_in(host, machine, bundle, boot, volumes);
+                return shut_in(host, machine, bundle, boot, volumes, sockets);
             }
             Err(error) => tracing::warn!("the standby machine is of no use: {error}"),
         }
     }
     if use_template {
         if let Some(machine) = template::restore(&engine, &spec, &boot.cache, timeline).await {
-            return shut_in(host, machine, bundle, boot, volumes);
+            return shut_in(host, machine, bundle, boot, volumes, sockets);
         }
     }
     let mut vm = engine.start(&spec).await.map_err(|error| {
@@ -125,6 +139,7 @@ pub async fn boot(
         machine,
         memory,
         volumes,
+        sockets,
     })
 }
 
@@ -134,12 +149,14 @@ fn shut_in(
     bundle: &Bundle,
     boot: &Boot,
     volumes: Taken,
+    sockets: Option<HostSockets>,
 ) -> Result<Booted, Error> {
     let memory = host.confine(&machine.vm, bundle, boot)?;
     Ok(Booted {
         machine,
         memory,
         volumes,
+        sockets,
     })
 }
 

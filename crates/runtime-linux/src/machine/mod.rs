@@ -18,6 +18,8 @@ use container_api::hello::Hello;
 use container_engine::{HostMemory, Vm, VmExit};
 
 use crate::limits::limit;
+use crate::sockets::HostSockets;
+
 pub use boot::{Way, boot};
 pub use host::Host;
 pub use probe::probe;
@@ -51,6 +53,8 @@ pub struct Booted {
     pub memory: Option<HostMemory>,
     /// Volumes that are its own as long as this is held.
     pub volumes: Taken,
+    /// Sockets of the host, if it has to do with any.
+    pub sockets: Option<HostSockets>,
 }
 
 /// Where a machine comes from.

@@ -9,6 +9,7 @@ use oci_spec::runtime::{Mount, MountBuilder};
 use super::SpecError;
 use super::process::administers;
 use crate::machine::Volume;
+use crate::sockets;
 
 /// Bytes of `/dev/shm` unless asked otherwise: Docker's and Apple's 64 MiB.
 const SHM_SIZE: u64 = 64 << 20;
@@ -76,10 +77,18 @@ pub fn mounts(configuration: &ContainerConfiguration) -> Result<Vec<Mount>, Spec
                 let options: Vec<_> = ["nodev"].into_iter().chain(given).chain([&*part]).collect();
                 mounts.push(mount(&entry.destination, "virtiofs", TAG, &options)?);
             }
+            MountKind::Socket {} => {
+                let source = sockets::source(configuration, entry);
+                let options: Vec<_> = ["bind"].into_iter().chain(given).collect();
+                mounts.push(mount(&entry.destination, "bind", &source, &options)?);
+            }
             MountKind::Volume { name, .. } => {
                 mounts.push(volume(configuration, entry, name)?);
             }
         }
+    }
+    if let Some(source) = sockets::agent_source(configuration) {
+        mounts.push(mount(sockets::AGENT, "bind", &source, &["bind"])?);
     }
     Ok(mounts)
 }

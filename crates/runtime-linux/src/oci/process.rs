@@ -10,6 +10,7 @@ use oci_spec::runtime::{
 };
 
 use super::{SpecError, defaults};
+use crate::sockets;
 use crate::stdio::TerminalSize;
 
 /// The OCI `process` of `process` in the container of `configuration`; a terminal of it has `size`.
@@ -39,7 +40,7 @@ pub fn process(
         .terminal(process.terminal)
         .user(user)
         .args(arguments)
-        .env(process.environment.clone())
+        .env(environment(configuration, process))
         .cwd(&process.working_directory)
         .capabilities(if process.privileged {
             sets(all())?
@@ -57,6 +58,20 @@ pub fn process(
         made.set_console_size(Some(size));
     }
     Ok(made)
+}
+
+/// What the process finds in its environment. Where the container has the client's SSH agent, that is named, unless something else
+/// was asked for.
+fn environment(
+    configuration: &ContainerConfiguration,
+    process: &ProcessConfiguration,
+) -> Vec<String> {
+    const NAME: &str = "SSH_AUTH_SOCK=";
+    let mut environment = process.environment.clone();
+    if configuration.ssh && !environment.iter().any(|entry| entry.starts_with(NAME)) {
+        environment.push(format!("{NAME}{}", sockets::AGENT));
+    }
+    environment
 }
 
 /// The user to look up in the container's own files. A number is looked up too, for its home and, of root, its groups.

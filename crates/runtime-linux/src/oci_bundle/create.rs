@@ -63,6 +63,7 @@ impl OciBundle {
             idle: false,
             interfaces: Vec::new(),
             published_ports: Vec::new(),
+            ssh_agent: None,
         };
         let options = CreateOptions {
             auto_remove: true,

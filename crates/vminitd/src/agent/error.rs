@@ -9,6 +9,7 @@ use crate::container::{DeviceError, LimitError, RootError, SysctlError, VolumeEr
 use crate::launch::{FailureKind, PlanError};
 use crate::network::NetworkError;
 use crate::process::{SpawnError, TableError};
+use crate::sockets::SocketError;
 use crate::transport::TransportError;
 
 /// An operation that failed.
@@ -121,6 +122,15 @@ pub enum AgentError {
     /// Reading or writing a stream.
     #[error("cannot move data of the process")]
     Stream(#[source] io::Error),
+    /// A socket that leads to the host.
+    #[error(transparent)]
+    Listen(#[from] SocketError),
+    /// There are not so many.
+    #[error("the container has no socket {0}")]
+    NoSocket(usize),
+    /// Nobody listens in the container, or a connection can't be made.
+    #[error("cannot connect to the container's socket")]
+    Socket(#[source] io::Error),
     /// The freezer.
     #[error("cannot freeze or thaw the container")]
     Freeze(#[source] io::Error),
@@ -165,7 +175,7 @@ impl AgentError {
                 Kind::Exhausted
             }
             Self::Signal(error) if error.raw_os_error() == Some(libc::ESRCH) => Kind::InvalidState,
-            Self::Table(TableError::Unknown(_)) => Kind::NotFound,
+            Self::Table(TableError::Unknown(_)) | Self::NoSocket(_) => Kind::NotFound,
             Self::Table(TableError::Exists(_)) => Kind::Exists,
             Self::Table(TableError::Full) => Kind::Exhausted,
             Self::FreezeTimeout => Kind::Timeout,
@@ -183,6 +193,8 @@ impl AgentError {
             | Self::Signal(_)
             | Self::Resize(_)
             | Self::Stream(_)
+            | Self::Listen(_)
+            | Self::Socket(_)
             | Self::Freeze(_) => Kind::Internal,
         }
     }

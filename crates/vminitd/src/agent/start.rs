@@ -16,6 +16,7 @@ use crate::container::{
 use crate::launch::ContainerPlan;
 use crate::network;
 use crate::process::{self, Wanted};
+use crate::sockets::Sockets;
 use crate::spec::{Resources, Spec};
 use crate::transport;
 
@@ -66,6 +67,7 @@ impl Agent {
             .iter()
             .map(mount_volume)
             .collect::<Result<Vec<_>, _>>()?;
+        let sockets = Sockets::open(&request.host_sockets, request.published_sockets)?;
         let root_mounted_ns = boottime_ns();
         let cgroup =
             Cgroup::create(&request.id, plan.may_divide_its_group()).map_err(AgentError::Cgroup)?;
@@ -113,6 +115,7 @@ impl Agent {
             namespaces: plan.namespaces,
             leader: Arc::clone(&leader),
             seccomp: plan.process.seccomp,
+            sockets: Arc::new(sockets),
         };
         let mut state = self.state();
         state.processes.insert(request.id, leader);

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use container_api::guest::guest_server::GuestServer;
-use container_api::streams::StandardStream;
+use container_api::relay;
+use container_api::streams::{SocketConnection, StandardStream};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -21,13 +22,13 @@ use tonic::codegen::Service as _;
 use super::PortStream;
 use crate::fatal::say;
 use crate::service::Service;
-use crate::stdio;
+use crate::{sockets, stdio};
 
 /// Bytes in flight per stream, into the guest. Wide enough for one round trip under emulation.
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// Bytes in flight of all streams, which is memory that the guest may have to give: dozens may stall
-/// before they hold up another.
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Bytes in flight of all streams, which is memory that the guest may have to give: dozens may stall, and every relayed
+/// connection, before they hold up another.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024 + relay::STREAMS * STREAM_WINDOW;
 /// Largest frame that the host may send.
 const FRAME_MAX: u32 = 128 * 1024;
 /// Calls at a time: each process of a container may need five.
@@ -80,12 +81,15 @@ pub async fn serve(port: OwnedFd, service: Service) -> io::Result<()> {
     }
 }
 
-/// A call, or a standard stream of a process.
+/// A call, a standard stream of a process, or a connection of a socket.
 async fn answer(
     service: Service,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
+    if let Some(connection) = SocketConnection::parse(&path) {
+        return Ok(sockets::serve(service.agent(), connection, request).await);
+    }
     match StandardStream::parse(&path) {
         Some((stream, id)) => Ok(stdio::serve(service.agent(), stream, id, request).await),
         None => GuestServer::new(service).call(request).await,

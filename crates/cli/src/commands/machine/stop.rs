@@ -32,6 +32,7 @@ impl Stop {
             id: machine.container_id,
             signal: None,
             timeout_ms: self.time.map(Grace::milliseconds),
+            ssh_agent: String::new(),
         };
         context.containers()?.stop(request).await?;
         output::write_lines([machine.id])

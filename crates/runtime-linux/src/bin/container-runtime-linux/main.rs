@@ -3,6 +3,7 @@
 mod helper;
 mod probe;
 mod run;
+mod sockets;
 mod standby;
 mod template;
 
@@ -57,6 +58,10 @@ enum Command {
         #[arg(long)]
         debug: bool,
     },
+    /// Hold the host's Unix sockets of one container for its runtime helper, which cannot reach them itself.
+    ///
+    /// Standard input is a socket, on which the helper says what for; its end ends this process.
+    KeepSockets,
     /// Save a booted machine for later starts to begin from.
     ///
     /// Standard input is a JSON object: configuration (as config.json) and boot (as boot.json) of a container
@@ -85,6 +90,7 @@ impl Command {
             Self::Start { bundle, id, .. } => helper::run(bundle, &id)?,
             Self::Run(arguments) => return Ok(run::run(arguments)),
             Self::Standby { .. } => standby::run()?,
+            Self::KeepSockets => sockets::run()?,
             Self::MakeTemplate => template::run()?,
             Self::Probe { cache } => probe::run(&cache)?,
         }

@@ -1,11 +1,12 @@
 //! `standby`: the helper before it has a container. It waits with a machine for the one that comes.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
 use anyhow::Context;
 use container_api::handover::{self, Assignment, Ready, Taken};
+use container_api::inherited;
 use container_resource::bundle::Bundle;
 use container_runtime_linux::Standby;
 use tokio::net::UnixStream;
@@ -45,10 +46,7 @@ pub fn run() -> anyhow::Result<()> {
 /// Prepares a machine as asked on standard input, and waits there for its container. Nothing when nobody has one: the
 /// apiserver has ended, or prefers another machine.
 async fn wait() -> anyhow::Result<Option<Assigned>> {
-    let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
-    let stream = std::os::unix::net::UnixStream::from(stdin);
-    stream.set_nonblocking(true)?;
-    let mut stream = UnixStream::from_std(stream).context("standard input is no socket")?;
+    let mut stream = inherited::stdin_socket().context("standard input is no socket")?;
     // The taps of the request's interfaces travel beside it.
     let Some((request, taps)) = handover::receive(&mut stream)
         .await

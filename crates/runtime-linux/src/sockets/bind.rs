@@ -1,0 +1,280 @@
+//! Sockets on the host that lead to a container.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use container_resource::publish_socket::PATH_MAX;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, Stat};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+/// For its owner alone, unless something else was asked for.
+const MODE: RawMode = 0o600;
+
+/// How often a socket may come to be at the path while another one is taken away.
+const TRIES: usize = 8;
+
+/// Why a socket can't be published.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The directory is not there, or can't be looked into.
+    #[error("the directory of the socket {}", path.display())]
+    Directory {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// Something that is not ours to replace.
+    #[error("there is something at {} that is no socket", .0.display())]
+    NoSocket(PathBuf),
+    /// Somebody listens there.
+    #[error("somebody listens at {} already", .0.display())]
+    InUse(PathBuf),
+    /// Not a path for a socket.
+    #[error("{} is no path for a socket", .0.display())]
+    Path(PathBuf),
+    /// The kernel refuses.
+    #[error("listen at {}", path.display())]
+    Listen {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A socket of the host; its name is removed when this is dropped, unless it has become another's.
+#[derive(Debug)]
+pub struct Published {
+    pub listener: UnixListener,
+    directory: OwnedFd,
+    name: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Published {
+    /// Listens at `path`. A socket at which nobody listens any more is replaced, and nothing else. Whoever finds the socket finds
+    /// it listening: it gets its name last.
+    pub fn at(path: &Path, mode: Option<u32>) -> Result<Self, BindError> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(BindError::Path(path.to_owned()));
+        };
+        if path.as_os_str().as_bytes().len() > PATH_MAX || !path.is_absolute() {
+            return Err(BindError::Path(path.to_owned()));
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(parent, flags, Mode::empty()).map_err(|source| {
+            BindError::Directory {
+                path: path.to_owned(),
+                source: source.into(),
+            }
+        })?;
+        let failed = |source: io::Error| BindError::Listen {
+            path: path.to_owned(),
+            source,
+        };
+        let new = New::listen(&directory, mode.unwrap_or(MODE)).map_err(failed)?;
+        for _ in 0..TRIES {
+            match new.link(name.as_ref()) {
+                Ok(()) => {
+                    let identity = new.identity().map_err(failed)?;
+                    return Ok(Self {
+                        listener: new.listener.try_clone().map_err(failed)?,
+                        directory: directory.try_clone().map_err(failed)?,
+                        name: name.into(),
+                        identity,
+                    });
+                }
+                Err(Errno::EXIST) => {
+                    clear(&directory, name.as_ref(), path).map_err(|error| match error {
+                        Clear::NoSocket => BindError::NoSocket(path.to_owned()),
+                        Clear::InUse => BindError::InUse(path.to_owned()),
+                        Clear::Failed(error) => failed(error.into()),
+                    })?;
+                }
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        Err(BindError::InUse(path.to_owned()))
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        let found = rustix::fs::statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        if found.is_ok_and(|found| identity(&found) == self.identity) {
+            // Whoever removes it meanwhile does what we want.
+            let _ = rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// A socket that listens under a name that nobody knows; that name is removed when this is dropped.
+struct New<'a> {
+    listener: UnixListener,
+    directory: &'a OwnedFd,
+    name: PathBuf,
+}
+
+impl<'a> New<'a> {
+    fn listen(directory: &'a OwnedFd, mode: RawMode) -> io::Result<Self> {
+        let name = hidden_name()?;
+        let listener = UnixListener::bind(below(directory, &name))?;
+        let new = Self {
+            listener,
+            directory,
+            name,
+        };
+        let mode = Mode::from_raw_mode(mode & 0o777);
+        rustix::fs::chmodat(directory, &new.name, mode, AtFlags::empty())?;
+        new.listener.set_nonblocking(true)?;
+        Ok(new)
+    }
+
+    fn link(&self, name: &Path) -> rustix::io::Result<()> {
+        let directory = self.directory;
+        rustix::fs::linkat(directory, &self.name, directory, name, AtFlags::empty())
+    }
+
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        let found = rustix::fs::statat(self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(identity(&found))
+    }
+}
+
+impl Drop for New<'_> {
+    fn drop(&mut self) {
+        let _ = rustix::fs::unlinkat(self.directory, &self.name, AtFlags::empty());
+    }
+}
+
+enum Clear {
+    NoSocket,
+    InUse,
+    Failed(Errno),
+}
+
+/// Takes away a socket at which nobody listens. It is moved aside and looked at once more: another one may have come meanwhile.
+fn clear(directory: &OwnedFd, name: &Path, path: &Path) -> Result<(), Clear> {
+    let found = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => found,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(Clear::Failed(error)),
+    };
+    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
+        return Err(Clear::NoSocket);
+    }
+    if !is_stale(directory, name) {
+        return Err(Clear::InUse);
+    }
+    let aside = hidden_name().map_err(|_| Clear::Failed(Errno::IO))?;
+    match rustix::fs::renameat(directory, name, directory, &aside) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(Clear::Failed(error)),
+    }
+    if is_stale(directory, &aside) {
+        rustix::fs::unlinkat(directory, &aside, AtFlags::empty()).map_err(Clear::Failed)
+    } else {
+        tracing::info!("somebody has begun to listen at {}", path.display());
+        let put_back = rustix::fs::linkat(directory, &aside, directory, name, AtFlags::empty());
+        // Where a third one has come, there is no place for it.
+        let _ = rustix::fs::unlinkat(directory, &aside, AtFlags::empty());
+        put_back.map_err(Clear::Failed)?;
+        Err(Clear::InUse)
+    }
+}
+
+/// Whether nobody listens at the socket `name`.
+fn is_stale(directory: &OwnedFd, name: &Path) -> bool {
+    let connect = || {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let address = SocketAddrUnix::new(below(directory, name))?;
+        rustix::net::connect(&socket, &address)
+    };
+    connect() == Err(Errno::CONNREFUSED)
+}
+
+/// A path that is short, however long the directory's is.
+fn below(directory: &OwnedFd, name: &Path) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name)
+}
+
+fn hidden_name() -> io::Result<PathBuf> {
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!(".container-{:016x}", u64::from_ne_bytes(random)).into())
+}
+
+fn identity(found: &Stat) -> (u64, u64) {
+    (found.st_dev, found.st_ino)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_its_owner_s_and_leaves_with_its_keeper() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("s");
+        let published = Published::at(&path, None).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+        UnixStream::connect(&path).unwrap();
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);
+        drop(published);
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+        let open = Published::at(&path, Some(0o666)).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o666);
+        // What has become another's stays.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "other").unwrap();
+        drop(open);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "other");
+    }
+
+    #[test]
+    fn what_is_in_use_or_no_socket_stays() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("s");
+        // Left behind by a process that was killed.
+        drop(UnixListener::bind(&path).unwrap());
+        let published = Published::at(&path, None).unwrap();
+        let second = Published::at(&path, None);
+        assert!(matches!(second, Err(BindError::InUse(_))), "{second:?}");
+        UnixStream::connect(&path).unwrap();
+        drop(published);
+        std::fs::write(&path, "kept").unwrap();
+        assert!(matches!(
+            Published::at(&path, None),
+            Err(BindError::NoSocket(_))
+        ));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "kept");
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);
+        // A link is no socket, wherever it leads.
+        let link = scratch.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        assert!(matches!(
+            Published::at(&link, None),
+            Err(BindError::NoSocket(_))
+        ));
+    }
+
+    #[test]
+    fn the_directory_must_be_there() {
+        let scratch = tempfile::tempdir().unwrap();
+        let error = Published::at(&scratch.path().join("none/s"), None).unwrap_err();
+        assert!(matches!(error, BindError::Directory { .. }), "{error}");
+        let error = Published::at(Path::new("/"), None).unwrap_err();
+        assert!(matches!(error, BindError::Path(_)), "{error}");
+    }
+}

@@ -1,0 +1,168 @@
+//! The keeper, as its helper has it.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use container_api::{Error, Kind, handover, roots};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+
+use super::protocol::{Answer, Ask, Listener, Reply, Request};
+
+/// Whose subcommand it is.
+const PROGRAM: &str = "container-runtime-linux";
+/// How long it may take to open the sockets, or to connect to one.
+const LIMIT: Duration = Duration::from_secs(10);
+/// How long it may take to remove them, in seconds.
+const GOODBYE: i64 = 1;
+/// How long a target may take no connections, and the pause between two tries.
+const FULL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(20));
+
+/// A running keeper. When it is dropped, it removes what it has made and is reaped.
+#[derive(Debug)]
+pub struct Keeper {
+    /// Nothing once it is being ended.
+    connection: Mutex<Option<UnixStream>>,
+    process: OwnedFd,
+    listeners: usize,
+}
+
+impl Keeper {
+    /// Starts one for `request`.
+    pub async fn start(request: &Request) -> Result<Self, Error> {
+        let failed = |error: io::Error| {
+            Error::chain(Kind::Internal, &error).context("start the keeper of the sockets")
+        };
+        let listeners = request.published.len();
+        let (mut connection, process) = spawn().map_err(failed)?;
+        let sent = handover::send(&mut connection, request, &[]).await;
+        sent.map_err(failed)?;
+        Ok(Self {
+            connection: Mutex::new(Some(connection)),
+            process,
+            listeners,
+        })
+    }
+
+    /// Waits for its answer: permission bits of the targets, and the sockets that it listens at.
+    pub async fn ready(self) -> Result<(Self, Vec<u32>, Vec<tokio::net::UnixListener>), Error> {
+        let answered = tokio::time::timeout(LIMIT, self.answer()).await;
+        let (modes, listeners) = answered
+            .map_err(|_| Error::new(Kind::Timeout, "the container's sockets do not answer"))??;
+        Ok((self, modes, listeners))
+    }
+
+    async fn answer(&self) -> Result<(Vec<u32>, Vec<tokio::net::UnixListener>), Error> {
+        let broken = |error: io::Error| {
+            Error::chain(Kind::Internal, &error).context("the keeper of the sockets ended")
+        };
+        let mut connection = self.connection.lock().await;
+        let modes = match ask(&mut connection).await.map_err(broken)? {
+            (Answer::Ready { modes }, _) => modes,
+            (Answer::Failed { kind, reason, hint }, _) => {
+                let error = Error::new(kind, reason);
+                return Err(match hint {
+                    Some(hint) => error.with_hint(hint),
+                    None => error,
+                });
+            }
+        };
+        let mut listeners = Vec::with_capacity(self.listeners);
+        for _ in 0..self.listeners {
+            let (Listener, mut descriptors) = ask(&mut connection).await.map_err(broken)?;
+            let descriptor = descriptors
+                .pop()
+                .ok_or_else(|| broken(io::ErrorKind::InvalidData.into()))?;
+            let listener = tokio::net::UnixListener::from_std(UnixListener::from(descriptor));
+            listeners.push(listener.map_err(broken)?);
+        }
+        Ok((modes, listeners))
+    }
+
+    /// A connection to the `target` of this number. Where it takes none at the moment, it is waited for.
+    pub async fn connect(&self, target: usize) -> io::Result<UnixStream> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            match self.ask(target).await {
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && begun.elapsed() < FULL.0 =>
+                {
+                    tokio::time::sleep(FULL.1).await;
+                }
+                connected => return connected,
+            }
+        }
+    }
+
+    async fn ask(&self, target: usize) -> io::Result<UnixStream> {
+        let mut connection = self.connection.lock().await;
+        let stream = connection.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let asked = async {
+            handover::send(stream, &Ask { target }, &[]).await?;
+            handover::receive(stream).await
+        };
+        let Ok(answered) = tokio::time::timeout(LIMIT, asked).await else {
+            // A late answer would be taken for that to the next question.
+            *connection = None;
+            return Err(io::ErrorKind::TimedOut.into());
+        };
+        let (Reply { error }, mut descriptors) = answered?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        match (error, descriptors.pop()) {
+            (None, Some(descriptor)) => UnixStream::from_std(descriptor.into()),
+            (Some(error), _) => Err(io::Error::from_raw_os_error(error)),
+            (None, None) => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+/// The next message.
+async fn ask<T: serde::de::DeserializeOwned>(
+    connection: &mut Option<UnixStream>,
+) -> io::Result<(T, Vec<OwnedFd>)> {
+    let stream = connection.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+    let received = handover::receive(stream).await?;
+    received.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // The end of the stream is what ends it. What is asked of it at the moment is cancelled by whoever drops this.
+        *self.connection.get_mut() = None;
+        let limit = Timespec {
+            tv_sec: GOODBYE,
+            tv_nsec: 0,
+        };
+        let _ = poll(
+            &mut [PollFd::new(&self.process, PollFlags::IN)],
+            Some(&limit),
+        );
+        // One that hangs. Neither fails for a child that has not been reaped.
+        let _ = pidfd_send_signal(&self.process, Signal::KILL);
+        let _ = rustix::io::retry_on_intr(|| {
+            let process = WaitId::PidFd(self.process.as_fd());
+            waitid(process, WaitIdOptions::EXITED)
+        });
+    }
+}
+
+fn spawn() -> io::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let program = roots::plugin(&roots::install_root()?, PROGRAM);
+    let child = Command::new(&program)
+        .arg("keep-sockets")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let process = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty())?;
+    Ok((UnixStream::from_std(ours)?, process))
+}

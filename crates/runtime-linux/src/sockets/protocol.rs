@@ -1,0 +1,75 @@
+//! What a helper and the keeper of its sockets say to each other ([`container_api::handover`]).
+
+use std::path::PathBuf;
+
+use container_api::Kind;
+use container_resource::container::PublishSocket;
+use serde::{Deserialize, Serialize};
+
+/// What the keeper is to do. It answers with an [`Answer`], which as many [`Listener`]s follow as sockets are published.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// Sockets that it listens at.
+    pub published: Vec<PublishSocket>,
+    /// Sockets that it connects to, whenever it is asked to.
+    pub targets: Vec<Target>,
+}
+
+impl Request {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.published.is_empty() && self.targets.is_empty()
+    }
+}
+
+/// A socket of the host that a container reaches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// Mounted: at this path without links, and its owner's for as long as the container runs.
+    Mounted {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The client's SSH agent, wherever links lead by then.
+    Agent {
+        /// The path; nothing: there is none.
+        path: Option<PathBuf>,
+    },
+}
+
+/// How it went.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// All is there.
+    Ready {
+        /// Permission bits of each target.
+        modes: Vec<u32>,
+    },
+    /// Something is not.
+    Failed {
+        /// What kind of error that is.
+        kind: Kind,
+        /// Why.
+        reason: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+}
+
+/// A listening socket travels beside this.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Listener;
+
+/// The helper wants a connection to a target.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Ask {
+    /// Its number.
+    pub target: usize,
+}
+
+/// The connection travels beside this, unless there is none.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Reply {
+    /// Error of the kernel.
+    pub error: Option<i32>,
+}

@@ -1,0 +1,121 @@
+//! Connections, carried between the host and the guest.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use container_api::guest_channel::Guest;
+use container_api::relay::{CONNECTIONS, Relay, Said};
+use container_api::streams::SocketConnection;
+use container_api::{Error, Kind};
+use tokio::net::UnixListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::keeper::Keeper;
+
+/// How long nothing is taken after an error.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A container's connections, of which there are so many at a time.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    guest: Guest,
+    free: Arc<Semaphore>,
+}
+
+impl Connections {
+    /// None, as yet.
+    pub fn new(guest: Guest) -> Self {
+        // The platform's numbers are as large as these.
+        let most = usize::try_from(CONNECTIONS).unwrap_or(usize::MAX);
+        Self {
+            guest,
+            free: Arc::new(Semaphore::new(most)),
+        }
+    }
+
+    /// Room for one more. Whoever else connects to the same socket meanwhile waits in its queue.
+    async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(&self.free).acquire_owned().await.ok()
+    }
+
+    /// Carries connections to `listener` into the container, to its published socket `number`. Where nobody listens in the
+    /// container, a connection ends at once, without anything having been read from it.
+    pub async fn publish(self, number: usize, listener: UnixListener) {
+        let mut told = false;
+        loop {
+            let client = match listener.accept().await {
+                Ok((client, _)) => client,
+                Err(error) => {
+                    tell(&mut told, number, &error);
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(room) = self.room().await else {
+                return;
+            };
+            let guest = self.guest.clone();
+            tokio::spawn(async move {
+                match guest.socket(SocketConnection::Connect(number)).await {
+                    Ok((relay, said)) => relay.carry(client, said).await,
+                    Err(error) => tracing::debug!("published socket {number}: {error}"),
+                }
+                drop(room);
+            });
+        }
+    }
+
+    /// Carries connections that programs of the container make to its socket `number` to where `keeper` knows it leads.
+    pub async fn lead_out(self, number: usize, keeper: Arc<Keeper>) {
+        let mut told = false;
+        loop {
+            match self.guest.socket(SocketConnection::Accept(number)).await {
+                Ok((relay, said)) => {
+                    let Some(room) = self.room().await else {
+                        return;
+                    };
+                    let keeper = Arc::clone(&keeper);
+                    tokio::spawn(out(number, keeper, relay, said, room));
+                }
+                Err(error) => {
+                    let error = Error::of_guest(error);
+                    // The guest has gone, and this soon will.
+                    if error.kind == Kind::Unavailable {
+                        return;
+                    }
+                    tell(&mut told, number, &error);
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn out(
+    number: usize,
+    keeper: Arc<Keeper>,
+    relay: Relay,
+    said: Said,
+    room: OwnedSemaphorePermit,
+) {
+    let connected = keeper.connect(number).await;
+    // It ends with the container, and not with its last connection.
+    drop(keeper);
+    match connected {
+        Ok(server) => relay.carry(server, said).await,
+        Err(error) => {
+            tracing::debug!("socket {number} of the host: {error}");
+            relay.refuse(io::Error::other(error)).await;
+        }
+    }
+    drop(room);
+}
+
+/// What goes wrong again and again is told once: a container could fill the log with it.
+fn tell(told: &mut bool, number: usize, error: &dyn std::error::Error) {
+    if !std::mem::replace(told, true) {
+        tracing::warn!("socket {number}: {error}");
+    }
+}
