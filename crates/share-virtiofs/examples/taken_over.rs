@@ -26,6 +26,10 @@ fn work(_: &Identity, descriptors: OwnedFd) -> Result<(), namespaces::ShareError
     Ok(())
 }
 
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "each act is one call, for one reason"
+)]
 fn outcome(act: &str, descriptors: &OwnedFd) -> i64 {
     let (verb, path) = act.split_once(' ').unwrap_or((act, ""));
     let path = CString::new(path).expect("no NUL");

@@ -53,14 +53,12 @@ pub async fn copy_held(
         copied
     };
     let (held, copied, told) = tokio::join!(held, copied, text(told));
-    match (held?, copied?) {
-        (0, true) => Ok(()),
-        _ => {
-            let text = format!("the file system could not be held still: {}", told.trim());
-            Err(Error::new(Kind::Internal, text)
-                .with_hint("With --pause=false it is read as it changes."))
-        }
+    let (code, copied) = (held?, copied?);
+    if code == 0 && copied {
+        return Ok(());
     }
+    let text = format!("the file system could not be held still: {}", told.trim());
+    Err(Error::new(Kind::Internal, text).with_hint("With --pause=false it is read as it changes."))
 }
 
 /// Copies when the guest says that it holds still; false where it does not.

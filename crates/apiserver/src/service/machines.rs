@@ -27,7 +27,8 @@ impl machines_server::Machines for Service {
         let request = request.into_inner();
         let configuration = json("machine", &request.configuration)?;
         let machines = self.0.clone();
-        let created = async move { machines.create(configuration, request.set_default).await };
+        let created =
+            async move { Box::pin(machines.create(configuration, request.set_default)).await };
         to_the_end(Box::pin(created)).await?;
         Ok(Response::new(CreateReply {}))
     }

@@ -72,7 +72,7 @@ impl Containers {
         let code = self.in_own_machine(name, &disk, operation, lent).await?;
         if code == 0 {
             let _change = self.volumes.change.lock().await;
-            self.volumes.keep(unfinished)?;
+            self.volumes.keep(&unfinished)?;
         }
         Ok(code)
     }

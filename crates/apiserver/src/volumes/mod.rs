@@ -172,7 +172,7 @@ impl Volumes {
 
     /// Makes a volume. The caller holds [`Self::change`].
     fn make(&self, request: VolumeRequest) -> Result<VolumeResource, Error> {
-        self.keep(self.begin(request)?)
+        self.keep(&self.begin(request)?)
     }
 
     /// Makes a volume that nobody sees before it is kept. The caller holds [`Self::change`].
@@ -222,7 +222,7 @@ impl Volumes {
     }
 
     /// Gives `unfinished` its name. The caller holds [`Self::change`].
-    fn keep(&self, unfinished: Unfinished) -> Result<VolumeResource, Error> {
+    fn keep(&self, unfinished: &Unfinished) -> Result<VolumeResource, Error> {
         let name = &unfinished.volume.id;
         self.check_free(name)?;
         std::fs::rename(&unfinished.directory, self.directory.join(name))
