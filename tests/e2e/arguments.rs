@@ -96,9 +96,9 @@ fn bad_input_is_refused_and_leaves_nothing() {
             "Error: --env-file /no/such: No such file or directory\n",
         ),
         (
-            &["run", "--ssh", "busybox", "true"],
+            &["run", "--group-add", "1", "busybox", "true"],
             64,
-            "Error: --ssh is not available yet\n",
+            "Error: --group-add is not available yet\n",
         ),
         (&["ps"], 64, "use `container list`\n"),
         (

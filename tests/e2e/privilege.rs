@@ -126,7 +126,7 @@ fn a_container_that_dies_slowly_says_so() {
         let answer = system.run(["exec", "dying", "true"]);
         let is_let_in = [0, 137].contains(&answer.code);
         if !is_let_in && !answer.stderr.contains("container dying is not running") {
-            answer.code(1).says("container dying is stopping");
+            answer.code(1).says("is stopping");
             return false;
         }
         !is_let_in

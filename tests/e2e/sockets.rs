@@ -116,6 +116,8 @@ impl Drop for Agent {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        // One that is killed leaves its socket, which the test's system would be taken to have left.
+        let _ = fs::remove_file(&self.socket);
     }
 }
 
