@@ -7,6 +7,7 @@ use container_resource::machine::check_name;
 use jiff::Timestamp;
 
 use super::{Machines, snapshot};
+use crate::disk_usage;
 
 impl Machines {
     /// Makes the machine `name` with all that the machine `id`, which does not run, has: `suffix` is for its container's name.
@@ -22,26 +23,32 @@ impl Machines {
         let mut configuration = entry.planned().configuration;
         rename(&mut configuration, &name, suffix);
         let container = configuration.id.clone();
-        let made = self
-            .containers
-            .create(configuration, CreateOptions::default());
-        made.await?;
-        let target = self.containers.get(&container)?.bundle.upper();
-        let work = move |bundle: &Bundle| match bundle.upper() {
-            upper if upper.exists() => snapshot::copy(&upper, &target),
+        let size = disk_usage::of_file(&entry.bundle.upper());
+        self.containers.reserve.check_for(size)?;
+        // Before there is a machine that could be booted without it.
+        let work = |bundle: &Bundle| match bundle.upper() {
+            upper if upper.exists() => snapshot::stage(bundle, &upper).map(Some),
             // It was never booted: its disk is that of its image.
-            _ => Ok(()),
+            _ => Ok(None),
         };
-        let copied = self.containers.with_bundle(&entry.id, work).await;
-        if let Err(error) = copied {
+        let staged = self.containers.with_bundle(&entry.id, work).await;
+        let staged = staged.map_err(|error| {
+            snapshot::told(error, &original, &format!("copy the disk for {name}"))
+        })?;
+        let options = CreateOptions::default();
+        Box::pin(self.containers.create(configuration, options)).await?;
+        let Some(staged) = staged else {
+            return Ok(());
+        };
+        let copy = self.containers.get(&container)?;
+        let operation = copy.operation.lock().await;
+        if let Err(error) = std::fs::rename(staged, copy.bundle.upper()) {
+            drop(operation);
             if let Err(left) = self.containers.delete(&container, true, true).await {
                 tracing::warn!("what was made of machine {name} is left: {left}");
             }
-            return Err(snapshot::told(
-                error,
-                &original,
-                &format!("make {name} of the disk"),
-            ));
+            let context = format!("give machine {name} its disk");
+            return Err(Error::chain(Kind::Internal, &error).context(context));
         }
         Ok(())
     }

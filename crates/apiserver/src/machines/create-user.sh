@@ -1,5 +1,5 @@
 # Makes the user of the host known in its machine: account, group, home, and root's rights where sudo is there. Runs as root in the
-# machine, with any shell of POSIX and no other program than cat, chmod, chown, cp, mkdir.
+# machine, with any shell of POSIX and no other program than chmod, chown, cp, mkdir, mv.
 #
 # An image may bring a script of its own, which gets the same variables.
 set -eu
@@ -25,13 +25,16 @@ others() {
     done <"$1"
 }
 
-# Makes $2 the content of file $1, which keeps its owner and mode.
+# Makes $2 the content of file $1, which keeps its owner and mode: all at once, for a machine may be switched off at any time.
 replace() {
-    printf '%s\n' "$2" >"$1"
+    [ ! -e "$1" ] || cp -p "$1" "$1.machine"
+    printf '%s\n' "$2" >"$1.machine"
+    mv "$1.machine" "$1"
 }
 
 # Adds the user to the group $1, where there is one.
 join() {
+    [ -e /etc/group ] || return 0
     groups=
     while IFS= read -r line || [ -n "$line" ]; do
         if [ "${line%%:*}" = "$1" ]; then
@@ -41,10 +44,10 @@ join() {
                 *) line=$line,$CONTAINER_USER ;;
             esac
         fi
-        groups="$groups$line
-"
+        groups="$groups${groups:+
+}$line"
     done </etc/group
-    printf '%s' "$groups" >/etc/group
+    replace /etc/group "$groups"
 }
 
 if [ "$CONTAINER_UID" != 0 ]; then
@@ -52,9 +55,11 @@ if [ "$CONTAINER_UID" != 0 ]; then
     for candidate in /bin/bash "$CONTAINER_SHELL"; do
         [ ! -x "$candidate" ] || shell=$candidate
     done
-    # An account of the image with this name or number makes room.
-    replace /etc/group "$(others /etc/group "$CONTAINER_USER" "$CONTAINER_GID")
+    # An account of the image with this name or number makes room; a group of the system has its own name.
+    if [ "$CONTAINER_GID" != 0 ]; then
+        replace /etc/group "$(others /etc/group "$CONTAINER_USER" "$CONTAINER_GID")
 $CONTAINER_USER:x:$CONTAINER_GID:"
+    fi
     replace /etc/passwd "$(others /etc/passwd "$CONTAINER_USER" "$CONTAINER_UID")
 $CONTAINER_USER:x:$CONTAINER_UID:$CONTAINER_GID::$CONTAINER_HOME:$shell"
     if [ -e /etc/shadow ]; then
@@ -66,7 +71,8 @@ $CONTAINER_USER:*:19000:0:99999:7:::"
         join "$group"
     done
     if [ -d /etc/sudoers.d ]; then
-        printf '%s ALL=(ALL:ALL) NOPASSWD: ALL\n' "$CONTAINER_USER" >/etc/sudoers.d/container-machine
+        # By number: a name may have characters that mean something there.
+        printf '#%s ALL=(ALL:ALL) NOPASSWD: ALL\n' "$CONTAINER_UID" >/etc/sudoers.d/container-machine
         chmod 0440 /etc/sudoers.d/container-machine
     fi
     if [ ! -d "$CONTAINER_HOME" ]; then

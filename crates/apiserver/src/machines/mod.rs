@@ -24,10 +24,8 @@ pub struct Machines {
     default: Default,
     /// Held while one is made or deleted: names are taken one after the other.
     change: tokio::sync::Mutex<()>,
-    /// By container, the run in which its user was last made known.
-    known: Mutex<HashMap<String, String>>,
-    /// Held while a user is made known.
-    introduction: tokio::sync::Mutex<()>,
+    /// By container, the run in which its user was last made known; each held while that is done.
+    known: Mutex<HashMap<String, Arc<tokio::sync::Mutex<String>>>>,
 }
 
 impl Machines {
@@ -38,7 +36,6 @@ impl Machines {
             default: Default::new(roots.default_machine()),
             change: tokio::sync::Mutex::default(),
             known: Mutex::default(),
-            introduction: tokio::sync::Mutex::default(),
         }
     }
 
@@ -82,7 +79,7 @@ impl Machines {
             }
             return Err(error);
         }
-        if set_default || self.default.get().is_none() {
+        if set_default || self.default().is_none() {
             self.default.set(&name)?;
         }
         Ok(())
@@ -90,7 +87,7 @@ impl Machines {
 
     /// All of them, by name.
     pub fn list(&self) -> Vec<MachineResource> {
-        let default = self.default.get();
+        let default = self.default();
         let all = self.containers.all();
         let mut machines: Vec<_> = all
             .iter()
@@ -109,19 +106,15 @@ impl Machines {
         let entry = self.find(&name)?;
         self.containers.follow_plan(&entry.id).await?;
         let started = self.containers.start(&entry.id, None).await?;
-        let _introduction = self.introduction.lock().await;
-        let is_known = {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.get(&entry.id) == Some(&started.run)
-        };
-        if !is_known {
+        let known = self.known(&entry.id);
+        let mut run = known.lock().await;
+        if *run != started.run {
             user::introduce(&self.containers, &entry.id).await?;
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.insert(entry.id.clone(), started.run);
+            *run = started.run;
         }
         // The plan made another entry of it, perhaps.
         let entry = self.find(&name)?;
-        let default = self.default.get();
+        let default = self.default();
         let machine = resource(&entry, default.as_deref()).ok_or_else(|| not_found(&name))?;
         Ok((machine, started.warnings))
     }
@@ -188,12 +181,22 @@ impl Machines {
         }
     }
 
+    /// The machine that is meant where none is named. One that is gone is none.
+    fn default(&self) -> Option<String> {
+        self.default.get().filter(|name| self.find(name).is_ok())
+    }
+
+    fn known(&self, container: &str) -> Arc<tokio::sync::Mutex<String>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(container.to_owned()).or_default().clone()
+    }
+
     /// The name that `id` stands for.
     fn name(&self, id: &str) -> Result<String, Error> {
         if !id.is_empty() {
             return Ok(id.to_owned());
         }
-        self.default.get().ok_or_else(|| {
+        self.default().ok_or_else(|| {
             Error::new(Kind::NotFound, "there is no default machine".to_owned()).with_hint(
                 "Make one with `container machine create <image>`, or name one: see `container machine list`.".to_owned(),
             )

@@ -13,6 +13,7 @@ use container_resource::name;
 use jiff::Timestamp;
 
 use super::Machines;
+use crate::disk_usage;
 
 /// Ends the name of a snapshot's file.
 const SUFFIX: &str = ".ext4";
@@ -28,16 +29,15 @@ impl Machines {
         name::validate(&snapshot).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
         let name = self.name(id)?;
         let entry = self.find(&name)?;
-        self.containers.reserve.check()?;
+        let size = disk_usage::of_file(&entry.bundle.upper());
+        self.containers.reserve.check_for(size)?;
         let (machine, kept) = (name.clone(), snapshot.clone());
         let work = move |bundle: &Bundle| {
-            let directory = directory(bundle);
-            create_private(&directory)?;
             let target = file(bundle, &snapshot);
             if target.exists() {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
-            copy(&bundle.upper(), &target)
+            copy(bundle, &bundle.upper(), &target)
         };
         let made = self.containers.with_bundle(&entry.id, work).await;
         made.map_err(|error| told(error, &machine, &format!("make snapshot {kept}")))
@@ -61,8 +61,10 @@ impl Machines {
         let name = self.name(id)?;
         let entry = self.find(&name)?;
         let path = existing(&entry.bundle, &name, &snapshot)?;
-        self.containers.reserve.check()?;
-        let work = move |bundle: &Bundle| copy(&path, &bundle.upper());
+        self.containers
+            .reserve
+            .check_for(disk_usage::of_file(&path))?;
+        let work = move |bundle: &Bundle| copy(bundle, &path, &bundle.upper());
         let restored = self.containers.with_bundle(&entry.id, work).await;
         restored.map_err(|error| told(error, &name, &format!("restore snapshot {snapshot}")))
     }
@@ -81,20 +83,35 @@ impl Machines {
     }
 }
 
-/// Makes the file `target` a copy of the disk `from`, all at once.
-pub fn copy(from: &Path, target: &Path) -> io::Result<()> {
-    let beside = target.parent().unwrap_or(Path::new("/"));
-    let unfinished = beside.join(format!("{UNFINISHED}{}", uuid::Uuid::new_v4()));
-    let written = container_files::create(&unfinished).and_then(|file| {
-        container_ext4::copy(from, &file)?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, target)
-    });
-    if written.is_err() {
-        // Nothing else has its name.
-        let _ = std::fs::remove_file(&unfinished);
+/// A copy of the disk of `bundle`, or of the disk `from` that was kept of it, under a name that nobody knows. Whatever such copy was left
+/// half-way is removed: the caller holds the container's operations.
+pub fn stage(bundle: &Bundle, from: &Path) -> io::Result<PathBuf> {
+    let directory = directory(bundle);
+    create_private(&directory)?;
+    for entry in std::fs::read_dir(&directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            std::fs::remove_file(entry.path())?;
+        }
     }
-    written
+    let staged = directory.join(format!("{UNFINISHED}{}", uuid::Uuid::new_v4()));
+    let written = container_files::create(&staged).and_then(|file| {
+        container_ext4::copy(from, &file)?;
+        file.sync_all()
+    });
+    if let Err(error) = written {
+        // Nothing else has its name; the next copy tries again.
+        let _ = std::fs::remove_file(&staged);
+        return Err(error);
+    }
+    Ok(staged)
+}
+
+/// Makes the file `target` a copy of the disk `from`, all at once.
+fn copy(bundle: &Bundle, from: &Path, target: &Path) -> io::Result<()> {
+    let staged = stage(bundle, from)?;
+    std::fs::rename(staged, target)
 }
 
 fn directory(bundle: &Bundle) -> PathBuf {
@@ -171,7 +188,7 @@ mod tests {
         std::fs::create_dir(directory(&bundle)).unwrap();
         std::fs::write(bundle.upper(), "disk").unwrap();
         for name in ["new", "old"] {
-            copy(&bundle.upper(), &file(&bundle, name)).unwrap();
+            copy(&bundle, &bundle.upper(), &file(&bundle, name)).unwrap();
         }
         let old = std::fs::File::options()
             .write(true)
@@ -193,7 +210,8 @@ mod tests {
             );
         }
         let from = scratch.path().join("absent");
-        assert!(copy(&from, &file(&bundle, "x")).is_err());
-        assert_eq!(std::fs::read_dir(directory(&bundle)).unwrap().count(), 3);
+        assert!(copy(&bundle, &from, &file(&bundle, "x")).is_err());
+        // What was left half-way is gone, too.
+        assert_eq!(std::fs::read_dir(directory(&bundle)).unwrap().count(), 2);
     }
 }
