@@ -42,31 +42,29 @@ pub fn provide(roots: &Roots, answer: Answer) -> Result<(), Failure> {
     if answer == Answer::Ask && !confirmed().context("read the answer")? {
         return Ok(());
     }
+    install_packaged(roots)
+}
+
+/// Has the packaged kernel be the default again, whatever was chosen. Nothing changes where there is none.
+pub fn choose_packaged(roots: &Roots) -> Result<(), Failure> {
+    let packaged = roots.packaged_kernel();
+    if !packaged.is_file() {
+        let text = format!("there is no kernel at {}", packaged.display());
+        return Err(Failure::Local(anyhow::anyhow!(text)));
+    }
+    install_packaged(roots)
+}
+
+/// Copies the packaged kernel and has it be the default. Until both are done, the kernel that was the default still is.
+fn install_packaged(roots: &Roots) -> Result<(), Failure> {
+    let packaged = roots.packaged_kernel();
+    let installed = roots.kernels().join(file_name());
     let install = || -> io::Result<()> {
         roots::create_private(&roots.kernels())?;
         copy(&packaged, &installed)?;
-        point(&link, &installed)
+        point(&roots.default_kernel(), &installed)
     };
     Ok(install().with_context(|| format!("install the kernel {}", packaged.display()))?)
-}
-
-/// Has the packaged kernel be the default again, whatever was chosen. With `force` it is copied though it seems to be there.
-pub fn choose_packaged(roots: &Roots, force: bool) -> Result<(), Failure> {
-    let mut gone = vec![roots.default_kernel()];
-    if force {
-        gone.push(roots.kernels().join(file_name()));
-    }
-    for path in gone {
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error)
-                    .with_context(|| format!("remove {}", path.display()))
-                    .map_err(Failure::Local);
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// A file without a name, where kernels are kept.
@@ -81,7 +79,8 @@ pub fn temporary(roots: &Roots) -> Result<File, Failure> {
 }
 
 /// Copies the kernel in `source` to the system's kernels as `name`, and has it be the default of guests of `architecture`.
-/// Another kernel of that name is replaced only with `force`.
+/// Another kernel of that name is replaced only with `force`. The packaged kernel's name is kept for that one, which the next
+/// `system start` would put back.
 pub fn install(
     roots: &Roots,
     architecture: &str,
@@ -92,6 +91,8 @@ pub fn install(
     let link = roots
         .kernels()
         .join(format!("default.kernel-{architecture}"));
+    let kept = format!("chosen-{name}");
+    let name = if name == file_name() { &kept } else { name };
     let target = roots.kernels().join(name);
     if name.is_empty() || name.starts_with('.') || name.starts_with("default.kernel-") {
         return Err(Failure::usage(format_args!(
@@ -306,9 +307,37 @@ mod tests {
         assert!(install(&roots, ARCHITECTURE, "text", &mut text, false).is_err());
         // Nothing but kernels and the link is left.
         assert_eq!(fs::read_dir(roots.kernels()).unwrap().count(), 3);
-        choose_packaged(&roots, false).unwrap();
-        provide(&roots, Answer::Install).unwrap();
+        choose_packaged(&roots).unwrap();
         assert_eq!(default_kernel(&roots).unwrap(), "kernel 1");
+    }
+
+    #[test]
+    fn a_kernel_with_the_packaged_ones_name_stays_chosen() {
+        let scratch = tempfile::tempdir().unwrap();
+        let roots = system(scratch.path());
+        provide(&roots, Answer::Install).unwrap();
+        for text in ["one", "two"] {
+            let mut source = kernel(text);
+            install(&roots, ARCHITECTURE, &file_name(), &mut source, true).unwrap();
+            provide(&roots, Answer::Install).unwrap();
+            let chosen = fs::read(roots.default_kernel()).unwrap();
+            assert_eq!(&chosen[0x206..], text.as_bytes());
+        }
+        let packaged = fs::read_to_string(roots.kernels().join(file_name()));
+        assert_eq!(packaged.unwrap(), "kernel 1");
+    }
+
+    #[test]
+    fn without_a_packaged_kernel_the_chosen_one_stays() {
+        let scratch = tempfile::tempdir().unwrap();
+        let roots = system(scratch.path());
+        fs::remove_file(roots.packaged_kernel()).unwrap();
+        install(&roots, ARCHITECTURE, "own", &mut kernel("mine"), false).unwrap();
+        let Err(Failure::Local(error)) = choose_packaged(&roots) else {
+            panic!()
+        };
+        assert!(error.to_string().contains("there is no kernel"), "{error}");
+        assert!(fs::read(roots.default_kernel()).unwrap().ends_with(b"mine"));
     }
 
     #[test]

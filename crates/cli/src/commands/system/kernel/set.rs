@@ -15,7 +15,7 @@ use super::archive;
 use crate::commands::image::transfer::Progress;
 use crate::configuration;
 use crate::connection::Context;
-use crate::daemon::kernel::{self, Answer};
+use crate::daemon::kernel;
 use crate::failure::Failure;
 use crate::flags::ProgressFlags;
 
@@ -100,8 +100,7 @@ impl Set {
                     let text = format!("there is no packaged kernel for {}", self.arch.name());
                     return Err(Failure::Local(anyhow::anyhow!(text)));
                 }
-                kernel::choose_packaged(roots, self.force)?;
-                return kernel::provide(roots, Answer::Install);
+                return kernel::choose_packaged(roots);
             };
             self.tar = Some(url);
             self.binary = configured.binary_path;
