@@ -1,13 +1,15 @@
 //! One file out of a tar archive, whatever links lead to it.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read, Seek as _, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use container_archive::tar::{Kind, Member, Reader, Run, TarError};
 use flate2::bufread::MultiGzDecoder;
 use lzma_rust2::XzReader;
-use tar::{Archive, EntryType};
 
 /// The largest file that is taken, in bytes; kernels have some 60 MiB.
 const FILE_LIMIT: u64 = 1 << 30;
@@ -17,13 +19,20 @@ const ARCHIVE_LIMIT: u64 = 64 << 30;
 const LINKS: usize = 40;
 /// Members of an archive at most.
 const MEMBERS: usize = 1 << 20;
+/// Bytes that all names and link texts of an archive have at most.
+const NAMES_LIMIT: usize = 64 << 20;
+/// Memory of a decompressor of xz, in KiB: `xz -9` needs 65 MiB.
+const XZ_MEMORY: u32 = 128 << 10;
 
 /// Why a member cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// The archive is damaged, or no tar archive.
+    /// The system does not give what the file holds.
     #[error("cannot read the archive")]
     Read(#[source] io::Error),
+    /// What the file holds is not read.
+    #[error("the archive is damaged, or is no tar archive")]
+    Damaged(#[source] TarError),
     /// There is no such member.
     #[error("the archive has no member {0}")]
     Missing(String),
@@ -38,6 +47,16 @@ pub enum ArchiveError {
     Write(#[source] io::Error),
 }
 
+impl From<TarError> for ArchiveError {
+    fn from(error: TarError) -> Self {
+        match error {
+            // Decompressors have errors of their own, without a number.
+            TarError::Io(error) if error.raw_os_error().is_some() => Self::Read(error),
+            error => Self::Damaged(error),
+        }
+    }
+}
+
 /// Copies the file `member` of the archive to `target`; gives the name that it has in the archive, behind all links.
 pub fn extract(
     archive: &mut File,
@@ -47,61 +66,98 @@ pub fn extract(
     let wanted = plain(Path::new(member));
     let wanted = wanted.ok_or_else(|| ArchiveError::Missing(member.to_owned()))?;
     let names = index(archive)?;
-    let found = resolve(&names, &wanted, member)?;
+    let (found, number) = resolve(&names, &wanted, member)?;
     let mut tar = open(archive)?;
-    for entry in tar.entries().map_err(ArchiveError::Read)? {
-        let mut entry = entry.map_err(ArchiveError::Read)?;
-        let path = entry.path().map_err(ArchiveError::Read)?;
-        if plain(&path).as_ref() != Some(&found) {
-            continue;
-        }
-        if entry.size() > FILE_LIMIT {
-            return Err(ArchiveError::TooLarge);
-        }
-        io::copy(&mut entry, target).map_err(ArchiveError::Write)?;
-        return Ok(found);
+    for _ in 0..number {
+        tar.next_member()?;
     }
-    Err(ArchiveError::Missing(member.to_owned()))
+    let entry = tar.next_member()?;
+    let entry = entry.ok_or_else(|| ArchiveError::Missing(member.to_owned()))?;
+    if entry.size > FILE_LIMIT {
+        return Err(ArchiveError::TooLarge);
+    }
+    write(&mut tar, &entry, target)?;
+    Ok(found)
+}
+
+/// Writes the file `entry`, the current one of `tar`, with its holes as zeros.
+fn write(tar: &mut impl Read, entry: &Member, target: &mut impl Write) -> Result<(), ArchiveError> {
+    let whole = [Run {
+        offset: 0,
+        length: entry.size,
+    }];
+    let mut position = 0;
+    for run in entry.sparse.as_deref().unwrap_or(&whole) {
+        fill(target, run.offset - position)?;
+        copy(tar, target, run.length)?;
+        position = run.offset + run.length;
+    }
+    fill(target, entry.size - position)
+}
+
+fn fill(target: &mut impl Write, length: u64) -> Result<(), ArchiveError> {
+    let written = io::copy(&mut io::repeat(0).take(length), target);
+    written.map(drop).map_err(ArchiveError::Write)
+}
+
+/// Copies `length` bytes; other than by [`io::copy`], errors of the two sides are told apart.
+fn copy(source: &mut impl Read, target: &mut impl Write, length: u64) -> Result<(), ArchiveError> {
+    let mut source = source.take(length);
+    let mut buffer = vec![0; 1 << 16];
+    while source.limit() > 0 {
+        let read = match source.read(&mut buffer) {
+            Ok(0) => return Err(TarError::Truncated.into()),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(TarError::Io(error).into()),
+        };
+        target
+            .write_all(&buffer[..read])
+            .map_err(ArchiveError::Write)?;
+    }
+    Ok(())
 }
 
 /// What a name of the archive is.
 enum Named {
-    File,
+    /// A file, with the number of members before it.
+    File(usize),
     /// A symbolic link, with its text; a hard link has the path from the archive's root.
     Link(PathBuf),
     Other,
 }
 
+/// What each name is: the last member of it counts, as for who unpacks.
 fn index(archive: &mut File) -> Result<HashMap<PathBuf, Named>, ArchiveError> {
     let mut names = HashMap::new();
     let mut tar = open(archive)?;
-    for entry in tar.entries().map_err(ArchiveError::Read)? {
-        let entry = entry.map_err(ArchiveError::Read)?;
-        let path = entry.path().map_err(ArchiveError::Read)?;
-        let Some(path) = plain(&path) else {
-            continue;
-        };
-        let target = entry.link_name().map_err(ArchiveError::Read)?;
-        let named = match (entry.header().entry_type(), target) {
-            (EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse, _) => Named::File,
-            (EntryType::Symlink, Some(target)) => Named::Link(target.into_owned()),
-            (EntryType::Link, Some(target)) => Named::Link(Path::new("/").join(target)),
+    let (mut number, mut bytes) = (0, 0);
+    while let Some(entry) = tar.next_member()? {
+        bytes += entry.path.len() + entry.link.len();
+        if number == MEMBERS || bytes > NAMES_LIMIT {
+            return Err(ArchiveError::TooLarge);
+        }
+        let target = Path::new(OsStr::from_bytes(&entry.link));
+        let named = match entry.kind {
+            Kind::File => Named::File(number),
+            Kind::Symlink => Named::Link(target.to_owned()),
+            Kind::HardLink => Named::Link(Path::new("/").join(target)),
             _ => Named::Other,
         };
-        names.insert(path, named);
-        if names.len() > MEMBERS {
-            return Err(ArchiveError::TooLarge);
+        number += 1;
+        if let Some(path) = plain(Path::new(OsStr::from_bytes(&entry.path))) {
+            names.insert(path, named);
         }
     }
     Ok(names)
 }
 
-/// The file that `wanted` leads to: each part of it may be a link, relative to where it is or to the archive's root.
+/// The file that `wanted` leads to, with its number: each part of it may be a link, relative to where it is or to the archive's root.
 fn resolve(
     names: &HashMap<PathBuf, Named>,
     wanted: &Path,
     member: &str,
-) -> Result<PathBuf, ArchiveError> {
+) -> Result<(PathBuf, usize), ArchiveError> {
     let no_file = || ArchiveError::NoFile(member.to_owned());
     let mut path = wanted.to_owned();
     for _ in 0..LINKS {
@@ -115,7 +171,7 @@ fn resolve(
             });
         let Some((part, target)) = link else {
             return match names.get(&path) {
-                Some(Named::File) => Ok(path),
+                Some(Named::File(number)) => Ok((path, *number)),
                 Some(_) => Err(no_file()),
                 None => Err(ArchiveError::Missing(member.to_owned())),
             };
@@ -150,14 +206,14 @@ fn plain(path: &Path) -> Option<PathBuf> {
 }
 
 /// The archive from its beginning, decompressed as its first bytes tell.
-fn open(archive: &mut File) -> Result<Archive<Box<dyn Read + '_>>, ArchiveError> {
+fn open(archive: &mut File) -> Result<Reader<impl Read + '_>, ArchiveError> {
     archive.rewind().map_err(ArchiveError::Read)?;
     let mut reader = BufReader::new(archive);
     let head = reader.fill_buf().map_err(ArchiveError::Read)?;
     let decoded: Box<dyn Read + '_> = if head.starts_with(&[0x1f, 0x8b]) {
         Box::new(MultiGzDecoder::new(reader))
     } else if head.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
-        Box::new(XzReader::new(reader, true))
+        Box::new(XzReader::new_mem_limit(reader, true, XZ_MEMORY))
     } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
         || head.get(1..4) == Some(&[0x2a, 0x4d, 0x18])
     {
@@ -165,7 +221,7 @@ fn open(archive: &mut File) -> Result<Archive<Box<dyn Read + '_>>, ArchiveError>
     } else {
         Box::new(reader)
     };
-    Ok(Archive::new(Box::new(decoded.take(ARCHIVE_LIMIT))))
+    Ok(Reader::new(decoded.take(ARCHIVE_LIMIT)))
 }
 
 #[cfg(test)]
@@ -239,6 +295,78 @@ mod tests {
         let mut text = tempfile::tempfile().unwrap();
         text.write_all(&[b'x'; 2000]).unwrap();
         let error = extract(&mut text, "x", &mut Vec::new()).unwrap_err();
-        assert!(matches!(error, ArchiveError::Read(_)), "{error}");
+        assert!(matches!(error, ArchiveError::Damaged(_)), "{error}");
+    }
+
+    /// An archive of GNU tar's, of what `script` makes and packs as `a.tar`.
+    fn made(script: &str) -> (tempfile::TempDir, PathBuf) {
+        let scratch = tempfile::tempdir().unwrap();
+        let made = Command::new("sh")
+            .args(["-ec", script])
+            .current_dir(scratch.path())
+            .status();
+        assert!(made.unwrap().success());
+        let path = scratch.path().join("a.tar");
+        (scratch, path)
+    }
+
+    #[test]
+    fn the_last_member_of_a_name_is_taken_and_holes_are_zeros() {
+        let (_scratch, path) = made(
+            "echo one >k && tar -cf a.tar k && printf two >k && truncate -s 1M k && \
+             tar --format=gnu -S -rf a.tar k && tar --format=pax -S -rf a.tar k",
+        );
+        let mut bytes = Vec::new();
+        extract(&mut File::open(path).unwrap(), "k", &mut bytes).unwrap();
+        assert_eq!(bytes.len(), 1 << 20);
+        assert_eq!(&bytes[..4], b"two\0");
+    }
+
+    /// Takes nothing.
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_damaged_archive_and_a_full_disk_are_told_apart() {
+        let (_scratch, path) = made("yes | head -c 100000 >k && tar -cf a.tar k");
+        let mut whole = File::open(&path).unwrap();
+        let error = extract(&mut whole, "k", &mut Full).unwrap_err();
+        assert!(matches!(error, ArchiveError::Write(_)), "{error}");
+        let (_scratch, path) =
+            made("yes | head -c 100000 >k && tar -cf - k | head -c 50000 >a.tar");
+        let error = extract(&mut File::open(path).unwrap(), "k", &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, ArchiveError::Damaged(_)), "{error}");
+        let (_scratch, path) = made("echo k >k && tar -zcf - k | head -c 50 >a.tar");
+        let error = extract(&mut File::open(path).unwrap(), "k", &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, ArchiveError::Damaged(_)), "{error}");
+    }
+
+    #[test]
+    fn a_long_name_is_not_read_whole() {
+        // The header of GNU's long name claims a GiB, which a few KiB of gzip could hold.
+        let mut header = [0; 512];
+        header[..13].copy_from_slice(b"././@LongLink");
+        header[124..135].copy_from_slice(b"10000000000");
+        header[148..156].fill(b' ');
+        header[156] = b'L';
+        header[257..265].copy_from_slice(b"ustar  \0");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&header).unwrap();
+        file.write_all(&[b'x'; 4096]).unwrap();
+        let error = extract(&mut file, "x", &mut Vec::new()).unwrap_err();
+        let ArchiveError::Damaged(TarError::TooLarge(_)) = error else {
+            panic!("{error:?}")
+        };
     }
 }
