@@ -67,7 +67,16 @@ inside "/opt/a prefix/bin/container" system start --enable-kernel-install
 inside "/opt/a prefix/bin/container" run --rm -m 256M busybox true
 inside "/opt/a prefix/bin/container" system stop
 grep -q '^ExecStart="/opt/a prefix/bin/' "$root/opt/a prefix/lib/systemd/user/container.service" || fail "the unit names another prefix"
+# What the administrator wrote stays.
+config="$root/opt/a prefix/etc/container/config.toml"
+echo '# mine' >>"$config"
+inside "$unpacked/install.sh" --prefix "/opt/a prefix" >/dev/null
+tail -n 1 "$config" | grep -qx '# mine' || fail "an upgrade overwrote the configuration"
 inside "$unpacked/install.sh" --prefix "/opt/a prefix" --uninstall
+tail -n 1 "$config" | grep -qx '# mine' || fail "the changed configuration is gone"
+cp packaging/config.toml "$config"
+inside "$unpacked/install.sh" --prefix "/opt/a prefix" --uninstall
+! inside "$unpacked/install.sh" --prefix "/opt/a&b" >/dev/null 2>&1 || fail "a prefix that the units cannot name is taken"
 [ -z "$(find "$root/opt" ! -type d)" ] || fail "files are left in the prefix"
 rm -rf --one-file-system "$root$unpacked" "$root"/root/*.deb "$root/root/busybox.tar" "$root/root/.local" "$root/opt/a prefix"
 echo "packages: installed, used, upgraded, removed"
