@@ -18,9 +18,10 @@ As another user than root it uses sudo.
 TXT
 }
 
-# The libraries are those of the process that serves bind mounts; QEMU needs them, too.
-run=(qemu-system-x86 e2fsprogs nftables passt slirp4netns libcap-ng0 libseccomp2)
-build=(gcc libc6-dev make flex bison bc libelf-dev libcap-ng-dev libseccomp-dev xz-utils cpio linux-source-6.12 ca-certificates)
+# The libraries are those of the process that serves bind mounts; QEMU needs them, too. netbase has /etc/protocols.
+run=(qemu-system-x86 e2fsprogs nftables passt slirp4netns libcap-ng0 libseccomp2 netbase)
+build=(gcc libc6-dev make flex bison bc libelf-dev libcap-ng-dev libseccomp-dev xz-utils cpio linux-source-6.12 ca-certificates
+    python3 git)
 test=(busybox-static iptables erofs-utils fsverity skopeo umoci crun docker-registry openssl apache2-utils jq python3 util-linux procps zstd iproute2
     dbus gnome-keyring libfaketime golang-github-opencontainers-image-spec-dev python3-jsonschema
     squashfs-tools dosfstools mtools genisoimage uidmap groff python3-grpcio protobuf-compiler
