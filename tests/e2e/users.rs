@@ -160,3 +160,31 @@ fn a_bundle_that_its_user_cannot_read_is_listed_and_kept() {
         assert!(text.contains(&refused), "{text}");
     }
 }
+
+/// The account that is made in a machine: an image's own user of the same number gives way.
+#[test]
+fn an_ordinary_user_has_a_machine() {
+    let user = User::make();
+    let copy = Copy::make();
+    let line = format!(
+        "trap 'container system stop' EXIT; set -e
+         container system start; container image load -i {}
+         container run --name base busybox sh -c \"ln -s /bin/busybox /sbin/init; mkdir /etc/sudoers.d; echo root:*:1::::::: > /etc/shadow
+             echo ::respawn:/bin/sleep 1000 > /etc/inittab; echo old:x:$(id -u):$(id -g)::/:/bin/sh >> /etc/passwd; echo sudo:x:27: >> /etc/group\"
+         container commit base linux:1
+         mkdir here; echo seen > here/f; cd here
+         container machine create -m 256M -c 1 linux:1
+         container machine run sh -c 'id -un; id -u; pwd; cat f; id -Gn; grep -c old /etc/passwd || :'
+         container machine run --root sh -c 'cat /etc/sudoers.d/*; grep -c : /etc/shadow; stat -c %a /etc/passwd'
+         id -u
+         container machine delete -f linux-1",
+        copy.image()
+    );
+    let text = stdout(&user.shell(&copy.prefix(), &line));
+    let uid = text.lines().rev().nth(1).unwrap();
+    let name = &user.name;
+    let expected = format!(
+        "linux-1\n{name}\n{uid}\n/home/{name}/here\nseen\n{name} sudo\n0\n#{uid} ALL=(ALL:ALL) NOPASSWD: ALL\n2\n644\n"
+    );
+    assert!(text.contains(&expected), "{text}");
+}
