@@ -3,15 +3,27 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use container_files::Links;
 use rustix::fs::{FallocateFlags, SeekFrom};
+
+/// Bytes that are copied between two looks at whether to stop.
+const STEP: usize = 64 << 20;
 
 /// Copies a sparse file: by reflink where the file system can, else only the runs that hold data.
 ///
 /// # Errors
 /// As `open(2)` of a regular file, and as writing fails; what is written then is to be thrown away.
 pub fn copy(from: &Path, target: &File) -> io::Result<()> {
+    copy_until(from, target, &AtomicBool::new(false))
+}
+
+/// As [`copy`], as long as `stop` is not set.
+///
+/// # Errors
+/// As [`copy`]; [`io::ErrorKind::TimedOut`] when it was stopped.
+pub fn copy_until(from: &Path, target: &File, stop: &AtomicBool) -> io::Result<()> {
     let source = container_files::open(from, Links::Refuse)?;
     if rustix::fs::ioctl_ficlone(target, &source).is_ok() {
         return Ok(());
@@ -31,9 +43,10 @@ pub fn copy(from: &Path, target: &File) -> io::Result<()> {
         rustix::fs::fallocate(target, FallocateFlags::empty(), data, hole - data)?;
         let (mut read, mut written) = (data, data);
         while read < hole {
-            let wanted = usize::try_from(hole - read)
-                .unwrap_or(usize::MAX)
-                .min(1 << 30);
+            if stop.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let wanted = usize::try_from(hole - read).unwrap_or(usize::MAX).min(STEP);
             if rustix::fs::copy_file_range(
                 &source,
                 Some(&mut read),
@@ -48,4 +61,24 @@ pub fn copy(from: &Path, target: &File) -> io::Result<()> {
         offset = hole;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_is_stopped_is_an_error() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
+        std::fs::write(&from, "bytes").unwrap();
+        let target = container_files::create(&to).unwrap();
+        // By reflink it is made before anybody can stop it.
+        match copy_until(&from, &target, &AtomicBool::new(true)) {
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::TimedOut),
+            Ok(()) => assert_eq!(std::fs::read(&to).unwrap(), b"bytes"),
+        }
+        copy_until(&from, &target, &AtomicBool::new(false)).unwrap();
+        assert_eq!(std::fs::read(&to).unwrap(), b"bytes");
+    }
 }

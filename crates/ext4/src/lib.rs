@@ -8,7 +8,7 @@ mod empty;
 mod format;
 mod replay;
 
-pub use copy::copy;
+pub use copy::{copy, copy_until};
 pub use empty::{prepare, unnamed};
 pub use format::{DiskError, Format, make};
 pub use replay::needs_replay;
