@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use container_archive::operation::Subject;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::ThreadNameSpaceType;
 use tokio::sync::watch;
@@ -51,6 +52,8 @@ struct State {
     paused: bool,
     /// Operations that it stands still for.
     standstills: u32,
+    /// Whose file systems are held: each once, as whoever lets one go does that for all.
+    held: Vec<Subject>,
 }
 
 /// A container that was started.

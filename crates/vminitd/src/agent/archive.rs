@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use container_api::streams::StandardStream;
-use container_archive::operation::{Operation, Task};
+use container_archive::operation::{Operation, Subject, Task};
 use rustix::fs::{Mode, OFlags, open};
 
 use super::exec::adopt;
@@ -29,6 +29,10 @@ impl Agent {
         check_id(&id)?;
         let task = Task::parse(words).ok_or(AgentError::Operation)?;
         let container = self.container()?;
+        let hold = match task.operation {
+            Operation::Hold => Some(Hold::claim(self, task.subject)?),
+            _ => None,
+        };
         self.state().processes.reserve(&id)?;
         let standstill = task.operation.wants_standstill();
         let begun = async {
@@ -45,8 +49,8 @@ impl Agent {
                     let (agent, process) = (Arc::clone(self), Arc::clone(&process));
                     tokio::spawn(async move {
                         process.ended().await;
-                        if task.operation == Operation::Hold {
-                            release(&file_system(task.subject));
+                        if let Some(hold) = hold {
+                            release(&file_system(hold.subject));
                         }
                         agent.stands_no_longer(&container).await;
                     });
@@ -72,6 +76,31 @@ impl Agent {
             Ok(()) | Err(AgentError::Stopping) => {}
             Err(error) => say(&format!("cannot thaw the container: {error}")),
         }
+    }
+}
+
+/// A file system that one operation holds, or is about to.
+struct Hold {
+    agent: Arc<Agent>,
+    subject: Subject,
+}
+
+impl Hold {
+    fn claim(agent: &Arc<Agent>, subject: Subject) -> Result<Self, AgentError> {
+        let mut state = agent.state();
+        if state.held.contains(&subject) {
+            return Err(AgentError::Held);
+        }
+        state.held.push(subject);
+        let agent = Arc::clone(agent);
+        Ok(Self { agent, subject })
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let subject = self.subject;
+        self.agent.state().held.retain(|held| *held != subject);
     }
 }
 
@@ -115,4 +144,21 @@ pub(super) async fn fill(
     };
     let reason = String::from_utf8_lossy(&said).trim().to_owned();
     Err(AgentError::Fill(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_is_held_once() {
+        let agent = Agent::new(0, 0).unwrap();
+        let root = Hold::claim(&agent, Subject::Root).unwrap();
+        let _volume = Hold::claim(&agent, Subject::Volume(0)).unwrap();
+        let again = Hold::claim(&agent, Subject::Root);
+        assert!(matches!(again, Err(AgentError::Held)));
+        drop(root);
+        assert!(Hold::claim(&agent, Subject::Root).is_ok());
+        assert!(Hold::claim(&agent, Subject::Volume(0)).is_err());
+    }
 }

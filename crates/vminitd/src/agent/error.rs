@@ -30,6 +30,9 @@ pub enum AgentError {
     /// Not a name for a process.
     #[error("invalid process id {0:?}")]
     Id(String),
+    /// One operation holds it, and another one would let it go.
+    #[error("the file system is held still already")]
+    Held,
     /// Words that are no operation on files.
     #[error("there is no such operation on files")]
     Operation,
@@ -146,6 +149,7 @@ impl AgentError {
             | Self::NotStarted
             | Self::Stopping
             | Self::Frozen
+            | Self::Held
             | Self::NoTerminal
             | Self::ProcessEnded
             | Self::StreamTaken => Kind::InvalidState,
