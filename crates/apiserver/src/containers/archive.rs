@@ -77,7 +77,7 @@ impl Containers {
         self.reserve.check_for(disk_usage::of_file(&upper))?;
         let transient = self.transient_like(entry)?;
         let copy = transient.bundle().upper();
-        let copied = copy_held(helper, Subject::Root, &upper, &copy).await;
+        let copied = copy_held(entry, helper, Subject::Root, &upper, &copy).await;
         let done = match copied {
             Ok(()) => self.run_transient(&transient, words, lent).await,
             Err(error) => {

@@ -59,6 +59,8 @@ pub struct Entry {
     pub operation: Arc<tokio::sync::Mutex<()>>,
     /// The machine that its files are reached by while it does not run.
     pub opened: tokio::sync::Mutex<Option<Opened>>,
+    /// Held while one of its disks is copied as it is at one moment.
+    pub moment: tokio::sync::Mutex<()>,
     helper: Mutex<Option<Helper>>,
     by_hand: AtomicBool,
     held: AtomicBool,
@@ -93,6 +95,7 @@ impl Entry {
             run: watch::Sender::new(Run::None),
             operation: Arc::default(),
             opened: tokio::sync::Mutex::default(),
+            moment: tokio::sync::Mutex::default(),
             helper: Mutex::default(),
             by_hand: AtomicBool::new(false),
             held: AtomicBool::new(false),

@@ -6,6 +6,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use container_api::{Error, Kind};
@@ -13,25 +16,33 @@ use container_archive::operation::{HELD, HOLD_LIMIT, Operation, Subject, Task};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::unix::pipe::Receiver;
+use tokio::sync::oneshot;
 
+use super::Entry;
 use super::archive::{operate, words};
+use super::create::kind;
 use super::helper::{Helper, Lent};
 
 /// How long a guest may take to write out what it has in memory.
 const SETTLING: Duration = Duration::from_secs(120);
+/// How long a guest may take to say that it goes on.
+const LETTING_GO: Duration = Duration::from_secs(10);
 /// Bytes of what the guest says that are told.
 const TEXT_MAX: u64 = 4 << 10;
 
-/// Copies the disk `from`, which the machine of `helper` has as `subject`, to `to`.
+/// Copies the disk `from`, which the machine of `entry`, with `helper`, has as `subject`, to `to`. One copy after the other: a file
+/// system is held once.
 ///
 /// # Errors
 /// When there is no room, and when the guest does not hold it still for long enough; what there is of the copy is of no use then.
 pub async fn copy_held(
+    entry: &Entry,
     helper: &Helper,
     subject: Subject,
     from: &Path,
     to: &Path,
 ) -> Result<(), Error> {
+    let _moment = entry.moment.lock().await;
     let failed = |error: io::Error| Error::chain(Kind::Internal, &error).context("copy a disk");
     let (input, hold) = pipe().map_err(failed)?;
     let (said, output) = pipe().map_err(failed)?;
@@ -45,18 +56,24 @@ pub async fn copy_held(
         operation: Operation::Hold,
     };
     let lent = Lent::own([input, output, errors]);
-    let held = operate(helper, words(&task), Some(lent));
+    let held = async { tokio::join!(operate(helper, words(&task), Some(lent)), text(told)) };
     let copied = async {
         let copied = copy_when_held(said, from, to).await;
         // It may go on.
         drop(hold);
         copied
     };
-    let (held, copied, told) = tokio::join!(held, copied, text(told));
-    let (code, copied) = (held?, copied?);
-    if code == 0 && copied {
-        return Ok(());
-    }
+    let (held, copied) = not_long_after(copied, held, LETTING_GO).await;
+    let copied = copied?;
+    let told = match held {
+        Some((held, told)) => {
+            if held? == 0 && copied {
+                return Ok(());
+            }
+            told
+        }
+        None => "the guest does not answer".to_owned(),
+    };
     let text = format!("the file system could not be held still: {}", told.trim());
     Err(Error::new(Kind::Internal, text).with_hint("With --pause=false it is read as it changes."))
 }
@@ -68,17 +85,50 @@ async fn copy_when_held(mut said: Receiver, from: &Path, to: &Path) -> Result<bo
     if !matches!(read, Ok(Ok(_))) || word != HELD {
         return Ok(false);
     }
+    copy_within(HOLD_LIMIT, from, to).await
+}
+
+/// Copies; false where that takes longer than `limit`.
+async fn copy_within(limit: Duration, from: &Path, to: &Path) -> Result<bool, Error> {
     let (from, to) = (from.to_owned(), to.to_owned());
-    let copy = tokio::task::spawn_blocking(move || {
-        let file = container_files::create(&to)?;
-        container_ext4::copy(&from, &file)
-    });
-    let kind = |error: &io::Error| super::create::kind(error);
-    match tokio::time::timeout(HOLD_LIMIT, copy).await {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (sender, done) = oneshot::channel();
+    let work = {
+        let stop = Arc::clone(&stop);
+        move || {
+            let copied = container_files::create(&to)
+                .and_then(|file| container_ext4::copy_until(&from, &file, &stop));
+            // Whoever asked may be gone.
+            let _ = sender.send(copied);
+        }
+    };
+    let failed = |error: &io::Error| Error::chain(kind(error), error).context("copy a disk");
+    // Not tokio's `spawn_blocking`, which panics where the user may have no more threads.
+    std::thread::Builder::new()
+        .name("copy".into())
+        .spawn(work)
+        .map_err(|error| failed(&error))?;
+    match tokio::time::timeout(limit, done).await {
         Ok(Ok(Ok(()))) => Ok(true),
-        Ok(Ok(Err(error))) => Err(Error::chain(kind(&error), &error).context("copy a disk")),
+        Ok(Ok(Err(error))) => Err(failed(&error)),
         Ok(Err(error)) => Err(Error::chain(Kind::Internal, &error)),
-        Err(_) => Ok(false),
+        Err(_) => {
+            stop.store(true, Ordering::Relaxed);
+            Ok(false)
+        }
+    }
+}
+
+/// What `first` gives, and what `second` gives if that comes at most `limit` after it.
+async fn not_long_after<F, S>(
+    first: impl Future<Output = F>,
+    second: impl Future<Output = S>,
+    limit: Duration,
+) -> (Option<S>, F) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    tokio::select! {
+        first = &mut first => (tokio::time::timeout(limit, second).await.ok(), first),
+        second = &mut second => (Some(second), first.await),
     }
 }
 
@@ -97,4 +147,38 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 fn receiver(end: OwnedFd) -> io::Result<Receiver> {
     rustix::io::ioctl_fionbio(&end, true)?;
     Receiver::from_owned_fd(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_guest_that_says_nothing_is_not_waited_for() {
+        let limit = Duration::from_millis(10);
+        assert_eq!(
+            not_long_after(ready(1), pending::<()>(), limit).await,
+            (None, 1)
+        );
+        // Before the copy is made there is no hurry.
+        let slow = async {
+            tokio::time::sleep(5 * limit).await;
+            1
+        };
+        assert_eq!(not_long_after(slow, ready(2), limit).await, (Some(2), 1));
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_whole_or_an_error() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
+        std::fs::write(&from, "bytes").unwrap();
+        let limit = Duration::from_secs(60);
+        assert!(copy_within(limit, &from, &to).await.unwrap());
+        assert_eq!(std::fs::read(&to).unwrap(), b"bytes");
+        let none = scratch.path().join("none");
+        assert!(copy_within(limit, &none, &to).await.is_err());
+    }
 }

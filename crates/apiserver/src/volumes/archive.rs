@@ -12,7 +12,7 @@ use container_archive::operation::{Operation, Subject, Task};
 use container_resource::volume::VolumeRequest;
 
 use super::machine::copy_of;
-use crate::containers::{Containers, Helper, Lent, Transient, copy_held, operate, words};
+use crate::containers::{Containers, Entry, Helper, Lent, Transient, copy_held, operate, words};
 
 /// The number of the only volume that a machine of ours has.
 const ONLY: Subject = Subject::Volume(0);
@@ -40,10 +40,10 @@ impl Containers {
             found => found?,
         };
         let disk = self.volumes.disk(name);
-        if let Some((helper, subject)) = self.writer_of(name) {
+        if let Some((entry, helper, subject)) = self.writer_of(name) {
             if operation.wants_standstill() {
                 return self
-                    .read_moment(name, &helper, subject, operation, lent)
+                    .read_moment(name, &entry, &helper, subject, operation, lent)
                     .await;
             }
             let task = Task { subject, operation };
@@ -95,6 +95,7 @@ impl Containers {
     async fn read_moment(
         &self,
         name: &str,
+        entry: &Entry,
         helper: &Helper,
         subject: Subject,
         operation: Operation,
@@ -104,7 +105,7 @@ impl Containers {
         self.reserve.check_for(self.volumes.allocated(name))?;
         let transient = self.volume_machine(name, None, true)?;
         let copy = copy_of(transient.bundle());
-        let done = match copy_held(helper, subject, &disk, &copy).await {
+        let done = match copy_held(entry, helper, subject, &disk, &copy).await {
             Ok(()) => self.run(&transient, operation, lent).await,
             Err(error) => Err(error.context(format_args!("copy the volume {name}"))),
         };
@@ -126,8 +127,8 @@ impl Containers {
         self.run_transient(transient, words(&task), lent).await
     }
 
-    /// The machine of the container that may write to the volume `name`, and which of its volumes it is.
-    fn writer_of(&self, name: &str) -> Option<(Helper, Subject)> {
+    /// The container that may write to the volume `name`, its machine, and which of its volumes it is.
+    fn writer_of(&self, name: &str) -> Option<(Arc<Entry>, Helper, Subject)> {
         self.all().into_iter().find_map(|entry| {
             let configuration = entry.configuration.as_ref()?;
             let mounts = configuration.mounts.iter();
@@ -139,7 +140,8 @@ impl Containers {
             let all = configuration.volumes();
             let number = all.iter().position(|volume| *volume == name)?;
             let subject = Subject::Volume(number.try_into().ok()?);
-            Some((entry.helper().ok()?, subject))
+            let helper = entry.helper().ok()?;
+            Some((entry, helper, subject))
         })
     }
 }
