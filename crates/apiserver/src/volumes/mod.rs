@@ -37,6 +37,8 @@ pub struct Volumes {
     directory: PathBuf,
     /// Held while one is made or removed, or becomes a container's.
     change: tokio::sync::Mutex<()>,
+    /// Held while the journal of one is replayed.
+    replay: tokio::sync::Mutex<()>,
 }
 
 /// A volume without its name, which goes unless it is kept.
@@ -69,6 +71,7 @@ impl Volumes {
         Self {
             directory,
             change: tokio::sync::Mutex::default(),
+            replay: tokio::sync::Mutex::default(),
         }
     }
 

@@ -26,6 +26,12 @@ impl Containers {
     }
 
     async fn replay_journal(&self, name: &str, disk: &Path) -> Result<(), Error> {
+        // The machine below writes to the volume, so its own start does not come here.
+        let _replay = self.volumes.replay.lock().await;
+        if !container_ext4::needs_replay(disk).unwrap_or(false) {
+            // Another container that only reads it had that done meanwhile.
+            return Ok(());
+        }
         tracing::info!("volume {name} was not closed in order: its journal is replayed");
         let transient = self.volume_machine(name, Some(disk), false)?;
         let done = self.run_nothing(&transient).await;
