@@ -1,7 +1,8 @@
 //! The services' log files, kept from filling the disk while the services run.
 //!
 //! Each program writes to a descriptor that it was started with, so a file cannot be put in the place of another: it is copied to
-//! `<name>.log.1` and made empty. What is written between the two is lost, which is better than a full disk.
+//! `<name>.log.1` and made empty. What is written between the two is lost, which is better than a full disk; so is all of it where there is
+//! no room for the copy.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,13 +49,20 @@ fn rotate_file(path: &Path) -> io::Result<()> {
         PathBuf::from(name)
     };
     let (temporary, previous) = (beside(".1.tmp"), beside(".1"));
-    let mut copy = container_files::create(&temporary)?;
-    io::copy(
-        &mut container_files::open(path, container_files::Links::Refuse)?,
-        &mut copy,
-    )?;
-    std::fs::rename(&temporary, &previous)?;
-    file.set_len(0)
+    let kept = copy(path, &temporary).and_then(|()| std::fs::rename(&temporary, &previous));
+    if kept.is_err() {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    file.set_len(0)?;
+    kept
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut copy = container_files::create(to)?;
+    let mut log = container_files::open(from, container_files::Links::Refuse)?;
+    io::copy(&mut log, &mut copy)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -80,5 +88,17 @@ mod tests {
         assert_eq!(previous.len(), 5 << 20);
         assert_eq!(std::fs::read(&small).unwrap(), b"b");
         assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_kept_is_made_empty_all_the_same() {
+        let scratch = tempfile::tempdir().unwrap();
+        let log = scratch.path().join("a.log");
+        std::fs::write(&log, vec![b'x'; 5 << 20]).unwrap();
+        // Nothing takes the place of a directory.
+        std::fs::create_dir(scratch.path().join("a.log.1")).unwrap();
+        rotate_once(scratch.path());
+        assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 2);
     }
 }
