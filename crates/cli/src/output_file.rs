@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use container_archive::nameless;
-use rustix::fs::{CWD, Mode};
+use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::failure::Failure;
 
@@ -108,7 +108,9 @@ impl AsFd for OutputFile {
 impl Whole {
     /// With owner and mode of the file that is `replaced`, or those of a new file.
     fn create(target: PathBuf, replaced: Option<&fs::Metadata>) -> io::Result<Self> {
-        let directory = File::open(parent(&target))?;
+        // For its place alone: one that can be written to need not be readable.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(parent(&target), flags, Mode::empty())?;
         let new = Mode::from_raw_mode(0o666);
         let (temporary, file) = if let Some(file) = nameless::create(&directory, new)? {
             (None, File::from(file))
@@ -255,6 +257,34 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "two");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
         assert_eq!(names(scratch.path()), ["f"]);
+    }
+
+    #[test]
+    fn a_directory_need_not_be_readable() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("f");
+        fs::set_permissions(scratch.path(), Permissions::from_mode(0o333)).unwrap();
+        let written = std::thread::spawn({
+            let path = path.clone();
+            move || {
+                // Of this thread alone: root could read it.
+                nix::unistd::setfsuid(nix::unistd::Uid::from_raw(if_root(65534)));
+                assert!(fs::read_dir(path.parent().unwrap()).is_err());
+                write(&path, "one").and_then(|()| write(&path, "two"))
+            }
+        });
+        written.join().unwrap().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        fs::set_permissions(scratch.path(), Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(names(scratch.path()), ["f"]);
+    }
+
+    /// `user` where root runs the tests, else who runs them.
+    fn if_root(user: u32) -> u32 {
+        match rustix::process::geteuid().as_raw() {
+            0 => user,
+            own => own,
+        }
     }
 
     #[test]
