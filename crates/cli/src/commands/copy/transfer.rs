@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use container_api::{Error, Kind};
 use container_archive::operation::Operation;
 use container_archive::place;
 
@@ -108,6 +109,9 @@ impl Transfer {
                     operate(context, self.owner(id), &operation, None, output),
                     write(context, self.owner(other), to, name, true, tar)
                 );
+                if self.volumes && id == other && (refused(&read) || refused(&written)) {
+                    return Err(only_one_machine(id));
+                }
                 match read {
                     Err(failure) if !matches!(failure, Failure::BrokenPipe) => return Err(failure),
                     _ => format!("{other}:{}", written?),
@@ -133,6 +137,20 @@ impl Transfer {
             Owner::Container(name)
         }
     }
+}
+
+/// Whether others have what was asked for in a way that forbids it.
+fn refused<T>(done: &Result<T, Failure>) -> bool {
+    matches!(done, Err(failure) if failure.kind() == Some(Kind::InvalidState))
+}
+
+/// The volume `name` cannot be read by one machine and written to by another.
+fn only_one_machine(name: &str) -> Failure {
+    let text = format!(
+        "volume {name} is copied within itself only while a container that runs writes to it"
+    );
+    let hint = format!("Copy by the host, or run a container with `-v {name}:/PATH` for it.");
+    Failure::Service(Error::new(Kind::InvalidState, text).with_hint(hint))
 }
 
 /// Has the tree that `input` reads put at `path` of `owner`, called `name`; gives where it is.
