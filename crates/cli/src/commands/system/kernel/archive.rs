@@ -39,7 +39,7 @@ pub enum ArchiveError {
     /// It is a directory or a device, or a link leads to one or out of the archive.
     #[error("member {0} is no file, and no link to one")]
     NoFile(String),
-    /// More members or bytes than are read.
+    /// More members or bytes than are read, or more memory to decompress than there is for it.
     #[error("the archive or its member is too large")]
     TooLarge,
     /// Where it goes to.
@@ -50,6 +50,8 @@ pub enum ArchiveError {
 impl From<TarError> for ArchiveError {
     fn from(error: TarError) -> Self {
         match error {
+            // A dictionary beyond what xz gets here.
+            TarError::Io(error) if error.kind() == io::ErrorKind::OutOfMemory => Self::TooLarge,
             // Decompressors have errors of their own, without a number.
             TarError::Io(error) if error.raw_os_error().is_some() => Self::Read(error),
             error => Self::Damaged(error),
@@ -345,6 +347,9 @@ mod tests {
             made("yes | head -c 100000 >k && tar -cf - k | head -c 50000 >a.tar");
         let error = extract(&mut File::open(path).unwrap(), "k", &mut Vec::new()).unwrap_err();
         assert!(matches!(error, ArchiveError::Damaged(_)), "{error}");
+        let (_scratch, path) = made("echo k >k && tar -cf - k | xz --lzma2=dict=1GiB >a.tar");
+        let error = extract(&mut File::open(path).unwrap(), "k", &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, ArchiveError::TooLarge), "{error:?}");
         let (_scratch, path) = made("echo k >k && tar -zcf - k | head -c 50 >a.tar");
         let error = extract(&mut File::open(path).unwrap(), "k", &mut Vec::new()).unwrap_err();
         assert!(matches!(error, ArchiveError::Damaged(_)), "{error}");
