@@ -1,10 +1,11 @@
-//! A connection of a Unix socket, carried as the two bodies of one request on the guest channel.
+//! A connection of a socket, carried as the two bodies of one request on the guest channel.
 //!
 //! Both ends of the channel do the same. What a connection says is a body, whose end is the end of what it says: the other
 //! side may go on (`shutdown(2)`). A connection that fails breaks the body, which closes the connection at the other end at
 //! once. A body is read no faster than its socket takes it.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::AsyncWriteExt;
-use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
@@ -57,6 +58,18 @@ impl Relay {
     pub async fn refuse(self, error: io::Error) {
         // Nobody waits for it any more.
         let _ = self.frames.send(Err(error)).await;
+    }
+
+    /// As [`Self::carry`], of a TCP connection.
+    ///
+    /// # Errors
+    /// When it cannot be watched.
+    pub async fn carry_tcp(self, connection: TcpStream, data: Said) -> io::Result<()> {
+        // What is done with it does not look at addresses: it is the same for a stream of any family.
+        let connection = OwnedFd::from(connection.into_std()?);
+        let connection = UnixStream::from_std(connection.into())?;
+        self.carry(connection, data).await;
+        Ok(())
     }
 
     /// Carries `connection` until both sides have ended, or one has failed. `data` is for it.

@@ -7,6 +7,7 @@
 //!
 //! A connection of a Unix socket is one request whose two bodies are what its two sides say ([`crate::relay`]):
 //! `POST /connect/<index>` connects to a socket of the container, and is answered when that has taken the connection;
+//! `POST /port4/<port>` and `/port6/<port>` connect to a port of the container's loopback address;
 //! `POST /accept/<index>` is answered when somebody in the container has connected to one that leads to the host.
 
 /// A standard stream of a process.
@@ -44,13 +45,20 @@ impl StandardStream {
     }
 }
 
-/// A connection of a Unix socket.
+/// A connection of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketConnection {
     /// To the container's socket of this index.
     Connect(usize),
     /// The next one to the guest's socket of this index.
     Accept(usize),
+    /// To a TCP port of the container.
+    Port {
+        /// The port.
+        port: u16,
+        /// At `::1`, not 127.0.0.1.
+        ipv6: bool,
+    },
 }
 
 impl SocketConnection {
@@ -59,16 +67,21 @@ impl SocketConnection {
         match self {
             Self::Connect(index) => format!("/connect/{index}"),
             Self::Accept(index) => format!("/accept/{index}"),
+            Self::Port { port, ipv6: false } => format!("/port4/{port}"),
+            Self::Port { port, ipv6: true } => format!("/port6/{port}"),
         }
     }
 
     /// What `path` names.
     pub fn parse(path: &str) -> Option<Self> {
         let (kind, index) = path.strip_prefix('/')?.split_once('/')?;
-        let index = index.parse().ok()?;
         match kind {
-            "connect" => Some(Self::Connect(index)),
-            "accept" => Some(Self::Accept(index)),
+            "connect" => Some(Self::Connect(index.parse().ok()?)),
+            "accept" => Some(Self::Accept(index.parse().ok()?)),
+            "port4" | "port6" => Some(Self::Port {
+                port: index.parse().ok()?,
+                ipv6: kind == "port6",
+            }),
             _ => None,
         }
     }
@@ -89,7 +102,13 @@ mod tests {
             None
         );
         assert_eq!(StandardStream::parse("/stdout"), None);
-        for connection in [SocketConnection::Connect(0), SocketConnection::Accept(63)] {
+        let port = |ipv6| SocketConnection::Port { port: 65535, ipv6 };
+        for connection in [
+            SocketConnection::Connect(0),
+            SocketConnection::Accept(63),
+            port(false),
+            port(true),
+        ] {
             let path = connection.path();
             assert_eq!(SocketConnection::parse(&path), Some(connection));
         }
@@ -99,6 +118,7 @@ mod tests {
             "/connect/x",
             "/stdin/1",
             "/accept/-1",
+            "/port4/65536",
         ] {
             assert_eq!(SocketConnection::parse(path), None, "{path}");
         }

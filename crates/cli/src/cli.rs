@@ -353,8 +353,8 @@ mod tests {
                 "`container image history` is not available yet",
             ),
             (
-                vec!["run", "--network", "host", "x"],
-                "invalid value 'host' for '--network <NETWORK>': network 'host' is not available yet: a container \
+                vec!["run", "--network", "container:a", "x"],
+                "invalid value 'container:a' for '--network <NETWORK>': network 'container' is not available yet: a container \
                  has a machine, and so a network stack, of its own",
             ),
             (

@@ -12,6 +12,8 @@ use crate::network_name::{self, NetworkNameError};
 
 /// Bytes of a packet (reference section 1.8): IPv6 needs 1280, and a packet has no more than 65535.
 const MTU: std::ops::RangeInclusive<u32> = 1280..=65535;
+/// What makes the container's ports the host's.
+const HOST: &str = "host";
 /// The most aliases of a container on one network.
 const MAX_ALIASES: usize = 64;
 
@@ -20,6 +22,8 @@ const MAX_ALIASES: usize = 64;
 pub enum Choice {
     /// No network at all.
     None,
+    /// The default network, and the container's ports are the host's.
+    Host,
     /// This one.
     Network(Box<AttachmentConfiguration>),
 }
@@ -38,6 +42,11 @@ pub enum AttachmentError {
     /// What has no network has no options of one.
     #[error("network 'none' has no options")]
     NoneOptions,
+    /// It is no network of its own.
+    #[error(
+        "network 'host' has no options: the container is on the network default, with its options"
+    )]
+    HostOptions,
     /// A key that networks do not have.
     #[error("unexpected key '{key}' in '{field}': ip, ip6, mac, mtu, alias and egress are known")]
     Key {
@@ -89,7 +98,9 @@ pub fn parse(text: &str) -> Result<Choice, AttachmentError> {
     match name {
         NONE if fields.is_none() => return Ok(Choice::None),
         NONE => return Err(AttachmentError::NoneOptions),
-        "host" | "container" | "ns" => return Err(AttachmentError::Shared(name.to_owned())),
+        HOST if fields.is_none() => return Ok(Choice::Host),
+        HOST => return Err(AttachmentError::HostOptions),
+        "container" | "ns" => return Err(AttachmentError::Shared(name.to_owned())),
         _ => network_name::validate(name)?,
     }
     let mut attachment = plain(name);
@@ -227,7 +238,7 @@ mod tests {
     fn options(text: &str) -> AttachmentOptions {
         match parse(text).unwrap() {
             Choice::Network(attachment) => attachment.options,
-            Choice::None => panic!("{text}"),
+            Choice::None | Choice::Host => panic!("{text}"),
         }
     }
 
@@ -247,6 +258,7 @@ mod tests {
             assert_eq!(options(text), expected, "{text}");
         }
         assert_eq!(parse("none"), Ok(Choice::None));
+        assert_eq!(parse("host"), Ok(Choice::Host));
         assert_eq!(options("a,mtu=1500").mtu, Some(1500));
         assert_eq!(
             options("a,ip6=fd00::2").ipv6_address,
@@ -280,7 +292,7 @@ mod tests {
             (",", "invalid network name ''"),
             ("=", "invalid network name '='"),
             ("A", "invalid network name 'A'"),
-            ("host", "network 'host' is not available yet"),
+            ("host,mtu=1400", "network 'host' has no options"),
             ("container:web", "network 'container' is not available yet"),
             ("none,mtu=1400", "network 'none' has no options"),
             ("a,", "unexpected key '' in ''"),

@@ -28,6 +28,14 @@ pub enum ConnectivityError {
     /// No network and a network.
     #[error("--network none cannot be combined with other networks")]
     NoneAndOthers,
+    /// The host's ports, and a network.
+    #[error("--network host cannot be combined with other networks")]
+    HostAndOthers,
+    /// Ports that are published by themselves.
+    #[error(
+        "ports are not published with --network host: those at which the container listens are the host's by themselves"
+    )]
+    HostPorts,
     /// One network twice.
     #[error("network '{0}' is given twice")]
     Twice(String),
@@ -55,6 +63,12 @@ impl Connectivity {
         if none && (!self.ports.is_empty() || self.publish_all) {
             return Err(ConnectivityError::NoNetwork);
         }
+        if self.is_host() && self.choices.len() > 1 {
+            return Err(ConnectivityError::HostAndOthers);
+        }
+        if self.is_host() && (!self.ports.is_empty() || self.publish_all) {
+            return Err(ConnectivityError::HostPorts);
+        }
         let names: Vec<&str> = self
             .chosen()
             .map(|chosen| chosen.network.as_str())
@@ -70,15 +84,20 @@ impl Connectivity {
 
     fn chosen(&self) -> impl Iterator<Item = &AttachmentConfiguration> {
         self.choices.iter().filter_map(|choice| match choice {
-            Choice::None => None,
+            Choice::None | Choice::Host => None,
             Choice::Network(attachment) => Some(&**attachment),
         })
+    }
+
+    /// Whether the container's ports are to be the host's.
+    pub fn is_host(&self) -> bool {
+        self.choices.contains(&Choice::Host)
     }
 
     /// The networks of the container `id`.
     pub fn networks(&self, id: &str) -> Vec<AttachmentConfiguration> {
         let mut networks: Vec<_> = self.chosen().cloned().collect();
-        if self.choices.is_empty() {
+        if self.choices.is_empty() || self.is_host() {
             let mut default = attachment::plain(DEFAULT);
             // Whoever publishes a port asks for a network.
             default.options.implied = self.ports.is_empty() && !self.publish_all;

@@ -149,6 +149,7 @@ impl Creation {
         };
         let published_ports = self.connectivity.published(&image.exposed_ports)?;
         let networks = self.connectivity.networks(&self.id);
+        let host_network = self.connectivity.is_host();
         let Connectivity { dns, hosts, .. } = self.connectivity;
         Ok(ContainerConfiguration {
             id: self.id,
@@ -159,6 +160,7 @@ impl Creation {
             labels,
             sysctls: self.sysctls,
             networks,
+            host_network,
             dns,
             hosts,
             rosetta: false,

@@ -7,15 +7,18 @@ use container_api::call::to_the_end;
 use container_api::guest::guest_server::Guest;
 use container_api::guest::{
     ArchiveRequest, CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, FreezeReply,
-    FreezeRequest, ProcessesRequest, ResetReply, ResetRequest, ResizeReply, ResizeRequest,
-    ShutdownReply, ShutdownRequest, SignalReply, SignalRequest, StartReply, StartRequest,
-    StatisticsRequest, WaitReply, WaitRequest,
+    FreezeRequest, ListenersReply, ListenersRequest, ProcessesRequest, ResetReply, ResetRequest,
+    ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply, SignalRequest,
+    StartReply, StartRequest, StatisticsRequest, WaitReply, WaitRequest,
 };
 use container_api::types::{Processes, Statistics};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::agent::{Agent, AgentError, resize};
 use crate::container::{processes, statistics};
+use crate::network::listeners;
 
 /// Serves one agent.
 #[derive(Clone, Debug)]
@@ -148,6 +151,16 @@ impl Guest for Service {
     async fn processes(&self, _: Request<ProcessesRequest>) -> Result<Response<Processes>, Status> {
         let processes = processes(&self.0.container()?.cgroup);
         Ok(Response::new(Processes { processes }))
+    }
+
+    type ListenersStream = BoxStream<'static, Result<ListenersReply, Status>>;
+
+    async fn listeners(
+        &self,
+        _: Request<ListenersRequest>,
+    ) -> Result<Response<Self::ListenersStream>, Status> {
+        self.0.container()?;
+        Ok(Response::new(listeners().boxed()))
     }
 
     async fn shutdown(

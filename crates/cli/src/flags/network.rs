@@ -53,7 +53,10 @@ pub struct NetworkFlags {
     mac_address: Option<String>,
 
     /// Network of the container: <name>[,ip=<address>][,ip6=<address>][,mac=<address>][,mtu=<bytes>][,alias=<name>]
-    /// [,egress=none|allow=<rule>]; none stands for no network (default: default)
+    /// [,egress=none|allow=<rule>]; none stands for no network, host makes the container's ports the host's (default: default)
+    ///
+    /// host: the container is on the network default. TCP ports at which its programs listen appear on the host as they are opened, at the
+    /// same addresses: every one, or the loopback one. The host's own loopback is host.container.internal.
     ///
     /// With egress= the container reaches nothing outside of the network but what its rules allow: an address or a network
     /// of addresses, a name or *.<name>, each with or without :<port>.
@@ -124,7 +127,7 @@ impl NetworkFlags {
         }
         let Some(Choice::Network(first)) = choices.first_mut() else {
             return Err(Failure::usage(
-                "--ip, --ip6, --mac-address and --network-alias need a network",
+                "--ip, --ip6, --mac-address and --network-alias need a network of their own",
             ));
         };
         let options = &mut first.options;
@@ -216,5 +219,131 @@ mod tests {
         ]);
         let dns = dns.unwrap().dns.unwrap();
         assert_eq!((dns.nameservers.len(), dns.search_domains.len()), (1, 0));
+    }
+
+    /// What stands in the way of `words`, which do not mean anything.
+    fn mistake(words: &[&str]) -> String {
+        let words = std::iter::once(&"run").chain(words);
+        match Command::try_parse_from(words) {
+            Ok(command) => {
+                let said = command.flags.connectivity();
+                match said.and_then(|_| command.flags.published_sockets()) {
+                    Err(Failure::Usage(text)) => text,
+                    other => panic!("{other:?}"),
+                }
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn each_mistake_has_one_clear_answer() {
+        let long = "x".repeat(64);
+        let socket = format!("/tmp/{}:/s", "x".repeat(107));
+        for (words, answer) in [
+            (["--network", ""], "invalid network name ''"),
+            (["--network", "Web"], "lower-case letters"),
+            (["--network", "a/b"], "invalid network name 'a/b'"),
+            (["--network", "../x"], "invalid network name '../x'"),
+            (["--network", "a-"], "invalid network name 'a-'"),
+            (["--network", long.as_str()], "1 to 63"),
+            (["--network", "none,ip=10.0.0.2"], "'none' has no options"),
+            (["--network", "host,ip=10.0.0.2"], "'host' has no options"),
+            (
+                ["--network", "container:web"],
+                "a network stack, of its own",
+            ),
+            (["--network", "a,ip=10.0.0.300"], "an IPv4 address"),
+            (["--network", "a,ip=0.0.0.0"], "an IPv4 address"),
+            (["--network", "a,ip=10.0.0.2/24"], "an IPv4 address"),
+            (["--network", "a,ip6=::1"], "an IPv6 address"),
+            (["--network", "a,ip6=::ffff:10.0.0.1"], "an IPv6 address"),
+            (
+                ["--network", "a,mac=01:00:5e:00:00:01"],
+                "a single interface",
+            ),
+            (
+                ["--network", "a,mac=00:00:00:00:00:00"],
+                "a single interface",
+            ),
+            (
+                ["--network", "a,mac=f2:00"],
+                "XX:XX:XX:XX:XX:XX is expected",
+            ),
+            (["--network", "a,mtu=68"], "1280 to 65535"),
+            (["--network", "a,mtu=-1"], "1280 to 65535"),
+            (["--network", "a,alias=a..b"], "a host name"),
+            (["--network", "a,colour=red"], "unexpected key 'colour'"),
+            (["--network", "a,egress=deny"], "none, or allow="),
+            (
+                ["--network", "a,egress=allow=10.0.0.0/33"],
+                "invalid egress rule",
+            ),
+            (["--ip", "10.0.0.256"], "an IPv4 address"),
+            (["--ip6", "10.0.0.1"], "an IPv6 address"),
+            (["--mac-address", "zz"], "XX:XX:XX:XX:XX:XX is expected"),
+            (["--network-alias", "a b"], "a host name"),
+            (["--dns", "resolver"], "an IP address is expected"),
+            (["--dns", "10.0.0.1%eth0"], "an IP address is expected"),
+            (["--dns-search", "a..b"], "invalid domain 'a..b'"),
+            (["--dns-domain", "-"], "invalid domain '-'"),
+            (["--dns-option", "a b"], "one word"),
+            (["--add-host", "db"], "<name>:<address> is expected"),
+            (
+                ["--add-host", "db:nowhere"],
+                "an IP address or host-gateway",
+            ),
+            (["-p", "0:0"], "1 to 65535 is expected"),
+            (["-p", "70000:80"], "1 to 65535 is expected"),
+            (["-p", "90-80:80"], "it ends before it begins"),
+            (["-p", "80-82:80"], "different lengths"),
+            (["-p", "80:80/sctp"], "tcp or udp is expected"),
+            (["-p", "::1:80:80"], "an IPv6 address in brackets"),
+            (["-p", "nohost:80:80"], "an IP address of this host"),
+            (["--expose", "0"], "1 to 65535 is expected"),
+            (
+                ["--publish-socket", "/tmp/a"],
+                "<path on the host>:<path in the container>",
+            ),
+            (
+                ["--publish-socket", "/tmp/a:b"],
+                "an absolute path of a file",
+            ),
+            (["--publish-socket", socket.as_str()], "107 bytes"),
+        ] {
+            let said = mistake(&words);
+            assert!(said.contains(answer), "{words:?}: {said}");
+            assert!(said.lines().count() <= 4, "{words:?}: {said}");
+        }
+        for (words, answer) in [
+            (
+                &["--network", "none", "--network", "a"][..],
+                "--network none cannot be combined",
+            ),
+            (
+                &["--network", "host", "--network", "a"],
+                "--network host cannot be combined",
+            ),
+            (
+                &["--network", "host", "-p", "80"],
+                "are the host's by themselves",
+            ),
+            (&["--network", "host", "-P"], "are the host's by themselves"),
+            (&["--network", "none", "-p", "80"], "without a network"),
+            (&["--network", "a", "--network", "a"], "'a' is given twice"),
+            (&["-p", "80:80", "-p", "80:81"], "may not overlap: 80"),
+            (
+                &["--network", "none", "--ip", "10.0.0.2"],
+                "need a network of their own",
+            ),
+            (&["--no-dns", "--dns", "10.0.0.1"], "--no-dns conflicts"),
+            (
+                &["--publish-socket", "/a:/b", "--publish-socket", "//a:/c"],
+                "the socket /a of the host is given twice",
+            ),
+        ] {
+            let said = mistake(words);
+            assert!(said.contains(answer), "{words:?}: {said}");
+        }
     }
 }

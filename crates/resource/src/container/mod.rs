@@ -56,6 +56,9 @@ pub struct ContainerConfiguration {
     /// Networks it is attached to; the first carries the default route.
     #[serde(default)]
     pub networks: Vec<AttachmentConfiguration>,
+    /// Ports at which its programs listen are the host's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub host_network: bool,
     /// Absent: no `resolv.conf` is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<DnsConfiguration>,

@@ -53,7 +53,7 @@ pub async fn live(container: &Arc<Container>, taps: Vec<OwnedFd>, standby: Optio
                 }),
             });
             if let Some(sockets) = &mut sockets {
-                sockets.serve(&machine.guest);
+                sockets.serve(&machine.guest, &first);
             }
             if container.idle.load(Ordering::Relaxed) {
                 tokio::spawn(end_unused(Arc::downgrade(container)));

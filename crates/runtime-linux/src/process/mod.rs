@@ -125,6 +125,11 @@ impl Process {
         Ok(process)
     }
 
+    /// Notes a line of ours in the log, as if the process had written it to standard error; its clients do not see it.
+    pub fn note(&self, line: &[u8]) {
+        self.stderr.note(line);
+    }
+
     /// Connects a client. Where it is the `first` one, which started the process, its streams are the process's: the end
     /// of its input, an output that nobody reads any more, a terminal that has gone.
     async fn connect(self: &Arc<Self>, stdio: Stdio, first: bool) -> io::Result<()> {

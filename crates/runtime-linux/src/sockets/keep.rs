@@ -1,6 +1,7 @@
 //! The keeper: a process that holds what its helper must not have, the ways to the host's sockets.
 
-use std::os::fd::AsFd;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::Context;
 use container_api::{Error, Kind, handover};
@@ -9,6 +10,9 @@ use tokio::net::UnixStream;
 use super::bind::{BindError, Published};
 use super::protocol::{Answer, Ask, Listener, Reply, Request};
 use super::reach::Reached;
+
+/// Connections to a port of the container that may wait.
+const BACKLOG: i32 = 128;
 
 /// Serves the helper at the other end of `helper` until that has ended; then the sockets that were published are gone.
 ///
@@ -22,6 +26,7 @@ pub async fn keep(mut helper: UnixStream) -> anyhow::Result<()> {
     else {
         return Ok(());
     };
+    let ports = request.ports;
     let (published, targets) = match prepare(request) {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -40,14 +45,18 @@ pub async fn keep(mut helper: UnixStream) -> anyhow::Result<()> {
         handover::send(&mut helper, &Listener, &[socket.listener.as_fd()]).await?;
     }
     // Its death is an end like any other.
-    while let Ok(Some((Ask { target }, _))) = handover::receive(&mut helper).await {
-        let connected = match targets.get(target) {
-            Some(target) => target.connect(),
-            None => Err(std::io::ErrorKind::NotFound.into()),
+    while let Ok(Some((ask, _))) = handover::receive(&mut helper).await {
+        let socket = match ask {
+            Ask::Connect(target) => match targets.get(target) {
+                Some(target) => target.connect(),
+                None => Err(std::io::ErrorKind::NotFound.into()),
+            },
+            Ask::Listen(address) if ports => listen(address),
+            Ask::Listen(_) => Err(std::io::ErrorKind::PermissionDenied.into()),
         };
-        let sent = match connected {
-            Ok(connection) => {
-                handover::send(&mut helper, &Reply { error: None }, &[connection.as_fd()]).await
+        let sent = match socket {
+            Ok(socket) => {
+                handover::send(&mut helper, &Reply { error: None }, &[socket.as_fd()]).await
             }
             Err(error) => {
                 let error = error.raw_os_error().or(Some(libc::ECONNREFUSED));
@@ -71,6 +80,26 @@ fn prepare(request: Request) -> Result<(Vec<Published>, Vec<Reached>), Error> {
             .map_err(|error| refused(&error))
     });
     Ok((published.collect::<Result<Vec<_>, _>>()?, targets))
+}
+
+/// A socket that listens at `address`; connections inherit that they wait for no more to send.
+fn listen(address: SocketAddr) -> std::io::Result<OwnedFd> {
+    use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+    let family = if address.is_ipv6() {
+        AddressFamily::INET6
+    } else {
+        AddressFamily::INET
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    net::bind(&socket, &address)?;
+    net::listen(&socket, BACKLOG)?;
+    Ok(socket)
 }
 
 fn refused(error: &BindError) -> Error {

@@ -1,6 +1,7 @@
 //! The keeper, as its helper has it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
@@ -11,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
-use tokio::net::UnixStream;
+use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::Mutex;
 
 use super::protocol::{Answer, Ask, Listener, Reply, Request};
@@ -90,22 +91,28 @@ impl Keeper {
     pub async fn connect(&self, target: usize) -> io::Result<UnixStream> {
         let begun = tokio::time::Instant::now();
         loop {
-            match self.ask(target).await {
+            match self.ask(Ask::Connect(target)).await {
                 Err(error)
                     if error.kind() == io::ErrorKind::WouldBlock && begun.elapsed() < FULL.0 =>
                 {
                     tokio::time::sleep(FULL.1).await;
                 }
-                connected => return connected,
+                connected => return UnixStream::from_std(connected?.into()),
             }
         }
     }
 
-    async fn ask(&self, target: usize) -> io::Result<UnixStream> {
+    /// A socket that listens at `address` of the host.
+    pub async fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        let socket = self.ask(Ask::Listen(address)).await?;
+        TcpListener::from_std(socket.into())
+    }
+
+    async fn ask(&self, what: Ask) -> io::Result<OwnedFd> {
         let mut connection = self.connection.lock().await;
         let stream = connection.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         let asked = async {
-            handover::send(stream, &Ask { target }, &[]).await?;
+            handover::send(stream, &what, &[]).await?;
             handover::receive(stream).await
         };
         let Ok(answered) = tokio::time::timeout(LIMIT, asked).await else {
@@ -115,7 +122,7 @@ impl Keeper {
         };
         let (Reply { error }, mut descriptors) = answered?.ok_or(io::ErrorKind::UnexpectedEof)?;
         match (error, descriptors.pop()) {
-            (None, Some(descriptor)) => UnixStream::from_std(descriptor.into()),
+            (None, Some(descriptor)) => Ok(descriptor),
             (Some(error), _) => Err(io::Error::from_raw_os_error(error)),
             (None, None) => Err(io::ErrorKind::InvalidData.into()),
         }

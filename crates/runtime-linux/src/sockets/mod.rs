@@ -8,6 +8,7 @@ mod bind;
 mod keep;
 mod keeper;
 mod plan;
+mod ports;
 mod protocol;
 mod reach;
 mod relay;
@@ -22,6 +23,8 @@ use container_resource::container::ContainerConfiguration;
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 
+use crate::process::Process;
+
 pub use keep::keep;
 use keeper::Keeper;
 pub use plan::{AGENT, agent_source, source};
@@ -33,12 +36,17 @@ pub struct HostSockets {
     relays: JoinSet<()>,
     listeners: Vec<UnixListener>,
     modes: Vec<u32>,
+    /// Its ports are the host's.
+    ports: bool,
     keeper: Arc<Keeper>,
 }
 
 /// Those whose keeper has not answered yet.
 #[derive(Debug)]
-pub struct Starting(Keeper);
+pub struct Starting {
+    keeper: Keeper,
+    ports: bool,
+}
 
 impl HostSockets {
     /// Starts the keeper, if the container has such sockets.
@@ -53,7 +61,10 @@ impl HostSockets {
         if request.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Starting(Keeper::start(&request).await?)))
+        Ok(Some(Starting {
+            keeper: Keeper::start(&request).await?,
+            ports: request.ports,
+        }))
     }
 
     /// What the guest is to listen at.
@@ -62,9 +73,14 @@ impl HostSockets {
         modes.map(|mode| HostSocket { mode: *mode }).collect()
     }
 
-    /// Carries connections from now on: the container runs.
-    pub fn serve(&mut self, guest: &Guest) {
+    /// Carries connections from now on: the container's `first` process runs.
+    pub fn serve(&mut self, guest: &Guest, first: &Arc<Process>) {
         let connections = relay::Connections::new(guest.clone());
+        if self.ports {
+            let keeper = Arc::clone(&self.keeper);
+            let ports = ports::Ports::new(connections.clone(), keeper, Arc::clone(first));
+            self.relays.spawn(ports.follow(guest.clone()));
+        }
         for (number, listener) in self.listeners.drain(..).enumerate() {
             self.relays
                 .spawn(connections.clone().publish(number, listener));
@@ -83,11 +99,12 @@ impl Starting {
     /// # Errors
     /// What is wrong with one of them.
     pub async fn ready(self) -> Result<HostSockets, Error> {
-        let (keeper, modes, listeners) = self.0.ready().await?;
+        let (keeper, modes, listeners) = self.keeper.ready().await?;
         Ok(HostSockets {
             relays: JoinSet::new(),
             listeners,
             modes,
+            ports: self.ports,
             keeper: Arc::new(keeper),
         })
     }

@@ -19,6 +19,7 @@ pub fn request(configuration: &ContainerConfiguration, boot: &Boot) -> Request {
     Request {
         published: configuration.published_sockets.clone(),
         targets: mounted.chain(agent).collect(),
+        ports: configuration.host_network,
     }
 }
 

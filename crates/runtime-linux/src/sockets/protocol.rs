@@ -1,5 +1,6 @@
 //! What a helper and the keeper of its sockets say to each other ([`container_api::handover`]).
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use container_api::Kind;
@@ -13,12 +14,14 @@ pub struct Request {
     pub published: Vec<PublishSocket>,
     /// Sockets that it connects to, whenever it is asked to.
     pub targets: Vec<Target>,
+    /// It listens at TCP ports, whenever it is asked to.
+    pub ports: bool,
 }
 
 impl Request {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.published.is_empty() && self.targets.is_empty()
+        self.published.is_empty() && self.targets.is_empty() && !self.ports
     }
 }
 
@@ -60,14 +63,16 @@ pub enum Answer {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Listener;
 
-/// The helper wants a connection to a target.
+/// What the helper wants.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Ask {
-    /// Its number.
-    pub target: usize,
+pub enum Ask {
+    /// A connection to the target of this number.
+    Connect(usize),
+    /// A socket that listens at this address.
+    Listen(SocketAddr),
 }
 
-/// The connection travels beside this, unless there is none.
+/// The socket travels beside this, unless there is none.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Reply {
     /// Error of the kernel.

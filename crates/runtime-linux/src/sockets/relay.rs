@@ -8,7 +8,7 @@ use container_api::guest_channel::Guest;
 use container_api::relay::{CONNECTIONS, Relay, Said};
 use container_api::streams::SocketConnection;
 use container_api::{Error, Kind};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::keeper::Keeper;
@@ -61,6 +61,40 @@ impl Connections {
                 match guest.socket(SocketConnection::Connect(number)).await {
                     Ok((relay, said)) => relay.carry(client, said).await,
                     Err(error) => tracing::debug!("published socket {number}: {error}"),
+                }
+                drop(room);
+            });
+        }
+    }
+
+    /// Carries connections to `listener` to a port of the container's.
+    pub async fn publish_port(self, listener: TcpListener, ipv6: bool) {
+        let Ok(at) = listener.local_addr() else {
+            return;
+        };
+        let port = at.port();
+        let mut told = false;
+        loop {
+            let client = match listener.accept().await {
+                Ok((client, _)) => client,
+                Err(error) => {
+                    tell(&mut told, port.into(), &error);
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(room) = self.room().await else {
+                return;
+            };
+            let guest = self.guest.clone();
+            tokio::spawn(async move {
+                let to = SocketConnection::Port { port, ipv6 };
+                let carried = match guest.socket(to).await {
+                    Ok((relay, said)) => relay.carry_tcp(client, said).await,
+                    Err(error) => Err(io::Error::other(error)),
+                };
+                if let Err(error) = carried {
+                    tracing::debug!("port {port}: {error}");
                 }
                 drop(room);
             });

@@ -47,15 +47,20 @@ impl Fanout {
         &self.lost
     }
 
-    /// Writes `data` everywhere. A slow client slows the process down; one that has gone is forgotten.
-    pub async fn write(&self, data: Bytes) {
+    /// Writes `data` to the log alone.
+    pub fn note(&self, data: &[u8]) {
         if let Some(log) = &self.log {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = log.append(self.stream, &data) {
+            if let Err(error) = log.append(self.stream, data) {
                 // The container's output must reach its clients even where the disk is full.
                 tracing::warn!("cannot write the log: {error}");
             }
         }
+    }
+
+    /// Writes `data` everywhere. A slow client slows the process down; one that has gone is forgotten.
+    pub async fn write(&self, data: Bytes) {
+        self.note(&data);
         let mut sinks = self.sinks.lock().await;
         let mut index = 0;
         while index < sinks.len() {

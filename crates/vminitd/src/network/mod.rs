@@ -2,7 +2,10 @@
 
 mod address;
 mod interface;
+mod listeners;
 mod netlink;
+
+pub use listeners::watch as listeners;
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Unix sockets between the container and the host: those of the guest that lead to the host, and those of the container that
+//! Sockets between the container and the host: those of the guest that lead to the host, and those of the container that
 //! the host reaches.
 
 mod listen;
@@ -52,16 +52,17 @@ impl Sockets {
         connection: SocketConnection,
         leader: Pid,
     ) -> Result<UnixStream, AgentError> {
-        let (index, known) = match connection {
-            SocketConnection::Accept(index) => (index, self.host.len()),
-            SocketConnection::Connect(index) => (index, self.published.len()),
-        };
-        if index >= known {
-            return Err(AgentError::NoSocket(index));
-        }
         let connected = match connection {
-            SocketConnection::Accept(index) => self.host[index].accept().await,
-            SocketConnection::Connect(index) => self.published[index].connect(leader).await,
+            SocketConnection::Accept(index) => {
+                let listening = self.host.get(index);
+                listening.ok_or(AgentError::NoSocket(index))?.accept().await
+            }
+            SocketConnection::Connect(index) => {
+                let published = self.published.get(index);
+                let published = published.ok_or(AgentError::NoSocket(index))?;
+                published.connect(leader).await
+            }
+            SocketConnection::Port { port, ipv6 } => reach::port(port, ipv6).await,
         };
         connected.map_err(AgentError::Socket)
     }

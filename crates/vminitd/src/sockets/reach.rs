@@ -1,13 +1,14 @@
 //! Sockets of the container that the host reaches.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::process::Pid;
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 
 /// How long a connection is held while nobody has ever listened: the program may just be starting.
 const HOLD: Duration = Duration::from_secs(10);
@@ -69,6 +70,19 @@ impl Published {
             pause = (pause * 2).min(RETRY.1);
         }
     }
+}
+
+/// Connects to a port of the loopback address: the container's network is the guest's own.
+pub async fn port(port: u16, ipv6: bool) -> io::Result<UnixStream> {
+    let address = if ipv6 {
+        IpAddr::from(Ipv6Addr::LOCALHOST)
+    } else {
+        IpAddr::from(Ipv4Addr::LOCALHOST)
+    };
+    let stream = TcpStream::connect((address, port)).await?;
+    stream.set_nodelay(true)?;
+    // A stream is a stream: nothing looks at its addresses from here on.
+    UnixStream::from_std(OwnedFd::from(stream.into_std()?).into())
 }
 
 /// Connects to the socket at `path` below `root`, which no link leaves.

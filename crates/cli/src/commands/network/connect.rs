@@ -83,6 +83,8 @@ impl Disconnect {
 fn network(text: &str) -> Result<AttachmentConfiguration, String> {
     match attachment::parse(text).map_err(|error| error.to_string())? {
         attachment::Choice::Network(attachment) => Ok(*attachment),
-        attachment::Choice::None => Err("a network is expected".to_owned()),
+        attachment::Choice::None | attachment::Choice::Host => {
+            Err("a network is expected".to_owned())
+        }
     }
 }

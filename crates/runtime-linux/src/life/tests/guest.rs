@@ -8,9 +8,9 @@ use bytes::Bytes;
 use container_api::guest::guest_server::{Guest, GuestServer};
 use container_api::guest::{
     ArchiveRequest, CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, FreezeReply,
-    FreezeRequest, ProcessesRequest, ResetReply, ResetRequest, ResizeReply, ResizeRequest,
-    ShutdownReply, ShutdownRequest, SignalReply, SignalRequest, StartReply, StartRequest,
-    StatisticsRequest, WaitReply, WaitRequest,
+    FreezeRequest, ListenersReply, ListenersRequest, ProcessesRequest, ResetReply, ResetRequest,
+    ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply, SignalRequest,
+    StartReply, StartRequest, StatisticsRequest, WaitReply, WaitRequest,
 };
 use container_api::streams::StandardStream;
 use container_api::types::{Processes, Statistics};
@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tonic::body::Body;
-use tonic::codegen::{Service as _, http};
+use tonic::codegen::{BoxStream, Service as _, http};
 use tonic::{Request, Response, Status, async_trait};
 
 /// What a guest does at a step.
@@ -242,6 +242,12 @@ impl Guest for Scripted {
 
     async fn processes(&self, _: Request<ProcessesRequest>) -> Reply<Processes> {
         Ok(Response::new(Processes::default()))
+    }
+
+    type ListenersStream = BoxStream<ListenersReply>;
+
+    async fn listeners(&self, _: Request<ListenersRequest>) -> Reply<Self::ListenersStream> {
+        unused()
     }
 
     async fn exec(&self, _: Request<ExecRequest>) -> Reply<ExecReply> {
