@@ -1,9 +1,10 @@
 //! What the process that reads guests' messages gives up before it reads the first one.
 //!
-//! Whoever takes it over by such a message has the sockets on which questions come, and two on which it asks its network's
-//! process: for a socket that leads to one of the host's resolvers, and to let a container reach an address of the outside by a rule that is
-//! there. It reaches no file, makes no socket, process or executable memory, and has no privilege. None of it can be
-//! taken back.
+//! Whoever takes it over by such a message has the sockets on which questions come, and three on which it asks its network's
+//! process: for a socket that leads to one of the host's resolvers, to let a container reach an address of the outside by a rule that is
+//! there, and for names of the container's other networks. A UDP socket to a resolver is one of the host's namespace, and a datagram may
+//! name any address: it can send datagrams wherever the host can, and hear what answers. It reaches no file, makes no
+//! socket, process or executable memory, sends no signal, and has no privilege. None of it can be taken back.
 
 mod calls;
 mod privileges;

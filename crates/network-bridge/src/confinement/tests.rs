@@ -172,6 +172,40 @@ fn nothing_is_left_but_what_is_open() {
                 no,
             ),
         ];
+        let control = |command, argument| {
+            let arguments = [socket, word(command), argument, 0, 0, 0];
+            call(libc::SYS_fcntl, arguments)
+        };
+        let (nonblocking, signals) = (word(libc::O_NONBLOCK), word(libc::O_ASYNC));
+        let fast = word(libc::MSG_FASTOPEN);
+        acts.extend([
+            ("not wait", control(libc::F_SETFL, nonblocking), 0),
+            ("look at a descriptor", control(libc::F_GETFD, 0), 0),
+            (
+                "have its owner signalled",
+                control(libc::F_SETFL, nonblocking | signals),
+                no,
+            ),
+            ("choose an owner", control(libc::F_SETOWN, parent), no),
+            // F_SETOWN_EX and F_SETSIG of include/uapi/asm-generic/fcntl.h.
+            ("choose a process", control(15, file), no),
+            ("choose a signal", control(10, word(libc::SIGKILL)), no),
+            (
+                "choose a lease",
+                control(libc::F_SETLEASE, word(libc::F_RDLCK)),
+                no,
+            ),
+            (
+                "connect by a message",
+                call(libc::SYS_sendto, [socket, file, 1, fast, 0, 0]),
+                no,
+            ),
+            (
+                "connect by another message",
+                call(libc::SYS_sendmsg, [socket, file, fast, 0, 0, 0]),
+                no,
+            ),
+        ]);
         for family in [
             libc::AF_UNIX,
             libc::AF_INET,
