@@ -95,6 +95,19 @@ impl Program {
             // It repeats its whole configuration there.
             .stderr(Stdio::null())
             .kill_on_drop(true);
+        let keeper = rustix::process::getpid();
+        let ends_with_keeper = move || {
+            // The signal comes when the thread that forked ends: the keeper's only one.
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // It may have ended before.
+            if rustix::process::getppid() == Some(keeper) {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        };
+        // SAFETY: two system calls, which allocate nothing and take no lock.
+        unsafe { command.pre_exec(ends_with_keeper) };
         command
     }
 }
