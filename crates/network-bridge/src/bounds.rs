@@ -4,11 +4,19 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// How much may be at work at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Of all clients.
+    pub all: usize,
+    /// Of one of them.
+    pub each: usize,
+}
+
 /// What is at work, by client: one that asks for more than its part holds up nobody else.
 #[derive(Clone, Debug)]
 pub struct Bounds<C> {
-    all: usize,
-    each: usize,
+    limit: Limit,
     busy: Arc<Mutex<HashMap<C, usize>>>,
 }
 
@@ -20,11 +28,10 @@ pub struct Work<C: Eq + Hash> {
 }
 
 impl<C: Clone + Eq + Hash> Bounds<C> {
-    /// At most `all` at once, and `each` for one client.
-    pub fn new(all: usize, each: usize) -> Self {
+    /// Nothing is at work yet.
+    pub fn new(limit: Limit) -> Self {
         Self {
-            all,
-            each,
+            limit,
             busy: Arc::default(),
         }
     }
@@ -33,7 +40,7 @@ impl<C: Clone + Eq + Hash> Bounds<C> {
     pub fn begin(&self, client: &C) -> Option<Work<C>> {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let own = busy.get(client).copied().unwrap_or(0);
-        if own >= self.each || busy.values().sum::<usize>() >= self.all {
+        if own >= self.limit.each || busy.values().sum::<usize>() >= self.limit.all {
             return None;
         }
         busy.insert(client.clone(), own + 1);
@@ -62,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_greedy_client_leaves_room_for_others() {
-        let bounds = Bounds::new(4, 3);
+        let bounds = Bounds::new(Limit { all: 4, each: 3 });
         let [greedy, other] = ["tap0", "tap1"];
         let mut works: Vec<Work<&str>> = (0..3).map_while(|_| bounds.begin(&greedy)).collect();
         assert!(bounds.begin(&greedy).is_none());

@@ -10,14 +10,17 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::stream;
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Limit};
 use crate::directory::{Client, Directory};
 use crate::namespace::inside::{Inside, Socket};
 
 /// The port of the listener in the network's namespace, where nothing else is.
 pub const PORT: u16 = 1;
 /// Connections at once, of all containers and of one.
-const CONNECTIONS: (usize, usize) = (4096, 512);
+const CONNECTIONS: Limit = Limit {
+    all: 4096,
+    each: 512,
+};
 /// How long nothing is taken after an error.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -26,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// # Errors
 /// When a socket can't be had.
 pub async fn listen(directory: &Directory, inside: &Inside, gateways: &[IpAddr]) -> io::Result<()> {
-    let bounds = Bounds::new(CONNECTIONS.0, CONNECTIONS.1);
+    let bounds = Bounds::new(CONNECTIONS);
     for gateway in gateways {
         let at = SocketAddr::new(*gateway, PORT);
         let listener = inside.socket(Socket::Listener(at)).await?;

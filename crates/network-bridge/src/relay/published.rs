@@ -9,13 +9,16 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::task::AbortHandle;
 
 use super::{stream, udp};
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Limit};
 use crate::namespace::inside::{Inside, Socket};
 use crate::ports::bind::Bound;
 use crate::ports::published::{Protocol, Published};
 
-/// Connections at once through one port, of all clients and of one.
-const CONNECTIONS: (usize, usize) = (8192, 8192);
+/// Connections at once through one port. All programs of the host are one client to a port of its loopback.
+const CONNECTIONS: Limit = Limit {
+    all: 8192,
+    each: 2048,
+};
 /// How long a connection is held while nobody listens in the container: it may just be starting.
 const HOLD: Duration = Duration::from_secs(10);
 /// The first and the longest pause before the container is tried again.
@@ -90,7 +93,7 @@ impl Target {
 }
 
 async fn serve(listener: TcpListener, to: SocketAddr, inside: Arc<Inside>) {
-    let bounds = Bounds::new(CONNECTIONS.0, CONNECTIONS.1);
+    let bounds = Bounds::new(CONNECTIONS);
     // They end with the port.
     let mut connections = tokio::task::JoinSet::new();
     loop {

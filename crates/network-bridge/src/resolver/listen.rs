@@ -8,13 +8,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::{Resolver, Transport};
-use crate::bounds::{Bounds, Work};
+use crate::bounds::{Bounds, Limit, Work};
 use crate::directory::Client;
 
 /// Questions that are answered at once, of all clients and of one.
-const QUESTIONS: (usize, usize) = (512, 64);
+const QUESTIONS: Limit = Limit { all: 512, each: 64 };
 /// Connections that are open at once, of all clients and of one.
-const CONNECTIONS: (usize, usize) = (128, 8);
+const CONNECTIONS: Limit = Limit { all: 128, each: 8 };
 /// How long a connection may be silent, or take for a question.
 const IDLE: Duration = Duration::from_secs(10);
 /// The largest question in a datagram, in bytes.
@@ -24,8 +24,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers questions that come to `sockets`, by datagrams and by connections.
 pub fn serve(resolver: &Arc<Resolver>, sockets: Vec<(UdpSocket, TcpListener)>) {
-    let questions = Bounds::new(QUESTIONS.0, QUESTIONS.1);
-    let connections = Bounds::new(CONNECTIONS.0, CONNECTIONS.1);
+    let questions = Bounds::new(QUESTIONS);
+    let connections = Bounds::new(CONNECTIONS);
     for (datagrams, listener) in sockets {
         tokio::spawn(serve_udp(resolver.clone(), datagrams, questions.clone()));
         tokio::spawn(serve_tcp(resolver.clone(), listener, connections.clone()));
