@@ -127,6 +127,13 @@ impl Keeper {
             let told = tokio::time::timeout(PATIENCE, told).await;
             let answer = told.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             let (Heard(version), _) = answer.ok_or(io::ErrorKind::BrokenPipe)?;
+            // It is not believed: who waits for a later version would go on too early.
+            if version != table.version {
+                return Err(io::Error::other(format!(
+                    "it says that it has heard {version}, not {}",
+                    table.version
+                )));
+            }
             self.heard.send_replace(version);
             tokio::select! {
                 changed = self.table.changed() => if changed.is_err() {
