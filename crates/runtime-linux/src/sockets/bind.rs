@@ -14,6 +14,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 /// For its owner alone, unless something else was asked for.
 const MODE: RawMode = 0o600;
 
+/// Connections that wait to be taken, at most.
+const BACKLOG: i32 = 4096;
+
 /// How often a socket may come to be at the path while another one is taken away.
 const TRIES: usize = 8;
 
@@ -121,16 +124,37 @@ struct New<'a> {
 impl<'a> New<'a> {
     fn listen(directory: &'a OwnedFd, mode: RawMode) -> io::Result<Self> {
         let name = hidden_name()?;
-        let listener = UnixListener::bind(below(directory, &name))?;
+        let mode = Mode::from_raw_mode(mode & 0o777);
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        // Linux gives the file the socket's own mode, without the bits of the umask: nobody else can connect before it is set.
+        rustix::fs::fchmod(&socket, mode)?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new(below(directory, &name))?)?;
         let new = Self {
-            listener,
+            listener: socket.into(),
             directory,
             name,
         };
-        let mode = Mode::from_raw_mode(mode & 0o777);
-        rustix::fs::chmodat(directory, &new.name, mode, AtFlags::empty())?;
-        new.listener.set_nonblocking(true)?;
+        rustix::net::listen(&new.listener, BACKLOG)?;
+        new.set_mode(mode)?;
         Ok(new)
+    }
+
+    /// Gives back what the umask has taken. The directory may be another user's, too, who puts something else in its place.
+    fn set_mode(&self, mode: Mode) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(self.directory, &self.name, flags, Mode::empty())?;
+        let found = rustix::fs::fstat(&file)?;
+        let is_socket = FileType::from_raw_mode(found.st_mode) == FileType::Socket;
+        if !is_socket || found.st_uid != rustix::process::geteuid().as_raw() {
+            return Err(Errno::PERM.into());
+        }
+        if Mode::from_raw_mode(found.st_mode) != mode {
+            let this = format!("/proc/self/fd/{}", file.as_raw_fd());
+            rustix::fs::chmod(this, mode)?;
+        }
+        Ok(())
     }
 
     fn link(&self, name: &Path) -> rustix::io::Result<()> {
@@ -240,6 +264,24 @@ mod tests {
         std::fs::write(&path, "other").unwrap();
         drop(open);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "other");
+    }
+
+    #[test]
+    fn what_another_one_put_in_its_place_keeps_its_mode() {
+        let scratch = tempfile::tempdir().unwrap();
+        let victim = scratch.path().join("victim");
+        std::fs::write(&victim, "").unwrap();
+        std::fs::set_permissions(&victim, PermissionsExt::from_mode(0o600)).unwrap();
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let directory = rustix::fs::open(scratch.path(), flags, Mode::empty()).unwrap();
+        let new = New::listen(&directory, 0o666).unwrap();
+        let place = scratch.path().join(&new.name);
+        std::fs::remove_file(&place).unwrap();
+        std::os::unix::fs::symlink("victim", &place).unwrap();
+        let error = new.set_mode(Mode::from_raw_mode(0o666)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        let mode = std::fs::metadata(&victim).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

@@ -23,8 +23,10 @@ const PROGRAM: &str = "container-runtime-linux";
 const LIMIT: Duration = Duration::from_secs(10);
 /// How long it may take to remove them, in seconds.
 const GOODBYE: i64 = 1;
-/// How long a target may take no connections, and the pause between two tries.
-const FULL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(20));
+/// How long a target may take no connections.
+const FULL: Duration = Duration::from_secs(10);
+/// The first and the longest pause before it is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
 /// A running keeper. When it is dropped, it removes what it has made and is reaped.
 #[derive(Debug)]
@@ -90,12 +92,14 @@ impl Keeper {
     /// A connection to the `target` of this number. Where it takes none at the moment, it is waited for.
     pub async fn connect(&self, target: usize) -> io::Result<UnixStream> {
         let begun = tokio::time::Instant::now();
+        let mut pause = RETRY.0;
         loop {
             match self.ask(Ask::Connect(target)).await {
                 Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock && begun.elapsed() < FULL.0 =>
+                    if error.kind() == io::ErrorKind::WouldBlock && begun.elapsed() < FULL =>
                 {
-                    tokio::time::sleep(FULL.1).await;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY.1);
                 }
                 connected => return UnixStream::from_std(connected?.into()),
             }
