@@ -183,6 +183,11 @@ impl Networks {
             };
             let attach = || self.attach_to(configuration, attachment, published, spare);
             let mut one = attach().await;
+            if attachment.options.implied && one.is_err() {
+                // It may have failed after the network had taken the container.
+                self.detach_from(&configuration.id, &attachment.network)
+                    .await;
+            }
             if attachment.options.implied
                 && one
                     .as_ref()
@@ -190,6 +195,10 @@ impl Networks {
             {
                 // Its process may just have been killed: a container is not without a network for ever because of that.
                 one = attach().await;
+                if one.is_err() {
+                    self.detach_from(&configuration.id, &attachment.network)
+                        .await;
+                }
             }
             match one {
                 Ok(one) => {
@@ -287,17 +296,16 @@ impl Networks {
     /// Ends a run's part: ports are closed, names are taken back. What fails is told of: the network forgets the container
     /// when it is deleted.
     pub async fn detach(&self, id: &str) {
-        self.each_present(id, |network| async move {
-            let request = DetachRequest {
-                container: id.to_owned(),
-            };
-            let detached = network
-                .process
-                .call(|mut client| async move { client.detach(request).await });
-            detached.await.map(drop)
-        })
-        .await;
+        self.each_present(id, |network| detach_one(id, network))
+            .await;
         self.idle();
+    }
+
+    /// As [`Self::detach`], of one network.
+    async fn detach_from(&self, id: &str, network: &str) {
+        if let Ok(network) = self.find(network) {
+            ask_present(id, network, |network| detach_one(id, network)).await;
+        }
     }
 
     /// Sees to it that the networks of a container that was found running are served.
@@ -410,16 +418,7 @@ impl Networks {
             .filter_map(|name| self.find(name).ok())
             .collect();
         for network in networks {
-            if network.process.present().await.is_none() {
-                network.stale.store(true, Ordering::Relaxed);
-                continue;
-            }
-            let name = network.name.clone();
-            if let Err(error) = ask(network).await {
-                if error.kind != Kind::NotFound {
-                    tracing::warn!("container {id}, network {name}: {error}");
-                }
-            }
+            ask_present(id, network, &ask).await;
         }
     }
 
@@ -432,6 +431,33 @@ impl Networks {
             }
         }
     }
+}
+
+/// Asks `network` about the container `id`, if its process runs.
+async fn ask_present<F>(id: &str, network: Arc<Network>, ask: impl Fn(Arc<Network>) -> F)
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    if network.process.present().await.is_none() {
+        network.stale.store(true, Ordering::Relaxed);
+        return;
+    }
+    let name = network.name.clone();
+    if let Err(error) = ask(network).await {
+        if error.kind != Kind::NotFound {
+            tracing::warn!("container {id}, network {name}: {error}");
+        }
+    }
+}
+
+async fn detach_one(id: &str, network: Arc<Network>) -> Result<(), Error> {
+    let request = DetachRequest {
+        container: id.to_owned(),
+    };
+    let detached = network
+        .process
+        .call(|mut client| async move { client.detach(request).await });
+    detached.await.map(drop)
 }
 
 /// A socket on which a tap comes.

@@ -73,10 +73,11 @@ impl Networks {
         Ok(())
     }
 
-    /// Deletes every network but the builtin one on which no container is; gives their names.
+    /// Deletes every network but the builtin one on which no container is; gives their names. One that a container has joined
+    /// meanwhile, or that somebody else has deleted, is left out.
     ///
     /// # Errors
-    /// The first one's that cannot be deleted.
+    /// When none could be deleted: the last one's that failed. Else the log tells of it.
     pub async fn prune(self: &Arc<Self>) -> Result<Vec<String>, Error> {
         self.settled().await;
         let names: Vec<String> = self
@@ -85,13 +86,23 @@ impl Networks {
             .filter(|network| !network.is_builtin())
             .map(|network| network.name.clone())
             .collect();
-        let mut deleted = Vec::new();
+        let (mut deleted, mut failed) = (Vec::new(), None);
         for name in names {
-            if self.members_of(&name).is_empty() {
-                self.delete(&name).await?;
-                deleted.push(name);
+            if !self.members_of(&name).is_empty() {
+                continue;
+            }
+            match self.delete(&name).await {
+                Ok(()) => deleted.push(name),
+                Err(error) if matches!(error.kind, Kind::InvalidState | Kind::NotFound) => {}
+                Err(error) => {
+                    tracing::error!("{error}");
+                    failed = Some(error);
+                }
             }
         }
-        Ok(deleted)
+        match failed {
+            Some(error) if deleted.is_empty() => Err(error),
+            _ => Ok(deleted),
+        }
     }
 }

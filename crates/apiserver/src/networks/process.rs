@@ -21,8 +21,8 @@ use crate::plugin;
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// How long it may take to take its network down.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// Before it is started again, for containers that are on it.
-const PAUSE: Duration = Duration::from_millis(200);
+/// The first and the longest pause before it is started again, for containers that are on it.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// Bytes of its log in which the reason of its end is looked for.
 const LAST_WORDS: u64 = 4096;
 
@@ -49,9 +49,10 @@ impl Drop for NetworkProcess {
 
 /// Starts a process again when it has died, for containers that are on its network.
 async fn keep(process: Weak<NetworkProcess>, died: Arc<Notify>) {
+    let mut pause = PAUSE.0;
     loop {
         died.notified().await;
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
         let Some(process) = process.upgrade() else {
             return;
         };
@@ -60,8 +61,14 @@ async fn keep(process: Weak<NetworkProcess>, died: Arc<Notify>) {
         }
         let name = &process.name;
         tracing::warn!("the process of network {name} has ended: it is started again");
-        if let Err(error) = process.serving().await {
-            tracing::error!("network {name}: {error}");
+        match process.serving().await {
+            Ok(_) => pause = PAUSE.0,
+            Err(error) => {
+                tracing::error!("network {name}: {error}");
+                pause = (pause * 2).min(PAUSE.1);
+                // There may be no process whose end would ring.
+                died.notify_one();
+            }
         }
     }
 }
@@ -278,7 +285,7 @@ impl NetworkProcess {
                 break;
             }
             // A machine that was told to end is gone in a moment; no event of its end comes here.
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(PAUSE.0).await;
             if let Err(error) = self.serving().await {
                 tracing::warn!("network {}: {error}", self.name);
                 lock::signal_holder(&namespace, Signal::KILL)?;
