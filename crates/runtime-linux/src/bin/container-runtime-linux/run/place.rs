@@ -38,17 +38,17 @@ impl Place {
             taken => taken.with_context(|| format!("lock {}", lock.display()))?,
         };
         let bundle = Bundle::new(state.join(id));
-        // A helper outlives whoever started it.
-        anyhow::ensure!(
-            lock::holder(&bundle.lock())?.is_none(),
-            "a container {id} runs already"
-        );
         let directory = bundle.directory();
         if fs::symlink_metadata(directory).is_ok() {
             anyhow::ensure!(
                 is_ours(directory),
                 "{} is there and was not made by a run: it is not replaced",
                 directory.display()
+            );
+            // A helper outlives whoever started it.
+            anyhow::ensure!(
+                lock::holder(&bundle.lock())?.is_none(),
+                "a container {id} runs already"
             );
             remove(directory).context("remove what an earlier run left")?;
         }
