@@ -114,7 +114,7 @@ impl OciBundle {
             .flatten();
         entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !name.ends_with(".lock"))
+            .filter(|name| !name.starts_with('.'))
             .collect()
     }
 }
