@@ -263,11 +263,10 @@ fn connections_are_held_until_somebody_listens_and_closed_by_halves() {
         });
     }
     serve_udp(&web.namespace, "[::]:53");
-    assert!(
-        ask_udp(&world.host, "[::1]:5300")
-            .unwrap()
-            .ends_with(" hello")
-    );
+    // A socket that gets the port of one of those may hear the answer to its datagram first.
+    let answered =
+        || ask_udp(&world.host, "[::1]:5300").is_ok_and(|answer| answer.ends_with(" hello"));
+    assert!((0..5).any(|_| answered()));
     assert!(descriptors() <= before + 1100, "{} {before}", descriptors());
     let begun = Instant::now();
     network.detach("web");
