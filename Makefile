@@ -102,18 +102,19 @@ lint: packages-build
 
 unit:
 	CONTAINER_TEST_KERNEL=$(CURDIR)/$(KERNEL) \
-	    $(CARGO) test --workspace --exclude container-tests --locked
+	    scripts/second-chance.sh $(CARGO) test --workspace --exclude container-tests --locked --no-fail-fast --
 
 # The engine once more with the newer QEMU of Debian's backports.
 engine-newer: packages-run packages-build
 	@scripts/qemu-backports.sh $(QEMU_NEWER)
 	PATH=$(CURDIR)/$(QEMU_NEWER)/usr/bin:$$PATH CONTAINER_TEST_KERNEL=$(CURDIR)/$(KERNEL) \
-	    $(CARGO) test --locked -p container-engine --tests
+	    scripts/second-chance.sh $(CARGO) test --locked --no-fail-fast -p container-engine --tests --
 
 # Networks without root once more, with a pasta of 2025 as the way out.
 network-newer: packages-run packages-build packages-test
 	@scripts/passt-newer.sh $(PASST_NEWER)
-	PATH=$(CURDIR)/$(PASST_NEWER)/bin:$$PATH $(CARGO) test --locked -p container-network-bridge --test rootless --test floods
+	PATH=$(CURDIR)/$(PASST_NEWER)/bin:$$PATH scripts/second-chance.sh $(CARGO) test --locked --no-fail-fast -p container-network-bridge \
+	    --test rootless --test floods --
 
 # The guest alone: what the kernel has; then vminitd in real machines, driven over its channel, compared with crun.
 boot:
