@@ -1,8 +1,12 @@
-//! What keeps one process from the rest of the host, in the words of the kernel: mounts of its own ([`mount`]), and ids that
-//! own nothing ([`subordinate_ids`]).
+//! What keeps one process from the rest of the host, in the words of the kernel: mounts of its own ([`mount`]), ids that own nothing
+//! ([`subordinate_ids`]), and few system calls (`calls`).
 //!
-//! Who is to be kept from what is decided by those that use it: the engine for VMMs, the process of a machine's shares for
-//! itself, and vminitd for containers.
+//! Who is to be kept from what is decided by those that use it: the engine for VMMs, the other processes for themselves, and vminitd
+//! for containers.
 
+#[cfg(feature = "attack")]
+pub mod attack;
+#[cfg(feature = "calls")]
+pub mod calls;
 pub mod mount;
 pub mod subordinate_ids;

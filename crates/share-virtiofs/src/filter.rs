@@ -2,12 +2,8 @@
 //!
 //! The lists are virtiofsd's (its `src/seccomp.rs`), without what it needs for files by handle, a system log and further threads.
 
-use std::collections::BTreeMap;
-
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch,
-};
+use container_isolation::calls::{SeccompAction, allow, program};
+use seccompiler::BackendError;
 
 /// What a file server calls while it serves.
 const SERVICE: &[libc::c_long] = &[
@@ -118,8 +114,8 @@ const START: &[libc::c_long] = &[
     libc::SYS_seccomp,
 ];
 
-/// Calls that may be made with memory that does not become code.
-const MEMORY: [libc::c_long; 2] = [libc::SYS_mmap, libc::SYS_mprotect];
+/// What becomes of who makes another call.
+const END: SeccompAction = SeccompAction::KillProcess;
 
 /// Why there is no filter.
 #[derive(Debug, thiserror::Error)]
@@ -137,9 +133,8 @@ pub enum FilterError {
 /// # Errors
 /// When the kernel does not take the filter.
 pub fn for_start() -> Result<(), FilterError> {
-    let mut rules = without_code(SERVICE)?;
-    rules.extend(START.iter().map(|call| (*call, Vec::new())));
-    Ok(seccompiler::apply_filter(&program(rules)?)?)
+    let rules = allow(SERVICE.iter().chain(START))?;
+    Ok(seccompiler::apply_filter(&program(rules, END)?)?)
 }
 
 /// As [`for_start`], for all threads, without what only the start needs.
@@ -147,41 +142,9 @@ pub fn for_start() -> Result<(), FilterError> {
 /// # Errors
 /// When the kernel does not take the filter for every thread.
 pub fn for_service() -> Result<(), FilterError> {
-    Ok(seccompiler::apply_filter_all_threads(&program(
-        without_code(SERVICE)?,
-    )?)?)
+    let program = program(allow(SERVICE)?, END)?;
+    Ok(seccompiler::apply_filter_all_threads(&program)?)
 }
-
-/// Rules that let `calls` through, and those of [`MEMORY`].
-fn without_code(calls: &[libc::c_long]) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
-    let mut rules: BTreeMap<_, _> = calls.iter().map(|call| (*call, Vec::new())).collect();
-    let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
-    for call in MEMORY {
-        let condition = SeccompCondition::new(
-            2,
-            SeccompCmpArgLen::Dword,
-            SeccompCmpOp::MaskedEq(executable),
-            0,
-        )?;
-        rules.insert(call, vec![SeccompRule::new(vec![condition])?]);
-    }
-    Ok(rules)
-}
-
-fn program(rules: BTreeMap<i64, Vec<SeccompRule>>) -> Result<BpfProgram, BackendError> {
-    SeccompFilter::new(
-        rules,
-        SeccompAction::KillProcess,
-        SeccompAction::Allow,
-        TARGET,
-    )?
-    .try_into()
-}
-
-#[cfg(target_arch = "x86_64")]
-const TARGET: TargetArch = TargetArch::x86_64;
-#[cfg(target_arch = "aarch64")]
-const TARGET: TargetArch = TargetArch::aarch64;
 
 #[cfg(test)]
 mod tests {
@@ -190,6 +153,6 @@ mod tests {
     #[test]
     fn what_the_start_needs_is_over_when_it_serves() {
         assert!(START.iter().all(|call| !SERVICE.contains(call)));
-        assert!(!program(without_code(SERVICE).unwrap()).unwrap().is_empty());
+        assert!(!program(allow(SERVICE).unwrap(), END).unwrap().is_empty());
     }
 }

@@ -1,12 +1,8 @@
 //! What the worker may still do once it is shut in: compute, read, write, end.
 
-use std::collections::BTreeMap;
-
+use container_isolation::calls::{SeccompAction, allow, any_of, program};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch,
-};
+use seccompiler::{BackendError, BpfProgram};
 
 /// Address space: the tree's limit twice over, buffers and a zstd window.
 const ADDRESS_SPACE: u64 = 3 << 30;
@@ -54,7 +50,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
-/// Gives up everything but [`ALLOWED`] and [`rules`]; a further system call ends the process.
+/// Gives up everything but what [`filter`] leaves; a further system call ends the process.
 pub(super) fn enter(budget: u64) -> Result<(), SandboxError> {
     let file_size = budget.saturating_add(FILE_OVERHEAD);
     for (resource, limit) in [
@@ -79,37 +75,12 @@ pub(super) fn enter(budget: u64) -> Result<(), SandboxError> {
     seccompiler::apply_filter(&program).map_err(SandboxError::Filter)
 }
 
-/// System calls that remain with certain arguments only.
-fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
-    let rule = |argument, operator, value: libc::c_int| {
-        // Flags and commands are small and positive.
-        let value = u64::try_from(value).unwrap_or(u64::MAX);
-        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?;
-        SeccompRule::new(vec![condition])
-    };
-    let executable = u64::try_from(libc::PROT_EXEC).unwrap_or(u64::MAX);
-    // Memory for the allocator, none of which can become code.
-    let no_code = || rule(2, SeccompCmpOp::MaskedEq(executable), 0);
-    // std looks whether a descriptor is open before it closes it, in debug builds.
-    let look = || rule(1, SeccompCmpOp::Eq, libc::F_GETFD);
-    Ok(BTreeMap::from([
-        (libc::SYS_mmap, vec![no_code()?]),
-        (libc::SYS_mprotect, vec![no_code()?]),
-        (libc::SYS_fcntl, vec![look()?]),
-    ]))
-}
-
 fn filter() -> Result<BpfProgram, BackendError> {
-    let mut rules = rules()?;
-    rules.extend(ALLOWED.iter().map(|call| (*call, Vec::new())));
-    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
-    SeccompFilter::new(
-        rules,
-        SeccompAction::KillProcess,
-        SeccompAction::Allow,
-        architecture,
-    )?
-    .try_into()
+    let mut rules = allow(ALLOWED)?;
+    // std looks whether a descriptor is open before it closes it, in debug builds.
+    let look = [u64::from(libc::F_GETFD.unsigned_abs())];
+    rules.insert(libc::SYS_fcntl, any_of(1, &look)?);
+    program(rules, SeccompAction::KillProcess)
 }
 
 #[cfg(test)]

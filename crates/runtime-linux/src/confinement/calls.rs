@@ -1,31 +1,23 @@
 //! The system calls that are left. To the helper the kernel seems not to have the others (`ENOSYS`): what a library tries
 //! for speed, it then does the other way.
 
-use std::collections::BTreeMap;
-
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch,
+use container_isolation::calls::{
+    SERVING, SeccompAction, SeccompRule, allow, any_of, equal, masked, program,
 };
+use seccompiler::{BackendError, BpfProgram};
 
 use super::ConfinementError;
 
-/// Calls that remain, whatever their arguments, by who makes them.
+/// Calls that remain beside [`SERVING`], whatever their arguments, by who makes them.
 const ALLOWED: &[libc::c_long] = &[
     // Streams, logs and records. What can be opened is Landlock's business.
-    libc::SYS_read,
-    libc::SYS_write,
-    libc::SYS_readv,
-    libc::SYS_writev,
     libc::SYS_pread64,
     libc::SYS_pwrite64,
     libc::SYS_lseek,
-    libc::SYS_close,
     libc::SYS_fcntl,
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_openat,
-    libc::SYS_fstat,
     libc::SYS_newfstatat,
     libc::SYS_statx,
     libc::SYS_ftruncate,
@@ -51,30 +43,14 @@ const ALLOWED: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_dup2,
     // The helper's sockets, the guest channel, the VMM's control connection. None is made any more.
-    libc::SYS_accept4,
-    libc::SYS_recvmsg,
-    libc::SYS_recvfrom,
     libc::SYS_sendmsg,
-    libc::SYS_getsockopt,
-    libc::SYS_getsockname,
-    libc::SYS_getpeername,
-    libc::SYS_shutdown,
     // A client's input has a pipe that wakes its thread.
     libc::SYS_pipe2,
     // tokio.
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_epoll_wait,
     libc::SYS_ppoll,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_poll,
     libc::SYS_nanosleep,
-    libc::SYS_clock_nanosleep,
-    libc::SYS_clock_gettime,
-    libc::SYS_clock_getres,
-    libc::SYS_gettimeofday,
     // Who answers the VMM's system calls looks into it. Landlock keeps other threads from that.
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
@@ -83,32 +59,14 @@ const ALLOWED: &[libc::c_long] = &[
     // The VMM's end. A descriptor of a process cannot be opened any more: there is only the VMM's.
     libc::SYS_pidfd_send_signal,
     libc::SYS_waitid,
-    // The allocator.
-    libc::SYS_brk,
-    libc::SYS_munmap,
-    libc::SYS_mremap,
-    libc::SYS_madvise,
-    // Threads, locks, signals, the end.
-    libc::SYS_futex,
+    // Threads, and who it is.
     libc::SYS_set_robust_list,
     libc::SYS_rseq,
     libc::SYS_membarrier,
-    libc::SYS_sched_yield,
-    libc::SYS_sched_getaffinity,
-    libc::SYS_sigaltstack,
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_restart_syscall,
-    libc::SYS_getrandom,
-    libc::SYS_gettid,
-    libc::SYS_getpid,
     libc::SYS_getuid,
     libc::SYS_geteuid,
     libc::SYS_getgid,
     libc::SYS_getegid,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
 ];
 
 /// What may be asked of a device: whether there is something to read, not to wait, whether it is a terminal and how large.
@@ -138,15 +96,12 @@ pub(super) fn filter() -> Result<(), ConfinementError> {
 }
 
 fn build() -> Result<BpfProgram, BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
-    // No memory can be executed that is not executed already.
-    let not_executable = || masked(2, libc::PROT_EXEC.unsigned_abs(), 0);
-    let thread = libc::CLONE_THREAD.unsigned_abs();
+    let mut rules = allow(SERVING.iter().chain(ALLOWED))?;
     for (call, conditions) in [
-        (libc::SYS_mmap, vec![not_executable()?]),
-        (libc::SYS_mprotect, vec![not_executable()?]),
-        (libc::SYS_clone, vec![masked(0, thread, thread)?]),
+        (
+            libc::SYS_clone,
+            vec![masked(0, libc::CLONE_THREAD, libc::CLONE_THREAD)?],
+        ),
         // Without an address: the peers are those that there are.
         (libc::SYS_sendto, vec![equal(4, 0)?]),
         // Its own limits, to be read.
@@ -161,31 +116,5 @@ fn build() -> Result<BpfProgram, BackendError> {
     let mut requests = REQUESTS.to_vec();
     requests.extend(NOTIFICATIONS);
     rules.insert(libc::SYS_ioctl, any_of(1, &requests)?);
-    SeccompFilter::new(
-        rules,
-        SeccompAction::Errno(libc::ENOSYS.unsigned_abs()),
-        SeccompAction::Allow,
-        TargetArch::try_from(std::env::consts::ARCH)?,
-    )?
-    .try_into()
-}
-
-/// One rule for each of `values` that the argument may have.
-fn any_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, BackendError> {
-    // The kernel looks at the lower half of such arguments.
-    let rule = |value: &u64| {
-        let equal = SeccompCmpOp::Eq;
-        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, equal, *value)?;
-        SeccompRule::new(vec![condition])
-    };
-    values.iter().map(rule).collect()
-}
-
-fn masked(argument: u8, mask: u32, value: u32) -> Result<SeccompCondition, BackendError> {
-    let operator = SeccompCmpOp::MaskedEq(mask.into());
-    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value.into())
-}
-
-fn equal(argument: u8, value: u64) -> Result<SeccompCondition, BackendError> {
-    SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, value)
+    program(rules, SeccompAction::Errno(libc::ENOSYS.unsigned_abs()))
 }

@@ -1,7 +1,6 @@
 //! A process that has confined itself tries what a helper that was taken over would.
 
 use std::ffi::CString;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -9,81 +8,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use libc::c_long;
+use container_isolation::attack::{answer, call, in_a_child, word};
 
 use super::*;
 
-/// What an act gives: nothing is wrong, or the number of the error.
-type Answer = i32;
-
-/// One system call, made by its number.
-fn call(number: c_long, arguments: [usize; 6]) -> Answer {
-    let [one, two, three, four, five, six] = arguments;
-    // SAFETY: what the tests pass are numbers, null, or pointers to C strings that outlive the call.
-    let result = unsafe { libc::syscall(number, one, two, three, four, five, six) };
-    if result < 0 {
-        io::Error::last_os_error().raw_os_error().unwrap_or(-1)
-    } else {
-        0
-    }
-}
-
-fn answer<T>(result: io::Result<T>) -> Answer {
-    match result {
-        Ok(_) => 0,
-        Err(error) => error.raw_os_error().unwrap_or(-1),
-    }
-}
-
-/// Runs `acts` in a process of its own; gives what it reports, a line for each that went otherwise than expected, and what
-/// the kernel says of it.
-fn in_a_child(acts: impl FnOnce() -> Vec<(&'static str, Answer, Answer)>) -> (Vec<String>, String) {
-    let (mut reader, mut writer) = io::pipe().unwrap();
-    let (mut wait, proceed) = io::pipe().unwrap();
-    // SAFETY: the child is a copy with this thread alone; it runs `acts` and ends without returning.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0);
-    if pid == 0 {
-        drop(proceed);
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(acts));
-        let mut text = String::new();
-        match outcome {
-            Ok(answers) => {
-                for (name, got, expected) in answers {
-                    if got != expected {
-                        let _ = writeln!(text, "{name}: {got}, not {expected}");
-                    }
-                }
-            }
-            Err(_) => text.push_str("it panicked\n"),
-        }
-        text.push_str("end\n");
-        let _ = writer.write_all(text.as_bytes());
-        drop(writer);
-        let _ = wait.read(&mut [0]);
-        // SAFETY: ends the child at once.
-        unsafe { libc::_exit(0) };
-    }
-    drop(writer);
-    let mut text = String::new();
-    reader.read_to_string(&mut text).unwrap();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    drop(proceed);
-    let mut code = 0;
-    // SAFETY: waits for the child that was made above.
-    assert_eq!(unsafe { libc::waitpid(pid, &raw mut code, 0) }, pid);
-    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
-    assert_eq!(lines.pop().as_deref(), Some("end"), "{text}");
-    (lines, status)
-}
-
 fn c_string(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).unwrap()
-}
-
-/// Numbers as a system call takes them.
-fn word(number: i32) -> usize {
-    usize::try_from(i64::from(number).cast_unsigned()).unwrap()
 }
 
 #[test]
