@@ -1,6 +1,6 @@
 //! What the worker may still do once it is shut in: compute, read, write, end.
 
-use container_isolation::calls::{SeccompAction, allow, any_of, program};
+use container_isolation::calls::{Rules, SeccompAction, allow, any_of, program};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use seccompiler::{BackendError, BpfProgram};
 
@@ -50,7 +50,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
-/// Gives up everything but what [`filter`] leaves; a further system call ends the process.
+/// Gives up everything but [`rules`]; a further system call ends the process.
 pub(super) fn enter(budget: u64) -> Result<(), SandboxError> {
     let file_size = budget.saturating_add(FILE_OVERHEAD);
     for (resource, limit) in [
@@ -75,12 +75,17 @@ pub(super) fn enter(budget: u64) -> Result<(), SandboxError> {
     seccompiler::apply_filter(&program).map_err(SandboxError::Filter)
 }
 
-fn filter() -> Result<BpfProgram, BackendError> {
+/// [`ALLOWED`], and what remains with certain arguments only.
+fn rules() -> Result<Rules, BackendError> {
     let mut rules = allow(ALLOWED)?;
     // std looks whether a descriptor is open before it closes it, in debug builds.
     let look = [u64::from(libc::F_GETFD.unsigned_abs())];
     rules.insert(libc::SYS_fcntl, any_of(1, &look)?);
-    program(rules, SeccompAction::KillProcess)
+    Ok(rules)
+}
+
+fn filter() -> Result<BpfProgram, BackendError> {
+    program(rules()?, SeccompAction::KillProcess)
 }
 
 #[cfg(test)]
