@@ -4,7 +4,7 @@
 //! It is this same binary, run from its open file. Its argument is a file of the container's root: that is read, mapped and written to
 //! as the pages of a program are, and none of it is executed.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_void};
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{self, Write};
@@ -53,20 +53,17 @@ fn rehearse(path: &CStr) -> io::Result<()> {
     io::stdout().write_all(b"\n")
 }
 
+/// Maps the whole of a file for itself. The mapping stays.
+fn map(file: &File, length: usize, protection: ProtFlags) -> io::Result<*mut c_void> {
+    let flags = MapFlags::PRIVATE;
+    // SAFETY: a new mapping, at an address that the kernel chooses.
+    let start = unsafe { mmap(ptr::null_mut(), length, protection, flags, file, 0) }?;
+    Ok(start)
+}
+
 /// Reads pages of the file neither in order nor one beside the other, as code is.
 fn read_code(file: &File, length: usize) -> io::Result<()> {
-    let protection = ProtFlags::READ | ProtFlags::EXEC;
-    // SAFETY: a new mapping, at an address that the kernel chooses.
-    let start = unsafe {
-        mmap(
-            ptr::null_mut(),
-            length,
-            protection,
-            MapFlags::PRIVATE,
-            file,
-            0,
-        )
-    }?;
+    let start = map(file, length, ProtFlags::READ | ProtFlags::EXEC)?;
     // SAFETY: the mapping stays, and nobody changes its file: it is on a read-only disk.
     let bytes = unsafe { slice::from_raw_parts(start.cast::<u8>(), length) };
     let steps = length.div_ceil(STRIDE);
@@ -78,18 +75,7 @@ fn read_code(file: &File, length: usize) -> io::Result<()> {
 
 /// Writes to private pages of the file, as a program does to its data, and takes the right to write away from two.
 fn write_data(file: &File, length: usize) -> io::Result<()> {
-    let protection = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new mapping, at an address that the kernel chooses.
-    let start = unsafe {
-        mmap(
-            ptr::null_mut(),
-            length,
-            protection,
-            MapFlags::PRIVATE,
-            file,
-            0,
-        )
-    }?;
+    let start = map(file, length, ProtFlags::READ | ProtFlags::WRITE)?;
     // SAFETY: the mapping stays, and this is the only reference to it.
     let bytes = unsafe { slice::from_raw_parts_mut(start.cast::<u8>(), length) };
     write(bytes, |page| page[0] = 1);
