@@ -43,9 +43,49 @@ impl Connections {
     /// Carries connections to `listener` into the container, to its published socket `number`. Where nobody listens in the
     /// container, a connection ends at once, without anything having been read from it.
     pub async fn publish(self, number: usize, listener: UnixListener) {
+        let next = || listener.accept();
+        self.each(number, next, move |guest: Guest, client| async move {
+            match guest.socket(SocketConnection::Connect(number)).await {
+                Ok((relay, said)) => relay.carry(client, said).await,
+                Err(error) => tracing::debug!("published socket {number}: {error}"),
+            }
+        })
+        .await;
+    }
+
+    /// Carries connections to `listener` to a port of the container's.
+    pub async fn publish_port(self, listener: TcpListener, ipv6: bool) {
+        let Ok(at) = listener.local_addr() else {
+            return;
+        };
+        let port = at.port();
+        let next = || listener.accept();
+        self.each(port.into(), next, move |guest: Guest, client| async move {
+            let to = SocketConnection::Port { port, ipv6 };
+            let carried = match guest.socket(to).await {
+                Ok((relay, said)) => relay.carry_tcp(client, said).await,
+                Err(error) => Err(io::Error::other(error)),
+            };
+            if let Err(error) = carried {
+                tracing::debug!("port {port}: {error}");
+            }
+        })
+        .await;
+    }
+
+    /// Has `carry` carry each connection that `next` gives, while there is room. `number` is for the log.
+    async fn each<C, A, N, F>(
+        self,
+        number: usize,
+        next: impl Fn() -> N,
+        carry: impl Fn(Guest, C) -> F,
+    ) where
+        N: Future<Output = io::Result<(C, A)>>,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let mut told = false;
         loop {
-            let client = match listener.accept().await {
+            let client = match next().await {
                 Ok((client, _)) => client,
                 Err(error) => {
                     tell(&mut told, number, &error);
@@ -56,46 +96,9 @@ impl Connections {
             let Some(room) = self.room().await else {
                 return;
             };
-            let guest = self.guest.clone();
+            let carried = carry(self.guest.clone(), client);
             tokio::spawn(async move {
-                match guest.socket(SocketConnection::Connect(number)).await {
-                    Ok((relay, said)) => relay.carry(client, said).await,
-                    Err(error) => tracing::debug!("published socket {number}: {error}"),
-                }
-                drop(room);
-            });
-        }
-    }
-
-    /// Carries connections to `listener` to a port of the container's.
-    pub async fn publish_port(self, listener: TcpListener, ipv6: bool) {
-        let Ok(at) = listener.local_addr() else {
-            return;
-        };
-        let port = at.port();
-        let mut told = false;
-        loop {
-            let client = match listener.accept().await {
-                Ok((client, _)) => client,
-                Err(error) => {
-                    tell(&mut told, port.into(), &error);
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            };
-            let Some(room) = self.room().await else {
-                return;
-            };
-            let guest = self.guest.clone();
-            tokio::spawn(async move {
-                let to = SocketConnection::Port { port, ipv6 };
-                let carried = match guest.socket(to).await {
-                    Ok((relay, said)) => relay.carry_tcp(client, said).await,
-                    Err(error) => Err(io::Error::other(error)),
-                };
-                if let Err(error) = carried {
-                    tracing::debug!("port {port}: {error}");
-                }
+                carried.await;
                 drop(room);
             });
         }
