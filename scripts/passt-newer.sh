@@ -16,42 +16,16 @@ TXT
 out=$(realpath -m "$1")
 [ ! -e "$out/bin/pasta" ] || exit 0
 
-suite=trixie
-mirror=$(apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Component: main" | head -n 1)
-[ -n "$mirror" ] || { echo "passt-newer.sh: apt has no mirror" >&2; exit 1; }
-mkdir -p "$(dirname "$out")"
-work=$(mktemp -d "$(dirname "$out")/passt-newer.XXXXXX")
-trap 'rm -rf --one-file-system "$work"' EXIT
-mkdir -p "$work/lists/partial" "$work/archives/partial" "$work/root/bin"
-touch "$work/status"
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" >"$work/sources"
-# A state and a cache of its own: apt's are the host's, whose packages are of another suite.
-options=(-q -o "Dir::Etc::SourceList=$work/sources" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$work/lists"
-    -o "Dir::State::Status=$work/status" -o "Dir::Cache=$work" -o APT::Sandbox::User=)
-fetch() {
-    apt-get "${options[@]}" update
-    cd "$work/root"
-    apt-get "${options[@]}" download passt libc6
-}
-(fetch) >"$work/log" 2>&1 || {
-    tail -n 20 "$work/log" >&2
-    echo "passt-newer.sh: cannot fetch passt from $suite" >&2
-    exit 1
-}
-for package in "$work/root"/*.deb; do
-    dpkg-deb -x "$package" "$work/root"
-    rm "$package"
-done
-# They need the symbols of that library, and look at the name that they were called by.
-for name in pasta passt; do
-    cat >"$work/root/bin/$name" <<TXT
+rm -rf "$out"
+"$(dirname "$0")/unpack-packages.sh" "$out" trixie passt libc6
+mv "$out/usr/lib/x86_64-linux-gnu" "$out/lib"
+# They need the symbols of that library, and look at the name that they were called by. What is looked for above comes last.
+mkdir -p "$out/bin"
+for name in passt pasta; do
+    cat >"$out/bin/$name.new" <<TXT
 #!/bin/sh
 exec $out/lib/ld-linux-x86-64.so.2 --library-path $out/lib --argv0 $name $out/usr/bin/$name "\$@"
 TXT
-    chmod 0755 "$work/root/bin/$name"
+    chmod 0755 "$out/bin/$name.new"
+    mv "$out/bin/$name.new" "$out/bin/$name"
 done
-mv "$work/root/usr/lib/x86_64-linux-gnu" "$work/root/lib"
-rm -rf "$out"
-# A user made for a test reads it, too.
-chmod -R a+rX "$work/root"
-mv "$work/root" "$out"
