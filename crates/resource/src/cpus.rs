@@ -68,6 +68,18 @@ pub fn parse(text: &str) -> Result<Cpus, CpusError> {
         .ok_or_else(error)
 }
 
+/// A whole number of CPUs.
+///
+/// # Errors
+/// When it is none, or out of range.
+pub fn parse_whole(text: &str) -> Result<u32, String> {
+    let number = parse(text).map_err(|error| error.to_string())?;
+    match number.fraction() {
+        None => Ok(number.machine()),
+        Some(_) => Err("a machine has whole CPUs".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -19,6 +19,7 @@ pub mod environment;
 pub mod health;
 pub mod hidden_path;
 pub mod host_entry;
+pub mod host_name;
 pub mod image;
 pub mod image_settings;
 pub mod insecure;

@@ -20,6 +20,7 @@ use crate::container::{
 };
 use crate::creation::DEFAULT_RUNTIME;
 use crate::environment;
+use crate::host_name;
 use crate::image_settings::ImageSettings;
 use crate::label::well_known;
 use crate::name::{self, NameError};
@@ -228,20 +229,35 @@ pub fn check_name(text: &str) -> Result<(), String> {
             text.len()
         ));
     }
-    let label = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    if text.split('.').all(label) {
+    if host_name::is_valid(text) {
         Ok(())
     } else {
         Err(format!(
             "invalid machine name '{text}': it is the machine's host name, of letters, digits, '-' and '.'"
         ))
+    }
+}
+
+/// Why there is no machine that could be meant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MissingMachine {
+    /// None has the name.
+    #[error("machine not found: {0}")]
+    Named(String),
+    /// None is named, and none is the default.
+    #[error("there is no default machine")]
+    Default,
+}
+
+impl MissingMachine {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Named(_) => "`container machine list` shows those that there are.",
+            Self::Default => {
+                "Make one with `container machine create <image>`, or name one: see `container machine list`."
+            }
+        }
     }
 }
 

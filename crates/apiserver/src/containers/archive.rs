@@ -102,6 +102,22 @@ impl Containers {
         if let Some(helper) = running(entry) {
             return Ok(Way::Running(helper));
         }
+        let helper = self.boot_for_files(entry).await.map_err(|error| {
+            let context = format_args!("start a machine for the files of container {}", entry.id);
+            error.context(context)
+        })?;
+        *opened = Some(Opened {
+            helper: helper.clone(),
+            users: 1,
+            _operation: operation,
+        });
+        Ok(Way::Opened(helper))
+    }
+}
+
+impl Containers {
+    /// Starts a machine with the disks of `entry`, in which nothing of it runs.
+    pub(super) async fn boot_for_files(&self, entry: &Entry) -> Result<Helper, Error> {
         let Booting {
             helper,
             program,
@@ -114,18 +130,11 @@ impl Containers {
             Ok(_) if can_be_prepared => self.standby.want(program, request),
             Ok(_) => {}
             Err(error) => {
-                end(entry, &helper).await?;
-                let context =
-                    format_args!("start a machine for the files of container {}", entry.id);
-                return Err(error.context(context));
+                end_machine(entry, &helper).await?;
+                return Err(error);
             }
         }
-        *opened = Some(Opened {
-            helper: helper.clone(),
-            users: 1,
-            _operation: operation,
-        });
-        Ok(Way::Opened(helper))
+        Ok(helper)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use container_api::{Error, Kind, runtime};
-use container_resource::process::{self, ProcessOptions};
+use container_api::Error;
+use container_resource::process::ProcessOptions;
 
-use super::Entry;
 use super::helper::Helper;
+use super::{Entry, exec};
 
 /// Each init has a signal of its own for it, and comes with a program that knows it. Where there is none it is systemd's signal.
 const POWER_OFF: &str = "poweroff || kill -s RTMIN+4 1";
@@ -26,22 +26,11 @@ pub async fn ask(entry: &Entry, helper: &Helper) {
 }
 
 async fn begin(entry: &Entry, helper: &Helper) -> Result<(), Error> {
-    let configuration = entry.configuration()?;
-    if configuration.machine.is_none() {
+    if entry.configuration()?.machine.is_none() {
         return Ok(());
     }
     let words = ["/bin/sh", "-c", POWER_OFF].map(str::to_owned);
-    let options = ProcessOptions::default();
-    let program = process::further(&configuration.init_process, &options, &words)
-        .map_err(|error| Error::chain(Kind::Internal, &error))?;
-    let program =
-        serde_json::to_vec(&program).map_err(|error| Error::chain(Kind::Internal, &error))?;
-    let request = runtime::ExecRequest {
-        process: uuid::Uuid::new_v4().to_string(),
-        configuration: program.into(),
-        stdio: None,
-        apart: false,
-    };
+    let request = exec::request(entry, &words, &ProcessOptions::default())?;
     helper
         .call(|mut client| async move { client.exec(request).await })
         .await?;

@@ -16,7 +16,6 @@ use futures::future::BoxFuture;
 use super::archive::{end_machine, operate};
 use super::create::kind;
 use super::helper::{Helper, Lent};
-use super::start::Booting;
 use super::{Containers, Entry, bundles};
 
 /// A bundle that goes with its operation. What its machine writes is on its disks when [`Containers::run_transient`] has
@@ -94,24 +93,9 @@ impl Containers {
         })
     }
 
-    async fn boot_transient(&self, entry: &Arc<Entry>) -> Result<Helper, Error> {
-        let Booting {
-            helper,
-            program,
-            request,
-            can_be_prepared,
-            ..
-        } = self.spawn(entry, true).await?;
-        match self.start_process(&helper, None).await {
-            Ok(reply) if reply.template_wanted => self.templates.want(program, request),
-            Ok(_) if can_be_prepared => self.standby.want(program, request),
-            Ok(_) => {}
-            Err(error) => {
-                end_machine(entry, &helper).await?;
-                return Err(error.context("start a machine for the files"));
-            }
-        }
-        Ok(helper)
+    async fn boot_transient(&self, entry: &Entry) -> Result<Helper, Error> {
+        let booted = self.boot_for_files(entry).await;
+        booted.map_err(|error| error.context("start a machine for the files"))
     }
 
     /// Removes a bundle behind everything else, with whatever machine it has.

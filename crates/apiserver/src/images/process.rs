@@ -131,21 +131,28 @@ impl Images {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use container_api::roots::Roots;
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_helper_without_its_lock_is_stopped_too() {
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path();
+    /// A system below `path` whose image service is `script`.
+    fn install(path: &Path, script: &str) -> Roots {
         let mut roots = Roots::new(path.join("app"), path.join("prefix"), None).unwrap();
         roots.runtime = path.join("run");
         roots.create().unwrap();
         let program = roots.plugin(PLUGIN);
         std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        roots
+    }
+
+    #[tokio::test]
+    async fn a_helper_without_its_lock_is_stopped_too() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path();
         let started = path.join("started");
         // What is opened for writing waits for its reader.
         rustix::fs::mkfifoat(rustix::fs::CWD, &started, rustix::fs::Mode::RWXU).unwrap();
@@ -153,10 +160,7 @@ mod tests {
             "#!/bin/sh\necho $$ >{}\nexec sleep 1000\n",
             started.display()
         );
-        std::fs::write(&program, script).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-
-        let images = Images::new(roots, false);
+        let images = Images::new(install(path, &script), false);
         tokio::spawn(images.clone().supervise());
         let pid = tokio::fs::read_to_string(&started).await.unwrap();
         let process = PathBuf::from("/proc").join(pid.trim());
@@ -169,15 +173,7 @@ mod tests {
     async fn a_helper_that_ends_again_and_again_is_told_of() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path();
-        let mut roots = Roots::new(path.join("app"), path.join("prefix"), None).unwrap();
-        roots.runtime = path.join("run");
-        roots.create().unwrap();
-        let program = roots.plugin(PLUGIN);
-        std::fs::create_dir_all(program.parent().unwrap()).unwrap();
-        std::fs::write(&program, "#!/bin/sh\nexit 3\n").unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-
-        let images = Images::new(roots, false);
+        let images = Images::new(install(path, "#!/bin/sh\nexit 3\n"), false);
         assert!(images.trouble().is_none());
         let begun = tokio::time::Instant::now();
         tokio::spawn(images.clone().supervise());

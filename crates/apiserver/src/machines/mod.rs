@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use container_api::roots::Roots;
 use container_api::{Error, Kind};
 use container_resource::container::{ContainerConfiguration, CreateOptions};
-use container_resource::machine::{Change, INIT, MachineResource, check_name};
+use container_resource::machine::{Change, INIT, MachineResource, MissingMachine, check_name};
 
 use crate::containers::{Containers, Entry};
 use crate::disk_usage;
@@ -196,11 +196,8 @@ impl Machines {
         if !id.is_empty() {
             return Ok(id.to_owned());
         }
-        self.default().ok_or_else(|| {
-            Error::new(Kind::NotFound, "there is no default machine".to_owned()).with_hint(
-                "Make one with `container machine create <image>`, or name one: see `container machine list`.".to_owned(),
-            )
-        })
+        self.default()
+            .ok_or_else(|| missing(&MissingMachine::Default))
     }
 
     fn find(&self, name: &str) -> Result<Arc<Entry>, Error> {
@@ -224,6 +221,9 @@ fn resource(entry: &Entry, default: Option<&str>) -> Option<MachineResource> {
 }
 
 fn not_found(name: &str) -> Error {
-    Error::new(Kind::NotFound, format!("machine not found: {name}"))
-        .with_hint("`container machine list` shows those that there are.".to_owned())
+    missing(&MissingMachine::Named(name.to_owned()))
+}
+
+fn missing(which: &MissingMachine) -> Error {
+    Error::chain(Kind::NotFound, which).with_hint(which.hint())
 }

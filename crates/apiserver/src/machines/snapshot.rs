@@ -154,8 +154,7 @@ fn list(bundle: &Bundle) -> io::Result<Vec<Snapshot>> {
         found.push(Snapshot {
             id: id.to_owned(),
             created_date: created,
-            // st_blocks counts 512-byte units (stat(2)).
-            disk_size: metadata.blocks() * 512,
+            disk_size: disk_usage::of_file(&entry.path()),
         });
     }
     found.sort_by(|a, b| (a.created_date, &a.id).cmp(&(b.created_date, &b.id)));

@@ -2,7 +2,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use clap::{ArgAction, Args};
+use clap::Args;
 use container_api::images::ImportRequest;
 use container_archive::operation::Operation;
 
@@ -10,7 +10,7 @@ use super::inspect;
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
-use crate::flags::ChangeFlags;
+use crate::flags::{ChangeFlags, PauseFlag};
 use crate::output;
 use crate::session::{Owner, operate, pipe};
 
@@ -39,10 +39,8 @@ pub struct Commit {
     #[command(flatten)]
     image: ChangeFlags,
 
-    /// Copy the disk first, while the container stands still
-    #[arg(short, long, action = ArgAction::Set, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true,
-          default_missing_value = "true", value_parser = container_resource::switch::parse)]
-    pause: bool,
+    #[command(flatten)]
+    still: PauseFlag,
 
     /// Container
     #[arg(value_name = "CONTAINER", add = completion::containers())]
@@ -73,7 +71,9 @@ impl Commit {
             ..ImportRequest::default()
         };
         let layer = async {
-            let operation = Operation::Layer { still: self.pause };
+            let operation = Operation::Layer {
+                still: self.still.pause,
+            };
             let layer = operate(
                 context,
                 Owner::Container(&self.id),

@@ -2,12 +2,13 @@ use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Args};
+use clap::Args;
 use container_archive::operation::Operation;
 
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::flags::PauseFlag;
 use crate::output_file::OutputFile;
 use crate::session::{Owner, operate};
 
@@ -24,10 +25,8 @@ pub struct Export {
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 
-    /// Copy the disk first, while the container stands still
-    #[arg(short, long, action = ArgAction::Set, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true,
-          default_missing_value = "true", value_parser = container_resource::switch::parse)]
-    pause: bool,
+    #[command(flatten)]
+    still: PauseFlag,
 
     /// Container
     #[arg(value_name = "CONTAINER", add = completion::containers())]
@@ -36,7 +35,9 @@ pub struct Export {
 
 impl Export {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
-        let operation = Operation::Export { still: self.pause };
+        let operation = Operation::Export {
+            still: self.still.pause,
+        };
         let owner = Owner::Container(&self.id);
         write(context, owner, &operation, self.output.as_deref()).await
     }

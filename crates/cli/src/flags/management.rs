@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -11,7 +11,8 @@ use container_resource::platform::Platform;
 use container_resource::process::ProcessOptions;
 use container_resource::settings::{ContainerDefaults, VminitSettings};
 use container_resource::{
-    bind, capability, device, hidden_path, label, mount, name, restart, signal, size, sysctl, tmpfs,
+    bind, capability, device, hidden_path, host_name, label, mount, name, restart, signal, size,
+    sysctl, tmpfs,
 };
 
 use super::grace::{self, Grace};
@@ -294,7 +295,7 @@ impl ManagementFlags {
             no_new_privileges: security.no_new_privileges,
             seccomp_profile: security.seccomp_profile,
             kernel_arguments: self.kernel_arguments.clone(),
-            kernel: self.kernel_path()?,
+            kernel: self.kernel.as_deref().map(kernel_path).transpose()?,
             init_image: None,
             restart: self.restart.clone(),
             health: HealthOptions::default(),
@@ -303,21 +304,16 @@ impl ManagementFlags {
             ssh: self.ssh,
         })
     }
+}
 
-    /// The kernel as the system, which runs in another directory, finds it.
-    fn kernel_path(&self) -> Result<Option<String>, Failure> {
-        let Some(path) = &self.kernel else {
-            return Ok(None);
-        };
-        let absolute = path
-            .canonicalize()
-            .with_context(|| format!("--kernel {}", path.display()))
-            .map_err(Failure::usage_chain)?;
-        match absolute.into_os_string().into_string() {
-            Ok(path) => Ok(Some(path)),
-            Err(_) => Err(Failure::usage("the path of the kernel is not UTF-8")),
-        }
-    }
+/// The `path` of `--kernel` as the system, which runs in another directory, finds it.
+pub fn kernel_path(path: &Path) -> Result<String, Failure> {
+    let absolute = path
+        .canonicalize()
+        .with_context(|| format!("--kernel {}", path.display()))
+        .map_err(Failure::usage_chain)?;
+    let text = absolute.into_os_string().into_string();
+    text.map_err(|_| Failure::usage("the path of the kernel is not UTF-8"))
 }
 
 /// A parser that takes an empty text, too: as with Docker, that says nothing.
@@ -338,21 +334,10 @@ fn stop_signal(text: &str) -> Result<String, signal::SignalError> {
     signal::parse(text).map(signal::name)
 }
 
-/// `hostname(7)`: labels of letters, digits and hyphens, joined by dots, at most 64 bytes for Linux.
 fn hostname(text: &str) -> Result<String, String> {
-    let label = |label: &str| {
-        !label.is_empty()
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if text.len() <= 64 && text.split('.').all(label) {
-        Ok(text.to_owned())
-    } else {
-        Err("letters, digits, '-' and '.' are allowed, at most 64 of them".to_owned())
-    }
+    host_name::is_valid(text)
+        .then(|| text.to_owned())
+        .ok_or_else(|| "letters, digits, '-' and '.' are allowed, at most 64 of them".to_owned())
 }
 
 /// A word is one parameter: white space would make it two.

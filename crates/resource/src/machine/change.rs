@@ -64,13 +64,7 @@ impl Change {
             reason,
         };
         match key {
-            "cpus" => {
-                let number = cpus::parse(value).map_err(|error| invalid(error.to_string()))?;
-                if number.fraction().is_some() {
-                    return Err(invalid("a machine has whole CPUs".to_owned()));
-                }
-                Ok(Self::Cpus(number.machine()))
-            }
+            "cpus" => cpus::parse_whole(value).map(Self::Cpus).map_err(invalid),
             "memory" => size::parse_memory(value)
                 .map(Self::Memory)
                 .map_err(|error| invalid(error.to_string())),

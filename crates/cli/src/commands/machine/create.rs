@@ -1,6 +1,6 @@
 use clap::Args;
 use container_api::machine::CreateRequest;
-use container_resource::cpus::{self, Cpus};
+use container_resource::cpus;
 use container_resource::image_settings::ImageSettings;
 use container_resource::machine::{
     HomeMount, MachineCreation, MachineSettings, check_name, default_name,
@@ -17,7 +17,7 @@ use super::{boot, host_user};
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
-use crate::flags::{PlatformFlags, ResourceFlags};
+use crate::flags::{PlatformFlags, ResourceFlags, kernel_path};
 use crate::output;
 
 /// Make a machine of an image that has an init
@@ -33,7 +33,7 @@ use crate::output;
     container machine create --home-mount none debian-systemd")]
 pub struct Create {
     /// Number of CPUs (default: as of containers)
-    #[arg(short, long, value_name = "NUMBER", value_parser = whole_cpus)]
+    #[arg(short, long, value_name = "NUMBER", value_parser = cpus::parse_whole)]
     cpus: Option<u32>,
 
     /// How your home is seen in the machine: ro, rw or none
@@ -80,10 +80,7 @@ impl Create {
         let user_setup = host_user::find()?;
         let roots = &context.roots;
         let settings = Settings::load(&roots.app, &roots.install).map_err(anyhow::Error::new)?;
-        let kernel = match &self.kernel {
-            None => None,
-            Some(path) => Some(absolute(path)?),
-        };
+        let kernel = self.kernel.as_deref().map(kernel_path).transpose()?;
         let requested = self.platform.requested();
         let image = self
             .fetch
@@ -147,24 +144,6 @@ fn half_of_memory() -> u64 {
     let host = rustix::system::sysinfo();
     let total = host.totalram.saturating_mul(u64::from(host.mem_unit));
     (total / 2).max(1 << 30) & !(size::MIB - 1)
-}
-
-fn absolute(path: &std::path::Path) -> Result<String, Failure> {
-    use anyhow::Context as _;
-    let absolute = path
-        .canonicalize()
-        .with_context(|| format!("--kernel {}", path.display()))
-        .map_err(Failure::usage_chain)?;
-    let text = absolute.into_os_string().into_string();
-    text.map_err(|_| Failure::usage("the path of the kernel is not UTF-8"))
-}
-
-fn whole_cpus(text: &str) -> Result<u32, String> {
-    let number: Cpus = cpus::parse(text).map_err(|error| error.to_string())?;
-    if number.fraction().is_some() {
-        return Err("a machine has whole CPUs".to_owned());
-    }
-    Ok(number.machine())
 }
 
 /// A machine's name.

@@ -18,7 +18,7 @@ mod stop;
 use clap::Subcommand;
 use container_api::machine::{BootRequest, ListRequest};
 use container_api::{Error, Kind};
-use container_resource::machine::MachineResource;
+use container_resource::machine::{MachineResource, MissingMachine};
 
 use super::list::whole;
 use crate::connection::{Context, prompt};
@@ -87,17 +87,11 @@ async fn one(context: &Context, id: Option<&str>) -> Result<MachineResource, Fai
         None => machines.find(|machine| machine.default),
     };
     found.ok_or_else(|| {
-        let (text, hint) = match id {
-            Some(id) => (
-                format!("machine not found: {id}"),
-                "`container machine list` shows those that there are.",
-            ),
-            None => (
-                "there is no default machine".to_owned(),
-                "Make one with `container machine create <image>`, or name one: see `container machine list`.",
-            ),
-        };
-        Failure::Service(Error::new(Kind::NotFound, text).with_hint(hint))
+        let missing = id.map_or(MissingMachine::Default, |id| {
+            MissingMachine::Named(id.to_owned())
+        });
+        let error = Error::chain(Kind::NotFound, &missing);
+        Failure::Service(error.with_hint(missing.hint()))
     })
 }
 

@@ -1,12 +1,13 @@
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args};
+use clap::Args;
 use container_archive::operation::Operation;
 
 use crate::commands::export::write;
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::flags::PauseFlag;
 use crate::session::Owner;
 
 /// Write a volume's files as a tar
@@ -17,15 +18,14 @@ use crate::session::Owner;
 #[command(after_long_help = "Examples:
   container volume export -o data.tar data
   container volume export data | zstd >data.tar.zst")]
+#[command(mut_arg("pause", |flag| flag.help("Copy the disk first, while nobody writes to it")))]
 pub struct Export {
     /// File to write, which appears only when it is complete, or named pipe to write into (default, and -: standard output)
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 
-    /// Copy the disk first, while nobody writes to it
-    #[arg(short, long, action = ArgAction::Set, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true,
-          default_missing_value = "true", value_parser = container_resource::switch::parse)]
-    pause: bool,
+    #[command(flatten)]
+    still: PauseFlag,
 
     /// Volume
     #[arg(value_name = "VOLUME", add = completion::volumes())]
@@ -34,7 +34,9 @@ pub struct Export {
 
 impl Export {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
-        let operation = Operation::Export { still: self.pause };
+        let operation = Operation::Export {
+            still: self.still.pause,
+        };
         let owner = Owner::volume(&self.name);
         write(context, owner, &operation, self.output.as_deref()).await
     }

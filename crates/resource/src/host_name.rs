@@ -1,0 +1,17 @@
+//! Names of hosts (`hostname(7)`).
+
+/// The longest that Linux takes, in bytes (`HOST_NAME_MAX` of linux/limits.h).
+const MAX: usize = 64;
+
+/// Whether `text` is one: labels of letters, digits and hyphens, joined by dots.
+pub fn is_valid(text: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= MAX && text.split('.').all(label)
+}
