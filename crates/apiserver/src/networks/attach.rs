@@ -1,27 +1,21 @@
 //! Containers on networks: addresses for the life of a container, a tap and ports for a run of it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use container_api::handover::{self, Tap};
 use container_api::network::{
-    Addresses, AllocateRequest, AttachReply, AttachRequest, DetachRequest, Egress, ReleaseRequest,
+    Addresses, AllocateRequest, AttachReply, AttachRequest, Egress, ReleaseRequest,
 };
-use container_api::{Error, Kind, descriptors};
+use container_api::{Error, Kind};
 use container_resource::bundle::Interface;
 use container_resource::container::{AttachmentConfiguration, ContainerConfiguration, PublishPort};
 use container_resource::domain_name;
 use container_resource::network::NetworkMode;
-use tokio::net::UnixStream;
 
 use super::process::Running;
 use super::{Network, Networks, Spare, address, ports};
-
-/// How long a container waits for what another one of its name gives back.
-const LEAVING_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a run of a container has of its networks.
 #[derive(Debug, Default)]
@@ -280,34 +274,6 @@ impl Networks {
         })
     }
 
-    /// Where a tap of `network` will come back.
-    pub(super) async fn receiver(&self, network: &str) -> Result<Receiver, Error> {
-        let made = async {
-            let (stream, theirs) = UnixStream::pair()?;
-            let path = self.roots.network_descriptors(network);
-            let token = descriptors::send(&path, &[theirs.as_fd()]).await?;
-            Ok::<_, std::io::Error>(Receiver { stream, token })
-        };
-        made.await.map_err(|error| {
-            Error::chain(Kind::Unavailable, &error).context(format_args!("network {network}"))
-        })
-    }
-
-    /// Ends a run's part: ports are closed, names are taken back. What fails is told of: the network forgets the container
-    /// when it is deleted.
-    pub async fn detach(&self, id: &str) {
-        self.each_present(id, |network| detach_one(id, network))
-            .await;
-        self.idle();
-    }
-
-    /// As [`Self::detach`], of one network.
-    async fn detach_from(&self, id: &str, network: &str) {
-        if let Ok(network) = self.find(network) {
-            ask_present(id, network, |network| detach_one(id, network)).await;
-        }
-    }
-
     /// Sees to it that the networks of a container that was found running are served.
     pub fn resume(self: &Arc<Self>, id: &str) {
         let names = self.members().get(id).cloned().unwrap_or_default();
@@ -319,166 +285,6 @@ impl Networks {
                     tracing::error!("network {}: {error}", network.name);
                 }
             });
-        }
-    }
-
-    /// Takes a container that is gone off its networks, behind everything else.
-    pub fn leave(self: &Arc<Self>, id: &str) {
-        if self.members().get(id).is_none_or(BTreeSet::is_empty) {
-            self.members().remove(id);
-            return;
-        }
-        self.leaves(id);
-        let (networks, id) = (self.clone(), id.to_owned());
-        tokio::spawn(async move {
-            networks.detach(&id).await;
-            networks.release(&id).await;
-            networks.members().remove(&id);
-            networks.idle();
-            networks.left(&id);
-        });
-    }
-
-    /// As [`Self::detach`], behind everything else.
-    pub fn ends(self: &Arc<Self>, id: &str) {
-        if self.members().get(id).is_none_or(BTreeSet::is_empty) {
-            return;
-        }
-        self.leaves(id);
-        let (networks, id) = (self.clone(), id.to_owned());
-        tokio::spawn(async move {
-            networks.detach(&id).await;
-            networks.left(&id);
-        });
-    }
-
-    fn leaves(&self, id: &str) {
-        self.leaving
-            .send_modify(|leaving| *leaving.entry(id.to_owned()).or_default() += 1);
-    }
-
-    fn left(&self, id: &str) {
-        self.leaving.send_modify(|leaving| {
-            if let Some(times) = leaving.get_mut(id).filter(|times| **times > 1) {
-                *times -= 1;
-            } else {
-                leaving.remove(id);
-            }
-        });
-    }
-
-    /// Takes the container `id`, which does not run, off one network.
-    pub async fn part(&self, id: &str, network: &str) {
-        let others = self
-            .members()
-            .insert(id.to_owned(), [network.to_owned()].into());
-        self.release(id).await;
-        if let Some(mut others) = others {
-            others.remove(network);
-            self.members().insert(id.to_owned(), others);
-        }
-    }
-
-    /// Gives back the addresses of a container that does not run.
-    pub async fn release(&self, id: &str) {
-        self.each_present(id, |network| async move {
-            let request = ReleaseRequest {
-                container: id.to_owned(),
-            };
-            let released = network
-                .process
-                .call(|mut client| async move { client.release(request).await });
-            released.await.map(drop)
-        })
-        .await;
-    }
-
-    /// Waits until all that left has been given back.
-    pub async fn settled(&self) {
-        let mut leaving = self.leaving.subscribe();
-        let empty = leaving.wait_for(BTreeMap::is_empty);
-        let _ = tokio::time::timeout(LEAVING_LIMIT, empty).await;
-    }
-
-    async fn has_left(&self, id: &str) {
-        let mut leaving = self.leaving.subscribe();
-        let left = leaving.wait_for(|leaving| !leaving.contains_key(id));
-        let _ = tokio::time::timeout(LEAVING_LIMIT, left).await;
-    }
-
-    /// Asks each network of the container `id` whose process runs. What others keep for it on disk is released before somebody
-    /// gets an address there: see [`Self::release_stale`].
-    async fn each_present<F>(&self, id: &str, ask: impl Fn(Arc<Network>) -> F)
-    where
-        F: Future<Output = Result<(), Error>>,
-    {
-        let names = self.members().get(id).cloned().unwrap_or_default();
-        let networks: Vec<_> = names
-            .iter()
-            .filter_map(|name| self.find(name).ok())
-            .collect();
-        for network in networks {
-            ask_present(id, network, &ask).await;
-        }
-    }
-
-    /// A network whose process has nobody left need not be there when that dies.
-    fn idle(&self) {
-        let networks: Vec<_> = self.entries().values().cloned().collect();
-        for network in networks {
-            if self.members_of(&network.name).is_empty() {
-                network.process.want(false);
-            }
-        }
-    }
-}
-
-/// Asks `network` about the container `id`, if its process runs.
-async fn ask_present<F>(id: &str, network: Arc<Network>, ask: impl Fn(Arc<Network>) -> F)
-where
-    F: Future<Output = Result<(), Error>>,
-{
-    if network.process.present().await.is_none() {
-        network.stale.store(true, Ordering::Relaxed);
-        return;
-    }
-    let name = network.name.clone();
-    if let Err(error) = ask(network).await {
-        if error.kind != Kind::NotFound {
-            tracing::warn!("container {id}, network {name}: {error}");
-        }
-    }
-}
-
-async fn detach_one(id: &str, network: Arc<Network>) -> Result<(), Error> {
-    let request = DetachRequest {
-        container: id.to_owned(),
-    };
-    let detached = network
-        .process
-        .call(|mut client| async move { client.detach(request).await });
-    detached.await.map(drop)
-}
-
-/// A socket on which a tap comes.
-pub(super) struct Receiver {
-    stream: UnixStream,
-    pub(super) token: String,
-}
-
-impl Receiver {
-    /// The tap, which is there when the call that asked for it was answered.
-    pub(super) async fn receive(mut self, network: &str) -> Result<OwnedFd, Error> {
-        let received = handover::receive::<Tap>(&mut self.stream).await;
-        let tap = received.map(|received| received?.1.into_iter().next());
-        match tap {
-            Ok(Some(tap)) => Ok(tap),
-            Ok(None) => {
-                let text = format!("network {network} handed no tap over");
-                Err(Error::new(Kind::Internal, text))
-            }
-            Err(error) => Err(Error::chain(Kind::Internal, &error)
-                .context(format_args!("take the tap of network {network}"))),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod attach;
 mod change;
+mod departure;
 mod ports;
 mod process;
 mod refusals;
@@ -10,6 +11,7 @@ mod show;
 mod spare;
 mod store;
 mod subnet;
+mod taps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
