@@ -132,7 +132,8 @@ impl RegistryError {
         }
         let (mut deepest, mut is_name): (&dyn std::error::Error, _) = (&error, false);
         while let Some(cause) = deepest.source() {
-            is_name |= cause.to_string() == "dns error";
+            // Said by the resolver, or by TLS, which looks at the name first.
+            is_name |= matches!(cause.to_string().as_str(), "dns error" | "invalid dns name");
             deepest = cause;
         }
         if is_name {
