@@ -29,6 +29,7 @@ pub mod liveness;
 pub mod lock;
 #[cfg(feature = "host")]
 pub mod memory;
+pub mod process;
 #[cfg(feature = "host")]
 pub mod protocol;
 #[cfg(feature = "relay")]

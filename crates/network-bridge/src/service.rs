@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 use crate::directory::{Directory, Known};
 use crate::leases::Wish;
 use crate::network::Network;
-use crate::network::attach::Wanted;
+use crate::network::attach::AttachOptions;
 use crate::ports::published::Published;
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -76,7 +76,7 @@ async fn hand_over(mut socket: UnixStream, name: String, tap: &OwnedFd) -> Resul
     sent.map_err(|error| Error::chain(Kind::Cancelled, &error).context("hand the tap over"))
 }
 
-fn wanted(request: &AttachRequest) -> Result<Wanted, Error> {
+fn attach_options(request: &AttachRequest) -> Result<AttachOptions, Error> {
     let invalid =
         |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::InvalidArgument, error);
     if request.ports.len() > MAX_PORTS {
@@ -103,7 +103,7 @@ fn wanted(request: &AttachRequest) -> Result<Wanted, Error> {
         }
     };
     let spare = Some(request.spare.clone()).filter(|spare| !spare.is_empty());
-    Ok(Wanted {
+    Ok(AttachOptions {
         ports,
         egress,
         spare,
@@ -140,8 +140,8 @@ impl network_server::Network for Service {
 
     async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {
         let request = request.into_inner();
-        let wanted = wanted(&request)?;
-        let socket = match &wanted.spare {
+        let options = attach_options(&request)?;
+        let socket = match &options.spare {
             Some(_) => None,
             None => Some(self.socket(&request.token)?),
         };
@@ -149,7 +149,7 @@ impl network_server::Network for Service {
         // A caller that goes away leaves nothing half done.
         let work = tokio::spawn(async move {
             let mut network = network.lock().await;
-            let place = network.attach(&request.container, wanted).await?;
+            let place = network.attach(&request.container, options).await?;
             if let (Some(socket), Some((name, tap))) = (socket, place.tap) {
                 if let Err(error) = hand_over(socket, name, &tap).await {
                     network.detach(&request.container).await?;

@@ -25,7 +25,7 @@ use crate::image_settings::ImageSettings;
 use crate::label::well_known;
 use crate::name::{self, NameError};
 use crate::platform::Platform;
-use crate::process::DEFAULT_PATH;
+use crate::process::default_path;
 use crate::reference::{Reference, Version};
 
 /// The program that is a machine's first process.
@@ -144,7 +144,7 @@ impl MachineCreation {
             network.options.aliases = vec![id.clone()];
         }
         // systemd and others look for this variable to know that they are in no whole computer.
-        let own = ["container=container".to_owned(), DEFAULT_PATH.to_owned()];
+        let own = ["container=container".to_owned(), default_path()];
         let environment = environment::merge(own.iter().chain(&image.env));
         Ok(ContainerConfiguration {
             mounts: home(&machine).into_iter().collect(),

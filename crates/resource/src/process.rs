@@ -1,13 +1,16 @@
 //! Which process a container runs, of what the image, the container and the flags say.
 
+use container_api::process::DEFAULT_PATH;
 use serde::{Deserialize, Serialize};
 
 use crate::container::{ProcessConfiguration, Rlimit, User};
 use crate::environment;
 use crate::image_settings::ImageSettings;
 
-/// Where programs are looked for when the image does not say.
-pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The variable that says where programs are looked for, when the image does not say.
+pub(crate) fn default_path() -> String {
+    format!("PATH={DEFAULT_PATH}")
+}
 
 /// What the Process flags of `run`, `create` and `exec` say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +82,7 @@ pub fn first(
             user_string: user.to_owned(),
         },
     };
-    let path = DEFAULT_PATH.to_owned();
+    let path = default_path();
     let environment = std::iter::once(&path)
         .chain(&image.env)
         .chain(&options.environment);
@@ -268,7 +271,7 @@ mod tests {
             ..ProcessOptions::default()
         };
         let process = first(&image, &options, None, &[]).unwrap();
-        assert_eq!(process.environment, [DEFAULT_PATH, "A=1", "B=2", "C=3"]);
+        assert_eq!(process.environment, [&default_path(), "A=1", "B=2", "C=3"]);
         let own = ImageSettings {
             env: strings(&["PATH=/x"]),
             ..image
@@ -357,7 +360,7 @@ mod tests {
             ..ProcessOptions::default()
         };
         let process = further(&container, &options, &strings(&["ls", "-l"])).unwrap();
-        assert_eq!(process.environment, [DEFAULT_PATH, "A=2"]);
+        assert_eq!(process.environment, [&default_path(), "A=2"]);
         assert_eq!(process.rlimits, [limit(2)]);
         assert_eq!(process.arguments, ["-l"]);
         assert!(process.terminal);

@@ -8,7 +8,7 @@ use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::select;
-use crate::session::{Foreground, Process, Streams};
+use crate::session::{ClientStdio, Foreground, ProcessRef};
 
 /// Attach to the first process of a running container
 ///
@@ -37,7 +37,7 @@ impl Attach {
             return Err(Failure::Service(Error::new(Kind::InvalidState, message)));
         }
         let terminal = container.configuration.init_process.terminal;
-        let streams = Streams::new(!self.no_stdin, terminal).context("prepare the streams")?;
+        let streams = ClientStdio::new(!self.no_stdin, terminal).context("prepare the streams")?;
         let mut foreground = Foreground::onlooker(streams)?;
         let stdio = foreground
             .lend(&context.roots.apiserver_descriptors())
@@ -51,7 +51,7 @@ impl Attach {
         foreground
             .wait(
                 containers,
-                Process {
+                ProcessRef {
                     id: self.id,
                     process: String::new(),
                     run,

@@ -8,7 +8,7 @@ use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::ProcessFlags;
 use crate::output;
-use crate::session::{self, Foreground, Process, Streams};
+use crate::session::{self, ClientStdio, Foreground, ProcessRef};
 
 /// Run a further command in a running container
 ///
@@ -94,7 +94,7 @@ impl Further {
     /// Runs it with this command's streams; gives its exit code.
     pub async fn attached(self, context: &Context, interactive: bool) -> Result<u8, Failure> {
         let mut containers = context.containers()?;
-        let streams = Streams::new(interactive, self.options.terminal)
+        let streams = ClientStdio::new(interactive, self.options.terminal)
             .map_err(|error| Failure::Local(error.into()))?;
         let mut foreground = Foreground::new(streams)?;
         let stdio = foreground
@@ -103,7 +103,7 @@ impl Further {
         let request = self.request(Some(stdio))?;
         let starting = async { Ok(containers.exec(request).await?.into_inner()) };
         let reply = foreground.interruptible(starting).await?;
-        let process = Process {
+        let process = ProcessRef {
             id: self.id,
             process: reply.process,
             run: String::new(),

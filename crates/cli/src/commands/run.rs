@@ -7,7 +7,7 @@ use super::timeline;
 use crate::connection::{Containers, Context};
 use crate::failure::Failure;
 use crate::output;
-use crate::session::{self, Foreground, Process, Streams};
+use crate::session::{self, ClientStdio, Foreground, ProcessRef};
 
 /// Run a command in a new container
 ///
@@ -63,7 +63,7 @@ impl Run {
             return Ok(0);
         }
         let process = &self.flags.process;
-        let streams = Streams::new(process.interactive, process.tty)
+        let streams = ClientStdio::new(process.interactive, process.tty)
             .map_err(|error| Failure::Local(error.into()))?;
         let mut foreground = Foreground::new(streams)?;
         prepared.create(&mut containers).await?;
@@ -76,7 +76,7 @@ impl Run {
             }
         };
         IdFile::keep(file);
-        let process = Process {
+        let process = ProcessRef {
             id: id.to_owned(),
             process: String::new(),
             run,

@@ -8,7 +8,7 @@ use crate::connection::Context;
 use crate::failure::Failure;
 use crate::output;
 use crate::select;
-use crate::session::{self, Foreground, Process, Streams};
+use crate::session::{self, ClientStdio, Foreground, ProcessRef};
 
 /// Start a stopped container
 ///
@@ -52,14 +52,14 @@ impl Start {
             return Err(running(&self.id));
         }
         let terminal = container.configuration.init_process.terminal;
-        let streams = Streams::new(self.interactive, terminal)
+        let streams = ClientStdio::new(self.interactive, terminal)
             .map_err(|error| Failure::Local(error.into()))?;
         let mut foreground = Foreground::new(streams)?;
         let reply = run::start(context, &mut foreground, &mut containers, &self.id).await?;
         if reply.already_running {
             return Err(running(&self.id));
         }
-        let process = Process {
+        let process = ProcessRef {
             id: self.id,
             process: String::new(),
             run: reply.run,

@@ -10,7 +10,7 @@ use container_api::streams::StandardStream;
 use container_api::types::{Exit, Stdio};
 use tokio::time::Instant;
 
-use super::Streams;
+use super::ClientStdio;
 use super::ended::ended;
 use super::keyboard::{Keyboard, Over};
 use super::lifeline;
@@ -35,7 +35,7 @@ const KILLED: i32 = 137;
 
 /// A process of a container.
 #[derive(Clone, Debug)]
-pub struct Process {
+pub struct ProcessRef {
     /// Container.
     pub id: String,
     /// Empty: the first one.
@@ -48,7 +48,7 @@ pub struct Process {
 #[derive(Debug)]
 pub struct Foreground {
     signals: Signals,
-    streams: Streams,
+    streams: ClientStdio,
     /// While the terminal is raw.
     mode: Option<TerminalMode>,
     /// It looks on: the process is not its own.
@@ -59,7 +59,7 @@ pub struct Foreground {
 
 impl Foreground {
     /// From the moment on where the container is made: a signal then undoes what was begun.
-    pub fn new(streams: Streams) -> Result<Self, Failure> {
+    pub fn new(streams: ClientStdio) -> Result<Self, Failure> {
         let signals = Signals::take().map_err(|error| Failure::Local(error.into()))?;
         Ok(Self {
             signals,
@@ -71,7 +71,7 @@ impl Foreground {
     }
 
     /// Attached to a process that somebody else started: it goes on when this client cannot.
-    pub fn onlooker(streams: Streams) -> Result<Self, Failure> {
+    pub fn onlooker(streams: ClientStdio) -> Result<Self, Failure> {
         Ok(Self {
             onlooker: true,
             ..Self::new(streams)?
@@ -120,7 +120,11 @@ impl Foreground {
     /// # Errors
     /// Also when one of the streams failed, after the process has ended of that or was ended. An onlooker does not wait
     /// for it.
-    pub async fn wait(mut self, containers: Containers, process: Process) -> Result<u8, Failure> {
+    pub async fn wait(
+        mut self,
+        containers: Containers,
+        process: ProcessRef,
+    ) -> Result<u8, Failure> {
         if self.mode.is_some() {
             TerminalMode::make_raw().map_err(|error| Failure::Local(error.into()))?;
         }
@@ -137,7 +141,7 @@ impl Foreground {
             Some(number) => relay.signal(number),
             None => {}
         }
-        let Process { id, process, run } = process;
+        let ProcessRef { id, process, run } = process;
         let further = !process.is_empty();
         let request = WaitRequest {
             id,

@@ -15,8 +15,8 @@ mod terminal;
 
 pub use agent::ssh_agent;
 pub use ended::ended;
-pub use foreground::{Foreground, Process, signalled};
+pub use foreground::{Foreground, ProcessRef, signalled};
 pub use operation::{Owner, operate, pipe};
 pub use signals::{Event, Signals};
-pub use streams::{Streams, detached};
+pub use streams::{ClientStdio, detached};
 pub use terminal::{TerminalMode, is_changed, restore_on_panic, stop};

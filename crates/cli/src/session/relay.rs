@@ -3,7 +3,7 @@ use std::time::Duration;
 use container_api::api::{SignalRequest, StopRequest};
 use rustix::process::Signal;
 
-use super::foreground::Process;
+use super::foreground::ProcessRef;
 use crate::connection::Containers;
 
 /// How long a process may go on after its end was asked for, before it is killed.
@@ -13,12 +13,12 @@ const KILL_AFTER: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Relay {
     containers: Containers,
-    process: Process,
+    process: ProcessRef,
 }
 
 impl Relay {
     /// For `process`.
-    pub fn new(containers: Containers, process: Process) -> Self {
+    pub fn new(containers: Containers, process: ProcessRef) -> Self {
         Self {
             containers,
             process,
@@ -28,7 +28,7 @@ impl Relay {
     /// Sends `signal`.
     pub fn signal(&self, signal: i32) {
         let mut containers = self.containers.clone();
-        let Process { id, process, .. } = self.process.clone();
+        let ProcessRef { id, process, .. } = self.process.clone();
         tokio::spawn(async move {
             containers
                 .signal(SignalRequest {
@@ -43,7 +43,7 @@ impl Relay {
     /// Has the process end: stops its container where it is the first one.
     pub fn end(&self) {
         let mut containers = self.containers.clone();
-        let Process { id, process, .. } = self.process.clone();
+        let ProcessRef { id, process, .. } = self.process.clone();
         tokio::spawn(async move {
             if process.is_empty() {
                 let request = StopRequest {

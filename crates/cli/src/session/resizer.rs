@@ -4,7 +4,7 @@ use container_api::api::ResizeRequest;
 use rustix::termios::Winsize;
 use tokio::sync::Notify;
 
-use super::foreground::Process;
+use super::foreground::ProcessRef;
 use super::terminal;
 use crate::connection::Containers;
 
@@ -15,7 +15,7 @@ pub struct Resizer(Arc<Notify>);
 
 impl Resizer {
     /// For the terminal of `process`, which had the size `told` when it was started.
-    pub fn new(mut containers: Containers, process: Process, told: Option<Winsize>) -> Self {
+    pub fn new(mut containers: Containers, process: ProcessRef, told: Option<Winsize>) -> Self {
         let changed = Arc::new(Notify::new());
         let noticed = changed.clone();
         tokio::spawn(async move {
@@ -27,7 +27,7 @@ impl Resizer {
                 {
                     told = Some(size);
                     let (rows, columns) = size;
-                    let Process { id, process, .. } = process.clone();
+                    let ProcessRef { id, process, .. } = process.clone();
                     let request = ResizeRequest {
                         id,
                         process,

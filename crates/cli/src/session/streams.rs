@@ -19,7 +19,7 @@ use super::terminal;
 /// what is typed at a terminal: that is read by those who have the terminal (job control), and searched for the detach keys
 /// where it is raw.
 #[derive(Debug)]
-pub struct Streams {
+pub struct ClientStdio {
     interactive: bool,
     terminal: bool,
     raw: bool,
@@ -29,7 +29,7 @@ pub struct Streams {
     size: Option<Winsize>,
 }
 
-impl Streams {
+impl ClientStdio {
     /// Standard input only when `interactive`; standard error only without `terminal`, which has one output.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ const LAPIC_TIMER_KHZ: u32 = 1_000_000;
 
 /// Streams between the engine and devices of the guest, the VMM's ends.
 #[derive(Debug)]
-pub(crate) struct Streams {
+pub(crate) struct DeviceStreams {
     /// Guest channel, until a device has it.
     pub(crate) channel: Option<OwnedFd>,
     /// Console output, until a device has it.
@@ -44,7 +44,7 @@ pub(crate) struct Resources {
     pub(crate) source: Source,
     /// Machine protocol.
     pub(crate) monitor: OwnedFd,
-    pub(crate) streams: Streams,
+    pub(crate) streams: DeviceStreams,
 }
 
 /// A command line, and the descriptors it refers to by number.

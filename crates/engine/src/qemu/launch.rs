@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
-use super::arguments::{CommandLine, Resources, Source, Streams};
+use super::arguments::{CommandLine, DeviceStreams, Resources, Source};
 use super::binary::Binary;
 use super::device::disk::exchange::Backends;
 use super::machine::QemuMachine;
@@ -169,7 +169,7 @@ struct OpenStreams {
     channel: UnixStream,
     console: UnixStream,
     vmm_monitor: OwnedFd,
-    vmm: Streams,
+    vmm: DeviceStreams,
 }
 
 impl OpenStreams {
@@ -177,7 +177,7 @@ impl OpenStreams {
         let (monitor, vmm_monitor) = pair()?;
         let (channel, vmm_channel) = pair()?;
         let (console, vmm_console) = pair()?;
-        let vmm = Streams {
+        let vmm = DeviceStreams {
             channel: Some(vmm_channel),
             console: Some(vmm_console),
         };

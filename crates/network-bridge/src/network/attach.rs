@@ -17,7 +17,7 @@ use crate::relay::published::{self, Open};
 
 /// What a container wants when it comes.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct AttachOptions {
     /// Ports of the host that shall lead to it.
     pub ports: Vec<Published>,
     /// What it may reach; none: what the network allows.
@@ -42,14 +42,18 @@ impl Network {
     ///
     /// # Errors
     /// When it has no lease, a port is taken, or the system refuses; nothing is left of it then.
-    pub async fn attach(&mut self, container: &str, wanted: Wanted) -> Result<Place, Error> {
+    pub async fn attach(
+        &mut self,
+        container: &str,
+        options: AttachOptions,
+    ) -> Result<Place, Error> {
         let Some(lease) = self.leases.get(container) else {
             let text = format!("{container} has no addresses on this network");
             return Err(Error::new(Kind::NotFound, text));
         };
         let mtu = lease.mtu;
         self.detach(container).await?;
-        let bound = self.take_ports(&wanted.ports)?;
+        let bound = self.take_ports(&options.ports)?;
         let target = self.leases.get(container).map(|lease| self.target(lease));
         let mut open = Vec::new();
         for (bound, target) in bound.into_iter().zip(target.iter().cycle()) {
@@ -58,7 +62,7 @@ impl Network {
             );
         }
         let ports: Vec<Published> = open.iter().map(|open| open.port).collect();
-        let (tap, made) = if let Some(spare) = wanted.spare {
+        let (tap, made) = if let Some(spare) = options.spare {
             (self.spare_tap(spare).await?, None)
         } else {
             let (name, descriptor) = self.inside.tap().await.map_err(failed("make a tap"))?;
@@ -69,7 +73,7 @@ impl Network {
         let attached = Attached {
             tap: tap.clone(),
             ports: ports.clone(),
-            egress: wanted
+            egress: options
                 .egress
                 .or_else(|| self.configuration.asked.egress.clone()),
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Agent, AgentError, check_id};
 use crate::container::Cgroup;
 use crate::launch::ProcessPlan;
-use crate::process::{self, Birth, Inside, Process, SpawnError, Wanted};
+use crate::process::{self, Birth, Inside, Process, SpawnError, StdioOptions};
 use crate::spec;
 
 impl Agent {
@@ -52,7 +52,7 @@ impl Agent {
             return Err(AgentError::Frozen);
         }
         let plan = ProcessPlan::new(process, user, container.seccomp.clone(), false)?;
-        let wanted = Wanted {
+        let stdio = StdioOptions {
             terminal: plan.terminal,
             stdin,
         };
@@ -64,7 +64,7 @@ impl Agent {
         if let Some(id) = apart {
             let group = container.cgroup.apart(id);
             let directory = group.create().map_err(AgentError::Cgroup)?;
-            let birth = process::join(wanted, &plan, inside, directory.as_fd()).await;
+            let birth = process::join(stdio, &plan, inside, directory.as_fd()).await;
             let process = birth
                 .map_err(AgentError::Spawn)
                 .and_then(|birth| adopt(birth, &container.cgroup));
@@ -80,12 +80,12 @@ impl Agent {
             return process;
         }
         let cgroup = container.cgroup.directory();
-        let mut birth = process::join(wanted, &plan, inside, cgroup).await;
+        let mut birth = process::join(stdio, &plan, inside, cgroup).await;
         if birth.as_ref().is_err_and(SpawnError::is_unfit_group) {
             // The container has made groups of its own and moved into one, or removed the one that it began in.
             let pid = container.leader.pid;
             let group = Cgroup::directory_of(pid).map_err(AgentError::Cgroup)?;
-            birth = process::join(wanted, &plan, inside, group.as_fd()).await;
+            birth = process::join(stdio, &plan, inside, group.as_fd()).await;
         }
         adopt(birth?, &container.cgroup)
     }

@@ -15,7 +15,7 @@ use crate::container::{
 };
 use crate::launch::ContainerPlan;
 use crate::network;
-use crate::process::{self, Wanted};
+use crate::process::{self, StdioOptions};
 use crate::sockets::Sockets;
 use crate::spec::{Resources, Spec};
 use crate::transport;
@@ -93,14 +93,14 @@ impl Agent {
                 }
             }
         }
-        let wanted = Wanted {
+        let stdio = StdioOptions {
             terminal: plan.process.terminal,
             stdin: request.stdin,
         };
         let birth = if plan.idle {
             process::idle(&plan, &root, &cgroup).await?
         } else {
-            process::first(wanted, &plan, &root, &cgroup).await?
+            process::first(stdio, &plan, &root, &cgroup).await?
         };
         let process_started_ns = boottime_ns();
         tokio::spawn(trim_cache(Arc::downgrade(&cgroup)));

@@ -36,7 +36,7 @@ pub use streams::ChildIo;
 use crate::container::Cgroup;
 use crate::process::Reporter;
 use crate::{archive, idle as waiting, init};
-use streams::Streams;
+use streams::OpenStdio;
 
 /// Runs a container's first process in the namespaces that clone has just made.
 pub fn first(
@@ -48,7 +48,7 @@ pub fn first(
 ) -> Result<Infallible, Failure> {
     let own = process::begin(&plan.process)?;
     container::build(plan, root, cgroup)?;
-    let streams = Streams::open(io, plan.process.size, reporter)?;
+    let streams = OpenStdio::open(io, plan.process.size, reporter)?;
     streams.bind_console()?;
     // A masked /etc/passwd hides nothing from whoever asked for the mask.
     let identity = process::identity(&plan.process)?;
@@ -78,7 +78,7 @@ pub fn archive(
     let image = init::Image::open().context(step)?;
     setsid().context(step)?;
     umask(Mode::empty());
-    Streams::open(io, None, reporter)?.install()?;
+    OpenStdio::open(io, None, reporter)?.install()?;
     process::restore_signals()?;
     fcntl_setfd(leader, FdFlags::empty()).context(step)?;
     let number = leader.as_raw_fd().to_string().into_bytes();
@@ -103,7 +103,7 @@ pub fn join(
         Errno::SRCH => Failure::ContainerStopped,
         error => Failure::step("cannot enter the container", error),
     })?;
-    let streams = Streams::open(io, plan.size, reporter)?;
+    let streams = OpenStdio::open(io, plan.size, reporter)?;
     let identity = process::identity(plan)?;
     process::run(plan, &identity, own.as_ref(), streams, reporter)
 }

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 
 use container_api::guest::File;
+use container_api::process::DEFAULT_PATH;
 use rustix::process::{Resource, Rlimit};
 use rustix::termios::Winsize;
 use rustix::thread::ThreadNameSpaceType;
@@ -13,9 +14,6 @@ use super::rlimits;
 use super::seccomp::{self, SeccompError};
 use crate::mount::{MountOptions, Propagation};
 use crate::spec::{self, Spec};
-
-/// What docker and podman search when the environment has no `PATH`.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A specification that can't be carried out.
 #[derive(Debug, Error)]

@@ -20,7 +20,7 @@ use super::identity::{self, Identity, IdentityError};
 use super::plan::ProcessPlan;
 use super::rlimits;
 use super::seccomp::Filter;
-use super::streams::Streams;
+use super::streams::OpenStdio;
 use crate::process::Reporter;
 use crate::{init, rehearsal};
 
@@ -56,7 +56,7 @@ pub fn run(
     plan: &ProcessPlan,
     identity: &Identity,
     own: Option<&init::Image>,
-    streams: Streams,
+    streams: OpenStdio,
     reporter: &Reporter,
 ) -> Result<Infallible, Failure> {
     let name = plan.args.first().ok_or(Failure::NoArguments)?;

@@ -30,7 +30,7 @@ pub enum ChildIo {
 
 /// Open streams.
 #[derive(Debug)]
-pub enum Streams {
+pub enum OpenStdio {
     /// The slave side, and its path in the container.
     Terminal { slave: OwnedFd, path: String },
     /// One descriptor each; none for standard input means /dev/null.
@@ -41,7 +41,7 @@ pub enum Streams {
     },
 }
 
-impl Streams {
+impl OpenStdio {
     /// Opens a terminal of the container's devpts, whose master goes to the agent, or takes the pipes.
     pub fn open(io: ChildIo, size: Option<Winsize>, reporter: &Reporter) -> Result<Self, Failure> {
         let (stdin, stdout, stderr) = match io {
@@ -134,7 +134,7 @@ fn null() -> Result<OwnedFd, Failure> {
         .context(|| "cannot open /dev/null")
 }
 
-fn terminal(size: Option<Winsize>, reporter: &Reporter) -> Result<Streams, Failure> {
+fn terminal(size: Option<Winsize>, reporter: &Reporter) -> Result<OpenStdio, Failure> {
     let step = || "cannot open a terminal in the container's /dev/pts";
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let master = open("/dev/pts/ptmx", flags, Mode::empty()).context(step)?;
@@ -149,5 +149,5 @@ fn terminal(size: Option<Winsize>, reporter: &Reporter) -> Result<Streams, Failu
         .to_string_lossy()
         .into_owned();
     reporter.send_terminal(&master).context(step)?;
-    Ok(Streams::Terminal { slave, path })
+    Ok(OpenStdio::Terminal { slave, path })
 }

@@ -35,7 +35,7 @@ pub struct Process {
     /// Closed at the end.
     pidfd: Weak<AsyncFd<OwnedFd>>,
     exit: watch::Receiver<Option<Exit>>,
-    streams: Mutex<Streams>,
+    streams: Mutex<ParentIo>,
     has_terminal: bool,
     /// Gone when it was hung up.
     terminal: Mutex<Option<Arc<Terminal>>>,
@@ -44,9 +44,9 @@ pub struct Process {
     waited: AtomicBool,
 }
 
-/// Streams that nobody reads or feeds at the moment.
+/// The streams that nobody reads or feeds at the moment.
 #[derive(Debug)]
-struct Streams {
+struct ParentIo {
     stdin: Option<Watched>,
     stdout: Option<Watched>,
     stderr: Option<Watched>,
@@ -73,7 +73,7 @@ impl Process {
                 oom_killed: oom_killed(),
             }));
         });
-        let streams = Streams {
+        let streams = ParentIo {
             stdin: birth.stdin,
             stdout: Some(birth.stdout),
             stderr: birth.stderr,

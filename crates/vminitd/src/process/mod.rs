@@ -13,5 +13,5 @@ pub use input::Input;
 pub use lifetime::Process;
 pub use output::output;
 pub use report::Reporter;
-pub use spawn::{Birth, Inside, SpawnError, Wanted, archive, first, idle, join};
+pub use spawn::{Birth, Inside, SpawnError, StdioOptions, archive, first, idle, join};
 pub use table::{Table, TableError};

@@ -59,7 +59,7 @@ pub struct Birth {
 
 /// Which streams a process gets.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct StdioOptions {
     pub terminal: bool,
     pub stdin: bool,
 }
@@ -76,7 +76,7 @@ pub struct Inside<'a> {
 
 /// Runs the container's first process, in new namespaces.
 pub async fn first(
-    wanted: Wanted,
+    stdio: StdioOptions,
     plan: &ContainerPlan,
     root: &OwnedFd,
     cgroup: &Cgroup,
@@ -85,7 +85,7 @@ pub async fn first(
     let namespaces = plan.namespaces - ThreadNameSpaceType::CONTROL_GROUP;
     let place = Place::New(namespaces);
     let birthplace = cgroup.birthplace().map_err(SpawnError::Clone)?;
-    spawn(wanted, place, birthplace.as_fd(), |io, reporter| {
+    spawn(stdio, place, birthplace.as_fd(), |io, reporter| {
         launch::first(plan, root, cgroup, io, reporter)
     })
     .await
@@ -97,13 +97,13 @@ pub async fn idle(
     root: &OwnedFd,
     cgroup: &Cgroup,
 ) -> Result<Birth, SpawnError> {
-    let wanted = Wanted {
+    let stdio = StdioOptions {
         terminal: false,
         stdin: false,
     };
     let birthplace = cgroup.birthplace().map_err(SpawnError::Clone)?;
     spawn(
-        wanted,
+        stdio,
         Place::New(plan.namespaces),
         birthplace.as_fd(),
         |_, _| launch::idle(plan, root, cgroup),
@@ -118,12 +118,12 @@ pub async fn archive(
     leader: &OwnedFd,
     cgroup: BorrowedFd<'_>,
 ) -> Result<Birth, SpawnError> {
-    let wanted = Wanted {
+    let stdio = StdioOptions {
         terminal: false,
         stdin,
     };
     let place = Place::New(ThreadNameSpaceType::empty());
-    spawn(wanted, place, cgroup, |io, reporter| {
+    spawn(stdio, place, cgroup, |io, reporter| {
         launch::archive(words, leader, io, reporter)
     })
     .await
@@ -131,7 +131,7 @@ pub async fn archive(
 
 /// Runs a further process, in the namespaces of another.
 pub async fn join(
-    wanted: Wanted,
+    stdio: StdioOptions,
     plan: &ProcessPlan,
     inside: Inside<'_>,
     cgroup: BorrowedFd<'_>,
@@ -146,7 +146,7 @@ pub async fn join(
         Place::New(ThreadNameSpaceType::empty())
     };
     let rest = inside.namespaces - ThreadNameSpaceType::PROCESS_ID;
-    spawn(wanted, place, cgroup, |io, reporter| {
+    spawn(stdio, place, cgroup, |io, reporter| {
         launch::join(plan, inside.leader.as_fd(), rest, io, reporter)
     })
     .await
@@ -154,14 +154,14 @@ pub async fn join(
 
 /// Clones into `place` and `cgroup`, and runs `body` in the child, which must end in an exec.
 async fn spawn(
-    wanted: Wanted,
+    stdio: StdioOptions,
     place: Place<'_>,
     cgroup: BorrowedFd<'_>,
     body: impl FnOnce(ChildIo, &Reporter) -> Result<Infallible, Failure>,
 ) -> Result<Birth, SpawnError> {
     let (reports, reporter) = pair().map_err(SpawnError::Streams)?;
-    let pipes = (!wanted.terminal)
-        .then(|| Pipes::new(wanted.stdin))
+    let pipes = (!stdio.terminal)
+        .then(|| Pipes::new(stdio.stdin))
         .transpose();
     let (ours, io) = match pipes.map_err(SpawnError::Streams)? {
         Some(pipes) => (Some(pipes.ours), pipes.theirs),
@@ -178,12 +178,12 @@ async fn spawn(
     .map_err(SpawnError::Clone)?;
     drop(reporter);
     let report = reports.collect().await.map_err(SpawnError::Streams)?;
-    birth(child, wanted, ours, report)
+    birth(child, stdio, ours, report)
 }
 
 fn birth(
     child: Child,
-    wanted: Wanted,
+    stdio: StdioOptions,
     ours: Option<Ours>,
     report: Report,
 ) -> Result<Birth, SpawnError> {
@@ -198,7 +198,7 @@ fn birth(
         (None, Some(master)) => {
             let terminal = Terminal::new(master).map_err(SpawnError::Streams)?;
             let master = Arc::clone(terminal.master());
-            let stdin = wanted.stdin.then(|| Arc::clone(&master));
+            let stdin = stdio.stdin.then(|| Arc::clone(&master));
             (stdin, master, None, Some(terminal))
         }
         (None, None) => {

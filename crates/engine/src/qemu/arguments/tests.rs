@@ -20,7 +20,7 @@ fn resources(initramfs: bool) -> Resources {
             Memory::Own,
         ),
         monitor: end(),
-        streams: Streams {
+        streams: DeviceStreams {
             channel: Some(end()),
             console: Some(end()),
         },

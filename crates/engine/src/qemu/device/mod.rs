@@ -12,13 +12,13 @@ use crate::device::{Device, DeviceError};
 use crate::spec::VmSpec;
 use place::Place;
 
-use super::arguments::{CommandLine, Streams};
+use super::arguments::{CommandLine, DeviceStreams};
 
 /// Adds the devices of `spec`.
 pub(super) fn attach(
     line: &mut CommandLine,
     spec: &VmSpec,
-    streams: Streams,
+    streams: DeviceStreams,
 ) -> Result<(), DeviceError> {
     let places = place::allocate(&spec.devices)?;
     let mut serial = serial::Serial::new(streams);

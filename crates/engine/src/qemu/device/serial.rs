@@ -5,17 +5,17 @@ use std::os::fd::OwnedFd;
 
 use super::bus;
 use super::place::Place;
-use crate::qemu::arguments::{CommandLine, Streams, escape};
+use crate::qemu::arguments::{CommandLine, DeviceStreams, escape};
 
 /// The device, which comes with its first port.
 #[derive(Debug)]
 pub(super) struct Serial {
-    streams: Streams,
+    streams: DeviceStreams,
     exists: bool,
 }
 
 impl Serial {
-    pub(super) fn new(streams: Streams) -> Self {
+    pub(super) fn new(streams: DeviceStreams) -> Self {
         Self {
             streams,
             exists: false,
