@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 seconds=${FUZZ_SECONDS:-60}
 out=$PWD/target/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
-all=(hello channel qmp bundle oci_config log document reference image layer)
+all=(hello channel qmp bundle oci_config log document reference flags image layer)
 
 flags=(-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
@@ -40,6 +40,10 @@ seed bundle toml '[container]\ncpus = 2\nmemory = "1gb"\n[registry]\ndomain = "l
 seed oci_config usual '{"ociVersion":"1.0.2","root":{"path":"rootfs"},"process":{"args":["sh"],"cwd":"/","user":{"uid":1,"gid":2}},"mounts":[{"destination":"/a","type":"bind","source":"b","options":["rbind","ro"]}],"linux":{"namespaces":[{"type":"pid"},{"type":"network"},{"type":"ipc"},{"type":"uts"},{"type":"mount"}],"resources":{"memory":{"limit":1},"cpu":{"quota":1}}}}'
 seed log records '2026-01-01T00:00:00Z stdout F a\n2026-01-01T00:00:00Z stderr P b\n'
 seed reference name 'localhost:5000/a/b:c@sha256:0000000000000000000000000000000000000000000000000000000000000000'
+seed flags port '127.0.0.1:8080-8090:80-90/tcp'
+seed flags network 'default,ip=10.0.0.2,mac=02:00:00:00:00:01,alias=a,egress=allow=[2001:db8::/32]:443'
+seed flags mount 'type=bind,source=/a,target=/b,readonly,size=1g,mode=1777'
+seed flags short './a:/b:ro,z'
 seed document manifest '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"m","digest":"d","size":1},"layers":[]}'
 
 [ $# -gt 0 ] || set -- "${all[@]}"

@@ -130,7 +130,7 @@ impl Engine {
 
 impl Saveable {
     /// Ends the machine and writes it to `directory`, which appears in one step. Nothing must have been said to the
-    /// guest. If the directory already holds a template, that one stays.
+    /// guest. If the directory already holds a template, that one stays. Its parent must exist.
     pub async fn save(self, directory: &Path) -> Result<(), SaveError> {
         let Self {
             vm,

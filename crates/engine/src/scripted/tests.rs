@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::*;
+use crate::SaveError;
 use crate::device::Device;
 use crate::spec::{Accelerator, VmSpec};
 
@@ -24,6 +25,20 @@ fn spec(directory: &Path, devices: Vec<Device>) -> VmSpec {
         accelerator: Accelerator::Tcg,
         nested_virtualization: false,
     }
+}
+
+/// The state of a system may be removed while a template is made for it: nothing of it comes back.
+#[tokio::test]
+async fn a_place_that_was_taken_away_is_not_made_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let spec = spec(scratch.path(), vec![Device::Balloon]);
+    let mut script = Script::new(|side| side.power.off());
+    let engine = script.engine().unwrap();
+    let saveable = engine.start_saveable(&spec).await.unwrap();
+    let taken = scratch.path().join("templates");
+    let error = saveable.save(&taken.join("template")).await.unwrap_err();
+    assert!(matches!(error, SaveError::Write(_)), "{error:?}");
+    assert!(!taken.exists());
 }
 
 #[tokio::test]

@@ -177,10 +177,9 @@ fn temporary(directory: &Path) -> io::Result<PathBuf> {
 }
 
 /// Writes a template into `directory`, which must not exist, or be a template: then the older one
-/// stays.
+/// stays. Its parent must exist: who took that away while the machine booted wants no template any more.
 pub(crate) fn write(directory: &Path, shape: Shape, saved: &Saved) -> io::Result<()> {
     let parent = directory.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent)?;
     let temporary = temporary(directory)?;
     std::fs::create_dir(&temporary)?;
     let written = fill(&temporary, shape, saved).and_then(|()| {

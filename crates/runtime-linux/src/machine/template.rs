@@ -79,6 +79,10 @@ pub async fn make(request: &TemplateRequest) -> Result<(), Error> {
     Template::remove(&directory).map_err(|error| {
         Error::chain(Kind::Internal, &error).context("remove the damaged template")
     })?;
+    if let Some(parent) = directory.parent() {
+        std::fs::create_dir_all(parent)
+            .map_err(|error| Error::chain(Kind::Internal, &error).context("make a directory"))?;
+    }
     let mut saveable = engine
         .start_saveable(&spec)
         .await
