@@ -326,6 +326,48 @@ impl System {
             .collect()
     }
 
+    /// Directories of its networks.
+    fn networks(&self) -> Vec<PathBuf> {
+        let networks = std::fs::read_dir(self.app().join("networks"));
+        let paths = networks.into_iter().flatten().flatten();
+        paths.map(|entry| entry.path()).collect()
+    }
+
+    /// A program where its commands run.
+    fn host_command(&self, program: &OsStr) -> Command {
+        let words: Vec<&OsStr> = self.runner.iter().map(OsStr::new).collect();
+        let words = [&words[..], &[program]].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        command
+    }
+
+    /// The tables of nftables that its networks have on the host.
+    fn tables(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for network in self.networks() {
+            // As crates/network-bridge/src/network/remains.rs names them.
+            let script = "nft list table inet cnb$(printf %s \"$0\" | sha256sum | cut -c 1-10)";
+            let mut command = self.host_command(OsStr::new("sh"));
+            let listed = command.arg("-c").arg(script).arg(network).output().unwrap();
+            if listed.status.success() {
+                found.push(String::from_utf8_lossy(&listed.stdout).into_owned());
+            }
+        }
+        found
+    }
+
+    /// Removes what its networks, whose processes are gone, have left on the host.
+    fn clean_host(&self) {
+        let program = self.prefix.join(
+            "libexec/container/plugins/container-network-bridge/bin/container-network-bridge",
+        );
+        for network in self.networks() {
+            let mut command = self.host_command(program.as_os_str());
+            let _ = command.args(["clean", "--state"]).arg(network).status();
+        }
+    }
+
     /// The containers' helpers, by their process ids, and the names that they have taken.
     pub fn helpers(&self) -> Vec<(u32, String)> {
         let named = |(pid, line): (u32, String)| {
@@ -395,6 +437,7 @@ impl Drop for System {
             for (pid, _) in self.processes() {
                 kill(pid, rustix::process::Signal::KILL);
             }
+            self.clean_host();
             return;
         }
         assert_eq!(stopped.code, 0, "{stopped:?}");
@@ -409,6 +452,8 @@ impl Drop for System {
             "",
             "sockets are left"
         );
+        let tables = self.tables();
+        assert!(tables.is_empty(), "tables of nftables are left: {tables:?}");
     }
 }
 

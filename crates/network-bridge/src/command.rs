@@ -54,13 +54,13 @@ pub struct Command {
 enum Action {
     /// Serve until SIGTERM.
     Start(Start),
-    /// Remove what the host has of a network whose processes were all killed: its table of nftables and its interface.
+    /// Remove what the host has of networks whose processes were all killed: tables of nftables, and interfaces.
     ///
-    /// Nothing is done while the network's namespace is there. `start` does the same by itself.
+    /// Nothing is taken from a network whose namespace is there. `start` does the same by itself.
     Clean {
-        /// Directory of the network's state.
+        /// Directory of the state of a network that nobody serves.
         #[arg(long)]
-        state: PathBuf,
+        state: Option<PathBuf>,
     },
     /// Look what this host has for networks: a list of checks in JSON, as `container system doctor` shows them.
     Probe,
@@ -147,7 +147,7 @@ impl Command {
             }
             Action::Clean { state } => {
                 log(false);
-                told(serve::clean(&state))
+                told(serve::clean(state.as_deref()))
             }
             Action::Probe => told(probe::run()),
             Action::Start(start) => {

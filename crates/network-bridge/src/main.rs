@@ -18,6 +18,7 @@ mod relay;
 mod resolver;
 mod serve;
 mod service;
+mod turn;
 mod uplink;
 
 use std::process::ExitCode;

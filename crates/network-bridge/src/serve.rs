@@ -14,16 +14,18 @@ use tokio::sync::Mutex;
 use crate::command::Start;
 use crate::configuration::Configuration;
 use crate::leases::Leases;
-use crate::network::{Network, open};
+use crate::namespace::holder;
+use crate::network::{Network, remains};
 use crate::service::Service;
 
-/// Removes what the host has of a network that nobody serves.
-pub fn clean(state: &Path) -> anyhow::Result<()> {
-    let _lock = lock::acquire(&state.join("lock")).context("a process serves the network")?;
+/// Removes what the host has of networks that are gone, and of the one in `state`, which nobody serves.
+pub fn clean(state: Option<&Path>) -> anyhow::Result<()> {
+    let taken = state.map(|state| lock::acquire(&state.join("lock")));
+    let _lock = taken.transpose().context("a process serves the network")?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(open::clean(state))
+        .block_on(remains::clean(state))
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -88,6 +90,7 @@ async fn serve(
         result = server => result.context("the server failed")?,
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = holder::abandoned(&start.state) => tracing::warn!("the network's directory was removed"),
     }
     let closed = network.lock().await.close().await;
     closed.context("cannot remove the network")

@@ -16,10 +16,8 @@ mod taps;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use container_api::roots::Roots;
 use container_api::{Error, Kind};
@@ -39,9 +37,6 @@ use process::NetworkProcess;
 use refusals::Limited;
 use store::Found;
 use subnet::Taken;
-
-/// How long it may take to clean what a network has left.
-const CLEAN_LIMIT: Duration = Duration::from_secs(5);
 
 /// The networks of a system.
 #[derive(Debug)]
@@ -130,33 +125,13 @@ impl Networks {
     /// Takes away what networks whose processes were all killed have left in the host: rules that lead its ports nowhere.
     pub async fn clean(&self) {
         let networks: Vec<_> = self.entries().values().cloned().collect();
-        futures::future::join_all(networks.iter().map(|network| self.clean_one(network))).await;
-    }
-
-    async fn clean_one(&self, network: &Network) {
-        let Ok(configuration) = &network.configuration else {
-            return;
-        };
-        let state = self.roots.network(&network.name);
         // One that was never used has left nothing.
-        if !state.join("leases.json").exists() {
-            return;
-        }
-        let mut command = tokio::process::Command::new(self.roots.plugin(&configuration.plugin));
-        command
-            .arg("clean")
-            .arg("--state")
-            .arg(&state)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true);
-        // It refuses where a process serves the network, which is well then.
-        match tokio::time::timeout(CLEAN_LIMIT, command.status()).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!("network {}: {error}", network.name),
-            Err(_) => tracing::warn!("network {}: it is not cleaned in time", network.name),
-        }
+        let used = |network: &&Arc<Network>| {
+            let state = self.roots.network(&network.name);
+            network.configuration.is_ok() && state.join("leases.json").exists()
+        };
+        let used = networks.iter().filter(used);
+        futures::future::join_all(used.map(|network| network.process.clean())).await;
     }
 
     /// Makes the builtin network. It has the subnets of the configuration file, which may have changed.

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use crate::plugin;
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// How long it may take to take its network down.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// How long it may take to clean what a network has left.
+const CLEAN_LIMIT: Duration = Duration::from_secs(5);
 /// The first and the longest pause before it is started again, for containers that are on it.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// Bytes of its log in which the reason of its end is looked for.
@@ -272,6 +275,7 @@ impl NetworkProcess {
         self.want(false);
         let namespace = self.roots.network(&self.name).join("namespace.lock");
         let deadline = tokio::time::Instant::now() + STOP_LIMIT;
+        let mut killed = false;
         loop {
             self.end().await?;
             if lock::holder(&namespace)?.is_none() {
@@ -289,7 +293,11 @@ impl NetworkProcess {
             if let Err(error) = self.serving().await {
                 tracing::warn!("network {}: {error}", self.name);
                 lock::signal_holder(&namespace, Signal::KILL)?;
+                killed = true;
             }
+        }
+        if killed {
+            self.clean().await;
         }
         for path in [
             self.roots.network_socket(&self.name),
@@ -299,6 +307,25 @@ impl NetworkProcess {
             let _ = std::fs::remove_file(path);
         }
         Ok(())
+    }
+
+    /// Takes away what the network has left in the host, if its processes were all killed: rules that lead its ports nowhere.
+    pub async fn clean(&self) {
+        let mut command = tokio::process::Command::new(self.roots.plugin(&self.plugin));
+        command
+            .arg("clean")
+            .arg("--state")
+            .arg(self.roots.network(&self.name))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        // It refuses where a process serves the network, which is well then.
+        match tokio::time::timeout(CLEAN_LIMIT, command.status()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!("network {}: {error}", self.name),
+            Err(_) => tracing::warn!("network {}: it is not cleaned in time", self.name),
+        }
     }
 
     /// Ends the process, if there is one.

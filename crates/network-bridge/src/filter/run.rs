@@ -78,6 +78,20 @@ pub async fn list(family: Family, table: &str) -> io::Result<Ruleset> {
     }
 }
 
+/// Names of the tables of a family.
+///
+/// # Errors
+/// What nft says.
+pub async fn tables(family: Family) -> io::Result<BTreeSet<String>> {
+    let json = nft(&["-j", "list", "tables", family.name()], "").await?;
+    let document: Document = serde_json::from_slice(&json)?;
+    let tables = document.nftables.into_iter();
+    Ok(tables
+        .filter_map(|object| object.table)
+        .map(|table| table.name)
+        .collect())
+}
+
 /// What nft prints.
 ///
 /// # Errors
@@ -155,6 +169,7 @@ struct Document {
 
 #[derive(Deserialize)]
 struct Object {
+    table: Option<Table>,
     chain: Option<Chain>,
     rule: Option<Rule>,
     set: Option<Set>,
@@ -165,6 +180,11 @@ struct Set {
     name: String,
     #[serde(default)]
     elem: Vec<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Table {
+    name: String,
 }
 
 #[derive(Deserialize)]

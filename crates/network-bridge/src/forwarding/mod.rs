@@ -14,28 +14,19 @@ mod table;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
-use std::time::Duration;
-
-use container_api::lock::{self, Lock};
 
 use self::table::{Family, Found};
 use crate::filter::host::PREFIX;
 use crate::filter::run;
 use crate::links::{Kind, Links, sysctl};
-
-/// Root's, so that nobody else can hold the lock that is in it.
-const DIRECTORY: &str = "/run/container-network-bridge";
-/// How often a lock that another network's process has is tried for, and the pause between: it is held for milliseconds.
-const TRIES: u32 = 1000;
-const PAUSE: Duration = Duration::from_millis(10);
+use crate::turn;
 
 /// Lets the host forward, where it does not yet.
 ///
 /// # Errors
 /// When the system refuses.
 pub async fn enable(host: &Links, ipv6: bool) -> io::Result<()> {
-    let _lock = take_turn().await?;
+    let _turn = turn::take().await?;
     let wanted = [Some(Family::Ipv4), ipv6.then_some(Family::Ipv6)];
     let missing: Vec<Family> = wanted
         .into_iter()
@@ -81,7 +72,7 @@ pub async fn release(host: &Links) -> io::Result<()> {
     if host.kinds().await?.iter().any(is_ours) {
         return Ok(());
     }
-    let _lock = take_turn().await?;
+    let _turn = turn::take().await?;
     let found = Found::read().await?;
     let links = host.kinds().await?;
     // Another program may have come to rely on it since.
@@ -103,19 +94,4 @@ pub async fn release(host: &Links) -> io::Result<()> {
         }
     }
     run::apply(&table::remove()).await
-}
-
-async fn take_turn() -> io::Result<Lock> {
-    container_api::roots::create_private(Path::new(DIRECTORY))?;
-    let path = Path::new(DIRECTORY).join("forwarding.lock");
-    for _ in 0..TRIES {
-        match lock::acquire(&path) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tokio::time::sleep(PAUSE).await;
-            }
-            done => return done,
-        }
-    }
-    let text = format!("another process holds {}", path.display());
-    Err(io::Error::new(io::ErrorKind::TimedOut, text))
 }

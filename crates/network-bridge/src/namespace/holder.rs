@@ -1,15 +1,19 @@
 //! The process that keeps a network's namespace when nobody else is in it.
 //!
 //! A namespace lives as long as something is in it. The holder is, does nothing, and outlives the network's process: so
-//! bridge, taps and rules stay when that one is killed, and the next one finds them. The holder is found by its lock.
+//! bridge, taps and rules stay when that one is killed, and the next one finds them. The holder is found by its lock, and ends
+//! when that is removed: nobody could find it any more.
 
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use container_api::lock;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
@@ -70,7 +74,16 @@ pub async fn end(state: &Path) -> io::Result<()> {
     lock::released(&path).await
 }
 
-/// The program: makes the namespace, says so, and stays.
+/// Returns when the holder has ended because the network's directory was removed.
+pub async fn abandoned(state: &Path) {
+    let ended = lock::released(&lock_path(state)).await;
+    if ended.is_err() || state.exists() {
+        // The next process of the network makes another namespace.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The program: makes the namespace, says so, and stays until its lock is removed.
 pub fn run(lock: &Path, user_namespace: bool) -> io::Result<()> {
     let made = hold(lock, user_namespace);
     let mut output = io::stdout();
@@ -88,9 +101,29 @@ pub fn run(lock: &Path, user_namespace: bool) -> io::Result<()> {
     // Whoever started it waits for the end of this.
     let null = std::fs::File::options().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(null.as_fd())?;
-    loop {
-        std::thread::park();
+    if let Err(error) = removal(lock) {
+        // A user has so many watches and no more; the network can still be ended by those who know it.
+        tracing::debug!("the lock is not watched: {error}");
+        loop {
+            std::thread::park();
+        }
     }
+    Ok(())
+}
+
+/// Returns when the file at `path` is removed, wherever it is by then.
+fn removal(path: &Path) -> io::Result<()> {
+    // Not to read: a descriptor that can would release the lock when it is closed.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    let watch = inotify::init(CreateFlags::CLOEXEC)?;
+    inotify::add_watch(&watch, path, WatchFlags::ATTRIB)?;
+    let mut buffer = [MaybeUninit::uninit(); 512];
+    let mut events = inotify::Reader::new(&watch, &mut buffer);
+    while rustix::fs::fstat(&file)?.st_nlink > 0 {
+        events.next()?;
+    }
+    Ok(())
 }
 
 fn hold(lock: &Path, user_namespace: bool) -> io::Result<lock::Lock> {

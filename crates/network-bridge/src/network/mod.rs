@@ -3,6 +3,7 @@
 pub mod attach;
 mod inspect;
 pub mod open;
+pub mod remains;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -91,7 +92,7 @@ impl Network {
         // As much as can be.
         let mut outcome = Ok(());
         if self.uplink == Uplink::Veth {
-            let removed = open::remove_host_side(&self.host, &self.host_name).await;
+            let removed = remains::remove(&self.host, &self.host_name).await;
             let released = forwarding::release(&self.host).await;
             outcome = outcome.and(removed).and(released);
         }

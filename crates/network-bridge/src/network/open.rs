@@ -3,19 +3,15 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use container_api::{Error, Kind};
-use sha2::{Digest, Sha256};
 
-use super::Network;
+use super::{Network, remains};
 use crate::configuration::Configuration;
 use crate::directory::Directory;
-use crate::filter;
-use crate::filter::host::PREFIX;
 use crate::filter::member::Member;
 use crate::filter::run::Family;
 use crate::filter::{TABLE, frames, packets};
@@ -29,6 +25,7 @@ use crate::namespace::inside::{self, Inside, Request};
 use crate::ports::bind;
 use crate::relay::{self, published};
 use crate::resolver::resolv_conf::ResolvConf;
+use crate::turn;
 use crate::uplink::user::{self, Program};
 use crate::uplink::{self, Uplink};
 
@@ -57,9 +54,14 @@ impl Network {
         }
         let host = Links::open()?;
         let found = holder::find(&state)?;
-        if found.is_none() && uplink::may_administer() {
-            let left = remove_host_side(&host, &host_name(&state)).await;
-            left.context("cannot remove what is left of the network on the host")?;
+        if uplink::may_administer() {
+            if found.is_none() {
+                let left = remains::remove(&host, &remains::host_name(&state)).await;
+                left.context("cannot remove what is left of the network on the host")?;
+            }
+            if let Err(error) = remains::sweep(&host).await {
+                tracing::warn!("remove what networks that are gone have left: {error}");
+            }
         }
         let holder = match found {
             Some(holder) => holder,
@@ -69,7 +71,7 @@ impl Network {
         let inside = Arc::new(inside);
         let directory = Directory::new(&configuration);
         let mut network = Self {
-            host_name: host_name(&state),
+            host_name: remains::host_name(&state),
             state,
             uplink,
             problem,
@@ -236,7 +238,10 @@ impl Network {
             mtu,
             families: families.iter().map(side).collect(),
         };
+        // Until its table's interface is there nobody may look for tables without one.
+        let turn = turn::take().await?;
         self.host.host_side(&host).await?;
+        drop(turn);
         let mut uplink = inside::Uplink {
             mtu,
             addresses: Vec::new(),
@@ -256,41 +261,4 @@ impl Network {
         // The interface itself is not among those that are told so above.
         sysctl::set(&format!("ipv6/conf/{}/accept_ra", self.host_name), "0")
     }
-}
-
-/// Removes what the host has of the network whose state is in `state`, unless its namespace is there still.
-///
-/// # Errors
-/// When the system refuses.
-pub async fn clean(state: &Path) -> anyhow::Result<()> {
-    let state = state
-        .canonicalize()
-        .context("cannot find the network's directory")?;
-    if holder::find(&state)?.is_some() || !uplink::may_administer() {
-        return Ok(());
-    }
-    let host = Links::open()?;
-    let removed = remove_host_side(&host, &host_name(&state)).await;
-    let released = forwarding::release(&host).await;
-    removed
-        .and(released)
-        .context("cannot remove what is left of the network on the host")
-}
-
-/// Removes the network's table and its interface on the host. The table leads ports to addresses that are nobody's, or
-/// somebody else's, when the namespace is gone.
-pub(super) async fn remove_host_side(host: &Links, name: &str) -> io::Result<()> {
-    let rules = filter::run::apply(&filter::host::remove(name)).await;
-    rules.and(host.remove(name).await)
-}
-
-/// The network's name on the host: the same for the same directory, short enough for an interface.
-fn host_name(state: &Path) -> String {
-    use std::fmt::Write as _;
-    let mut name = PREFIX.to_owned();
-    for byte in &Sha256::digest(state.as_os_str().as_bytes())[..5] {
-        // Writing to a String cannot fail.
-        let _ = write!(name, "{byte:02x}");
-    }
-    name
 }

@@ -240,6 +240,16 @@ impl Network<'_> {
             .unwrap();
     }
 
+    /// Waits until it has ended by itself.
+    pub fn ends(&mut self) {
+        let mut process = self.process.take().unwrap();
+        let begun = Instant::now();
+        while process.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Ends it by SIGTERM.
     pub fn stop(&mut self) {
         let mut process = self.process.take().unwrap();
