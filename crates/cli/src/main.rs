@@ -11,6 +11,7 @@ mod flags;
 mod help;
 #[cfg(test)]
 mod help_snapshots;
+mod host;
 mod manual;
 mod output;
 mod output_file;

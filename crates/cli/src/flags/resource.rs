@@ -4,6 +4,8 @@ use container_resource::journal::{self, Journal};
 use container_resource::settings::ContainerDefaults;
 use container_resource::{size, volume};
 
+use crate::host;
+
 /// Virtual CPUs unless the flags or the configuration say otherwise, where the host has as many.
 const DEFAULT_CPUS: u32 = 4;
 /// Bytes unless the flags or the configuration say otherwise.
@@ -47,10 +49,9 @@ impl ResourceFlags {
     /// CPUs.
     pub fn cpus(&self, defaults: &ContainerDefaults) -> Cpus {
         let configured = defaults.cpus.map(Cpus::whole);
-        self.cpus.or(configured).unwrap_or_else(|| {
-            let host = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            Cpus::whole(u32::try_from(host).map_or(DEFAULT_CPUS, |host| host.min(DEFAULT_CPUS)))
-        })
+        self.cpus
+            .or(configured)
+            .unwrap_or_else(|| Cpus::whole(host::cpus().min(DEFAULT_CPUS)))
     }
 
     /// Bytes of the writable layer, where that is said.

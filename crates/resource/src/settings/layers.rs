@@ -295,6 +295,8 @@ mod tests {
                 "10.0.0.0/24",
                 "fd00::/64",
                 "a.example",
+                "ro",
+                "/path",
                 "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
             ];
             let value = texts

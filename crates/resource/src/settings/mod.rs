@@ -21,6 +21,7 @@ pub use problem::{Problem, SettingsError};
 pub use source::{FILE_LIMIT, Origin};
 
 use crate::digest::Digest;
+use crate::machine::HomeMount;
 use crate::reference::DEFAULT_DOMAIN;
 use crate::size;
 
@@ -35,6 +36,8 @@ pub struct Settings {
     /// The kernel that is recommended.
     #[serde(skip_serializing_if = "is_default")]
     pub kernel: KernelSettings,
+    /// Defaults of `machine create`.
+    pub machine: MachineDefaults,
     /// Figures for Prometheus.
     pub metrics: MetricsSettings,
     /// Registries.
@@ -151,6 +154,47 @@ pub struct KernelSettings {
     /// What the archive's digest has to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+}
+
+/// `[machine]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct MachineDefaults {
+    /// Virtual CPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
+    /// A size such as `8gb`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+    /// How the user's home is seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub home_mount: Option<HomeMount>,
+    /// Whether it may run virtual machines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtualization: Option<bool>,
+    /// Kernel to boot: an absolute path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_path: Option<PathBuf>,
+}
+
+/// Virtual CPUs of a machine, at least, where the host has as many.
+const LEAST_CPUS: u32 = 4;
+/// Bytes of memory of a machine, at least.
+const LEAST_MEMORY: u64 = 1 << 30;
+
+impl MachineDefaults {
+    /// Virtual CPUs, whether that was set or not, on a host of `host` CPUs: half of them, but 4 if it has them.
+    pub fn cpus(&self, host: u32) -> u32 {
+        self.cpus
+            .unwrap_or_else(|| (host / 2).max(host.min(LEAST_CPUS)))
+    }
+
+    /// Bytes, whether that was set or not, on a host of `host` bytes: half of them in whole MiB, and at least 1 GiB.
+    pub fn memory(&self, host: u64) -> u64 {
+        let set = self.memory.as_deref();
+        set.and_then(|text| size::parse_memory(text).ok())
+            .unwrap_or_else(|| (host / 2).max(LEAST_MEMORY) & !(size::MIB - 1))
+    }
 }
 
 /// `[metrics]`.

@@ -7,7 +7,7 @@ use container_resource::machine::{
 };
 use container_resource::reference::Reference;
 use container_resource::settings::Settings;
-use container_resource::size;
+use container_resource::{size, switch};
 use jiff::Timestamp;
 
 use super::super::creating::{describe, platform_of};
@@ -17,7 +17,8 @@ use super::{boot, host_user};
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
-use crate::flags::{PlatformFlags, ResourceFlags, kernel_path};
+use crate::flags::{PlatformFlags, kernel_path};
+use crate::host;
 use crate::output;
 
 /// Make a machine of an image that has an init
@@ -32,13 +33,13 @@ use crate::output;
   One that sees nothing of the host:
     container machine create --home-mount none debian-systemd")]
 pub struct Create {
-    /// Number of CPUs (default: as of containers)
+    /// Number of CPUs (default: half of the host's, but 4 if it has them)
     #[arg(short, long, value_name = "NUMBER", value_parser = cpus::parse_whole)]
     cpus: Option<u32>,
 
-    /// How your home is seen in the machine: ro, rw or none
-    #[arg(long, value_name = "MODE", default_value = "rw")]
-    home_mount: HomeMount,
+    /// How your home is seen in the machine: ro, rw or none (default: rw)
+    #[arg(long, value_name = "MODE")]
+    home_mount: Option<HomeMount>,
 
     /// Kernel to boot
     #[arg(long, value_name = "PATH")]
@@ -64,8 +65,9 @@ pub struct Create {
     set_default: bool,
 
     /// Let it run virtual machines, where the host can
-    #[arg(long)]
-    virtualization: bool,
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = switch::parse)]
+    virtualization: Option<bool>,
 
     #[command(flatten)]
     fetch: FetchFlags,
@@ -80,7 +82,9 @@ impl Create {
         let user_setup = host_user::find()?;
         let roots = &context.roots;
         let settings = Settings::load(&roots.app, &roots.install).map_err(anyhow::Error::new)?;
-        let kernel = self.kernel.as_deref().map(kernel_path).transpose()?;
+        let defaults = settings.machine;
+        let kernel = self.kernel.as_deref().or(defaults.kernel_path.as_deref());
+        let kernel = kernel.map(kernel_path).transpose()?;
         let requested = self.platform.requested();
         let image = self
             .fetch
@@ -95,21 +99,23 @@ impl Create {
             default_name(&reference)
         };
         check_name(&name).map_err(|error| Failure::usage(format!("{error}: use --name")))?;
-        let defaults = ResourceFlags::default();
         let creation = MachineCreation {
             settings: MachineSettings {
                 id: name.clone(),
-                home_mount: self.home_mount,
+                home_mount: self.home_mount.or(defaults.home_mount).unwrap_or_default(),
                 user_setup,
             },
             suffix: suffix(),
             platform: platform_of(&image, &requested)?,
             image: describe(&image)?,
-            cpus: self
-                .cpus
-                .unwrap_or_else(|| defaults.cpus(&settings.container).machine()),
-            memory: self.memory.unwrap_or_else(half_of_memory),
-            virtualization: self.virtualization,
+            cpus: self.cpus.unwrap_or_else(|| defaults.cpus(host::cpus())),
+            memory: self
+                .memory
+                .unwrap_or_else(|| defaults.memory(host::memory())),
+            virtualization: self
+                .virtualization
+                .or(defaults.virtualization)
+                .unwrap_or_default(),
             kernel,
         };
         let image = ImageSettings::parse(&image.config).map_err(Failure::usage_chain)?;
@@ -137,13 +143,6 @@ impl Create {
 pub fn suffix() -> String {
     let random = uuid::Uuid::new_v4().simple().to_string();
     random.chars().take(6).collect()
-}
-
-/// Half of the host's memory in bytes, in whole MiB.
-fn half_of_memory() -> u64 {
-    let host = rustix::system::sysinfo();
-    let total = host.totalram.saturating_mul(u64::from(host.mem_unit));
-    (total / 2).max(1 << 30) & !(size::MIB - 1)
 }
 
 /// A machine's name.

@@ -2,8 +2,8 @@ use std::fmt::Write as _;
 
 use clap::{Args, Subcommand, ValueEnum};
 use container_resource::settings::{
-    Configuration, ContainerDefaults, ImageLimits, KEYS, MetricsSettings, Origin, RegistrySettings,
-    Settings, StorageSettings, SystemSettings, VmmSettings,
+    Configuration, ContainerDefaults, ImageLimits, KEYS, MachineDefaults, MetricsSettings, Origin,
+    RegistrySettings, Settings, StorageSettings, SystemSettings, VmmSettings,
 };
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use crate::configuration::{self, Snapshot};
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::ResourceFlags;
+use crate::host;
 use crate::output::{self, Format, Table};
 
 /// Manage the configuration of the system
@@ -160,7 +161,7 @@ fn table(rows: &[Row]) -> Table {
 /// The settings with the defaults where nothing is set.
 fn effective(settings: &Settings) -> Settings {
     let flags = ResourceFlags::default();
-    let defaults = &settings.container;
+    let (defaults, machine) = (&settings.container, &settings.machine);
     Settings {
         container: ContainerDefaults {
             cpus: Some(flags.cpus(defaults).machine()),
@@ -179,6 +180,13 @@ fn effective(settings: &Settings) -> Settings {
             insecure: Some(settings.registry.insecure.clone().unwrap_or_default()),
         },
         kernel: settings.kernel.clone(),
+        machine: MachineDefaults {
+            cpus: Some(machine.cpus(host::cpus())),
+            memory: Some(written(machine.memory(host::memory()))),
+            home_mount: Some(machine.home_mount.unwrap_or_default()),
+            virtualization: Some(machine.virtualization.unwrap_or_default()),
+            kernel_path: machine.kernel_path.clone(),
+        },
         metrics: MetricsSettings {
             enabled: Some(settings.metrics.enabled()),
         },
@@ -238,6 +246,7 @@ mod tests {
         settings.kernel.url = Some("kernels.tar".into());
         settings.kernel.binary_path = Some("vmlinux".into());
         settings.kernel.digest = format!("sha256:{}", "0".repeat(64)).parse().ok();
+        settings.machine.kernel_path = Some("/vmlinux".into());
         settings.network.subnet = "10.0.0.0/24".parse().ok();
         settings.network.subnetv6 = "fd00::/64".parse().ok();
         let listed = toml::Value::try_from(effective(&settings)).unwrap();
