@@ -8,8 +8,8 @@ use container_resource::process::ProcessOptions;
 
 use crate::containers::Containers;
 
-/// Does it, once in a machine's life; as root, in the machine.
-const SCRIPT: &str = include_str!("create-user.sh");
+/// Waits for the init, and does it, once in a machine's life; as root, in the machine.
+const SCRIPT: &str = concat!(include_str!("ready.sh"), include_str!("create-user.sh"));
 /// How long it may take, under emulation and with a large skeleton of a home.
 const PATIENCE: Duration = Duration::from_secs(120);
 
