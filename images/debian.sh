@@ -15,7 +15,7 @@ TXT
 }
 
 case ${1:-} in
-    system) packages=(systemd-sysv dbus docker.io podman crun fuse-overlayfs busybox-static iproute2 iptables procps e2fsprogs) ;;
+    system) packages=(systemd-sysv dbus docker.io podman crun fuse-overlayfs busybox-static iproute2 iptables procps e2fsprogs sudo) ;;
     programs) packages=(postgresql redis-server nginx-light nodejs python3 libpython3.11-testsuite procps) ;;
     *) usage; [[ ${1:-} == -h || ${1:-} == --help ]]; exit ;;
 esac

@@ -1,6 +1,9 @@
 //! Container machines.
 
-use crate::system::{System, eventually};
+use rustix::process::Signal;
+
+use crate::sockets::{Agent, import_tools};
+use crate::system::{System, eventually, kill};
 
 /// Makes of busybox a root that has an init, in the container `base`.
 const INIT: &str = "ln -s /bin/busybox /sbin/init; echo ::respawn:/bin/sleep 100000 > /etc/inittab; \
@@ -107,10 +110,6 @@ fn a_machine_is_booted_used_rebooted_and_shut_down() {
     assert_eq!(seen.ok().stdout, "2\n2\n");
 
     // Its disk is kept, given back, and copied.
-    system
-        .run(["machine", "snapshot", "create", "linux-1", "before"])
-        .code(1)
-        .says("machine linux-1 is running");
     system.run(["machine", "stop"]).ok();
     let snapshot =
         |act: &str, name: &str| system.run(["machine", "snapshot", act, "linux-1", name]);
@@ -159,4 +158,138 @@ fn a_machine_is_booted_used_rebooted_and_shut_down() {
         .says("machine linux-1 is running");
     system.run(["machine", "delete", "--force", "linux-1"]).ok();
     assert_eq!(system.run(["machine", "list", "-q"]).ok().stdout, "");
+}
+
+/// Commits the image `linux` of `image`, which has busybox.
+fn commit_with_init(system: &System, image: &str) {
+    let init = format!("mkdir -p /sbin /etc; {INIT}");
+    system
+        .run(["run", "--name", "base", image, "busybox", "sh", "-c", &init])
+        .ok();
+    system.run(["commit", "base", "linux:1"]).ok();
+    system.run(["delete", "base"]).ok();
+}
+
+#[test]
+fn a_machine_that_runs_is_copied_and_reaches_the_agent_of_who_came_last() {
+    let system = System::stopped();
+    // What is not said is configured.
+    system.configure(
+        "[container]\nstandby = false\n[machine]\ncpus = 1\nmemory = \"256mb\"\nhomeMount = \"none\"\n",
+    );
+    system.set_up();
+    import_tools(&system);
+    commit_with_init(&system, "tools");
+    let machine = |words: &[&str], agent: Option<&Agent>| {
+        let mut command = system.command(["machine"].iter().chain(words));
+        command.env_remove("SSH_AUTH_SOCK");
+        if let Some(agent) = agent {
+            command.env("SSH_AUTH_SOCK", &agent.socket);
+        }
+        crate::system::Outcome::from(command.output().unwrap())
+    };
+    let keys = ["run", "ssh-add", "-l"];
+    let (first, second) = (
+        Agent::start(&system, "first"),
+        Agent::start(&system, "second"),
+    );
+
+    // Nobody is logged in when it boots, and no word is lost about it.
+    let made = machine(&["create", "--name", "dev", "linux:1"], None).ok();
+    assert_eq!((made.stdout.as_str(), made.stderr.as_str()), ("dev\n", ""));
+    let shown = machine(&["inspect", "dev"], None).ok().stdout;
+    for value in [
+        "\"cpus\": 1",
+        "\"memory\": 268435456",
+        "\"homeMount\": \"none\"",
+    ] {
+        assert!(shown.contains(value), "{shown}");
+    }
+    for agent in [&first, &second] {
+        let listed = machine(&keys, Some(agent)).ok().stdout;
+        assert!(listed.contains(&agent.fingerprint), "{listed}");
+    }
+    // Another one has none of its own, and reaches the last one's, also after a reboot.
+    machine(&["run", "busybox", "reboot"], None);
+    eventually("its agent is there again", || {
+        machine(&keys, None).stdout.contains(&second.fingerprint)
+    });
+
+    // Something is written all the time; what was written before is in both copies, whole.
+    let write = "echo kept > /var/kept; while :; do echo $RANDOM >> /var/all; done";
+    machine(&["run", "-d", "sh", "-c", write], None).ok();
+    eventually("it writes", || {
+        machine(&["run", "busybox", "test", "-s", "/var/all"], None).code == 0
+    });
+    machine(&["snapshot", "create", "dev", "now"], None).ok();
+    machine(&["snapshot", "create", "dev", "now"], None)
+        .code(1)
+        .says("exists");
+    machine(&["clone", "dev", "other"], None).ok();
+    machine(&["clone", "dev", "other"], None)
+        .code(1)
+        .says("machine already exists: other");
+    machine(&["run", "busybox", "rm", "/var/kept"], None).ok();
+    let seen = machine(
+        &[
+            "run",
+            "-n",
+            "other",
+            "sh",
+            "-c",
+            "cat /var/kept; busybox hostname",
+        ],
+        None,
+    );
+    assert!(seen.stdout.ends_with("kept\nother\n"), "{seen:?}");
+    machine(&["snapshot", "restore", "dev", "now"], None)
+        .code(1)
+        .says("machine dev is running");
+    machine(&["stop", "--time", "0", "dev"], None).ok();
+    machine(&["snapshot", "restore", "dev", "now"], None).ok();
+    machine(&["run", "-n", "dev", "cat", "/var/kept"], None).ok();
+    for name in ["dev", "other"] {
+        machine(&["delete", "--force", name], None).ok();
+    }
+}
+
+#[test]
+fn a_machine_that_is_being_made_does_not_outlive_its_maker() {
+    let system = System::start();
+    commit_with_init(&system, "busybox");
+    let create = [
+        "machine",
+        "create",
+        "--name",
+        "dev",
+        "--home-mount",
+        "none",
+        "-m",
+        "256M",
+        "-c",
+        "1",
+    ];
+    for image in ["busybox", "linux:1"] {
+        let made = system.spawn(create.iter().chain(&[image]));
+        let containers = system.app().join("containers");
+        let bundles = || -> Vec<_> {
+            let entries = std::fs::read_dir(&containers).unwrap().flatten();
+            entries.map(|entry| entry.path()).collect()
+        };
+        // It has a bundle, and whether it has an init is being looked at.
+        eventually("its image is looked at", || {
+            let mut bundles = bundles().into_iter();
+            bundles.any(|bundle| {
+                bundle.join("unfinished").exists() && bundle.join("config.json").exists()
+            })
+        });
+        assert_eq!(system.run(["machine", "list", "-q"]).ok().stdout, "");
+        kill(system.pids("container-apiserver")[0], Signal::KILL);
+        assert_ne!(made.outcome().code, 0);
+        system.run(["system", "start"]).ok();
+        assert_eq!(system.run(["machine", "list", "-q"]).ok().stdout, "");
+        eventually("nothing of it is left", || bundles().is_empty());
+    }
+    system.run(create.iter().chain(&["linux:1"])).ok();
+    system.run(["machine", "delete", "--force", "dev"]).ok();
 }

@@ -20,7 +20,7 @@ const PROGRAMS: [&str; 3] = ["/usr/bin/socat", "/usr/bin/ssh-add", "/bin/busybox
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Imports an image with socat and ssh-add.
-fn import_tools(system: &System) {
+pub fn import_tools(system: &System) {
     let root = system.scratch().join("tools");
     for directory in ["bin", "etc", "run", "tmp", "usr"] {
         fs::create_dir_all(root.join(directory)).unwrap();
@@ -72,14 +72,18 @@ fn import_tools(system: &System) {
 }
 
 /// An SSH agent with one key; ended when dropped.
-struct Agent {
+#[derive(Debug)]
+pub struct Agent {
     process: Child,
-    socket: PathBuf,
-    fingerprint: String,
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// Of its key, as `ssh-add -l` shows it.
+    pub fingerprint: String,
 }
 
 impl Agent {
-    fn start(system: &System, name: &str) -> Self {
+    /// Starts one that listens at the file `name` of the test.
+    pub fn start(system: &System, name: &str) -> Self {
         let socket = system.scratch().join(name);
         let process = Command::new("ssh-agent")
             .args(["-D", "-a", socket.to_str().unwrap()])

@@ -96,6 +96,7 @@ pub async fn serve(
     images.departed();
 
     let machines = Arc::new(Machines::new(&roots, containers.clone()));
+    machines.sweep();
     let metrics_socket = roots.runtime.join("metrics.sock");
     if settings.metrics.enabled() {
         let listener = socket::bind(&metrics_socket)

@@ -40,6 +40,11 @@ impl Bundle {
         self.directory.join("config.json")
     }
 
+    /// There as long as the container is being made: a bundle that has it is not one, whatever else it has.
+    pub fn unfinished(&self) -> PathBuf {
+        self.directory.join("unfinished")
+    }
+
     /// [`crate::container::CreateOptions`].
     pub fn options(&self) -> PathBuf {
         self.directory.join("options.json")
@@ -93,6 +98,11 @@ impl Bundle {
     /// Where the runtime helper serves.
     pub fn socket(&self) -> PathBuf {
         self.directory.join("runtime.sock")
+    }
+
+    /// A link to the SSH agent of the client that was last heard of, for a machine: it outlives many of them.
+    pub fn ssh_agent(&self) -> PathBuf {
+        self.directory.join("ssh-agent")
     }
 
     /// Where the runtime helper is handed descriptors.

@@ -152,6 +152,7 @@ impl MachineCreation {
             networks,
             dns: Some(crate::container::DnsConfiguration::default()),
             virtualization: self.virtualization,
+            ssh: true,
             init_process: ProcessConfiguration {
                 executable: INIT.to_owned(),
                 environment,

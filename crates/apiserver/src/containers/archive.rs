@@ -148,7 +148,7 @@ enum Way {
 
 /// The helper of a container that runs. One that is about to stop is waited for by [`Containers::open`]'s lock of operations or by
 /// the end of its helper.
-fn running(entry: &Entry) -> Option<Helper> {
+pub(super) fn running(entry: &Entry) -> Option<Helper> {
     entry.is_active().then(|| entry.helper().ok()).flatten()
 }
 

@@ -73,7 +73,8 @@ pub fn scan(roots: &Roots) -> io::Result<Vec<Found>> {
         let Ok(id) = entry.file_name().into_string() else {
             continue;
         };
-        let unfinished = is_absent(&bundle.configuration()) && is_absent(&bundle.upper());
+        let unfinished = is_absent(&bundle.configuration()) && is_absent(&bundle.upper())
+            || !is_absent(&bundle.unfinished());
         if id.starts_with(REMOVING) || unfinished {
             found.push(Found::Remains(entry.path()));
         } else {
@@ -127,6 +128,7 @@ mod tests {
         make("whole", &["config.json", "options.json"]);
         make("damaged", &["upper.ext4"]);
         make("unfinished", &["options.json"]);
+        make("marked", &["config.json", "upper.ext4", "unfinished"]);
         make("elsewhere", &["options.json"]);
         let link = roots.containers().join("elsewhere/config.json");
         std::os::unix::fs::symlink("/absent", link).unwrap();
@@ -145,7 +147,7 @@ mod tests {
                 ["damaged", "elsewhere", "whole"]
                     .map(str::to_owned)
                     .to_vec(),
-                2
+                3
             )
         );
     }

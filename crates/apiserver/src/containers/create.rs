@@ -25,6 +25,17 @@ impl Containers {
         configuration: ContainerConfiguration,
         options: CreateOptions,
     ) -> Result<(), Error> {
+        self.create_as(configuration, options, Progress::Finished)
+            .await
+    }
+
+    /// Makes a container that is `progress` then. One that is unfinished does not outlive this process, until [`Self::finish`].
+    pub(super) async fn create_as(
+        &self,
+        configuration: ContainerConfiguration,
+        options: CreateOptions,
+        progress: Progress,
+    ) -> Result<(), Error> {
         let id = configuration.id.clone();
         check(&configuration)?;
         let bundle = Bundle::new(self.roots.containers().join(&id));
@@ -37,7 +48,7 @@ impl Containers {
             Ok((entry, operation))
         };
         let ((entry, _operation), volumes) = self.with_volumes(configuration, enter).await?;
-        let created = self.make(&entry).await;
+        let created = self.make(&entry, progress).await;
         if created.is_err() {
             // Before its name is free: whoever takes that has the same directory.
             match bundles::detach(&self.roots, &entry.bundle) {
@@ -57,7 +68,7 @@ impl Containers {
         created
     }
 
-    async fn make(&self, entry: &Entry) -> Result<(), Error> {
+    async fn make(&self, entry: &Entry, progress: Progress) -> Result<(), Error> {
         let failed = |error: &std::io::Error| {
             Error::chain(kind(error), error).context(format_args!(
                 "create the bundle {}",
@@ -68,6 +79,9 @@ impl Containers {
         self.reserve.check()?;
         // The directory comes before the lease, which is dropped where it does not exist.
         create_private(entry.bundle.directory()).map_err(|error| failed(&error))?;
+        if progress == Progress::Unfinished {
+            std::fs::write(entry.bundle.unfinished(), "").map_err(|error| failed(&error))?;
+        }
         let roots = self.images.prepare_roots(configuration, &entry.id);
         let (roots, arrived) = tokio::join!(roots, self.networks.arrive(configuration));
         // Told first: it was asked for by name.
@@ -91,6 +105,15 @@ impl Containers {
         bundles::create(&entry.bundle, configuration, &entry.options)
             .map_err(|error| failed(&error))
     }
+}
+
+/// How far a container is when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It is one.
+    Finished,
+    /// Something more is done before it is one.
+    Unfinished,
 }
 
 /// What the file system said, as far as a client acts on it.

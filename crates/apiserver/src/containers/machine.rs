@@ -1,20 +1,53 @@
 //! What the machines need of the containers that they are.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use container_api::{Error, Kind};
-use container_archive::operation::Operation;
+use container_archive::operation::{Operation, Subject};
 use container_resource::bundle::{self, Bundle};
-use container_resource::container::{ContainerConfiguration, ManagedContainer};
+use container_resource::container::{ContainerConfiguration, CreateOptions, ManagedContainer};
 use container_resource::machine::INIT;
 use tokio::sync::oneshot;
 
-use super::create::kind;
+use super::archive::running;
+use super::create::{Progress, kind};
+use super::hold::copy_held;
 use super::{Containers, Entry, not_found};
 
 impl Containers {
+    /// Makes a container that is none before [`Self::finish`] makes it one: what is left of it goes with this process, or with the next
+    /// one's start.
+    pub async fn begin(&self, configuration: ContainerConfiguration) -> Result<(), Error> {
+        let options = CreateOptions::default();
+        self.create_as(configuration, options, Progress::Unfinished)
+            .await
+    }
+
+    /// Makes the container `id` one.
+    pub fn finish(&self, id: &str) -> Result<(), Error> {
+        let bundle = &self.get(id)?.bundle;
+        let failed =
+            |error: io::Error| Error::chain(kind(&error), &error).context("keep what was made");
+        std::fs::remove_file(bundle.unfinished()).map_err(failed)?;
+        let directory = std::fs::File::open(bundle.directory()).map_err(failed)?;
+        directory.sync_all().map_err(failed)
+    }
+
+    /// Copies the disk of the container `id`, which runs, as it is at one moment, to `to`. The container stands still for as long
+    /// as that takes. False: it does not run.
+    pub async fn copy_running(&self, id: &str, to: &Path) -> Result<bool, Error> {
+        let entry = self.get(id)?;
+        let Some(helper) = running(&entry) else {
+            return Ok(false);
+        };
+        let upper = entry.bundle.upper();
+        copy_held(&entry, &helper, Subject::Root, &upper, to).await?;
+        Ok(true)
+    }
+
     /// Whether the container `id` has an init.
     pub async fn has_init(self: &Arc<Self>, id: &str) -> Result<bool, Error> {
         let read = Operation::Read { path: INIT.into() };

@@ -165,7 +165,8 @@ impl Containers {
         } else {
             self.put_on_networks(configuration, &mut standby).await?
         };
-        if configuration.ssh && !idle {
+        // A machine is there for long: whoever comes later brings their agent.
+        if configuration.ssh && !idle && configuration.machine.is_none() {
             warnings.extend(without_agent(&entry.id, request.boot.ssh_agent.as_deref()));
         }
         request.boot.interfaces = interfaces;

@@ -1,19 +1,21 @@
 //! A further machine with the disk of another one.
 
 use container_api::{Error, Kind};
-use container_resource::bundle::Bundle;
-use container_resource::container::{ContainerConfiguration, CreateOptions};
+use container_resource::container::ContainerConfiguration;
 use container_resource::machine::check_name;
 use jiff::Timestamp;
 
-use super::{Machines, snapshot};
-use crate::disk_usage;
+use super::Machines;
+use super::disk::Staged;
+use super::snapshot::told;
+use crate::containers::kind;
 
 impl Machines {
-    /// Makes the machine `name` with all that the machine `id`, which does not run, has: `suffix` is for its container's name.
+    /// Makes the machine `name` with all that the machine `id` has: `suffix` is for its container's name. One that runs stands
+    /// still while its disk is copied.
     ///
     /// # Errors
-    /// When the name is none or is taken, the first machine runs, or the disk is full.
+    /// When the name is none or is taken, or the disk is full.
     pub async fn clone_machine(&self, id: &str, name: String, suffix: &str) -> Result<(), Error> {
         check_name(&name).map_err(|text| Error::new(Kind::InvalidArgument, text))?;
         let original = self.name(id)?;
@@ -23,34 +25,26 @@ impl Machines {
         let mut configuration = entry.planned().configuration;
         rename(&mut configuration, &name, suffix);
         let container = configuration.id.clone();
-        let size = disk_usage::of_file(&entry.bundle.upper());
-        self.containers.reserve.check_for(size)?;
-        // Before there is a machine that could be booted without it.
-        let work = |bundle: &Bundle| match bundle.upper() {
-            upper if upper.exists() => snapshot::stage(bundle, &upper).map(Some),
-            // It was never booted: its disk is that of its image.
-            _ => Ok(None),
-        };
-        let staged = self.containers.with_bundle(&entry.id, work).await;
-        let staged = staged.map_err(|error| {
-            snapshot::told(error, &original, &format!("copy the disk for {name}"))
-        })?;
-        let options = CreateOptions::default();
-        Box::pin(self.containers.create(configuration, options)).await?;
-        let Some(staged) = staged else {
-            return Ok(());
-        };
-        let copy = self.containers.get(&container)?;
-        let operation = copy.operation.lock().await;
-        if let Err(error) = std::fs::rename(staged, copy.bundle.upper()) {
-            drop(operation);
-            if let Err(left) = self.containers.delete(&container, true, true).await {
-                tracing::warn!("what was made of machine {name} is left: {left}");
-            }
-            let context = format!("give machine {name} its disk");
-            return Err(Error::chain(Kind::Internal, &error).context(context));
+        let context = format!("copy the disk of machine {original} for {name}");
+        let copied = self.copy_disk(&entry).await;
+        let staged = copied.map_err(|error| told(error, &original, &context))?;
+        Box::pin(self.containers.begin(configuration)).await?;
+        let furnished = self.furnish(&container, staged);
+        if furnished.is_err() {
+            self.discard(&container).await;
         }
-        Ok(())
+        furnished.map_err(|error| error.context(format_args!("give machine {name} its disk")))
+    }
+
+    /// Gives the unfinished container `id` its disk, unless it is to have that of its image, and makes it a machine.
+    fn furnish(&self, id: &str, staged: Option<Staged>) -> Result<(), Error> {
+        let copy = self.containers.get(id)?;
+        if let Some(staged) = staged {
+            staged
+                .replace(&copy.bundle.upper())
+                .map_err(|error| Error::chain(kind(&error), &error))?;
+        }
+        self.containers.finish(id)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Container machines: a machine is a container that has an init, its user's account and a name of its own.
 
+mod agent;
 mod clone;
 mod default;
+mod disk;
 mod snapshot;
 mod user;
 
@@ -10,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use container_api::roots::Roots;
 use container_api::{Error, Kind};
-use container_resource::container::{ContainerConfiguration, CreateOptions};
+use container_resource::container::ContainerConfiguration;
 use container_resource::machine::{Change, INIT, MachineResource, MissingMachine, check_name};
 
 use crate::containers::{Containers, Entry};
@@ -39,6 +41,16 @@ impl Machines {
         }
     }
 
+    /// Removes what an earlier apiserver left half-way.
+    pub fn sweep(&self) {
+        for entry in self.containers.all() {
+            if let Err(error) = disk::sweep(&entry.bundle) {
+                let id = &entry.id;
+                tracing::warn!("container {id}: cannot tidy the snapshots: {error}");
+            }
+        }
+    }
+
     /// Makes the machine of `configuration`, which has a part for it.
     ///
     /// # Errors
@@ -61,10 +73,9 @@ impl Machines {
         );
         let _change = self.change.lock().await;
         self.check_free(&name)?;
-        let options = CreateOptions::default();
-        self.containers.create(configuration, options).await?;
+        self.containers.begin(configuration).await?;
         let checked = match self.containers.has_init(&id).await {
-            Ok(true) => Ok(()),
+            Ok(true) => self.containers.finish(&id),
             Ok(false) => {
                 let text = format!("image {image} has no {INIT}: a machine cannot boot it");
                 Err(Error::new(Kind::InvalidArgument, text).with_hint(
@@ -74,9 +85,7 @@ impl Machines {
             Err(error) => Err(error),
         };
         if let Err(error) = checked {
-            if let Err(left) = self.containers.delete(&id, true, true).await {
-                tracing::warn!("what was made of machine {name} is left: {left}");
-            }
+            self.discard(&id).await;
             return Err(error);
         }
         if set_default || self.default().is_none() {
@@ -97,14 +106,21 @@ impl Machines {
         machines
     }
 
-    /// Starts the machine `id`, unless it runs, and makes its user known in it. Gives it with what is odd of it.
+    /// Starts the machine `id`, unless it runs, and makes its user known in it. The SSH agent that it reaches is the one at
+    /// `ssh_agent` from now on, unless that is empty. Gives it with what is odd of it.
     ///
     /// # Errors
     /// When there is none, it does not start, or its user could not be made known.
-    pub async fn boot(&self, id: &str) -> Result<(MachineResource, Vec<String>), Error> {
+    pub async fn boot(
+        &self,
+        id: &str,
+        ssh_agent: &str,
+    ) -> Result<(MachineResource, Vec<String>), Error> {
         let name = self.name(id)?;
         let entry = self.find(&name)?;
         self.containers.follow_plan(&entry.id).await?;
+        let entry = self.find(&name)?;
+        agent::meet(&entry, ssh_agent)?;
         let started = self.containers.start(&entry.id, None).await?;
         let known = self.known(&entry.id);
         let mut run = known.lock().await;
@@ -170,6 +186,13 @@ impl Machines {
         Ok(freed)
     }
 
+    /// Removes the container `id`, which is not finished.
+    async fn discard(&self, id: &str) {
+        if let Err(left) = self.containers.delete(id, true, true).await {
+            tracing::warn!("what was made of container {id} is left until the next start: {left}");
+        }
+    }
+
     /// Whether no machine has the name. The caller holds [`Self::change`].
     fn check_free(&self, name: &str) -> Result<(), Error> {
         match self.find(name) {
@@ -206,16 +229,24 @@ impl Machines {
                 .configuration
                 .as_ref()
                 .and_then(|c| c.machine.as_ref());
-            machine.is_some_and(|machine| machine.id == name)
+            machine.is_some_and(|machine| machine.id == name) && !is_unfinished(entry)
         };
         let mut all = self.containers.all().into_iter();
         all.find(is_it).ok_or_else(|| not_found(name))
     }
 }
 
+/// Whether `entry` is no machine yet: it is being made.
+fn is_unfinished(entry: &Entry) -> bool {
+    entry.bundle.unfinished().exists()
+}
+
 /// The machine of a container, if it is one.
 fn resource(entry: &Entry, default: Option<&str>) -> Option<MachineResource> {
     entry.configuration.as_ref()?.machine.as_ref()?;
+    if is_unfinished(entry) {
+        return None;
+    }
     let disk = disk_usage::allocated(entry.bundle.directory());
     MachineResource::of(entry.planned(), default, disk)
 }

@@ -2,9 +2,8 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use container_api::roots::create_private;
 use container_api::{Error, Kind};
 use container_files::Links;
 use container_resource::bundle::Bundle;
@@ -13,34 +12,42 @@ use container_resource::name;
 use jiff::Timestamp;
 
 use super::Machines;
+use super::disk::{Staged, directory};
+use crate::containers::kind;
 use crate::disk_usage;
 
 /// Ends the name of a snapshot's file.
 const SUFFIX: &str = ".ext4";
-/// Begins the name of a file that is being written.
-const UNFINISHED: &str = ".unfinished-";
 
 impl Machines {
-    /// Keeps the disk of the machine `id`, which does not run, as `snapshot`.
+    /// Keeps the disk of the machine `id` as `snapshot`. One that runs stands still while the disk is copied.
     ///
     /// # Errors
-    /// When the name is none or is taken, the machine runs or was never booted, or the disk is full.
+    /// When the name is none or is taken, the machine was never booted, or the disk is full.
     pub async fn create_snapshot(&self, id: &str, snapshot: String) -> Result<(), Error> {
         name::validate(&snapshot).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
         let name = self.name(id)?;
         let entry = self.find(&name)?;
-        let size = disk_usage::of_file(&entry.bundle.upper());
-        self.containers.reserve.check_for(size)?;
-        let (machine, kept) = (name.clone(), snapshot.clone());
-        let work = move |bundle: &Bundle| {
-            let target = file(bundle, &snapshot);
-            if target.exists() {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            copy(bundle, &bundle.upper(), &target)
+        let target = file(&entry.bundle, &snapshot);
+        let taken = || {
+            let text = format!("machine {name} has a snapshot {snapshot} already: it exists");
+            Error::new(Kind::Exists, text)
         };
-        let made = self.containers.with_bundle(&entry.id, work).await;
-        made.map_err(|error| told(error, &machine, &format!("make snapshot {kept}")))
+        // Before the work.
+        if target.exists() {
+            return Err(taken());
+        }
+        let context = format!("make snapshot {snapshot} of machine {name}");
+        let copied = self.copy_disk(&entry).await;
+        let staged = copied.map_err(|error| told(error, &name, &context))?;
+        let Some(staged) = staged else {
+            let text = format!("{context}: it was never booted");
+            return Err(Error::new(Kind::InvalidState, text));
+        };
+        staged.keep(&target).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => taken(),
+            _ => Error::chain(kind(&error), &error).context(context),
+        })
     }
 
     /// The snapshots of the machine `id`, the oldest first.
@@ -64,9 +71,10 @@ impl Machines {
         self.containers
             .reserve
             .check_for(disk_usage::of_file(&path))?;
-        let work = move |bundle: &Bundle| copy(bundle, &path, &bundle.upper());
+        let work = move |bundle: &Bundle| Staged::copy(bundle, &path)?.replace(&bundle.upper());
         let restored = self.containers.with_bundle(&entry.id, work).await;
-        restored.map_err(|error| told(error, &name, &format!("restore snapshot {snapshot}")))
+        let context = format!("restore snapshot {snapshot} of machine {name}");
+        restored.map_err(|error| told(error, &name, &context))
     }
 
     /// Deletes a snapshot of the machine `id`.
@@ -81,41 +89,6 @@ impl Machines {
             Error::chain(Kind::Internal, &error).context(format_args!("delete snapshot {snapshot}"))
         })
     }
-}
-
-/// A copy of the disk of `bundle`, or of the disk `from` that was kept of it, under a name that nobody knows. Whatever such copy was left
-/// half-way is removed: the caller holds the container's operations.
-pub fn stage(bundle: &Bundle, from: &Path) -> io::Result<PathBuf> {
-    let directory = directory(bundle);
-    create_private(&directory)?;
-    for entry in std::fs::read_dir(&directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    let staged = directory.join(format!("{UNFINISHED}{}", uuid::Uuid::new_v4()));
-    let written = container_files::create(&staged).and_then(|file| {
-        container_ext4::copy(from, &file)?;
-        file.sync_all()
-    });
-    if let Err(error) = written {
-        // Nothing else has its name; the next copy tries again.
-        let _ = std::fs::remove_file(&staged);
-        return Err(error);
-    }
-    Ok(staged)
-}
-
-/// Makes the file `target` a copy of the disk `from`, all at once.
-fn copy(bundle: &Bundle, from: &Path, target: &Path) -> io::Result<()> {
-    let staged = stage(bundle, from)?;
-    std::fs::rename(staged, target)
-}
-
-fn directory(bundle: &Bundle) -> PathBuf {
-    bundle.directory().join("snapshots")
 }
 
 fn file(bundle: &Bundle, snapshot: &str) -> PathBuf {
@@ -161,17 +134,15 @@ fn list(bundle: &Bundle) -> io::Result<Vec<Snapshot>> {
     Ok(found)
 }
 
-/// What became of an operation on the disk of a machine.
+/// Why `what`, which is done with the disk of `machine`, was not done.
 pub fn told(error: Error, machine: &str, what: &str) -> Error {
     match error.kind {
-        Kind::InvalidState => Error::new(
-            Kind::InvalidState,
-            format!("{what}: machine {machine} is running"),
-        )
-        .with_hint(format!(
-            "Stop it first: `container machine stop {machine}`."
-        )),
-        _ => error.context(format_args!("{what} of machine {machine}")),
+        Kind::InvalidState => {
+            let text = format!("{what}: machine {machine} is running");
+            let hint = format!("Stop it first: `container machine stop {machine}`.");
+            Error::new(Kind::InvalidState, text).with_hint(hint)
+        }
+        _ => error.context(what),
     }
 }
 
@@ -184,10 +155,10 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let bundle = Bundle::new(scratch.path());
         assert_eq!(list(&bundle).unwrap(), []);
-        std::fs::create_dir(directory(&bundle)).unwrap();
         std::fs::write(bundle.upper(), "disk").unwrap();
         for name in ["new", "old"] {
-            copy(&bundle, &bundle.upper(), &file(&bundle, name)).unwrap();
+            let copy = Staged::copy(&bundle, &bundle.upper()).unwrap();
+            copy.keep(&file(&bundle, name)).unwrap();
         }
         let old = std::fs::File::options()
             .write(true)
@@ -208,9 +179,5 @@ mod tests {
                 Kind::NotFound
             );
         }
-        let from = scratch.path().join("absent");
-        assert!(copy(&bundle, &from, &file(&bundle, "x")).is_err());
-        // What was left half-way is gone, too.
-        assert_eq!(std::fs::read_dir(directory(&bundle)).unwrap().count(), 2);
     }
 }

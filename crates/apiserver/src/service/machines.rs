@@ -42,9 +42,10 @@ impl machines_server::Machines for Service {
     }
 
     async fn boot(&self, request: Request<BootRequest>) -> Reply<BootReply> {
-        let id = request.into_inner().id;
+        let BootRequest { id, ssh_agent } = request.into_inner();
         let machines = self.0.clone();
-        let (machine, warnings) = to_the_end(async move { machines.boot(&id).await }).await?;
+        let booted = async move { machines.boot(&id, &ssh_agent).await };
+        let (machine, warnings) = to_the_end(booted).await?;
         let machine =
             serde_json::to_vec(&machine).map_err(|error| Error::chain(Kind::Internal, &error))?;
         Ok(Response::new(BootReply {

@@ -9,7 +9,7 @@ use crate::output;
 
 /// Make a further machine with the disk of another one
 ///
-/// The first one must not run. Each has a disk of its own from then on. Prints the new name.
+/// One that runs stands still while its disk is copied. Each has a disk of its own from then on. Prints the new name.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container machine clone dev dev-old")]

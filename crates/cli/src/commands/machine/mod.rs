@@ -23,7 +23,7 @@ use container_resource::machine::{MachineResource, MissingMachine};
 use super::list::whole;
 use crate::connection::{Context, prompt};
 use crate::failure::Failure;
-use crate::output;
+use crate::{output, session};
 
 /// Manage container machines: Linux systems to live in
 #[derive(Debug, Subcommand)]
@@ -99,6 +99,7 @@ async fn one(context: &Context, id: Option<&str>) -> Result<MachineResource, Fai
 async fn boot(context: &Context, id: Option<&str>) -> Result<MachineResource, Failure> {
     let request = BootRequest {
         id: id.unwrap_or_default().to_owned(),
+        ssh_agent: session::ssh_agent(),
     };
     let reply = context.machines()?.boot(request).await?.into_inner();
     for warning in reply.warnings {

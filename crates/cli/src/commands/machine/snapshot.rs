@@ -54,13 +54,12 @@ impl Words {
     }
 }
 
-/// Keep the disk of a machine that does not run
+/// Keep the disk of a machine
 ///
-/// The snapshot takes room only for what changes on either side, where the file system can share blocks. It goes with its machine.
+/// A machine that runs stands still while its disk is copied. The snapshot takes room only for what changes on either side, where the file system can share blocks. It goes with its machine.
 /// Prints the snapshot's name.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
-  container machine stop dev
   container machine snapshot create dev before-upgrade")]
 pub struct Create {
     #[command(flatten)]
