@@ -32,7 +32,7 @@ fn spec(directory: &Path, devices: Vec<Device>) -> VmSpec {
 async fn a_place_that_was_taken_away_is_not_made_again() {
     let scratch = tempfile::tempdir().unwrap();
     let spec = spec(scratch.path(), vec![Device::Balloon]);
-    let mut script = Script::new(|side| side.power.off());
+    let script = Script::new(|side| side.power.off());
     let engine = script.engine().unwrap();
     let saveable = engine.start_saveable(&spec).await.unwrap();
     let taken = scratch.path().join("templates");
