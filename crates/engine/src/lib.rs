@@ -44,6 +44,7 @@ mod template;
 mod vm;
 mod vmm;
 
+pub use confinement::cgroup::Allowance;
 pub use device::{
     Device, DeviceError, Disk, DiskError, DiskRole, Extent, MAX_EXTENTS, MTU, MacAddress,
     MacAddressError, Nic, NicError, PlaceError, SECTOR, Share, ShareError, TAG_LIMIT,

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::net::UnixStream;
 
+use crate::confinement::cgroup::Allowance;
 use crate::console::BoundedFile;
 use crate::device::Disk;
 use crate::exit::VmExit;
@@ -55,6 +56,15 @@ impl Vm {
     /// Process id of the VMM.
     pub fn pid(&self) -> u32 {
         self.machine.pid()
+    }
+
+    /// Puts the process `server`, which serves the machine's guest, and its children into the cgroup of the VMM, if that has one.
+    /// Together they may take `more` than the VMM.
+    ///
+    /// # Errors
+    /// When it cannot be put there.
+    pub fn admit(&mut self, server: u32, more: Allowance) -> io::Result<()> {
+        self.machine.admit(server, more)
     }
 
     /// How many devices the guest does not know of, as they were put on transports that were empty when it was saved. It finds

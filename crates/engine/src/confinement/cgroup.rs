@@ -1,5 +1,5 @@
-//! A cgroup of version 2 for one VMM (Documentation/admin-guide/cgroup-v2.rst): what it may take of the host's memory, its
-//! page cache included, and of its processes. Where the host gives none, [`super::ceilings`] stand alone.
+//! A cgroup of version 2 for one VMM and the processes that serve it (Documentation/admin-guide/cgroup-v2.rst): what they may take of the
+//! host's memory, their page cache included, and of its processes. Where the host gives none, [`super::ceilings`] stand alone.
 //!
 //! A cgroup can be had where this process may write to its own one, as root or by delegation (`Delegate=` of systemd),
 //! and that one has the controllers.
@@ -19,7 +19,20 @@ const PARENT: &str = "container-vmms";
 
 /// A cgroup that is removed when it is dropped, by when the VMM has ended.
 #[derive(Debug)]
-pub(crate) struct Cgroup(PathBuf);
+pub(crate) struct Cgroup {
+    path: PathBuf,
+    /// What its processes may have now.
+    allowed: Allowance,
+}
+
+/// What processes may take of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// Memory, in bytes, page cache included.
+    pub memory: u64,
+    /// Threads.
+    pub threads: u32,
+}
 
 impl Cgroup {
     /// Makes one for the VMM that this process owns.
@@ -36,26 +49,61 @@ impl Cgroup {
         delegate(own)?;
         make_directory(&parent)?;
         delegate(&parent)?;
-        let cgroup = Self(parent.join(std::process::id().to_string()));
-        make_directory(&cgroup.0)?;
+        let cgroup = Self {
+            path: parent.join(std::process::id().to_string()),
+            allowed: Allowance {
+                memory: ceilings.memory,
+                threads: ceilings.threads,
+            },
+        };
+        make_directory(&cgroup.path)?;
         remove_left(&parent);
-        fs::write(cgroup.0.join("memory.max"), ceilings.memory.to_string())?;
-        fs::write(cgroup.0.join("pids.max"), ceilings.threads.to_string())?;
+        cgroup.limit()?;
         Ok(cgroup)
+    }
+
+    fn limit(&self) -> io::Result<()> {
+        let write = |name: &str, value: u64| fs::write(self.path.join(name), value.to_string());
+        write("memory.max", self.allowed.memory)?;
+        write("pids.max", self.allowed.threads.into())
     }
 
     /// Puts a process into it.
     pub(crate) fn admit(&self, pid: u32) -> io::Result<()> {
-        fs::write(self.0.join("cgroup.procs"), pid.to_string())
+        fs::write(self.path.join("cgroup.procs"), pid.to_string())
+    }
+
+    /// Puts the process `pid` and its children into it, which may take `more` than the others do.
+    ///
+    /// # Errors
+    /// Where there is no such process, or the kernel does not tell its children (`CONFIG_PROC_CHILDREN`).
+    pub(crate) fn admit_family(&mut self, pid: u32, more: Allowance) -> io::Result<()> {
+        self.allowed.memory = self.allowed.memory.saturating_add(more.memory);
+        self.allowed.threads = self.allowed.threads.saturating_add(more.threads);
+        self.limit()?;
+        // First the parent: children that it makes from now on are there, too.
+        self.admit(pid)?;
+        for child in children(pid)? {
+            self.admit(child)?;
+        }
+        Ok(())
     }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir(&self.0) {
-            tracing::debug!(%error, "the cgroup {} stays", self.0.display());
+        if let Err(error) = fs::remove_dir(&self.path) {
+            tracing::debug!(%error, "the cgroup {} stays", self.path.display());
         }
     }
+}
+
+/// Children of the first thread of `pid` (`proc_pid_task`(5)).
+fn children(pid: u32) -> io::Result<Vec<u32>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let numbers = text.split_ascii_whitespace();
+    let numbers = numbers.map(|number| number.parse().map_err(io::Error::other));
+    numbers.collect()
 }
 
 /// Whether this host gives VMMs a cgroup, for people: what is limited, or why nothing is.
@@ -152,6 +200,44 @@ mod tests {
         assert_eq!(fs::read_to_string(&control).unwrap(), "memory pids");
         let error = delegate(pretend("hugetlb", "").path()).unwrap_err();
         assert_eq!(error.to_string(), "no controller memory to be had");
+    }
+
+    #[test]
+    fn who_serves_a_vmm_is_in_its_cgroup_with_an_allowance() {
+        let own = pretend("memory pids", "memory pids");
+        let parent = own.path().join(PARENT);
+        fs::create_dir(&parent).unwrap();
+        for name in ["cgroup.controllers", "cgroup.subtree_control"] {
+            fs::write(parent.join(name), "memory pids").unwrap();
+        }
+        let mut cgroup = Cgroup::make_in(own.path(), &ceilings()).unwrap();
+        let path = cgroup.path.clone();
+        let read = |name: &str| fs::read_to_string(path.join(name)).unwrap();
+        let before = ceilings();
+        assert_eq!(read("pids.max"), before.threads.to_string());
+        // A parent with a child, which is the last that is admitted.
+        let mut parent = std::process::Command::new("sh")
+            .args(["-c", "sleep 1000 & echo $!; wait"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut child = String::new();
+        let output = parent.stdout.take().unwrap();
+        io::BufRead::read_line(&mut io::BufReader::new(output), &mut child).unwrap();
+        let more = Allowance {
+            memory: 1 << 20,
+            threads: 3,
+        };
+        let admitted = cgroup.admit_family(parent.id(), more);
+        let _ = std::process::Command::new("kill")
+            .arg(child.trim())
+            .status();
+        parent.wait().unwrap();
+        admitted.unwrap();
+        assert_eq!(read("cgroup.procs"), child.trim());
+        assert_eq!(read("pids.max"), (before.threads + 3).to_string());
+        assert_eq!(read("memory.max"), (before.memory + (1 << 20)).to_string());
+        cgroup.admit_family(u32::MAX, more).unwrap_err();
     }
 
     #[test]

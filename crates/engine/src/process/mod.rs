@@ -21,7 +21,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use tokio::io::unix::AsyncFd;
 
 use crate::confinement::ceilings::Ceilings;
-use crate::confinement::cgroup::Cgroup;
+use crate::confinement::cgroup::{Allowance, Cgroup};
 use crate::confinement::identity::Identity;
 use crate::confinement::{Isolation, Libraries};
 use loan::Loan;
@@ -97,6 +97,14 @@ impl VmmProcess {
         let _ended = self.pidfd.readable().await?;
         let status = reap(self.pidfd.get_ref().as_fd())?;
         Ok(*self.status.insert(status))
+    }
+
+    /// Puts a process that serves it, and that one's children, into its cgroup, where it has one.
+    pub(crate) fn admit(&mut self, server: u32, more: Allowance) -> io::Result<()> {
+        match &mut self.cgroup {
+            Some(cgroup) => cgroup.admit_family(server, more),
+            None => Ok(()),
+        }
     }
 
     /// Sends SIGKILL. Succeeds if the process has already ended.

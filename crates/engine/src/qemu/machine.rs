@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::device::disk::exchange::Backends;
 use super::migration;
 use super::qmp::Qmp;
+use crate::confinement::cgroup::Allowance;
 use crate::console::BoundedFile;
 use crate::device::Disk;
 use crate::exit::{VmExit, explain};
@@ -41,6 +42,10 @@ impl QemuMachine {
 impl Machine for QemuMachine {
     fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    fn admit(&mut self, server: u32, more: Allowance) -> io::Result<()> {
+        self.process.admit(server, more)
     }
 
     fn kill(&self) -> io::Result<()> {

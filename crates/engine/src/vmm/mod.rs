@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::net::UnixStream;
 
+use crate::confinement::cgroup::Allowance;
 use crate::console::BoundedFile;
 use crate::device::{Device, Disk};
 use crate::engine::StartError;
@@ -124,6 +125,9 @@ pub(crate) trait Vmm: Debug + Send + Sync {
 pub(crate) trait Machine: Debug + Send + Sync {
     /// Process id of the VMM.
     fn pid(&self) -> u32;
+
+    /// Puts a process that serves it into its cgroup, if it has one: see [`crate::Vm::admit`].
+    fn admit(&mut self, server: u32, more: Allowance) -> io::Result<()>;
 
     /// Ends the VMM at once. Succeeds if it has ended already.
     fn kill(&self) -> io::Result<()>;
