@@ -114,12 +114,14 @@ fn an_ordinary_user_runs_containers() {
          container run --rm busybox echo hello && container run -d --name c1 busybox sleep 1000 && \
          container exec c1 id -u && mkdir -m 755 d && echo read > d/q && chmod 0200 d/q && \
          container run --rm -v ./d:/d busybox sh -c 'cat /d/q; echo n > /d/n; touch /d/given; chown 7 /d/given' && \
-         [ $(stat -c %u d/n) = $(id -u) ] && stat -c %u d/given && id -u; \
+         [ $(stat -c %u d/n) = $(id -u) ] && container run --rm --mount \"type=bind,src=d,dst=/d,idmap=uids=0-1000-1;gids=0-1001-1\" -u 1000:1001 \
+             busybox sh -c 'stat -c %u:%g /d/n; touch /d/mapped' && [ $(stat -c %u:%g d/mapped) = $(id -u):$(id -g) ] && \
+         stat -c %u d/given && id -u; \
          code=$?; container delete -f c1; container system stop && exit $code",
         copy.image()
     );
     let text = stdout(&user.shell(&copy.prefix(), &line));
-    assert!(text.contains("\nhello\nc1\n0\nread\n"), "{text}");
+    assert!(text.contains("\nhello\nc1\n0\nread\n1000:1001\n"), "{text}");
     // What root of the container gave away is a subordinate id's where there are some, and else the user's.
     let mut ids = text
         .lines()

@@ -4,6 +4,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::container::{Mount, MountKind};
+use crate::idmap::{IdMap, IdMapError};
 use crate::tmpfs;
 
 /// Options of a bind mount that change what can be done through it (`mount(8)`).
@@ -19,6 +20,8 @@ const FLAGS: [&str; 10] = [
     "nodiratime",
     "relatime",
 ];
+/// Begins the option with a map of owners.
+pub const IDMAP: &str = "idmap=";
 /// Options that say what is so anyway: mounts below are seen, and none that is made later; labels of the host do not matter to
 /// a machine; caches are as coherent as can be.
 const NEEDLESS: [&str; 10] = [
@@ -48,6 +51,9 @@ pub enum BindError {
         "invalid option '{0}': mounts of the host and of the container do not spread to each other"
     )]
     Propagation(String),
+    /// A map of owners.
+    #[error(transparent)]
+    IdMap(#[from] IdMapError),
     /// An option that such a mount does not have.
     #[error(
         "invalid option '{0}' of a bind mount: ro, rw, exec, noexec, suid, nosuid, nodev and noatime are known"
@@ -100,6 +106,12 @@ pub fn mount<'a>(
         match option {
             _ if NEEDLESS.contains(&option) => {}
             _ if FLAGS.contains(&option) => kept.push(option.to_owned()),
+            // The container's ids are the machine's own.
+            "idmap" => {}
+            _ if option.starts_with(IDMAP) => {
+                option[IDMAP.len()..].parse::<IdMap>()?;
+                kept.push(option.to_owned());
+            }
             "shared" | "rshared" | "slave" | "rslave" => {
                 return Err(BindError::Propagation(option.to_owned()));
             }

@@ -20,6 +20,7 @@ pub mod health;
 pub mod hidden_path;
 pub mod host_entry;
 pub mod host_name;
+pub mod idmap;
 pub mod image;
 pub mod image_settings;
 pub mod insecure;

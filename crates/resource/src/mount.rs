@@ -60,7 +60,7 @@ pub enum MountError {
 pub fn parse(text: &str) -> Result<Mount, MountError> {
     let (mut kind, mut target, mut source) = (None, None, None);
     let mut options = Vec::new();
-    let (mut of_tmpfs, mut of_volume) = (None, None);
+    let (mut of_tmpfs, mut of_volume, mut of_bind) = (None, None, None);
     for field in text.split(',') {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key, Some(value)),
@@ -95,6 +95,13 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
                 options.push(format!("mode={mode}"));
                 of_tmpfs = Some(key);
             }
+            "idmap" => {
+                // Without a map: the container's ids, which are the machine's own.
+                options.push(
+                    value.map_or_else(|| key.to_owned(), |map| format!("{}{map}", bind::IDMAP)),
+                );
+                of_bind = Some(key);
+            }
             "bind-propagation" => options.push(given()?.to_owned()),
             // Mounts below are there, and read-only with it.
             "bind-recursive" if matches!(value, Some("enabled" | "readonly")) => {}
@@ -120,7 +127,7 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
     }
     match kind.as_deref() {
         Some("tmpfs") => {
-            if let Some(key) = of_volume {
+            if let Some(key) = of_volume.or(of_bind) {
                 return Err(MountError::Foreign(key.to_owned()));
             }
         }
@@ -134,7 +141,7 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
         }
         // Docker's default.
         Some("volume") | None => {
-            if let Some(key) = of_tmpfs {
+            if let Some(key) = of_tmpfs.or(of_bind) {
                 return Err(MountError::Foreign(key.to_owned()));
             }
             let target = target.ok_or(MountError::NoTarget)?;
@@ -208,6 +215,17 @@ mod tests {
         }
         assert_eq!(parse_short("./a b:/m").unwrap().source, "./a b");
         assert_eq!(parse_short("a/b:/m:").unwrap().source, "a/b");
+        let expected = bind::mount("/s", "/m", ["idmap=uids=0-5-1;gids=0-6-1"]).unwrap();
+        for text in [
+            "type=bind,src=/s,dst=/m,idmap=uids=0-5-1;gids=0-6-1",
+            "type=bind,src=/s,dst=/m,idmap,idmap=uids=0-5-1;gids=0-6-1",
+        ] {
+            assert_eq!(parse(text).as_ref(), Ok(&expected), "{text}");
+        }
+        assert_eq!(
+            parse_short("/s:/m:idmap=uids=0-5-1;gids=0-6-1").as_ref(),
+            Ok(&expected)
+        );
         for (text, words) in [
             (
                 "",
@@ -255,6 +273,18 @@ mod tests {
             ("=", "unexpected key '' in '='"),
             ("==", "unexpected key '' in '=='"),
             ("type=tmpfs", "target is required"),
+            (
+                "type=tmpfs,target=/a,idmap",
+                "idmap is no option of this type of mount",
+            ),
+            (
+                "type=volume,target=/a,idmap",
+                "idmap is no option of this type of mount",
+            ),
+            (
+                "type=bind,src=/s,dst=/m,idmap=uids=x",
+                "invalid idmap 'uids=x': uids=<of the files>-<in the container>-<count>[#...][;gids=...] is expected, and no id twice",
+            ),
             (
                 "type=tmpfs,target=/a,foo=b",
                 "unexpected key 'foo' in 'foo=b'",

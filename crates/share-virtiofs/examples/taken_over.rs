@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::ExitCode;
 
+use container_resource::share::Request;
 use container_share_virtiofs::{Identity, filter, namespaces, request};
 
 fn main() -> ExitCode {
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
     clippy::needless_pass_by_value,
     reason = "what the file server takes over"
 )]
-fn work(_: &Identity, descriptors: OwnedFd) -> Result<(), namespaces::ShareError> {
+fn work(_: &Identity, _: &Request, descriptors: OwnedFd) -> Result<(), namespaces::ShareError> {
     filter::for_start().map_err(|error| namespaces::ShareError::Serve(error.into()))?;
     filter::for_service().map_err(|error| namespaces::ShareError::Serve(error.into()))?;
     let act = std::env::args().nth(1).expect("an act");

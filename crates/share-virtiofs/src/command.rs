@@ -49,7 +49,7 @@ impl Command {
             .init();
         hardening::harden();
         let serve: namespaces::Work =
-            |identity, descriptors| Ok(serve::serve(identity, descriptors)?);
+            |identity, request, descriptors| Ok(serve::serve(identity, request, descriptors)?);
         let started = request::read().and_then(|request| Ok(namespaces::run(&request, serve)?));
         match started {
             Ok(code) => code,

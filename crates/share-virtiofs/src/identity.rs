@@ -7,8 +7,11 @@
 use std::io;
 
 use container_isolation::subordinate_ids::{self, Range};
+use container_resource::idmap;
 use rustix::process::{getegid, geteuid};
 use virtiofsd::soft_idmap::cmdline::IdMap;
+
+use crate::owners;
 
 /// How ids of the guest become the host's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,15 +69,16 @@ impl Identity {
         }
     }
 
-    /// What the file server translates by itself: where there is one id, every user of the guest has it.
-    pub fn translation(&self) -> Vec<IdMap> {
-        match self {
-            Self::Host | Self::Subordinate { .. } => Vec::new(),
-            Self::User => vec![IdMap::SquashGuest {
+    /// What the file server translates by itself: where there is one id, every user of the guest has it; and the ids of a map.
+    pub fn translation(&self, map: Option<&[idmap::Range]>) -> Vec<IdMap> {
+        match (self, map) {
+            (Self::Host | Self::Subordinate { .. }, None) => Vec::new(),
+            (Self::User, None) => vec![IdMap::SquashGuest {
                 from_guest: 0,
                 to_host: 0,
                 count: u32::MAX,
             }],
+            (_, Some(ranges)) => owners::translation(ranges, self.has_others()),
         }
     }
 }
@@ -85,8 +89,8 @@ mod tests {
 
     #[test]
     fn only_who_has_one_id_translates() {
-        assert!(Identity::Host.translation().is_empty());
-        assert_eq!(Identity::User.translation().len(), 1);
+        assert!(Identity::Host.translation(None).is_empty());
+        assert_eq!(Identity::User.translation(None).len(), 1);
         assert!(!Identity::User.has_others() && Identity::User.is_mapped());
     }
 }

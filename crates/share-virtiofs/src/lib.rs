@@ -6,6 +6,7 @@ pub mod filter;
 mod identity;
 mod mount;
 pub mod namespaces;
+mod owners;
 mod privileges;
 pub mod request;
 mod root;

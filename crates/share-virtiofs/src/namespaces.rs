@@ -31,7 +31,7 @@ pub enum ShareError {
 }
 
 /// What the child does when it is confined, with its own descriptors as a directory.
-pub type Work = fn(&Identity, OwnedFd) -> Result<(), ShareError>;
+pub type Work = fn(&Identity, &Request, OwnedFd) -> Result<(), ShareError>;
 
 /// Does `work` in a child that sees what `request` shares, and ends as that ends.
 ///
@@ -88,5 +88,5 @@ fn confined(identity: &Identity, request: &Request, work: Work) -> Result<(), Sh
     privileges::give_up(identity).map_err(ShareError::Privileges)?;
     // After the change of credentials, which would undo it.
     clone::die_with_parent().map_err(ShareError::Confine)?;
-    work(identity, descriptors)
+    work(identity, request, descriptors)
 }

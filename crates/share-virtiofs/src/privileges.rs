@@ -2,6 +2,7 @@
 
 use std::io;
 
+use container_resource::share::MEMORY_LIMIT;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -20,10 +21,6 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
 /// forgets files when its memory is short. virtiofsd's own figure.
 const OPEN_FILES: u64 = 1_000_000;
 
-/// Bytes of memory of its own that it may have: some 300 for each file that the guest knows, and the stacks of its threads. The guest's
-/// memory, which it shares, is not counted.
-const MEMORY: u64 = 1 << 30;
-
 /// Gives the process the bounds that nothing in it can change any more: it has no power to raise them. Root gives it as many descriptors
 /// as it may need; a user what the system gives.
 pub fn bound() -> io::Result<()> {
@@ -34,7 +31,7 @@ pub fn bound() -> io::Result<()> {
     }
     limit(Resource::Nofile, most)?;
     let own = rustix::process::getrlimit(Resource::Data).maximum;
-    limit(Resource::Data, own.unwrap_or(u64::MAX).min(MEMORY))
+    limit(Resource::Data, own.unwrap_or(u64::MAX).min(MEMORY_LIMIT))
 }
 
 fn limit(resource: Resource, most: u64) -> io::Result<()> {

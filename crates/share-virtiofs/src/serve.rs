@@ -6,7 +6,7 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use container_resource::share::TAG;
+use container_resource::share::{Request, TAG};
 use vhost::vhost_user::{Error as ProtocolError, Listener};
 use vhost_user_backend::VhostUserDaemon;
 use virtiofsd::passthrough::{CachePolicy, Config, PassthroughFs};
@@ -48,9 +48,13 @@ pub enum ServeError {
 }
 
 /// Serves what is below `/` to the one VMM that connects, until it goes.
-pub fn serve(identity: &Identity, descriptors: OwnedFd) -> Result<(), ServeError> {
+pub fn serve(
+    identity: &Identity,
+    request: &Request,
+    descriptors: OwnedFd,
+) -> Result<(), ServeError> {
     let listener = request::listener().map_err(ServeError::Socket)?;
-    let configuration = configuration(identity, descriptors);
+    let configuration = configuration(identity, request, descriptors);
     // Threads inherit it, so it comes before them.
     filter::for_start()?;
     let files = PassthroughFs::new(configuration).map_err(ServeError::Open)?;
@@ -77,7 +81,8 @@ pub fn serve(identity: &Identity, descriptors: OwnedFd) -> Result<(), ServeError
     }
 }
 
-fn configuration(identity: &Identity, descriptors: OwnedFd) -> Config {
+fn configuration(identity: &Identity, request: &Request, descriptors: OwnedFd) -> Config {
+    let map = request.idmap.as_ref();
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     Config {
         root_dir: "/".to_owned(),
@@ -96,8 +101,8 @@ fn configuration(identity: &Identity, descriptors: OwnedFd) -> Config {
         killpriv_v2: true,
         clean_noatime: true,
         guest_fd_limit: limit.unwrap_or(u64::MAX).saturating_sub(RESERVE),
-        uid_map: Some(identity.translation()),
-        gid_map: Some(identity.translation()),
+        uid_map: Some(identity.translation(map.map(|map| &*map.users))),
+        gid_map: Some(identity.translation(map.map(|map| &*map.groups))),
         ..Config::default()
     }
 }

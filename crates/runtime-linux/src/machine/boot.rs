@@ -88,8 +88,8 @@ pub async fn boot(
     timeline.reached("engine ready");
     let shares = match shares {
         Some(starting) => {
-            let (shares, share) = starting.ready().await?;
-            spec.devices.push(Device::Share(share));
+            let (shares, devices) = starting.ready().await?;
+            spec.devices.extend(devices.into_iter().map(Device::Share));
             timeline.reached("shares ready");
             Some(shares)
         }
@@ -124,6 +124,9 @@ pub async fn boot(
     let spawned = Timestamp::now() - vm.moments().spawned.elapsed();
     timeline.reached_at("VMM spawned", spawned.as_microsecond());
     timeline.reached("VMM running");
+    if let Some(shares) = &shares {
+        shares.join(&mut vm)?;
+    }
     let memory = host.confine(&vm, bundle, boot)?;
     let channel = vm
         .take_channel()

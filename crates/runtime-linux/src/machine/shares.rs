@@ -1,6 +1,6 @@
-//! The process that serves the host's directories and files to the machine.
+//! The processes that serve the host's directories and files to the machine: one for all of them, and one more for each map of owners.
 //!
-//! It is started before the VMM, while this process may still start others. It ends when the VMM closes its socket, and when this
+//! Such a process is started before the VMM, while this process may still start others. It ends when the VMM closes its socket, and when this
 //! process ends; its own end is the machine's.
 
 use std::io::{self, Write};
@@ -13,10 +13,12 @@ use std::time::Duration;
 use command_fds::{CommandFdExt, FdMapping};
 use container_api::error::about;
 use container_api::{Error, Kind, inherited, roots, socket};
-use container_engine::Share;
+use container_engine::{Allowance, Share, Vm};
 use container_resource::bundle::Bundle;
-use container_resource::container::{ContainerConfiguration, MountKind};
-use container_resource::share::{Answer, LIMIT, Request, Source, TAG};
+use container_resource::container::ContainerConfiguration;
+use container_resource::share::{self, Answer, Request, Served, Source};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
@@ -33,52 +35,77 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// Most bytes of its answer.
 const ANSWER_LIMIT: u64 = 64 << 10;
 
-/// A running process that serves shares; killed and reaped when dropped.
+/// Running processes that serve shares.
 #[derive(Debug)]
 pub struct Shares {
+    servers: Vec<Server>,
+}
+
+/// Those that have not answered yet.
+#[derive(Debug)]
+pub struct Starting {
+    servers: Vec<StartingServer>,
+}
+
+/// A running process; killed and reaped when dropped.
+#[derive(Debug)]
+struct Server {
+    pid: u32,
     process: AsyncFd<OwnedFd>,
 }
 
-/// One that has not answered yet.
 #[derive(Debug)]
-pub struct Starting {
-    shares: Shares,
+struct StartingServer {
+    server: Server,
+    tag: String,
     answer: ChildStdout,
     connection: OwnedFd,
 }
 
 impl Shares {
-    /// Starts the process, if the container has shares.
+    /// Starts the processes, if the container has shares.
     pub fn start(
         bundle: &Bundle,
         configuration: &ContainerConfiguration,
     ) -> Result<Option<Starting>, Error> {
-        let request = request(configuration);
-        if request.shares.is_empty() {
-            return Ok(None);
-        }
-        if request.shares.len() > LIMIT {
-            let text = format!(
-                "{} bind mounts: a container has at most {LIMIT}",
-                request.shares.len()
-            );
-            return Err(Error::new(Kind::InvalidArgument, text));
-        }
-        spawn(bundle, &request).map(Some).map_err(|error| {
-            Error::chain(Kind::Internal, &error).context(format_args!("start {PROGRAM}"))
-        })
+        let served = share::served(&configuration.mounts)
+            .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+        let spawn = |served: &Served<'_>| {
+            spawn(bundle, served).map_err(|error| {
+                Error::chain(Kind::Internal, &error).context(format_args!("start {PROGRAM}"))
+            })
+        };
+        let servers = served.iter().map(spawn).collect::<Result<Vec<_>, _>>()?;
+        Ok((!servers.is_empty()).then_some(Starting { servers }))
     }
 
-    /// Waits for the end of the process of `shares`, which is the end of the machine's files. May be cancelled at any time.
-    pub async fn lost(shares: Option<&Self>) -> Error {
-        let Some(Self { process }) = shares else {
-            return std::future::pending().await;
+    /// Puts the processes into the cgroup of the VMM that they serve, before its guest asks them for anything.
+    pub fn join(&self, vm: &mut Vm) -> Result<(), Error> {
+        let more = Allowance {
+            memory: share::MEMORY_LIMIT,
+            threads: share::THREAD_LIMIT,
         };
-        // Becomes readable when the process ends, and stays so.
-        let seen = process.readable().await;
-        let text = match seen {
-            Ok(_) => "the process that serves the container's bind mounts ended".to_owned(),
-            Err(error) => {
+        let mut servers = self.servers.iter();
+        servers
+            .try_for_each(|server| vm.admit(server.pid, more))
+            .map_err(|error| {
+                Error::chain(Kind::Internal, &error)
+                    .context("put the process of the bind mounts into a cgroup")
+            })
+    }
+
+    /// Waits for the end of a process of `shares`, which is the end of the machine's files. May be cancelled at any time.
+    pub async fn lost(shares: Option<&Self>) -> Error {
+        let servers = shares.map_or(&[][..], |shares| &shares.servers);
+        let mut ends: FuturesUnordered<_> = servers
+            .iter()
+            // Becomes readable when the process ends, and stays so.
+            .map(|server| server.process.readable())
+            .collect();
+        let text = match ends.next().await {
+            None => return std::future::pending().await,
+            Some(Ok(_)) => "the process that serves the container's bind mounts ended".to_owned(),
+            Some(Err(error)) => {
                 format!(
                     "the process that serves the container's bind mounts cannot be watched: {error}"
                 )
@@ -88,7 +115,7 @@ impl Shares {
     }
 }
 
-impl Drop for Shares {
+impl Drop for Server {
     fn drop(&mut self) {
         // Neither fails for a child that has not been reaped.
         let _ = pidfd_send_signal(self.process.get_ref(), Signal::KILL);
@@ -100,8 +127,17 @@ impl Drop for Shares {
 }
 
 impl Starting {
-    /// Waits until it serves: the process, and the device of the machine.
-    pub async fn ready(self) -> Result<(Shares, Share), Error> {
+    /// Waits until all is served: the processes, and the devices of the machine.
+    pub async fn ready(self) -> Result<(Shares, Vec<Share>), Error> {
+        let all = self.servers.into_iter().map(StartingServer::ready);
+        let all = futures::future::try_join_all(all).await?;
+        let (servers, shares) = all.into_iter().unzip();
+        Ok((Shares { servers }, shares))
+    }
+}
+
+impl StartingServer {
+    async fn ready(self) -> Result<(Server, Share), Error> {
         let answer = tokio::time::timeout(READY_LIMIT, read_answer(self.answer))
             .await
             .map_err(|_| Error::new(Kind::Timeout, "the container's bind mounts do not answer"))?
@@ -113,29 +149,26 @@ impl Starting {
             return Err(Error::new(Kind::InvalidArgument, reason));
         }
         let share = Share {
-            tag: TAG.to_owned(),
+            tag: self.tag,
             server: Arc::new(self.connection),
         };
-        Ok((self.shares, share))
+        Ok((self.server, share))
     }
 }
 
-/// What the container has of the host, in the order of its mounts.
-fn request(configuration: &ContainerConfiguration) -> Request {
-    let shares = configuration
-        .mounts
-        .iter()
-        .filter(|mount| matches!(mount.kind, MountKind::Virtiofs {}))
-        .map(|mount| Source {
-            path: (&mount.source).into(),
-            read_only: mount.is_read_only(),
-        });
+/// What the process of `served` is asked for.
+fn request(served: &Served<'_>) -> Request {
+    let shares = served.mounts.iter().map(|mount| Source {
+        path: (&mount.source).into(),
+        read_only: mount.is_read_only(),
+    });
     Request {
         shares: shares.collect(),
+        idmap: served.idmap.clone(),
     }
 }
 
-fn spawn(bundle: &Bundle, request: &Request) -> io::Result<Starting> {
+fn spawn(bundle: &Bundle, served: &Served<'_>) -> io::Result<StartingServer> {
     let (listener, connection) = connection(bundle)?;
     let program = roots::plugin(&roots::install_root()?, PROGRAM);
     let mut command = Command::new(&program);
@@ -160,14 +193,18 @@ fn spawn(bundle: &Bundle, request: &Request) -> io::Result<Starting> {
     let process = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty())?;
     // SAFETY: an OwnedFd names the same open descriptor for as long as the AsyncFd owns it.
     let process = unsafe { AsyncFd::register(process) }.map_err(io::Error::from)?;
-    let shares = Shares { process };
+    let server = Server {
+        pid: child.id(),
+        process,
+    };
     let (input, answer) = (child.stdin.take(), child.stdout.take());
     // It reads all of it before it does anything, and the end of the pipe is the end of the request.
     input
         .ok_or(io::ErrorKind::BrokenPipe)?
-        .write_all(&serde_json::to_vec(request)?)?;
-    Ok(Starting {
-        shares,
+        .write_all(&serde_json::to_vec(&request(served))?)?;
+    Ok(StartingServer {
+        server,
+        tag: served.tag.clone(),
         answer: answer.ok_or(io::ErrorKind::BrokenPipe)?,
         connection,
     })

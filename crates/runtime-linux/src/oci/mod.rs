@@ -9,6 +9,7 @@ mod seccomp;
 use container_resource::container::ContainerConfiguration;
 use container_resource::cpus::NANO;
 use container_resource::hidden_path;
+use container_resource::share::ServedError;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Linux, LinuxBuilder, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxNamespaceBuilder,
@@ -38,6 +39,9 @@ pub enum SpecError {
     /// A limit that Linux does not have.
     #[error("unknown resource limit {0:?}")]
     Rlimit(String),
+    /// What it has of the host is more than there may be.
+    #[error(transparent)]
+    Shares(#[from] ServedError),
     /// The seccomp profile does not parse.
     #[error("the seccomp profile is not valid")]
     Seccomp(#[source] serde_json::Error),

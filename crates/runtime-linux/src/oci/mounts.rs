@@ -1,7 +1,8 @@
 //! File systems of a container, in the order they are mounted.
 
+use container_resource::bind::IDMAP;
 use container_resource::container::{self, ContainerConfiguration, MountKind};
-use container_resource::share::TAG;
+use container_resource::share::{self, Served};
 use container_resource::volume;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{Mount, MountBuilder};
@@ -64,6 +65,7 @@ pub fn mounts(configuration: &ContainerConfiguration) -> Result<Vec<Mount>, Spec
         mount("/sys", "sysfs", "sysfs", sysfs)?,
         mount("/sys/fs/cgroup", "cgroup2", "cgroup", cgroup)?,
     ];
+    let served = share::served(&configuration.mounts)?;
     for entry in by_depth(configuration) {
         let given = entry.options.iter().map(String::as_str);
         match &entry.kind {
@@ -72,10 +74,12 @@ pub fn mounts(configuration: &ContainerConfiguration) -> Result<Vec<Mount>, Spec
                 mounts.push(mount(&entry.destination, "tmpfs", "tmpfs", &options)?);
             }
             MountKind::Virtiofs {} => {
-                // All shares are in one file system, each under its number.
-                let part = format!("X-mount.subdir={}", share_number(configuration, entry));
+                // A file system holds many, each under its number.
+                let (tag, number) = share_place(&served, entry);
+                let part = format!("X-mount.subdir={number}");
+                let given = given.filter(|option| !option.starts_with(IDMAP));
                 let options: Vec<_> = ["nodev"].into_iter().chain(given).chain([&*part]).collect();
-                mounts.push(mount(&entry.destination, "virtiofs", TAG, &options)?);
+                mounts.push(mount(&entry.destination, "virtiofs", tag, &options)?);
             }
             MountKind::Socket {} => {
                 let source = sockets::source(configuration, entry);
@@ -109,13 +113,14 @@ fn by_depth(configuration: &ContainerConfiguration) -> Vec<&container::Mount> {
     own
 }
 
-/// How many shares come before `entry`, which is one, in the order of the flags.
-fn share_number(configuration: &ContainerConfiguration, entry: &container::Mount) -> usize {
-    let shares = configuration.mounts.iter();
-    let mut shares = shares.filter(|mount| matches!(mount.kind, MountKind::Virtiofs {}));
-    shares
-        .position(|mount| std::ptr::eq(mount, entry))
-        .unwrap_or_default()
+/// The file system of `entry`, which is a share, and its number there.
+fn share_place<'a>(served: &'a [Served<'_>], entry: &container::Mount) -> (&'a str, usize) {
+    let mut places = served.iter().filter_map(|served| {
+        let mut mounts = served.mounts.iter();
+        let number = mounts.position(|mount| std::ptr::eq(*mount, entry))?;
+        Some((&*served.tag, number))
+    });
+    places.next().unwrap_or((share::TAG, 0))
 }
 
 /// A view of what is in the volume `name`: the guest has mounted its disk.
@@ -208,6 +213,38 @@ mod tests {
                 "/b /run/volumes/volume-1/data bind",
                 "/a /run/volumes/volume-0/data bind",
                 "/b/c /run/volumes/volume-0/data bind,ro"
+            ]
+        );
+    }
+
+    #[test]
+    fn shares_with_other_owners_are_in_a_file_system_of_their_own() {
+        let mut configuration = crate::oci::tests::configuration();
+        for (target, options) in [
+            ("/a", &["ro"][..]),
+            ("/a/b", &["idmap=uids=0-5-1", "ro"]),
+            ("/c", &[]),
+        ] {
+            let mount = container_resource::bind::mount("/s", target, options.iter().copied());
+            configuration.mounts.push(mount.unwrap());
+        }
+        let all = mounts(&configuration).unwrap();
+        let shares = all
+            .iter()
+            .filter(|mount| mount.typ().as_deref() == Some("virtiofs"));
+        let shown: Vec<_> = shares
+            .map(|mount| {
+                let options = mount.options().clone().unwrap_or_default().join(",");
+                let source = mount.source().clone().unwrap_or_default();
+                format!("{} {options}", source.display())
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "shares nodev,ro,X-mount.subdir=0",
+                "shares nodev,X-mount.subdir=1",
+                "shares-0 nodev,ro,X-mount.subdir=0"
             ]
         );
     }
