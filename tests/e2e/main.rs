@@ -36,6 +36,7 @@ mod programs;
 mod pty;
 mod real;
 mod run;
+mod service_logs;
 mod services;
 mod shares;
 mod sockets;

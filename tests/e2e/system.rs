@@ -107,6 +107,11 @@ impl System {
             let report = self.run(["system", "doctor", "--format", "json"]).ok();
             assert!(report.stdout.contains("\"KVM works\""), "{report:?}");
         }
+        self.load_image();
+    }
+
+    /// Loads the busybox image.
+    pub fn load_image(&self) {
         let loaded = self.run([
             OsStr::new("image"),
             OsStr::new("load"),
@@ -123,8 +128,13 @@ impl System {
     }
 
     /// The same in a network namespace, which plays the host.
-    pub fn in_namespace(mut self, host: &Namespace) -> Self {
-        self.runner = vec!["nsenter".to_owned(), host.flag()];
+    pub fn in_namespace(self, host: &Namespace) -> Self {
+        self.with_runner(["nsenter", &host.flag()])
+    }
+
+    /// The same, with its commands run by `runner`.
+    pub fn with_runner<const N: usize>(mut self, runner: [&str; N]) -> Self {
+        self.runner = runner.map(str::to_owned).to_vec();
         self
     }
 

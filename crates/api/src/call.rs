@@ -15,6 +15,8 @@ where
     T: Send + 'static,
     E: Into<Status> + Send + 'static,
 {
+    #[cfg(feature = "host")]
+    let work = crate::request::kept(work);
     match tokio::spawn(work).await {
         Ok(done) => done.map_err(Into::into),
         Err(error) => Err(Error::chain(Kind::Internal, &error).into()),

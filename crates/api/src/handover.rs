@@ -33,6 +33,9 @@ pub struct Assignment {
     pub bundle: PathBuf,
     /// Container's id.
     pub id: String,
+    /// Id of the request that starts it.
+    #[serde(default)]
+    pub request: Option<String>,
 }
 
 /// The helper holds the container's lock: it is as good as one that was started for it.
@@ -100,6 +103,7 @@ mod tests {
         Assignment {
             bundle: "/bundle".into(),
             id: id.to_owned(),
+            request: None,
         }
     }
 

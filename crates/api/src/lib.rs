@@ -28,12 +28,16 @@ pub mod liveness;
 #[cfg(feature = "host")]
 pub mod lock;
 #[cfg(feature = "host")]
+pub mod log;
+#[cfg(feature = "host")]
 pub mod memory;
 pub mod process;
 #[cfg(feature = "host")]
 pub mod protocol;
 #[cfg(feature = "relay")]
 pub mod relay;
+#[cfg(feature = "host")]
+pub mod request;
 #[cfg(feature = "host")]
 mod rights;
 #[cfg(feature = "host")]

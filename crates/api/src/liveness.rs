@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tonic::transport::Channel;
+use crate::request::Channel;
 
 use crate::images::PingRequest;
 use crate::images::images_client::ImagesClient;

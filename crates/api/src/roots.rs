@@ -25,6 +25,8 @@ pub struct Roots {
     pub install: PathBuf,
     /// Log files of the daemons.
     pub log: PathBuf,
+    /// Whether somebody has named that directory; else a journal may have what they would say there.
+    pub log_is_named: bool,
     /// Sockets of the daemons, mode 0700.
     pub runtime: PathBuf,
 }
@@ -54,6 +56,7 @@ impl Roots {
     pub fn new(app: PathBuf, install: PathBuf, log: Option<PathBuf>) -> io::Result<Self> {
         let app = canonical(app)?;
         let install = std::path::absolute(install)?;
+        let log_is_named = log.is_some();
         let log = log.map_or_else(|| Ok(app.join("log")), std::path::absolute)?;
         let mut name = String::from("container");
         let default = data_home()
@@ -69,6 +72,7 @@ impl Roots {
             app,
             install,
             log,
+            log_is_named,
             runtime: runtime_home().join(name),
         })
     }

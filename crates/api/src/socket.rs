@@ -11,9 +11,11 @@ use hyper_util::rt::TokioIo;
 use rustix::fs::{Mode, OFlags};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::{Stream, StreamExt, wrappers::UnixListenerStream};
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Endpoint, Uri};
 
 use crate::protocol;
+use crate::request::{Channel, Told};
 
 /// Bytes of `sun_path` (`unix(7)`), with its closing NUL.
 const SUN_PATH: usize = 108;
@@ -111,7 +113,8 @@ pub fn connect(path: &Path) -> io::Result<Channel> {
     let endpoint = endpoint
         .user_agent(protocol::USER_AGENT)
         .map_err(io::Error::other)?;
-    Ok(endpoint.connect_with_connector_lazy(connector))
+    let channel = endpoint.connect_with_connector_lazy(connector);
+    Ok(InterceptedService::new(channel, Told))
 }
 
 /// A plain connection to `path`, at which nobody but this user or root listens: the path may lie where everybody can

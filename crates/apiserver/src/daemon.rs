@@ -11,6 +11,7 @@ use container_api::api::networks_server::NetworksServer;
 use container_api::api::system_server::SystemServer;
 use container_api::descriptors::Descriptors;
 use container_api::machine::machines_server::MachinesServer;
+use container_api::request::Heard;
 use container_api::roots::Roots;
 use container_api::socket;
 use container_api::volume::volumes_server::VolumesServer;
@@ -122,6 +123,7 @@ pub async fn serve(
         stop.clone(),
     );
     let server = Server::builder()
+        .layer(Heard)
         .add_service(SystemServer::new(system))
         .add_service(checked(
             ContainersServer::new(service::Containers(containers.clone()))

@@ -24,8 +24,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use container_api::log::{self, Target};
 use container_api::roots::{self, Roots};
 use container_resource::settings::VmmConfinement;
+use tracing::Level;
 
 use crate::sockets::Inherited;
 
@@ -76,16 +78,14 @@ fn main() -> ExitCode {
         debug,
     } = Arguments::parse().command;
     roots::set_private_umask();
-    let level = if debug {
-        tracing::Level::DEBUG
-    } else {
-        tracing::Level::INFO
+    let roots = find(app_root, install_root, log_root);
+    let level = if debug { Level::DEBUG } else { Level::INFO };
+    // Whoever names a directory for logs has them there.
+    let target = match &roots {
+        Ok(roots) if !roots.log_is_named => Target::of_host(&roots.app),
+        _ => Target::Lines,
     };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
+    log::begin("container-apiserver", target, level);
     container_api::hardening::harden();
     // Before anything is opened.
     let sockets = match Inherited::take().context("take the sockets of the service manager") {
@@ -95,14 +95,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run(
-        sockets,
-        app_root,
-        install_root,
-        log_root,
-        vmm_confinement,
-        debug,
-    ) {
+    match roots.and_then(|roots| run(roots, sockets, vmm_confinement, debug)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -111,24 +104,29 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(
-    sockets: Inherited,
+/// The directories of the environment, where no argument names others.
+fn find(
     app: Option<PathBuf>,
     install: Option<PathBuf>,
     log: Option<PathBuf>,
+) -> anyhow::Result<Roots> {
+    let roots = Roots::from_environment().context("find the directories")?;
+    // The environment's directory of logs belongs to its app root.
+    let named = (roots.log_is_named && app.is_none()).then(|| roots.log.clone());
+    Roots::new(
+        app.unwrap_or(roots.app),
+        install.unwrap_or(roots.install),
+        log.or(named),
+    )
+    .context("find the directories")
+}
+
+fn run(
+    roots: Roots,
+    sockets: Inherited,
     vmm_confinement: Option<VmmConfinement>,
     debug: bool,
 ) -> anyhow::Result<()> {
-    let mut roots = Roots::from_environment().context("find the directories")?;
-    if app.is_some() || install.is_some() || log.is_some() {
-        let log = log.or_else(|| app.is_none().then(|| roots.log.clone()));
-        roots = Roots::new(
-            app.unwrap_or(roots.app),
-            install.unwrap_or(roots.install),
-            log,
-        )
-        .context("find the directories")?;
-    }
     roots.create().context("create the directories")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

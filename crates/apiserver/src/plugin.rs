@@ -9,13 +9,13 @@ use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt, FdMapping};
 use container_api::error::about;
-use container_api::inherited;
+use container_api::{inherited, log};
 use tokio::process::Child;
 
 use crate::manager;
 
 /// Starts `command` with the sockets that it serves and with what it is handed `further`, in a process group of its own: a signal to the apiserver's group is
-/// not for it. What it says goes to `log`.
+/// not for it. Its output goes to `output`.
 ///
 /// # Errors
 /// When it cannot be started; the error names the program.
@@ -23,16 +23,17 @@ pub fn spawn(
     mut command: Command,
     listeners: [OwnedFd; 2],
     further: Vec<OwnedFd>,
-    log: File,
+    output: File,
 ) -> io::Result<Child> {
     let program = PathBuf::from(command.get_program());
     command
         .env(inherited::VARIABLE, listeners.len().to_string())
         .env(inherited::FURTHER_VARIABLE, further.len().to_string())
         .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
+        .stdout(output.try_clone()?)
+        .stderr(output)
         .process_group(0);
+    log::pass_on(&mut command);
     for variable in manager::VARIABLES {
         command.env_remove(variable);
     }

@@ -178,6 +178,7 @@ impl Standby {
         let log = container_files::create(&self.log)?;
         let mut command = Command::new(&wanted.program);
         command.arg("standby").arg("--app-root").arg(&self.app);
+        container_api::log::pass_on(command.as_std_mut());
         if self.debug {
             command.arg("--debug");
         }
@@ -311,6 +312,7 @@ mod tests {
         let assignment = Assignment {
             bundle: "/bundle".into(),
             id: "id".to_owned(),
+            request: None,
         };
         let null: OwnedFd = File::open("/dev/null").unwrap().into();
         let result = waiting.assign(&assignment, [&null; 3]).await;

@@ -12,13 +12,13 @@ use container_api::api::networks_client::NetworksClient;
 use container_api::api::system_client::SystemClient;
 use container_api::images::images_client::ImagesClient;
 use container_api::machine::machines_client::MachinesClient;
+use container_api::request::{Channel, RequestId};
 use container_api::roots::Roots;
 use container_api::volume::volumes_client::VolumesClient;
 use container_api::{Error, Kind, descriptors, liveness, socket};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::failure::Failure;
@@ -84,6 +84,11 @@ impl Context {
     pub fn new(debug: bool) -> Result<Self, Failure> {
         let roots =
             Roots::from_environment().context("cannot tell where the container system is")?;
+        let request = RequestId::new();
+        if debug {
+            output::tell(format_args!("debug: request {request}"));
+        }
+        request.own();
         Ok(Self {
             roots,
             debug,

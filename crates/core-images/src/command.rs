@@ -1,11 +1,11 @@
 //! The command line.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use container_api::log::{self, Target};
+use tracing::Level;
 
 use crate::layer::merge::{self, MergeArguments};
 use crate::layer::worker::{self, WorkerArguments};
@@ -66,15 +66,11 @@ impl Command {
             Action::Start(start) => {
                 container_api::roots::set_private_umask();
                 let level = if start.debug {
-                    "debug,h2=info,hyper=info,zbus=info"
+                    Level::DEBUG
                 } else {
-                    "info"
+                    Level::INFO
                 };
-                tracing_subscriber::fmt()
-                    .with_env_filter(EnvFilter::new(level))
-                    .with_writer(std::io::stderr)
-                    .with_ansi(std::io::stderr().is_terminal())
-                    .init();
+                log::begin("container-core-images", Target::inherited(), level);
                 container_api::hardening::harden();
                 match serve::run(&start) {
                     Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use container_api::descriptors::Descriptors;
 use container_api::images::images_server::ImagesServer;
+use container_api::request::Heard;
 use container_api::{inherited, lock, roots, socket};
 use container_resource::settings::Settings;
 use tokio::net::UnixListener;
@@ -84,6 +85,7 @@ async fn serve(
         signal(SignalKind::interrupt())?,
     );
     let server = tonic::transport::Server::builder()
+        .layer(Heard)
         .add_service(service)
         .serve_with_incoming(socket::incoming(rpc));
     tracing::info!("serving images");

@@ -1,11 +1,11 @@
 //! The command line.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use container_api::log::{self, Target};
+use tracing::Level;
 
 use crate::names::process;
 use crate::namespace::{agent, holder};
@@ -134,24 +134,24 @@ impl Command {
                 holder,
                 mtu,
             } => {
-                log(false);
+                begin_log(false);
                 told(user::run(program, &lock, holder, mtu).map_err(Into::into))
             }
             Action::Names => {
-                log(false);
+                begin_log(false);
                 told(process::run())
             }
             Action::Inside { holder } => {
-                log(false);
+                begin_log(false);
                 told(agent::run(holder).map_err(Into::into))
             }
             Action::Clean { state } => {
-                log(false);
+                begin_log(false);
                 told(serve::clean(state.as_deref()))
             }
             Action::Probe => told(probe::run()),
             Action::Start(start) => {
-                log(start.debug);
+                begin_log(start.debug);
                 container_api::roots::set_private_umask();
                 container_api::hardening::harden();
                 told(serve::run(&start))
@@ -160,17 +160,9 @@ impl Command {
     }
 }
 
-fn log(debug: bool) {
-    let level = if debug {
-        "debug,h2=info,hyper=info,netlink_proto=info,hickory_proto=info"
-    } else {
-        "info"
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(level))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+fn begin_log(debug: bool) {
+    let level = if debug { Level::DEBUG } else { Level::INFO };
+    log::begin("container-network-bridge", Target::inherited(), level);
 }
 
 fn told(outcome: anyhow::Result<()>) -> ExitCode {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use container_api::descriptors::Descriptors;
 use container_api::network::network_server::NetworkServer;
+use container_api::request::Heard;
 use container_api::{inherited, lock, roots, socket};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -83,6 +84,7 @@ async fn serve(
         signal(SignalKind::interrupt())?,
     );
     let server = tonic::transport::Server::builder()
+        .layer(Heard)
         .add_service(service)
         .serve_with_incoming(socket::incoming(rpc));
     tracing::info!("serving the network");

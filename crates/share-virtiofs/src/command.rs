@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use container_api::hardening;
+use container_api::log::{self, Target};
+use container_api::request::RequestId;
+use tracing::Level;
 
 use crate::{namespaces, request, serve};
 
@@ -42,11 +45,8 @@ impl Command {
     pub fn run(self) -> ExitCode {
         let Action::Serve { .. } = self.action;
         // What the library says goes the same way.
-        tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::WARN)
-            .with_writer(std::io::stderr)
-            .with_ansi(false)
-            .init();
+        RequestId::inherit();
+        log::begin("container-share-virtiofs", Target::inherited(), Level::WARN);
         hardening::harden();
         let serve: namespaces::Work =
             |identity, request, descriptors| Ok(serve::serve(identity, request, descriptors)?);

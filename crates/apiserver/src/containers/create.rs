@@ -56,7 +56,7 @@ impl Containers {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => {
                     let id = &entry.id;
-                    tracing::warn!("cannot remove what is left of container {id}: {error}");
+                    tracing::warn!(container = %id, "cannot remove what is left of it: {error}");
                 }
             }
             self.networks.leave(&entry.id);

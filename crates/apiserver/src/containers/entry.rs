@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use container_api::request::Channel;
 use container_api::runtime::runtime_client::RuntimeClient;
 use container_api::{Error, Kind, types};
 use container_resource::bundle::{Boot, Bundle, Exit, Interface};
@@ -14,7 +15,6 @@ use container_resource::container::{
 };
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use super::archive::Opened;

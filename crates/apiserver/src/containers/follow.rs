@@ -34,7 +34,7 @@ impl Containers {
         let mut exit = match reply {
             Ok(reply) => exit(&entry, &reply.into_inner()),
             Err(status) => {
-                tracing::debug!("container {}: {}", entry.id, status.message());
+                tracing::debug!(container = %entry.id, "{}", status.message());
                 self.let_end(&entry, &helper).await;
                 recorded(&entry)
             }
@@ -54,7 +54,7 @@ impl Containers {
                 }
                 // It is listed as long as it is there.
                 Err(error) => {
-                    tracing::warn!("cannot remove container {}: {error}", entry.id);
+                    tracing::warn!(container = %entry.id, "cannot remove the container: {error}");
                     self.delete_later(&entry);
                 }
             }
@@ -87,17 +87,14 @@ impl Containers {
     /// Lets the helper end, which has nothing else to do; one that does not is ended.
     pub async fn let_end(&self, entry: &Entry, helper: &Helper) {
         if tokio::time::timeout(LINGER, helper.gone()).await.is_err() {
-            tracing::warn!(
-                "container {}: the runtime helper lives but does not answer",
-                entry.id
-            );
+            tracing::warn!(container = %entry.id, "the runtime helper lives but does not answer");
             self.kill(entry, helper).await;
         }
     }
 
     async fn kill(&self, entry: &Entry, helper: &Helper) {
         if let Err(error) = helper.kill().await {
-            tracing::error!("container {}: {error}", entry.id);
+            tracing::error!(container = %entry.id, "{error}");
         }
     }
 
@@ -144,7 +141,7 @@ pub fn recorded(entry: &Entry) -> Exit {
             with_system: false,
         };
         if let Err(error) = bundle::write_json(&entry.bundle.exit(), &exit) {
-            tracing::debug!("container {}: cannot write exit.json: {error}", entry.id);
+            tracing::debug!(container = %entry.id, "cannot write exit.json: {error}");
         }
         exit
     })
@@ -158,7 +155,7 @@ pub fn record_by_hand(entry: &Entry, exit: &mut Exit) {
 
 fn record(entry: &Entry, exit: &Exit) {
     if let Err(error) = bundle::write_json(&entry.bundle.exit(), exit) {
-        tracing::warn!("container {}: cannot write exit.json: {error}", entry.id);
+        tracing::warn!(container = %entry.id, "cannot write exit.json: {error}");
     }
 }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use container_api::descriptors::{self, Descriptors};
 use container_api::handover::Assignment;
+use container_api::request::{Channel, RequestId};
 use container_api::runtime::runtime_client::RuntimeClient;
 use container_api::{Error, Kind, lock, runtime, socket, types};
 use container_resource::bundle::Bundle;
 use rustix::process::Signal;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::plugin;
@@ -94,12 +94,13 @@ impl Helper {
                 let assignment = Assignment {
                     bundle: bundle.directory().to_owned(),
                     id: id.to_owned(),
+                    request: RequestId::current().map(|id| id.to_string()),
                 };
                 let [main, handed] = &listeners;
                 let log = log.try_clone()?.into();
                 let assigned = waiting.assign(&assignment, [main, handed, &log]).await;
                 if let Err(error) = &assigned {
-                    tracing::warn!("the helper that waited does not take container {id}: {error}");
+                    tracing::warn!(container = %id, "the helper that waited does not take it: {error}");
                 }
                 assigned.is_ok()
             }

@@ -60,7 +60,7 @@ impl Containers {
         let entry = Arc::new(Entry::new(id, bundle, configuration, options));
         self.reserve(entry.clone()).ok()?;
         if let Some(damage) = damage {
-            tracing::warn!("container {} is damaged: {damage}", entry.id);
+            tracing::warn!(container = %entry.id, "the container is damaged: {damage}");
             show_unknown(&entry, damage);
             return None;
         }
@@ -129,7 +129,7 @@ impl Containers {
                     containers.resume(&entry);
                 }
                 Err(error) => {
-                    tracing::error!("container {}: {error}", entry.id);
+                    tracing::error!(container = %entry.id, "{error}");
                     show_unknown(&entry, error.to_string());
                 }
             }
@@ -151,7 +151,7 @@ impl Containers {
         let taken_over = tokio::spawn(self.clone().take_over(entry.clone(), helper));
         if tokio::time::timeout(limit, taken_over).await.is_err() {
             let silent = "the runtime helper does not answer";
-            tracing::warn!("container {}: {silent}", entry.id);
+            tracing::warn!(container = %entry.id, "{silent}");
             show_unknown(entry, silent.to_owned());
         }
         true
@@ -162,14 +162,14 @@ impl Containers {
         let state = match helper.client().state(StateRequest {}).await {
             Ok(state) => state.into_inner(),
             Err(status) => {
-                tracing::debug!("container {}: {}", entry.id, status.message());
+                tracing::debug!(container = %entry.id, "{}", status.message());
                 // It has ended, as its follower sees.
                 tokio::spawn(self.follow(entry, helper));
                 return;
             }
         };
         if let Err(reason) = understood(state.protocol) {
-            tracing::warn!("container {}: {reason}", entry.id);
+            tracing::warn!(container = %entry.id, "{reason}");
             show_unknown(&entry, reason);
             // Its end is told as those of all versions are.
             tokio::spawn(self.follow(entry, helper));
@@ -178,7 +178,7 @@ impl Containers {
         // It may have been silent until somebody stopped it.
         let asked = entry.status.borrow().state == ContainerState::Stopping;
         let found = state.state();
-        tracing::info!("container {} goes on: {}", entry.id, found.as_str_name());
+        tracing::info!(container = %entry.id, "the container goes on: {}", found.as_str_name());
         let shown = match found {
             State::Booting => return self.finish_start(entry, helper),
             State::Stopped => return self.finish_stop(entry, helper),
@@ -204,7 +204,7 @@ impl Containers {
         tokio::spawn(async move {
             let _operation = entry.operation.lock().await;
             if let Err(error) = self.first_process(&entry, helper, None).await {
-                tracing::warn!("container {} does not start: {error}", entry.id);
+                tracing::warn!(container = %entry.id, "the container does not start: {error}");
             }
         });
     }
@@ -227,7 +227,7 @@ impl Containers {
     /// Tidies up after a container whose helper is gone.
     fn at_rest(self: &Arc<Self>, entry: &Arc<Entry>, was_running: bool) {
         if let Err(error) = bundles::sweep(&entry.bundle) {
-            tracing::warn!("container {}: cannot tidy its bundle: {error}", entry.id);
+            tracing::warn!(container = %entry.id, "cannot tidy its bundle: {error}");
         }
         if !was_running && !entry.bundle.exit().exists() {
             return;

@@ -22,7 +22,7 @@ pub async fn ask(entry: &Entry, helper: &Helper) {
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no answer".to_owned(),
     };
-    tracing::warn!("machine {} was not asked to shut down: {failed}", entry.id);
+    tracing::warn!(container = %entry.id, "the machine was not asked to shut down: {failed}");
 }
 
 async fn begin(entry: &Entry, helper: &Helper) -> Result<(), Error> {

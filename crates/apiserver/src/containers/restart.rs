@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use container_api::request::begun;
 use container_resource::bundle::Exit;
 use container_resource::container::{ContainerState, RestartPolicy};
 use jiff::Timestamp;
@@ -65,7 +66,7 @@ impl Containers {
     pub fn restart_after(self: &Arc<Self>, entry: &Arc<Entry>, run: String) {
         let (containers, entry) = (self.clone(), entry.clone());
         let attempt = entry.status.borrow().restart_count;
-        tokio::spawn(async move {
+        let again = async move {
             tokio::time::sleep(backoff(attempt)).await;
             let operation = entry.operation.lock().await;
             // Meanwhile it may have been deleted, stopped, or started by hand.
@@ -81,13 +82,14 @@ impl Containers {
             let started = containers.start_entry(&entry, None).await;
             drop(operation);
             if let Err(error) = started {
-                tracing::warn!("container {} does not restart: {error}", entry.id);
+                tracing::warn!(container = %entry.id, "the container does not restart: {error}");
                 let exit = entry.ended().await;
                 if let Ok(exit) = exit {
                     containers.restart(&entry, &exit);
                 }
             }
-        });
+        };
+        tokio::spawn(begun(again));
     }
 
     /// Whether the policy of `entry` does not start it again now.
@@ -130,12 +132,13 @@ impl Containers {
         }
         entry.stop_by_hand(false);
         let (containers, entry) = (self.clone(), entry.clone());
-        tokio::spawn(async move {
+        let start = async move {
             let _operation = entry.operation.lock().await;
             if let Err(error) = containers.start_entry(&entry, None).await {
-                tracing::warn!("container {} does not start: {error}", entry.id);
+                tracing::warn!(container = %entry.id, "the container does not start: {error}");
             }
-        });
+        };
+        tokio::spawn(begun(start));
     }
 }
 

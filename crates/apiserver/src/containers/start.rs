@@ -116,7 +116,7 @@ impl Containers {
             self.standby.want(program, request);
         }
         for warning in &warnings {
-            tracing::warn!("{warning}");
+            tracing::warn!(container = %entry.id, "{warning}");
         }
         Ok((reply.timeline, warnings))
     }
@@ -253,7 +253,7 @@ impl Containers {
         // The helper records why and ends by itself; one that hangs is ended.
         if tokio::time::timeout(GOODBYE, helper.gone()).await.is_err() {
             if let Err(error) = helper.kill().await {
-                tracing::error!("container {}: {error}", entry.id);
+                tracing::error!(container = %entry.id, "{error}");
             }
         }
         remove_sockets(entry);
@@ -380,7 +380,7 @@ fn not_started(entry: &Entry) {
     remove_sockets(entry);
     if let Run::Ended(exit) = &*entry.run.borrow() {
         if let Err(error) = bundle::write_json(&entry.bundle.exit(), exit) {
-            tracing::warn!("container {}: cannot write exit.json: {error}", entry.id);
+            tracing::warn!(container = %entry.id, "cannot write exit.json: {error}");
         }
     }
 }

@@ -139,7 +139,7 @@ impl Containers {
         for entry in self.all() {
             if let Some(opened) = entry.opened.lock().await.as_ref() {
                 if let Err(error) = opened.kill().await {
-                    tracing::warn!("container {}: {error}", entry.id);
+                    tracing::warn!(container = %entry.id, "{error}");
                 }
             }
         }

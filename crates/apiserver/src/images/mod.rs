@@ -10,12 +10,12 @@ use std::time::Duration;
 use container_api::api::Trouble;
 use container_api::images::images_client::ImagesClient;
 use container_api::images::{PrepareRootsRequest, Root};
+use container_api::request::Channel;
 use container_api::roots::Roots;
 use container_api::{Error, Kind, liveness, socket};
 use container_resource::bundle::{Extent, RootDisk};
 use container_resource::container::ContainerConfiguration;
 use tokio::sync::Notify;
-use tonic::transport::Channel;
 
 /// Name of the plugin.
 const PLUGIN: &str = "container-core-images";

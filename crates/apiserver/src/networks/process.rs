@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use container_api::network::network_client::NetworkClient;
 use container_api::network::{InspectReply, InspectRequest};
+use container_api::request::Channel;
 use container_api::roots::Roots;
 use container_api::{Error, Kind, lock, socket};
 use rustix::process::Signal;
 use tokio::sync::{Mutex, Notify, watch};
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::plugin;

@@ -9,6 +9,7 @@ use container_api::api::{
     PruneTemplatesRequest, ShutdownReply, ShutdownRequest,
 };
 use container_api::call::to_the_end;
+use container_api::log;
 use container_api::roots::Roots;
 use container_api::{Error, Kind};
 use tokio::sync::Notify;
@@ -93,7 +94,11 @@ impl system_server::System for System {
             app_name: "container-apiserver".to_owned(),
             app_root: self.roots.app.display().to_string(),
             install_root: self.roots.install.display().to_string(),
-            log_root: self.roots.log.display().to_string(),
+            log_root: if log::is_journal() {
+                String::new()
+            } else {
+                self.roots.log.display().to_string()
+            },
             pid: rustix::process::getpid().as_raw_nonzero().get(),
             troubles: self.images.trouble().into_iter().collect(),
         }))

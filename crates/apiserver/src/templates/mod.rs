@@ -119,7 +119,9 @@ impl Templates {
 
     async fn make(&self, program: &Path, request: &Request) -> io::Result<()> {
         let log = container_files::log(&self.log)?;
-        let mut child = tokio::process::Command::new("nice")
+        let mut command = tokio::process::Command::new("nice");
+        container_api::log::pass_on(command.as_std_mut());
+        let mut child = command
             .arg(program)
             .arg("make-template")
             .stdin(Stdio::piped())

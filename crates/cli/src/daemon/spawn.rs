@@ -124,7 +124,9 @@ fn spawn(roots: &Roots, order: &Order, log: &File, ready: OwnedFd) -> Result<Chi
     command.arg("start");
     command.arg("--app-root").arg(&roots.app);
     command.arg("--install-root").arg(&roots.install);
-    command.arg("--log-root").arg(&roots.log);
+    if roots.log_is_named {
+        command.arg("--log-root").arg(&roots.log);
+    }
     if let Some(word) = order.vmm_confinement {
         command.arg("--vmm-confinement").arg(word);
     }

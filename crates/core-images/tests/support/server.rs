@@ -12,9 +12,9 @@ use container_api::images::{
     LoadRequest, PingRequest, PrepareRootsRequest, PullRequest, PushRequest, Root, SaveRequest,
     Scheme, TagRequest, TransferProgress,
 };
+use container_api::request::Channel;
 use container_api::{Error, descriptors, socket};
 use serde_json::Value;
-use tonic::transport::Channel;
 
 pub struct Server {
     pub scratch: tempfile::TempDir,

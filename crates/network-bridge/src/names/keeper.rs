@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use container_api::handover;
+use container_api::{handover, log};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -164,14 +164,16 @@ async fn free(inside: &Inside, socket: Socket) -> io::Result<OwnedFd> {
 async fn begin(outside: &Arc<Outside>, sockets: &[OwnedFd]) -> io::Result<Begun> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
-    let process = Command::new(std::env::current_exe()?)
+    let mut command = Command::new(std::env::current_exe()?);
+    command
         .arg("names")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         // It has no use for what this process was told.
         .env_clear()
-        .kill_on_drop(true)
-        .spawn()?;
+        .kill_on_drop(true);
+    log::pass_on(command.as_std_mut());
+    let process = command.spawn()?;
     let mut stream = UnixStream::from_std(ours)?;
     let (servers, their_servers) = UnixStream::pair()?;
     let (rules, their_rules) = UnixStream::pair()?;

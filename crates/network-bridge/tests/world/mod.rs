@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use command_fds::{CommandFdExt, FdMapping};
 use container_api::network::network_client::NetworkClient;
 use container_api::network::*;
+use container_api::request::Channel;
 use container_api::{Error, descriptors, handover, socket};
 use tokio::net::UnixStream;
-use tonic::transport::Channel;
 
 use self::guest::Guest;
 use self::namespace::Namespace;

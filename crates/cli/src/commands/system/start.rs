@@ -109,7 +109,7 @@ impl Start {
         let log = match (&self.log_root, &self.app_root) {
             (Some(log), _) => Some(log.clone()),
             (None, Some(_)) => std::env::var_os("CONTAINER_LOG_ROOT").map(PathBuf::from),
-            (None, None) => Some(found.log.clone()),
+            (None, None) => found.log_is_named.then(|| found.log.clone()),
         };
         let app = self.app_root.clone().unwrap_or_else(|| found.app.clone());
         let install = self

@@ -78,6 +78,7 @@ struct Host {
 struct Paths {
     app_root: String,
     install_root: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     log_root: String,
 }
 
@@ -214,7 +215,9 @@ fn table(report: &Report) -> Table {
     if let Some(paths) = &report.paths {
         row("paths.appRoot", paths.app_root.clone());
         row("paths.installRoot", paths.install_root.clone());
-        row("paths.logRoot", paths.log_root.clone());
+        if !paths.log_root.is_empty() {
+            row("paths.logRoot", paths.log_root.clone());
+        }
     }
     if let Some(counts) = &report.resources {
         row("containers.total", counts.containers_total.to_string());

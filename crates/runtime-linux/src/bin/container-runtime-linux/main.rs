@@ -12,6 +12,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use container_api::log::{self, Target};
+use container_api::request::RequestId;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -101,11 +103,12 @@ impl Command {
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
     container_api::roots::set_private_umask();
-    tracing_subscriber::fmt()
-        .with_max_level(command.log_level())
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
+    RequestId::inherit();
+    log::begin(
+        "container-runtime-linux",
+        Target::inherited(),
+        command.log_level(),
+    );
     container_api::hardening::harden();
     match command.run() {
         Ok(code) => code,

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use anyhow::Context;
 use container_api::handover::{self, Assignment, Ready, Taken};
 use container_api::inherited;
+use container_api::request::RequestId;
 use container_resource::bundle::Bundle;
 use container_runtime_linux::Standby;
 use tokio::net::UnixStream;
@@ -31,7 +32,14 @@ pub fn run() -> anyhow::Result<()> {
     let Some(assigned) = runtime.block_on(wait())? else {
         return Ok(());
     };
-    let Assignment { bundle, id } = assigned.assignment;
+    let Assignment {
+        bundle,
+        id,
+        request,
+    } = assigned.assignment;
+    if let Some(Ok(request)) = request.map(|text| text.parse::<RequestId>()) {
+        request.own();
+    }
     let bundle = Bundle::new(bundle);
     let _lock = helper::claim(&bundle, &id)?;
     runtime.block_on(tell_taken(assigned.apiserver));

@@ -38,6 +38,7 @@ pub fn claim(bundle: &Bundle, id: &str) -> anyhow::Result<Lock> {
         bundle.socket().exists(),
         "container {id} was given up before its runtime helper began"
     );
+    container_api::log::set_container(id);
     // One that waited was started for no container. The kernel keeps the first 15 bytes (prctl(2)).
     rustix::thread::set_name(&CString::new(id)?)?;
     Ok(lock)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use container_api::descriptors::Descriptors;
+use container_api::request::Heard;
 use container_api::runtime::runtime_server::RuntimeServer;
 use container_api::socket;
 use container_resource::bundle::Bundle;
@@ -43,6 +44,7 @@ pub async fn serve(
         descriptors,
     };
     let server = Server::builder()
+        .layer(Heard)
         .add_service(RuntimeServer::new(service).max_decoding_message_size(socket::MESSAGE_LIMIT))
         .serve_with_incoming_shutdown(socket::incoming(main), async {
             // Sent or dropped: both mean that the container has ended.

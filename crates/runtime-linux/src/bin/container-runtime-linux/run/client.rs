@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use command_fds::{CommandFdExt, FdMapping};
 use container_api::lifeline::Failed;
+use container_api::request::Channel;
 use container_api::runtime::runtime_client::RuntimeClient;
 use container_api::runtime::{
     ResizeRequest, SignalRequest, StartRequest, StopRequest, WaitRequest,
@@ -18,7 +19,6 @@ use container_api::{Error, descriptors, inherited, socket, types};
 use tokio::process::Child;
 use tokio::sync::mpsc;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::place::Place;
 use super::signals::{self, Event};
