@@ -86,9 +86,9 @@ fn networks_are_made_listed_and_deleted() {
         inspect(&system, "second")["status"]["ipv4Subnet"]
     );
 
-    // They outlive the system.
+    // They outlive the system, as do domains.
     system.run(["system", "stop"]).ok();
-    system.run(["system", "start"]).ok();
+    domains_need_a_resolver_of_the_host(&system);
     assert_eq!(inspect(&system, "backend")["configuration"], *configuration);
 
     let delete = |words: &[&str]| system.run(["network", "delete"].iter().chain(words));
@@ -110,6 +110,53 @@ fn networks_are_made_listed_and_deleted() {
         .run(["run", "--rm", "--network", "gone", "busybox", "true"])
         .code(1)
         .says("network not found: gone");
+}
+
+/// Starts the system with each.
+fn domains_need_a_resolver_of_the_host(system: &System) {
+    let dns = |words: &[&str]| system.run(["system", "dns"].iter().chain(words));
+    // One that is there and does not run, and one that does.
+    let stand_in = system.scratch().join("bin");
+    std::fs::create_dir(&stand_in).unwrap();
+    let program = stand_in.join("resolvectl");
+    let put = |script: &str| {
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&program, mode).unwrap();
+    };
+    put("exit 1");
+    let path = format!("{}:{}", stand_in.display(), std::env::var("PATH").unwrap());
+    let mut start = system.command(["system", "start"]);
+    assert!(start.env("PATH", path).status().unwrap().success());
+    let refused = dns(&["create", "test"]).code(1);
+    let refused = refused.says("through systemd-resolved, and on this host it does not run");
+    assert!(refused.stderr.contains("published ports"), "{refused:?}");
+    assert_eq!(dns(&["list"]).ok().stdout, "DOMAIN\n");
+    put(":");
+    assert_eq!(dns(&["create", "Test"]).ok().stdout, "test\n");
+    dns(&["create", "test"])
+        .code(1)
+        .says("domain already exists: test");
+    dns(&["create", "a b"])
+        .code(64)
+        .says("invalid domain 'a b'");
+    let own = ["create", "host.test", "--localhost", "203.0.113.113"];
+    dns(&own).ok();
+    let listed = dns(&["ls", "--format", "json"]).ok().stdout;
+    assert_eq!(
+        serde_json::from_str::<Value>(&listed).unwrap(),
+        serde_json::json!(["host.test", "test"])
+    );
+    system.run(["system", "stop"]).ok();
+    system.run(["system", "start"]).ok();
+    assert_eq!(dns(&["list", "-q"]).ok().stdout, "host.test\ntest\n");
+    assert_eq!(
+        dns(&["rm", "test", "host.test"]).ok().stdout,
+        "test\nhost.test\n"
+    );
+    dns(&["delete", "test"])
+        .code(1)
+        .says("domain not found: test");
 }
 
 /// The first line that a web server at `address` of the host's answers with behind its headers.

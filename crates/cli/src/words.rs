@@ -15,7 +15,7 @@ enum Answer {
 use Answer::{Needless, NotYet, Use};
 
 /// Commands, with the groups that they are looked for in.
-const COMMANDS: [(&str, Answer); 48] = [
+const COMMANDS: [(&str, Answer); 47] = [
     ("ps", Use("container list")),
     ("containers", Use("container list")),
     (
@@ -62,7 +62,6 @@ const COMMANDS: [(&str, Answer); 48] = [
     ("image remove", Use("container image delete")),
     ("image rmi", Use("container image delete")),
     ("image untag", Use("container image delete")),
-    ("system dns", NotYet),
     ("system events", Use("container events")),
     ("system info", Use("container system status")),
     (

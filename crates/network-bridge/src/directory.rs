@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use container_resource::dns_domain::DnsDomain;
 use container_resource::egress::EgressRule;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ pub struct Directory {
     /// The host's addresses; none where there is no way out.
     host: Arc<[IpAddr]>,
     entries: Arc<RwLock<Vec<Entry>>>,
+    domains: Arc<RwLock<Vec<DnsDomain>>>,
 }
 
 /// A container that is on the network.
@@ -107,6 +109,7 @@ impl Directory {
             subnets: subnets.into(),
             host: host.into(),
             entries: Arc::default(),
+            domains: Arc::default(),
         }
     }
 
@@ -129,6 +132,25 @@ impl Directory {
     /// Who is on the network from now on.
     pub fn set(&self, entries: Vec<Entry>) {
         *self.entries.write().unwrap_or_else(PoisonError::into_inner) = entries;
+    }
+
+    /// Domains under which names of the network are known, too.
+    pub fn domains(&self) -> Vec<DnsDomain> {
+        let domains = self.domains.read().unwrap_or_else(PoisonError::into_inner);
+        domains.clone()
+    }
+
+    /// Those from now on.
+    pub fn set_domains(&self, domains: Vec<DnsDomain>) {
+        *self.domains.write().unwrap_or_else(PoisonError::into_inner) = domains;
+    }
+
+    /// The domain that `name` is, or is below.
+    pub fn domain(&self, name: &str) -> Option<DnsDomain> {
+        let domains = self.domains.read().unwrap_or_else(PoisonError::into_inner);
+        let covering = domains.iter().filter(|domain| domain.covers(name));
+        // The closest one.
+        covering.max_by_key(|domain| domain.domain.len()).cloned()
     }
 
     /// The container behind `tap`.
@@ -171,6 +193,13 @@ impl Directory {
 
     /// The addresses of a name, in lower case and without a dot at its end; nothing when nobody has it.
     pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let domain = self.domain(name);
+        let means_host = |domain: &DnsDomain| domain.localhost.is_some() && domain.domain == name;
+        let name = match &domain {
+            Some(domain) if means_host(domain) => HOST,
+            Some(domain) if domain.localhost.is_none() => domain.strip(name).unwrap_or(name),
+            _ => name,
+        };
         if name == HOST {
             return Some(self.host.to_vec()).filter(|host| !host.is_empty());
         }

@@ -15,6 +15,7 @@ mod network;
 mod ports;
 mod probe;
 mod relay;
+mod resolved;
 mod resolver;
 mod serve;
 mod service;

@@ -9,10 +9,11 @@ use container_api::network::find_request::Wanted as Sought;
 use container_api::network::network_server;
 use container_api::network::{
     AllocateReply, AllocateRequest, AttachReply, AttachRequest, DetachReply, DetachRequest,
-    FindReply, FindRequest, InspectReply, InspectRequest, ReleaseReply, ReleaseRequest, SpareReply,
-    SpareRequest,
+    DomainsReply, DomainsRequest, FindReply, FindRequest, InspectReply, InspectRequest,
+    ReleaseReply, ReleaseRequest, SpareReply, SpareRequest,
 };
 use container_api::{Error, Kind};
+use container_resource::dns_domain::{DnsDomain, MAX_DOMAINS};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
@@ -193,6 +194,23 @@ impl network_server::Network for Service {
             None => None,
         };
         Ok(Response::new(reply.unwrap_or_default()))
+    }
+
+    async fn domains(&self, request: Request<DomainsRequest>) -> Reply<DomainsReply> {
+        let domains: Vec<DnsDomain> = serde_json::from_slice(&request.into_inner().domains)
+            .map_err(|error| Error::chain(Kind::InvalidArgument, &error).context("domains"))?;
+        if domains.len() > MAX_DOMAINS {
+            let text = format!("there are at most {MAX_DOMAINS} domains");
+            return Err(Error::new(Kind::InvalidArgument, text).into());
+        }
+        let network = self.network.clone();
+        let work = tokio::spawn(async move {
+            let problem = network.lock().await.set_domains(domains).await;
+            Ok::<_, Error>(DomainsReply {
+                problem: problem.unwrap_or_default(),
+            })
+        });
+        Ok(Response::new(joined(work.await)?))
     }
 
     async fn spare(&self, request: Request<SpareRequest>) -> Reply<SpareReply> {

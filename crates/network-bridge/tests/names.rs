@@ -293,3 +293,75 @@ fn no_name_of_a_network_is_in_the_way_of_another() {
         assert!(guest.pings(&guest.addresses.gateway));
     }
 }
+
+#[test]
+fn domains_make_containers_known_to_the_host() {
+    let world = World::new();
+    let asked = dns::serve(&world.outside, PEER);
+    std::fs::write(world.resolv_conf(), format!("nameserver {PEER}\n")).unwrap();
+    let mut network = world.network("one", |_| ());
+    let (a, b) = (network.guest("a"), network.guest("b"));
+    let domains = serde_json::json!([
+        {"domain": "test"}, {"domain": "db.test", "localhost": "203.0.113.113"}
+    ]);
+    // No resolver of the host can be told.
+    let problem = network.domains(&domains);
+    assert!(problem.starts_with("resolvectl: "), "{problem}");
+    let calls = world.stand_in("resolvectl");
+    let told = || std::fs::read_to_string(&calls).unwrap();
+    assert_eq!(network.domains(&domains), "");
+    let link = world.host.sh("ip -o link");
+    let link = link
+        .split_whitespace()
+        .find(|word| word.starts_with("cnb"))
+        .unwrap();
+    let link = link.split('@').next().unwrap();
+    assert_eq!(
+        told(),
+        format!(
+            "dns {link} {GATEWAY} {GATEWAY6}\ndomain {link} ~test ~db.test\ndefault-route {link} false\n"
+        )
+    );
+    // Host and containers know them, a name of nobody's is not asked for elsewhere.
+    for from in [&world.host, &a.namespace] {
+        let found = |name: &str, kind| addresses(from, GATEWAY, name, kind);
+        assert_eq!(found("B.test", A).unwrap(), [b.ipv4()]);
+        assert_eq!(found("b.test", AAAA).unwrap(), [b.ipv6()]);
+        for name in ["absent.test", "test", "b.db.test", "x.a.test"] {
+            assert_eq!(found(name, A), Err(ResponseCode::NXDomain), "{name}");
+        }
+    }
+    assert_eq!(*asked.lock().unwrap(), Vec::<String>::new());
+    // The host's loopback by another name: to the host itself, and to a container.
+    let port = serve(&world.host, "127.0.0.1:0").port();
+    assert_eq!(
+        addresses(&world.host, GATEWAY, "db.test", A).unwrap(),
+        ["127.0.0.1"]
+    );
+    let host = addresses(&a.namespace, GATEWAY, "db.test", A).unwrap();
+    assert!(ask(&a.namespace, &format!("{}:{port}", host[0])).is_ok());
+    // The next process is told anew, as is one whose domains are gone.
+    network.kill();
+    network.start();
+    assert_eq!(addresses(&world.host, GATEWAY, "b", A).unwrap(), [b.ipv4()]);
+    assert_eq!(network.domains(&domains), "");
+    assert_eq!(
+        addresses(&world.host, GATEWAY, "b.test", A).unwrap(),
+        [b.ipv4()]
+    );
+    assert_eq!(network.domains(&serde_json::json!([])), "");
+    assert!(told().ends_with(&format!("revert {link}\n")));
+    addresses(&world.host, GATEWAY, "b.test", A).unwrap_err();
+    let many: Vec<_> = (0..33)
+        .map(|number| serde_json::json!({"domain": format!("d{number}")}))
+        .collect();
+    let many = serde_json::Value::from(many)
+        .to_string()
+        .into_bytes()
+        .into();
+    let refused = network.call(|mut client| async move {
+        let request = container_api::network::DomainsRequest { domains: many };
+        client.domains(request).await
+    });
+    assert!(refused.unwrap_err().message.contains("at most 32"));
+}

@@ -12,6 +12,7 @@ pub mod creation;
 pub mod device;
 pub mod digest;
 pub mod dns;
+pub mod dns_domain;
 pub mod domain_name;
 pub mod egress;
 pub mod egress_policy;

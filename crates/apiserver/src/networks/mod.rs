@@ -3,6 +3,7 @@
 mod attach;
 mod change;
 mod departure;
+mod domains;
 mod ports;
 mod process;
 mod refusals;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use container_api::roots::Roots;
 use container_api::{Error, Kind};
+use container_resource::dns_domain::DnsDomain;
 use container_resource::label::well_known;
 use container_resource::network::{
     DEFAULT, DEFAULT_MTU, DEFAULT_PLUGIN, NetworkConfiguration, NetworkMode,
@@ -55,6 +57,8 @@ pub struct Networks {
     limited: Mutex<Limited>,
     /// Containers whose place on their networks is being given back, and how often.
     leaving: watch::Sender<BTreeMap<String, usize>>,
+    /// Under which the host finds containers.
+    domains: watch::Sender<Vec<DnsDomain>>,
 }
 
 /// One network.
@@ -98,6 +102,7 @@ impl Networks {
             changing: tokio::sync::Mutex::default(),
             limited: Mutex::default(),
             leaving: watch::Sender::default(),
+            domains: watch::Sender::default(),
         })
     }
 
@@ -106,6 +111,7 @@ impl Networks {
     /// # Errors
     /// When their directory cannot be read.
     pub fn load(&self) -> std::io::Result<()> {
+        self.domains.send_replace(domains::load(&self.roots)?);
         for found in store::scan(&self.roots)? {
             let (name, configuration) = match found {
                 Found::Network(configuration) => (configuration.name.clone(), Ok(*configuration)),
@@ -197,7 +203,13 @@ impl Networks {
         let plugin = configuration
             .as_ref()
             .map_or(DEFAULT_PLUGIN, |configuration| &configuration.plugin);
-        let process = NetworkProcess::new(&self.roots, &name, plugin, self.debug);
+        let process = NetworkProcess::new(
+            &self.roots,
+            &name,
+            plugin,
+            self.domains.subscribe(),
+            self.debug,
+        );
         let network = Network {
             stale: AtomicBool::new(true),
             name: name.clone(),

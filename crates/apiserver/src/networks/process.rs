@@ -8,10 +8,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use container_api::network::network_client::NetworkClient;
-use container_api::network::{InspectReply, InspectRequest};
+use container_api::network::{DomainsRequest, InspectReply, InspectRequest};
 use container_api::request::Channel;
 use container_api::roots::Roots;
 use container_api::{Error, Kind, lock, socket};
+use container_resource::dns_domain::DnsDomain;
 use rustix::process::Signal;
 use tokio::sync::{Mutex, Notify, watch};
 use tonic::{Response, Status};
@@ -35,6 +36,8 @@ pub struct NetworkProcess {
     roots: Roots,
     name: String,
     plugin: String,
+    /// Under which the host finds the network's containers.
+    domains: watch::Receiver<Vec<DnsDomain>>,
     debug: bool,
     running: Mutex<Option<Running>>,
     /// Containers are connected: it is started again when it dies.
@@ -88,12 +91,19 @@ pub struct Running {
 
 impl NetworkProcess {
     /// None yet.
-    pub fn new(roots: &Roots, name: &str, plugin: &str, debug: bool) -> Arc<Self> {
+    pub fn new(
+        roots: &Roots,
+        name: &str,
+        plugin: &str,
+        domains: watch::Receiver<Vec<DnsDomain>>,
+        debug: bool,
+    ) -> Arc<Self> {
         let died = Arc::new(Notify::new());
         let process = Arc::new(Self {
             roots: roots.clone(),
             name: name.to_owned(),
             plugin: plugin.to_owned(),
+            domains,
             debug,
             running: Mutex::default(),
             wanted: watch::Sender::new(false),
@@ -215,11 +225,38 @@ impl NetworkProcess {
                 return Err(unavailable(&"its process does not answer"));
             }
         };
+        if !self.domains.borrow().is_empty() {
+            if let Some(problem) = self.say_domains(client.clone()).await {
+                tracing::warn!("network {}: names for the host: {problem}", self.name);
+            }
+        }
         Ok(Running {
             client,
             about: Arc::new(about),
             ended: watched,
         })
+    }
+
+    /// Tells it under which domains the host finds containers; gives the reason why the host does not.
+    pub async fn tell_domains(self: &Arc<Self>) -> Option<String> {
+        match self.serving().await {
+            Ok(running) => self.say_domains(running.client).await,
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    async fn say_domains(&self, mut client: NetworkClient<Channel>) -> Option<String> {
+        let domains = self.domains.borrow().clone();
+        let domains = match serde_json::to_vec(&domains) {
+            Ok(domains) => domains.into(),
+            Err(error) => return Some(error.to_string()),
+        };
+        let told = client.domains(DomainsRequest { domains });
+        match tokio::time::timeout(ANSWER_LIMIT, told).await {
+            Ok(Ok(reply)) => Some(reply.into_inner().problem).filter(|problem| !problem.is_empty()),
+            Ok(Err(status)) => Some(status.message().to_owned()),
+            Err(_) => Some("its process does not answer".to_owned()),
+        }
     }
 
     /// Why it ended, as it said itself.

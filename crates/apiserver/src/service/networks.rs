@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use container_api::api::networks_server;
 use container_api::api::{
-    CreateNetworkReply, CreateNetworkRequest, DeleteNetworkReply, DeleteNetworkRequest, JoinReply,
-    JoinRequest, LeaveReply, LeaveRequest, ListNetworksReply, ListNetworksRequest,
-    PruneNetworksReply, PruneNetworksRequest,
+    CreateDomainReply, CreateDomainRequest, CreateNetworkReply, CreateNetworkRequest,
+    DeleteDomainReply, DeleteDomainRequest, DeleteNetworkReply, DeleteNetworkRequest, JoinReply,
+    JoinRequest, LeaveReply, LeaveRequest, ListDomainsReply, ListDomainsRequest, ListNetworksReply,
+    ListNetworksRequest, PruneNetworksReply, PruneNetworksRequest,
 };
 use container_api::call::to_the_end;
 use container_api::{Error, Kind};
@@ -75,5 +76,33 @@ impl networks_server::Networks for Service {
         let containers = self.containers.clone();
         to_the_end(async move { containers.disconnect(&container, &network).await }).await?;
         Ok(Response::new(LeaveReply {}))
+    }
+
+    async fn create_domain(
+        &self,
+        request: Request<CreateDomainRequest>,
+    ) -> Reply<CreateDomainReply> {
+        let domain = json("domain", &request.into_inner().domain)?;
+        let networks = self.networks.clone();
+        to_the_end(async move { networks.create_domain(domain).await }).await?;
+        Ok(Response::new(CreateDomainReply {}))
+    }
+
+    async fn delete_domain(
+        &self,
+        request: Request<DeleteDomainRequest>,
+    ) -> Reply<DeleteDomainReply> {
+        let name = request.into_inner().domain;
+        let networks = self.networks.clone();
+        to_the_end(async move { networks.delete_domain(&name).await }).await?;
+        Ok(Response::new(DeleteDomainReply {}))
+    }
+
+    async fn list_domains(&self, _: Request<ListDomainsRequest>) -> Reply<ListDomainsReply> {
+        let domains = serde_json::to_vec(&self.networks.domains())
+            .map_err(|error| Error::chain(Kind::Internal, &error))?;
+        Ok(Response::new(ListDomainsReply {
+            domains: domains.into(),
+        }))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use container_resource::dns_domain::DnsDomain;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,8 @@ pub struct Table {
     pub version: u64,
     /// The containers.
     pub entries: Vec<Entry>,
+    /// Domains under which they are known, too.
+    pub domains: Vec<DnsDomain>,
 }
 
 /// The table of that version is what answers are made of.

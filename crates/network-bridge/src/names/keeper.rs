@@ -71,6 +71,7 @@ impl Names {
         self.table.send_modify(|table| {
             table.version += 1;
             table.entries = directory.entries();
+            table.domains = directory.domains();
             version = table.version;
         });
         let mut heard = self.heard.subscribe();

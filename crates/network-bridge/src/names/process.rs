@@ -49,7 +49,7 @@ async fn serve() -> anyhow::Result<()> {
     }
     let mut sockets = Some(sockets);
     while let Some((table, _)) = handover::receive::<Table>(&mut stream).await? {
-        resolver.update(table.entries);
+        resolver.update(table.entries, table.domains);
         // Whoever was killed meanwhile needs no answer.
         if handover::send(&mut stream, &Heard(table.version), &[])
             .await

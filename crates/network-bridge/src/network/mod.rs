@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use container_api::network::Addresses;
 use container_api::{Error, Kind};
+use container_resource::dns_domain::DnsDomain;
 use ipnet::IpNet;
 
 use crate::configuration::Configuration;
@@ -27,6 +28,7 @@ use crate::names::Names;
 use crate::namespace::holder;
 use crate::namespace::inside::Inside;
 use crate::relay::published::{Open, Target};
+use crate::resolved;
 use crate::uplink::{Uplink, user};
 
 /// A network that is there.
@@ -64,6 +66,29 @@ impl Network {
     /// Who is on the network, now and later.
     pub fn directory(&self) -> Directory {
         self.directory.clone()
+    }
+
+    /// Lets names be found under these domains, too, and by the host; gives the reason why the host does not find them.
+    pub async fn set_domains(&mut self, domains: Vec<DnsDomain>) -> Option<String> {
+        let before = self.directory.domains();
+        self.directory.set_domains(domains.clone());
+        self.tell().await;
+        if self.uplink != Uplink::Veth {
+            return Some(format!(
+                "the host does not reach network {}",
+                self.configuration.asked.name
+            ));
+        }
+        let led = if domains.is_empty() && before.is_empty() {
+            Ok(())
+        } else if domains.is_empty() {
+            resolved::revert(&self.host_name).await
+        } else {
+            let families = self.configuration.families();
+            let gateways: Vec<IpAddr> = families.iter().map(|family| family.gateway).collect();
+            resolved::lead(&self.host_name, &gateways, &domains).await
+        };
+        led.err().map(|error| error.to_string())
     }
 
     /// Tells those who answer questions who is on the network now.

@@ -1,6 +1,6 @@
 //! What is answered here.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use hickory_proto::op::Query;
 use hickory_proto::rr::rdata::{A, AAAA, PTR};
@@ -39,10 +39,23 @@ pub fn local(directory: &Directory, question: &Query) -> Local {
         return Local::Records(records(name, kind, addresses));
     }
     // A name of one part is a container's or nobody's: it is not asked for elsewhere.
-    if name.num_labels() <= 1 || plain.ends_with(".container.internal") {
+    if name.num_labels() <= 1
+        || directory.domain(&plain).is_some()
+        || plain.ends_with(".container.internal")
+    {
         return Local::Nothing;
     }
     Local::Elsewhere
+}
+
+/// What the host itself is told of a domain that stands for its loopback; nothing where `question` is for none.
+pub fn loopback(directory: &Directory, question: &Query) -> Option<Local> {
+    let name = plain(question.name());
+    let domain = directory.domain(&name)?;
+    (domain.localhost.is_some() && domain.domain == name).then(|| {
+        let addresses = vec![Ipv4Addr::LOCALHOST.into()];
+        Local::Records(records(question.name(), question.query_type(), addresses))
+    })
 }
 
 /// The name in lower case, without the dot at its end. What is no plain text is escaped, and equals no name of ours.

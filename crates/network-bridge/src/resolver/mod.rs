@@ -8,6 +8,7 @@ mod upstream;
 
 use std::time::Duration;
 
+use container_resource::dns_domain::DnsDomain;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Record};
 
@@ -56,8 +57,8 @@ impl Resolver {
         }
     }
 
-    /// Takes over who is on the network now.
-    pub fn update(&self, entries: Vec<Entry>) {
+    /// Takes over who is on the network now, and under which domains.
+    pub fn update(&self, entries: Vec<Entry>, domains: Vec<DnsDomain>) {
         // The rules of a tap that is another's, or has other rules, are new ones.
         let before = self.directory.entries();
         self.learned.keep(|tap| {
@@ -65,6 +66,7 @@ impl Resolver {
             of(&before) == of(&entries)
         });
         self.directory.set(entries);
+        self.directory.set_domains(domains);
     }
 
     /// The answer to `question`, which `client` has sent; none to what is no question.
@@ -109,7 +111,11 @@ impl Resolver {
         if question.query_class() != DNSClass::IN {
             return Err(ResponseCode::Refused);
         }
-        let mut known = answer::local(&self.directory, question);
+        let mut known = match client {
+            None => answer::loopback(&self.directory, question),
+            Some(_) => None,
+        }
+        .unwrap_or_else(|| answer::local(&self.directory, question));
         if !matches!(known, Local::Records(_)) {
             if let Some(client) = client.filter(|client| !client.also.is_empty()) {
                 let found = self.elsewhere(client, question).await;

@@ -121,8 +121,32 @@ impl World {
         network
     }
 
+    /// Puts a script in the place of a program of the host; what it is called with goes to the file that this gives.
+    pub fn stand_in(&self, program: &str) -> PathBuf {
+        let directory = self.scratch.path().join("bin");
+        std::fs::create_dir_all(&directory).unwrap();
+        let (script, calls) = (directory.join(program), directory.join("calls"));
+        std::fs::write(
+            &script,
+            format!("#!/bin/sh\necho \"$@\" >>{}\n", calls.display()),
+        )
+        .unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, mode).unwrap();
+        std::fs::write(&calls, "").unwrap();
+        calls
+    }
+
     /// The program, as whoever it runs as.
     fn command(&self) -> Command {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}/bin:{path}", self.scratch.path().display());
+        let mut command = self.program();
+        command.env("PATH", path);
+        command
+    }
+
+    fn program(&self) -> Command {
         let program = env!("CARGO_BIN_EXE_container-network-bridge");
         if self.who == As::Root {
             return Command::new(program);
@@ -331,6 +355,14 @@ impl Network<'_> {
         let container = container.to_owned();
         self.call(|mut client| async move { client.detach(DetachRequest { container }).await })
             .unwrap();
+    }
+
+    /// Tells it under which domains names are found; gives the reason why the host does not find them.
+    pub fn domains(&self, domains: &serde_json::Value) -> String {
+        let domains = domains.to_string().into_bytes().into();
+        let reply =
+            self.call(|mut client| async move { client.domains(DomainsRequest { domains }).await });
+        reply.unwrap().problem
     }
 
     pub fn member(&self, container: &str) -> Member {

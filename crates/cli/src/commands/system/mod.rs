@@ -2,6 +2,7 @@
 
 mod config;
 mod disk_usage;
+mod dns;
 mod doctor;
 mod kernel;
 mod logs;
@@ -24,6 +25,8 @@ pub enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Config(config::Command),
     Df(disk_usage::DiskUsage),
+    #[command(subcommand, arg_required_else_help = true)]
+    Dns(dns::Command),
     Doctor(doctor::Doctor),
     #[command(subcommand, arg_required_else_help = true)]
     Kernel(kernel::Command),
@@ -41,7 +44,7 @@ pub enum Command {
 impl Command {
     /// Whether it can do nothing without the services.
     pub fn needs_services(&self) -> bool {
-        matches!(self, Self::Df(_) | Self::Template(_))
+        matches!(self, Self::Df(_) | Self::Dns(_) | Self::Template(_))
     }
 
     /// Does it; gives the exit code.
@@ -51,6 +54,7 @@ impl Command {
             Self::Doctor(command) => return command.execute(context),
             Self::Config(command) => return command.execute(context),
             Self::Df(command) => command.execute(context).await,
+            Self::Dns(command) => command.execute(context).await,
             Self::Kernel(command) => command.execute(context).await,
             Self::Logs(command) => command.execute(context).await,
             Self::Property(command) => command.execute(context),
