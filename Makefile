@@ -28,7 +28,7 @@ CARGO ?= cargo
 BENCH ?=
 export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || echo unspecified)
 
-PLUGINS := container-core-images container-network-bridge container-runtime-linux container-share-virtiofs
+PLUGINS := container-core-images container-k8s container-network-bridge container-runtime-linux container-share-virtiofs
 
 .PHONY: hello build deb tarball kernel kernel-full boot-full programs initramfs stage install test unit engine-newer network-newer boot e2e test-kvm test-real lint fuzz bench bench-services bench-kvm clean packages-% help
 
@@ -55,7 +55,7 @@ kernel-full: packages-build
 
 programs:
 	$(CARGO) build --release --locked -p container-cli -p container-apiserver -p container-core-images -p container-network-bridge -p container-runtime-linux \
-	    -p container-share-virtiofs
+	    -p container-share-virtiofs -p container-k8s
 
 initramfs:
 	RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
@@ -76,6 +76,7 @@ install: $(if $(FROM_STAGE),,build)
 	    install -D -m 0755 $(TARGET)/release/$$plugin \
 	        $(DESTDIR)$(PREFIX)/libexec/container/plugins/$$plugin/bin/$$plugin || exit 1; \
 	done
+	install -m 0644 plugins/k8s/config.toml $(DESTDIR)$(PREFIX)/libexec/container/plugins/container-k8s
 	install -m 0644 $(KERNEL) $(DESTDIR)$(PREFIX)/share/container/kernel/vmlinux-amd64
 	[ ! -e $(KERNEL_FULL) ] || install -m 0644 $(KERNEL_FULL) $(DESTDIR)$(PREFIX)/share/container/kernel/vmlinux-full-amd64
 	install -m 0644 $(INITRAMFS) $(DESTDIR)$(PREFIX)/share/container/initramfs-amd64.cpio

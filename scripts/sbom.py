@@ -15,6 +15,7 @@ ROOTS = {
     "container-network-bridge",
     "container-runtime-linux",
     "container-share-virtiofs",
+    "container-k8s",
     "vminitd",
 }
 

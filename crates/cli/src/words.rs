@@ -46,7 +46,6 @@ const COMMANDS: [(&str, Answer); 47] = [
     ("generate", NotYet),
     ("healthcheck", NotYet),
     ("history", NotYet),
-    ("k8s", NotYet),
     ("kube", NotYet),
     ("manifest", NotYet),
     ("mount", NotYet),
