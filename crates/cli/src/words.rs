@@ -15,7 +15,7 @@ enum Answer {
 use Answer::{Needless, NotYet, Use};
 
 /// Commands, with the groups that they are looked for in.
-const COMMANDS: [(&str, Answer); 47] = [
+const COMMANDS: [(&str, Answer); 46] = [
     ("ps", Use("container list")),
     ("containers", Use("container list")),
     (
