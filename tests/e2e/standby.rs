@@ -77,6 +77,12 @@ fn a_start_takes_the_machine_that_waits_and_makes_it_its_own() {
     assert_eq!(two[3..two.len() - 1], cold[3..cold.len() - 1]);
     // The writable layer is the container's, and its helper is listed as any other.
     wait_for_standby(&system);
+    // A container that has files of the host boots: the machine goes on waiting for others.
+    let (waiting, _) = helper(&system);
+    let shared = ["run", "--rm", "-v", "/etc/passwd:/p:ro", "-c", "1"];
+    let process = ["-m", "256M", "busybox", "cat", "/p"];
+    system.run(shared.iter().chain(&process)).ok();
+    assert_eq!(helper(&system).0, waiting);
     let words = ["run", "-d", "--name", "lasting", "-c", "1", "-m", "256M"];
     let process = ["busybox", "sleep", "1000"];
     system.run(words.iter().chain(&process)).ok();

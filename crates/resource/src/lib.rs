@@ -43,6 +43,7 @@ pub mod publish_socket;
 pub mod reference;
 pub mod restart;
 pub mod rlimit;
+pub mod room;
 pub mod settings;
 pub mod share;
 pub mod signal;

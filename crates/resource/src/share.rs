@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::{Mount, MountKind};
 use crate::idmap::{IdMap, IdMapError};
+use crate::room;
 
 /// Tag of the file system by which a guest mounts its shares: one for all of them that have no map of owners.
 pub const TAG: &str = "shares";
@@ -14,7 +15,7 @@ pub const TAG: &str = "shares";
 pub const LIMIT: usize = 256;
 
 /// Most different maps of owners of one container: each has a process and a device of its own.
-pub const MAPS_LIMIT: usize = 8;
+pub const MAPS_LIMIT: usize = room::MOST;
 
 /// Bytes of memory of its own that a process may have: some 300 for each file that the guest knows, and the stacks of its threads. The
 /// guest's memory, which it shares, is not counted.

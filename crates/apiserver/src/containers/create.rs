@@ -8,15 +8,13 @@ use container_api::roots::create_private;
 use container_api::{Error, Kind};
 use container_resource::bundle::{self, Boot, Bundle};
 use container_resource::container::{ContainerConfiguration, CreateOptions};
+use container_resource::room;
 
 use super::{Containers, Entry, bundles};
 use crate::guest_files;
 
 /// The least memory of a container, in bytes: Apple's 200 MiB.
 const MINIMUM_MEMORY: u64 = 200 << 20;
-
-/// The most networks of a container: its machine has no room for more devices.
-pub const MOST_NETWORKS: usize = 4;
 
 impl Containers {
     /// Makes a container that can be started.
@@ -146,11 +144,7 @@ fn check(configuration: &ContainerConfiguration) -> Result<(), Error> {
     if configuration.networks.is_empty() && !configuration.published_ports.is_empty() {
         return invalid("ports cannot be published without a network".into());
     }
-    if configuration.networks.len() > MOST_NETWORKS {
-        return invalid(format!(
-            "a container can be on {MOST_NETWORKS} networks at most"
-        ));
-    }
+    room::check(configuration).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
     if configuration.init_process.executable.is_empty() {
         return invalid("no command: neither the image nor the request names an executable".into());
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use container_api::{Error, Kind};
 use container_resource::bundle;
 use container_resource::container::{AttachmentConfiguration, ContainerConfiguration};
+use container_resource::room;
 
-use super::create::{MOST_NETWORKS, kind};
+use super::create::kind;
 use super::{Containers, Entry, not_found};
 
 impl Containers {
@@ -27,12 +28,9 @@ impl Containers {
             let text = format!("container {id} is on network {network} already");
             return Err(Error::new(Kind::Exists, text));
         }
-        if configuration.networks.len() >= MOST_NETWORKS {
-            let text = format!("a container can be on {MOST_NETWORKS} networks at most");
-            return Err(Error::new(Kind::InvalidArgument, text));
-        }
         id.clone_into(&mut attachment.options.hostname);
         configuration.networks.push(attachment);
+        room::check(&configuration).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
         let before = entry.configuration()?;
         if let Err(error) = self.networks.arrive(&configuration).await {
             self.networks.part(id, &network).await;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use container_api::api::StartReply;
 use container_api::{Error, Kind, runtime};
 use container_resource::bundle::{self, Boot, Extent, Timeline};
-use container_resource::container::{ContainerConfiguration, ContainerState};
+use container_resource::container::{ContainerConfiguration, ContainerState, Mount};
 use jiff::Timestamp;
 
 use super::create::kind;
@@ -136,18 +136,15 @@ impl Containers {
                 entry.id
             ))
         };
-        // A machine that waits has no init image and no volume, and the tap of one network at most.
-        let has_volumes = configuration
-            .mounts
-            .iter()
-            .any(|mount| mount.volume().is_some());
+        // A machine that waits has no init image, no volume and no share, and the tap of one network at most.
+        let has_devices = configuration.mounts.iter().any(Mount::has_device);
         let networks = if idle {
             usize::from(!configuration.networks.is_empty()) * 2
         } else {
             configuration.networks.len()
         };
         let can_be_prepared =
-            !entry.options.no_template && boot.init.is_none() && !has_volumes && networks <= 1;
+            !entry.options.no_template && boot.init.is_none() && !has_devices && networks <= 1;
         let mut request = Request {
             configuration: configuration.clone(),
             boot,

@@ -2,7 +2,7 @@
 
 mod arguments;
 pub(crate) mod binary;
-mod device;
+pub(crate) mod device;
 mod launch;
 mod machine;
 mod migration;

@@ -30,6 +30,11 @@ pub struct Mount {
 }
 
 impl Mount {
+    /// Whether the machine has a device for it, alone or with others: a disk or a share.
+    pub fn has_device(&self) -> bool {
+        matches!(self.kind, MountKind::Virtiofs {} | MountKind::Volume { .. })
+    }
+
     /// Whether `ro` is the last word on it.
     pub fn is_read_only(&self) -> bool {
         let mut options = self.options.iter().rev();

@@ -142,3 +142,11 @@ fn check_nesting() -> Result<(), Error> {
 pub fn templates(cache: &Path) -> PathBuf {
     cache.join("templates")
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_may_be_created_has_room() {
+        assert_eq!(container_resource::room::MOST, container_engine::ROOM);
+    }
+}

@@ -4,7 +4,7 @@ mod balloon;
 pub(super) mod disk;
 mod entropy;
 mod nic;
-pub(super) mod place;
+pub(crate) mod place;
 mod serial;
 mod share;
 

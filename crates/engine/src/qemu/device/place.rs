@@ -36,6 +36,10 @@ const ENTROPY: usize = 2;
 /// How many are for NICs, shares and disks.
 const FREE: usize = TRANSPORTS - 3;
 
+/// NICs and shares that a machine has room for beside its disks, however many those are; a disk that the kernel boots from takes the
+/// place of one.
+pub const ROOM: usize = FREE - 1;
+
 const CONSOLE_PORT: usize = 0;
 const CHANNEL_PORT: usize = 1;
 
@@ -295,6 +299,17 @@ mod tests {
         for nics in 0..=3 {
             let places = allocate(&machine(&roles, nics)).unwrap();
             assert_eq!(places[6], Place::Transport(TRANSPORTS - 1));
+        }
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_nics_beside_disks() {
+        let roles: Vec<_> = (0..40).map(DiskRole::Volume).collect();
+        let init = [DiskRole::Root, DiskRole::Upper, DiskRole::Init];
+        let room = u8::try_from(ROOM).unwrap();
+        for (roles, most) in [(&CONTAINER[..], room), (&roles, room), (&init, room - 1)] {
+            assert!(allocate(&machine(roles, most)).is_ok());
+            assert!(allocate(&machine(roles, most + 1)).is_err());
         }
     }
 
