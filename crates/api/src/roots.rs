@@ -1,4 +1,4 @@
-//! Where things are on disk (XDG base directories, reference section 3.2).
+//! Where things are on disk (XDG base directories, Apple's container).
 
 use std::fmt::Write as _;
 use std::io;

@@ -31,7 +31,7 @@ const IMAGES_INTERVAL: Duration = Duration::from_millis(20);
 /// How often it is asked whether it is there, while a call to it goes on.
 const IMAGES_LOOK: Duration = Duration::from_secs(1);
 
-/// How long a call may take that is answered from memory (reference section 4.2).
+/// How long a call may take that is answered from memory (as Apple's container has it).
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The apiserver's containers.

@@ -1,4 +1,4 @@
-//! How a command fails: what is told, and the exit code (reference section 1.5).
+//! How a command fails: what is told, and the exit code (as Apple's container has it).
 
 use std::io;
 

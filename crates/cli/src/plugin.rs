@@ -1,4 +1,4 @@
-//! Commands that are programs of their own (reference section 3.3): `<name>/bin/<name>` in a plugin directory.
+//! Commands that are programs of their own (as Apple's container has it): `<name>/bin/<name>` in a plugin directory.
 
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -10,7 +10,7 @@ use crate::mac_address::{self, MacAddressError};
 use crate::network::NONE;
 use crate::network_name::{self, NetworkNameError};
 
-/// Bytes of a packet (reference section 1.8): IPv6 needs 1280, and a packet has no more than 65535.
+/// Bytes of a packet (as Apple's container has it): IPv6 needs 1280, and a packet has no more than 65535.
 const MTU: std::ops::RangeInclusive<u32> = 1280..=65535;
 /// What makes the container's ports the host's.
 const HOST: &str = "host";

@@ -5,7 +5,7 @@ use crate::tmpfs::is_absolute;
 /// What clears the defaults.
 pub const NONE: &str = "NONE";
 
-/// Masked in every container unless it says otherwise (reference section 5.2).
+/// Masked in every container unless it says otherwise (as Apple's container has it).
 pub const MASKED: [&str; 11] = [
     "/proc/asound",
     "/proc/acpi",
@@ -20,7 +20,7 @@ pub const MASKED: [&str; 11] = [
     "/sys/devices/virtual/powercap",
 ];
 
-/// Read-only in every container unless it says otherwise (reference section 5.2).
+/// Read-only in every container unless it says otherwise (as Apple's container has it).
 pub const READ_ONLY: [&str; 5] = [
     "/proc/bus",
     "/proc/fs",

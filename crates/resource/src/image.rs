@@ -1,4 +1,4 @@
-//! What is stored and shown of an image (reference section 2.2).
+//! What is stored and shown of an image (as Apple's container has it).
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,7 @@ const MAX_KEY: usize = 128;
 /// The longest `key=value`, in bytes.
 const MAX_LABEL: usize = 4096;
 
-/// Keys that Apple's tool gives a meaning to (reference section 2.3).
+/// Keys that Apple's tool gives a meaning to (as Apple's container has it).
 pub mod well_known {
     /// Plugin that manages the resource: `machine`, `k8s`.
     pub const PLUGIN: &str = "com.apple.container.plugin";

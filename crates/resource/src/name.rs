@@ -27,7 +27,7 @@ pub enum NameError {
     },
 }
 
-/// Checks `^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`, at most 63 bytes (reference section 1.8).
+/// Checks `^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`, at most 63 bytes (as Apple's container has it).
 ///
 /// A name that passes is a safe file name: it is never `.` or `..` and holds no slash.
 ///

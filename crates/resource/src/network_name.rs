@@ -21,7 +21,7 @@ pub enum NetworkNameError {
     Form(String),
 }
 
-/// Checks `^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$` (reference section 1.8) and that the name is not reserved.
+/// Checks `^[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?$` (as Apple's container has it) and that the name is not reserved.
 ///
 /// A name that passes is a safe file name.
 ///

@@ -1,4 +1,4 @@
-//! A network as `network list` and `network inspect` show it (reference section 2.2).
+//! A network as `network list` and `network inspect` show it (as Apple's container has it).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

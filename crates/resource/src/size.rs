@@ -2,7 +2,7 @@
 
 /// Bytes of one MiB.
 pub const MIB: u64 = 1 << 20;
-/// The least memory a container can be given, in bytes (reference section 4.3).
+/// The least memory a container can be given, in bytes (as Apple's container has it).
 pub const MINIMUM_MEMORY: u64 = 200 * MIB;
 
 /// Why a text is no size.

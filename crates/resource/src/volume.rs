@@ -1,4 +1,4 @@
-//! Volumes: disks that outlive containers (reference sections 1.8, 2.2).
+//! Volumes: disks that outlive containers (as Apple's container has it).
 
 use std::collections::BTreeMap;
 

@@ -128,8 +128,7 @@ impl Networks {
         let reply = network
             .process
             .call(|mut client| async move { client.allocate(request).await })
-            .await
-            .map_err(|error| on(&network, error))?;
+            .await?;
         reply
             .addresses
             .ok_or_else(|| Error::new(Kind::Internal, "the network gave no addresses"))
@@ -153,7 +152,7 @@ impl Networks {
                 .process
                 .call(|mut client| async move { client.release(request).await });
             if let Err(error) = released.await {
-                tracing::warn!("network {}: {error}", network.name);
+                tracing::warn!("{error}");
             }
         }
     }
@@ -252,8 +251,7 @@ impl Networks {
         let reply = network
             .process
             .call(|mut client| async move { client.attach(request).await })
-            .await
-            .map_err(|error| on(&network, error))?;
+            .await?;
         let mut taps = Vec::new();
         if let Some(receiver) = receiver {
             taps.push(receiver.receive(&network.name).await?);
@@ -282,7 +280,7 @@ impl Networks {
             self.limit(&network.name, id, None);
             tokio::spawn(async move {
                 if let Err(error) = network.process.serving().await {
-                    tracing::error!("network {}: {error}", network.name);
+                    tracing::error!("{error}");
                 }
             });
         }
@@ -376,13 +374,6 @@ fn route(interfaces: &mut [Interface]) {
 /// An address without the length of its prefix.
 fn plain(text: &str) -> Option<&str> {
     text.split('/').next().filter(|text| !text.is_empty())
-}
-
-fn on(network: &Network, error: Error) -> Error {
-    if error.message.starts_with("network ") {
-        return error;
-    }
-    error.context(format_args!("network {}", network.name))
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ async fn keep(process: Weak<NetworkProcess>, died: Arc<Notify>) {
         match process.serving().await {
             Ok(_) => pause = PAUSE.0,
             Err(error) => {
-                tracing::error!("network {name}: {error}");
+                tracing::error!("{error}");
                 pause = (pause * 2).min(PAUSE.1);
                 // There may be no process whose end would ring.
                 died.notify_one();
@@ -284,7 +284,9 @@ impl NetworkProcess {
         let Running { client, .. } = self.serving().await?;
         match tokio::time::timeout(ANSWER_LIMIT, call(client)).await {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
-            Ok(Err(status)) => Err(Error::from(status)),
+            Ok(Err(status)) => {
+                Err(Error::from(status).context(format_args!("network {}", self.name)))
+            }
             Err(_) => {
                 // It may hang for ever: the next one goes on with what is there.
                 let _ = lock::signal_holder(&self.lock_path(), Signal::KILL);
@@ -328,7 +330,7 @@ impl NetworkProcess {
             // A machine that was told to end is gone in a moment; no event of its end comes here.
             tokio::time::sleep(PAUSE.0).await;
             if let Err(error) = self.serving().await {
-                tracing::warn!("network {}: {error}", self.name);
+                tracing::warn!("{error}");
                 lock::signal_holder(&namespace, Signal::KILL)?;
                 killed = true;
             }

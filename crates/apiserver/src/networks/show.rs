@@ -64,9 +64,7 @@ impl Networks {
 async fn inspect(network: &Network) -> Option<InspectReply> {
     network.process.present().await?;
     let reply = network.process.inspect().await;
-    reply
-        .inspect_err(|error| tracing::warn!("network {}: {error}", network.name))
-        .ok()
+    reply.inspect_err(|error| tracing::warn!("{error}")).ok()
 }
 
 /// What follows from the configuration alone.

@@ -1,4 +1,4 @@
-//! One module per command (reference section 1.7).
+//! One module per command (as Apple's container has it).
 
 mod attach;
 mod clean;

@@ -1,4 +1,4 @@
-//! The default guest kernel: a copy in the app root, named by a link (reference section 3.2).
+//! The default guest kernel: a copy in the app root, named by a link (as Apple's container has it).
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Read as _, Seek as _, Write as _};

@@ -1,4 +1,4 @@
-//! Flags that several commands share (reference section 1.6).
+//! Flags that several commands share (as Apple's container has it).
 
 mod changes;
 mod format;

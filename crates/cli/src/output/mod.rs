@@ -1,4 +1,4 @@
-//! How results are written on standard output (reference section 1.4).
+//! How results are written on standard output (as Apple's container has it).
 
 mod json;
 mod printable;

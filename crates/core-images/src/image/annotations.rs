@@ -7,7 +7,7 @@ use container_resource::image::Descriptor;
 
 use crate::store::REF_NAME;
 
-/// The keys, the one that is believed first in front (reference section 2.3): Apple's and containerd's hold whole
+/// The keys, the one that is believed first in front (as Apple's container has them): Apple's and containerd's hold whole
 /// references, the specification's one (`annotations.md`) may hold a tag only.
 const KEYS: [&str; 3] = [
     "com.apple.containerization.image.name",

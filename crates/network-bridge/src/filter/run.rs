@@ -69,13 +69,10 @@ pub async fn apply(script: &str) -> io::Result<()> {
 /// # Errors
 /// What nft says.
 pub async fn list(family: Family, table: &str) -> io::Result<Ruleset> {
-    match nft(&["-j", "list", "table", family.name(), table], "").await {
-        Ok(json) => parse(&json),
-        Err(error) if error.to_string().contains("No such file or directory") => {
-            Ok(Ruleset::default())
-        }
-        Err(error) => Err(error),
+    if !tables(family).await?.contains(table) {
+        return Ok(Ruleset::default());
     }
+    parse(&nft(&["-j", "list", "table", family.name(), table], "").await?)
 }
 
 /// Names of the tables of a family.

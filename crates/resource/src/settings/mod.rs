@@ -1,4 +1,4 @@
-//! The system's `config.toml` (reference section 3.1).
+//! The system's `config.toml` (as Apple's container has it).
 //!
 //! For each key the strongest layer that has it wins: the environment, the user's file, the system's file, the default.
 //! The user's file is copied into the app root when the system starts, so that all processes agree on it until it is

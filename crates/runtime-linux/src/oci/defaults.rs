@@ -1,4 +1,4 @@
-//! What every container gets unless it asks otherwise (reference section 5.2, and Docker's).
+//! What every container gets unless it asks otherwise (Apple's container's, and Docker's).
 
 /// Capabilities, without their `CAP_`.
 pub const CAPABILITIES: &[&str] = &[

@@ -38,7 +38,7 @@ pub struct DiskUsage {
     verbose: bool,
 }
 
-/// Reference section 2.2.
+/// The shape that Apple's container has.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {

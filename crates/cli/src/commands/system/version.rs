@@ -18,7 +18,7 @@ pub struct Version {
     format: FormatFlags,
 }
 
-/// Reference section 2.2.
+/// The shape that Apple's container has.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Component {

@@ -1,6 +1,6 @@
 //! User names and passwords for registries.
 //!
-//! Looked for in this order: the environment (reference section 1.3), the desktop's keyring, our own file, the one
+//! Looked for in this order: the environment (as Apple's container has it), the desktop's keyring, our own file, the one
 //! that `REGISTRY_AUTH_FILE` names, Docker's configuration with its helpers, podman's file. The environment is that
 //! of this process, and so of whoever started the system; a client's own does not count. A login is kept in the keyring where there is one, else
 //! in our own file. Secrets are never shown: not in logs, errors or arguments.
