@@ -148,7 +148,7 @@ impl Engine {
     pub fn accelerator(&self) -> Accelerator {
         match self.verdict {
             Verdict::Works => Accelerator::Kvm,
-            _ => Accelerator::Tcg,
+            _ => Accelerator::Software,
         }
     }
 

@@ -36,14 +36,16 @@ pub enum Accelerator {
     /// The host's CPU, through `/dev/kvm`.
     Kvm,
     /// Translation in software: works everywhere, about ten times slower.
-    Tcg,
+    #[serde(rename = "tcg")]
+    Software,
 }
 
 impl std::fmt::Display for Accelerator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Kvm => "KVM",
-            Self::Tcg => "TCG",
+            // The name by which people know what QEMU has.
+            Self::Software => "TCG",
         })
     }
 }

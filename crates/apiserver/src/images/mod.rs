@@ -1,4 +1,4 @@
-//! core-images, the helper that owns images: its process and what is asked of it.
+//! core-images, the image service: its process and what is asked of it.
 
 mod leases;
 mod process;
@@ -19,23 +19,23 @@ use tokio::sync::Notify;
 
 /// Name of the plugin.
 const PLUGIN: &str = "container-core-images";
-/// How long a call waits for a helper that is being started.
+/// How long a call waits for a service that is being started.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// From so many ends in a row on, people are told: one may be an accident.
 const TROUBLE: u32 = 2;
 
-/// The helper that owns images.
+/// The image service.
 #[derive(Clone, Debug)]
 pub struct Images {
     roots: Roots,
     debug: bool,
     stopping: Arc<tokio::sync::watch::Sender<bool>>,
-    /// Whether somebody listens, or is about to: the helper, or this process for it.
+    /// Whether somebody listens, or is about to: the service, or this process for it.
     listened: Arc<tokio::sync::watch::Sender<bool>>,
-    /// How often the helper has failed in a row, and how it did the last time.
+    /// How often the service has failed in a row, and how it did the last time.
     failures: Arc<tokio::sync::watch::Sender<(u32, String)>>,
-    /// Held while the helper is supervised.
+    /// Held while the service is supervised.
     supervised: Arc<tokio::sync::Mutex<()>>,
     /// Rung when a container has gone, for [`Self::drop_leases`].
     departed: Arc<Notify>,
@@ -51,7 +51,7 @@ pub struct PreparedRoots {
 }
 
 impl Images {
-    /// The helper of this system.
+    /// The service of this system.
     pub fn new(roots: Roots, debug: bool) -> Self {
         Self {
             roots,
@@ -64,12 +64,12 @@ impl Images {
         }
     }
 
-    /// The file whose lock the helper holds.
+    /// The file whose lock the service holds.
     pub fn lock_path(&self) -> PathBuf {
         self.roots.app.join("core-images.lock")
     }
 
-    /// That the helper ends again and again, if it does.
+    /// That the service ends again and again, if it does.
     pub fn trouble(&self) -> Option<Trouble> {
         let failures = self.failures.borrow();
         (failures.0 >= TROUBLE).then(|| Trouble {
@@ -107,7 +107,7 @@ impl Images {
         }
     }
 
-    /// The outcome of a call, which a helper that is stopped does not hold up.
+    /// The outcome of a call, which a service that is stopped does not hold up.
     async fn answered<T, E: Into<Error>>(
         &self,
         call: impl Future<Output = Result<T, E>>,

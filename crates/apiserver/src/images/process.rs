@@ -1,4 +1,4 @@
-//! The helper's process: started when it is not there, ended when it stays silent, started again.
+//! The service's process: started when it is not there, ended when it stays silent, started again.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use rustix::process::{Pid, Signal};
 use super::{Images, PLUGIN};
 use crate::plugin;
 
-/// First and longest pause before a helper that died is started again.
+/// First and longest pause before a service that died is started again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// How often the helper is asked whether it is there.
+/// How often the service is asked whether it is there.
 const LOOK: Duration = Duration::from_secs(10);
 /// How long it may be silent before it is ended. Callers are told much sooner ([`liveness::PATIENCE`]).
 const SILENCE: Duration = Duration::from_secs(20);
-/// How long the helper may take to end.
+/// How long the service may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Images {
-    /// Keeps the helper running until [`Self::stop`].
+    /// Keeps the service running until [`Self::stop`].
     pub async fn supervise(self) {
         let _supervised = self.supervised.lock().await;
         let mut pause = BACKOFF.0;
@@ -48,7 +48,7 @@ impl Images {
         }
     }
 
-    /// Adopts the running helper or starts one; returns when it has ended.
+    /// Adopts the running service or starts one; returns when it has ended.
     async fn run(&self) -> std::io::Result<()> {
         let path = self.lock_path();
         if lock::holder(&path)?.is_some() {
@@ -98,14 +98,14 @@ impl Images {
         }
     }
 
-    /// Ends when the helper has been silent for too long.
+    /// Ends when the service has been silent for too long.
     async fn silence(&self) {
         liveness::silence(&self.roots.images_socket(), LOOK, SILENCE).await;
         let seconds = SILENCE.as_secs();
         tracing::error!("{PLUGIN} has not answered for {seconds} s: it is ended");
     }
 
-    /// Ends the helper.
+    /// Ends the service.
     pub async fn stop(&self) -> std::io::Result<()> {
         self.stopping.send_replace(true);
         let path = self.lock_path();
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_helper_without_its_lock_is_stopped_too() {
+    async fn a_service_without_its_lock_is_stopped_too() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path();
         let started = path.join("started");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_helper_that_ends_again_and_again_is_told_of() {
+    async fn a_service_that_ends_again_and_again_is_told_of() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path();
         let images = Images::new(install(path, "#!/bin/sh\nexit 3\n"), false);

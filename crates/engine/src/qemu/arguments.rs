@@ -189,7 +189,7 @@ impl CommandLine {
 fn machine(accelerator: Accelerator) -> String {
     let timers = match accelerator {
         Accelerator::Kvm => "pit=off,pic=off,rtc=off",
-        Accelerator::Tcg => "pit=on,pic=on,rtc=on",
+        Accelerator::Software => "pit=on,pic=on,rtc=on",
     };
     format!(
         "microvm,acpi=off,isa-serial=off,x-option-roms=off,{timers},\
@@ -200,7 +200,7 @@ fn machine(accelerator: Accelerator) -> String {
 fn accelerator(accelerator: Accelerator) -> &'static str {
     match accelerator {
         Accelerator::Kvm => "kvm",
-        Accelerator::Tcg => "tcg,thread=multi",
+        Accelerator::Software => "tcg,thread=multi",
     }
 }
 
@@ -210,8 +210,8 @@ fn cpu(accelerator: Accelerator, nested: bool) -> &'static str {
         // Features that the host's CPU doesn't have anyway are left out in silence.
         (Accelerator::Kvm, false) => "host,-vmx,-svm",
         // TCG runs `rep movsb` byte by byte: a kernel that believes in it copies at a third of the speed.
-        (Accelerator::Tcg, true) => "max,-erms,-fsrm",
-        (Accelerator::Tcg, false) => "max,-svm,-erms,-fsrm",
+        (Accelerator::Software, true) => "max,-erms,-fsrm",
+        (Accelerator::Software, false) => "max,-svm,-erms,-fsrm",
     }
 }
 
@@ -225,7 +225,7 @@ fn kernel_parameters(accelerator: Accelerator, tsc_khz: u64) -> String {
         // Neither calibration nor the clock watchdog can be trusted when the vCPU is starved, and
         // patching code costs more than the patched code saves. `lapic_timer_khz` is known to
         // kernels with the patch in kernel/patches, and harmless to others.
-        Accelerator::Tcg => {
+        Accelerator::Software => {
             format!(
                 "{common} tsc_early_khz={tsc_khz} tsc=reliable lapic_timer_khz={LAPIC_TIMER_KHZ} \
                  no_timer_check noreplace-smp"

@@ -68,7 +68,7 @@ pub(super) fn launch(
     if spec.accelerator == Accelerator::Kvm {
         loans.push(loan::kvm().map_err(failed)?);
     }
-    let translates = spec.accelerator == Accelerator::Tcg;
+    let translates = spec.accelerator == Accelerator::Software;
     let started = process::spawn(Program {
         path: &binary.path,
         arguments: &line.arguments,

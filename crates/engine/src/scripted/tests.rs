@@ -22,7 +22,7 @@ fn spec(directory: &Path, devices: Vec<Device>) -> VmSpec {
         vcpus: NonZeroU32::MIN,
         memory_bytes: 64 << 20,
         devices,
-        accelerator: Accelerator::Tcg,
+        accelerator: Accelerator::Software,
         nested_virtualization: false,
     }
 }

@@ -138,7 +138,7 @@ mod tests {
             vcpus: NonZeroU32::MIN,
             memory_bytes: 1 << 30,
             devices,
-            accelerator: Accelerator::Tcg,
+            accelerator: Accelerator::Software,
             nested_virtualization: false,
         }
     }

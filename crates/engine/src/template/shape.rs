@@ -135,7 +135,7 @@ mod tests {
                 Device::GuestChannel { name: "c".into() },
                 Device::Console { record: None },
             ],
-            accelerator: Accelerator::Tcg,
+            accelerator: Accelerator::Software,
             nested_virtualization: false,
         }
     }

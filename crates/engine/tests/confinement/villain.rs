@@ -104,7 +104,7 @@ impl Villain {
             vcpus: NonZeroU32::MIN,
             memory_bytes: 64 << 20,
             devices,
-            accelerator: Accelerator::Tcg,
+            accelerator: Accelerator::Software,
             nested_virtualization: false,
         };
         let mut vm = match engine.start(&spec).await {

@@ -25,7 +25,7 @@ use crate::sockets::HostSockets;
 const UNCONFINED: &str = "Allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns), \
      or use a kernel with Landlock. To start containers all the same: container system start --vmm-confinement optional";
 
-/// How long a guest may take to announce itself. A loaded machine under TCG needs seconds.
+/// How long a guest may take to announce itself. A loaded machine without KVM needs seconds.
 pub const HELLO_TIMEOUT: Duration = limit(60);
 
 /// How a machine is to come into being. What does not work falls back on what comes before it.

@@ -93,10 +93,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tcg_is_slow_and_not_a_failure() {
+    fn translation_is_slow_and_not_a_failure() {
         let check = accelerator(Accelerator::Kvm, &Verdict::Works);
         assert_eq!((check.status, check.remedy), (Status::Ok, None));
-        let check = accelerator(Accelerator::Tcg, &Verdict::NoPermission);
+        let check = accelerator(Accelerator::Software, &Verdict::NoPermission);
         assert_eq!(check.status, Status::Warn);
         assert!(check.remedy.unwrap().contains("usermod"));
     }

@@ -122,7 +122,7 @@ pub fn shape(
 }
 
 /// Whether this host's KVM lets its guests run virtual machines (`nested=` of `kvm_intel` and `kvm_amd`).
-/// Under TCG every guest can.
+/// Without KVM every guest can.
 fn check_nesting() -> Result<(), Error> {
     const PARAMETERS: [&str; 2] = [
         "/sys/module/kvm_intel/parameters/nested",

@@ -65,15 +65,15 @@ fn complete(spec: &VmSpec, resources: Resources) -> (String, Vec<OwnedFd>) {
 
 #[test]
 fn a_name_cannot_smuggle_options() {
-    let (line, _) = build(vec![], Accelerator::Tcg);
+    let (line, _) = build(vec![], Accelerator::Software);
     assert!(line.contains("name=a,,readonly=on"), "{line}");
 }
 
 #[test]
 fn a_machine_may_boot_from_a_disk() {
-    let (line, _) = build(vec![], Accelerator::Tcg);
+    let (line, _) = build(vec![], Accelerator::Software);
     assert!(line.contains("-initrd /guest/initramfs"), "{line}");
-    let (line, descriptors) = complete(&spec(vec![], Accelerator::Tcg), resources(false));
+    let (line, descriptors) = complete(&spec(vec![], Accelerator::Software), resources(false));
     assert!(!line.contains("-initrd"), "{line}");
     // Three streams.
     assert_eq!(descriptors.len(), 3);
@@ -81,7 +81,7 @@ fn a_machine_may_boot_from_a_disk() {
 
 #[test]
 fn the_clock_is_given_only_where_it_cannot_be_learnt() {
-    let (line, _) = build(vec![], Accelerator::Tcg);
+    let (line, _) = build(vec![], Accelerator::Software);
     assert!(line.contains("-append console=hvc0"), "{line}");
     assert!(line.contains(" quiet -"), "{line}");
     assert!(line.contains("tsc_early_khz=2500000"), "{line}");
@@ -107,7 +107,7 @@ fn no_path_of_a_disk_and_no_detected_format_reaches_the_vmm() {
     };
     let (line, descriptors) = build(
         vec![view, Disk::writable(DiskRole::Upper, &path, 4096)],
-        Accelerator::Tcg,
+        Accelerator::Software,
     );
     assert!(!line.contains(directory.path().to_str().unwrap()), "{line}");
     // Three streams; layer, padding, description; the writable file.
@@ -155,7 +155,7 @@ fn many_disks_share_a_transport() {
 #[test]
 fn a_disk_to_boot_from_is_named_to_the_kernel_before_what_the_caller_says() {
     let disks = [DiskRole::Root, DiskRole::Init].map(|role| Disk::empty(role, 512, true));
-    let (line, _) = complete(&spec(disks.to_vec(), Accelerator::Tcg), resources(false));
+    let (line, _) = complete(&spec(disks.to_vec(), Accelerator::Software), resources(false));
     assert!(line.contains(" root=/dev/vda quiet "), "{line}");
     assert!(
         line.contains("virtio-blk-device,bus=virtio-mmio-bus.7,id=init,"),
@@ -173,14 +173,14 @@ fn what_a_machine_needs_is_what_its_devices_need() {
         let spec = spec(vec![upper.clone()], accelerator);
         CommandLine::new(&spec, 0, resources(true)).unwrap().needs
     };
-    assert_eq!(needs(Accelerator::Tcg).largest_file(), 4096);
-    assert!(needs(Accelerator::Tcg).all_requests().is_empty());
+    assert_eq!(needs(Accelerator::Software).largest_file(), 4096);
+    assert!(needs(Accelerator::Software).all_requests().is_empty());
     assert_eq!(needs(Accelerator::Kvm).all_requests()[0], 0xae80);
 }
 
 #[test]
 fn a_share_is_a_socket_and_memory_that_two_map() {
-    let mut spec = spec(vec![], Accelerator::Tcg);
+    let mut spec = spec(vec![], Accelerator::Software);
     let socket = UnixStream::pair().unwrap().0;
     spec.devices.push(Device::Share(Share {
         tag: "a,b".into(),
