@@ -416,7 +416,13 @@ impl System {
         let helper = self.helper(id).unwrap();
         let children =
             std::fs::read_to_string(format!("/proc/{helper}/task/{helper}/children")).unwrap();
-        children.split_whitespace().next().unwrap().parse().unwrap()
+        // The keeper of its sockets and the process of its shares are ours.
+        let is_vmm = |pid: &&str| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| !name.starts_with("container-"))
+        };
+        let vmm = children.split_whitespace().find(is_vmm);
+        vmm.unwrap().parse().unwrap()
     }
 }
 
