@@ -24,14 +24,15 @@ fn many_containers_leave_no_file_descriptor_or_process() {
 
 /// Everything that a system has.
 #[derive(Debug, PartialEq, Eq)]
-struct Left {
+pub struct Left {
     files: Vec<PathBuf>,
     /// Descriptors of each process, by its program.
     descriptors: BTreeMap<String, usize>,
 }
 
 impl Left {
-    fn by(system: &System) -> Self {
+    /// What `system` has now.
+    pub fn by(system: &System) -> Self {
         let mut files = Vec::new();
         for directory in ["containers", "layers", "views", "content", "leases"] {
             collect(&system.app().join(directory), &mut files);

@@ -1,9 +1,13 @@
 //! Container machines.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 
+use crate::leaks::Left;
 use crate::sockets::{Agent, import_tools};
 use crate::system::{System, eventually, kill};
+use crate::templates::wait_for_template;
 
 /// Makes of busybox a root that has an init, in the container `base`.
 const INIT: &str = "ln -s /bin/busybox /sbin/init; echo ::respawn:/bin/sleep 100000 > /etc/inittab; \
@@ -292,4 +296,44 @@ fn a_machine_that_is_being_made_does_not_outlive_its_maker() {
     }
     system.run(create.iter().chain(&["linux:1"])).ok();
     system.run(["machine", "delete", "--force", "dev"]).ok();
+}
+
+/// The figure of the issue; takes minutes.
+#[test]
+#[ignore = "long: `cargo test -p container-tests many_machines_leave -- --ignored`"]
+fn many_machines_leave_nothing() {
+    let system = System::start();
+    commit_with_init(&system, "busybox");
+    let create = [
+        "machine",
+        "create",
+        "--name",
+        "dev",
+        "--home-mount",
+        "none",
+        "-m",
+        "256M",
+        "-c",
+        "1",
+    ];
+    let round = || {
+        system.run(create.iter().chain(&["linux:1"])).ok();
+        let seen = system.run(["machine", "run", "hostname"]).ok();
+        assert_eq!(seen.stdout, "dev\n");
+        system.run(["machine", "stop"]).ok();
+        system.run(["machine", "delete", "dev"]).ok();
+    };
+    // The first one makes a template, which stays.
+    round();
+    wait_for_template(&system);
+    round();
+    let before = Left::by(&system);
+    for _ in 0..50 {
+        round();
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(30) && Left::by(&system) != before {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(Left::by(&system), before);
 }

@@ -7,12 +7,14 @@ use crate::system::{System, image};
 
 /// A user that the test makes and removes.
 #[derive(Debug)]
-struct User {
-    name: String,
+pub struct User {
+    /// Login name.
+    pub name: String,
 }
 
 impl User {
-    fn make() -> Self {
+    /// Makes one.
+    pub fn make() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("container-e2e-{}-{number}", std::process::id());
@@ -25,7 +27,7 @@ impl User {
     }
 
     /// Runs a shell line as the user, with a login's environment.
-    fn shell(&self, prefix: &str, line: &str) -> Output {
+    pub fn shell(&self, prefix: &str, line: &str) -> Output {
         let script = format!(
             "cd; export HOME=$PWD XDG_RUNTIME_DIR=$PWD/run PATH={prefix}/bin:$PATH; mkdir -p run; chmod 700 run; {line}"
         );
@@ -63,10 +65,12 @@ impl Drop for User {
 
 /// A copy of the installed prefix, with the busybox image beside it: the build directory may lie where the user
 /// cannot look.
-struct Copy(tempfile::TempDir);
+#[derive(Debug)]
+pub struct Copy(tempfile::TempDir);
 
 impl Copy {
-    fn make() -> Self {
+    /// Makes one.
+    pub fn make() -> Self {
         let copy = tempfile::Builder::new()
             .prefix("container-prefix")
             .tempdir()
@@ -86,7 +90,8 @@ impl Copy {
         Self(copy)
     }
 
-    fn prefix(&self) -> String {
+    /// The prefix.
+    pub fn prefix(&self) -> String {
         self.0.path().join("prefix").to_str().unwrap().to_owned()
     }
 
@@ -94,11 +99,18 @@ impl Copy {
         let path = self.0.path().join("busybox.tar");
         path.to_str().unwrap().to_owned()
     }
+
+    /// A copy of `file` beside it.
+    pub fn take(&self, file: &std::path::Path) -> String {
+        let path = self.0.path().join(file.file_name().unwrap());
+        std::fs::copy(file, &path).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
 }
 
 /// Standard output of a command that succeeded.
 #[track_caller]
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{errors}");
@@ -177,6 +189,9 @@ fn an_ordinary_user_has_a_machine() {
          mkdir here; echo seen > here/f; cd here
          container machine create -m 256M -c 1 linux:1
          container machine run sh -c 'id -un; id -u; pwd; cat f; id -Gn; grep -c old /etc/passwd || :'
+         container machine run sh -c 'echo made > g; mkdir d; mv g d; chmod 600 d/g; stat -c %U f d/g'
+         container machine run --root sh -c 'echo root > d/r; stat -c %U d/r'
+         stat -c '%U %a' d/g d/r; cat d/r
          container machine run --root sh -c 'cat /etc/sudoers.d/*; grep -c : /etc/shadow; stat -c %a /etc/passwd'
          id -u
          container machine delete -f linux-1",
@@ -186,7 +201,7 @@ fn an_ordinary_user_has_a_machine() {
     let uid = text.lines().rev().nth(1).unwrap();
     let name = &user.name;
     let expected = format!(
-        "linux-1\n{name}\n{uid}\n/home/{name}/here\nseen\n{name} sudo\n0\n#{uid} ALL=(ALL:ALL) NOPASSWD: ALL\n2\n644\n"
+        "linux-1\n{name}\n{uid}\n/home/{name}/here\nseen\n{name} sudo\n0\n{name}\n{name}\n{name}\n{name} 600\n{name} 644\nroot\n#{uid} ALL=(ALL:ALL) NOPASSWD: ALL\n2\n644\n"
     );
     assert!(text.contains(&expected), "{text}");
 }

@@ -185,15 +185,18 @@ impl MachineCreation {
     }
 }
 
-/// The user's home, at its own path.
+/// The user's home, at its own path, whose files are its user's on both sides. A user other than root has what their processes make on
+/// the host: those files belong to the user of the machine, and whatever its root makes there does, too.
 fn home(machine: &MachineSettings) -> Option<Mount> {
     let option = match machine.home_mount {
         HomeMount::None => return None,
         HomeMount::ReadOnly => "ro",
         HomeMount::ReadWrite => "rw",
     };
-    let path = machine.user_setup.home.as_str();
-    bind::mount(path, path, [option]).ok()
+    let MachineUser { uid, gid, home, .. } = &machine.user_setup;
+    let owners = format!("{}uids=0-{uid}-1;gids=0-{gid}-1", bind::IDMAP);
+    let owners = (*uid != 0).then_some(owners.as_str());
+    bind::mount(home, home, std::iter::once(option).chain(owners)).ok()
 }
 
 /// Whether `mount` is what [`home`] gives.
@@ -400,6 +403,10 @@ mod tests {
         assert_eq!(made.labels[well_known::PLUGIN], PLUGIN);
         assert_eq!(made.mounts[0].source, "/home/ann");
         assert!(made.mounts[0].is_read_only());
+        assert_eq!(
+            made.mounts[0].options,
+            ["ro", "idmap=uids=0-1000-1;gids=0-1000-1"]
+        );
         assert_eq!(configuration(HomeMount::None).mounts, []);
     }
 
