@@ -52,17 +52,17 @@ impl Run {
     pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
         let mut options = self.process.options()?;
         let machine = boot(context, self.name.as_deref()).await?;
-        let login = if self.root {
+        let account = if self.root {
             "root"
         } else {
             machine.user_setup.username.as_str()
         };
         if options.user.is_none() && options.uid.is_none() && options.gid.is_none() {
-            options.user = Some(login.to_owned());
+            options.user = Some(account.to_owned());
         }
         // `name:group` asks for another group of that user.
-        let user = options.user.clone().unwrap_or_else(|| login.to_owned());
-        let user = user.split(':').next().unwrap_or(login);
+        let user = options.user.clone().unwrap_or_else(|| account.to_owned());
+        let user = user.split(':').next().unwrap_or(account);
         if options.working_directory.is_none() {
             options.working_directory = Some(directory(&machine, self.root));
         }
@@ -72,10 +72,13 @@ impl Run {
             options.environment.insert(0, format!("TERM={kind}"));
         }
         let interactive = self.process.interactive || options.terminal || self.words.is_empty();
-        let words = ["/bin/sh", "-c", LOGIN, "login", user].map(str::to_owned);
+        // Behind them is what was asked for: the last one holds.
+        let names = ["USER", "LOGNAME"].map(|name| format!("{name}={user}"));
+        options.environment.splice(0..0, names);
+        let words = login(user, &self.words);
         let command = exec::Further {
             id: machine.container_id,
-            words: words.into_iter().chain(self.words).collect(),
+            words,
             options,
         };
         if self.detach {
@@ -85,6 +88,13 @@ impl Run {
         }
         command.attached(context, interactive).await
     }
+}
+
+/// What runs `words` as a login of `user` does. One shell is enough: it reads the profile for a command, and a login shell reads it itself.
+fn login(user: &str, words: &[String]) -> Vec<String> {
+    let mode = if words.is_empty() { "-c" } else { "-lc" };
+    let shell = ["/bin/sh", mode, LOGIN, "login", user].map(str::to_owned);
+    shell.into_iter().chain(words.iter().cloned()).collect()
 }
 
 /// Where a command begins: here, if the machine sees this directory, else at home.
@@ -106,22 +116,20 @@ mod tests {
 
     use super::*;
 
-    /// The script's own words, run by the host's shell.
-    fn login(words: &[&str]) -> String {
-        let output = Command::new("sh")
-            .args(["-c", LOGIN, "login", "root"])
-            .args(words)
-            .output()
-            .unwrap();
+    /// What it prints, run by the host's shell.
+    fn printed(words: &[&str]) -> String {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let words = login("root", &words);
+        let output = Command::new(&words[0]).args(&words[1..]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 
     #[test]
     fn words_arrive_as_they_are() {
         assert_eq!(
-            login(&["printf", "%s|", "$HOME", "a  b", "'", "*"]),
+            printed(&["printf", "%s|", "$HOME", "a  b", "'", "*"]),
             "$HOME|a  b|'|*|"
         );
-        assert_eq!(login(&["sh", "-c", "echo $USER $LOGNAME"]), "root root\n");
+        assert_eq!(printed(&["sh", "-c", "test -x $SHELL && echo $0"]), "sh\n");
     }
 }
