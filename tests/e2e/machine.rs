@@ -37,6 +37,8 @@ fn a_machine_is_booted_used_rebooted_and_shut_down() {
         .code(1)
         .says("image docker.io/library/busybox:latest has no /sbin/init");
     assert_eq!(system.run(["machine", "list", "-q"]).ok().stdout, "");
+    let none = ["machine", "stats", "--no-stream", "--format", "json"];
+    assert_eq!(system.run(none).ok().stdout, "[]\n");
     system
         .run(["machine", "run", "true"])
         .code(1)

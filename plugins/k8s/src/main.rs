@@ -1,5 +1,5 @@
 //! The plugin `container k8s`: a Kubernetes cluster of one node, which is a container made of a node image of kind
-//! (reference section 1.7). It drives the `container` command, as a person would.
+//! (as Apple's container has it). It drives the `container` command, as a person would.
 
 mod cluster;
 mod commands;

@@ -53,6 +53,14 @@ pub struct StatsFlags {
     no_stream: bool,
 }
 
+impl StatsFlags {
+    /// Shows that there is nothing to show.
+    pub fn show_none(&self) -> Result<(), Failure> {
+        let none: [ContainerStatistics; 0] = [];
+        output::write(self.format.format, &none, || table(&[], &[]))
+    }
+}
+
 /// Counters of a container at a moment.
 struct Sample {
     at: Instant,

@@ -33,6 +33,10 @@ impl Stats {
             ids.extend(all.map(|machine| machine.container_id));
         }
         let flags = self.flags;
+        // Without a name, all containers would be meant.
+        if ids.is_empty() {
+            return flags.show_none();
+        }
         OfContainers { ids, flags }.execute(context).await
     }
 }
