@@ -155,7 +155,10 @@ fn many_disks_share_a_transport() {
 #[test]
 fn a_disk_to_boot_from_is_named_to_the_kernel_before_what_the_caller_says() {
     let disks = [DiskRole::Root, DiskRole::Init].map(|role| Disk::empty(role, 512, true));
-    let (line, _) = complete(&spec(disks.to_vec(), Accelerator::Software), resources(false));
+    let (line, _) = complete(
+        &spec(disks.to_vec(), Accelerator::Software),
+        resources(false),
+    );
     assert!(line.contains(" root=/dev/vda quiet "), "{line}");
     assert!(
         line.contains("virtio-blk-device,bus=virtio-mmio-bus.7,id=init,"),
