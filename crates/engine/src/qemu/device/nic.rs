@@ -26,9 +26,7 @@ pub(super) fn attach(line: &mut CommandLine, place: Place, nic: &Nic) -> Result<
     let tap = nic.tap.try_clone().map_err(NicError::HandOver)?;
     let number = line.inherit(tap);
     // The place is the NIC's alone, so its name is, too.
-    let Place::Transport(transport) = place else {
-        return Ok(());
-    };
+    let transport = place.transport();
     let (id, bus, mac, mtu) = (format!("nic{transport}"), bus(place), nic.mac, nic.mtu);
     line.option("-netdev", format!("tap,id={id},fd={number},vhost=off"));
     line.option(

@@ -125,7 +125,8 @@ pub(in crate::qemu) fn late(devices: &[Device], saved: impl Fn(&Device) -> bool)
 }
 
 impl Place {
-    fn transport(self) -> usize {
+    /// The transport that it is on, alone or with others.
+    pub(super) fn transport(self) -> usize {
         match self {
             Self::Transport(transport)
             | Self::Port { transport, .. }

@@ -22,9 +22,7 @@ pub(super) fn attach(
     let server = share.server.try_clone().map_err(ShareError::HandOver)?;
     let number = line.inherit(server);
     // The place is the share's alone, so its name is, too.
-    let Place::Transport(transport) = place else {
-        return Ok(());
-    };
+    let transport = place.transport();
     let (id, bus, tag) = (format!("share{transport}"), bus(place), escape(&share.tag));
     line.option("-chardev", format!("socket,id={id},fd={number}"));
     line.option(
