@@ -91,6 +91,17 @@ fn networks_are_made_listed_and_deleted() {
     domains_need_a_resolver_of_the_host(&system);
     assert_eq!(inspect(&system, "backend")["configuration"], *configuration);
 
+    // Of four none is used, and the builtin one stays.
+    let usage = || {
+        let shown = system.run(["system", "df", "--format", "json"]).ok().stdout;
+        serde_json::from_str::<Value>(&shown).unwrap()["networks"].clone()
+    };
+    let before = usage();
+    assert_eq!(
+        (before["total"].as_u64(), before["active"].as_u64()),
+        (Some(4), Some(0))
+    );
+    assert!(before["reclaimable"].as_u64().unwrap() > 0, "{before}");
     let delete = |words: &[&str]| system.run(["network", "delete"].iter().chain(words));
     delete(&["default"]).code(1).says("builtin");
     delete(&["absent"])
@@ -99,6 +110,11 @@ fn networks_are_made_listed_and_deleted() {
     assert_eq!(delete(&["second", "second"]).ok().stdout, "second\n");
     let pruned = system.run(["network", "prune"]).ok();
     assert_eq!(pruned.stdout, "backend\nfirst\n");
+    let left = usage();
+    assert_eq!(
+        (&left["total"], &left["reclaimable"]),
+        (&1.into(), &0.into())
+    );
     create(&["third"]).ok();
     assert_eq!(delete(&["--all"]).ok().stdout, "third\n");
     assert_eq!(listed(&["-q"]), "default\n");
@@ -405,7 +421,7 @@ fn a_container_on_both_finds_both_and_what_it_is_refused_is_told(system: &System
 fn a_network_is_the_default_and_never_a_hindrance() {
     let host = Namespace::new();
     let system = System::stopped().in_namespace(&host);
-    system.configure("[container]\nstandby = true\n");
+    system.configure("[container]\nstandby = true\n[dns]\ndomain = \"test\"\n");
     system.set_up();
     let own = "ip -o addr show eth0 | grep -c 'inet6\\? ' && cat /etc/resolv.conf && grep -c $(hostname) /etc/hosts";
     let run = || {
@@ -416,6 +432,7 @@ fn a_network_is_the_default_and_never_a_hindrance() {
     let first = run().ok();
     assert_eq!(first.stderr, "");
     assert!(first.stdout.contains("nameserver "), "{first:?}");
+    assert!(first.stdout.contains("\ndomain test\n"), "{first:?}");
     // The same from a template and from the machine that waits.
     let waits = || {
         let listed = system
@@ -457,7 +474,7 @@ fn a_network_is_the_default_and_never_a_hindrance() {
     ]);
     assert_eq!(
         files.ok().stdout,
-        "nameserver 192.0.2.53\nsearch example.org\noptions ndots:2\n192.0.2.7\tdb\nweb.example.org\n"
+        "nameserver 192.0.2.53\ndomain test\nsearch example.org\noptions ndots:2\n192.0.2.7\tdb\nweb.example.org\n"
     );
 
     // A host without what it takes.

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::namespace::Namespace;
 use crate::system::{System, within};
 
 /// How long a program under emulation may take to be ready.
@@ -14,11 +15,8 @@ struct Debian(System);
 impl Debian {
     /// A system with the image, and a container of it that does nothing.
     fn start() -> Self {
-        let image = PathBuf::from(std::env::var_os("CONTAINER_TEST_PROGRAMS").unwrap());
         let system = System::start();
-        system
-            .run(["image", "import", image.to_str().unwrap(), "programs"])
-            .ok();
+        import(&system);
         let flags = [
             "run", "-d", "--init", "--name", "programs", "-m", "1g", "-c", "2",
         ];
@@ -51,6 +49,13 @@ impl Debian {
     fn end(self) {
         self.0.run(["delete", "--force", "programs"]).ok();
     }
+}
+
+fn import(system: &System) {
+    let image = PathBuf::from(std::env::var_os("CONTAINER_TEST_PROGRAMS").unwrap());
+    system
+        .run(["image", "import", image.to_str().unwrap(), "programs"])
+        .ok();
 }
 
 #[test]
@@ -162,4 +167,79 @@ fn cpython_passes_its_own_tests() {
         assert_eq!(ran.code, 0, "{module}: {ran:?}");
     }
     debian.end();
+}
+
+/// A mirror with one package, which says `hello from the mirror`: what apt needs, and nothing else.
+const MIRROR: &str = "mkdir -p package/DEBIAN package/usr/bin && cd package && \
+    printf 'Package: mirrored\\nVersion: 1\\nArchitecture: all\\nMaintainer: a <a@example.org>\\nDescription: a test\\n' >DEBIAN/control && \
+    printf '#!/bin/sh\\necho hello from the mirror\\n' >usr/bin/mirrored && chmod 755 usr/bin/mirrored && cd .. && \
+    dpkg-deb --root-owner-group -b package mirrored.deb >/dev/null && \
+    { cat package/DEBIAN/control && echo \"Filename: ./mirrored.deb\" && echo \"Size: $(stat -c %s mirrored.deb)\" && \
+      echo \"SHA256: $(sha256sum mirrored.deb | cut -d' ' -f1)\"; } >Packages";
+
+#[test]
+#[ignore = "a Debian root is made for it: make test-real"]
+fn servers_behind_ports_and_apt_with_a_mirror_of_the_host() {
+    let host = Namespace::new();
+    let system = System::stopped().in_namespace(&host);
+    system.set_up();
+    import(&system);
+    let run = |words: &[&str]| {
+        let flags = ["run", "-d", "--init", "-m", "512m", "-c", "2"];
+        system.run(flags.iter().chain(words)).ok()
+    };
+    let servers = "redis-server --daemonize yes --protected-mode no --bind '* -::*' >/dev/null; exec nginx -g 'daemon off;'";
+    let publish = ["-p", "8080:80", "-p", "127.0.0.1:6379:6379"];
+    let named = ["--name", "servers", "programs", "sh", "-c", servers];
+    run(&[&publish[..], &named].concat());
+    run(&["--name", "client", "programs", "sleep", "infinity"]);
+    let on_host = |line: &str| {
+        let output = host
+            .command("timeout")
+            .args(["60", "sh", "-c", line])
+            .output();
+        String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
+    };
+    let client = |line: &str| system.run(["exec", "client", "sh", "-ec", line]);
+
+    // From the host, by the published ports.
+    let page = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc 127.0.0.1 8080";
+    within(PATIENCE, "nginx answers", || {
+        on_host(page).contains("Welcome to nginx")
+    });
+    let many = format!("for i in $(seq 50); do {page} | grep -c '200 OK' & done; wait");
+    assert_eq!(on_host(&many), "1\n".repeat(50));
+    let redis =
+        "printf 'SET colour blue\\r\\nGET colour\\r\\nQUIT\\r\\n' | busybox nc 127.0.0.1 6379";
+    within(PATIENCE, "redis answers", || {
+        on_host(redis).contains("blue")
+    });
+    // From another container, by name: a client of its own, and thousands of requests on fifty connections.
+    let asked = client("redis-cli -h servers get colour").ok().stdout;
+    assert_eq!(asked, "blue\n");
+    let load = "redis-benchmark -h servers -n 2000 -c 50 -P 4 -q -t set,get | tr '\\r' '\\n' | grep -c 'requests per second'";
+    assert_eq!(client(load).ok().stdout, "2\n");
+
+    // A mirror on the host's loopback.
+    let mirror = system.scratch().join("mirror");
+    std::fs::create_dir(&mirror).unwrap();
+    let made = std::process::Command::new("sh")
+        .args(["-ec", MIRROR])
+        .current_dir(&mirror)
+        .status();
+    assert!(made.unwrap().success());
+    let mut server = host
+        .command("busybox")
+        .args(["httpd", "-f", "-p", "127.0.0.1:8000", "-h"])
+        .arg(&mirror)
+        .spawn()
+        .unwrap();
+    let installed = client(
+        "rm -rf /etc/apt/sources.list* && echo 'deb [trusted=yes] http://host.container.internal:8000 ./' >/etc/apt/sources.list && \
+         apt-get -q update && apt-get -q install -y mirrored && mirrored",
+    );
+    let _ = server.kill();
+    let _ = server.wait();
+    assert!(installed.ok().stdout.ends_with("hello from the mirror\n"));
+    system.run(["delete", "--force", "servers", "client"]).ok();
 }

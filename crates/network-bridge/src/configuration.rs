@@ -17,6 +17,23 @@ const LARGEST_MTU: u32 = 65535;
 /// What is there where the kernel has IPv6; a network on another host does without.
 const IPV6: &str = "/proc/sys/net/ipv6";
 
+/// The option of a network that says how many conversations with the outside its containers have.
+pub const CONVERSATIONS: &str = "conversations";
+
+/// How many conversations the host's kernel keeps (`nf_conntrack_max`), which all programs of the host share.
+const KEPT: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+/// What it is where the kernel does not tell yet, on a small host.
+const FEW: u32 = 65536;
+/// A network's part of it.
+const SHARE: u32 = 8;
+
+/// What one network may have of the host's conversations.
+fn share_of_conversations() -> u32 {
+    let kept = std::fs::read_to_string(KEPT);
+    let kept = kept.ok().and_then(|text| text.trim().parse().ok());
+    kept.unwrap_or(FEW) / SHARE
+}
+
 /// A configuration that a network can be made of.
 #[derive(Clone, Debug)]
 pub struct Configuration {
@@ -26,6 +43,8 @@ pub struct Configuration {
     pub ipv4: Option<Subnet<Ipv4Addr>>,
     /// Its IPv6 addresses.
     pub ipv6: Option<Subnet<Ipv6Addr>>,
+    /// The most conversations with the outside that its containers together have at once.
+    pub conversations: u32,
 }
 
 /// What a network has of one family.
@@ -57,6 +76,9 @@ pub enum ConfigurationError {
     /// Out of range.
     #[error("invalid MTU {0}: {SMALLEST_MTU} to {LARGEST_MTU} is expected")]
     Mtu(u32),
+    /// No number.
+    #[error("invalid option {CONVERSATIONS}={0}: a number is expected")]
+    Conversations(String),
 }
 
 impl Configuration {
@@ -88,7 +110,18 @@ impl Configuration {
         if ipv4.is_none() && ipv6.is_none() {
             return Err(ConfigurationError::NoSubnet);
         }
-        Ok(Self { asked, ipv4, ipv6 })
+        let conversations = match asked.options.get(CONVERSATIONS) {
+            Some(text) => text
+                .parse()
+                .map_err(|_| ConfigurationError::Conversations(text.clone()))?,
+            None => share_of_conversations(),
+        };
+        Ok(Self {
+            asked,
+            ipv4,
+            ipv6,
+            conversations,
+        })
     }
 
     /// Whether there is no way out.

@@ -210,3 +210,35 @@ fn floods_of_one_machine_harm_nobody_else() {
 fn nor_on_a_user_s_network() {
     flood(As::User);
 }
+
+#[test]
+fn a_network_s_containers_together_leave_the_host_its_conversations() {
+    let world = World::new();
+    let other = world.network("other", |configuration| {
+        configuration["ipv4Subnet"] = "192.168.65.0/24".into();
+        configuration["ipv6Subnet"] = "fd00:65::/64".into();
+    });
+    let network = world.network("one", |configuration| {
+        configuration["options"] = serde_json::json!({"conversations": "640"});
+    });
+    serve(&world.outside, "[::]:80");
+    let server = format!("{SERVER}:80");
+    let guests = ["a", "b", "c"].map(|name| network.guest(name));
+    assert!(ask(&guests[0].namespace, &server).is_ok());
+    for guest in &guests {
+        guest.namespace.run(|| {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+            // One source port speaks to many, as programs that share files do.
+            for port in 1000..2000 {
+                let _ = socket.send_to(b"x", format!("{SERVER}:{port}"));
+            }
+        });
+    }
+    let kept = world
+        .host
+        .sh("cat /proc/sys/net/netfilter/nf_conntrack_count");
+    let kept: u32 = kept.trim().parse().unwrap();
+    assert!((500..700).contains(&kept), "{kept}");
+    let neighbour = other.guest("neighbour");
+    assert!(ask(&neighbour.namespace, &server).is_ok());
+}

@@ -41,13 +41,15 @@ impl Networks {
         networks: impl IntoIterator<Item = &'n AttachmentConfiguration>,
     ) -> Result<(), Error> {
         let mut names = BTreeSet::new();
+        // Held until it is noted: a network on which nobody is may be deleted at any moment.
+        let mut members = self.members();
         for attachment in networks {
             match self.find(&attachment.network) {
                 Err(error) if !attachment.options.implied => return Err(error),
                 _ => names.insert(attachment.network.clone()),
             };
         }
-        self.note(id, names);
+        members.insert(id.to_owned(), names);
         Ok(())
     }
 

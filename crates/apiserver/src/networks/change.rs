@@ -50,15 +50,7 @@ impl Networks {
             let text = format!("network {name} is builtin and cannot be deleted");
             return Err(Error::new(Kind::InvalidState, text));
         }
-        let members = self.members_of(name);
-        if !members.is_empty() {
-            let text = format!("network {name} is in use by {}", members.join(", "));
-            return Err(Error::new(Kind::InvalidState, text).with_hint(format!(
-                "Delete them, or take them off: `container network disconnect {name} <container>`."
-            )));
-        }
-        // No container can join it from here on.
-        self.entries().remove(name);
+        self.forget_unused(name)?;
         let removed = async {
             network.process.stop().await?;
             store::remove(&self.roots, name)
@@ -71,6 +63,21 @@ impl Networks {
         }
         let _ = std::fs::remove_file(self.roots.log.join(format!("network-{name}.log")));
         Ok(())
+    }
+
+    /// Forgets the network, unless a container is on it. None can join it from here on.
+    fn forget_unused(&self, name: &str) -> Result<(), Error> {
+        let members = self.members();
+        let on_it = members.iter().filter(|(_, on)| on.contains(name));
+        let on_it: Vec<&str> = on_it.map(|(container, _)| container.as_str()).collect();
+        if on_it.is_empty() {
+            self.entries().remove(name);
+            return Ok(());
+        }
+        let text = format!("network {name} is in use by {}", on_it.join(", "));
+        Err(Error::new(Kind::InvalidState, text).with_hint(format!(
+            "Delete them, or take them off: `container network disconnect {name} <container>`."
+        )))
     }
 
     /// Deletes every network but the builtin one on which no container is; gives their names. One that a container has joined

@@ -102,6 +102,9 @@ impl CreationFlags {
         )?;
         creation.health = health;
         creation.connectivity = connectivity;
+        if let Some(dns) = &mut creation.connectivity.dns {
+            dns.domain = dns.domain.take().or(settings.dns.domain);
+        }
         creation.published_sockets = published_sockets;
         creation.init_image = init_image;
         creation.labels = labels;

@@ -19,6 +19,9 @@ const FAMILIES: [(&str, u8); 2] = [("ip", 4), ("ip6", 6)];
 /// The most conversations beyond the bridge that one address has at once: the kernel's tables of them are everybody's.
 const CONVERSATIONS: u32 = 4096;
 
+/// Into how many parts the conversations of a network are counted.
+const PARTS: u32 = 64;
+
 /// What the whole network's rules depend on.
 #[derive(Clone, Debug)]
 pub struct Base {
@@ -28,6 +31,8 @@ pub struct Base {
     pub relay: u16,
     /// Networks of the way out itself, under whose address packets leave; none where they leave under their own.
     pub uplink: Vec<IpNet>,
+    /// The most conversations with the outside that all containers together have at once.
+    pub conversations: u32,
 }
 
 /// The rules of the network, whatever containers it has. Theirs are kept.
@@ -38,6 +43,7 @@ add map inet {TABLE} policies4 {{ type ipv4_addr : verdict; }}
 add map inet {TABLE} policies6 {{ type ipv6_addr : verdict; }}
 add set inet {TABLE} talking4 {{ type ipv4_addr; flags dynamic; }}
 add set inet {TABLE} talking6 {{ type ipv6_addr; flags dynamic; }}
+add set inet {TABLE} outside {{ type mark; flags dynamic; }}
 add set inet {TABLE} members4 {{ type ipv4_addr; }}
 add set inet {TABLE} members6 {{ type ipv6_addr; }}
 add chain inet {TABLE} prerouting {{ type nat hook prerouting priority dstnat; policy accept; }}
@@ -149,6 +155,20 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
             ),
         );
     }
+    // All together, on the host's table as well: counted in parts, as the kernel looks at each of a part whenever one begins.
+    let each = (base.conversations / PARTS).max(1);
+    for (family, _) in FAMILIES {
+        rule(
+            "outgoing",
+            &format!(
+                "ct state new meta l4proto {{ tcp, udp }} add @outside {{ jhash {family} saddr . {family} daddr . th sport . th dport mod {PARTS} ct count over {each} }} counter drop"
+            ),
+        );
+    }
+    rule(
+        "outgoing",
+        &format!("ct state new meta l4proto != {{ tcp, udp }} ct count over {each} counter drop"),
+    );
     rule("outgoing", "ip saddr vmap @policies4");
     rule("outgoing", "ip6 saddr vmap @policies6");
     rule("outgoing", "accept");

@@ -50,6 +50,7 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
             "192.0.0.0/29".parse().unwrap(),
             "fd01::/64".parse().unwrap(),
         ],
+        conversations: 4096,
     });
     let mut script = String::new();
     let open = Member {

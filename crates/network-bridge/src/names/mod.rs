@@ -11,4 +11,4 @@ pub mod process;
 
 pub use ask::Asker;
 pub use keeper::Names;
-pub use outside::Outside;
+pub use outside::{Outside, Silent};

@@ -1,19 +1,22 @@
 //! What the network's process does for the one that answers questions. That one may have been taken over by what it read: it gets no more than
 //! what is looked at here.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use container_api::network::find_request::Wanted;
 use container_api::network::network_client::NetworkClient;
 use container_api::network::{FindReply, FindRequest};
 use container_api::{handover, socket};
+use futures::StreamExt;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
 use super::exchange::{Answer, Ask};
 use crate::directory::Directory;
@@ -25,6 +28,31 @@ use crate::resolver::resolv_conf::ResolvConf;
 
 /// How long another network's process may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The most networks that are asked at once.
+const MOST_ASKED: usize = 16;
+/// How long one that did not answer is not asked again: whoever asks something else waits meanwhile.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Networks that did not answer lately.
+#[derive(Debug, Default)]
+pub struct Silent {
+    since: Mutex<HashMap<String, Instant>>,
+}
+
+impl Silent {
+    fn note(&self, network: String) {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.retain(|_, since| since.elapsed() < SILENCE);
+        since.insert(network, Instant::now());
+    }
+
+    fn is(&self, network: &str) -> bool {
+        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = since.get(network);
+        noted.is_some_and(|since| since.elapsed() < SILENCE)
+    }
+}
 
 /// What it needs for that.
 #[derive(Debug)]
@@ -39,6 +67,8 @@ pub struct Outside {
     pub host: Links,
     /// Directory of the networks' sockets.
     pub runtime: PathBuf,
+    /// Networks that did not answer.
+    pub silent: Silent,
 }
 
 impl Outside {
@@ -94,23 +124,39 @@ impl Outside {
 
     /// What the other networks of the container behind `tap` know, in its order. One that does not answer knows nothing.
     async fn find(&self, tap: &str, wanted: Wanted) -> Option<FindReply> {
-        for network in self.directory.behind(tap)?.also {
-            let path = self.runtime.join(format!("network-{network}.sock"));
-            let Ok(channel) = socket::connect(&path) else {
-                continue;
-            };
-            let mut client = NetworkClient::new(channel);
-            let wanted = Some(wanted.clone());
-            let asked = client.find(FindRequest { wanted });
-            let Ok(Ok(reply)) = tokio::time::timeout(PATIENCE, asked).await else {
-                continue;
-            };
-            let reply = reply.into_inner();
-            if !reply.addresses.is_empty() || !reply.name.is_empty() {
-                return Some(reply);
+        let networks = self.directory.behind(tap)?.also;
+        let asked = networks
+            .into_iter()
+            .map(|network| self.find_on(network, wanted.clone()));
+        // All at once, and the first one's answer counts.
+        let mut found = futures::stream::iter(asked).buffered(MOST_ASKED);
+        while let Some(reply) = found.next().await {
+            if reply.is_some() {
+                return reply;
             }
         }
         None
+    }
+
+    async fn find_on(&self, network: String, wanted: Wanted) -> Option<FindReply> {
+        if self.silent.is(&network) {
+            return None;
+        }
+        let path = self.runtime.join(format!("network-{network}.sock"));
+        let mut client = NetworkClient::new(socket::connect(&path).ok()?);
+        let wanted = Some(wanted);
+        let asked = client.find(FindRequest { wanted });
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(Ok(reply)) => {
+                let reply = reply.into_inner();
+                (!reply.addresses.is_empty() || !reply.name.is_empty()).then_some(reply)
+            }
+            Ok(Err(_)) => None,
+            Err(_) => {
+                self.silent.note(network);
+                None
+            }
+        }
     }
 
     /// The change of rules, of a rule that is there, by addresses that names may stand for.

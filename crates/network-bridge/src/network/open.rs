@@ -19,7 +19,7 @@ use crate::forwarding;
 use crate::leases::Leases;
 use crate::links::veth::{HOST_END, HostFamily, HostSide, NETWORK_END};
 use crate::links::{Links, sysctl};
-use crate::names::{Names, Outside};
+use crate::names::{Names, Outside, Silent};
 use crate::namespace::holder;
 use crate::namespace::inside::{self, Inside, Request};
 use crate::ports::bind;
@@ -113,6 +113,7 @@ impl Network {
             inside: self.inside.clone(),
             host: self.host.clone(),
             runtime: runtime.to_owned(),
+            silent: Silent::default(),
         };
         self.names
             .listen(&gateways, outside)
@@ -138,6 +139,7 @@ impl Network {
                 .collect(),
             relay: relay::host::PORT,
             uplink: self.uplink.networks(),
+            conversations: self.configuration.conversations,
         });
         let taps = self.taps().await?;
         let known = self.inside.rules(Family::Bridge, TABLE).await?.chains;

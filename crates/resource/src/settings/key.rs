@@ -57,7 +57,7 @@ pub static KEYS: [Key; 30] = [
     used("container.memory", Kind::Memory),
     used("container.standby", Kind::Switch),
     used("container.template", Kind::Switch),
-    later("dns.domain", Kind::Domain),
+    used("dns.domain", Kind::Domain),
     used("image.maxExpansion", Kind::Count(1, u32::MAX)),
     used("image.maxLayerSize", Kind::Size { least: 1 }),
     used("image.maxStoreSize", Kind::Size { least: 1 }),

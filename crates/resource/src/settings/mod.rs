@@ -51,6 +51,9 @@ pub struct Settings {
     pub system: SystemSettings,
     /// The process that runs a machine.
     pub vmm: VmmSettings,
+    /// What is in containers' `resolv.conf`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub dns: DnsSettings,
     /// The builtin network.
     #[serde(skip_serializing_if = "is_default")]
     pub network: NetworkSettings,
@@ -240,6 +243,15 @@ impl StorageSettings {
         set.and_then(|text| size::parse(text).ok())
             .unwrap_or(DEFAULT_RESERVE)
     }
+}
+
+/// `[dns]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DnsSettings {
+    /// The domain of containers that are given none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
 }
 
 /// `[network]`: addresses of the builtin network, which a container is on unless it asks for another.

@@ -59,7 +59,10 @@ pub async fn live(container: &Arc<Container>, taps: Vec<OwnedFd>, standby: Optio
                 tokio::spawn(end_unused(Arc::downgrade(container)));
             }
             let (ended, vm) = wait(container, machine, &first).await;
-            drop((vm, sockets));
+            drop(vm);
+            if let Some(sockets) = sockets {
+                sockets.end().await;
+            }
             if let Some(at) = first.first_byte() {
                 timeline.reached_at("first byte", at.as_microsecond());
             }

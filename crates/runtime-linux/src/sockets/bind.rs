@@ -17,6 +17,15 @@ const MODE: RawMode = 0o600;
 /// Connections that wait to be taken, at most.
 const BACKLOG: i32 = 4096;
 
+/// How the names begin that sockets have before they are found.
+const HIDDEN: &str = ".container-";
+
+/// How many entries of a directory are looked at for sockets that were left behind.
+const MOST_ENTRIES: usize = 4096;
+
+/// Seconds within which a socket is listened at.
+const IN_THE_MAKING: u64 = 60;
+
 /// How often a socket may come to be at the path while another one is taken away.
 const TRIES: usize = 8;
 
@@ -78,6 +87,7 @@ impl Published {
             path: path.to_owned(),
             source,
         };
+        sweep(parent, &directory);
         let new = New::listen(&directory, mode.unwrap_or(MODE)).map_err(failed)?;
         for _ in 0..TRIES {
             match new.link(name.as_ref()) {
@@ -174,6 +184,37 @@ impl Drop for New<'_> {
     }
 }
 
+/// Removes what processes that were killed have left in `parent`, which is `directory`: sockets by the names that they have before they
+/// are found.
+fn sweep(parent: &Path, directory: &OwnedFd) {
+    let own = rustix::process::geteuid().as_raw();
+    // A directory that may not be listed is not ours to tidy.
+    let entries = std::fs::read_dir(parent).into_iter().flatten();
+    for entry in entries.take(MOST_ENTRIES).flatten() {
+        let name = PathBuf::from(entry.file_name());
+        if !is_hidden(&name) {
+            continue;
+        }
+        let found = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW);
+        let is_left = found.is_ok_and(|found| {
+            FileType::from_raw_mode(found.st_mode) == FileType::Socket
+                && found.st_uid == own
+                && is_old(&found)
+        });
+        if is_left && is_stale(directory, &name) {
+            // Another one that tidies may be first.
+            let _ = rustix::fs::unlinkat(directory, &name, AtFlags::empty());
+        }
+    }
+}
+
+/// Whether nobody can be about to listen there.
+fn is_old(found: &Stat) -> bool {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let made = u64::try_from(found.st_mtime).unwrap_or(0);
+    now.is_ok_and(|now| now.as_secs().saturating_sub(made) > IN_THE_MAKING)
+}
+
 enum Clear {
     NoSocket,
     InUse,
@@ -231,7 +272,13 @@ fn below(directory: &OwnedFd, name: &Path) -> PathBuf {
 fn hidden_name() -> io::Result<PathBuf> {
     let mut random = [0; 8];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    Ok(format!(".container-{:016x}", u64::from_ne_bytes(random)).into())
+    Ok(format!("{HIDDEN}{:016x}", u64::from_ne_bytes(random)).into())
+}
+
+/// Whether [`hidden_name`] gives such names.
+fn is_hidden(name: &Path) -> bool {
+    let digits = name.to_str().and_then(|name| name.strip_prefix(HIDDEN));
+    digits.is_some_and(|digits| digits.len() == 16 && u64::from_str_radix(digits, 16).is_ok())
 }
 
 fn identity(found: &Stat) -> (u64, u64) {
@@ -309,6 +356,46 @@ mod tests {
             Published::at(&link, None),
             Err(BindError::NoSocket(_))
         ));
+    }
+
+    #[test]
+    fn what_the_killed_have_left_is_swept() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        let age = |path: &Path| {
+            let long_ago = rustix::fs::Timespec {
+                tv_sec: 1_000_000_000,
+                tv_nsec: 0,
+            };
+            let times = rustix::fs::Timestamps {
+                last_access: long_ago,
+                last_modification: long_ago,
+            };
+            rustix::fs::utimensat(rustix::fs::CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+                .unwrap();
+        };
+        let (left, new, used) = (
+            at(".container-0123456789abcdef"),
+            at(".container-0123456789abcde0"),
+            at(".container-0123456789abcde1"),
+        );
+        let (file, other) = (at(".container-0123456789abcde2"), at(".container-x"));
+        for path in [&left, &new, &other] {
+            drop(UnixListener::bind(path).unwrap());
+        }
+        let _listener = UnixListener::bind(&used).unwrap();
+        std::fs::write(&file, "").unwrap();
+        for path in [&left, &used, &file, &other] {
+            age(path);
+        }
+        let published = Published::at(&at("s"), None).unwrap();
+        assert!(!left.exists());
+        assert!(
+            [&new, &used, &file, &other]
+                .iter()
+                .all(|path| path.exists())
+        );
+        drop(published);
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! The keeper: a process that holds what its helper must not have, the ways to the host's sockets.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 use container_api::{Error, Kind, handover};
@@ -10,6 +14,9 @@ use tokio::net::UnixStream;
 use super::bind::{BindError, Published};
 use super::protocol::{Answer, Ask, Listener, Reply, Request};
 use super::reach::Reached;
+
+/// How long it may take to connect to a socket of the host: less than the helper waits for an answer.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
 /// Connections to a port of the container that may wait.
 const BACKLOG: i32 = 128;
@@ -40,6 +47,10 @@ pub async fn keep(mut helper: UnixStream) -> anyhow::Result<()> {
         }
     };
     let modes = targets.iter().map(|target| target.mode).collect();
+    let targets: Vec<(Arc<Reached>, Arc<AtomicBool>)> = targets
+        .into_iter()
+        .map(|target| (Arc::new(target), Arc::default()))
+        .collect();
     handover::send(&mut helper, &Answer::Ready { modes }, &[]).await?;
     for socket in &published {
         handover::send(&mut helper, &Listener, &[socket.listener.as_fd()]).await?;
@@ -48,11 +59,14 @@ pub async fn keep(mut helper: UnixStream) -> anyhow::Result<()> {
     while let Ok(Some((ask, _))) = handover::receive(&mut helper).await {
         let socket = match ask {
             Ask::Connect(target) => match targets.get(target) {
-                Some(target) => target.connect(),
-                None => Err(std::io::ErrorKind::NotFound.into()),
+                Some((target, busy)) => {
+                    let target = target.clone();
+                    patiently(busy, CONNECT_LIMIT, move || target.connect()).await
+                }
+                None => Err(io::ErrorKind::NotFound.into()),
             },
             Ask::Listen(address) if ports => listen(address),
-            Ask::Listen(_) => Err(std::io::ErrorKind::PermissionDenied.into()),
+            Ask::Listen(_) => Err(io::ErrorKind::PermissionDenied.into()),
         };
         let sent = match socket {
             Ok(socket) => {
@@ -70,6 +84,28 @@ pub async fn keep(mut helper: UnixStream) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Does `work`, which may hang in a file system, elsewhere. While it hangs nobody else is held up: it is asked for again
+/// later, and not begun anew before it has ended.
+async fn patiently<T: Send + 'static>(
+    busy: &Arc<AtomicBool>,
+    limit: Duration,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    if busy.swap(true, Ordering::Relaxed) {
+        return Err(rustix::io::Errno::AGAIN.into());
+    }
+    let busy = busy.clone();
+    let task = tokio::task::spawn_blocking(move || {
+        let done = work();
+        busy.store(false, Ordering::Relaxed);
+        done
+    });
+    match tokio::time::timeout(limit, task).await {
+        Ok(done) => done.unwrap_or_else(|_| Err(rustix::io::Errno::IO.into())),
+        Err(_) => Err(rustix::io::Errno::TIMEDOUT.into()),
+    }
+}
+
 fn prepare(request: Request) -> Result<(Vec<Published>, Vec<Reached>), Error> {
     let targets = request.targets.into_iter().map(|target| {
         Reached::find(target).map_err(|error| Error::chain(kind(&error.source), &error))
@@ -83,7 +119,7 @@ fn prepare(request: Request) -> Result<(Vec<Published>, Vec<Reached>), Error> {
 }
 
 /// A socket that listens at `address`; connections inherit that they wait for no more to send.
-fn listen(address: SocketAddr) -> std::io::Result<OwnedFd> {
+fn listen(address: SocketAddr) -> io::Result<OwnedFd> {
     use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
     let family = if address.is_ipv6() {
         AddressFamily::INET6
@@ -127,11 +163,40 @@ fn refused(error: &BindError) -> Error {
         .with_hint(hint)
 }
 
-fn kind(error: &std::io::Error) -> Kind {
+fn kind(error: &io::Error) -> Kind {
     match error.kind() {
-        std::io::ErrorKind::NotFound => Kind::NotFound,
-        std::io::ErrorKind::PermissionDenied => Kind::PermissionDenied,
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Exhausted,
+        io::ErrorKind::NotFound => Kind::NotFound,
+        io::ErrorKind::PermissionDenied => Kind::PermissionDenied,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Exhausted,
         _ => Kind::InvalidArgument,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_hangs_holds_up_nobody() {
+        let (hanging, other) = (Arc::default(), Arc::default());
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let hang = move || {
+            let _ = ended.recv();
+            Ok(())
+        };
+        let error = patiently(&hanging, Duration::from_millis(20), hang)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let error = patiently(&hanging, CONNECT_LIMIT, || Ok(()))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        patiently(&other, CONNECT_LIMIT, || Ok(())).await.unwrap();
+        drop(end);
+        while hanging.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        patiently(&hanging, CONNECT_LIMIT, || Ok(())).await.unwrap();
     }
 }

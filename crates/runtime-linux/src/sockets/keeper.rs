@@ -8,10 +8,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use container_api::{Error, Kind, handover, roots};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::Mutex;
 
@@ -21,8 +22,8 @@ use super::protocol::{Answer, Ask, Listener, Reply, Request};
 const PROGRAM: &str = "container-runtime-linux";
 /// How long it may take to open the sockets, or to connect to one.
 const LIMIT: Duration = Duration::from_secs(10);
-/// How long it may take to remove them, in seconds.
-const GOODBYE: i64 = 1;
+/// How long it may take to remove them.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// How long a target may take no connections.
 const FULL: Duration = Duration::from_secs(10);
 /// The first and the longest pause before it is tried again.
@@ -33,7 +34,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 pub struct Keeper {
     /// Nothing once it is being ended.
     connection: Mutex<Option<UnixStream>>,
-    process: OwnedFd,
+    /// Nothing once it is reaped, or somebody else will do it.
+    process: Option<OwnedFd>,
     listeners: usize,
 }
 
@@ -49,7 +51,7 @@ impl Keeper {
         sent.map_err(failed)?;
         Ok(Self {
             connection: Mutex::new(Some(connection)),
-            process,
+            process: Some(process),
             listeners,
         })
     }
@@ -87,6 +89,14 @@ impl Keeper {
             listeners.push(listener.map_err(broken)?);
         }
         Ok((modes, listeners))
+    }
+
+    /// Ends it; returns when what it has made is gone.
+    pub async fn end(mut self) {
+        *self.connection.get_mut() = None;
+        if let Some(process) = self.process.take() {
+            farewell(process).await;
+        }
     }
 
     /// A connection to the `target` of this number. Where it takes none at the moment, it is waited for.
@@ -146,21 +156,35 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         // The end of the stream is what ends it. What is asked of it at the moment is cancelled by whoever drops this.
         *self.connection.get_mut() = None;
-        let limit = Timespec {
-            tv_sec: GOODBYE,
-            tv_nsec: 0,
+        let Some(process) = self.process.take() else {
+            return;
         };
-        let _ = poll(
-            &mut [PollFd::new(&self.process, PollFlags::IN)],
-            Some(&limit),
-        );
-        // One that hangs. Neither fails for a child that has not been reaped.
-        let _ = pidfd_send_signal(&self.process, Signal::KILL);
-        let _ = rustix::io::retry_on_intr(|| {
-            let process = WaitId::PidFd(self.process.as_fd());
-            waitid(process, WaitIdOptions::EXITED)
-        });
+        // Nobody is held up by one that hangs.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(farewell(process));
+        } else {
+            let _ = pidfd_send_signal(&process, Signal::KILL);
+        }
     }
+}
+
+/// Waits until the process has removed what it made, and reaps it; kills one that hangs.
+async fn farewell(process: OwnedFd) {
+    // SAFETY: an OwnedFd names one open description as long as it lives.
+    let Ok(process) = (unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) })
+    else {
+        return;
+    };
+    // Readable: the process has ended (pidfd_open(2)).
+    if tokio::time::timeout(GOODBYE, process.readable())
+        .await
+        .is_err()
+    {
+        let _ = pidfd_send_signal(process.get_ref(), Signal::KILL);
+        let _ = process.readable().await;
+    }
+    let child = WaitId::PidFd(process.get_ref().as_fd());
+    let _ = waitid(child, WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
 }
 
 fn spawn() -> io::Result<(UnixStream, OwnedFd)> {

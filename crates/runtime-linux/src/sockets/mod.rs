@@ -73,6 +73,18 @@ impl HostSockets {
         modes.map(|mode| HostSocket { mode: *mode }).collect()
     }
 
+    /// Ends them; returns when those on the host are gone.
+    pub async fn end(self) {
+        let Self {
+            mut relays, keeper, ..
+        } = self;
+        // They have the keeper, too.
+        relays.shutdown().await;
+        if let Some(keeper) = Arc::into_inner(keeper) {
+            keeper.end().await;
+        }
+    }
+
     /// Carries connections from now on: the container's `first` process runs.
     pub fn serve(&mut self, guest: &Guest, first: &Arc<Process>) {
         let connections = relay::Connections::new(guest.clone());

@@ -36,7 +36,10 @@ pub struct Create {
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = label::parse)]
     labels: Vec<(String, String)>,
 
-    /// Set an option of the plugin; mtu=<bytes> is one
+    /// Set an option of the plugin, such as mtu=<bytes>
+    ///
+    /// conversations=<number> is how many the containers have with the outside, together and at once; without it, an eighth of what the host's
+    /// kernel keeps.
     #[arg(short, long = "option", visible_alias = "opt", value_name = "KEY=VALUE", value_parser = option)]
     options: Vec<(String, String)>,
 
@@ -76,6 +79,11 @@ impl Create {
                     ))
                 })?;
             } else {
+                if key == "conversations" && value.parse::<u32>().is_err() {
+                    return Err(Failure::usage(format_args!(
+                        "invalid value for conversations: '{value}': a number is expected"
+                    )));
+                }
                 options.insert(key, value);
             }
         }

@@ -8,7 +8,7 @@ use container_api::images::{DiskUsageReply, DiskUsageRequest};
 use container_resource::size;
 use serde::Serialize;
 
-use crate::commands::volume;
+use crate::commands::{network, volume};
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::FormatFlags;
@@ -20,10 +20,10 @@ use super::usage_details::Details;
 /// Bytes of a block that `stat(2)` counts.
 const BLOCK: u64 = 512;
 
-/// Show what images, containers, volumes and the cache take on the disk
+/// Show what images, containers, volumes, networks and the cache take on the disk
 ///
 /// Images are counted by their references, and active are those that a container is made of. RECLAIMABLE is what `image
-/// prune --all`, `prune`, `volume prune` and `system template prune` would give back. The cache holds saved machines, the merged metadata
+/// prune --all`, `prune`, `volume prune`, `network prune` and `system template prune` would give back. The cache holds saved machines, the merged metadata
 /// of images, and what was found out about the host.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
@@ -45,6 +45,8 @@ struct Report {
     images: Usage,
     containers: Usage,
     volumes: Usage,
+    /// Apple's tool has none of them.
+    networks: Usage,
     cache: Cache,
 }
 
@@ -92,6 +94,20 @@ impl DiskUsage {
                 usage.active += 1;
             } else {
                 usage.reclaimable += used.allocated_bytes;
+            }
+        }
+        for network in network::find(context, &[], false).await? {
+            let bytes = allocated(&context.roots.network(&network.id));
+            let mut attachments = containers
+                .iter()
+                .flat_map(|container| &container.configuration.networks);
+            let usage = &mut report.networks;
+            usage.total += 1;
+            usage.size_in_bytes += bytes;
+            if attachments.any(|attachment| attachment.network == network.id) {
+                usage.active += 1;
+            } else if !network.is_builtin() {
+                usage.reclaimable += bytes;
             }
         }
         let active = containers
@@ -189,6 +205,7 @@ fn table(report: &Report) -> Table {
         ("Images", &report.images),
         ("Containers", &report.containers),
         ("Local Volumes", &report.volumes),
+        ("Networks", &report.networks),
         ("Cache", &report.cache.usage),
     ] {
         let share = (usage.reclaimable * 100)
@@ -241,6 +258,7 @@ mod tests {
              Images         2      1       4 KB     1 KB (25%)\n\
              Containers     0      0       Zero KB  Zero KB (0%)\n\
              Local Volumes  0      0       Zero KB  Zero KB (0%)\n\
+             Networks       0      0       Zero KB  Zero KB (0%)\n\
              Cache          0      0       Zero KB  Zero KB (0%)\n"
         );
     }
@@ -278,8 +296,9 @@ mod tests {
             "total": 0, "active": 0, "sizeInBytes": 0, "reclaimable": 0,
             "templatesInBytes": 0, "viewsInBytes": 0, "probesInBytes": 0
         });
-        let expected =
-            json!({"images": usage, "containers": usage, "volumes": usage, "cache": cache});
+        let expected = json!({
+            "images": usage, "containers": usage, "volumes": usage, "networks": usage, "cache": cache
+        });
         assert_eq!(serde_json::to_value(Report::default()).unwrap(), expected);
     }
 }

@@ -187,6 +187,7 @@ fn effective(settings: &Settings) -> Settings {
             virtualization: Some(machine.virtualization.unwrap_or_default()),
             kernel_path: machine.kernel_path.clone(),
         },
+        dns: settings.dns.clone(),
         metrics: MetricsSettings {
             enabled: Some(settings.metrics.enabled()),
         },
@@ -247,6 +248,7 @@ mod tests {
         settings.kernel.binary_path = Some("vmlinux".into());
         settings.kernel.digest = format!("sha256:{}", "0".repeat(64)).parse().ok();
         settings.machine.kernel_path = Some("/vmlinux".into());
+        settings.dns.domain = Some("test".into());
         settings.network.subnet = "10.0.0.0/24".parse().ok();
         settings.network.subnetv6 = "fd00::/64".parse().ok();
         let listed = toml::Value::try_from(effective(&settings)).unwrap();

@@ -6,8 +6,12 @@ use container_api::inherited;
 use crate::tokio_runtime;
 
 pub fn run() -> anyhow::Result<()> {
-    tokio_runtime()?.block_on(async {
+    let runtime = tokio_runtime()?;
+    let kept = runtime.block_on(async {
         let helper = inherited::stdin_socket().context("standard input is no socket")?;
         container_runtime_linux::keep_sockets(helper).await
-    })
+    });
+    // What hangs in a file system of the host is not waited for.
+    runtime.shutdown_background();
+    kept
 }
