@@ -12,6 +12,7 @@ mod podman;
 mod registry;
 mod report;
 mod samples;
+mod storage;
 mod streams;
 mod system;
 mod timeline;
@@ -51,7 +52,7 @@ struct Arguments {
     /// What is measured; everything, unless named.
     #[arg(long, value_enum)]
     only: Vec<Subject>,
-    /// Rounds of pulling and reading images.
+    /// Rounds of pulling and reading images, and of storage.
     #[arg(long, default_value_t = 3)]
     pulls: usize,
     /// Where the raw samples and the chart go.
@@ -69,6 +70,8 @@ enum Subject {
     Streams,
     /// What the daemons and idle machines hold.
     Memory,
+    /// Volumes, shares, copies, and what they cost.
+    Storage,
     /// Pulls, and reading an image in a guest.
     Images,
     /// Starts, further processes and memory, beside peers with machines of their own.
@@ -98,6 +101,7 @@ fn main() -> anyhow::Result<ExitCode> {
                 Some(wheels) => peers::measure(&system, wheels, rounds, &mut report),
                 None => Ok(()),
             },
+            Subject::Storage => storage::measure(&system, arguments.pulls, &mut report),
             Subject::Images => images::measure(&system, arguments.pulls, &mut report),
         };
         // What was measured before is kept.

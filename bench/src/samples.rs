@@ -57,6 +57,16 @@ impl Samples {
         )
     }
 
+    /// Round by round, this less `other`; a round in which one of them failed has none.
+    pub fn difference(&self, other: &Self) -> Self {
+        let pairs = self.0.iter().zip(&other.0);
+        Self(
+            pairs
+                .map(|(one, two)| one.zip(*two).map(|(one, two)| one - two))
+                .collect(),
+        )
+    }
+
     /// With its quantiles; `null` for what is not there.
     pub fn json(&self) -> Value {
         json!({
@@ -103,5 +113,9 @@ mod tests {
         let ours = Samples(vec![Some(2.0), None, Some(9.0), Some(1.0)]);
         let theirs = Samples(vec![Some(1.0), Some(5.0), Some(3.0), None]);
         assert_eq!(ours.ratio(&theirs).0, [Some(2.0), None, Some(3.0), None]);
+        assert_eq!(
+            ours.difference(&theirs).0,
+            [Some(1.0), None, Some(6.0), None]
+        );
     }
 }

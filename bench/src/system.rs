@@ -116,6 +116,18 @@ impl System {
         })
     }
 
+    /// MiB that the system's state takes on the host's disk.
+    pub fn allocated(&self) -> anyhow::Result<f64> {
+        let output = Command::new("du")
+            .args(["-s", "-B1"])
+            .arg(self.scratch.path().join("app"))
+            .output()
+            .context("start du")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let bytes: f64 = text.split_whitespace().next().context("du")?.parse()?;
+        Ok(bytes / f64::from(1 << 20))
+    }
+
     /// Guest kernel of the prefix.
     pub fn kernel(&self) -> PathBuf {
         self.prefix.join("share/container/kernel/vmlinux-amd64")

@@ -377,6 +377,33 @@ fn what_cannot_be_mounted_is_told_before_anything_runs() {
     assert_eq!(outcome.stderr.lines().next().unwrap(), expected);
     refused(Path::new("/dev/null")).says("only directories, files and Unix sockets can be mounted");
 
+    // The host's kernel is looked at, and not spoken to; not below a share either. One machine for both.
+    system
+        .run(["run", "--rm", "-v", "/proc:/p", "busybox", "true"])
+        .says("cannot share /proc to be written to: it is the host kernel's own (proc)");
+    let words = [
+        "run",
+        "--rm",
+        "-m",
+        "256M",
+        "-v",
+        "/proc:/p:ro",
+        "-v",
+        "/:/host",
+        "busybox",
+        "sh",
+        "-c",
+        "ls /p/sys/kernel/ostype; for file in /p /host/proc; do echo x >$file/sys/kernel/ostype; touch $file/x; done; : >>/host/proc/self/oom_score_adj",
+    ];
+    let outcome = system.run(words).code(1);
+    assert_eq!(outcome.stdout, "/p/sys/kernel/ostype\n");
+    assert_eq!(
+        outcome.stderr.matches("Read-only file system").count(),
+        4,
+        "{}",
+        outcome.stderr
+    );
+
     // What was there when the container was created may have gone since.
     let bound = bind(&data, "/data");
     let words = [

@@ -213,7 +213,10 @@ impl System {
             .env_remove("CONTAINER_INSTALL_ROOT");
     }
 
-    fn with_deadline<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+    pub fn with_deadline<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Command {
         let mut command = Command::new("timeout");
         command
             .args(["-k", "5", DEADLINE])

@@ -399,6 +399,33 @@ fn a_volume_s_files_are_reached_whoever_has_it() {
     .ok()
     .stdout;
     assert_eq!(seen, "from the host\none\n");
+    // Who reads an archive slowly, or not at all, keeps nobody from the volume.
+    let large = system.scratch().join("large");
+    fs::write(&large, vec![7; 4 << 20]).unwrap();
+    let large = large.to_str().unwrap();
+    system.run(["volume", "cp", large, "copy:/"]).ok();
+    let mut slow = system
+        .with_deadline(["volume", "export", "copy"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut tar = slow.stdout.take().unwrap();
+    let mut first = [0; 512];
+    std::io::Read::read_exact(&mut tar, &mut first).unwrap();
+    let flags = ["run", "--rm", "-v", "copy:/m", "busybox"];
+    run(&[&flags[..], &["rm", "/m/large"]].concat()).ok();
+    let rest = std::io::copy(&mut tar, &mut std::io::sink()).unwrap();
+    assert!(rest > 4 << 20 && slow.wait().unwrap().success(), "{rest}");
+    // One volume into another, with owners.
+    system
+        .run(["volume", "cp", "copy:/one", "data:/again"])
+        .ok();
+    let look = [
+        &["run", "--rm", "-v", "data:/m:ro", "busybox"][..],
+        &["stat", "-c", "%u %a", "/m/again"],
+    ]
+    .concat();
+    assert_eq!(run(&look).ok().stdout, "33 4750\n");
     for name in ["copy", "data"] {
         check(&disk(&system, name), system.scratch());
     }

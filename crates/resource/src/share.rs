@@ -103,12 +103,14 @@ pub struct Source {
     pub read_only: bool,
 }
 
-/// On its standard output, as one line of JSON, when it has either all of them or none.
+/// On its standard output, as one line of JSON: first whether it has all of them or none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Answer {
     /// It serves.
     Ready,
+    /// Later, and many times: the guest is to let go of files that nobody uses there, as few descriptors are left.
+    Crowded,
     /// It does not, and ends.
     Failed {
         /// Why, in words.

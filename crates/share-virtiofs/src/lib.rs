@@ -2,8 +2,10 @@
 
 mod clone;
 pub mod command;
+mod crowd;
 pub mod filter;
 mod identity;
+mod kernel_mounts;
 mod mount;
 pub mod namespaces;
 mod owners;

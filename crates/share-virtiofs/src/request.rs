@@ -69,6 +69,11 @@ pub fn answer_ready() -> io::Result<()> {
     answer(&Answer::Ready)
 }
 
+/// Says that few descriptors are left. Nobody who listens no more misses it.
+pub fn answer_crowded() {
+    let _ = answer(&Answer::Crowded);
+}
+
 /// Says why nothing is. Who does not listen learns it by the end of the process.
 pub fn answer_failed(error: &dyn Error) {
     let mut reason = error.to_string();

@@ -6,12 +6,17 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use container_isolation::mount as calls;
 use container_resource::share::{Request, Source};
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, mkdirat,
+    openat, openat2, statx,
+};
 use rustix::io::Errno;
 
+use crate::kernel_mounts::KernelMounts;
 use crate::mount;
 
 /// Why something can't be shared.
@@ -42,6 +47,16 @@ pub enum RootError {
         /// What it is.
         kind: &'static str,
     },
+    /// Writing there changes the host's kernel.
+    #[error(
+        "cannot share {path} to be written to: it is the host kernel's own ({kind}); read-only (:ro) it can be shared"
+    )]
+    Kernel {
+        /// The path.
+        path: String,
+        /// The file system's type.
+        kind: String,
+    },
     /// The root can't be made.
     #[error("make a root of the shares")]
     Make(#[from] io::Error),
@@ -51,8 +66,9 @@ pub enum RootError {
 pub fn enter(request: &Request) -> Result<(), RootError> {
     calls::make_private().map_err(io::Error::from)?;
     let mut views = Vec::with_capacity(request.shares.len());
+    let kernel = KernelMounts::read()?;
     for share in &request.shares {
-        views.push(view(share)?);
+        views.push(view(share, &kernel)?);
     }
     let options = [(c"size", c"1m"), (c"mode", c"755")];
     let root = calls::tmpfs(&options).map_err(io::Error::from)?;
@@ -68,13 +84,38 @@ pub fn enter(request: &Request) -> Result<(), RootError> {
         }
         calls::attach(view, &root, &name).map_err(io::Error::from)?;
     }
+    for (number, share) in request.shares.iter().enumerate() {
+        for place in kernel.below(&share.path) {
+            make_read_only(&root, &Path::new(&number.to_string()).join(place))?;
+        }
+    }
     // The guest makes nothing beside its shares.
     mount::tame(&root, true, false)?;
     Ok(calls::enter(&root).map_err(io::Error::from)?)
 }
 
+/// Makes the mount at `place` below `root` read-only, if one is to be seen there. It has to be attached for that.
+fn make_read_only(root: &OwnedFd, place: &Path) -> Result<(), RootError> {
+    let failed = |source: io::Error| RootError::Open {
+        path: place.display().to_string(),
+        source,
+    };
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::BENEATH;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let Ok(found) = openat2(root, place, flags, Mode::empty(), resolve) else {
+        // Something else is mounted over it, or over what it is in.
+        return Ok(());
+    };
+    let status = statx(&found, c"", AtFlags::EMPTY_PATH, StatxFlags::empty());
+    let status = status.map_err(|error| failed(error.into()))?;
+    if !status.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        return Ok(());
+    }
+    mount::tame(&found, true, false).map_err(failed)
+}
+
 /// A view of what is shared, and whether it is a directory.
-fn view(share: &Source) -> Result<(OwnedFd, bool), RootError> {
+fn view(share: &Source, kernel: &KernelMounts) -> Result<(OwnedFd, bool), RootError> {
     let path = || share.path.display().to_string();
     let failed = |source: io::Error| RootError::Open {
         path: path(),
@@ -99,6 +140,12 @@ fn view(share: &Source) -> Result<(OwnedFd, bool), RootError> {
     };
     if let Some(kind) = kind {
         return Err(RootError::Kind { path: path(), kind });
+    }
+    if let (Some(kind), false) = (kernel.around(&share.path), share.read_only) {
+        return Err(RootError::Kernel {
+            path: path(),
+            kind: kind.to_owned(),
+        });
     }
     let is_directory = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
     let view = calls::view(&place, c"", true).map_err(|error| failed(error.into()))?;

@@ -13,6 +13,7 @@ use virtiofsd::passthrough::{CachePolicy, Config, PassthroughFs};
 use virtiofsd::vhost_user::VhostUserFsBackendBuilder;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
+use crate::crowd::Watch;
 use crate::filter::{self, FilterError};
 use crate::identity::Identity;
 use crate::request;
@@ -42,6 +43,9 @@ pub enum ServeError {
     /// Its threads can't be started, or the VMM does not connect.
     #[error("serve: {0}")]
     Serve(vhost_user_backend::Error),
+    /// The descriptors cannot be watched.
+    #[error("watch the open files")]
+    Watch(#[source] io::Error),
     /// Nobody is there to be told.
     #[error("say that the shares are ready")]
     Answer(#[source] io::Error),
@@ -54,7 +58,9 @@ pub fn serve(
     descriptors: OwnedFd,
 ) -> Result<(), ServeError> {
     let listener = request::listener().map_err(ServeError::Socket)?;
+    let listed = descriptors.try_clone().map_err(ServeError::Watch)?;
     let configuration = configuration(identity, request, descriptors);
+    let limit = configuration.guest_fd_limit;
     // Threads inherit it, so it comes before them.
     filter::for_start()?;
     let files = PassthroughFs::new(configuration).map_err(ServeError::Open)?;
@@ -66,6 +72,7 @@ pub fn serve(
     let mut daemon = VhostUserDaemon::new("shares".to_owned(), Arc::new(backend), memory)
         .map_err(ServeError::Serve)?;
     request::answer_ready().map_err(ServeError::Answer)?;
+    let _watch = Watch::start(listed, limit, request::answer_crowded).map_err(ServeError::Watch)?;
     // SAFETY: the descriptor is a listening socket that nothing else owns.
     let mut listener = unsafe { Listener::from_raw_fd(listener.into_raw_fd()) };
     daemon.start(&mut listener).map_err(ServeError::Serve)?;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use container_api::call::to_the_end;
 use container_api::guest::guest_server::Guest;
 use container_api::guest::{
-    ArchiveRequest, CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, FreezeReply,
-    FreezeRequest, ListenersReply, ListenersRequest, ProcessesRequest, ResetReply, ResetRequest,
-    ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply, SignalRequest,
-    StartReply, StartRequest, StatisticsRequest, WaitReply, WaitRequest,
+    ArchiveRequest, CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, ForgetReply,
+    ForgetRequest, FreezeReply, FreezeRequest, ListenersReply, ListenersRequest, ProcessesRequest,
+    ResetReply, ResetRequest, ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest,
+    SignalReply, SignalRequest, StartReply, StartRequest, StatisticsRequest, WaitReply,
+    WaitRequest,
 };
 use container_api::types::{Processes, Statistics};
 use futures::StreamExt as _;
@@ -146,6 +147,11 @@ impl Guest for Service {
     ) -> Result<Response<FreezeReply>, Status> {
         self.0.freeze(request.into_inner().frozen).await?;
         Ok(Response::new(FreezeReply {}))
+    }
+
+    async fn forget(&self, _: Request<ForgetRequest>) -> Result<Response<ForgetReply>, Status> {
+        self.0.forget().await?;
+        Ok(Response::new(ForgetReply {}))
     }
 
     async fn processes(&self, _: Request<ProcessesRequest>) -> Result<Response<Processes>, Status> {

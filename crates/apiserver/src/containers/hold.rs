@@ -13,6 +13,9 @@ use std::time::Duration;
 
 use container_api::{Error, Kind};
 use container_archive::operation::{HELD, HOLD_LIMIT, Operation, Subject, Task};
+use container_files::Links;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::unix::pipe::Receiver;
@@ -76,6 +79,26 @@ pub async fn copy_held(
     };
     let text = format!("the file system could not be held still: {}", told.trim());
     Err(Error::new(Kind::Internal, text).with_hint("With --pause=false it is read as it changes."))
+}
+
+/// Copies the disk `from` of the volume `name`, which nobody writes to, to `to`. A writer cannot have it meanwhile.
+///
+/// # Errors
+/// [`Kind::InvalidState`] where a machine has it to write to, and when there is no room.
+pub async fn copy_idle(name: &str, from: &Path, to: &Path) -> Result<(), Error> {
+    let failed = |error: &io::Error| {
+        Error::chain(kind(error), error).context(format_args!("open the volume {name}"))
+    };
+    let disk = container_files::open(from, Links::Refuse).map_err(|error| failed(&error))?;
+    match rustix::fs::flock(&disk, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let text = format!("volume '{name}' is in use by a machine");
+            return Err(Error::new(Kind::InvalidState, text));
+        }
+        Err(error) => return Err(failed(&error.into())),
+    }
+    copy_within(Duration::MAX, from, to).await.map(drop)
 }
 
 /// Copies when the guest says that it holds still; false where it does not.
@@ -168,6 +191,22 @@ mod tests {
             1
         };
         assert_eq!(not_long_after(slow, ready(2), limit).await, (Some(2), 1));
+    }
+
+    #[tokio::test]
+    async fn a_volume_is_a_reader_s_only_while_it_is_copied() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
+        std::fs::write(&from, "bytes").unwrap();
+        let writer = std::fs::File::open(&from).unwrap();
+        rustix::fs::flock(&writer, FlockOperation::LockExclusive).unwrap();
+        let error = copy_idle("v", &from, &to).await.unwrap_err();
+        assert_eq!(error.kind, Kind::InvalidState);
+        assert!(!to.exists());
+        rustix::fs::flock(&writer, FlockOperation::LockShared).unwrap();
+        copy_idle("v", &from, &to).await.unwrap();
+        assert_eq!(std::fs::read(&to).unwrap(), b"bytes");
+        rustix::fs::flock(&writer, FlockOperation::NonBlockingLockExclusive).unwrap();
     }
 
     #[tokio::test]

@@ -47,7 +47,7 @@ use departed::Departed;
 pub use entry::Entry;
 pub(crate) use helper::Helper;
 pub use helper::Lent;
-pub(crate) use hold::copy_held;
+pub(crate) use hold::{copy_held, copy_idle};
 pub(crate) use transient::Transient;
 
 use crate::events::Events;

@@ -12,7 +12,9 @@ use container_archive::operation::{Operation, Subject, Task};
 use container_resource::volume::VolumeRequest;
 
 use super::machine::copy_of;
-use crate::containers::{Containers, Entry, Helper, Lent, Transient, copy_held, operate, words};
+use crate::containers::{
+    Containers, Entry, Helper, Lent, Transient, copy_held, copy_idle, operate, words,
+};
 
 /// The number of the only volume that a machine of ours has.
 const ONLY: Subject = Subject::Volume(0);
@@ -42,12 +44,17 @@ impl Containers {
         let disk = self.volumes.disk(name);
         if let Some((entry, helper, subject)) = self.writer_of(name) {
             if operation.wants_standstill() {
-                return self
-                    .read_moment(name, &entry, &helper, subject, operation, lent)
-                    .await;
+                self.reserve.check_for(self.volumes.allocated(name))?;
+                let writer = Some((&*entry, &helper, subject));
+                return self.with_copy(name, writer, operation, lent).await;
             }
             let task = Task { subject, operation };
             return operate(&helper, words(&task), lent).await;
+        }
+        // With room for a copy, who wants to write to it does not wait for the reader of the archive.
+        let room = self.reserve.check_for(self.volumes.allocated(name));
+        if operation.wants_standstill() && room.is_ok() {
+            return self.with_copy(name, None, operation, lent).await;
         }
         self.in_own_machine(name, &disk, operation, lent).await
     }
@@ -91,21 +98,22 @@ impl Containers {
         done
     }
 
-    /// Does it with a copy: whoever writes to the volume waits only while the copy is made.
-    async fn read_moment(
+    /// Does it with a copy: whoever writes to the volume, or wants to, waits only while the copy is made.
+    async fn with_copy(
         &self,
         name: &str,
-        entry: &Entry,
-        helper: &Helper,
-        subject: Subject,
+        writer: Option<(&Entry, &Helper, Subject)>,
         operation: Operation,
         lent: Option<Lent>,
     ) -> Result<i32, Error> {
         let disk = self.volumes.disk(name);
-        self.reserve.check_for(self.volumes.allocated(name))?;
         let transient = self.volume_machine(name, None, true)?;
         let copy = copy_of(transient.bundle());
-        let done = match copy_held(entry, helper, subject, &disk, &copy).await {
+        let copied = match writer {
+            Some((entry, helper, subject)) => copy_held(entry, helper, subject, &disk, &copy).await,
+            None => copy_idle(name, &disk, &copy).await,
+        };
+        let done = match copied {
             Ok(()) => self.run(&transient, operation, lent).await,
             Err(error) => Err(error.context(format_args!("copy the volume {name}"))),
         };

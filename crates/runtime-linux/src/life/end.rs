@@ -40,7 +40,7 @@ pub(super) async fn wait(container: &Container, machine: Machine, first: &Proces
             let ended = Ended { exit_code: 128 + libc::SIGKILL, at: Timestamp::now(), oom_killed: false, reason: Some("killed: its guest did not obey".into()) };
             return (ended, vm);
         }
-        error = Shares::lost(shares.as_ref()) => {
+        error = Shares::serve(shares.as_ref(), &guest) => {
             // The machine's end is behind it, or the machine has files no more.
             let why = why_lost(&mut vm).await.unwrap_or(error);
             machine::end(&mut vm).await;

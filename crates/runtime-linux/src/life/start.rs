@@ -72,7 +72,7 @@ pub(super) async fn start(
     let started = tokio::select! {
         started = first_process(container, &machine.guest, machine.origin, &boot.interfaces, sockets.as_ref(), timeline) => started,
         exit = machine.vm.wait() => Err(Error::new(Kind::Internal, machine::describe(exit))),
-        error = Shares::lost(machine.shares.as_ref()) => Err(error),
+        error = Shares::serve(machine.shares.as_ref(), &machine.guest) => Err(error),
         () = container.kill_machine.notified() => Err(stopped_early(container)),
     };
     match started {

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
 use container_api::error::about;
+use container_api::guest::ForgetRequest;
+use container_api::guest_channel::Guest;
 use container_api::{Error, Kind, inherited, roots, socket};
 use container_engine::{Allowance, Share, Vm};
 use container_resource::bundle::Bundle;
@@ -25,6 +27,7 @@ use rustix::process::{
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
+use tokio::sync::Mutex;
 
 /// What serves them.
 const PROGRAM: &str = "container-share-virtiofs";
@@ -52,7 +55,11 @@ pub struct Starting {
 struct Server {
     pid: u32,
     process: AsyncFd<OwnedFd>,
+    /// What it says after its first answer; it goes on without who listens.
+    words: Option<Mutex<Words>>,
 }
+
+type Words = BufReader<pipe::Receiver>;
 
 #[derive(Debug)]
 struct StartingServer {
@@ -94,15 +101,24 @@ impl Shares {
             })
     }
 
-    /// Waits for the end of a process of `shares`, which is the end of the machine's files. May be cancelled at any time.
-    pub async fn lost(shares: Option<&Self>) -> Error {
+    /// Has `guest` let go of files when a process of `shares` has few descriptors left, until one of them ends, which is the end of the
+    /// machine's files. May be cancelled at any time.
+    pub async fn serve(shares: Option<&Self>, guest: &Guest) -> Error {
         let servers = shares.map_or(&[][..], |shares| &shares.servers);
         let mut ends: FuturesUnordered<_> = servers
             .iter()
             // Becomes readable when the process ends, and stays so.
             .map(|server| server.process.readable())
             .collect();
-        let text = match ends.next().await {
+        let mut calls: FuturesUnordered<_> =
+            servers.iter().map(|server| server.listen(guest)).collect();
+        let ended = loop {
+            tokio::select! {
+                ended = ends.next() => break ended,
+                Some(()) = calls.next() => {}
+            }
+        };
+        let text = match ended {
             None => return std::future::pending().await,
             Some(Ok(_)) => "the process that serves the container's bind mounts ended".to_owned(),
             Some(Err(error)) => {
@@ -112,6 +128,22 @@ impl Shares {
             }
         };
         Error::new(Kind::Internal, text)
+    }
+}
+
+impl Server {
+    /// Does what the process asks for, until it says no more.
+    async fn listen(&self, guest: &Guest) {
+        let Some(words) = &self.words else {
+            return;
+        };
+        let mut words = words.lock().await;
+        while let Ok(Answer::Crowded) = read_answer(&mut words).await {
+            let asked = guest.calls().forget(ForgetRequest {}).await;
+            if let Err(status) = asked {
+                tracing::debug!("the guest lets go of no files: {}", Error::of_guest(status));
+            }
+        }
     }
 }
 
@@ -138,13 +170,15 @@ impl Starting {
 
 impl StartingServer {
     async fn ready(self) -> Result<(Server, Share), Error> {
-        let answer = tokio::time::timeout(READY_LIMIT, read_answer(self.answer))
+        let failed = |error: io::Error| {
+            Error::chain(Kind::Internal, &error).context(format_args!("{PROGRAM} did not start"))
+        };
+        let words = pipe::Receiver::from_owned_fd(self.answer.into()).map_err(failed)?;
+        let mut words = BufReader::new(words);
+        let answer = tokio::time::timeout(READY_LIMIT, read_answer(&mut words))
             .await
             .map_err(|_| Error::new(Kind::Timeout, "the container's bind mounts do not answer"))?
-            .map_err(|error| {
-                Error::chain(Kind::Internal, &error)
-                    .context(format_args!("{PROGRAM} did not start"))
-            })?;
+            .map_err(failed)?;
         if let Answer::Failed { reason } = answer {
             return Err(Error::new(Kind::InvalidArgument, reason));
         }
@@ -152,7 +186,9 @@ impl StartingServer {
             tag: self.tag,
             server: Arc::new(self.connection),
         };
-        Ok((self.server, share))
+        let mut server = self.server;
+        server.words = Some(Mutex::new(words));
+        Ok((server, share))
     }
 }
 
@@ -196,6 +232,7 @@ fn spawn(bundle: &Bundle, served: &Served<'_>) -> io::Result<StartingServer> {
     let server = Server {
         pid: child.id(),
         process,
+        words: None,
     };
     let (input, answer) = (child.stdin.take(), child.stdout.take());
     // It reads all of it before it does anything, and the end of the pipe is the end of the request.
@@ -222,12 +259,9 @@ fn connection(bundle: &Bundle) -> io::Result<(UnixListener, OwnedFd)> {
     Ok((listener, connected.into()))
 }
 
-async fn read_answer(output: ChildStdout) -> io::Result<Answer> {
-    let output = pipe::Receiver::from_owned_fd(output.into())?;
+async fn read_answer(words: &mut Words) -> io::Result<Answer> {
     let mut line = String::new();
-    BufReader::new(output.take(ANSWER_LIMIT))
-        .read_line(&mut line)
-        .await?;
+    words.take(ANSWER_LIMIT).read_line(&mut line).await?;
     if line.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

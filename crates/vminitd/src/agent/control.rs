@@ -16,6 +16,11 @@ const SIGNAL_MAX: i32 = 64;
 /// How long freezing may take; a process in an uninterruptible wait delays it.
 const FREEZE_LIMIT: Duration = Duration::from_secs(10);
 
+/// Documentation/admin-guide/sysctl/vm.rst.
+const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
+/// Names and inodes alone; what was read of files stays.
+const SLAB_OBJECTS: &str = "2";
+
 impl Agent {
     /// Sends `signal` to one process or to all of the container.
     pub fn signal(&self, id: &str, signal: i32, all: bool) -> Result<(), AgentError> {
@@ -33,6 +38,16 @@ impl Agent {
             return Ok(());
         }
         process.signal(signal).map_err(AgentError::Signal)
+    }
+
+    /// Has the kernel drop the names and inodes that nobody uses. Those of a share go at once, as their file systems keep none
+    /// without a name.
+    pub async fn forget(&self) -> Result<(), AgentError> {
+        let dropped = tokio::task::spawn_blocking(|| std::fs::write(DROP_CACHES, SLAB_OBJECTS));
+        let dropped = dropped.await.map_err(std::io::Error::other);
+        dropped
+            .and_then(|dropped| dropped)
+            .map_err(AgentError::Forget)
     }
 
     /// Freezes or thaws the container and waits until that is so.

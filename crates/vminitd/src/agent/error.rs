@@ -134,6 +134,9 @@ pub enum AgentError {
     /// Nobody listens in the container, or a connection can't be made.
     #[error("cannot connect to the container's socket")]
     Socket(#[source] io::Error),
+    /// The kernel's caches.
+    #[error("cannot drop names and inodes")]
+    Forget(#[source] io::Error),
     /// The freezer.
     #[error("cannot freeze or thaw the container")]
     Freeze(#[source] io::Error),
@@ -199,6 +202,7 @@ impl AgentError {
             | Self::Stream(_)
             | Self::Listen(_)
             | Self::Socket(_)
+            | Self::Forget(_)
             | Self::Freeze(_) => Kind::Internal,
         }
     }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use container_api::guest::guest_server::{Guest, GuestServer};
 use container_api::guest::{
-    ArchiveRequest, CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, FreezeReply,
-    FreezeRequest, ListenersReply, ListenersRequest, ProcessesRequest, ResetReply, ResetRequest,
-    ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply, SignalRequest,
-    StartReply, StartRequest, StatisticsRequest, WaitReply, WaitRequest,
+    ArchiveRequest, CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, ForgetReply,
+    ForgetRequest, FreezeReply, FreezeRequest, ListenersReply, ListenersRequest, ProcessesRequest,
+    ResetReply, ResetRequest, ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest,
+    SignalReply, SignalRequest, StartReply, StartRequest, StatisticsRequest, WaitReply,
+    WaitRequest,
 };
 use container_api::streams::StandardStream;
 use container_api::types::{Processes, Statistics};
@@ -267,6 +268,10 @@ impl Guest for Scripted {
     }
 
     async fn statistics(&self, _: Request<StatisticsRequest>) -> Reply<Statistics> {
+        unused()
+    }
+
+    async fn forget(&self, _: Request<ForgetRequest>) -> Reply<ForgetReply> {
         unused()
     }
 
