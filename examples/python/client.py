@@ -81,7 +81,8 @@ def main(arguments):
             case ["events", count]:
                 print("listening", flush=True)
                 for _, event in zip(range(int(count)), containers.events()):
-                    print(event.action, event.id, flush=True)
+                    event = json.loads(event.event)
+                    print(event["action"], event["id"], flush=True)
             case _:
                 print(__doc__, file=sys.stderr)
                 return 64

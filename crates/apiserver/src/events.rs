@@ -1,16 +1,11 @@
 //! What happens to containers, told to whoever listens.
 
-use std::collections::{BTreeMap, HashMap};
-
-use container_api::api::Event;
+use container_resource::event::{Action, Attribute, Event};
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 /// Events that a slow listener may be behind before it misses some.
 const BACKLOG: usize = 1024;
-
-/// Events that a log would be full of.
-const FREQUENT: [&str; 3] = ["exec", "health", "refuse"];
 
 /// The stream of events.
 #[derive(Clone, Debug)]
@@ -27,20 +22,28 @@ impl Events {
     }
 
     /// Tells that `action` happened to the container `id`.
-    pub fn tell(&self, action: &str, id: &str, attributes: HashMap<String, String>) {
-        let sorted: BTreeMap<_, _> = attributes.iter().collect();
-        if FREQUENT.contains(&action) {
-            tracing::debug!(container = %id, "{action} {sorted:?}");
+    pub fn tell(
+        &self,
+        action: Action,
+        id: &str,
+        attributes: impl IntoIterator<Item = (Attribute, String)>,
+    ) {
+        let attributes = attributes.into_iter();
+        let event = Event {
+            time: Timestamp::now(),
+            action,
+            id: id.to_owned(),
+            attributes: attributes
+                .map(|(attribute, value)| (attribute.word().to_owned(), value))
+                .collect(),
+        };
+        if action.is_frequent() {
+            tracing::debug!(container = %id, "{action} {:?}", event.attributes);
         } else {
-            tracing::info!(container = %id, "{action} {sorted:?}");
+            tracing::info!(container = %id, "{action} {:?}", event.attributes);
         }
         // Nobody may listen.
-        let _ = self.sender.send(Event {
-            time_ms: Timestamp::now().as_millisecond(),
-            action: action.to_owned(),
-            id: id.to_owned(),
-            attributes,
-        });
+        let _ = self.sender.send(event);
     }
 
     /// Events from now on.

@@ -119,7 +119,7 @@ async fn machine_names() -> Option<Vec<String>> {
 
 async fn volume_names() -> Option<Vec<String>> {
     let volumes = volume::list(&Context::new(false).ok()?, &[]).await.ok()?;
-    Some(volumes.into_iter().map(|(volume, _)| volume.id).collect())
+    Some(volumes.into_iter().map(|listed| listed.volume.id).collect())
 }
 
 async fn image_references() -> Option<Vec<String>> {

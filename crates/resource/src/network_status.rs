@@ -49,9 +49,9 @@ pub struct NetworkStatus {
     /// The host's, and the resolver's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6_gateway: Option<Ipv6Addr>,
-    /// How packets leave: `veth`, `pasta`, `slirp4netns` or `none`; absent: its process does not run, as nothing needs it.
+    /// How packets leave; absent: its process does not run, as nothing needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uplink: Option<String>,
+    pub uplink: Option<Uplink>,
     /// Why it cannot be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -61,6 +61,20 @@ pub struct NetworkStatus {
     /// Containers that are on it, running or not; absent where nobody asked for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containers: Option<Vec<NetworkMember>>,
+}
+
+/// How packets leave a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Uplink {
+    /// They do not.
+    None,
+    /// A pair of interfaces, one of them the host's.
+    Veth,
+    /// A program of that name, which makes each connection one of its own.
+    Pasta,
+    /// As [`Self::Pasta`].
+    Slirp4netns,
 }
 
 /// A container on a network.

@@ -35,6 +35,18 @@ pub struct VolumeResource {
     pub configuration: VolumeConfiguration,
 }
 
+/// A volume, and what it takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeUsage {
+    /// The volume.
+    pub volume: VolumeResource,
+    /// Bytes that it takes on the disk.
+    pub allocated_in_bytes: u64,
+    /// Whether a container has it.
+    pub used: bool,
+}
+
 /// What a volume is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

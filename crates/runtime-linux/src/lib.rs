@@ -24,7 +24,7 @@ mod stdio;
 
 pub use container::{Container, Started, State, Usage};
 pub use life::live;
-pub use machine::{Standby, TemplateRequest, make_template, probe};
+pub use machine::{Origin, Standby, TemplateRequest, make_template, probe};
 pub use oci_bundle::{
     Config as OciConfig, ConfigError, Host, OciBundle, OciBundleError, RootError,
 };

@@ -126,7 +126,7 @@ impl Containers {
             ..
         } = self.spawn(entry, true).await?;
         match self.start_process(&helper, None).await {
-            Ok(reply) if reply.template_wanted => self.templates.want(program, request),
+            Ok(first) if first.template_wanted => self.templates.want(program, request),
             Ok(_) if can_be_prepared => self.standby.want(program, request),
             Ok(_) => {}
             Err(error) => {

@@ -1,6 +1,5 @@
 //! `create`: a bundle and a name.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use container_resource::room;
 
 use super::{Containers, Entry, bundles};
 use crate::guest_files;
+use container_resource::event::Action;
 
 /// The least memory of a container, in bytes: Apple's 200 MiB.
 const MINIMUM_MEMORY: u64 = 200 << 20;
@@ -61,7 +61,7 @@ impl Containers {
             self.release(&entry);
             self.take_volumes_back(volumes).await;
         } else {
-            self.events.tell("create", &entry.id, HashMap::new());
+            self.events.tell(Action::Create, &entry.id, []);
         }
         created
     }

@@ -1,6 +1,5 @@
 //! `delete`: the name is free at once, the disk soon after.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use super::entry::{Kill, Run};
 use super::helper::end_holder;
 use super::{Containers, Entry, bundles};
 use crate::disk_usage;
+use container_resource::event::Action;
 
 impl Containers {
     /// Deletes the container `id`; a running one only where `force` is set. Gives the bytes freed.
@@ -77,7 +77,7 @@ impl Containers {
         if volumes || entry.options.auto_remove {
             self.remove_anonymous_volumes(&entry).await;
         }
-        self.events.tell("delete", id, HashMap::new());
+        self.events.tell(Action::Delete, id, []);
         let removal = disk_usage::remove(trash.clone());
         let (removed, ()) = tokio::join!(removal, self.images.drop_leases_soon());
         match removed {

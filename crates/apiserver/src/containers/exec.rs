@@ -1,8 +1,7 @@
 //! `exec`: a further process in a running container.
 
-use std::collections::HashMap;
-
 use container_api::{Error, Kind, runtime};
+use container_resource::event::{Action, Attribute};
 use container_resource::process::{self, ProcessOptions};
 
 use super::helper::Lent;
@@ -26,8 +25,8 @@ impl Containers {
         entry
             .ask(|mut client| async move { client.exec(request).await })
             .await?;
-        let attributes = HashMap::from([("process".to_owned(), process.clone())]);
-        self.events.tell("exec", id, attributes);
+        let attributes = [(Attribute::Process, process.clone())];
+        self.events.tell(Action::Exec, id, attributes);
         Ok(process)
     }
 }

@@ -1,6 +1,5 @@
 //! From a started helper to the end of its container.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use container_api::runtime::WaitRequest;
 use container_api::types;
 use container_resource::bundle::{self, Exit};
 use container_resource::container::ContainerState;
+use container_resource::event::{Action, Attribute};
 use jiff::Timestamp;
 
 use super::entry::Kill;
@@ -49,7 +49,7 @@ impl Containers {
                     self.release(&entry);
                     self.remove_anonymous_volumes(&entry).await;
                     self.tell_end(&entry, exit, ContainerState::Stopped);
-                    self.events.tell("delete", &entry.id, HashMap::new());
+                    self.events.tell(Action::Delete, &entry.id, []);
                     return;
                 }
                 // It is listed as long as it is there.
@@ -99,15 +99,15 @@ impl Containers {
     }
 
     fn tell_end(&self, entry: &Entry, exit: Exit, state: ContainerState) {
-        let mut attributes = HashMap::from([("exitCode".to_owned(), exit.exit_code.to_string())]);
-        if let Some(reason) = &exit.reason {
-            attributes.insert("reason".to_owned(), reason.clone());
-        }
+        let reason = exit.reason.clone();
+        let reason = reason.map(|reason| (Attribute::Reason, reason));
+        let attributes = [(Attribute::ExitCode, exit.exit_code.to_string())];
+        let attributes = attributes.into_iter().chain(reason);
         if exit.oom_killed {
-            self.events.tell("oom", &entry.id, HashMap::new());
+            self.events.tell(Action::Oom, &entry.id, []);
         }
         entry.end(exit, state);
-        self.events.tell("die", &entry.id, attributes);
+        self.events.tell(Action::Die, &entry.id, attributes);
     }
 }
 

@@ -1,6 +1,5 @@
 //! Health checks: a command in the container, asked again and again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use container_api::runtime::{ExecRequest, SignalRequest, WaitRequest};
 use container_resource::container::{
     ContainerConfiguration, ContainerState, HealthCheck, HealthState, ProcessConfiguration,
 };
+use container_resource::event::{Action, Attribute};
 use futures::FutureExt;
 use rustix::process::Signal;
 use tokio::time::Instant;
@@ -79,13 +79,8 @@ impl Containers {
         entry
             .status
             .send_modify(|status| status.health = Some(state));
-        let word = match state {
-            HealthState::Starting => "starting",
-            HealthState::Healthy => "healthy",
-            HealthState::Unhealthy => "unhealthy",
-        };
-        let attributes = HashMap::from([("health".to_owned(), word.to_owned())]);
-        self.events.tell("health", &entry.id, attributes);
+        let attributes = [(Attribute::Health, state.word().to_owned())];
+        self.events.tell(Action::Health, &entry.id, attributes);
     }
 }
 

@@ -48,6 +48,7 @@ pub use entry::Entry;
 pub(crate) use helper::Helper;
 pub use helper::Lent;
 pub(crate) use hold::{copy_held, copy_idle};
+pub use start::Started;
 pub(crate) use transient::Transient;
 
 use crate::events::Events;

@@ -1,11 +1,10 @@
 //! `pause` and `unpause`.
 
-use std::collections::HashMap;
-
 use container_api::{Error, runtime};
 use container_resource::container::ContainerState;
 
 use super::Containers;
+use container_resource::event::Action;
 
 impl Containers {
     /// Freezes the processes of the container `id`, or lets them go on.
@@ -15,13 +14,13 @@ impl Containers {
         entry
             .ask(|mut client| async move { client.pause(request).await })
             .await?;
-        let (state, event) = if paused {
-            (ContainerState::Paused, "pause")
+        let (state, action) = if paused {
+            (ContainerState::Paused, Action::Pause)
         } else {
-            (ContainerState::Running, "unpause")
+            (ContainerState::Running, Action::Unpause)
         };
         entry.show(state);
-        self.events.tell(event, id, HashMap::new());
+        self.events.tell(action, id, []);
         Ok(())
     }
 }

@@ -1,6 +1,5 @@
 //! `rename`: another name for a container at rest.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use container_api::roots::create_private;
@@ -10,6 +9,7 @@ use container_resource::container::ContainerConfiguration;
 
 use super::create::kind;
 use super::{Containers, Entry, not_found};
+use container_resource::event::{Action, Attribute};
 
 impl Containers {
     /// Gives the stopped container `id` the name `new_id`.
@@ -42,11 +42,8 @@ impl Containers {
         }
         self.networks.rename(id, &configuration).await;
         self.release(&entry);
-        self.events.tell(
-            "rename",
-            new_id,
-            HashMap::from([("oldId".to_owned(), id.to_owned())]),
-        );
+        let attributes = [(Attribute::OldId, id.to_owned())];
+        self.events.tell(Action::Rename, new_id, attributes);
         // The restart that the old name waited for is not carried out any more.
         if renamed.is_restarting() {
             let exit = renamed.ended().await?;

@@ -1,6 +1,5 @@
 //! Restart policies: a container that ends is started again, ever more slowly.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use container_api::request::begun;
 use container_resource::bundle::Exit;
 use container_resource::container::{ContainerState, RestartPolicy};
+use container_resource::event::{Action, Attribute};
 use jiff::Timestamp;
 
 use super::entry::Run;
@@ -77,8 +77,10 @@ impl Containers {
             entry
                 .status
                 .send_modify(|status| status.restart_count = attempt + 1);
-            let attributes = HashMap::from([("attempt".to_owned(), (attempt + 1).to_string())]);
-            containers.events.tell("restart", &entry.id, attributes);
+            let attributes = [(Attribute::Attempt, (attempt + 1).to_string())];
+            containers
+                .events
+                .tell(Action::Restart, &entry.id, attributes);
             let started = containers.start_entry(&entry, None).await;
             drop(operation);
             if let Err(error) = started {

@@ -1,8 +1,7 @@
 //! `kill`, and the size of a terminal.
 
-use std::collections::HashMap;
-
 use container_api::{Error, runtime};
+use container_resource::event::{Action, Attribute};
 use rustix::process::Signal;
 
 use super::Containers;
@@ -22,8 +21,8 @@ impl Containers {
         entry
             .ask(|mut client| async move { client.signal(request).await })
             .await?;
-        let attributes = HashMap::from([("signal".to_owned(), signal.to_string())]);
-        self.events.tell("kill", id, attributes);
+        let attributes = [(Attribute::Signal, signal.to_string())];
+        self.events.tell(Action::Kill, id, attributes);
         Ok(())
     }
 

@@ -1,17 +1,15 @@
 //! `start`: a helper, its machine, the first process.
 
-use std::collections::HashMap;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-use container_api::api::StartReply;
 use container_api::{Error, Kind, runtime};
 use container_resource::bundle::{self, Boot, Extent, Timeline};
 use container_resource::container::{ContainerConfiguration, ContainerState, Mount};
+use container_resource::event::{Action, Attribute, Origin};
 use jiff::Timestamp;
 
 use super::create::kind;
@@ -31,6 +29,58 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// How long a container may take to be stopped before it is started again.
 const STOPPING_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A container that runs.
+#[derive(Debug, Default)]
+pub struct Started {
+    /// It ran before: nothing was started.
+    pub already_running: bool,
+    /// The phases of the start.
+    pub timeline: Timeline,
+    /// Names this run of the container.
+    pub run: String,
+    /// What the user has to know of a container that runs nevertheless.
+    pub warnings: Vec<String>,
+}
+
+/// A first process that runs, as its helper tells.
+#[derive(Debug)]
+pub(super) struct FirstProcess {
+    /// Since when.
+    pub at: Timestamp,
+    /// The phases up to then.
+    pub timeline: Timeline,
+    /// Where its machine came from.
+    pub origin: Origin,
+    /// No template fitted, although one was allowed.
+    pub template_wanted: bool,
+}
+
+impl FirstProcess {
+    fn of(reply: &runtime::StartReply) -> Self {
+        let at = Timestamp::from_millisecond(reply.started_ms);
+        Self {
+            at: at.unwrap_or_else(|_| Timestamp::now()),
+            // A helper that says nothing of its phases has started it nevertheless.
+            timeline: serde_json::from_slice(&reply.timeline).unwrap_or_default(),
+            origin: match reply.origin() {
+                runtime::Origin::Cold => Origin::Cold,
+                runtime::Origin::Template => Origin::Template,
+                runtime::Origin::Standby => Origin::Standby,
+            },
+            template_wanted: reply.template_wanted,
+        }
+    }
+
+    /// What is told of a start that was asked for at `requested_us`, in microseconds since the epoch.
+    fn attributes(&self, requested_us: i64) -> [(Attribute, String); 2] {
+        let took = (self.at.as_microsecond() - requested_us).max(0) / 1000;
+        [
+            (Attribute::Machine, self.origin.word().to_owned()),
+            (Attribute::Milliseconds, took.to_string()),
+        ]
+    }
+}
+
 /// A helper that boots, and what it was started with.
 #[derive(Debug)]
 pub(super) struct Booting {
@@ -45,11 +95,7 @@ pub(super) struct Booting {
 
 impl Containers {
     /// Starts the container `id`, unless it runs already.
-    pub async fn start(
-        self: &Arc<Self>,
-        id: &str,
-        lent: Option<Lent>,
-    ) -> Result<StartReply, Error> {
+    pub async fn start(self: &Arc<Self>, id: &str, lent: Option<Lent>) -> Result<Started, Error> {
         let entry = self.get(id)?;
         entry.stop_by_hand(false);
         entry.status.send_modify(|status| status.restart_count = 0);
@@ -62,17 +108,17 @@ impl Containers {
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         lent: Option<Lent>,
-    ) -> Result<StartReply, Error> {
+    ) -> Result<Started, Error> {
         let id = entry.id.as_str();
         if !self.is_current(entry) {
             return Err(not_found(id));
         }
         if entry.is_active() {
             if entry.status.borrow().state != ContainerState::Stopping {
-                return Ok(StartReply {
+                return Ok(Started {
                     already_running: true,
                     run: entry.run_name(),
-                    ..StartReply::default()
+                    ..Started::default()
                 });
             }
             tokio::time::timeout(STOPPING_TIMEOUT, entry.ended())
@@ -85,21 +131,14 @@ impl Containers {
         if booted.is_err() {
             self.failed_starts.fetch_add(1, Ordering::Relaxed);
         }
-        let (timeline, warnings) = booted?;
-        self.events.tell("start", id, attributes(&timeline));
-        Ok(StartReply {
-            already_running: false,
-            timeline,
-            run: entry.run_name(),
-            warnings,
-        })
+        booted
     }
 
     async fn boot(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         lent: Option<Lent>,
-    ) -> Result<(Bytes, Vec<String>), Error> {
+    ) -> Result<Started, Error> {
         let Booting {
             helper,
             program,
@@ -109,8 +148,9 @@ impl Containers {
         } = self.spawn(entry, false).await?;
         entry.connect(&request.boot);
         entry.begin(helper.clone());
-        let reply = self.first_process(entry, helper, lent).await?;
-        if reply.template_wanted {
+        let requested_us = request.boot.requested_us;
+        let first = self.first_process(entry, helper, lent).await?;
+        if first.template_wanted {
             self.templates.want(program, request);
         } else if can_be_prepared {
             self.standby.want(program, request);
@@ -118,7 +158,14 @@ impl Containers {
         for warning in &warnings {
             tracing::warn!(container = %entry.id, "{warning}");
         }
-        Ok((reply.timeline, warnings))
+        let attributes = first.attributes(requested_us);
+        self.events.tell(Action::Start, &entry.id, attributes);
+        Ok(Started {
+            already_running: false,
+            timeline: first.timeline,
+            run: entry.run_name(),
+            warnings,
+        })
     }
 
     /// Starts the helper of `entry`, which begins to boot. The container is to be `idle` where its files alone are wanted: it has
@@ -227,19 +274,18 @@ impl Containers {
     }
 
     /// Has the helper of `entry`, which boots, start the first process, and follows it from there.
-    pub async fn first_process(
+    pub(super) async fn first_process(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         helper: Helper,
         lent: Option<Lent>,
-    ) -> Result<runtime::StartReply, Error> {
+    ) -> Result<FirstProcess, Error> {
         match self.start_process(&helper, lent).await {
-            Ok(reply) => {
-                let started = Timestamp::from_millisecond(reply.started_ms);
-                entry.running(started.unwrap_or_else(|_| Timestamp::now()));
+            Ok(first) => {
+                entry.running(first.at);
                 self.watch_health(entry, &helper);
                 tokio::spawn(self.clone().follow(entry.clone(), helper));
-                Ok(reply)
+                Ok(first)
             }
             Err(error) => Err(self.start_failed(entry, &helper, error).await),
         }
@@ -278,16 +324,17 @@ impl Containers {
         &self,
         helper: &Helper,
         lent: Option<Lent>,
-    ) -> Result<runtime::StartReply, Error> {
+    ) -> Result<FirstProcess, Error> {
         let stdio = helper.relay(lent).await?;
         let request = runtime::StartRequest { stdio };
         let call = helper.call(|mut client| async move { client.start(request).await });
-        tokio::time::timeout(START_TIMEOUT, call)
+        let reply = tokio::time::timeout(START_TIMEOUT, call)
             .await
             .map_err(|_| {
                 let text = "the runtime helper did not start the container in time";
                 Error::new(Kind::Timeout, text)
-            })?
+            })??;
+        Ok(FirstProcess::of(&reply))
     }
 
     /// What `boot.json` is to be: the default kernel may be another one by now, and a layer that is not the file any
@@ -325,33 +372,6 @@ impl Containers {
     }
 }
 
-/// Where the machine of a start came from, and how long the start took, as its timeline tells.
-fn attributes(timeline: &[u8]) -> HashMap<String, String> {
-    let Ok(timeline) = serde_json::from_slice::<Timeline>(timeline) else {
-        return HashMap::new();
-    };
-    let at = |name: &str| {
-        let mut phases = timeline.phases.iter();
-        phases
-            .find(|phase| phase.name == name)
-            .map(|phase| phase.at_us)
-    };
-    let machine = if at("standby taken").is_some() {
-        "standby"
-    } else if at("machine restored").is_some() {
-        "template"
-    } else {
-        "cold"
-    };
-    let mut attributes = HashMap::from([("machine".to_owned(), machine.to_owned())]);
-    let begun = timeline.phases.iter().map(|phase| phase.at_us).min();
-    if let (Some(begun), Some(answered)) = (begun, at("start answered")) {
-        let took = (answered - begun).max(0) / 1000;
-        attributes.insert("milliseconds".to_owned(), took.to_string());
-    }
-    attributes
-}
-
 /// Why a container that asked for an SSH agent finds nobody at `agent`. It starts all the same: a policy starts it when nobody is
 /// logged in, too, and an agent that comes later is found.
 fn without_agent(id: &str, agent: Option<&Path>) -> Option<String> {
@@ -385,6 +405,18 @@ fn not_started(entry: &Entry) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_tells_where_its_machine_came_from_and_how_long_it_took() {
+        let reply = runtime::StartReply {
+            started_ms: 1500,
+            origin: runtime::Origin::Standby.into(),
+            ..runtime::StartReply::default()
+        };
+        let told = FirstProcess::of(&reply).attributes(1_430_000);
+        assert_eq!(told[0], (Attribute::Machine, "standby".to_owned()));
+        assert_eq!(told[1], (Attribute::Milliseconds, "70".to_owned()));
+    }
 
     #[test]
     fn an_agent_that_is_not_there_is_told_of() {

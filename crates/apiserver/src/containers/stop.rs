@@ -1,12 +1,12 @@
 //! `stop`, `kill`, and the end of the whole system.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use container_api::{Error, Kind, runtime};
 use container_resource::container::ContainerState;
+use container_resource::event::Action;
 use container_resource::signal;
 use rustix::process::Signal;
 
@@ -115,7 +115,7 @@ impl Containers {
             })?;
         }
         entry.ended().await?;
-        self.events.tell("stop", id, HashMap::new());
+        self.events.tell(Action::Stop, id, []);
         Ok(())
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use container_api::api::Event;
 use container_resource::container::ContainerState;
+use container_resource::event::{Attribute, Event};
 use futures::future::join_all;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -133,11 +133,12 @@ impl Metrics {
     }
 
     fn note(&self, event: &Event) {
-        let action = event.action.clone();
+        let action = event.action.word().to_owned();
         self.events.get_or_create(&Action { action }).inc();
-        let attribute = |name: &str| event.attributes.get(name).cloned();
-        let took = attribute("milliseconds").and_then(|text| text.parse::<u32>().ok());
-        if let (Some(machine), Some(took)) = (attribute("machine"), took) {
+        let took = event.attribute(Attribute::Milliseconds);
+        let took = took.and_then(|text| text.parse::<u32>().ok());
+        if let (Some(machine), Some(took)) = (event.attribute(Attribute::Machine), took) {
+            let machine = machine.to_owned();
             let starts = self.starts.get_or_create(&By { machine });
             starts.observe(f64::from(took) / 1000.0);
         }
@@ -198,30 +199,38 @@ fn word(state: ContainerState) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use container_resource::event;
+    use jiff::Timestamp;
 
     use super::*;
 
     #[test]
     fn starts_are_counted_by_where_their_machine_came_from() {
         let metrics = Metrics::new();
-        let event = |action: &str, attributes: &[(&str, &str)]| Event {
-            action: action.into(),
+        let told = |action, attributes: &[(Attribute, &str)]| Event {
+            time: Timestamp::UNIX_EPOCH,
+            action,
+            id: "web".into(),
             attributes: attributes
                 .iter()
-                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-                .collect::<HashMap<_, _>>(),
-            ..Event::default()
+                .map(|(attribute, text)| (attribute.word().to_owned(), (*text).to_owned()))
+                .collect(),
         };
-        metrics.note(&event(
-            "start",
-            &[("machine", "standby"), ("milliseconds", "70")],
+        metrics.note(&told(
+            event::Action::Start,
+            &[
+                (Attribute::Machine, "standby"),
+                (Attribute::Milliseconds, "70"),
+            ],
         ));
-        metrics.note(&event(
-            "start",
-            &[("machine", "cold"), ("milliseconds", "1400")],
+        metrics.note(&told(
+            event::Action::Start,
+            &[
+                (Attribute::Machine, "cold"),
+                (Attribute::Milliseconds, "1400"),
+            ],
         ));
-        metrics.note(&event("die", &[("exitCode", "0")]));
+        metrics.note(&told(event::Action::Die, &[(Attribute::ExitCode, "0")]));
         let mut text = String::new();
         text::encode(&mut text, &metrics.registry).unwrap();
         for line in [

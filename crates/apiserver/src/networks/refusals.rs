@@ -2,7 +2,7 @@
 //!
 //! The kernel counts; networks' processes are asked for the counts as long as a container with rules is on them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use container_api::network::Member;
 
 use super::Networks;
 use crate::events::Events;
+use container_resource::event::{Action, Attribute};
 
 /// How often counts are looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -58,10 +59,10 @@ impl Networks {
             };
             for (id, packets) in refused(&mut self.limited(), &name, &reply.members) {
                 let attributes = [
-                    ("network".to_owned(), name.clone()),
-                    ("packets".to_owned(), packets.to_string()),
+                    (Attribute::Network, name.clone()),
+                    (Attribute::Packets, packets.to_string()),
                 ];
-                events.tell("refuse", &id, HashMap::from(attributes));
+                events.tell(Action::Refuse, &id, attributes);
             }
         }
     }

@@ -2,10 +2,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use container_api::network::{InspectReply, Member};
+use container_api::network::{self, InspectReply, Member};
 use container_resource::network::NetworkConfiguration;
 use container_resource::network_status::{
-    EgressCount, ManagedNetwork, NetworkMember, NetworkStatus,
+    EgressCount, ManagedNetwork, NetworkMember, NetworkStatus, Uplink,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -39,7 +39,7 @@ impl Networks {
                 ..NetworkStatus::default()
             },
         };
-        status.uplink = reply.as_ref().map(|reply| reply.uplink.clone());
+        status.uplink = reply.as_ref().map(|reply| uplink(reply.uplink()));
         status.problem = reply
             .as_ref()
             .map(|reply| reply.problem.clone())
@@ -65,6 +65,15 @@ async fn inspect(network: &Network) -> Option<InspectReply> {
     network.process.present().await?;
     let reply = network.process.inspect().await;
     reply.inspect_err(|error| tracing::warn!("{error}")).ok()
+}
+
+fn uplink(told: network::Uplink) -> Uplink {
+    match told {
+        network::Uplink::None => Uplink::None,
+        network::Uplink::Veth => Uplink::Veth,
+        network::Uplink::Pasta => Uplink::Pasta,
+        network::Uplink::Slirp4netns => Uplink::Slirp4netns,
+    }
 }
 
 /// What follows from the configuration alone.

@@ -4,10 +4,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use container_api::api::containers_server;
 use container_api::api::{
     ArchiveReply, ArchiveRequest, AttachReply, AttachRequest, CreateReply, CreateRequest,
-    DeleteReply, DeleteRequest, Event, EventsRequest, ExecReply, ExecRequest, ListReply,
+    DeleteReply, DeleteRequest, EventsReply, EventsRequest, ExecReply, ExecRequest, ListReply,
     ListRequest, LogsReply, LogsRequest, PauseReply, PauseRequest, ProcessesRequest, RenameReply,
     RenameRequest, ResizeReply, ResizeRequest, SignalReply, SignalRequest, StartReply,
     StartRequest, StatisticsReply, StatisticsRequest, StopReply, StopRequest, WaitRequest,
@@ -16,11 +17,12 @@ use container_api::call::to_the_end;
 use container_api::types::{Exit, Processes};
 use container_api::{Error, Kind, runtime};
 use futures::{Stream, StreamExt};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
 
-use crate::containers::Containers;
+use crate::containers::{Containers, Started};
 
 /// The calls about containers.
 #[derive(Debug)]
@@ -48,8 +50,19 @@ impl containers_server::Containers for Service {
         let lent = self.0.lent(stdio)?;
         self.0.get(&id)?.offer_agent(&ssh_agent);
         let containers = self.0.clone();
-        let reply = to_the_end(async move { containers.start(&id, lent).await }).await?;
-        Ok(Response::new(reply))
+        let started = to_the_end(async move { containers.start(&id, lent).await }).await?;
+        let Started {
+            already_running,
+            timeline,
+            run,
+            warnings,
+        } = started;
+        Ok(Response::new(StartReply {
+            already_running,
+            timeline: to_json(&timeline)?,
+            run,
+            warnings,
+        }))
     }
 
     async fn exec(&self, request: Request<ExecRequest>) -> Reply<ExecReply> {
@@ -150,10 +163,8 @@ impl containers_server::Containers for Service {
 
     async fn list(&self, request: Request<ListRequest>) -> Reply<ListReply> {
         let containers = self.0.list(&request.into_inner().ids);
-        let containers = serde_json::to_vec(&containers)
-            .map_err(|error| Error::chain(Kind::Internal, &error))?;
         Ok(Response::new(ListReply {
-            containers: containers.into(),
+            containers: to_json(&containers)?,
         }))
     }
 
@@ -168,10 +179,8 @@ impl containers_server::Containers for Service {
 
     async fn statistics(&self, request: Request<StatisticsRequest>) -> Reply<StatisticsReply> {
         let statistics = self.0.statistics(&request.into_inner().id).await?;
-        let statistics = serde_json::to_vec(&statistics)
-            .map_err(|error| Error::chain(Kind::Internal, &error))?;
         Ok(Response::new(StatisticsReply {
-            statistics: statistics.into(),
+            statistics: to_json(&statistics)?,
         }))
     }
 
@@ -201,11 +210,15 @@ impl containers_server::Containers for Service {
         Ok(Response::new(AttachReply { run }))
     }
 
-    type EventsStream = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
+    type EventsStream = Pin<Box<dyn Stream<Item = Result<EventsReply, Status>> + Send>>;
 
     async fn events(&self, _: Request<EventsRequest>) -> Reply<Self::EventsStream> {
-        let events = BroadcastStream::new(self.0.events.listen())
-            .map(|event| event.map_err(|missed| Status::data_loss(missed.to_string())));
+        let events = BroadcastStream::new(self.0.events.listen()).map(|event| {
+            let event = event.map_err(|missed| Status::data_loss(missed.to_string()))?;
+            Ok(EventsReply {
+                event: to_json(&event)?,
+            })
+        });
         Ok(Response::new(Box::pin(events)))
     }
 }
@@ -220,6 +233,12 @@ fn stopping(request: Request<StopRequest>) -> (String, Option<i32>, Option<Durat
     } = request.into_inner();
     let timeout = timeout_ms.map(|ms| Duration::from_millis(ms.into()));
     (id, signal, timeout)
+}
+
+/// What a reply carries as JSON.
+pub fn to_json(value: &impl Serialize) -> Result<Bytes, Error> {
+    let text = serde_json::to_vec(value).map_err(|error| Error::chain(Kind::Internal, &error))?;
+    Ok(text.into())
 }
 
 /// What a request carries as JSON.

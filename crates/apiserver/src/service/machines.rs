@@ -9,10 +9,9 @@ use container_api::machine::{
     SetDefaultReply, SetDefaultRequest, SetReply, SetRequest, SnapshotReply, SnapshotRequest,
     machines_server,
 };
-use container_api::{Error, Kind};
 use tonic::{Request, Response, Status};
 
-use super::containers::json;
+use super::containers::{json, to_json};
 use crate::machines::Machines;
 
 /// The calls about machines.
@@ -34,10 +33,8 @@ impl machines_server::Machines for Service {
     }
 
     async fn list(&self, _: Request<ListRequest>) -> Reply<ListReply> {
-        let machines = serde_json::to_vec(&self.0.list())
-            .map_err(|error| Error::chain(Kind::Internal, &error))?;
         Ok(Response::new(ListReply {
-            machines: machines.into(),
+            machines: to_json(&self.0.list())?,
         }))
     }
 
@@ -46,10 +43,8 @@ impl machines_server::Machines for Service {
         let machines = self.0.clone();
         let booted = async move { machines.boot(&id, &ssh_agent).await };
         let (machine, warnings) = to_the_end(booted).await?;
-        let machine =
-            serde_json::to_vec(&machine).map_err(|error| Error::chain(Kind::Internal, &error))?;
         Ok(Response::new(BootReply {
-            machine: machine.into(),
+            machine: to_json(&machine)?,
             warnings,
         }))
     }
@@ -93,10 +88,8 @@ impl machines_server::Machines for Service {
         request: Request<ListSnapshotsRequest>,
     ) -> Reply<ListSnapshotsReply> {
         let snapshots = self.0.snapshots(&request.into_inner().id)?;
-        let snapshots =
-            serde_json::to_vec(&snapshots).map_err(|error| Error::chain(Kind::Internal, &error))?;
         Ok(Response::new(ListSnapshotsReply {
-            snapshots: snapshots.into(),
+            snapshots: to_json(&snapshots)?,
         }))
     }
 

@@ -10,10 +10,9 @@ use container_api::api::{
     ListNetworksRequest, PruneNetworksReply, PruneNetworksRequest,
 };
 use container_api::call::to_the_end;
-use container_api::{Error, Kind};
 use tonic::{Request, Response, Status};
 
-use super::containers::json;
+use super::containers::{json, to_json};
 use crate::containers::Containers;
 use crate::networks::Networks;
 
@@ -53,10 +52,8 @@ impl networks_server::Networks for Service {
     async fn list(&self, request: Request<ListNetworksRequest>) -> Reply<ListNetworksReply> {
         let ListNetworksRequest { names, members } = request.into_inner();
         let networks = self.networks.list(&names, members).await;
-        let networks =
-            serde_json::to_vec(&networks).map_err(|error| Error::chain(Kind::Internal, &error))?;
         Ok(Response::new(ListNetworksReply {
-            networks: networks.into(),
+            networks: to_json(&networks)?,
         }))
     }
 
@@ -99,10 +96,8 @@ impl networks_server::Networks for Service {
     }
 
     async fn list_domains(&self, _: Request<ListDomainsRequest>) -> Reply<ListDomainsReply> {
-        let domains = serde_json::to_vec(&self.networks.domains())
-            .map_err(|error| Error::chain(Kind::Internal, &error))?;
         Ok(Response::new(ListDomainsReply {
-            domains: domains.into(),
+            domains: to_json(&self.networks.domains())?,
         }))
     }
 }

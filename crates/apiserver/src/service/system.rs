@@ -15,6 +15,7 @@ use container_api::{Error, Kind};
 use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
 
+use super::containers::to_json;
 use crate::containers::Containers;
 use crate::images::Images;
 use crate::networks::Networks;
@@ -123,7 +124,9 @@ impl system_server::System for System {
             .templates
             .list()
             .map_err(|error| Error::chain(Kind::Internal, &error).context("list the templates"))?;
-        Ok(Response::new(ListTemplatesReply { templates }))
+        Ok(Response::new(ListTemplatesReply {
+            templates: to_json(&templates)?,
+        }))
     }
 
     async fn prune_templates(
@@ -133,8 +136,8 @@ impl system_server::System for System {
         let pruned = self.templates.prune().await.map_err(|error| {
             Error::chain(Kind::Internal, &error).context("delete the templates")
         })?;
-        let reclaimed_bytes = pruned.iter().map(|template| template.size_bytes).sum();
-        let keys = pruned.into_iter().map(|template| template.key).collect();
+        let reclaimed_bytes = pruned.iter().map(|template| template.size_in_bytes).sum();
+        let keys = pruned.into_iter().map(|template| template.id).collect();
         Ok(Response::new(PruneTemplatesReply {
             keys,
             reclaimed_bytes,

@@ -5,14 +5,12 @@ use std::sync::Arc;
 use container_api::call::to_the_end;
 use container_api::volume::{
     ArchiveReply, ArchiveRequest, CreateReply, CreateRequest, DeleteReply, DeleteRequest,
-    ListReply, ListRequest, PruneReply, PruneRequest, ResizeReply, ResizeRequest, Usage,
-    volumes_server,
+    ListReply, ListRequest, PruneReply, PruneRequest, ResizeReply, ResizeRequest, volumes_server,
 };
-use container_api::{Error, Kind};
 use tonic::{Request, Response, Status};
 
+use super::containers::{json, to_json};
 use crate::containers::Containers;
-use crate::volumes::usage;
 
 /// The calls about volumes.
 #[derive(Debug)]
@@ -23,35 +21,19 @@ type Reply<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl volumes_server::Volumes for Service {
     async fn create(&self, request: Request<CreateRequest>) -> Reply<CreateReply> {
-        let request = serde_json::from_slice(&request.into_inner().request)
-            .map_err(|error| Error::chain(Kind::InvalidArgument, &error).context("volume"))?;
+        let request = json("volume", &request.into_inner().request)?;
         let containers = self.0.clone();
         let volume = to_the_end(async move { containers.create_volume(request).await }).await?;
-        let volume =
-            serde_json::to_vec(&volume).map_err(|error| Error::chain(Kind::Internal, &error))?;
         Ok(Response::new(CreateReply {
-            volume: volume.into(),
+            volume: to_json(&volume)?,
         }))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Reply<ListReply> {
         let names = request.into_inner().names;
-        let mut volumes =
-            self.0.volumes.list().map_err(|error| {
-                Error::chain(Kind::Internal, &error).context("list the volumes")
-            })?;
-        volumes.retain(|volume| names.is_empty() || names.contains(&volume.id));
-        let usage = usage(&self.0, &volumes).into_iter();
-        let usage = usage.map(|(allocated_bytes, used)| Usage {
-            allocated_bytes,
-            used,
-        });
-        let usage = usage.collect();
-        let volumes =
-            serde_json::to_vec(&volumes).map_err(|error| Error::chain(Kind::Internal, &error))?;
+        let volumes = self.0.list_volumes(&names)?;
         Ok(Response::new(ListReply {
-            volumes: volumes.into(),
-            usage,
+            volumes: to_json(&volumes)?,
         }))
     }
 

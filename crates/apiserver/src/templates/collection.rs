@@ -4,8 +4,9 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use container_api::api::Template;
 use container_resource::bundle;
+use container_resource::template::TemplateResource;
+use jiff::Timestamp;
 use rustix::io::Errno;
 use rustix::process::Pid;
 use serde::Deserialize;
@@ -30,14 +31,17 @@ struct Shape {
 }
 
 /// Every template in `directory`, the one used last first.
-pub fn list(directory: &Path) -> io::Result<Vec<Template>> {
+pub fn list(directory: &Path) -> io::Result<Vec<TemplateResource>> {
     let mut templates: Vec<_> = keys(directory)?
         .into_iter()
         // One that cannot be read, or is removed meanwhile, is left out.
         .filter_map(|key| describe(directory, key).ok())
         .collect();
-    templates.sort_by_key(|template| std::cmp::Reverse(template.used_ms));
-    Ok(templates)
+    templates.sort_by_key(|&(used, _)| std::cmp::Reverse(used));
+    Ok(templates
+        .into_iter()
+        .map(|(_, template)| template)
+        .collect())
 }
 
 /// Removes the template `key`, whole or not at all as far as others see. A machine that was started from it has its
@@ -72,18 +76,21 @@ pub async fn sweep(directory: &Path) -> io::Result<()> {
     swept
 }
 
-fn describe(directory: &Path, key: String) -> io::Result<Template> {
+/// The template `key`, and when it was last used.
+fn describe(directory: &Path, key: String) -> io::Result<(SystemTime, TemplateResource)> {
     let path = directory.join(&key);
     let Description { shape } = description(&path)?;
-    Ok(Template {
-        key,
-        vcpus: shape.vcpus,
-        memory_bytes: shape.memory_bytes,
-        size_bytes: disk_usage::allocated(&path),
-        created_ms: milliseconds(path.join(DESCRIPTION).metadata()?.modified()?),
-        used_ms: milliseconds(path.metadata()?.modified()?),
+    let used = path.metadata()?.modified()?;
+    let template = TemplateResource {
+        id: key,
+        cpus: shape.vcpus,
+        memory_in_bytes: shape.memory_bytes,
+        size_in_bytes: disk_usage::allocated(&path),
+        creation_date: date(path.join(DESCRIPTION).metadata()?.modified()?),
+        used_date: date(used),
         standby: false,
-    })
+    };
+    Ok((used, template))
 }
 
 fn description(template: &Path) -> io::Result<Description> {
@@ -125,11 +132,10 @@ fn is_abandoned(name: &str) -> bool {
     maker.is_none_or(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH))
 }
 
-fn milliseconds(time: SystemTime) -> i64 {
-    let since = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+/// In whole seconds.
+fn date(time: SystemTime) -> Timestamp {
+    let time = Timestamp::try_from(time).unwrap_or_default();
+    Timestamp::from_second(time.as_second()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use container_api::api::Template;
 use container_api::roots::Roots;
 use container_resource::bundle::Boot;
 use container_resource::container::ContainerConfiguration;
+use container_resource::template::TemplateResource;
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
 
@@ -145,11 +145,11 @@ impl Templates {
     }
 
     /// Every template, the one used last first.
-    pub fn list(&self) -> io::Result<Vec<Template>> {
+    pub fn list(&self) -> io::Result<Vec<TemplateResource>> {
         let mut templates = collection::list(&self.directory)?;
         let waiting = self.standby.template();
         for template in &mut templates {
-            template.standby = waiting.as_ref() == Some(&template.key);
+            template.standby = waiting.as_ref() == Some(&template.id);
         }
         Ok(templates)
     }
@@ -160,7 +160,7 @@ impl Templates {
     }
 
     /// Removes every template, and the machine that waits; gives the templates.
-    pub async fn prune(&self) -> io::Result<Vec<Template>> {
+    pub async fn prune(&self) -> io::Result<Vec<TemplateResource>> {
         let templates = self.list()?;
         self.standby.end();
         self.remove(&templates).await?;
@@ -173,10 +173,10 @@ impl Templates {
     }
 
     /// Removes `templates`, and what is not a template, as far as it can be removed.
-    async fn remove(&self, templates: &[Template]) -> io::Result<()> {
+    async fn remove(&self, templates: &[TemplateResource]) -> io::Result<()> {
         let mut removed = collection::sweep(&self.directory).await;
         for template in templates {
-            removed = removed.and(collection::remove(&self.directory, &template.key).await);
+            removed = removed.and(collection::remove(&self.directory, &template.id).await);
         }
         removed
     }
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(left.len(), KEPT);
         assert!(
             left.iter()
-                .all(|template| template.used_ms >= 2000 && template.vcpus == 2)
+                .all(|template| template.used_date.as_second() >= 2 && template.cpus == 2)
         );
         assert_eq!(templates.prune().await.unwrap().len(), KEPT);
         assert!(templates.list().unwrap().is_empty());

@@ -2,13 +2,12 @@
 
 use container_api::{Error, Kind};
 use container_resource::container::{ContainerConfiguration, MountKind};
-use container_resource::volume::{VolumeRequest, VolumeResource};
+use container_resource::volume::{VolumeRequest, VolumeResource, VolumeUsage};
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Volumes;
 use crate::containers::{Containers, Entry};
 
 /// How long the machine of a container that is gone may take to close its volumes.
@@ -89,6 +88,21 @@ impl Containers {
             return Err(Error::new(Kind::InvalidState, text));
         }
         self.volumes.grow(name, size)
+    }
+
+    /// The volumes with these names, all of them for none, each with what it takes.
+    pub fn list_volumes(&self, names: &[String]) -> Result<Vec<VolumeUsage>, Error> {
+        let mut volumes = self
+            .volumes
+            .list()
+            .map_err(|error| Error::chain(Kind::Internal, &error).context("list the volumes"))?;
+        volumes.retain(|volume| names.is_empty() || names.contains(&volume.id));
+        let with_usage = |volume: VolumeResource| VolumeUsage {
+            allocated_in_bytes: self.volumes.allocated(&volume.id),
+            used: self.user_of(&volume.id).is_some(),
+            volume,
+        };
+        Ok(volumes.into_iter().map(with_usage).collect())
     }
 
     /// A container that has the volume `name`.
@@ -197,16 +211,4 @@ fn has(entry: &Entry, name: &str) -> bool {
     mounts
         .filter_map(|mount| mount.volume())
         .any(|volume| volume == name)
-}
-
-/// Bytes that each of `volumes` takes on the disk, and whether a container has it.
-pub fn usage(containers: &Containers, volumes: &[VolumeResource]) -> Vec<(u64, bool)> {
-    let all: &Volumes = &containers.volumes;
-    let of = |volume: &VolumeResource| {
-        (
-            all.allocated(&volume.id),
-            containers.user_of(&volume.id).is_some(),
-        )
-    };
-    volumes.iter().map(of).collect()
 }

@@ -7,8 +7,6 @@ mod containers;
 mod machine;
 mod replay;
 
-pub use containers::usage;
-
 use std::io;
 use std::path::PathBuf;
 

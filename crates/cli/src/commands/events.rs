@@ -1,9 +1,9 @@
-use std::collections::BTreeMap;
+use std::mem::discriminant;
 
 use clap::{Args, ValueEnum};
-use container_api::api::{Event, EventsRequest};
-use jiff::Timestamp;
-use serde::Serialize;
+use container_api::api::EventsRequest;
+use container_resource::container::HealthState;
+use container_resource::event::{Action, Attribute, Event, Origin, UnknownWord};
 
 use crate::connection::Context;
 use crate::failure::Failure;
@@ -29,25 +29,36 @@ enum EventFormat {
 pub struct Events {
     /// Only events that fit: container=<id>, event=<action>, <attribute>=<value>
     #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = filter)]
-    filters: Vec<(String, String)>,
+    filters: Vec<Filter>,
 
     /// How to write an event
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     format: EventFormat,
 }
 
-/// Attributes that events have.
-const ATTRIBUTES: [&str; 9] = [
-    "attempt", "exitCode", "health", "network", "oldId", "packets", "process", "reason", "signal",
-];
+/// What an event has to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Filter {
+    Container(String),
+    Action(Action),
+    Attribute(Attribute, String),
+}
 
-/// An event, as programs see it.
-#[derive(Debug, Serialize)]
-struct Line {
-    time: Timestamp,
-    action: String,
-    id: String,
-    attributes: BTreeMap<String, String>,
+impl Filter {
+    fn fits(&self, event: &Event) -> bool {
+        match self {
+            Self::Container(id) => event.id == *id,
+            Self::Action(action) => event.action == *action,
+            Self::Attribute(attribute, value) => event.attribute(*attribute) == Some(value),
+        }
+    }
+
+    fn is_of_kind(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Attribute(one, _), Self::Attribute(another, _)) => one == another,
+            _ => discriminant(self) == discriminant(other),
+        }
+    }
 }
 
 impl Events {
@@ -60,48 +71,32 @@ impl Events {
         let reader_gone = output::reader_gone();
         tokio::pin!(reader_gone);
         loop {
-            let event = tokio::select! {
-                event = events.message() => event?,
+            let reply = tokio::select! {
+                reply = events.message() => reply?,
                 () = &mut reader_gone => return Err(Failure::BrokenPipe),
             };
-            let Some(event) = event else { return Ok(()) };
-            let line = line(event);
-            if !self.fits(&line) {
+            let Some(reply) = reply else { return Ok(()) };
+            let event: Event = serde_json::from_slice(&reply.event)?;
+            if !self.fits(&event) {
                 continue;
             }
             match self.format {
-                EventFormat::Text => output::write_lines([text(&line)])?,
-                EventFormat::Json => output::write_json_line(&line)?,
+                EventFormat::Text => output::write_lines([text(&event)])?,
+                EventFormat::Json => output::write_json_line(&event)?,
             }
         }
     }
 
-    fn fits(&self, line: &Line) -> bool {
-        let value = |key: &str| match key {
-            "container" => Some(line.id.as_str()),
-            "event" => Some(line.action.as_str()),
-            attribute => line.attributes.get(attribute).map(String::as_str),
-        };
-        self.filters.iter().all(|(key, _)| {
-            let wanted = self.filters.iter().filter(|(other, _)| other == key);
-            wanted
-                .into_iter()
-                .any(|(_, wanted)| value(key) == Some(wanted))
+    fn fits(&self, event: &Event) -> bool {
+        self.filters.iter().all(|filter| {
+            let mut kind = self.filters.iter().filter(|other| other.is_of_kind(filter));
+            kind.any(|filter| filter.fits(event))
         })
     }
 }
 
-fn line(event: Event) -> Line {
-    Line {
-        time: Timestamp::from_millisecond(event.time_ms).unwrap_or_default(),
-        action: event.action,
-        id: event.id,
-        attributes: event.attributes.into_iter().collect(),
-    }
-}
-
-fn text(line: &Line) -> String {
-    let attributes: Vec<String> = line
+fn text(event: &Event) -> String {
+    let attributes: Vec<String> = event
         .attributes
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
@@ -111,19 +106,59 @@ fn text(line: &Line) -> String {
     } else {
         format!(" ({})", attributes.join(", "))
     };
-    format!("{:.3} {} {}{attributes}", line.time, line.action, line.id)
+    format!(
+        "{:.3} {} {}{attributes}",
+        event.time, event.action, event.id
+    )
 }
 
-fn filter(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if key == "container" || key == "event" || ATTRIBUTES.contains(&key) => {
-            Ok((key.to_owned(), value.to_owned()))
+fn filter(text: &str) -> Result<Filter, String> {
+    let (key, value) = text
+        .split_once('=')
+        .filter(|(key, _)| !key.is_empty())
+        .ok_or("KEY=VALUE is expected")?;
+    match key {
+        "container" => Ok(Filter::Container(value.to_owned())),
+        "event" => {
+            let action = value.parse();
+            action
+                .map(Filter::Action)
+                .map_err(|error: UnknownWord| error.to_string())
         }
-        Some((key, _)) if !key.is_empty() => Err(format!(
-            "no event has {key:?}; there are container, event, {}",
-            ATTRIBUTES.join(", ")
-        )),
-        _ => Err("KEY=VALUE is expected".to_owned()),
+        _ => {
+            let attribute: Attribute = key.parse().map_err(|_| {
+                let known = Attribute::ALL.map(Attribute::word).join(", ");
+                format!("no event has {key:?}; there are container, event, {known}")
+            })?;
+            check(attribute, value)?;
+            Ok(Filter::Attribute(attribute, value.to_owned()))
+        }
+    }
+}
+
+/// Refuses a `value` that `attribute` never has.
+fn check(attribute: Attribute, value: &str) -> Result<(), String> {
+    match attribute {
+        Attribute::Attempt
+        | Attribute::ExitCode
+        | Attribute::Milliseconds
+        | Attribute::Packets
+        | Attribute::Signal => match value.parse::<u64>() {
+            Ok(number) if number.to_string() == value => Ok(()),
+            _ => Err(format!("{value:?} is no number")),
+        },
+        Attribute::Health => {
+            let known = HealthState::ALL.map(HealthState::word);
+            if known.contains(&value) {
+                return Ok(());
+            }
+            Err(format!("{value:?} is none of {}", known.join(", ")))
+        }
+        Attribute::Machine => {
+            let origin = value.parse::<Origin>();
+            origin.map(drop).map_err(|error| error.to_string())
+        }
+        Attribute::Network | Attribute::OldId | Attribute::Process | Attribute::Reason => Ok(()),
     }
 }
 
@@ -131,40 +166,59 @@ fn filter(text: &str) -> Result<(String, String), String> {
 mod tests {
     use super::*;
 
-    fn events(filters: &[(&str, &str)]) -> Events {
-        let filters = filters
-            .iter()
-            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
-            .collect();
+    fn events(filters: &[&str]) -> Events {
         Events {
-            filters,
+            filters: filters.iter().map(|text| filter(text).unwrap()).collect(),
             format: EventFormat::Text,
         }
     }
 
     #[test]
     fn a_filter_that_nothing_could_fit_is_refused() {
-        for text in ["container=", "event=die", "exitCode=0", "reason=a=b"] {
+        for text in [
+            "container=",
+            "event=die",
+            "exitCode=0",
+            "reason=a=b",
+            "health=healthy",
+            "machine=standby",
+        ] {
             filter(text).unwrap();
         }
-        for text in ["", "die", "=die", "evnet=die", "type=container"] {
+        for text in [
+            "",
+            "die",
+            "=die",
+            "evnet=die",
+            "type=container",
+            "event=dei",
+            "event=",
+            "exitCode=one",
+            "exitCode=01",
+            "health=well",
+            "machine=warm",
+        ] {
             filter(text).unwrap_err();
         }
+        assert!(filter("event=dei").unwrap_err().contains("die, stop"));
     }
 
     #[test]
     fn kinds_of_filters_must_all_fit() {
-        let line = line(Event {
-            time_ms: 1500,
-            action: "die".into(),
+        let event = Event {
+            time: "1970-01-01T00:00:01.5Z".parse().unwrap(),
+            action: Action::Die,
             id: "web".into(),
             attributes: [("exitCode".to_owned(), "3".to_owned())].into(),
-        });
-        assert_eq!(text(&line), "1970-01-01T00:00:01.500Z die web (exitCode=3)");
-        assert!(events(&[]).fits(&line));
-        assert!(events(&[("event", "oom"), ("event", "die")]).fits(&line));
-        assert!(events(&[("container", "web"), ("exitCode", "3")]).fits(&line));
-        assert!(!events(&[("container", "db"), ("event", "die")]).fits(&line));
-        assert!(!events(&[("absent", "")]).fits(&line));
+        };
+        assert_eq!(
+            text(&event),
+            "1970-01-01T00:00:01.500Z die web (exitCode=3)"
+        );
+        assert!(events(&[]).fits(&event));
+        assert!(events(&["event=oom", "event=die"]).fits(&event));
+        assert!(events(&["container=web", "exitCode=3"]).fits(&event));
+        assert!(!events(&["container=db", "event=die"]).fits(&event));
+        assert!(!events(&["exitCode=3", "signal=9"]).fits(&event));
     }
 }

@@ -37,7 +37,7 @@ impl Network {
             gateway: text(ipv4.map(|net| net.gateway().to_string())),
             subnet6: text(asked.ipv6_subnet.map(|net| net.to_string())),
             gateway6: text(ipv6.map(|net| net.gateway().to_string())),
-            uplink: self.uplink.name().to_owned(),
+            uplink: self.uplink.message().into(),
             members: self
                 .leases
                 .all()

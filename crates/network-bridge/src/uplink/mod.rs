@@ -4,6 +4,7 @@ mod pasta;
 mod slirp4netns;
 pub mod user;
 
+use container_api::network;
 use ipnet::IpNet;
 use rustix::thread::CapabilitySet;
 
@@ -45,12 +46,13 @@ impl Uplink {
         }
     }
 
-    /// Its word in answers.
-    pub const fn name(self) -> &'static str {
+    /// As it is told.
+    pub const fn message(self) -> network::Uplink {
         match self {
-            Self::Veth => "veth",
-            Self::User(Some(program)) => program.name(),
-            Self::User(None) | Self::None => "none",
+            Self::Veth => network::Uplink::Veth,
+            Self::User(Some(Program::Pasta)) => network::Uplink::Pasta,
+            Self::User(Some(Program::Slirp4netns)) => network::Uplink::Slirp4netns,
+            Self::User(None) | Self::None => network::Uplink::None,
         }
     }
 }

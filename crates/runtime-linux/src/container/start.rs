@@ -7,6 +7,7 @@ use container_resource::bundle::Timeline;
 use jiff::Timestamp;
 
 use super::{Container, Stage};
+use crate::machine::Origin;
 use crate::stdio::Stdio;
 
 /// How a container was started.
@@ -16,8 +17,8 @@ pub struct Started {
     pub at: Timestamp,
     /// The phases up to then.
     pub timeline: Timeline,
-    /// A template would have been used, had there been one.
-    pub template_wanted: bool,
+    /// Where its machine came from.
+    pub origin: Origin,
 }
 
 impl Container {

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use container_resource::bundle::Timeline;
 
 use crate::container::{Container, Stage, Started};
-use crate::machine::{Origin, Standby};
+use crate::machine::Standby;
 use crate::process::Ended;
 use end::wait;
 use idle::end_unused;
@@ -36,20 +36,13 @@ pub async fn live(container: &Arc<Container>, taps: Vec<OwnedFd>, standby: Optio
             first,
             at,
         }) => {
-            let template_wanted = matches!(
-                machine.origin,
-                Origin::Cold {
-                    template_wanted: true,
-                    ..
-                }
-            );
             container.stage.send_replace(Stage::Running {
                 guest: machine.guest.clone(),
                 first: first.clone(),
                 started: Arc::new(Started {
                     at,
                     timeline: timeline.clone(),
-                    template_wanted,
+                    origin: machine.origin,
                 }),
             });
             if let Some(sockets) = &mut sockets {

@@ -153,8 +153,7 @@ impl Standby {
             vm: self.vm,
             guest: self.guest,
             shares: None,
-            // The rehearsal has found them.
-            origin: Origin::Template { late_devices: 0 },
+            origin: Origin::Standby,
         })
     }
 }

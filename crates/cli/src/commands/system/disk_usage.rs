@@ -3,9 +3,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use clap::Args;
-use container_api::api::{ListTemplatesRequest, Template};
 use container_api::images::{DiskUsageReply, DiskUsageRequest};
 use container_resource::size;
+use container_resource::template::TemplateResource;
 use serde::Serialize;
 
 use crate::commands::{network, volume};
@@ -15,6 +15,7 @@ use crate::flags::FormatFlags;
 use crate::output::{self, Format, Table};
 use crate::select;
 
+use super::template;
 use super::usage_details::Details;
 
 /// Bytes of a block that `stat(2)` counts.
@@ -86,14 +87,14 @@ impl DiskUsage {
             }
         }
         let volumes = volume::list(context, &[]).await?;
-        for (_, used) in &volumes {
+        for listed in &volumes {
             let usage = &mut report.volumes;
             usage.total += 1;
-            usage.size_in_bytes += used.allocated_bytes;
-            if used.used {
+            usage.size_in_bytes += listed.allocated_in_bytes;
+            if listed.used {
                 usage.active += 1;
             } else {
-                usage.reclaimable += used.allocated_bytes;
+                usage.reclaimable += listed.allocated_in_bytes;
             }
         }
         for network in network::find(context, &[], false).await? {
@@ -121,12 +122,7 @@ impl DiskUsage {
             .disk_usage(DiskUsageRequest { active })
             .await?
             .into_inner();
-        let templates = context
-            .system()?
-            .list_templates(ListTemplatesRequest {})
-            .await?
-            .into_inner()
-            .templates;
+        let templates = template::list(context).await?;
         report.cache = cache(&images, &templates, allocated(&context.roots.cache()));
         report.images = Usage {
             total: images.total,
@@ -150,8 +146,11 @@ impl DiskUsage {
 }
 
 /// `directory` is what the files of the cache directory take: templates, and little else.
-fn cache(images: &DiskUsageReply, templates: &[Template], directory: u64) -> Cache {
-    let templates_in_bytes: u64 = templates.iter().map(|template| template.size_bytes).sum();
+fn cache(images: &DiskUsageReply, templates: &[TemplateResource], directory: u64) -> Cache {
+    let templates_in_bytes: u64 = templates
+        .iter()
+        .map(|template| template.size_in_bytes)
+        .sum();
     let waiting = templates.iter().filter(|template| template.standby).count();
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     Cache {
@@ -272,10 +271,10 @@ mod tests {
             reclaimable_views_bytes: 20,
             ..DiskUsageReply::default()
         };
-        let template = |size_bytes, standby| Template {
-            size_bytes,
+        let template = |size_in_bytes, standby| TemplateResource {
+            size_in_bytes,
             standby,
-            ..Template::default()
+            ..TemplateResource::default()
         };
         let cache = cache(&images, &[template(100, true), template(200, false)], 301);
         let Usage {

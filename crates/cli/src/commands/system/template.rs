@@ -1,8 +1,7 @@
 use clap::{Args, Subcommand};
-use container_api::api::{ListTemplatesRequest, PruneTemplatesRequest, Template};
+use container_api::api::{ListTemplatesRequest, PruneTemplatesRequest};
 use container_resource::size;
-use jiff::Timestamp;
-use serde::Serialize;
+use container_resource::template::TemplateResource;
 
 use crate::connection::Context;
 use crate::failure::Failure;
@@ -41,20 +40,6 @@ pub struct List {
   container system template prune")]
 pub struct Prune {}
 
-/// A saved machine, as programs see it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Row {
-    id: String,
-    cpus: u32,
-    memory_in_bytes: u64,
-    size_in_bytes: u64,
-    creation_date: Timestamp,
-    used_date: Timestamp,
-    /// A machine that was started from it waits for the next container.
-    standby: bool,
-}
-
 impl Command {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         match self {
@@ -66,16 +51,11 @@ impl Command {
 
 impl List {
     async fn execute(self, context: &Context) -> Result<(), Failure> {
-        let reply = context
-            .system()?
-            .list_templates(ListTemplatesRequest {})
-            .await?
-            .into_inner();
-        let rows: Vec<Row> = reply.templates.into_iter().map(row).collect();
+        let templates = list(context).await?;
         if self.quiet {
-            return output::write_lines(rows.iter().map(|row| &row.id));
+            return output::write_lines(templates.iter().map(|template| &template.id));
         }
-        output::write(self.format.format, &rows, || table(&rows))
+        output::write(self.format.format, &templates, || table(&templates))
     }
 }
 
@@ -95,30 +75,25 @@ impl Prune {
     }
 }
 
-fn row(template: Template) -> Row {
-    let date = |milliseconds| Timestamp::from_second(milliseconds / 1000).unwrap_or_default();
-    Row {
-        id: template.key,
-        cpus: template.vcpus,
-        memory_in_bytes: template.memory_bytes,
-        size_in_bytes: template.size_bytes,
-        creation_date: date(template.created_ms),
-        used_date: date(template.used_ms),
-        standby: template.standby,
-    }
+/// All saved machines, the one used last first.
+pub async fn list(context: &Context) -> Result<Vec<TemplateResource>, Failure> {
+    let mut system = context.system()?;
+    let reply = system.list_templates(ListTemplatesRequest {}).await?;
+    let reply = reply.into_inner();
+    Ok(serde_json::from_slice(&reply.templates)?)
 }
 
-fn table(rows: &[Row]) -> Table {
+fn table(templates: &[TemplateResource]) -> Table {
     let mut table = Table::new(["ID", "CPUS", "MEMORY", "SIZE", "CREATED", "USED", "STANDBY"]);
-    for row in rows {
+    for template in templates {
         table.row([
-            row.id.clone(),
-            row.cpus.to_string(),
-            format!("{} MB", row.memory_in_bytes / size::MIB),
-            size::disk(row.size_in_bytes),
-            row.creation_date.to_string(),
-            row.used_date.to_string(),
-            if row.standby { "yes" } else { "" }.to_owned(),
+            template.id.clone(),
+            template.cpus.to_string(),
+            format!("{} MB", template.memory_in_bytes / size::MIB),
+            size::disk(template.size_in_bytes),
+            template.creation_date.to_string(),
+            template.used_date.to_string(),
+            if template.standby { "yes" } else { "" }.to_owned(),
         ]);
     }
     table

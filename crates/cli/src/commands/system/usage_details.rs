@@ -1,9 +1,8 @@
 //! `system df --verbose`: one by one.
 
-use container_api::volume::Usage;
 use container_resource::container::ManagedContainer;
 use container_resource::size;
-use container_resource::volume::VolumeResource;
+use container_resource::volume::VolumeUsage;
 use serde::Serialize;
 
 use super::disk_usage::{allocated, apparent};
@@ -39,7 +38,7 @@ impl Details {
     pub async fn new(
         context: &Context,
         containers: &[ManagedContainer],
-        volumes: &[(VolumeResource, Usage)],
+        volumes: &[VolumeUsage],
     ) -> Result<Self, Failure> {
         let in_use = |name: &str| {
             let mut used = containers
@@ -71,11 +70,11 @@ impl Details {
                 .collect(),
             volumes: volumes
                 .iter()
-                .map(|(volume, usage)| Row {
-                    id: volume.id.clone(),
-                    size_in_bytes: usage.allocated_bytes,
-                    apparent_size_in_bytes: volume.configuration.size(),
-                    active: usage.used,
+                .map(|listed| Row {
+                    id: listed.volume.id.clone(),
+                    size_in_bytes: listed.allocated_in_bytes,
+                    apparent_size_in_bytes: listed.volume.configuration.size(),
+                    active: listed.used,
                 })
                 .collect(),
         })

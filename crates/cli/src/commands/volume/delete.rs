@@ -43,8 +43,8 @@ impl Delete {
             }
             (true, true) => {
                 let all = list(context, &[]).await?.into_iter();
-                let free = all.filter(|(_, usage)| !usage.used);
-                free.map(|(volume, _)| volume.id).collect()
+                let free = all.filter(|listed| !listed.used);
+                free.map(|listed| listed.volume.id).collect()
             }
             (false, false) => {
                 let mut names: Vec<String> = Vec::new();

@@ -24,7 +24,7 @@ pub struct List {
 impl List {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let all = list(context, &[]).await?.into_iter();
-        let volumes: Vec<VolumeResource> = all.map(|(volume, _)| volume).collect();
+        let volumes: Vec<VolumeResource> = all.map(|listed| listed.volume).collect();
         if self.quiet {
             return output::write_lines(volumes.iter().map(|volume| &volume.id));
         }

@@ -11,9 +11,9 @@ mod prune;
 mod resize;
 
 use clap::Subcommand;
-use container_api::volume::{ListReply, ListRequest, Usage};
+use container_api::volume::ListRequest;
 use container_api::{Error, Kind};
-use container_resource::volume::VolumeResource;
+use container_resource::volume::{VolumeResource, VolumeUsage};
 
 use crate::connection::{Context, prompt};
 use crate::failure::Failure;
@@ -52,16 +52,12 @@ impl Command {
 }
 
 /// The volumes with these names, all of them for none, each with what it takes.
-pub async fn list(
-    context: &Context,
-    names: &[String],
-) -> Result<Vec<(VolumeResource, Usage)>, Failure> {
+pub async fn list(context: &Context, names: &[String]) -> Result<Vec<VolumeUsage>, Failure> {
     let request = ListRequest {
         names: names.to_vec(),
     };
-    let ListReply { volumes, usage } = prompt(context.volumes()?.list(request)).await?;
-    let volumes: Vec<VolumeResource> = serde_json::from_slice(&volumes)?;
-    Ok(volumes.into_iter().zip(usage).collect())
+    let reply = prompt(context.volumes()?.list(request)).await?;
+    Ok(serde_json::from_slice(&reply.volumes)?)
 }
 
 /// The volumes with these names; each of them must exist.
@@ -69,8 +65,8 @@ async fn named(context: &Context, names: &[String]) -> Result<Vec<VolumeResource
     let found = list(context, names).await?;
     let (mut named, mut missing) = (Vec::new(), Vec::new());
     for name in names {
-        match found.iter().find(|(volume, _)| volume.id == *name) {
-            Some((volume, _)) => named.push(volume.clone()),
+        match found.iter().find(|found| found.volume.id == *name) {
+            Some(found) => named.push(found.volume.clone()),
             None => missing.push(name.as_str()),
         }
     }

@@ -43,7 +43,7 @@ async fn a_container_runs_to_its_end() {
     let life = system.live(&script, "{}");
     assert_eq!(life.container.state(), State::Booting);
     let started = life.container.start(Stdio::default()).await.unwrap();
-    assert!(started.template_wanted);
+    assert!(started.origin.wants_template());
     let ended = life.container.wait("").await.unwrap();
     assert_eq!((ended.exit_code, ended.reason), (7, None));
     let life = life.over().await;
@@ -279,7 +279,7 @@ async fn a_template_is_made_used_and_given_up_when_it_does_not_restore() {
         let started = life.container.start(Stdio::default()).await.unwrap();
         let life = life.over().await;
         assert_eq!(left(&life).1, 3);
-        started.template_wanted
+        started.origin.wants_template()
     };
     assert!(!run(&script).await);
     assert_eq!(script.calls()[2..], ["restore"]);
@@ -304,7 +304,7 @@ async fn a_template_is_made_used_and_given_up_when_it_does_not_restore() {
     let before = script.calls().len();
     let life = system.live(&script, r#"{"noTemplate": true}"#);
     let started = life.container.start(Stdio::default()).await.unwrap();
-    assert!(!started.template_wanted);
+    assert!(!started.origin.wants_template());
     life.over().await;
     assert_eq!(script.calls()[before..], ["start"]);
 }
@@ -335,7 +335,8 @@ async fn a_restored_guest_that_is_not_there_is_booted_instead() {
                 .start(Stdio::default())
                 .await
                 .unwrap()
-                .template_wanted
+                .origin
+                .wants_template()
         );
         life.over().await;
         let calls = script.calls();
@@ -418,7 +419,8 @@ async fn what_a_vmm_lacks_is_done_without() {
             .start(Stdio::default())
             .await
             .unwrap()
-            .template_wanted
+            .origin
+            .wants_template()
     );
     let life = life.over().await;
     assert!(matches!(&*life.container.stage.borrow(), Stage::Stopped(_)));

@@ -14,7 +14,7 @@ use container_api::runtime::{
 };
 use container_api::types::{self, Exit, Processes};
 use container_api::{Error, Kind};
-use container_runtime_linux::{Container, Ended, State, Stdio, TerminalSize, Usage};
+use container_runtime_linux::{Container, Ended, Origin, State, Stdio, TerminalSize, Usage};
 use tonic::{Request, Response, Status};
 
 use super::stdio;
@@ -46,7 +46,13 @@ impl Runtime for Service {
         Ok(Response::new(StartReply {
             started_ms: started.at.as_millisecond(),
             timeline: timeline.into(),
-            template_wanted: started.template_wanted,
+            template_wanted: started.origin.wants_template(),
+            origin: match started.origin {
+                Origin::Cold { .. } => runtime::Origin::Cold,
+                Origin::Template { .. } => runtime::Origin::Template,
+                Origin::Standby => runtime::Origin::Standby,
+            }
+            .into(),
         }))
     }
 
