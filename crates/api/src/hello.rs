@@ -2,21 +2,9 @@
 
 use std::io;
 
-use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::greeting::{LIMIT, MAGIC};
-
-/// Moments of the guest's start, in nanoseconds of its `CLOCK_BOOTTIME`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Hello {
-    /// `main` of vminitd.
-    #[serde(default)]
-    pub pid1_ns: u64,
-    /// The channel was found and opened; the hello is sent now.
-    #[serde(default)]
-    pub channel_open_ns: u64,
-}
+use crate::greeting::{Hello, LIMIT, MAGIC};
 
 /// Why a guest's hello was not one.
 #[derive(Debug, thiserror::Error)]
@@ -68,10 +56,9 @@ mod tests {
 
     #[tokio::test]
     async fn takes_the_line_and_nothing_after_it() {
-        let mut channel: &[u8] =
-            b"CONTAINER-GUEST 1 {\"pid1_ns\":5,\"channel_open_ns\":7,\"new\":1}\nPRI";
+        let mut channel: &[u8] = b"CONTAINER-GUEST 1 {\"pid1_ns\":5,\"new\":1}\nPRI";
         let hello = read(&mut channel).await.unwrap();
-        assert_eq!((hello.pid1_ns, hello.channel_open_ns), (5, 7));
+        assert_eq!(hello, Hello { pid1_ns: 5 });
         assert_eq!(channel, b"PRI");
     }
 

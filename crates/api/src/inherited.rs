@@ -20,6 +20,9 @@ pub const FIRST: RawFd = 3;
 /// Number of further descriptors, which follow the listeners.
 pub const FURTHER_VARIABLE: &str = "CONTAINER_FURTHER_FDS";
 
+/// Number of a descriptor on which the apiserver says, by one byte, that it serves; absent: nobody waits for that.
+pub const READY_VARIABLE: &str = "CONTAINER_READY_FD";
+
 /// What a parent has handed over beside `listeners` listeners; nothing where it did not say so.
 ///
 /// To be called once, at the start of `main`, before other descriptors are opened.

@@ -13,6 +13,7 @@ mod generated;
 pub mod greeting;
 #[cfg(feature = "host")]
 pub mod guest_channel;
+pub mod guest_paths;
 #[cfg(feature = "host")]
 pub mod handover;
 #[cfg(feature = "host")]

@@ -10,6 +10,7 @@ use container_api::api::containers_server::ContainersServer;
 use container_api::api::networks_server::NetworksServer;
 use container_api::api::system_server::SystemServer;
 use container_api::descriptors::Descriptors;
+use container_api::inherited::READY_VARIABLE;
 use container_api::machine::machines_server::MachinesServer;
 use container_api::request::Heard;
 use container_api::roots::Roots;
@@ -41,8 +42,6 @@ use crate::templates::Templates;
 /// What looks at a call before it is served.
 type Check = fn(Request<()>) -> Result<Request<()>, Status>;
 
-/// Variable that names the descriptor of [`announce`].
-const READY_VARIABLE: &str = "CONTAINER_READY_FD";
 /// How long answers may take to be sent when the system ends.
 const ANSWERS: Duration = Duration::from_millis(250);
 

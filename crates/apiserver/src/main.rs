@@ -3,6 +3,7 @@
 mod containers;
 mod daemon;
 mod disk_usage;
+mod dot_names;
 mod events;
 mod guest_files;
 mod images;

@@ -140,7 +140,10 @@ fn networks_are_apart_and_an_internal_one_has_no_way_out() {
             .inspect(container_api::network::InspectRequest {})
             .await
     });
-    assert_eq!(reply.unwrap().uplink, "none");
+    assert_eq!(
+        reply.unwrap().uplink(),
+        container_api::network::Uplink::None
+    );
 }
 
 #[test]

@@ -33,8 +33,6 @@ pub struct Agent {
     shut_down: watch::Sender<bool>,
     /// Where the agent itself lives, to come back from other pid namespaces.
     own: OwnedFd,
-    pid1_ns: u64,
-    channel_open_ns: u64,
 }
 
 #[derive(Debug, Default)]
@@ -79,14 +77,12 @@ impl Container {
 }
 
 impl Agent {
-    /// Nothing is started yet. The times are for the timeline.
-    pub fn new(pid1_ns: u64, channel_open_ns: u64) -> io::Result<Arc<Self>> {
+    /// Nothing is started yet.
+    pub fn new() -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             state: Mutex::default(),
             shut_down: watch::Sender::new(false),
             own: pidfd_open(Pid::INIT, PidfdFlags::empty())?,
-            pid1_ns,
-            channel_open_ns,
         }))
     }
 

@@ -27,6 +27,8 @@ mod watch;
 
 use std::process::ExitCode;
 
+use container_api::greeting::Hello;
+
 fn main() -> ExitCode {
     match std::env::args_os().next() {
         Some(name) if name == init::NAME => return init::main(),
@@ -51,13 +53,15 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn std::error::Error>> {
-    let pid1_ns = clock::boottime_ns();
+    let hello = Hello {
+        pid1_ns: clock::boottime_ns(),
+    };
     boot::prepare()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (port, channel_open_ns) = channel::open(pid1_ns)?;
-    let service = service::Service::new(agent::Agent::new(pid1_ns, channel_open_ns)?);
+    let port = channel::open(hello)?;
+    let service = service::Service::new(agent::Agent::new()?);
     runtime.block_on(channel::serve(port, service))?;
     Ok(())
 }

@@ -9,8 +9,7 @@ use container_api::roots::{Roots, create_private};
 use container_resource::bundle::{self, Bundle};
 use container_resource::container::{ContainerConfiguration, CreateOptions};
 
-/// Starts the name of a directory that is being removed.
-const REMOVING: &str = ".removing-";
+use crate::dot_names;
 
 /// Makes the bundle of `configuration`. `config.json` is written last: a directory without it is no bundle.
 pub fn create(
@@ -24,9 +23,7 @@ pub fn create(
 
 /// Frees the name of a bundle at once; gives the directory that remains to be removed.
 pub fn detach(roots: &Roots, bundle: &Bundle) -> io::Result<PathBuf> {
-    let trash = roots
-        .containers()
-        .join(format!("{REMOVING}{}", uuid::Uuid::new_v4()));
+    let trash = roots.containers().join(dot_names::removing());
     std::fs::rename(bundle.directory(), &trash)?;
     Ok(trash)
 }
@@ -75,7 +72,7 @@ pub fn scan(roots: &Roots) -> io::Result<Vec<Found>> {
         };
         let unfinished = is_absent(&bundle.configuration()) && is_absent(&bundle.upper())
             || !is_absent(&bundle.unfinished());
-        if id.starts_with(REMOVING) || unfinished {
+        if dot_names::is_removing(&id) || unfinished {
             found.push(Found::Remains(entry.path()));
         } else {
             found.push(Found::Bundle(id, bundle));

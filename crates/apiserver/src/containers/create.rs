@@ -7,14 +7,12 @@ use container_api::roots::create_private;
 use container_api::{Error, Kind};
 use container_resource::bundle::{self, Boot, Bundle};
 use container_resource::container::{ContainerConfiguration, CreateOptions};
+use container_resource::event::Action;
 use container_resource::room;
+use container_resource::size::{self, MINIMUM_MEMORY};
 
 use super::{Containers, Entry, bundles};
 use crate::guest_files;
-use container_resource::event::Action;
-
-/// The least memory of a container, in bytes: Apple's 200 MiB.
-const MINIMUM_MEMORY: u64 = 200 << 20;
 
 impl Containers {
     /// Makes a container that can be started.
@@ -132,7 +130,8 @@ fn check(configuration: &ContainerConfiguration) -> Result<(), Error> {
     let memory = configuration.resources.memory_in_bytes;
     if memory < MINIMUM_MEMORY {
         return invalid(format!(
-            "minimum memory amount allowed is 200 MiB (got {memory} bytes)"
+            "minimum memory amount allowed is {} (got {memory} bytes)",
+            size::memory(MINIMUM_MEMORY)
         ));
     }
     if configuration.resources.cpus == 0 {

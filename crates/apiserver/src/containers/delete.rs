@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use container_api::{Error, Kind};
+use container_resource::event::Action;
 
 use super::entry::{Kill, Run};
 use super::helper::end_holder;
 use super::{Containers, Entry, bundles};
 use crate::disk_usage;
-use container_resource::event::Action;
 
 impl Containers {
     /// Deletes the container `id`; a running one only where `force` is set. Gives the bytes freed.

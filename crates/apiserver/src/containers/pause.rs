@@ -2,9 +2,9 @@
 
 use container_api::{Error, runtime};
 use container_resource::container::ContainerState;
+use container_resource::event::Action;
 
 use super::Containers;
-use container_resource::event::Action;
 
 impl Containers {
     /// Freezes the processes of the container `id`, or lets them go on.

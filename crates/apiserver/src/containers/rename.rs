@@ -6,10 +6,10 @@ use container_api::roots::create_private;
 use container_api::{Error, Kind};
 use container_resource::bundle::{self, Bundle};
 use container_resource::container::ContainerConfiguration;
+use container_resource::event::{Action, Attribute};
 
 use super::create::kind;
 use super::{Containers, Entry, not_found};
-use container_resource::event::{Action, Attribute};
 
 impl Containers {
     /// Gives the stopped container `id` the name `new_id`.

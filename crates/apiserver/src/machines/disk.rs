@@ -10,10 +10,8 @@ use tokio::sync::oneshot;
 
 use super::Machines;
 use crate::containers::{Entry, kind};
-use crate::disk_usage;
+use crate::{disk_usage, dot_names};
 
-/// Begins the name of a file that is being written.
-const UNFINISHED: &str = ".unfinished-";
 /// How often a machine is looked at again that starts or stops meanwhile.
 const ATTEMPTS: u32 = 3;
 
@@ -26,8 +24,7 @@ impl Staged {
     fn place(bundle: &Bundle) -> io::Result<Self> {
         let directory = directory(bundle);
         create_private(&directory)?;
-        let name = format!("{UNFINISHED}{}", uuid::Uuid::new_v4());
-        Ok(Self(directory.join(name)))
+        Ok(Self(directory.join(dot_names::unfinished())))
     }
 
     /// A copy of the disk `from`, which nobody writes to, beside the snapshots of `bundle`.
@@ -119,8 +116,7 @@ pub fn sweep(bundle: &Bundle) -> io::Result<()> {
     };
     for entry in entries {
         let entry = entry?;
-        let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+        if dot_names::is_unfinished(&entry.file_name()) {
             std::fs::remove_file(entry.path())?;
         }
     }

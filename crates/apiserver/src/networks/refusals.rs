@@ -7,10 +7,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use container_api::network::Member;
+use container_resource::event::{Action, Attribute};
 
 use super::Networks;
 use crate::events::Events;
-use container_resource::event::{Action, Attribute};
 
 /// How often counts are looked at.
 const INTERVAL: Duration = Duration::from_secs(5);

@@ -1,15 +1,14 @@
 //! Directories of networks: made whole, removed whole.
 
 use std::io;
-use std::path::PathBuf;
 
 use container_api::roots::{Roots, create_private};
 use container_resource::bundle;
 use container_resource::network::NetworkConfiguration;
 use container_resource::network_name;
 
-/// Starts the name of a directory that is being removed.
-const REMOVING: &str = ".removing-";
+use crate::dot_names;
+
 /// What was asked for. A directory without it is remains of a creation.
 const CONFIGURATION: &str = "network.json";
 
@@ -35,7 +34,7 @@ pub fn scan(roots: &Roots) -> io::Result<Vec<Found>> {
             continue;
         }
         let path = entry.path().join(CONFIGURATION);
-        if name.starts_with(REMOVING) || !path.exists() {
+        if dot_names::is_removing(&name) || !path.exists() {
             std::fs::remove_dir_all(entry.path())?;
             continue;
         }
@@ -62,9 +61,7 @@ pub fn write(roots: &Roots, configuration: &NetworkConfiguration) -> io::Result<
 
 /// Frees the name of a network, and removes its directory.
 pub fn remove(roots: &Roots, name: &str) -> io::Result<()> {
-    let trash: PathBuf = roots
-        .networks()
-        .join(format!("{REMOVING}{}", uuid::Uuid::new_v4()));
+    let trash = roots.networks().join(dot_names::removing());
     std::fs::rename(roots.network(name), &trash)?;
     std::fs::remove_dir_all(trash)
 }

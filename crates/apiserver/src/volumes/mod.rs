@@ -24,10 +24,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use crate::containers::kind;
-use crate::disk_usage;
-
-/// What begins the name of a directory that is made or removed.
-const UNFINISHED: &str = ".unfinished-";
+use crate::{disk_usage, dot_names};
 
 /// All volumes of the system.
 #[derive(Debug)]
@@ -78,11 +75,7 @@ impl Volumes {
         create_private(&self.directory)?;
         for entry in std::fs::read_dir(&self.directory)? {
             let entry = entry?;
-            if entry
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(UNFINISHED.as_bytes())
-            {
+            if dot_names::is_unfinished(&entry.file_name()) {
                 std::fs::remove_dir_all(entry.path())?;
             }
         }
@@ -240,8 +233,7 @@ impl Volumes {
     }
 
     fn unfinished(&self) -> PathBuf {
-        self.directory
-            .join(format!("{UNFINISHED}{}", uuid::Uuid::new_v4()))
+        self.directory.join(dot_names::unfinished())
     }
 
     /// Takes the disk of the volume `name` as its machines do. A container whose configuration cannot be read may run all the

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use container_api::inherited::READY_VARIABLE;
 use container_api::lock;
 use container_api::roots::Roots;
 use rustix::fs::Mode;
@@ -18,8 +19,6 @@ use tokio::net::unix::pipe;
 use super::{Order, is_running};
 use crate::failure::Failure;
 
-/// Names the descriptor on which the apiserver says, by one byte, that it serves.
-const READY_VARIABLE: &str = "CONTAINER_READY_FD";
 /// How long an apiserver that does not serve may take to end, and how often it is looked at meanwhile.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);

@@ -20,7 +20,8 @@ pub struct Nic {
     pub mtu: u16,
 }
 
-/// The address of one network interface (EUI-48).
+/// The address of one network interface (EUI-48), as bytes: how it is written is the business of the crates above, whose own type the
+/// engine, which knows none of them, cannot take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MacAddress([u8; 6]);
 

@@ -40,17 +40,14 @@ pub(super) fn guest_phases(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use container_api::hello::Hello;
+    use container_api::greeting::Hello;
     use jiff::Timestamp;
 
     #[test]
     fn moments_that_a_guest_made_up_are_not_told() {
         let now = Timestamp::now().as_microsecond();
         let origin = |pid1_ns| Origin::Cold {
-            hello: Hello {
-                pid1_ns,
-                channel_open_ns: 0,
-            },
+            hello: Hello { pid1_ns },
             template_wanted: false,
         };
         let phases = |origin, reported: &GuestTimeline| {
@@ -64,7 +61,6 @@ mod tests {
             request_ns: 500_000_000,
             root_mounted_ns: 500_400_000,
             process_started_ns: 500_800_000,
-            ..GuestTimeline::default()
         };
         assert_eq!(
             phases(origin(100_000_000), &reported),

@@ -13,8 +13,8 @@ mod volumes;
 
 use std::time::Duration;
 
+use container_api::greeting::Hello;
 use container_api::guest_channel::Guest;
-use container_api::hello::Hello;
 use container_engine::{HostMemory, Vm, VmExit};
 
 use crate::limits::limit;

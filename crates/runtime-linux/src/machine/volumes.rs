@@ -151,6 +151,14 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn disks_have_the_serial_numbers_that_the_guest_looks_for() {
+        for number in [0_u32, 7] {
+            let serial = container_api::guest_paths::volume_serial(number);
+            assert_eq!(DiskRole::Volume(number).serial(), serial);
+        }
+    }
+
     fn configuration(mounts: &[&str], source: &std::path::Path) -> ContainerConfiguration {
         let mut configuration = crate::oci::tests::configuration();
         for text in mounts {

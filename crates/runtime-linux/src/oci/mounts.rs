@@ -1,5 +1,6 @@
 //! File systems of a container, in the order they are mounted.
 
+use container_api::guest_paths;
 use container_resource::bind::IDMAP;
 use container_resource::container::{self, ContainerConfiguration, MountKind};
 use container_resource::share::{self, Served};
@@ -139,7 +140,7 @@ fn volume(
     if entry.is_read_only() {
         options.push("ro");
     }
-    let source = format!("/run/volumes/{disk}/data");
+    let source = guest_paths::volume_data(&disk);
     mount(&entry.destination, "bind", &source, &options)
 }
 

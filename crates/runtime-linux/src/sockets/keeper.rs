@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use container_api::{Error, Kind, handover, roots};
+use container_resource::creation::DEFAULT_RUNTIME;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
@@ -18,8 +19,6 @@ use tokio::sync::Mutex;
 
 use super::protocol::{Answer, Ask, Listener, Reply, Request};
 
-/// Whose subcommand it is.
-const PROGRAM: &str = "container-runtime-linux";
 /// How long it may take to open the sockets, or to connect to one.
 const LIMIT: Duration = Duration::from_secs(10);
 /// How long it may take to remove them.
@@ -190,7 +189,7 @@ async fn farewell(process: OwnedFd) {
 fn spawn() -> io::Result<(UnixStream, OwnedFd)> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
-    let program = roots::plugin(&roots::install_root()?, PROGRAM);
+    let program = roots::plugin(&roots::install_root()?, DEFAULT_RUNTIME);
     let child = Command::new(&program)
         .arg("keep-sockets")
         .stdin(Stdio::from(OwnedFd::from(theirs)))

@@ -1,5 +1,6 @@
 //! Which sockets a container has, each with its number.
 
+use container_api::guest_paths;
 use container_resource::bundle::Boot;
 use container_resource::container::{ContainerConfiguration, Mount, MountKind};
 
@@ -26,25 +27,20 @@ pub fn request(configuration: &ContainerConfiguration, boot: &Boot) -> Request {
 /// Where the guest has the socket that `mount`, which is one, shows to the container.
 pub fn source(configuration: &ContainerConfiguration, mount: &Mount) -> String {
     let number = sockets(configuration).position(|known| std::ptr::eq(known, mount));
-    place(number.unwrap_or_default())
+    guest_paths::socket(number.unwrap_or_default())
 }
 
 /// Where the guest has the socket that leads to the SSH agent, if the container has one.
 pub fn agent_source(configuration: &ContainerConfiguration) -> Option<String> {
     configuration
         .ssh
-        .then(|| place(sockets(configuration).count()))
+        .then(|| guest_paths::socket(sockets(configuration).count()))
 }
 
 /// Those of the host that are mounted, in the order of the flags.
 fn sockets(configuration: &ContainerConfiguration) -> impl Iterator<Item = &Mount> {
     let mounts = configuration.mounts.iter();
     mounts.filter(|mount| matches!(mount.kind, MountKind::Socket {}))
-}
-
-/// As vminitd has it.
-fn place(number: usize) -> String {
-    format!("/run/sockets/{number}")
 }
 
 #[cfg(test)]

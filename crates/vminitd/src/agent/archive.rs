@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_file_system_is_held_once() {
-        let agent = Agent::new(0, 0).unwrap();
+        let agent = Agent::new().unwrap();
         let root = Hold::claim(&agent, Subject::Root).unwrap();
         let _volume = Hold::claim(&agent, Subject::Volume(0)).unwrap();
         let again = Hold::claim(&agent, Subject::Root);

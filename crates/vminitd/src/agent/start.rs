@@ -124,8 +124,6 @@ impl Agent {
         Ok(StartReply {
             pid,
             timeline: Some(Timeline {
-                pid1_ns: self.pid1_ns,
-                channel_open_ns: self.channel_open_ns,
                 request_ns,
                 root_mounted_ns,
                 process_started_ns,

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
+use container_api::guest_paths::VOLUME_DATA;
 use container_archive::pack::{Contents, PackError, Packer};
 use container_archive::tar::Reader;
 use container_archive::unpack::{Links, Mapping, Owners, Rules, UnpackError, unpack};
@@ -14,7 +15,6 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::error::ArchiveError;
-use crate::container::volumes::DATA;
 
 /// Where a copy is made before it is whole.
 const PARTIAL: &str = "filling";
@@ -46,7 +46,7 @@ pub fn fill(root: &OwnedFd, from: &Path, volume: &Path) -> Result<(), ArchiveErr
     let opened = fs::File::open(partial).map_err(made)?;
     rustix::fs::syncfs(&opened).map_err(|error| made(error.into()))?;
     // In the place of the empty one.
-    fs::rename(partial, volume.join(DATA)).map_err(made)
+    fs::rename(partial, volume.join(VOLUME_DATA)).map_err(made)
 }
 
 fn copy(from: OwnedFd, to: &Path) -> Result<(), ArchiveError> {

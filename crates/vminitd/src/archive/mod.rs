@@ -17,10 +17,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use container_api::guest_paths;
 use container_archive::operation::{Operation, Subject, Task};
 
 use crate::boot::UPPER;
-use crate::container::volumes;
 use crate::fatal::chain;
 use error::ArchiveError;
 pub use hold::release;
@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
 pub fn file_system(subject: Subject) -> PathBuf {
     match subject {
         Subject::Root => PathBuf::from(UPPER),
-        Subject::Volume(number) => volumes::place().join(format!("volume-{number}")),
+        Subject::Volume(number) => guest_paths::volume(&guest_paths::volume_serial(number)).into(),
     }
 }
 

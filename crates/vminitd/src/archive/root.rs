@@ -4,13 +4,13 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
+use container_api::guest_paths::VOLUME_DATA;
 use rustix::fs::{CWD, Mode, OFlags, open, openat};
 use rustix::process::chdir;
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::error::ArchiveError;
 use crate::boot::{IMAGE, UPPER};
-use crate::container::volumes::DATA;
 use crate::mount::view;
 
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -26,7 +26,7 @@ pub fn enter(leader: &OwnedFd) -> Result<(), ArchiveError> {
 /// Has what the container has in the volume that is mounted at `place` as its root, from here on. Nothing that the container puts there
 /// leads out of it.
 pub fn enter_volume(place: &Path) -> Result<(), ArchiveError> {
-    let entered = rustix::process::chroot(place.join(DATA)).and_then(|()| chdir("/"));
+    let entered = rustix::process::chroot(place.join(VOLUME_DATA)).and_then(|()| chdir("/"));
     entered.map_err(|error| ArchiveError::Enter(error.into()))
 }
 

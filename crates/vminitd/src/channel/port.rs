@@ -5,14 +5,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use container_api::greeting;
+use container_api::greeting::{self, Hello};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open as open_file};
 use rustix::io::{Errno, write};
-use serde::Serialize;
 use thiserror::Error;
 
-use crate::clock::boottime_ns;
 use crate::uevent;
 
 /// sysfs directory with one entry per virtio-serial port.
@@ -34,29 +32,17 @@ pub enum ChannelError {
     Hello(#[source] io::Error),
 }
 
-/// What the host is told before it asks: moments in nanoseconds of `CLOCK_BOOTTIME`.
-#[derive(Debug, Serialize)]
-struct Hello {
-    pid1_ns: u64,
-    channel_open_ns: u64,
-}
-
-/// Opens the port by its name and writes the hello line. Returns the port, which never blocks, and the moment
-/// at which it was open.
-pub fn open(pid1_ns: u64) -> Result<(OwnedFd, u64), ChannelError> {
+/// Opens the port by its name and announces the guest with `hello`. Gives the port, which never blocks.
+pub fn open(hello: Hello) -> Result<OwnedFd, ChannelError> {
     let node = uevent::wait_for(PATIENCE, find)
         .map_err(ChannelError::Open)?
         .ok_or(ChannelError::Absent)?;
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let port = open_file(format!("/dev/{node}"), flags, Mode::empty())
         .map_err(|error| ChannelError::Open(error.into()))?;
-    let hello = Hello {
-        pid1_ns,
-        channel_open_ns: boottime_ns(),
-    };
-    let line = hello_line(&hello).map_err(ChannelError::Hello)?;
+    let line = hello_line(hello).map_err(ChannelError::Hello)?;
     announce(&port, &line).map_err(ChannelError::Hello)?;
-    Ok((port, hello.channel_open_ns))
+    Ok(port)
 }
 
 /// Name of the port's device node, as soon as the kernel knows it.
@@ -76,8 +62,8 @@ fn find() -> io::Result<Option<String>> {
     Ok(None)
 }
 
-fn hello_line(hello: &Hello) -> io::Result<String> {
-    let line = format!("{}{}\n", greeting::MAGIC, serde_json::to_string(hello)?);
+fn hello_line(hello: Hello) -> io::Result<String> {
+    let line = format!("{}{}\n", greeting::MAGIC, serde_json::to_string(&hello)?);
     if line.len() > greeting::LIMIT {
         return Err(io::Error::other("the hello line is too long"));
     }
@@ -104,15 +90,11 @@ mod tests {
 
     #[test]
     fn hello_is_one_short_line() {
-        let hello = Hello {
-            pid1_ns: u64::MAX,
-            channel_open_ns: u64::MAX,
-        };
-        let line = hello_line(&hello).unwrap();
+        let hello = Hello { pid1_ns: u64::MAX };
+        let line = hello_line(hello).unwrap();
         assert!(line.len() <= greeting::LIMIT);
         assert_eq!(line.matches('\n').count(), 1);
         let json = line.strip_prefix(greeting::MAGIC).unwrap();
-        let value: serde_json::Value = serde_json::from_str(json).unwrap();
-        assert_eq!(value["pid1_ns"], u64::MAX);
+        assert_eq!(serde_json::from_str::<Hello>(json).unwrap(), hello);
     }
 }

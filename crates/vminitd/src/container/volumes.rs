@@ -8,14 +8,12 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 
 use container_api::guest::Volume;
+use container_api::guest_paths::{self, VOLUME_DATA, VOLUMES};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use thiserror::Error;
 
-use crate::boot::RUN;
 use crate::disk::{self, DiskError};
 
-/// What is the container's, in a volume.
-pub const DATA: &str = "data";
 /// `EXT4_IOC_RESIZE_FS` of the kernel's fs/ext4/ext4.h: `_IOW('f', 16, __u64)`.
 const RESIZE: libc::Ioctl = 0x4008_6610;
 /// `BLKGETSIZE64` of linux/fs.h: `_IOR(0x12, 114, size_t)`.
@@ -40,11 +38,6 @@ pub enum VolumeError {
     },
 }
 
-/// Where the volumes of a guest are mounted.
-pub fn place() -> PathBuf {
-    Path::new(RUN).join("volumes")
-}
-
 /// Mounts `volume`, and gives where.
 pub fn mount_volume(volume: &Volume) -> Result<PathBuf, VolumeError> {
     let serial = &volume.disk;
@@ -55,7 +48,7 @@ pub fn mount_volume(volume: &Volume) -> Result<PathBuf, VolumeError> {
         return Err(VolumeError::Name(serial.clone()));
     }
     let node = disk::find(serial)?;
-    let target = place().join(serial);
+    let target = PathBuf::from(guest_paths::volume(serial));
     let prepared = prepare(&node, &target, volume.read_only);
     prepared.map_err(|source| VolumeError::Mount {
         disk: serial.clone(),
@@ -70,7 +63,7 @@ fn prepare(node: &str, target: &Path, read_only: bool) -> io::Result<()> {
     if !read_only {
         mount(node, target, "ext4", flags, None)?;
         grow(node, target)?;
-        let data = target.join(DATA);
+        let data = target.join(VOLUME_DATA);
         return match fs::DirBuilder::new().mode(0o755).create(data) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => Ok(()),
@@ -80,7 +73,7 @@ fn prepare(node: &str, target: &Path, read_only: bool) -> io::Result<()> {
     // Where its last writer was killed this fails: what the journal holds cannot be put in its place on a disk that nobody may write to,
     // and without it the files are not what that writer has left. The host has it replayed before it comes to this.
     mount(node, target, "ext4", flags, None)?;
-    if is_absent(&target.join(DATA))? {
+    if is_absent(&target.join(VOLUME_DATA))? {
         // Nobody has written to it: it is as empty as this.
         let strict = flags | MountFlags::NODEV | MountFlags::NOSUID;
         mount(
@@ -90,7 +83,7 @@ fn prepare(node: &str, target: &Path, read_only: bool) -> io::Result<()> {
             strict.difference(MountFlags::RDONLY),
             Some(c"mode=0755,size=4k"),
         )?;
-        fs::create_dir(target.join(DATA))?;
+        fs::create_dir(target.join(VOLUME_DATA))?;
         mount_remount(target, flags, "")?;
     }
     Ok(())
@@ -106,7 +99,7 @@ fn is_absent(path: &Path) -> io::Result<bool> {
 
 /// Whether nothing is in the volume that is mounted at `target`.
 pub fn is_empty(target: &Path) -> bool {
-    fs::read_dir(target.join(DATA)).is_ok_and(|mut entries| entries.next().is_none())
+    fs::read_dir(target.join(VOLUME_DATA)).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Lets the file system be as large as its disk, which the host may have made larger.
@@ -166,7 +159,7 @@ pub fn unmount_volumes() -> io::Result<()> {
 
 /// Where something is mounted.
 pub fn mounted() -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(place()) else {
+    let Ok(entries) = fs::read_dir(VOLUMES) else {
         return Vec::new();
     };
     entries.flatten().map(|entry| entry.path()).collect()

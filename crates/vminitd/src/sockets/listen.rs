@@ -7,12 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use container_api::guest::HostSocket;
+use container_api::guest_paths::{self, SOCKETS};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::SocketError;
 
-/// Where they are; mounts of the specification name them.
-const DIRECTORY: &str = "/run/sockets";
 /// How long nothing is accepted after an error: most often there are no descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -26,9 +25,9 @@ pub fn all(sockets: &[HostSocket]) -> Result<Vec<Listening>, SocketError> {
         return Ok(Vec::new());
     }
     let failed = |path: String| move |source| SocketError { path, source };
-    fs::create_dir_all(DIRECTORY).map_err(failed(DIRECTORY.to_owned()))?;
+    fs::create_dir_all(SOCKETS).map_err(failed(SOCKETS.to_owned()))?;
     let listen = |(number, socket): (usize, &HostSocket)| {
-        let path = format!("{DIRECTORY}/{number}");
+        let path = guest_paths::socket(number);
         Listening::at(Path::new(&path), socket.mode).map_err(failed(path))
     };
     sockets.iter().enumerate().map(listen).collect()

@@ -14,10 +14,11 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use container_api::log::{self, Target};
 use container_api::request::RequestId;
+use container_resource::creation::DEFAULT_RUNTIME;
 
 #[derive(Debug, Parser)]
 #[command(
-    name = "container-runtime-linux",
+    name = DEFAULT_RUNTIME,
     version,
     about = "Runs one container in its own virtual machine"
 )]
@@ -104,11 +105,7 @@ fn main() -> ExitCode {
     let command = Arguments::parse().command;
     container_api::roots::set_private_umask();
     RequestId::inherit();
-    log::begin(
-        "container-runtime-linux",
-        Target::inherited(),
-        command.log_level(),
-    );
+    log::begin(DEFAULT_RUNTIME, Target::inherited(), command.log_level());
     container_api::hardening::harden();
     match command.run() {
         Ok(code) => code,

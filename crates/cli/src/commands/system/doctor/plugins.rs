@@ -5,14 +5,12 @@ use std::process::Command;
 
 use container_api::roots::Roots;
 use container_resource::check::Check;
+use container_resource::creation::DEFAULT_RUNTIME;
 use container_resource::network::DEFAULT_PLUGIN;
-
-/// The plugin that starts machines.
-const RUNTIME: &str = "container-runtime-linux";
 
 /// Asks the plugin that starts machines.
 pub fn runtime(roots: &Roots) -> Vec<Check> {
-    let program = roots.plugin(RUNTIME);
+    let program = roots.plugin(DEFAULT_RUNTIME);
     let mut command = Command::new(&program);
     command.arg("probe").arg("--cache").arg(roots.cache());
     ask("runtime", &program, command)
