@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use container_api::Kind;
 use container_api::network::{
-    AllocateRequest, AttachRequest, Egress, InspectReply, InspectRequest, Port, Protocol,
+    AllocateRequest, AttachRequest, Egress, InspectRequest, Port, Protocol, Uplink,
 };
 use hickory_proto::rr::RecordType::A;
 use world::dns::{self, addresses};
@@ -30,7 +30,7 @@ fn port(host_port: u32, container_port: u32, protocol: Protocol) -> Port {
 }
 
 /// The way out that this host is to have: not Debian 12's pasta.
-fn expected() -> &'static str {
+fn expected() -> Uplink {
     let help = Command::new("pasta").arg("--help").output();
     let is_new = help.is_ok_and(|help| {
         let words = [help.stdout, help.stderr].concat();
@@ -41,9 +41,9 @@ fn expected() -> &'static str {
         .output()
         .is_ok();
     match (is_new, has_other) {
-        (true, _) => "pasta",
-        (false, true) => "slirp4netns",
-        (false, false) => "none",
+        (true, _) => Uplink::Pasta,
+        (false, true) => Uplink::Slirp4netns,
+        (false, false) => Uplink::None,
     }
 }
 
@@ -77,11 +77,10 @@ fn a_user_s_network_does_what_root_s_does() {
     serve_udp(&web.namespace, "[::]:53");
     let server = format!("{SERVER}:80");
     let reply = network.call(|mut client| async move { client.inspect(InspectRequest {}).await });
-    let InspectReply {
-        uplink, problem, ..
-    } = reply.unwrap();
+    let reply = reply.unwrap();
+    let (uplink, problem) = (reply.uplink(), reply.problem);
     assert_eq!(uplink, expected());
-    let leaves = uplink != "none";
+    let leaves = uplink != Uplink::None;
     assert_eq!(problem.contains("slirp4netns"), !leaves, "{problem}");
     // Beside the network, it starts.
     let begun = Instant::now();
