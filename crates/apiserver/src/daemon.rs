@@ -35,6 +35,7 @@ use crate::metrics::{self, Metrics};
 use crate::networks::Networks;
 use crate::reserve::Reserve;
 use crate::service;
+use crate::shutdown::Shutdown;
 use crate::sockets::{Inherited, Sockets};
 use crate::standby::Standby;
 use crate::templates::Templates;
@@ -113,14 +114,14 @@ pub async fn serve(
     }
     let stop = Arc::new(Notify::new());
     let stopped = CancellationToken::new();
-    let system = service::System::new(
-        roots.clone(),
-        containers.clone(),
-        images,
-        networks.clone(),
+    let shutdown = Shutdown {
         templates,
-        stop.clone(),
-    );
+        containers: containers.clone(),
+        networks: networks.clone(),
+        images,
+        stop: stop.clone(),
+    };
+    let system = service::System::new(roots.clone(), shutdown);
     let server = Server::builder()
         .layer(Heard)
         .add_service(SystemServer::new(system))

@@ -15,6 +15,7 @@ mod networks;
 mod plugin;
 mod reserve;
 mod service;
+mod shutdown;
 mod sockets;
 mod standby;
 mod templates;

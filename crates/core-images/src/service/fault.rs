@@ -5,7 +5,7 @@ use std::io;
 use container_api::{Error, Kind};
 
 use crate::archive::{LoadError, SaveError};
-use crate::image::{FindError, GraphError};
+use crate::image::{DeleteError, FindError, GraphError, TagError};
 use crate::import::{BaseError, ImportError};
 use crate::layer::merge::MergeLayersError;
 use crate::layer::unpack::UnpackError;
@@ -83,6 +83,40 @@ impl Fault for FindError {
         match self {
             Self::Store(error) => error.hint(),
             _ => None,
+        }
+    }
+}
+
+impl Fault for DeleteError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Conflict { .. } => Kind::InvalidState,
+            Self::Find(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Conflict { .. } => None,
+            Self::Find(error) => error.hint(),
+        }
+    }
+}
+
+impl Fault for TagError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Reference(_) | Self::Digest(_) => Kind::InvalidArgument,
+            Self::Find(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Reference(_) | Self::Digest(_) => None,
+            Self::Find(error) => error.hint(),
+            Self::Store(error) => error.hint(),
         }
     }
 }

@@ -118,7 +118,7 @@ impl Images for Service {
         request: Request<DiskUsageRequest>,
     ) -> Result<Response<DiskUsageReply>, Status> {
         let request = request.into_inner();
-        self.with_store(move |store| queries::disk_usage(store, &request))
+        self.with_store(move |store| names::disk_usage(store, &request))
             .await
             .map(Response::new)
     }

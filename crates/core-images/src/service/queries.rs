@@ -1,15 +1,10 @@
 //! Questions about images.
 
-use std::collections::BTreeSet;
-
-use container_api::images::{DiskUsageReply, DiskUsageRequest, GetReply, GetRequest, ListReply};
+use container_api::images::{GetReply, GetRequest, ListReply};
 use container_api::{Error, Kind};
-use container_resource::digest::Digest;
-use container_resource::image::Descriptor;
 use container_resource::platform::Platform;
 
 use super::fault::Fault;
-use super::names;
 use crate::image::{self, Graph};
 use crate::store::Store;
 
@@ -33,41 +28,6 @@ pub(super) fn get(store: &Store, request: &GetRequest) -> Result<GetReply, Error
         reference: found.name,
         manifest_digest: variant.digest.to_string(),
         config: variant.config_bytes.clone().into(),
-    })
-}
-
-pub(super) fn disk_usage(
-    store: &Store,
-    request: &DiskUsageRequest,
-) -> Result<DiskUsageReply, Error> {
-    let guard = store.lock();
-    let held = store.leases().held(&guard);
-    let names = store.names().map_err(Fault::fault)?;
-    let used: BTreeSet<Digest> = held.iter().copied().collect();
-    // What `image prune --all` would leave.
-    let unused = names::unused(store, true, &used).map_err(Fault::fault)?;
-    let left: Vec<Descriptor> = names
-        .iter()
-        .filter(|(name, _)| !unused.iter().any(|unused| unused == name))
-        .map(|(_, descriptor)| descriptor.clone())
-        .collect();
-    let usage = store.usage(&left, &held);
-    let references: BTreeSet<&String> = request.active.iter().collect();
-    let active = names.iter().filter(|(name, _)| {
-        references
-            .iter()
-            .any(|reference| reference.as_str() == *name)
-            && !unused.iter().any(|unused| unused == name)
-    });
-    Ok(DiskUsageReply {
-        total: names.iter().count() as u64,
-        active: active.count() as u64,
-        size_bytes: usage.images.total,
-        reclaimable_bytes: usage.images.reclaimable,
-        views: usage.views.files,
-        active_views: usage.views.needed_files,
-        views_bytes: usage.views.total,
-        reclaimable_views_bytes: usage.views.reclaimable,
     })
 }
 

@@ -30,6 +30,7 @@ use container_resource::settings::StorageSettings;
 use sha2::{Digest as _, Sha256};
 
 pub use atomic::Temporary;
+pub use collect::{Collected, Usage};
 pub use ingest::{Ingest, IngestError};
 pub use leases::{GRACE, Leases};
 pub use names::{LAYOUT, Names, REF_NAME, UNTAGGED};
