@@ -1,9 +1,12 @@
 //! The command line.
 
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use container_api::inherited;
 use container_api::log::{self, Target};
 use tracing::Level;
 
@@ -151,10 +154,16 @@ impl Command {
             }
             Action::Probe => told(probe::run()),
             Action::Start(start) => {
+                // Before anything else is opened.
+                let further = inherited::further(serve::LISTENERS);
                 begin_log(start.debug);
                 container_api::roots::set_private_umask();
                 container_api::hardening::harden();
-                told(serve::run(&start))
+                let served = serve::run(&start);
+                if let Err(error) = &served {
+                    say_last_words(error, further);
+                }
+                told(served)
             }
         }
     }
@@ -163,6 +172,15 @@ impl Command {
 fn begin_log(debug: bool) {
     let level = if debug { Level::DEBUG } else { Level::INFO };
     log::begin("container-network-bridge", Target::inherited(), level);
+}
+
+/// Tells who has started this, on a descriptor that it has handed over for that, why it ends.
+fn say_last_words(error: &anyhow::Error, further: io::Result<Vec<OwnedFd>>) {
+    let mut further = further.unwrap_or_default();
+    if let Some(descriptor) = further.pop() {
+        // Whoever is gone does not want to know.
+        let _ = write!(std::fs::File::from(descriptor), "{error:#}");
+    }
 }
 
 fn told(outcome: anyhow::Result<()>) -> ExitCode {

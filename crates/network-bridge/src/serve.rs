@@ -19,6 +19,9 @@ use crate::namespace::holder;
 use crate::network::{Network, remains};
 use crate::service::Service;
 
+/// Sockets that it listens at.
+pub const LISTENERS: usize = 2;
+
 /// Removes what the host has of networks that are gone, and of the one in `state`, which nobody serves.
 pub fn clean(state: Option<&Path>) -> anyhow::Result<()> {
     let taken = state.map(|state| lock::acquire(&state.join("lock")));
@@ -62,7 +65,7 @@ pub fn run(start: &Start) -> anyhow::Result<()> {
 async fn serve(
     mut network: Network,
     start: &Start,
-    [rpc, descriptors_listener]: [std::os::unix::net::UnixListener; 2],
+    [rpc, descriptors_listener]: [std::os::unix::net::UnixListener; LISTENERS],
 ) -> anyhow::Result<()> {
     // Nobody is answered before it is known what rules bind whom.
     network.adopt().await?;

@@ -1,7 +1,6 @@
 //! The process of a network: started when somebody needs it, taken over from an apiserver before this one, and started again
 //! when it dies while containers are on it.
 
-use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Weak};
@@ -13,7 +12,10 @@ use container_api::request::Channel;
 use container_api::roots::Roots;
 use container_api::{Error, Kind, lock, socket};
 use container_resource::dns_domain::DnsDomain;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 use tokio::sync::{Mutex, Notify, watch};
 use tonic::{Response, Status};
 
@@ -27,8 +29,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 const CLEAN_LIMIT: Duration = Duration::from_secs(5);
 /// The first and the longest pause before it is started again, for containers that are on it.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
-/// Bytes of its log in which the reason of its end is looked for.
+/// Bytes of the reason of its end that are told.
 const LAST_WORDS: u64 = 4096;
+/// How long it may take to say them when it does not serve any more.
+const LAST_WORDS_LIMIT: Duration = Duration::from_secs(2);
 
 /// A network's process, as far as there is one.
 #[derive(Debug)]
@@ -76,6 +80,22 @@ async fn keep(process: Weak<NetworkProcess>, died: Arc<Notify>) {
                 died.notify_one();
             }
         }
+    }
+}
+
+/// Where a process that was started here says why it ends, if that is not well: descriptor 5 in it.
+#[derive(Debug)]
+struct LastWords(pipe::Receiver);
+
+impl LastWords {
+    /// What it has said; nothing, where it lives or has said nothing.
+    async fn heard(self) -> Option<String> {
+        let mut words = Vec::new();
+        let mut pipe = self.0.take(LAST_WORDS);
+        let read = tokio::time::timeout(LAST_WORDS_LIMIT, pipe.read_to_end(&mut words));
+        read.await.ok()?.ok()?;
+        let words = String::from_utf8_lossy(&words).trim().to_owned();
+        (!words.is_empty()).then_some(words)
     }
 }
 
@@ -161,7 +181,7 @@ impl NetworkProcess {
         Ok(met)
     }
 
-    fn spawn(&self) -> std::io::Result<tokio::process::Child> {
+    fn spawn(&self) -> std::io::Result<(tokio::process::Child, LastWords)> {
         // The main one last: who can connect to it finds the other one, too.
         let descriptors = socket::bind(&self.roots.network_descriptors(&self.name))?;
         let main = socket::bind(&self.roots.network_socket(&self.name))?;
@@ -177,14 +197,18 @@ impl NetworkProcess {
             command.arg("--debug");
         }
         command.current_dir("/");
-        plugin::spawn(command, [main.into(), descriptors.into()], Vec::new(), log)
+        let (words, end) = pipe_with(PipeFlags::CLOEXEC)?;
+        let listeners = [main.into(), descriptors.into()];
+        let child = plugin::spawn(command, listeners, vec![end], log)?;
+        Ok((child, LastWords(pipe::Receiver::from_owned_fd(words)?)))
     }
 
-    /// Speaks to the process, which is `child` or lived before this apiserver, and watches it from now on.
+    /// Speaks to the process, which was `started` here or lived before this apiserver, and watches it from now on.
     async fn meet(
         self: &Arc<Self>,
-        child: Option<tokio::process::Child>,
+        started: Option<(tokio::process::Child, LastWords)>,
     ) -> Result<Running, Error> {
+        let (child, last_words) = started.unzip();
         let (ended, watched) = watch::channel(false);
         let lock = self.lock_path();
         let died = self.died.clone();
@@ -205,24 +229,21 @@ impl NetworkProcess {
         };
         let channel = socket::connect(&self.roots.network_socket(&self.name));
         tokio::spawn(gone);
-        let unavailable = |error: &dyn std::fmt::Display| {
-            let reason = self.last_words().unwrap_or_else(|| error.to_string());
-            Error::new(
-                Kind::Unavailable,
-                format!("network {}: {reason}", self.name),
-            )
-            .with_hint("`container system doctor` tells what this host lacks for networks.")
+        let met = match channel {
+            Ok(channel) => self.ask_what_it_is(channel).await,
+            Err(error) => Err(error.to_string()),
         };
-        let mut client = NetworkClient::new(channel.map_err(|error| unavailable(&error))?)
-            .max_decoding_message_size(socket::MESSAGE_LIMIT);
-        let asked = tokio::time::timeout(ANSWER_LIMIT, client.inspect(InspectRequest {})).await;
-        let about = match asked {
-            Ok(Ok(reply)) => reply.into_inner(),
-            Ok(Err(status)) => return Err(unavailable(&status.message())),
-            Err(_) => {
-                // It may hang for ever, with its lock.
-                let _ = lock::signal_holder(&self.lock_path(), Signal::KILL);
-                return Err(unavailable(&"its process does not answer"));
+        let (client, about) = match met {
+            Ok(met) => met,
+            Err(error) => {
+                let said = match last_words {
+                    Some(words) => words.heard().await,
+                    None => None,
+                };
+                let text = format!("network {}: {}", self.name, said.unwrap_or(error));
+                return Err(Error::new(Kind::Unavailable, text).with_hint(
+                    "`container system doctor` tells what this host lacks for networks.",
+                ));
             }
         };
         if !self.domains.borrow().is_empty() {
@@ -235,6 +256,25 @@ impl NetworkProcess {
             about: Arc::new(about),
             ended: watched,
         })
+    }
+
+    /// Asks the process at the other end of `channel` what its network is.
+    async fn ask_what_it_is(
+        &self,
+        channel: Channel,
+    ) -> Result<(NetworkClient<Channel>, InspectReply), String> {
+        let mut client =
+            NetworkClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT);
+        let asked = tokio::time::timeout(ANSWER_LIMIT, client.inspect(InspectRequest {})).await;
+        match asked {
+            Ok(Ok(reply)) => Ok((client, reply.into_inner())),
+            Ok(Err(status)) => Err(status.message().to_owned()),
+            Err(_) => {
+                // It may hang for ever, with its lock.
+                let _ = lock::signal_holder(&self.lock_path(), Signal::KILL);
+                Err("its process does not answer".to_owned())
+            }
+        }
     }
 
     /// Tells it under which domains the host finds containers; gives the reason why the host does not.
@@ -257,17 +297,6 @@ impl NetworkProcess {
             Ok(Err(status)) => Some(status.message().to_owned()),
             Err(_) => Some("its process does not answer".to_owned()),
         }
-    }
-
-    /// Why it ended, as it said itself.
-    fn last_words(&self) -> Option<String> {
-        let mut log = std::fs::File::open(self.log_path()).ok()?;
-        let length = log.metadata().ok()?.len();
-        log.seek(SeekFrom::Start(length.saturating_sub(LAST_WORDS)))
-            .ok()?;
-        let mut text = Vec::new();
-        log.take(LAST_WORDS).read_to_end(&mut text).ok()?;
-        said(&String::from_utf8_lossy(&text))
     }
 
     /// Asks it something, for as long as it answers.
@@ -383,27 +412,42 @@ impl NetworkProcess {
     }
 }
 
-/// The last error in the text of a log: `<time> ERROR <place>: <words>`.
-fn said(text: &str) -> Option<String> {
-    let line = text.lines().rev().find(|line| line.contains(" ERROR "))?;
-    let (_, words) = line.split_once(" ERROR ")?;
-    let words = match words.split_once(": ") {
-        Some((place, words)) if !place.contains(' ') => words,
-        _ => words,
-    };
-    Some(words.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
-    #[test]
-    fn the_reason_is_the_last_error() {
-        let text = "2026-01-01T00:00:00Z ERROR a::b: first: one\n\
-            2026-01-01T00:00:01Z  INFO a: serving\n\
-            2026-01-01T00:00:02Z ERROR a: cannot run nft: not found\nrest\n";
-        assert_eq!(said(text).as_deref(), Some("cannot run nft: not found"));
-        assert_eq!(said("nothing\n"), None);
+    #[tokio::test]
+    async fn the_reason_is_what_the_process_says_itself() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        let mut roots = Roots::new(at("app"), at("install"), None).unwrap();
+        roots.runtime = at("run");
+        let plugin = roots.plugin("fake");
+        for directory in [
+            plugin.parent().unwrap(),
+            &roots.runtime,
+            &roots.network("web"),
+            &roots.log,
+        ] {
+            std::fs::create_dir_all(directory).unwrap();
+        }
+        // What an earlier one has logged is nobody's reason.
+        let log = roots.log.join("network-web.log");
+        std::fs::write(log, "2026-01-01T00:00:00Z ERROR a: an old reason\n").unwrap();
+        let script = |words: &str| {
+            std::fs::write(&plugin, format!("#!/bin/sh\n{words}\nexit 1\n")).unwrap();
+            std::fs::set_permissions(&plugin, PermissionsExt::from_mode(0o755)).unwrap();
+        };
+        let (_, domains) = watch::channel(Vec::new());
+        let process = NetworkProcess::new(&roots, "web", "fake", domains, false);
+        script("echo ' ERROR a: in the log'; echo 'cannot run nft: not found' >&5");
+        let error = process.serving().await.unwrap_err();
+        assert_eq!(error.message, "network web: cannot run nft: not found");
+        script("echo ' ERROR a: in the log'");
+        let error = process.serving().await.unwrap_err();
+        assert!(!error.message.contains("log"), "{error}");
+        assert!(!error.message.contains("old reason"), "{error}");
     }
 }
