@@ -4,6 +4,8 @@
 //! host shares: Unix sockets that only their owner may use, descriptors passed beside them, the error model,
 //! and the places on disk.
 
+#[cfg(feature = "host")]
+pub mod arrivals;
 pub mod call;
 #[cfg(feature = "host")]
 pub mod descriptors;

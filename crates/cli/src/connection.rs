@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use container_api::api::containers_client::ContainersClient;
 use container_api::api::networks_client::NetworksClient;
 use container_api::api::system_client::SystemClient;
+use container_api::arrivals::Arrivals;
 use container_api::images::images_client::ImagesClient;
 use container_api::machine::machines_client::MachinesClient;
 use container_api::request::{Channel, RequestId};
@@ -26,7 +27,7 @@ use crate::output;
 
 /// How long core-images may take to be started, again perhaps.
 const IMAGES_PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is tried meanwhile.
+/// How often it is tried again while it takes no more connections.
 const IMAGES_INTERVAL: Duration = Duration::from_millis(20);
 /// How often it is asked whether it is there, while a call to it goes on.
 const IMAGES_LOOK: Duration = Duration::from_secs(1);
@@ -129,26 +130,39 @@ impl Context {
     /// A connection to core-images. The apiserver starts it: as long as that one is there, this one will be.
     pub async fn images(&self) -> Result<Images, Failure> {
         let path = self.roots.images_socket();
+        // Its server may be on its way: the watch begins before the first look.
+        let arrivals = Arrivals::below(&self.roots.runtime);
         let deadline = Instant::now() + IMAGES_PATIENCE;
         loop {
-            match socket::connect(&path) {
+            let error = match socket::connect(&path) {
                 Ok(channel) => {
                     let client =
                         ImagesClient::new(channel).max_decoding_message_size(socket::MESSAGE_LIMIT);
                     let watch = self.watch_images();
                     return Ok(Images { client, watch });
                 }
-                Err(error) if Instant::now() >= deadline || self.containers().is_err() => {
-                    return Err(match error.kind() {
-                        // Nobody takes connections, and too many wait already.
-                        std::io::ErrorKind::WouldBlock => {
-                            liveness::silent(&self.images_log()).into()
-                        }
-                        _ => Failure::not_running(&error),
-                    });
+                Err(error) => error,
+            };
+            let waited = match &arrivals {
+                Ok(arrivals) if self.containers().is_ok() => {
+                    let remaining = deadline.saturating_duration_since(Instant::now());
+                    // Nobody takes connections, and too many wait already: no event tells when there are fewer.
+                    let wait = if error.kind() == std::io::ErrorKind::WouldBlock {
+                        remaining.min(IMAGES_INTERVAL)
+                    } else {
+                        remaining
+                    };
+                    // Whether it was in time shows when it is tried again.
+                    let _ = tokio::time::timeout(wait, arrivals.next()).await;
+                    !remaining.is_zero()
                 }
-                // No event tells another process's first listening.
-                Err(_) => tokio::time::sleep(IMAGES_INTERVAL).await,
+                _ => false,
+            };
+            if !waited {
+                return Err(match error.kind() {
+                    std::io::ErrorKind::WouldBlock => liveness::silent(&self.images_log()).into(),
+                    _ => Failure::not_running(&error),
+                });
             }
         }
     }

@@ -3,10 +3,11 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
+use container_api::arrivals::Arrivals;
 use container_api::inherited::READY_VARIABLE;
 use container_api::lock;
 use container_api::roots::Roots;
@@ -19,9 +20,8 @@ use tokio::net::unix::pipe;
 use super::{Order, is_running};
 use crate::failure::Failure;
 
-/// How long an apiserver that does not serve may take to end, and how often it is looked at meanwhile.
+/// How long an apiserver that does not serve may take to end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(20);
 /// Bytes of the log that are shown of an apiserver that died.
 const LOG_TAIL: u64 = 4096;
 /// Variables that services inherit, beside those with one of [`PREFIXES`]: where things are, how the network is
@@ -74,21 +74,18 @@ pub async fn start(roots: &Roots, order: &Order) -> Result<(), Failure> {
         Ok(_) if another_serves(roots, timeout).await => Ok(()),
         Ok(_) => {
             // It is ending: its last words come behind the end of the pipe.
-            let deadline = Instant::now() + LAST_WORDS;
-            while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
-                tokio::time::sleep(LOOK).await;
-            }
+            let _ = tokio::time::timeout(LAST_WORDS, child.wait()).await;
             let said = said_since(&mut log, begin).unwrap_or_default();
             Err(anyhow::anyhow!("the container system service did not start{said}").into())
         }
         Err(_) => {
             // It was ours to start, so it is ours to end: half a service helps nobody.
-            if let Ok(leader) = i32::try_from(child.id()) {
-                let group = Pid::from_raw(leader);
+            let leader = child.id().and_then(|id| i32::try_from(id).ok());
+            if let Some(group) = leader.and_then(Pid::from_raw) {
                 // Gone by itself is as good.
-                let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+                let _ = kill_process_group(group, Signal::KILL);
             }
-            let _ = child.wait();
+            let _ = child.wait().await;
             let said = said_since(&mut log, begin).unwrap_or_default();
             let seconds = timeout.as_secs();
             Err(anyhow::anyhow!(
@@ -101,23 +98,37 @@ pub async fn start(roots: &Roots, order: &Order) -> Result<(), Failure> {
 
 /// Whether another apiserver serves, now or when it has come so far.
 async fn another_serves(roots: &Roots, limit: Duration) -> bool {
-    let deadline = Instant::now() + limit;
-    loop {
-        if is_running(roots).await {
-            return true;
+    let Ok(arrivals) = Arrivals::below(&roots.runtime) else {
+        return is_running(roots).await;
+    };
+    let serves = async {
+        while !is_running(roots).await {
+            if arrivals.next().await.is_err() {
+                return false;
+            }
         }
-        // Nobody has the lock: there is none.
-        let holder = lock::holder(&roots.apiserver_lock());
-        if !matches!(holder, Ok(Some(_))) || Instant::now() >= deadline {
-            return false;
+        true
+    };
+    let lock = roots.apiserver_lock();
+    let found = async {
+        tokio::select! {
+            // First: one that has just begun to serve has the lock.
+            biased;
+            serves = serves => serves,
+            // Nobody has the lock: there is none.
+            _ = lock::released(&lock) => false,
         }
-        // No event tells another process's first listening.
-        tokio::time::sleep(LOOK).await;
-    }
+    };
+    tokio::time::timeout(limit, found).await.unwrap_or(false)
 }
 
 /// The apiserver in a session of its own, with nothing of this process but its log and `ready`.
-fn spawn(roots: &Roots, order: &Order, log: &File, ready: OwnedFd) -> Result<Child, Failure> {
+fn spawn(
+    roots: &Roots,
+    order: &Order,
+    log: &File,
+    ready: OwnedFd,
+) -> Result<tokio::process::Child, Failure> {
     let program = roots.install.join("bin/container-apiserver");
     let mut command = Command::new(&program);
     command.arg("start");
@@ -148,7 +159,7 @@ fn spawn(roots: &Roots, order: &Order, log: &File, ready: OwnedFd) -> Result<Chi
     };
     // SAFETY: the closure makes two system calls and touches no memory of the parent.
     unsafe { command.pre_exec(detach) };
-    let child = command.spawn();
+    let child = tokio::process::Command::from(command).spawn();
     // From here on only the service holds it: its death closes the pipe.
     drop(ready);
     Ok(child.with_context(|| format!("start {}", program.display()))?)
