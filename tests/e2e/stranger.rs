@@ -23,12 +23,13 @@ fn client(system: &System, words: &[&str]) -> Command {
 }
 
 #[test]
-fn a_client_in_another_language_starts_and_stops_a_container() {
+fn a_client_in_another_language_runs_a_container() {
     let system = System::start();
     let run = |words: &[&str]| Outcome::from(client(&system, words).output().unwrap());
     system
         .run([
-            "create", "--name", "foreign", "-m", "256M", "busybox", "sleep", "100000",
+            "create", "--name", "foreign", "-m", "256M", "-e", "WHO=me", "-w", "/tmp", "busybox",
+            "sleep", "100000",
         ])
         .ok();
     assert_eq!(run(&["list"]).ok().stdout, "foreign stopped\n");
@@ -43,6 +44,9 @@ fn a_client_in_another_language_starts_and_stops_a_container() {
     events.wait().unwrap();
     assert_eq!(run(&["start", "foreign"]).ok().stdout, "running already\n");
     assert_eq!(run(&["list"]).ok().stdout, "foreign running\n");
+    // What the container's own process has is merged by the service.
+    let ran = run(&["exec", "foreign", "sh", "-c", "echo $WHO $PWD; exit 3"]);
+    assert_eq!(ran.code(3).stdout, "me /tmp\n");
     assert_eq!(run(&["stop", "foreign"]).ok().stdout, "stopped\n");
     run(&["start", "nobody"]).code(1).says("nobody");
 }

@@ -32,7 +32,10 @@ impl Containers {
             })
             .await;
         let mut exit = match reply {
-            Ok(reply) => exit(&entry, &reply.into_inner()),
+            Ok(reply) => Exit {
+                started: entry.status.borrow().started_date,
+                ..exit(&reply.into_inner())
+            },
             Err(status) => {
                 tracing::debug!(container = %entry.id, "{}", status.message());
                 self.let_end(&entry, &helper).await;
@@ -111,10 +114,11 @@ impl Containers {
     }
 }
 
-fn exit(entry: &Entry, reply: &types::Exit) -> Exit {
+/// How a process has ended, as a helper tells.
+pub fn exit(reply: &types::Exit) -> Exit {
     Exit {
         exit_code: reply.exit_code,
-        started: entry.status.borrow().started_date,
+        started: None,
         exited: Timestamp::from_millisecond(reply.exited_ms).unwrap_or_else(|_| Timestamp::now()),
         reason: Some(reply.reason.clone()).filter(|reason| !reason.is_empty()),
         oom_killed: reply.oom_killed,

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use container_api::{Error, Kind, runtime, types};
+use container_api::{Error, Kind, runtime};
 use container_resource::bundle::Exit;
 
 use super::Containers;
-use super::follow::KILLED;
+use super::follow::{KILLED, exit};
 
 /// How long the end of a container may take to be known after its helper has gone.
 const END_LIMIT: Duration = Duration::from_secs(60);
@@ -14,11 +14,11 @@ const END_LIMIT: Duration = Duration::from_secs(60);
 impl Containers {
     /// How the further process `process` of the container `id` ends. The end of the container is one: what it still ran is
     /// killed.
-    pub async fn process_ended(&self, id: &str, process: String) -> Result<types::Exit, Error> {
+    pub async fn process_ended(&self, id: &str, process: String) -> Result<Exit, Error> {
         let entry = self.get(id)?;
         let mut client = entry.helper()?.client();
         let error = match client.wait(runtime::WaitRequest { process }).await {
-            Ok(exit) => return Ok(exit.into_inner()),
+            Ok(reply) => return Ok(exit(&reply.into_inner())),
             Err(status) => Error::from(status),
         };
         // A helper that has gone took its answer along.
@@ -33,15 +33,14 @@ impl Containers {
 }
 
 /// The end of a process whose container ended so.
-fn killed_with(exit: Exit) -> types::Exit {
-    types::Exit {
+fn killed_with(exit: Exit) -> Exit {
+    Exit {
         exit_code: match exit.reason {
             Some(_) => exit.exit_code,
             None => KILLED,
         },
-        exited_ms: exit.exited.as_millisecond(),
-        reason: exit.reason.unwrap_or_default(),
         oom_killed: false,
+        ..exit
     }
 }
 
@@ -58,9 +57,9 @@ mod tests {
             .unwrap()
         };
         assert_eq!(killed_with(exit(0, None)).exit_code, 137);
-        assert_eq!(killed_with(exit(137, None)).reason, "");
+        assert_eq!(killed_with(exit(137, None)).reason, None);
         let lost = killed_with(exit(255, Some("the runtime helper died")));
         assert_eq!(lost.exit_code, 255);
-        assert_eq!(lost.reason, "the runtime helper died");
+        assert_eq!(lost.reason.as_deref(), Some("the runtime helper died"));
     }
 }

@@ -26,9 +26,21 @@ impl Containers {
         Ok(())
     }
 
-    /// Gives the terminal of a process of the container `id` another size.
-    pub async fn resize(&self, id: &str, request: runtime::ResizeRequest) -> Result<(), Error> {
+    /// Gives the terminal of a process of the container `id` another size, in characters.
+    /// An empty `process` is the first one.
+    pub async fn resize(
+        &self,
+        id: &str,
+        process: String,
+        rows: u32,
+        columns: u32,
+    ) -> Result<(), Error> {
         let entry = self.get(id)?;
+        let request = runtime::ResizeRequest {
+            process,
+            rows,
+            columns,
+        };
         entry
             .ask(|mut client| async move { client.resize(request).await })
             .await?;

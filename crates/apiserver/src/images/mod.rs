@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use container_api::api::Trouble;
 use container_api::images::images_client::ImagesClient;
 use container_api::images::{PrepareRootsRequest, Root};
 use container_api::request::Channel;
@@ -18,7 +17,7 @@ use container_resource::container::ContainerConfiguration;
 use tokio::sync::Notify;
 
 /// Name of the plugin.
-const PLUGIN: &str = "container-core-images";
+pub const PLUGIN: &str = "container-core-images";
 /// How long a call waits for a service that is being started.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -50,6 +49,15 @@ pub struct PreparedRoots {
     pub init: Option<RootDisk>,
 }
 
+/// That the service ends again and again.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// How often it has ended lately.
+    pub failures: u32,
+    /// What was said of its last end.
+    pub message: String,
+}
+
 impl Images {
     /// The service of this system.
     pub fn new(roots: Roots, debug: bool) -> Self {
@@ -73,7 +81,6 @@ impl Images {
     pub fn trouble(&self) -> Option<Trouble> {
         let failures = self.failures.borrow();
         (failures.0 >= TROUBLE).then(|| Trouble {
-            service: PLUGIN.to_owned(),
             failures: failures.0,
             message: failures.1.clone(),
         })

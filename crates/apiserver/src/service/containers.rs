@@ -15,7 +15,7 @@ use container_api::api::{
 };
 use container_api::call::to_the_end;
 use container_api::types::{Exit, Processes};
-use container_api::{Error, Kind, runtime};
+use container_api::{Error, Kind};
 use futures::{Stream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -94,11 +94,9 @@ impl containers_server::Containers for Service {
             run,
             rest,
         } = request.into_inner();
-        if !process.is_empty() {
-            let reply = self.0.process_ended(&id, process).await?;
-            return Ok(Response::new(reply));
-        }
-        let exit = if rest {
+        let exit = if !process.is_empty() {
+            self.0.process_ended(&id, process).await?
+        } else if rest {
             self.0.get(&id)?.rests().await?
         } else {
             self.0.ended(&id, &run).await?
@@ -128,12 +126,7 @@ impl containers_server::Containers for Service {
             rows,
             columns,
         } = request.into_inner();
-        let request = runtime::ResizeRequest {
-            process,
-            rows,
-            columns,
-        };
-        self.0.resize(&id, request).await?;
+        self.0.resize(&id, process, rows, columns).await?;
         Ok(Response::new(ResizeReply {}))
     }
 

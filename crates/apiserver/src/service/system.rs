@@ -1,6 +1,5 @@
 //! The system as a whole.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use container_api::api::system_server;
@@ -11,70 +10,24 @@ use container_api::api::{
 use container_api::call::to_the_end;
 use container_api::log;
 use container_api::roots::Roots;
-use container_api::{Error, Kind};
-use tokio::sync::Notify;
+use container_api::{Error, Kind, api};
 use tonic::{Request, Response, Status};
 
 use super::containers::to_json;
-use crate::containers::Containers;
-use crate::images::Images;
-use crate::networks::Networks;
-use crate::templates::Templates;
+use crate::images::{self, Trouble};
+use crate::shutdown::Shutdown;
 
 /// The calls about the system.
 #[derive(Clone, Debug)]
 pub struct System {
     roots: Roots,
-    containers: Arc<Containers>,
-    images: Images,
-    networks: Arc<Networks>,
-    templates: Templates,
-    stop: Arc<Notify>,
+    shutdown: Shutdown,
 }
 
 impl System {
-    /// Rings `stop` when it was asked to shut down.
-    pub fn new(
-        roots: Roots,
-        containers: Arc<Containers>,
-        images: Images,
-        networks: Arc<Networks>,
-        templates: Templates,
-        stop: Arc<Notify>,
-    ) -> Self {
-        Self {
-            roots,
-            containers,
-            images,
-            networks,
-            templates,
-            stop,
-        }
-    }
-
-    /// Stops the containers and the helpers, and then rings `stop` whatever went wrong.
-    async fn end(&self, grace: Duration) -> Result<(), Error> {
-        // Its network stays as long as somebody has its tap.
-        self.templates.stand_down().await;
-        let mut errors: Vec<String> = self
-            .containers
-            .stop_all(grace)
-            .await
-            .into_iter()
-            .map(|error| error.message)
-            .collect();
-        self.networks.settled().await;
-        errors.extend(self.networks.stop().await);
-        if let Err(error) = self.images.stop().await {
-            errors.push(format!("stop container-core-images: {error}"));
-        }
-        self.containers.cleared().await;
-        self.stop.notify_one();
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::new(Kind::Internal, errors.join("; ")))
-        }
+    /// Those of the system in `roots`, which ends as `shutdown` says.
+    pub fn new(roots: Roots, shutdown: Shutdown) -> Self {
+        Self { roots, shutdown }
     }
 }
 
@@ -101,7 +54,17 @@ impl system_server::System for System {
                 self.roots.log.display().to_string()
             },
             pid: rustix::process::getpid().as_raw_nonzero().get(),
-            troubles: self.images.trouble().into_iter().collect(),
+            troubles: self
+                .shutdown
+                .images
+                .trouble()
+                .into_iter()
+                .map(|Trouble { failures, message }| api::Trouble {
+                    service: images::PLUGIN.to_owned(),
+                    failures,
+                    message,
+                })
+                .collect(),
         }))
     }
 
@@ -111,8 +74,8 @@ impl system_server::System for System {
     ) -> Result<Response<ShutdownReply>, Status> {
         let grace = Duration::from_millis(request.into_inner().grace_ms.into());
         // Half of it is not taken back when the client goes: no policy starts anything any more.
-        let system = self.clone();
-        to_the_end(async move { system.end(grace).await }).await?;
+        let shutdown = self.shutdown.clone();
+        to_the_end(async move { shutdown.run(grace).await }).await?;
         Ok(Response::new(ShutdownReply {}))
     }
 
@@ -120,10 +83,10 @@ impl system_server::System for System {
         &self,
         _: Request<ListTemplatesRequest>,
     ) -> Result<Response<ListTemplatesReply>, Status> {
-        let templates = self
-            .templates
-            .list()
-            .map_err(|error| Error::chain(Kind::Internal, &error).context("list the templates"))?;
+        let templates =
+            self.shutdown.templates.list().map_err(|error| {
+                Error::chain(Kind::Internal, &error).context("list the templates")
+            })?;
         Ok(Response::new(ListTemplatesReply {
             templates: to_json(&templates)?,
         }))
@@ -133,7 +96,7 @@ impl system_server::System for System {
         &self,
         _: Request<PruneTemplatesRequest>,
     ) -> Result<Response<PruneTemplatesReply>, Status> {
-        let pruned = self.templates.prune().await.map_err(|error| {
+        let pruned = self.shutdown.templates.prune().await.map_err(|error| {
             Error::chain(Kind::Internal, &error).context("delete the templates")
         })?;
         let reclaimed_bytes = pruned.iter().map(|template| template.size_in_bytes).sum();
@@ -147,12 +110,19 @@ impl system_server::System for System {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use container_api::api::system_server::System as _;
     use container_resource::settings::NetworkSettings;
     use futures::FutureExt;
+    use tokio::sync::Notify;
 
     use super::*;
+    use crate::containers::Containers;
+    use crate::images::Images;
+    use crate::networks::Networks;
     use crate::standby::Standby;
+    use crate::templates::Templates;
 
     #[tokio::test]
     async fn the_system_ends_though_who_asked_for_it_is_gone() {
@@ -164,7 +134,14 @@ mod tests {
         let standby = Standby::new(&roots, &networks, false, false);
         let templates = Templates::new(&roots, standby);
         let stop = Arc::new(Notify::new());
-        let system = System::new(roots, containers, images, networks, templates, stop.clone());
+        let shutdown = Shutdown {
+            templates,
+            containers,
+            networks,
+            images,
+            stop: stop.clone(),
+        };
+        let system = System::new(roots, shutdown);
         let call = system.shutdown(Request::new(ShutdownRequest { grace_ms: 0 }));
         assert!(call.now_or_never().is_none());
         stop.notified().await;
