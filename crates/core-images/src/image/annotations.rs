@@ -4,16 +4,11 @@
 //! the same name, so that nobody finds a name that the image once had. The store itself uses one.
 
 use container_resource::image::Descriptor;
-
-use crate::store::REF_NAME;
+use container_resource::label::well_known::{CONTAINERD_IMAGE_NAME, IMAGE_NAME, OCI_REF_NAME};
 
 /// The keys, the one that is believed first in front (as Apple's container has them): Apple's and containerd's hold whole
 /// references, the specification's one (`annotations.md`) may hold a tag only.
-const KEYS: [&str; 3] = [
-    "com.apple.containerization.image.name",
-    "io.containerd.image.name",
-    REF_NAME,
-];
+const KEYS: [&str; 3] = [IMAGE_NAME, CONTAINERD_IMAGE_NAME, OCI_REF_NAME];
 
 /// What a descriptor is named by, the best first. It may be no reference.
 pub fn names(descriptor: &Descriptor) -> impl Iterator<Item = &str> {

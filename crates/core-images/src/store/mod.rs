@@ -33,7 +33,7 @@ pub use atomic::Temporary;
 pub use collect::{Collected, Usage};
 pub use ingest::{Ingest, IngestError};
 pub use leases::{GRACE, Leases};
-pub use names::{LAYOUT, Names, REF_NAME, UNTAGGED};
+pub use names::{LAYOUT, Names, UNTAGGED};
 pub use paths::Paths;
 pub use pins::{Pin, Pins};
 

@@ -8,15 +8,15 @@ use std::path::Path;
 use container_files::Links;
 use container_resource::digest::Digest;
 use container_resource::image::Descriptor;
+use container_resource::label::well_known::OCI_REF_NAME;
 use serde::{Deserialize, Serialize};
 
 use super::atomic;
 use super::paths::Paths;
 use super::{Store, StoreError};
 use crate::image::annotations;
+use crate::image::media::INDEX;
 
-/// The annotation that holds an image's name (image-spec, `annotations.md`).
-pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Start of the names of images that came without one; their digest follows.
 pub const UNTAGGED: &str = "untagged@";
 
@@ -25,7 +25,6 @@ const MAX_INDEX: u64 = 256 << 20;
 
 /// Content of the file `oci-layout`.
 pub const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// The names of all images. A descriptor's digest is checked when it is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,7 +52,7 @@ impl Names {
         descriptor
             .annotations
             .get_or_insert_default()
-            .insert(REF_NAME.into(), name.clone());
+            .insert(OCI_REF_NAME.into(), name.clone());
         self.0.insert(name, descriptor)
     }
 
@@ -82,7 +81,7 @@ impl TryFrom<Document> for Names {
             let name = descriptor
                 .annotations
                 .as_ref()
-                .and_then(|all| all.get(REF_NAME))
+                .and_then(|all| all.get(OCI_REF_NAME))
                 .cloned();
             let name = name.unwrap_or_else(|| format!("{UNTAGGED}{}", descriptor.digest));
             names.insert(name, descriptor);
