@@ -83,6 +83,8 @@ impl Create {
             Ok(_) => bail!("cluster already exists: {}", self.name),
             Err(error) => return Err(error.into()),
         }
+        // Told now, not when the cluster is made and would be for nothing.
+        kubeconfig::check(&file, &self.name)?;
         let taken: Vec<u16> = cluster::list(container)?
             .into_iter()
             .filter_map(|cluster| cluster.port)

@@ -65,6 +65,20 @@ pub fn merge(path: &Path, name: &str, port: u16, access: &Access) -> Result<(), 
     })
 }
 
+/// Whether the file `path` could take the cluster `name`: said before there is one.
+///
+/// # Errors
+/// When it is none, or somebody else's entry has the name.
+pub fn check(path: &Path, name: &str) -> Result<(), FileError> {
+    let nothing = Access {
+        authority: String::new(),
+        certificate: String::new(),
+        key: String::new(),
+    };
+    let put = put(&mut read(path)?, name, 0, &nothing);
+    put.map_err(|error| FileError::Merge(path.to_owned(), error))
+}
+
 /// Takes the cluster `name` out of the file `path`. What is not there is none.
 ///
 /// # Errors
@@ -91,20 +105,24 @@ fn change(
         made.map_err(failed)?;
     }
     let _lock = Lock::take(&target)?;
-    let text = match container_files::read_text(&target, LIMIT, Links::Refuse) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        text => text.map_err(failed)?,
-    };
-    let mut config = if text.trim().is_empty() {
-        Value::Null
-    } else {
-        serde_saphyr::from_str(&text).map_err(|error| not_yaml(path, &error))?
-    };
+    let mut config = read(&target)?;
     if !change(&mut config).map_err(|error| FileError::Merge(path.to_owned(), error))? {
         return Ok(());
     }
     let text = serde_saphyr::to_string(&config).map_err(|error| not_yaml(path, &error))?;
     replace(&target, &text).map_err(failed)
+}
+
+/// What the file `path` says; nothing, where it is not there or empty.
+fn read(path: &Path) -> Result<Value, FileError> {
+    let text = match container_files::read_text(path, LIMIT, Links::Follow) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        text => text.map_err(|error| FileError::Io(path.to_owned(), error))?,
+    };
+    if text.trim().is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_saphyr::from_str(&text).map_err(|error| not_yaml(path, &error))
 }
 
 fn not_yaml(path: &Path, error: &dyn std::error::Error) -> FileError {
@@ -185,6 +203,8 @@ mod tests {
     fn a_file_is_made_kept_and_cleaned() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("kube/config");
+        check(&path, "dev").unwrap();
+        assert!(!path.exists());
         merge(&path, "dev", 6445, &access("1")).unwrap();
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o600);
@@ -235,6 +255,7 @@ mod tests {
         let path = scratch.path().join("config");
         for text in ["[", "kind: Pod\n", "- 1\n"] {
             std::fs::write(&path, text).unwrap();
+            check(&path, "dev").unwrap_err();
             merge(&path, "dev", 1, &access("")).unwrap_err();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }

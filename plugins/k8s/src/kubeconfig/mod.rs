@@ -6,7 +6,7 @@ mod file;
 use serde_json::{Map, Value, json};
 
 pub use access::Access;
-pub use file::{default_path, forget, merge};
+pub use file::{check, default_path, forget, merge};
 
 /// Names the extension by which entries of this plugin are known.
 const EXTENSION: &str = "container-k8s";
