@@ -10,13 +10,13 @@ Writes a root file system, made by debootstrap from the mirror that apt uses her
 `container image import`. Does nothing if OUT.tar is there and what it was made of is the same.
 
   system    systemd, dockerd and podman
-  programs  PostgreSQL, redis, nginx, node, CPython with its tests
+  programs  PostgreSQL, redis, nginx, node, git, cargo, CPython with its tests
 TXT
 }
 
 case ${1:-} in
     system) packages=(systemd-sysv dbus docker.io podman crun fuse-overlayfs busybox-static iproute2 iptables procps e2fsprogs sudo) ;;
-    programs) packages=(postgresql redis-server nginx-light nodejs python3 libpython3.11-testsuite procps) ;;
+    programs) packages=(postgresql redis-server nginx-light nodejs python3 libpython3.11-testsuite procps git cargo) ;;
     *) usage; [[ ${1:-} == -h || ${1:-} == --help ]]; exit ;;
 esac
 [ $# -eq 2 ] || { usage; exit 2; }

@@ -15,13 +15,23 @@ struct Debian(System);
 impl Debian {
     /// A system with the image, and a container of it that does nothing.
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// As [`Self::start`], with further flags.
+    fn start_with(more: &[&str]) -> Self {
         let system = System::start();
         import(&system);
         let flags = [
             "run", "-d", "--init", "--name", "programs", "-m", "1g", "-c", "2",
         ];
         system
-            .run(flags.iter().chain(&["programs", "sleep", "infinity"]))
+            .run(
+                flags
+                    .iter()
+                    .chain(more)
+                    .chain(&["programs", "sleep", "infinity"]),
+            )
             .ok();
         Self(system)
     }
@@ -242,4 +252,70 @@ fn servers_behind_ports_and_apt_with_a_mirror_of_the_host() {
     let _ = server.wait();
     assert!(installed.ok().stdout.ends_with("hello from the mirror\n"));
     system.run(["delete", "--force", "servers", "client"]).ok();
+}
+
+/// A project on the host's disk is worked on in a container, by git and by cargo with its crates beside it.
+#[test]
+#[ignore = "a Debian root is made for it: make test-real"]
+fn a_project_on_a_share_is_cloned_and_built() {
+    let host = tempfile::tempdir().unwrap();
+    let project = host.path().join("project");
+    std::fs::create_dir_all(project.join("src")).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(project.join(name), text).unwrap();
+    write(
+        "src/main.rs",
+        "fn main() { println!(\"{}\", part::answer()); }\n",
+    );
+    write(
+        "Cargo.toml",
+        "[package]\nname = \"project\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\npart = \"1\"\n",
+    );
+    write(
+        "Cargo.lock",
+        "version = 3\n\n[[package]]\nname = \"part\"\nversion = \"1.0.0\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n\n\
+           [[package]]\nname = \"project\"\nversion = \"0.1.0\"\ndependencies = [\n \"part\",\n]\n",
+    );
+    for directory in [".cargo", "vendor/part/src"] {
+        std::fs::create_dir_all(project.join(directory)).unwrap();
+    }
+    write(
+        ".cargo/config.toml",
+        "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"vendor\"\n",
+    );
+    write(
+        "vendor/part/Cargo.toml",
+        "[package]\nname = \"part\"\nversion = \"1.0.0\"\nedition = \"2021\"\n",
+    );
+    write("vendor/part/src/lib.rs", "pub fn answer() -> u32 { 42 }\n");
+    write("vendor/part/.cargo-checksum.json", "{\"files\":{}}\n");
+    std::fs::create_dir(project.join("many")).unwrap();
+    for number in 0..1000 {
+        write(&format!("many/{number}"), &format!("{number}\n"));
+    }
+    let bound = format!("{}:/host", host.path().display());
+    let debian = Debian::start_with(&["-v", &bound]);
+    let script = "cd /host/project; git -c init.defaultBranch=main init -q .; git add .; git -c user.name=a -c user.email=a@b commit -qm all; \
+                  git gc -q; cd ..; git clone -q project clone; cd clone; git status --porcelain; git fsck --strict 2>&1; \
+                  echo more >> many/7; git status --porcelain; git stash -q; git status --porcelain; ls many | wc -l";
+    let script = script.replace("git stash", "git -c user.name=a -c user.email=a@b stash");
+    assert_eq!(debian.shell(&script), " M many/7\n1000\n");
+    // The host sees the same repository.
+    assert_eq!(
+        std::fs::read_to_string(host.path().join("clone/many/7")).unwrap(),
+        "7\n"
+    );
+    let script = "cd /host/clone; cargo build --offline --locked -q 2>&1; ./target/debug/project; cargo build --offline --locked 2>&1 | grep -c Compiling || :";
+    assert_eq!(debian.shell(script), "42\n0\n");
+    // What the host changes is built anew.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    std::fs::write(
+        host.path().join("clone/src/main.rs"),
+        "fn main() { println!(\"other\"); }\n",
+    )
+    .unwrap();
+    assert_eq!(
+        debian.shell("cd /host/clone; cargo run --offline --locked -q 2>&1"),
+        "other\n"
+    );
+    debian.end();
 }

@@ -1,4 +1,5 @@
-//! A bare machine: QEMU by hand, with the guest kernel of the prefix and the load as its first process.
+//! A bare machine: QEMU by hand, with the guest kernel of the prefix and the load as its first process. Under TCG, as the figures are
+//! given.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -104,7 +105,8 @@ impl<'a> Bare<'a> {
         let output = Command::new("timeout")
             .args(["-k", "5", "600", "qemu-system-x86_64", "-nodefaults", "-no-user-config"])
             .args(["-no-reboot", "-display", "none", "-smp", "1", "-m", MEMORY])
-            .args(["-accel", "kvm", "-accel", "tcg,thread=multi", "-cpu", "max"])
+            .args(["-accel",
+                "tcg,thread=multi", "-cpu", "max"])
             .args(["-machine", "microvm,acpi=off,isa-serial=off,x-option-roms=off,pit=on,pic=on,rtc=on,memory-backend=memory"])
             .args(["-global", "virtio-mmio.force-legacy=false", "-object", &memory])
             .arg("-kernel")
