@@ -30,7 +30,7 @@ export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || e
 
 PLUGINS := container-core-images container-k8s container-network-bridge container-runtime-linux container-share-virtiofs
 
-.PHONY: hello build deb tarball kernel kernel-full boot-full programs initramfs stage install test unit engine-newer network-newer boot e2e test-kvm test-real lint fuzz bench bench-services bench-kvm clean packages-% help
+.PHONY: hello build deb tarball kernel kernel-full boot-full programs initramfs stage install test unit engine-newer network-newer boot e2e test-kvm test-real lint fuzz bench bench-services bench-machines bench-kvm clean packages-% help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,6p'
@@ -161,6 +161,11 @@ bench: packages-run packages-build packages-test packages-bench stage $(BUSYBOX)
 # What the services cost without a container.
 bench-services: stage
 	bench/services.py $(STAGE)
+
+# What container machines cost: needs root, and a mirror for the Debian root.
+bench-machines: stage packages-real $(BUSYBOX)
+	@images/debian.sh system $(DEBIAN)
+	bench/machines.py $(STAGE) $(BUSYBOX) $(DEBIAN)
 
 # Starts, cold and from a template, and idle machines with KVM, in the nested machine; then the same beside peers with machines of their
 # own, in a second one, whose state is on a disk, as two of them need.
