@@ -43,10 +43,14 @@ impl Watch {
                 let Ok(open) = count(&descriptors) else {
                     continue;
                 };
-                if open > most {
+                let room = if open > most {
                     tell();
-                }
-                pause = pause_for(most.saturating_sub(open));
+                    // Files that are in use stay: asked again when half of what is left may be gone.
+                    limit.saturating_sub(open) / 2
+                } else {
+                    most - open
+                };
+                pause = pause_for(room);
             }
         })?;
         Ok(Self {
