@@ -20,6 +20,7 @@ INITRAMFS := $(TARGET)/initramfs.cpio
 BUSYBOX := $(TARGET)/busybox.tar
 DEBIAN := $(TARGET)/debian.tar
 PROGRAMS := $(TARGET)/programs.tar
+CLOUD_KERNEL := $(TARGET)/cloud-kernel
 QEMU_NEWER := $(TARGET)/qemu-backports
 PEERS := $(TARGET)/peers
 PASST_NEWER := $(TARGET)/passt-newer
@@ -131,14 +132,16 @@ e2e: $(BUSYBOX)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) RUST_TEST_THREADS=2 \
 	    scripts/second-chance.sh $(CARGO) test --locked --no-fail-fast -p container-tests --
 
-# systemd, dockerd, podman, PostgreSQL, redis, nginx, node and CPython of Debian, in roots made by debootstrap: needs root, a mirror
+# systemd, dockerd, podman, PostgreSQL, redis, nginx, node and CPython of Debian, in roots made by debootstrap, and its cloud kernel: needs root, a mirror
 # and some 20 minutes.
 test-real: packages-run packages-build packages-test packages-real stage $(BUSYBOX)
 	@images/debian.sh system $(DEBIAN)
 	@images/debian.sh programs $(PROGRAMS)
+	@[ -d $(CLOUD_KERNEL) ] || scripts/unpack-packages.sh $(CLOUD_KERNEL) "$$(. /etc/os-release && echo "$$VERSION_CODENAME")" \
+	    "$$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p')"
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) CONTAINER_TEST_DEBIAN=$(CURDIR)/$(DEBIAN) \
-	    CONTAINER_TEST_PROGRAMS=$(CURDIR)/$(PROGRAMS) \
-	    $(CARGO) test --locked -p container-tests -- --ignored --test-threads=1 real:: programs:: volumes:: shares::
+	    CONTAINER_TEST_PROGRAMS=$(CURDIR)/$(PROGRAMS) CONTAINER_TEST_CLOUD_KERNEL=$(CURDIR)/$(CLOUD_KERNEL) \
+	    $(CARGO) test --locked -p container-tests -- --ignored --test-threads=1 real:: programs:: volumes:: shares:: kernel::
 	tests/package.sh $(TARGET)/package-root $(BUSYBOX)
 
 # The same programs with real KVM, in a machine inside an emulated one.

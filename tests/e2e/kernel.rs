@@ -82,3 +82,73 @@ fn a_kernel_is_taken_from_files_archives_and_addresses_and_boots() {
     let _ = server.kill();
     let _ = server.wait();
 }
+
+#[test]
+#[ignore = "needs CONTAINER_TEST_CLOUD_KERNEL, an unpacked package: `make test-real`"]
+fn a_distribution_s_kernel_boots_with_its_modules() {
+    let unpacked = std::env::var_os("CONTAINER_TEST_CLOUD_KERNEL")
+        .map(std::path::PathBuf::from)
+        .expect("CONTAINER_TEST_CLOUD_KERNEL");
+    let only = |directory: std::path::PathBuf, beginning: &str| {
+        let entries = std::fs::read_dir(directory).unwrap();
+        let mut paths = entries.map(|entry| entry.unwrap().path());
+        let is_it = |path: &std::path::PathBuf| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.starts_with(beginning)
+        };
+        paths.find(is_it).unwrap()
+    };
+    let kernel = only(unpacked.join("boot"), "vmlinuz-");
+    let modules = only(unpacked.join("lib/modules"), "");
+    let version = modules.file_name().unwrap().to_str().unwrap().to_owned();
+    let system = System::start();
+    let binary = [
+        "system",
+        "kernel",
+        "set",
+        "--binary",
+        kernel.to_str().unwrap(),
+    ];
+    let with = ["--modules", modules.to_str().unwrap()];
+    let set = |further: &[&str]| system.run(binary.iter().chain(&with).chain(further));
+    set(&["--module", "none"])
+        .code(1)
+        .says("this kernel has no module none");
+    set(&["--module", "nbd"]).ok();
+    std::fs::write(system.scratch().join("shared"), "from the host").unwrap();
+    let share = format!("{}:/share:ro", system.scratch().display());
+    let look = "uname -r; cat /share/shared; echo; ls -d /dev/net/tun /sys/module/nbd; df /data | grep -c /dev/vd; \
+        ip addr show dev eth0 | grep -c 'inet '; nproc";
+    let ran = system.run([
+        "run",
+        "--rm",
+        "-m",
+        "256M",
+        "-c",
+        "2",
+        "-v",
+        &share,
+        "-v",
+        "data:/data:rw",
+        "busybox",
+        "sh",
+        "-c",
+        look,
+    ]);
+    let expected = format!("{version}\nfrom the host\n/dev/net/tun\n/sys/module/nbd\n1\n1\n2\n");
+    assert_eq!(ran.ok().stdout, expected);
+    // It is a container as any other.
+    system.sleeper("kept");
+    let told = system
+        .run(["exec", "kept", "cat", "/proc/sys/kernel/osrelease"])
+        .ok();
+    assert_eq!(told.stdout.trim(), version);
+    system.run(["stop", "--time", "5", "kept"]).ok();
+    system.run(["start", "kept"]).ok();
+    system
+        .run(["run", "--rm", "--init-image", "busybox", "busybox", "true"])
+        .code(1);
+    system
+        .run(["system", "kernel", "set", "--recommended"])
+        .ok();
+}

@@ -15,6 +15,8 @@ mod generated;
 pub mod greeting;
 #[cfg(feature = "host")]
 pub mod guest_channel;
+#[cfg(feature = "host")]
+pub mod guest_files;
 pub mod guest_paths;
 #[cfg(feature = "host")]
 pub mod handover;

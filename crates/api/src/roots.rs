@@ -163,6 +163,13 @@ impl Roots {
             .join(format!("default.kernel-{ARCHITECTURE}"))
     }
 
+    /// The modules of the installed `kernel`, if it has some: an archive that goes behind the initramfs.
+    pub fn modules(&self, kernel: &Path) -> PathBuf {
+        let mut name = kernel.file_name().unwrap_or_default().to_owned();
+        name.push(".modules.cpio");
+        kernel.with_file_name(name)
+    }
+
     /// The kernel of the installed prefix.
     pub fn packaged_kernel(&self) -> PathBuf {
         self.share()

@@ -5,7 +5,6 @@ mod daemon;
 mod disk_usage;
 mod dot_names;
 mod events;
-mod guest_files;
 mod images;
 mod logs;
 mod machines;

@@ -116,6 +116,7 @@ async fn main() {
             Device::Entropy,
         ],
         accelerator: engine.accelerator(),
+        firmware_tables: false,
         nested_virtualization: false,
     };
     eprintln!("{}, {}", engine.vmm(), spec.accelerator);

@@ -25,6 +25,9 @@ pub struct VmSpec {
     pub devices: Vec<Device>,
     /// Who executes the guest's instructions.
     pub accelerator: Accelerator,
+    /// The kernel learns of the machine's devices by firmware tables (ACPI), not by its command line. Kernels of distributions may know
+    /// no other way (`CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES`); ours does without, and so without the time that reading them takes.
+    pub firmware_tables: bool,
     /// Let the guest use the CPU's virtualization extensions.
     pub nested_virtualization: bool,
 }

@@ -119,6 +119,9 @@ pub struct Boot {
     pub kernel: PathBuf,
     /// Initramfs with vminitd, for a machine without [`Self::init`].
     pub initramfs: PathBuf,
+    /// Whether the initramfs holds modules of the kernel.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_modules: bool,
     /// The image's root, composed of runs of files.
     pub root: RootDisk,
     /// The init image's root: the guest boots from it.

@@ -1,8 +1,10 @@
 //! `create`: a bundle and a name.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use container_api::guest_files::GuestFiles;
 use container_api::roots::create_private;
 use container_api::{Error, Kind};
 use container_resource::bundle::{self, Boot, Bundle};
@@ -12,7 +14,6 @@ use container_resource::room;
 use container_resource::size::{self, MINIMUM_MEMORY};
 
 use super::{Containers, Entry, bundles};
-use crate::guest_files;
 
 impl Containers {
     /// Makes a container that can be started.
@@ -83,9 +84,11 @@ impl Containers {
         // Told first: it was asked for by name.
         arrived?;
         let roots = roots?;
+        let guest = GuestFiles::find(&self.roots, configuration.kernel.as_deref().map(Path::new))?;
         let boot = Boot {
-            kernel: guest_files::kernel(&self.roots)?,
-            initramfs: guest_files::initramfs(&self.roots)?,
+            kernel: guest.kernel,
+            initramfs: guest.initramfs,
+            has_modules: guest.has_modules,
             root: roots.container,
             init: roots.init,
             cache: self.roots.cache(),

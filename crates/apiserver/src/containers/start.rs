@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use container_api::guest_files::GuestFiles;
 use container_api::{Error, Kind, runtime};
 use container_resource::bundle::{self, Boot, Extent, Timeline};
 use container_resource::container::{ContainerConfiguration, ContainerState, Mount};
@@ -17,7 +18,6 @@ use super::entry::{Kill, Run};
 use super::follow::{record_by_hand, recorded, remove_sockets};
 use super::helper::{Helper, Lent};
 use super::{Containers, Entry, not_found};
-use crate::guest_files;
 use crate::networks::Attached;
 use crate::standby::Waiting;
 use crate::templates::Request;
@@ -356,8 +356,11 @@ impl Containers {
             let roots = self.images.prepare_roots(configuration, &entry.id).await?;
             (boot.root, boot.init) = (roots.container, roots.init);
         }
-        boot.kernel = guest_files::kernel(&self.roots)?;
-        boot.initramfs = guest_files::initramfs(&self.roots)?;
+        let chosen = entry.configuration()?.kernel.as_deref();
+        let guest = GuestFiles::find(&self.roots, chosen.map(Path::new))?;
+        boot.kernel = guest.kernel;
+        boot.initramfs = guest.initramfs;
+        boot.has_modules = guest.has_modules;
         boot.requested_us = requested_us;
         boot.idle = idle;
         boot.vmm_confinement = self.vmm_confinement;

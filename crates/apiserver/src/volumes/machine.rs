@@ -3,6 +3,7 @@
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use container_api::guest_files::GuestFiles;
 use container_api::{Error, Kind};
 use container_resource::bundle::{self, Boot, Bundle, Extent, RootDisk};
 use container_resource::container::{ContainerConfiguration, CreateOptions, Resources};
@@ -12,7 +13,6 @@ use container_resource::volume;
 use erofs::{LayerWriter, Limits, Metadata, Tree};
 
 use crate::containers::{Containers, Transient, kind};
-use crate::guest_files;
 
 /// Bytes of memory of the machine: a page cache, and the archive's buffers.
 const MEMORY: u64 = 256 << 20;
@@ -58,9 +58,11 @@ impl Containers {
                 runtime_handler: DEFAULT_RUNTIME.to_owned(),
                 ..ContainerConfiguration::default()
             };
+            let guest = GuestFiles::find(&self.roots, None)?;
             let boot = Boot {
-                kernel: guest_files::kernel(&self.roots)?,
-                initramfs: guest_files::initramfs(&self.roots)?,
+                kernel: guest.kernel,
+                initramfs: guest.initramfs,
+                has_modules: guest.has_modules,
                 root: RootDisk {
                     extents: vec![Extent {
                         path: root,

@@ -78,16 +78,29 @@ pub fn temporary(roots: &Roots) -> Result<File, Failure> {
     Ok(make().with_context(|| format!("make a file in {}", roots.kernels().display()))?)
 }
 
+/// What a kernel is installed from.
+#[derive(Debug)]
+pub struct Source<'a> {
+    /// Its image.
+    pub kernel: &'a mut File,
+    /// The archive of its modules, if it has some: see [`super::modules`].
+    pub modules: Option<&'a mut File>,
+}
+
 /// Copies the kernel in `source` to the system's kernels as `name`, and has it be the default of guests of `architecture`.
-/// Another kernel of that name is replaced only with `force`. The packaged kernel's name is kept for that one, which the next
+/// Another kernel of that name is replaced only with `force`; it has the modules of this `source`, or none. The packaged kernel's name is kept for that one, which the next
 /// `system start` would put back.
 pub fn install(
     roots: &Roots,
     architecture: &str,
     name: &str,
-    source: &mut File,
+    source: Source<'_>,
     force: bool,
 ) -> Result<(), Failure> {
+    let Source {
+        kernel: source,
+        modules,
+    } = source;
     let link = roots
         .kernels()
         .join(format!("default.kernel-{architecture}"));
@@ -109,19 +122,18 @@ pub fn install(
             );
             return Err(Failure::Local(anyhow::anyhow!(text)));
         }
-        return Ok(point(&link, &target).with_context(|| format!("link {}", link.display()))?);
     }
-    let mut write = || -> io::Result<()> {
+    let beside_it = roots.modules(&target);
+    let write = || -> io::Result<()> {
         roots::create_private(&roots.kernels())?;
-        let temporary = beside(&target);
-        let mut copied = || {
-            let mut file = container_files::create(&temporary)?;
-            source.rewind()?;
-            io::copy(source, &mut file)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &target)
-        };
-        discard_on_failure(copied(), &temporary)?;
+        match modules {
+            Some(modules) => copy_open(modules, &beside_it)?,
+            None => match fs::remove_file(&beside_it) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            },
+        }
+        copy_open(source, &target)?;
         point(&link, &target)
     };
     Ok(write().with_context(|| format!("install the kernel {}", target.display()))?)
@@ -215,6 +227,19 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     discard_on_failure(write(), &temporary)
 }
 
+/// Copies what `from` holds so that `to` is whole, old or new, whatever happens.
+fn copy_open(from: &mut File, to: &Path) -> io::Result<()> {
+    let temporary = beside(to);
+    let mut write = || {
+        let mut file = container_files::create(&temporary)?;
+        from.rewind()?;
+        io::copy(from, &mut file)?;
+        file.sync_all()?;
+        fs::rename(&temporary, to)
+    };
+    discard_on_failure(write(), &temporary)
+}
+
 /// Makes `link` name `target`, which lies beside it.
 fn point(link: &Path, target: &Path) -> io::Result<()> {
     let Some(name) = target.file_name() else {
@@ -245,6 +270,12 @@ fn discard_on_failure(outcome: io::Result<()>, temporary: &Path) -> io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A kernel without modules.
+    fn of(kernel: &mut File) -> Source<'_> {
+        let modules = None;
+        Source { kernel, modules }
+    }
 
     fn system(root: &Path) -> Roots {
         let roots = Roots::new(root.join("app"), root.join("prefix"), None).unwrap();
@@ -287,7 +318,7 @@ mod tests {
         let roots = system(scratch.path());
         provide(&roots, Answer::Install).unwrap();
         let set = |name: &str, text: &str, force| {
-            install(&roots, ARCHITECTURE, name, &mut kernel(text), force)
+            install(&roots, ARCHITECTURE, name, of(&mut kernel(text)), force)
         };
         let chosen = || fs::read(roots.default_kernel()).map(|bytes| bytes[0x206..].to_vec());
         set("vmlinux-6.1", "one", false).unwrap();
@@ -304,7 +335,7 @@ mod tests {
         }
         let mut text = tempfile::tempfile().unwrap();
         text.write_all(&[b'x'; 1000]).unwrap();
-        assert!(install(&roots, ARCHITECTURE, "text", &mut text, false).is_err());
+        assert!(install(&roots, ARCHITECTURE, "text", of(&mut text), false).is_err());
         // Nothing but kernels and the link is left.
         assert_eq!(fs::read_dir(roots.kernels()).unwrap().count(), 3);
         choose_packaged(&roots).unwrap();
@@ -318,7 +349,7 @@ mod tests {
         provide(&roots, Answer::Install).unwrap();
         for text in ["one", "two"] {
             let mut source = kernel(text);
-            install(&roots, ARCHITECTURE, &file_name(), &mut source, true).unwrap();
+            install(&roots, ARCHITECTURE, &file_name(), of(&mut source), true).unwrap();
             provide(&roots, Answer::Install).unwrap();
             let chosen = fs::read(roots.default_kernel()).unwrap();
             assert_eq!(&chosen[0x206..], text.as_bytes());
@@ -332,12 +363,35 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let roots = system(scratch.path());
         fs::remove_file(roots.packaged_kernel()).unwrap();
-        install(&roots, ARCHITECTURE, "own", &mut kernel("mine"), false).unwrap();
+        install(&roots, ARCHITECTURE, "own", of(&mut kernel("mine")), false).unwrap();
         let Err(Failure::Local(error)) = choose_packaged(&roots) else {
             panic!()
         };
         assert!(error.to_string().contains("there is no kernel"), "{error}");
         assert!(fs::read(roots.default_kernel()).unwrap().ends_with(b"mine"));
+    }
+
+    #[test]
+    fn modules_come_and_go_with_their_kernel() {
+        let scratch = tempfile::tempdir().unwrap();
+        let roots = system(scratch.path());
+        let set = |modules: Option<&str>, force| {
+            let mut archive = modules.map(|text| {
+                let mut file = tempfile::tempfile().unwrap();
+                file.write_all(text.as_bytes()).unwrap();
+                file
+            });
+            let source = Source {
+                kernel: &mut kernel("own"),
+                modules: archive.as_mut(),
+            };
+            install(&roots, ARCHITECTURE, "own", source, force).unwrap();
+            fs::read_to_string(roots.modules(&roots.kernels().join("own"))).ok()
+        };
+        assert_eq!(set(None, false), None);
+        assert_eq!(set(Some("one"), false).as_deref(), Some("one"));
+        assert_eq!(set(Some("two"), true).as_deref(), Some("two"));
+        assert_eq!(set(None, false), None);
     }
 
     #[test]

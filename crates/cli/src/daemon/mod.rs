@@ -1,6 +1,7 @@
 //! Starting the apiserver as a daemon.
 
 pub mod kernel;
+pub mod modules;
 mod spawn;
 
 use std::time::Duration;

@@ -23,6 +23,7 @@ fn spec(directory: &Path, devices: Vec<Device>) -> VmSpec {
         memory_bytes: 64 << 20,
         devices,
         accelerator: Accelerator::Software,
+        firmware_tables: false,
         nested_virtualization: false,
     }
 }

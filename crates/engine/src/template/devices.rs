@@ -21,6 +21,9 @@ pub enum Exclusion {
     /// Its kernel boots from a disk: nothing can be put behind a root file system that is mounted.
     #[error("its kernel boots from a disk")]
     BootsFromDisk,
+    /// Transports that are empty when it is saved are named on the kernel's command line, which such a kernel does not look at.
+    #[error("its kernel is one of a distribution, with modules")]
+    FirmwareTables,
     /// Its memory is also that of the process that serves a share. QEMU 7.2 restores no machine with such a device ("State blocked by
     /// non-migratable device"), and a template's memory is nobody's to write to.
     #[error("it has a share of the host's files")]
@@ -44,7 +47,7 @@ impl Exclusion {
         } else {
             Self::LateDevice
         };
-        vec![Self::BootsFromDisk, Self::Share, late]
+        vec![Self::BootsFromDisk, Self::FirmwareTables, Self::Share, late]
     }
 }
 
@@ -101,6 +104,9 @@ impl Engine {
         if spec.initramfs.is_none() {
             return Err(Exclusion::BootsFromDisk);
         }
+        if spec.firmware_tables {
+            return Err(Exclusion::FirmwareTables);
+        }
         let mut comes_late = false;
         for device in &spec.devices {
             match arrival(device) {
@@ -139,6 +145,7 @@ mod tests {
             memory_bytes: 1 << 30,
             devices,
             accelerator: Accelerator::Software,
+            firmware_tables: false,
             nested_virtualization: false,
         }
     }
@@ -162,6 +169,10 @@ mod tests {
         roles.push(DiskRole::Init);
         let excluded = Some(Exclusion::BootsFromDisk);
         assert_eq!(engine.excluded_from_templates(&spec(&roles)), excluded);
+        let mut tables = spec(&roles[..2]);
+        tables.firmware_tables = true;
+        let never = Some(Exclusion::FirmwareTables);
+        assert_eq!(engine.excluded_from_templates(&tables), never);
         let mut without = spec(&roles[..2]);
         without.initramfs = None;
         assert_eq!(engine.excluded_from_templates(&without), excluded);

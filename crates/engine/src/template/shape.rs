@@ -136,6 +136,7 @@ mod tests {
                 Device::Console { record: None },
             ],
             accelerator: Accelerator::Software,
+            firmware_tables: false,
             nested_virtualization: false,
         }
     }

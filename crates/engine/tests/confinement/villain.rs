@@ -105,6 +105,7 @@ impl Villain {
             memory_bytes: 64 << 20,
             devices,
             accelerator: Accelerator::Software,
+            firmware_tables: false,
             nested_virtualization: false,
         };
         let mut vm = match engine.start(&spec).await {

@@ -98,6 +98,7 @@ pub fn spec(engine: &Engine, disks: Vec<Disk>) -> VmSpec {
         memory_bytes: 256 << 20,
         devices,
         accelerator: engine.accelerator(),
+        firmware_tables: false,
         nested_virtualization: false,
     }
 }

@@ -51,6 +51,13 @@ pub fn spec(
     spec.devices
         .extend(volumes.iter().cloned().map(Device::Disk));
     if let Some(init) = &boot.init {
+        if boot.has_modules {
+            let text = "an init image needs a kernel that has the drivers of disks built in";
+            let error = Error::new(Kind::Unsupported, text);
+            return Err(
+                error.with_hint("`container system kernel set --recommended` chooses such a one.")
+            );
+        }
         let disk = image_disk(DiskRole::Init, init, init.size);
         spec.devices.push(Device::Disk(disk));
         spec.initramfs = None;
@@ -96,10 +103,7 @@ pub fn shape(
     let root = Disk::empty(DiskRole::Root, boot.root.size.max(ROOT_SIZE), true);
     let upper = Disk::empty(DiskRole::Upper, upper_format(configuration).size, false);
     Ok(VmSpec {
-        kernel: configuration
-            .kernel
-            .as_ref()
-            .map_or_else(|| boot.kernel.clone(), PathBuf::from),
+        kernel: boot.kernel.clone(),
         initramfs: Some(boot.initramfs.clone()),
         command_line,
         vcpus,
@@ -117,6 +121,7 @@ pub fn shape(
             Device::Entropy,
         ],
         accelerator: engine.accelerator(),
+        firmware_tables: boot.has_modules,
         nested_virtualization: configuration.virtualization,
     })
 }

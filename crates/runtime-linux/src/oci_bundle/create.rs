@@ -18,6 +18,8 @@ pub struct Host {
     pub kernel: PathBuf,
     /// Initramfs with vminitd.
     pub initramfs: PathBuf,
+    /// Whether that holds modules of the kernel.
+    pub has_modules: bool,
     /// Where shared, remakeable files are kept: empty uppers, templates, the accelerator's probe.
     pub cache: PathBuf,
 }
@@ -46,6 +48,7 @@ impl OciBundle {
         let boot = Boot {
             kernel: host.kernel.clone(),
             initramfs: host.initramfs.clone(),
+            has_modules: host.has_modules,
             root: RootDisk {
                 extents: vec![Extent {
                     path: image,

@@ -1,6 +1,7 @@
 //! What PID 1 does before it can be spoken to: kernel file systems, control groups, limits, `lo`.
 
 mod loopback;
+mod modules;
 
 use std::fs;
 use std::io;
@@ -57,6 +58,9 @@ pub enum BootError {
     /// A parameter of the kernel.
     #[error(transparent)]
     Parameter(#[from] SysctlError),
+    /// A driver of the kernel.
+    #[error(transparent)]
+    Module(#[from] modules::ModuleError),
     /// The loopback interface.
     #[error("cannot bring up lo")]
     Loopback(#[source] io::Error),
@@ -77,6 +81,7 @@ pub fn prepare() -> Result<(), BootError> {
             Err(source) => return Err(mount_failed(target)(source.into())),
         }
     }
+    modules::load()?;
     if !Path::new(IMAGE).exists() {
         run_directories().map_err(mount_failed(RUN))?;
     }

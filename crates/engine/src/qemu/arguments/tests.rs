@@ -45,6 +45,7 @@ fn spec(disks: Vec<Disk>, accelerator: Accelerator) -> VmSpec {
         memory_bytes: 256 << 20,
         devices,
         accelerator,
+        firmware_tables: false,
         nested_virtualization: false,
     }
 }
@@ -77,6 +78,16 @@ fn a_machine_may_boot_from_a_disk() {
     assert!(!line.contains("-initrd"), "{line}");
     // Three streams.
     assert_eq!(descriptors.len(), 3);
+}
+
+#[test]
+fn firmware_tables_are_for_kernels_that_need_them() {
+    let mut spec = spec(vec![], Accelerator::Kvm);
+    let (line, _) = complete(&spec, resources(true));
+    assert!(line.contains("microvm,acpi=off,"), "{line}");
+    spec.firmware_tables = true;
+    let (line, _) = complete(&spec, resources(true));
+    assert!(line.contains("microvm,acpi=on,ioapic2=off,"), "{line}");
 }
 
 #[test]

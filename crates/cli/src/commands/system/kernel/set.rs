@@ -15,20 +15,22 @@ use super::archive;
 use crate::commands::image::transfer::Progress;
 use crate::configuration;
 use crate::connection::Context;
-use crate::daemon::kernel;
+use crate::daemon::{kernel, modules};
 use crate::failure::Failure;
 use crate::flags::ProgressFlags;
 
 /// Choose the kernel that guests boot
 ///
 /// It is copied to the system's kernels, and is the default of containers that are started from then on. It is an x86-64
-/// ELF kernel or a bzImage, with virtio-mmio, EROFS, ext4 and overlayfs built in.
+/// ELF kernel or a bzImage, with virtio-mmio, EROFS, ext4 and overlayfs built in, or as modules below --modules: then it may be that of a
+/// distribution. Guests load what their devices and disks need, and what --module names; their machines boot cold.
 #[derive(Args, Debug)]
 #[command(
     group = ArgGroup::new("source").required(true).multiple(true).args(["recommended", "binary", "tar"]),
     after_long_help = "Examples:
   container system kernel set --recommended
   container system kernel set --binary ./vmlinux
+  container system kernel set --binary /boot/vmlinuz-6.1.0-cloud-amd64 --modules /lib/modules/6.1.0-cloud-amd64
   container system kernel set --tar ./kernels.tar.zst --binary opt/share/vmlinux.container
   container system kernel set --tar https://example.com/kernels.tar.xz --binary boot/vmlinux --digest sha256:0123..."
 )]
@@ -48,6 +50,14 @@ pub struct Set {
     /// Replace an installed kernel of the same name
     #[arg(long)]
     force: bool,
+
+    /// A further module that guests load; repeatable
+    #[arg(long, value_name = "NAME", requires = "modules")]
+    module: Vec<String>,
+
+    /// The kernel's modules: lib/modules/<version>, compressed or not
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "recommended")]
+    modules: Option<PathBuf>,
 
     /// Take the kernel that the configuration names (kernel.url), else the packaged one
     #[arg(long)]
@@ -123,7 +133,18 @@ impl Set {
         };
         source.rewind().context("read the kernel")?;
         let name = name.file_name().unwrap_or_default().to_string_lossy();
-        kernel::install(roots, self.arch.name(), &name, &mut source, self.force)
+        let mut modules = None;
+        if let Some(directory) = &self.modules {
+            let mut archive = kernel::temporary(roots)?;
+            modules::pack(directory, &self.module, &mut archive)
+                .with_context(|| format!("modules in {}", directory.display()))?;
+            modules = Some(archive);
+        }
+        let source = kernel::Source {
+            kernel: &mut source,
+            modules: modules.as_mut(),
+        };
+        kernel::install(roots, self.arch.name(), &name, source, self.force)
     }
 
     /// The name of the archive's member `binary` and what it holds.

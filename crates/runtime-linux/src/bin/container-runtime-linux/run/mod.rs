@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use container_api::guest_files::GuestFiles;
 use container_api::roots::{self, Roots};
 use container_resource::name;
 use container_runtime_linux::{Host, OciBundle};
@@ -74,19 +75,17 @@ fn try_run(arguments: Arguments) -> anyhow::Result<u8> {
 
 /// What machines are started with: what the system has, made or not.
 fn host(roots: &Roots, kernel: Option<PathBuf>) -> anyhow::Result<Host> {
-    let kernel = kernel.unwrap_or_else(|| {
-        let chosen = roots.default_kernel();
-        if chosen.exists() {
-            chosen
-        } else {
-            roots.packaged_kernel()
-        }
-    });
+    let kernel = match kernel {
+        None if !roots.default_kernel().exists() => Some(roots.packaged_kernel()),
+        kernel => kernel,
+    };
+    let guest = GuestFiles::find(roots, kernel.as_deref())?;
     let cache = roots.cache();
     roots::create_private(&cache).with_context(|| format!("make {}", cache.display()))?;
     Ok(Host {
-        kernel: std::path::absolute(kernel)?,
-        initramfs: roots.initramfs(),
+        kernel: std::path::absolute(guest.kernel)?,
+        initramfs: guest.initramfs,
+        has_modules: guest.has_modules,
         cache,
     })
 }
