@@ -158,6 +158,16 @@ fn a_machine_is_booted_used_rebooted_and_shut_down() {
     eventually("it is there again", || {
         state(&system, "linux-1") == "running"
     });
+    // The same where it went with the host, at once and unseen.
+    for program in ["container-apiserver", "container-runtime-linux"] {
+        for pid in system.pids(program) {
+            kill(pid, Signal::KILL);
+        }
+    }
+    system.run(["system", "start"]).ok();
+    eventually("it is there again", || {
+        state(&system, "linux-1") == "running"
+    });
     system
         .run(["machine", "delete", "linux-1"])
         .code(1)
