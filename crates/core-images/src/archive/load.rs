@@ -17,6 +17,15 @@ use crate::root::{self, RootError};
 use crate::store::{Ingest, IngestError, Pin, Space, Store, StoreError, UNTAGGED};
 use container_archive::tar::TarError;
 
+/// How an archive is loaded.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Skips members whose path would lead out of the archive.
+    pub force: bool,
+    /// Full names. Where there are some, the archive holds one image, which gets these names and no others.
+    pub names: Vec<String>,
+}
+
 /// What was loaded.
 #[derive(Debug, Default)]
 pub struct Loaded {
@@ -85,6 +94,9 @@ pub enum LoadError {
     /// `manifest.json` names a file that is not there.
     #[error("the archive lacks {0:?}, which its manifest.json names")]
     MissingMember(String),
+    /// One image is expected.
+    #[error("the archive contains {0} images, and one is expected")]
+    Several(usize),
     /// The index names no image.
     #[error("the archive contains no images")]
     Empty,
@@ -121,17 +133,16 @@ pub enum LoadError {
 pub type Progress = Box<dyn FnMut(u64) -> bool + Send>;
 
 /// Loads the images of an archive: those that can run here are unpacked before they get their names. One that
-/// can't be used spoils no other; when there is no other, its failure is the answer. `force` skips members whose path
-/// would lead out of the archive.
+/// can't be used spoils no other; when there is no other, its failure is the answer.
 pub async fn load(
     store: Arc<Store>,
     unpacker: &Unpacker,
     input: impl Read + Send + 'static,
-    force: bool,
+    options: LoadOptions,
     mut progress: Progress,
 ) -> Result<Loaded, LoadError> {
     let into = Arc::clone(&store);
-    let taken = blocking(move || take_in(&into, input, force, &mut progress)).await?;
+    let taken = blocking(move || take_in(&into, input, &options, &mut progress)).await?;
     let Arrived {
         mut images,
         mut loaded,
@@ -189,16 +200,23 @@ struct Image {
 fn take_in(
     store: &Store,
     input: impl Read,
-    force: bool,
+    options: &LoadOptions,
     progress: &mut Progress,
 ) -> Result<Arrived, LoadError> {
     let mut ingest = store.ingest()?;
     let budget = store.space(&store.paths().content())?;
     let content = Content::read(input, &mut ingest, budget, progress)?;
-    if !force && !content.rejected.is_empty() {
+    if !options.force && !content.rejected.is_empty() {
         return Err(LoadError::Rejected(content.rejected));
     }
-    let found = Candidates::of(store, &content, &mut ingest)?;
+    let mut found = Candidates::of(store, &content, &mut ingest)?;
+    if !options.names.is_empty() {
+        match found.images.as_mut_slice() {
+            [only] => only.names.clone_from(&options.names),
+            [] => {}
+            several => return Err(LoadError::Several(several.len())),
+        }
+    }
     let mut loaded = Loaded {
         rejected: content.rejected,
         warnings: found.warnings,

@@ -9,6 +9,6 @@ mod load;
 mod save;
 mod stream;
 
-pub use load::{LoadError, Progress, load};
+pub use load::{LoadError, LoadOptions, Progress, load};
 pub use save::{Format, SaveError, save};
 pub use stream::Stream;

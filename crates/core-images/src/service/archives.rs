@@ -15,7 +15,7 @@ use tonic::Status;
 use super::ReplyStream;
 use super::fault::Fault;
 use super::queries;
-use crate::archive::{self, Format, Stream};
+use crate::archive::{self, Format, LoadOptions, Stream};
 use crate::image;
 use crate::import::{Import, import as import_image};
 use crate::layer::unpack::Unpacker;
@@ -28,7 +28,7 @@ pub(super) fn load(
     store: Arc<Store>,
     unpacker: Arc<Unpacker>,
     descriptor: OwnedFd,
-    force: bool,
+    options: LoadOptions,
 ) -> ReplyStream<LoadProgress> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
@@ -44,7 +44,7 @@ pub(super) fn load(
             lines.blocking_send(Ok(line)).is_ok()
         });
         let loaded =
-            archive::load(store, &unpacker, Stream::new(descriptor), force, progress).await;
+            archive::load(store, &unpacker, Stream::new(descriptor), options, progress).await;
         let last = loaded
             .map(|loaded| LoadProgress {
                 bytes_read: bytes.load(Ordering::Relaxed),

@@ -26,6 +26,7 @@ use container_api::{Error, Kind};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
+use crate::archive::LoadOptions;
 use crate::keyed::KeyedLocks;
 use crate::layer::unpack::Unpacker;
 use crate::registry::Registries;
@@ -154,11 +155,14 @@ impl Images for Service {
         let request = request.into_inner();
         let descriptor = self.descriptor(&request.token)?;
         let (store, unpacker) = (Arc::clone(&self.store), Arc::clone(&self.unpacker));
+        let names = request.names.iter().map(|name| store.normalise(name));
+        let names: Result<Vec<_>, _> = names.collect();
+        let options = LoadOptions {
+            force: request.force,
+            names: names.map_err(|error| Error::chain(Kind::InvalidArgument, &error))?,
+        };
         Ok(Response::new(archives::load(
-            store,
-            unpacker,
-            descriptor,
-            request.force,
+            store, unpacker, descriptor, options,
         )))
     }
 

@@ -104,7 +104,11 @@ impl Server {
     ) -> Result<LoadProgress, Error> {
         let token = self.hand_over(&descriptor).await;
         drop(descriptor);
-        let request = LoadRequest { token, force };
+        let request = LoadRequest {
+            token,
+            force,
+            ..LoadRequest::default()
+        };
         let mut stream = self
             .client
             .load(request)

@@ -63,6 +63,7 @@ impl Load {
             .load(LoadRequest {
                 token,
                 force: self.force,
+                names: Vec::new(),
             })
             .await?
             .into_inner();
