@@ -1,0 +1,252 @@
+//! A connection to a builder, through a Unix socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use bollard_buildkit_proto::moby::buildkit::v1::{ListWorkersRequest, PruneRequest, UsageRecord};
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::docker;
+
+/// How long a builder has for an answer that it knows already.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of a message: a Dockerfile with its source map, a piece of a result.
+pub(crate) const MESSAGE_LIMIT: usize = 16 << 20;
+
+/// What answers at a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// BuildKit's own daemon.
+    Buildkitd,
+    /// The BuildKit inside a dockerd, behind `POST /grpc`.
+    Dockerd,
+}
+
+/// A builder that has answered.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    engine: Engine,
+    socket: PathBuf,
+    control: ControlClient<Channel>,
+    platforms: Vec<String>,
+}
+
+/// Why a builder cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// Nobody is at the socket.
+    #[error("cannot connect to the builder")]
+    Connect(#[source] io::Error),
+    /// It speaks, but not BuildKit's protocol.
+    #[error("the builder does not answer as BuildKit does: {0}")]
+    Protocol(String),
+    /// It does not speak.
+    #[error("the builder has not answered for {} s", PATIENCE.as_secs())]
+    Silent,
+}
+
+impl Connection {
+    /// Connects to the engine at `socket`, and asks what it can do.
+    ///
+    /// # Errors
+    /// See [`ConnectionError`].
+    pub async fn open(socket: &Path, engine: Engine) -> Result<Self, ConnectionError> {
+        // The first connection is made here, so that nobody there is an `io::Error`.
+        let first = dial(socket, engine)
+            .await
+            .map_err(ConnectionError::Connect)?;
+        let mut first = Some(first);
+        let path = socket.to_owned();
+        let connector = tower::service_fn(move |_: Uri| {
+            let ready = first.take();
+            let path = path.clone();
+            async move {
+                match ready {
+                    Some(stream) => Ok(stream),
+                    None => dial(&path, engine).await,
+                }
+            }
+        });
+        // The authority is never looked at on a Unix socket.
+        let channel =
+            Endpoint::from_static("http://builder.invalid").connect_with_connector_lazy(connector);
+        let control = ControlClient::new(channel)
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT);
+        let mut connection = Self {
+            engine,
+            socket: socket.to_owned(),
+            control,
+            platforms: Vec::new(),
+        };
+        let asked = connection
+            .control
+            .list_workers(ListWorkersRequest::default());
+        let workers = tokio::time::timeout(PATIENCE, asked)
+            .await
+            .map_err(|_| ConnectionError::Silent)?
+            .map_err(|status| ConnectionError::Protocol(status.message().to_owned()))?
+            .into_inner();
+        let platforms = workers
+            .record
+            .into_iter()
+            .flat_map(|worker| worker.platforms);
+        connection.platforms = platforms
+            .map(|platform| {
+                let mut words = vec![platform.os, platform.architecture, platform.variant];
+                words.retain(|word| !word.is_empty());
+                words.join("/")
+            })
+            .collect();
+        Ok(connection)
+    }
+
+    /// What answers.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// Platforms that it can build for, as `linux/arm64/v8`; empty: it does not say.
+    pub fn platforms(&self) -> &[String] {
+        &self.platforms
+    }
+
+    /// The dockerd around it, if there is one.
+    pub fn docker(&self) -> Option<docker::Docker> {
+        (self.engine == Engine::Dockerd).then(|| docker::Docker::new(&self.socket))
+    }
+
+    /// Drops what is cached: all that no build uses now, or what was last used so long ago and is not shared. Gives its bytes.
+    ///
+    /// # Errors
+    /// What the builder says.
+    pub async fn prune(
+        &self,
+        all: bool,
+        unused_for: Option<Duration>,
+    ) -> Result<u64, tonic::Status> {
+        let keep = unused_for.map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
+        let request = PruneRequest {
+            all,
+            keep_duration: keep,
+            ..PruneRequest::default()
+        };
+        let mut records = self.control.clone().prune(request).await?.into_inner();
+        let mut bytes = 0_u64;
+        while let Some(UsageRecord { size, .. }) = records.message().await? {
+            bytes = bytes.saturating_add(u64::try_from(size).unwrap_or(0));
+        }
+        Ok(bytes)
+    }
+
+    pub(crate) fn control(&self) -> ControlClient<Channel> {
+        self.control.clone()
+    }
+}
+
+/// A stream that speaks HTTP/2.
+type Dialed = TokioIo<UnixStream>;
+
+/// What a connector gives.
+#[derive(Debug)]
+enum Stream {
+    Plain(Dialed),
+    Upgraded(hyper::upgrade::Upgraded),
+}
+
+async fn dial(socket: &Path, engine: Engine) -> io::Result<Stream> {
+    match engine {
+        Engine::Buildkitd => {
+            let stream = UnixStream::connect(socket).await?;
+            Ok(Stream::Plain(TokioIo::new(stream)))
+        }
+        Engine::Dockerd => {
+            let upgrade = upgrade(socket);
+            let upgraded = tokio::time::timeout(PATIENCE, upgrade).await;
+            upgraded
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+                .map(Stream::Upgraded)
+        }
+    }
+}
+
+/// What HTTP/1.1 becomes behind `POST /grpc` of dockerd's API.
+async fn upgrade(socket: &Path) -> io::Result<hyper::upgrade::Upgraded> {
+    let mut sender = docker::connect(socket).await?;
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri("/grpc")
+        .header(header::HOST, "docker")
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "h2c")
+        .body(docker::nothing())
+        .map_err(io::Error::other)?;
+    let reply = sender
+        .send_request(request)
+        .await
+        .map_err(io::Error::other)?;
+    if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(io::Error::other(format!(
+            "it answers {} to POST /grpc",
+            reply.status()
+        )));
+    }
+    hyper::upgrade::on(reply).await.map_err(io::Error::other)
+}
+
+mod stream {
+    //! Whichever it is, its bytes go through.
+
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hyper::rt::{Read, ReadBufCursor, Write};
+
+    use super::Stream;
+
+    impl Read for Stream {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            match self.get_mut() {
+                Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+                Self::Upgraded(stream) => Pin::new(stream).poll_read(context, buffer),
+            }
+        }
+    }
+
+    impl Write for Stream {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            match self.get_mut() {
+                Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+                Self::Upgraded(stream) => Pin::new(stream).poll_write(context, bytes),
+            }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            match self.get_mut() {
+                Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+                Self::Upgraded(stream) => Pin::new(stream).poll_flush(context),
+            }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            match self.get_mut() {
+                Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+                Self::Upgraded(stream) => Pin::new(stream).poll_shutdown(context),
+            }
+        }
+    }
+}
