@@ -20,6 +20,7 @@ INITRAMFS := $(TARGET)/initramfs.cpio
 BUSYBOX := $(TARGET)/busybox.tar
 DEBIAN := $(TARGET)/debian.tar
 PROGRAMS := $(TARGET)/programs.tar
+BUILDER := $(TARGET)/builder.tar
 CLOUD_KERNEL := $(TARGET)/cloud-kernel
 QEMU_NEWER := $(TARGET)/qemu-backports
 PEERS := $(TARGET)/peers
@@ -137,11 +138,13 @@ e2e: $(BUSYBOX)
 test-real: packages-run packages-build packages-test packages-real stage $(BUSYBOX)
 	@images/debian.sh system $(DEBIAN)
 	@images/debian.sh programs $(PROGRAMS)
+	@images/debian.sh builder $(BUILDER)
 	@[ -d $(CLOUD_KERNEL) ] || scripts/unpack-packages.sh $(CLOUD_KERNEL) "$$(. /etc/os-release && echo "$$VERSION_CODENAME")" \
 	    "$$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p')"
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) CONTAINER_TEST_DEBIAN=$(CURDIR)/$(DEBIAN) \
-	    CONTAINER_TEST_PROGRAMS=$(CURDIR)/$(PROGRAMS) CONTAINER_TEST_CLOUD_KERNEL=$(CURDIR)/$(CLOUD_KERNEL) \
-	    $(CARGO) test --locked -p container-tests -- --ignored --test-threads=1 real:: programs:: volumes:: shares:: kernel::
+	    CONTAINER_TEST_PROGRAMS=$(CURDIR)/$(PROGRAMS) CONTAINER_TEST_BUILDER=$(CURDIR)/$(BUILDER) \
+	    CONTAINER_TEST_CLOUD_KERNEL=$(CURDIR)/$(CLOUD_KERNEL) \
+	    $(CARGO) test --locked -p container-tests -- --ignored --test-threads=1 real:: programs:: volumes:: shares:: kernel:: build::
 	tests/package.sh $(TARGET)/package-root $(BUSYBOX)
 
 # The same programs with real KVM, in a machine inside an emulated one.

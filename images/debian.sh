@@ -4,18 +4,20 @@ set -euo pipefail
 
 usage() {
     cat <<'TXT'
-usage: debian.sh system|programs OUT.tar
+usage: debian.sh system|programs|builder OUT.tar
 
 Writes a root file system, made by debootstrap from the mirror that apt uses here, to OUT.tar, for
 `container image import`. Does nothing if OUT.tar is there and what it was made of is the same.
 
   system    systemd, dockerd and podman
   programs  PostgreSQL, redis, nginx, node, git, cargo, CPython with its tests
+  builder   dockerd, whose BuildKit is what `container build` is tested with
 TXT
 }
 
 case ${1:-} in
     system) packages=(systemd-sysv dbus docker.io podman crun fuse-overlayfs busybox-static iproute2 iptables procps e2fsprogs sudo) ;;
+    builder) packages=(docker.io iptables ca-certificates git) ;;
     programs) packages=(postgresql redis-server nginx-light nodejs python3 libpython3.11-testsuite procps git cargo) ;;
     *) usage; [[ ${1:-} == -h || ${1:-} == --help ]]; exit ;;
 esac

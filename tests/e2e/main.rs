@@ -7,6 +7,7 @@
 mod adoption;
 mod arguments;
 mod boot_faults;
+mod build;
 mod clock;
 mod commands;
 mod configuration;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use container_files::Links;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{Flock, FlockType, Pid, PidfdFlags, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -22,7 +22,18 @@ const SHORTAGE: Duration = Duration::from_millis(50);
 /// The process must not open the lock file a second time: closing any descriptor of it releases the lock.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// Another process that has a share, too.
+    ///
+    /// # Errors
+    /// As `fcntl(2)`.
+    pub fn other_holder(&self) -> io::Result<Option<Pid>> {
+        let found = rustix::process::fcntl_getlk(&self.file, &Flock::from(FlockType::WriteLock))?;
+        Ok(found.and_then(|lock| lock.pid))
+    }
 }
 
 /// Takes the lock at `path`, creating the file when it is missing.
@@ -32,8 +43,25 @@ pub struct Lock {
 pub fn acquire(path: &Path) -> io::Result<Lock> {
     let file = container_files::append(path)?;
     match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock { _file: file }),
+        Ok(()) => Ok(Lock { file }),
         // Both are "held by another process" (POSIX).
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes a share of the lock at `path`, which others may have, too; creates the file when it is missing.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] when another process holds the whole of it; else as `open(2)`.
+pub fn share(path: &Path) -> io::Result<Lock> {
+    // A share is taken of a file that can be read.
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
+    match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(Lock { file }),
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => {
             Err(io::ErrorKind::WouldBlock.into())
         }

@@ -102,6 +102,16 @@ impl Roots {
         self.runtime.join("images.sock")
     }
 
+    /// The lock that each client of a builder shares while it has to do with it; `id` is the builder's container.
+    pub fn builder_lock(&self, id: &str) -> PathBuf {
+        self.app.join("builders").join(format!("{id}.lock"))
+    }
+
+    /// The builder's socket `name` on the host.
+    pub fn builder_socket(&self, id: &str, name: &str) -> PathBuf {
+        self.runtime.join(format!("builder-{id}-{name}.sock"))
+    }
+
     /// Where clients hand descriptors to core-images.
     pub fn images_descriptors(&self) -> PathBuf {
         self.runtime.join("images-descriptors.sock")

@@ -26,6 +26,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::{Request, Status};
 
+use crate::builders;
 use crate::containers::{Conditions, Containers, Parts};
 use crate::images::Images;
 use crate::logs;
@@ -92,6 +93,9 @@ pub async fn serve(
     ));
     containers.volumes.sweep().context("tidy the volumes")?;
     containers.load().await.context("load the containers")?;
+    if let Some(idle) = settings.build.idle() {
+        tokio::spawn(builders::stop_idle(containers.clone(), roots.clone(), idle));
+    }
     networks.watch_refusals(containers.events.clone());
     // Those of containers that went while nobody could tell of it.
     images.departed();

@@ -1,5 +1,6 @@
 //! Owns the containers; starts and watches the helper processes.
 
+mod builders;
 mod containers;
 mod daemon;
 mod disk_usage;

@@ -23,7 +23,7 @@ const GROUPS: [(&str, &[&str]); 3] = [
             "restart", "run", "start", "stats", "stop", "top", "unpause", "wait",
         ],
     ),
-    ("IMAGE COMMANDS", &["image", "registry"]),
+    ("IMAGE COMMANDS", &["build", "builder", "image", "registry"]),
     (
         "OTHER COMMANDS",
         &["machine", "network", "system", "volume"],

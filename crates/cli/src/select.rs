@@ -2,8 +2,10 @@
 
 use clap::Args;
 use container_api::api::ListRequest;
+use container_resource::builder;
 use container_resource::container::{ContainerState, ManagedContainer};
 use container_resource::label::well_known;
+use container_resource::machine;
 use futures::future::join_all;
 
 use crate::completion;
@@ -70,14 +72,11 @@ pub async fn list(
     let reply = prompt(client.list(ListRequest { ids: ids.to_vec() })).await?;
     let mut containers: Vec<ManagedContainer> = serde_json::from_slice(&reply.containers)?;
     if ids.is_empty() {
-        let labels = |container: &ManagedContainer| {
-            container
-                .configuration
-                .labels
-                .get(well_known::PLUGIN)
-                .cloned()
+        let is_machine = |container: &ManagedContainer| {
+            let plugin = container.configuration.labels.get(well_known::PLUGIN);
+            plugin.is_some_and(|plugin| plugin == machine::PLUGIN)
         };
-        containers.retain(|container| labels(container).as_deref() != Some("machine"));
+        containers.retain(|container| !is_machine(container) && !builder::is_builder(container));
     }
     Ok(containers)
 }

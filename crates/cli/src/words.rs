@@ -15,7 +15,7 @@ enum Answer {
 use Answer::{Needless, NotYet, Use};
 
 /// Commands, with the groups that they are looked for in.
-const COMMANDS: [(&str, Answer); 46] = [
+const COMMANDS: [(&str, Answer); 44] = [
     ("ps", Use("container list")),
     ("containers", Use("container list")),
     (
@@ -37,9 +37,7 @@ const COMMANDS: [(&str, Answer); 46] = [
     ("version", Use("container system version")),
     ("df", Use("container system df")),
     ("resume", Use("container unpause")),
-    ("build", NotYet),
-    ("buildx", NotYet),
-    ("builder", NotYet),
+    ("buildx", Use("container build")),
     ("checkpoint", NotYet),
     ("clone", NotYet),
     ("compose", NotYet),
@@ -54,7 +52,7 @@ const COMMANDS: [(&str, Answer); 46] = [
     ("search", NotYet),
     ("secret", NotYet),
     ("update", NotYet),
-    ("image build", NotYet),
+    ("image build", Use("container build")),
     ("image history", NotYet),
     ("image ps", Use("container image list")),
     ("image search", NotYet),
@@ -207,8 +205,8 @@ mod tests {
             Some("there is no `container ps`: use `container list`")
         );
         assert_eq!(
-            command("build").as_deref(),
-            Some("`container build` is not available yet")
+            command("compose").as_deref(),
+            Some("`container compose` is not available yet")
         );
         assert_eq!(
             of_command(&["image"], "rmi").as_deref(),

@@ -2,6 +2,7 @@
 
 pub mod attachment;
 pub mod bind;
+pub mod builder;
 pub mod bundle;
 pub mod capability;
 pub mod check;

@@ -38,6 +38,16 @@ pub struct FetchFlags {
 }
 
 impl FetchFlags {
+    /// Where nobody is asked: what is not here is fetched.
+    pub fn missing() -> Self {
+        Self {
+            pull: PullPolicy::Missing,
+            scheme: SchemeFlags::default(),
+            download: DownloadFlags::default(),
+            progress: ProgressFlags::default(),
+        }
+    }
+
     /// The image `reference` for `platform` (empty: the host's), fetched where the policy says so.
     pub async fn image(
         &self,

@@ -1,6 +1,8 @@
 //! One module per command (as Apple's container has it).
 
 mod attach;
+mod build;
+mod builder;
 mod clean;
 mod commit;
 mod copy;
@@ -48,6 +50,7 @@ use crate::failure::Failure;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Attach(attach::Attach),
+    Build(Box<build::Build>),
     Clean(clean::Clean),
     Commit(commit::Commit),
     #[command(visible_alias = "cp")]
@@ -77,6 +80,8 @@ pub enum Command {
     Unpause(pause::Unpause),
     Wait(wait::Wait),
 
+    #[command(subcommand, arg_required_else_help = true)]
+    Builder(builder::Command),
     #[command(visible_alias = "i", subcommand, arg_required_else_help = true)]
     Image(image::Command),
     #[command(visible_alias = "m", subcommand, arg_required_else_help = true)]
@@ -119,6 +124,8 @@ impl Command {
             Self::Exec(command) => return command.execute(context).await,
             Self::System(command) => return command.execute(context).await,
             Self::Machine(command) => return command.execute(context).await,
+            Self::Build(command) => Box::pin(command.execute(context)).await,
+            Self::Builder(command) => command.execute(context).await,
             Self::Clean(command) => command.execute(context).await,
             Self::Volume(command) => command.execute(context).await,
             Self::Commit(command) => command.execute(context).await,

@@ -39,6 +39,14 @@ pub struct DownloadFlags {
     pub max_concurrent_downloads: u32,
 }
 
+impl Default for DownloadFlags {
+    fn default() -> Self {
+        Self {
+            max_concurrent_downloads: 3,
+        }
+    }
+}
+
 fn at_least_one(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(0) => Err("maximum number of concurrent downloads must be greater than 0".to_owned()),

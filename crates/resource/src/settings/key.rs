@@ -48,10 +48,11 @@ const fn later(name: &'static str, kind: Kind) -> Key {
 }
 
 /// Every key, sorted by its name.
-pub static KEYS: [Key; 30] = [
-    later("build.cpus", Kind::CPUS),
-    later("build.image", Kind::Image),
-    later("build.memory", Kind::Memory),
+pub static KEYS: [Key; 31] = [
+    used("build.cpus", Kind::CPUS),
+    used("build.idle", Kind::Count(0, u32::MAX)),
+    used("build.image", Kind::Image),
+    used("build.memory", Kind::Memory),
     later("build.rosetta", Kind::Switch),
     used("container.cpus", Kind::CPUS),
     used("container.memory", Kind::Memory),
@@ -101,8 +102,9 @@ pub(super) fn closest(name: &str) -> Option<&'static Key> {
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .filter(|(likeness, _)| *likeness >= ALIKE);
     let moved = || {
-        let mut same = KEYS.iter().filter(|key| last(key.name) == last(&name));
-        same.clone().find(|key| key.is_used).or_else(|| same.next())
+        let same = KEYS.iter().filter(|key| last(key.name) == last(&name));
+        // Containers are what most people configure.
+        same.max_by_key(|key| (key.is_used, key.name.starts_with("container.")))
     };
     alike.map(|(_, key)| key).or_else(moved)
 }

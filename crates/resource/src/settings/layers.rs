@@ -309,7 +309,7 @@ mod tests {
             let settings = of([source("/c.toml", &text)]).settings();
             assert_ne!(settings, Settings::default(), "{text}");
         }
-        let unused = of([source("/c.toml", "[build]\ncpus = 2\n")]);
+        let unused = of([source("/c.toml", "[build]\nrosetta = true\n")]);
         assert_eq!(unused.unused().len(), 1);
     }
 

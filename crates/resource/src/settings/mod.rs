@@ -11,6 +11,7 @@ mod problem;
 mod source;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ use crate::size;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
+    /// Builders.
+    #[serde(skip_serializing_if = "is_default")]
+    pub build: BuildSettings,
     /// Defaults of `run` and `create`.
     pub container: ContainerDefaults,
     /// Bounds of what images take.
@@ -62,6 +66,49 @@ pub struct Settings {
 /// Whether there is nothing to write.
 fn is_default<T: Default + PartialEq>(settings: &T) -> bool {
     *settings == T::default()
+}
+
+/// `[build]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BuildSettings {
+    /// Virtual CPUs of a builder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
+    /// Seconds after which a builder that nobody uses is stopped; 0: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<u32>,
+    /// Image of a builder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// A size such as `2gb`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+}
+
+impl BuildSettings {
+    /// Virtual CPUs, whether they were set or not.
+    pub fn cpus(&self) -> u32 {
+        self.cpus.unwrap_or(2)
+    }
+
+    /// Bytes of memory, whether they were set or not.
+    pub fn memory(&self) -> u64 {
+        let set = self.memory.as_deref();
+        set.and_then(|text| size::parse_memory(text).ok())
+            .unwrap_or(2 << 30)
+    }
+
+    /// How long a builder runs without being used; `None`: for ever.
+    pub fn idle(&self) -> Option<Duration> {
+        let seconds = u64::from(self.idle_seconds());
+        (seconds > 0).then(|| Duration::from_secs(seconds))
+    }
+
+    /// The same in seconds, 0 for ever.
+    pub fn idle_seconds(&self) -> u32 {
+        self.idle.unwrap_or(600)
+    }
 }
 
 /// `[container]`.

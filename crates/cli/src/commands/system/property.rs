@@ -1,9 +1,11 @@
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand, ValueEnum};
+use container_buildkit::DEFAULT_IMAGE;
 use container_resource::settings::{
-    Configuration, ContainerDefaults, ImageLimits, KEYS, MachineDefaults, MetricsSettings, Origin,
-    RegistrySettings, Settings, StorageSettings, SystemSettings, VmmSettings,
+    BuildSettings, Configuration, ContainerDefaults, ImageLimits, KEYS, MachineDefaults,
+    MetricsSettings, Origin, RegistrySettings, Settings, StorageSettings, SystemSettings,
+    VmmSettings,
 };
 use serde::Serialize;
 
@@ -162,7 +164,19 @@ fn table(rows: &[Row]) -> Table {
 fn effective(settings: &Settings) -> Settings {
     let flags = ResourceFlags::default();
     let (defaults, machine) = (&settings.container, &settings.machine);
+    let build = &settings.build;
     Settings {
+        build: BuildSettings {
+            cpus: Some(build.cpus()),
+            idle: Some(build.idle_seconds()),
+            image: Some(
+                build
+                    .image
+                    .clone()
+                    .unwrap_or_else(|| DEFAULT_IMAGE.to_owned()),
+            ),
+            memory: Some(written(build.memory())),
+        },
         container: ContainerDefaults {
             cpus: Some(flags.cpus(defaults).machine()),
             memory: Some(written(flags.memory(defaults))),

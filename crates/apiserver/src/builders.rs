@@ -1,0 +1,48 @@
+//! Builders that nobody uses are stopped, and give their memory back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use container_api::lock;
+use container_api::roots::Roots;
+use container_resource::builder;
+use container_resource::container::ContainerState;
+
+use crate::containers::Containers;
+
+/// How often it is looked at the most: nobody tells of the end of a client.
+const LOOK: Duration = Duration::from_secs(15);
+/// And at the least.
+const LEAST: Duration = Duration::from_millis(500);
+
+/// Stops builders that no client has had to do with for `idle`. A client shares the builder's lock as long as it has.
+pub async fn stop_idle(containers: Arc<Containers>, roots: Roots, idle: Duration) {
+    let mut since: HashMap<String, Instant> = HashMap::new();
+    let pause = (idle / 4).clamp(LEAST, LOOK);
+    loop {
+        tokio::time::sleep(pause).await;
+        let mut still = HashMap::new();
+        for container in containers.list(&[]) {
+            let is_running = container.status.state == ContainerState::Running;
+            if !builder::is_builder(&container) || !is_running {
+                continue;
+            }
+            // Held while it is stopped: a client that comes then waits, and starts it again.
+            let Ok(_unused) = lock::acquire(&roots.builder_lock(&container.id)) else {
+                continue;
+            };
+            let from = since.get(&container.id).copied();
+            let from = from.unwrap_or_else(Instant::now);
+            if from.elapsed() < idle {
+                still.insert(container.id, from);
+                continue;
+            }
+            tracing::info!("builder {} is stopped: nobody uses it", container.id);
+            if let Err(error) = containers.stop(&container.id, None, None).await {
+                tracing::warn!("builder {} is not stopped: {error}", container.id);
+            }
+        }
+        since = still;
+    }
+}

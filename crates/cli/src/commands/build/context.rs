@@ -1,0 +1,217 @@
+//! Where the files of a build come from.
+
+use std::collections::HashMap;
+use std::io::{Cursor, Read as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use container_buildkit::{Context as Directory, Sources};
+use sha2::{Digest as _, Sha256};
+
+use super::dockerfile::Dockerfile;
+use crate::failure::Failure;
+
+/// Bytes by which a tar is known: the magic of its first header ends there.
+const HEAD: usize = 512;
+/// The name of a context that is uploaded.
+const UPLOAD: &str = "context";
+
+/// The files, opened.
+#[derive(Debug)]
+pub struct Source {
+    files: Files,
+    dockerfile: Dockerfile,
+    /// Names the place, for what a builder has of it already.
+    place: PathBuf,
+}
+
+#[derive(Debug)]
+enum Files {
+    Directory(Directory),
+    /// A tar on standard input, of which these bytes were read.
+    Tar(Vec<u8>),
+}
+
+impl Source {
+    /// Opens what `context` and `file` say: a directory, or `-`.
+    pub fn open(context: &str, file: Option<&Path>) -> Result<Self, Failure> {
+        if context == "-" {
+            return standard_input(file);
+        }
+        if let Some(what) = remote(context) {
+            return Err(Failure::usage(format!(
+                "the context '{context}' is {what}: fetch it first, and build from the directory"
+            )));
+        }
+        let path = Path::new(context);
+        let failed = || format!("the build context '{context}'");
+        let directory = Directory::open(path).with_context(failed)?;
+        let place = std::fs::canonicalize(path).with_context(failed)?;
+        Ok(Self {
+            files: Files::Directory(directory),
+            dockerfile: Dockerfile::find(path, file)?,
+            place,
+        })
+    }
+
+    /// Adds them to what is asked for, and to what the builder may ask for. Gives the Dockerfile's text, where it is on this side.
+    pub fn add(
+        self,
+        attributes: &mut HashMap<String, String>,
+        sources: &mut Sources,
+    ) -> Result<Option<String>, Failure> {
+        sources.shared_key = shared_key(&self.place);
+        match self.files {
+            Files::Directory(directory) => {
+                sources.contexts.insert("context".to_owned(), directory);
+            }
+            Files::Tar(head) => {
+                let rest = tokio::io::stdin();
+                let whole = tokio::io::AsyncReadExt::chain(Cursor::new(head), rest);
+                sources.upload = Some((UPLOAD.to_owned(), Box::new(whole)));
+                let address = format!("http://buildkit-session/{UPLOAD}");
+                attributes.insert("context".to_owned(), address);
+            }
+        }
+        self.dockerfile.add(attributes, sources)
+    }
+}
+
+/// A tar, or a Dockerfile for which there are no files.
+fn standard_input(file: Option<&Path>) -> Result<Source, Failure> {
+    let mut head = Vec::new();
+    let mut input = std::io::stdin().lock();
+    // By hand: what follows is read from the descriptor itself.
+    let mut byte = [0; HEAD];
+    while head.len() < HEAD {
+        let wanted = HEAD - head.len();
+        let length = input.read(&mut byte[..wanted]).context("standard input")?;
+        if length == 0 {
+            break;
+        }
+        head.extend_from_slice(&byte[..length]);
+    }
+    // What the library has read ahead belongs to it, too.
+    let ahead = std::io::BufRead::fill_buf(&mut input)
+        .unwrap_or_default()
+        .to_vec();
+    if head.is_empty() {
+        return Err(Failure::usage(
+            "standard input is empty: a tar or a Dockerfile is expected",
+        ));
+    }
+    if is_tar(&head) {
+        std::io::BufRead::consume(&mut input, ahead.len());
+        head.extend_from_slice(&ahead);
+        let dockerfile = Dockerfile::inside(file)?;
+        return Ok(Source {
+            files: Files::Tar(head),
+            dockerfile,
+            place: PathBuf::from("-"),
+        });
+    }
+    if file.is_some() {
+        return Err(Failure::usage(
+            "standard input is no tar: it is the Dockerfile, and there is no place for --file",
+        ));
+    }
+    let directory = Directory::with_files(&[]).context("an empty context")?;
+    Ok(Source {
+        files: Files::Directory(directory),
+        dockerfile: Dockerfile::read(head, input)?,
+        place: PathBuf::from("-"),
+    })
+}
+
+/// A tar, plain or compressed by what a builder unpacks.
+fn is_tar(head: &[u8]) -> bool {
+    let magics: [&[u8]; 4] = [b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    magics.iter().any(|magic| head.starts_with(magic)) || head.get(257..262) == Some(b"ustar")
+}
+
+/// What an address of something elsewhere is (Docker's reference of `docker build`: URLs and git repositories).
+fn remote(context: &str) -> Option<&'static str> {
+    let is_web = context.starts_with("http://") || context.starts_with("https://");
+    let address = context.split(['#', '?']).next().unwrap_or_default();
+    let is_git = ["git://", "git@", "ssh://", "github.com/"]
+        .iter()
+        .any(|prefix| context.starts_with(prefix))
+        || (is_web && address.trim_end_matches('/').rsplit('.').next() == Some("git"));
+    if is_git {
+        Some("a git repository")
+    } else if is_web {
+        Some("an address on the web")
+    } else {
+        None
+    }
+}
+
+/// Digits that stand for `place`, on this machine alone.
+fn shared_key(place: &Path) -> String {
+    use std::fmt::Write as _;
+    let mut hash = Sha256::new();
+    hash.update(std::fs::read("/etc/machine-id").unwrap_or_default());
+    hash.update(place.as_os_str().as_encoded_bytes());
+    hash.finalize()
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// Adds directories of `--build-context`.
+pub fn add_named(
+    contexts: &[(String, String)],
+    attributes: &mut HashMap<String, String>,
+    sources: &mut Sources,
+) -> Result<(), Failure> {
+    for (name, value) in contexts {
+        let key = format!("context:{name}");
+        if value.starts_with("docker-image://") {
+            attributes.insert(key, value.clone());
+            continue;
+        }
+        if value.contains("://") || remote(value).is_some() {
+            let text = format!(
+                "--build-context {name}: a directory, or docker-image://<name>, is expected"
+            );
+            return Err(anyhow!(text).into());
+        }
+        let opened = Directory::open(Path::new(value));
+        let opened = opened.with_context(|| format!("--build-context {name}: '{value}'"))?;
+        attributes.insert(key, format!("local:{name}"));
+        sources.contexts.insert(name.clone(), opened);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tar_is_known_by_its_first_bytes() {
+        let mut tar = vec![0; HEAD];
+        tar[257..262].copy_from_slice(b"ustar");
+        assert!(is_tar(&tar));
+        assert!(is_tar(b"\x1f\x8b\x08\0"));
+        assert!(!is_tar(b"FROM scratch\n"));
+        assert!(!is_tar(b""));
+    }
+
+    #[test]
+    fn what_is_elsewhere_is_known() {
+        for context in [
+            "https://example.test/x.git#main",
+            "git@example.test:x",
+            "github.com/a/b",
+            "http://example.test/x.tar",
+        ] {
+            assert!(remote(context).is_some(), "{context}");
+        }
+        for context in [".", "../app", "/x.git", "git"] {
+            assert!(remote(context).is_none(), "{context}");
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! A builder that runs and answers: made, started and waited for as far as it takes.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Args;
+use container_api::api::{CreateRequest, DeleteRequest, StartRequest};
+use container_api::images::GetReply;
+use container_api::lock::{self, Lock};
+use container_api::{Error, Kind, roots};
+use container_buildkit::{Connection, ConnectionError, DEFAULT_IMAGE, Engine};
+use container_resource::builder::BuilderCreation;
+use container_resource::container::{
+    ContainerState, CreateOptions, DnsConfiguration, ManagedContainer, PublishSocket,
+};
+use container_resource::image_settings::ImageSettings;
+use container_resource::settings::BuildSettings;
+use container_resource::{connectivity::Connectivity, cpus, dns, size};
+use futures::FutureExt as _;
+use futures::future::select_ok;
+use jiff::Timestamp;
+
+use super::super::creating::{describe, platform_of};
+use super::super::fetch::FetchFlags;
+use super::super::timeline;
+use crate::configuration;
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::session;
+
+/// How long a builder has from its start to its first answer.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How often it is asked meanwhile: no event tells a guest's first listening.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Where engines listen in a builder: the name of the socket on the host, and its place in the container.
+const SOCKETS: [(Engine, &str, &str); 2] = [
+    (
+        Engine::Buildkitd,
+        "buildkitd",
+        "/run/buildkit/buildkitd.sock",
+    ),
+    (Engine::Dockerd, "docker", "/run/docker.sock"),
+];
+
+/// What a builder has.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Builder options")]
+pub struct Resources {
+    /// CPUs of the builder (default: 2, or build.cpus)
+    #[arg(short, long, value_name = "NUMBER", value_parser = cpus::parse_whole)]
+    cpus: Option<u32>,
+
+    /// Memory of the builder with an optional unit (K, M, G, T or P; default: 2G, or build.memory)
+    #[arg(short, long, value_name = "SIZE", value_parser = size::parse_memory)]
+    memory: Option<u64>,
+
+    /// Name server of the builder (default: its network)
+    #[arg(long = "dns", value_name = "ADDRESS", value_parser = dns::server)]
+    dns_servers: Vec<String>,
+
+    /// Domain that short names are tried in
+    #[arg(long, value_name = "DOMAIN", value_parser = dns::search)]
+    dns_search: Vec<String>,
+
+    /// Option of resolv.conf, such as ndots:1
+    #[arg(long = "dns-option", value_name = "OPTION", value_parser = dns::option)]
+    dns_options: Vec<String>,
+}
+
+/// A builder that answers. It is not stopped as long as this is held.
+#[derive(Debug)]
+pub struct Running {
+    /// How it is reached.
+    pub connection: Connection,
+    _lock: Lock,
+}
+
+/// The builder `name`, with what `resources` ask for. One that is otherwise is made anew, unless somebody uses it; its cache stays.
+pub async fn ensure(
+    context: &Context,
+    name: &str,
+    resources: &Resources,
+) -> Result<Running, Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    let lock = share(context, name, deadline).await?;
+    let settings = configuration::settings(&context.roots)?.build;
+    let found = super::find(context, name).await?;
+    let is_fit = found
+        .as_ref()
+        .is_some_and(|found| resources.fit(found, &settings));
+    if !is_fit {
+        let is_there = found.is_some();
+        let others = lock.other_holder().context("look who uses the builder")?;
+        let is_used = is_there && others.is_some();
+        if is_used {
+            let text = format!("builder {name} is in use, and has not what is asked for");
+            let hint = "Wait for its builds to end, or take another one with --builder.";
+            return Err(Error::new(Kind::InvalidState, text).with_hint(hint).into());
+        }
+        if is_there {
+            remove(context, name).await?;
+        }
+        create(context, name, resources, &settings).await?;
+    }
+    let connection = start(context, name, deadline).await?;
+    Ok(Running {
+        connection,
+        _lock: lock,
+    })
+}
+
+/// Takes part in what the builder's users share.
+async fn share(context: &Context, name: &str, deadline: Instant) -> Result<Lock, Failure> {
+    let path = context.roots.builder_lock(name);
+    let failed = || format!("lock {}", path.display());
+    if let Some(directory) = path.parent() {
+        roots::create_private(directory).with_context(failed)?;
+    }
+    loop {
+        match lock::share(&path) {
+            Ok(lock) => return Ok(lock),
+            // It is being stopped.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::WouldBlock && Instant::now() < deadline =>
+            {
+                tokio::time::sleep(INTERVAL).await;
+            }
+            Err(error) => return Err(Failure::from(anyhow::Error::new(error).context(failed()))),
+        }
+    }
+}
+
+impl Resources {
+    fn fit(&self, found: &ManagedContainer, settings: &BuildSettings) -> bool {
+        let configuration = &found.configuration;
+        let resources = &configuration.resources;
+        let image = settings.image.as_deref();
+        // What nobody asks for is as it is.
+        let cpus = self.cpus.or(settings.cpus);
+        let set = settings.memory.as_ref().map(|_| settings.memory());
+        let memory = self.memory.or(set);
+        cpus.is_none_or(|cpus| cpus == resources.cpus)
+            && memory.is_none_or(|memory| memory == resources.memory_in_bytes)
+            && image.is_none_or(|image| is_same_image(image, &configuration.image.reference))
+            && (!self.has_dns() || configuration.dns.as_ref() == Some(&self.dns()))
+    }
+
+    fn has_dns(&self) -> bool {
+        !(self.dns_servers.is_empty() && self.dns_search.is_empty() && self.dns_options.is_empty())
+    }
+
+    fn dns(&self) -> DnsConfiguration {
+        DnsConfiguration {
+            nameservers: self.dns_servers.clone(),
+            search_domains: self.dns_search.clone(),
+            options: self.dns_options.clone(),
+            ..DnsConfiguration::default()
+        }
+    }
+}
+
+/// Whether `full` may be what `short` says: what is left out is the registry, `library/`, and the tag.
+fn is_same_image(short: &str, full: &str) -> bool {
+    let tagged = format!("{short}:latest");
+    [short, tagged.as_str()].iter().any(|name| {
+        full.strip_suffix(name)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+    })
+}
+
+/// Deletes the builder `name`, whether it runs or not. Its cache stays.
+pub async fn remove(context: &Context, name: &str) -> Result<(), Failure> {
+    let request = DeleteRequest {
+        id: name.to_owned(),
+        force: true,
+        volumes: false,
+    };
+    context.containers()?.delete(request).await?;
+    Ok(())
+}
+
+async fn create(
+    context: &Context,
+    name: &str,
+    resources: &Resources,
+    settings: &BuildSettings,
+) -> Result<(), Failure> {
+    let reference = settings.image.as_deref().unwrap_or(DEFAULT_IMAGE);
+    let image = image(context, reference).await?;
+    let sockets = SOCKETS.iter().map(|(_, host, container)| {
+        let path = context.roots.builder_socket(name, host);
+        PublishSocket {
+            host_path: path.to_string_lossy().into_owned(),
+            container_path: (*container).to_owned(),
+            permissions: None,
+        }
+    });
+    let creation = BuilderCreation {
+        name: name.to_owned(),
+        platform: platform_of(&image, "")?,
+        image: describe(&image)?,
+        cpus: resources.cpus.unwrap_or_else(|| settings.cpus()),
+        memory: resources.memory.unwrap_or_else(|| settings.memory()),
+        connectivity: Connectivity {
+            dns: Some(resources.dns()),
+            ..Connectivity::default()
+        },
+        sockets: sockets.collect(),
+    };
+    let parsed = ImageSettings::parse(&image.config).map_err(Failure::usage_chain)?;
+    let configuration = creation
+        .configuration(&parsed, Timestamp::now())
+        .with_context(|| format!("make a builder of image {reference}"))?;
+    let request = CreateRequest {
+        configuration: serde_json::to_vec(&configuration)?.into(),
+        options: serde_json::to_vec(&CreateOptions::default())?.into(),
+    };
+    match context
+        .containers()?
+        .create(request)
+        .await
+        .map_err(Error::from)
+    {
+        // Another build was faster.
+        Err(error) if error.kind == Kind::Exists => match super::find(context, name).await? {
+            Some(_) => Ok(()),
+            None => Err(error
+                .context(format!("builder {name}"))
+                .with_hint(
+                    "A container of that name is no builder: take another name with --builder.",
+                )
+                .into()),
+        },
+        other => Ok(other.map(drop)?),
+    }
+}
+
+async fn image(context: &Context, reference: &str) -> Result<GetReply, Failure> {
+    let found = FetchFlags::missing()
+        .image(context, reference, String::new())
+        .await;
+    found.map_err(|failure| match failure {
+        Failure::Service(error) => error
+            .context("the builder's image")
+            .with_hint("`build.image` in the configuration names another one: see the README, Building images.")
+            .into(),
+        other => other,
+    })
+}
+
+/// Starts the builder, unless it runs, and waits until one of its engines answers.
+async fn start(context: &Context, name: &str, deadline: Instant) -> Result<Connection, Failure> {
+    let mut containers = context.containers()?;
+    let request = StartRequest {
+        id: name.to_owned(),
+        stdio: session::detached(true),
+        ssh_agent: String::new(),
+    };
+    let reply = containers.start(request.clone()).await?.into_inner();
+    timeline::warn(&reply);
+    loop {
+        // Whichever answers: a socket that nobody listens at in the guest may hold its clients for a while.
+        let asked = SOCKETS.map(|(engine, socket, _)| {
+            let path = context.roots.builder_socket(name, socket);
+            async move { Connection::open(&path, engine).await }.boxed()
+        });
+        let last = match select_ok(asked).await {
+            Ok((connection, _)) => return Ok(connection),
+            Err(error) => error,
+        };
+        let found = super::find(context, name).await?;
+        let state = found.map_or(ContainerState::Stopped, |found| found.status.state);
+        if state != ContainerState::Running {
+            return Err(silent(name, "ended before it could build anything", None));
+        }
+        if Instant::now() >= deadline {
+            return Err(silent(name, "does not answer", Some(last)));
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+fn silent(name: &str, what: &str, cause: Option<ConnectionError>) -> Failure {
+    let text = format!("builder {name} {what}");
+    let error = match cause {
+        Some(cause) => Error::chain(Kind::Unavailable, &cause).context(text),
+        None => Error::new(Kind::Unavailable, text),
+    };
+    let hint = format!("`container logs {name}` shows what it says.");
+    error.with_hint(hint).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_the_same_however_short_it_is_said() {
+        for (short, full, expected) in [
+            (
+                "moby/buildkit:v1",
+                "registry.example/moby/buildkit:v1",
+                true,
+            ),
+            (
+                "moby/buildkit:v1",
+                "registry.example/moby/buildkit:v2",
+                false,
+            ),
+            ("builder", "registry.example/library/builder:latest", true),
+            ("kit:v1", "registry.example/moby/buildkit:v1", false),
+        ] {
+            assert_eq!(is_same_image(short, full), expected, "{short} {full}");
+        }
+    }
+}

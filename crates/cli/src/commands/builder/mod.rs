@@ -1,0 +1,66 @@
+//! `container builder`.
+
+mod delete;
+mod engine;
+mod prune;
+mod start;
+mod status;
+mod stop;
+
+use clap::{Args, Subcommand};
+use container_api::api::ListRequest;
+use container_resource::builder::{self, DEFAULT};
+use container_resource::container::ManagedContainer;
+
+use crate::connection::{Context, prompt};
+use crate::failure::Failure;
+
+pub use engine::{Resources, ensure};
+
+/// Manage builders: machines in which images are built
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(visible_alias = "rm")]
+    Delete(delete::Delete),
+    Prune(prune::Prune),
+    Start(start::Start),
+    Status(status::Status),
+    Stop(stop::Stop),
+}
+
+impl Command {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Delete(command) => command.execute(context).await,
+            Self::Prune(command) => command.execute(context).await,
+            Self::Start(command) => command.execute(context).await,
+            Self::Status(command) => command.execute(context).await,
+            Self::Stop(command) => command.execute(context).await,
+        }
+    }
+}
+
+/// Which builder is meant.
+#[derive(Args, Clone, Debug)]
+pub struct BuilderName {
+    /// Builder; several are side by side, each with a cache of its own
+    #[arg(long = "builder", value_name = "NAME", default_value = DEFAULT, env = "BUILDX_BUILDER", hide_env = true,
+          value_parser = builder::check_name)]
+    pub name: String,
+}
+
+/// Every builder, by name.
+async fn list(context: &Context) -> Result<Vec<ManagedContainer>, Failure> {
+    let mut containers = context.containers()?;
+    let reply = prompt(containers.list(ListRequest::default())).await?;
+    let mut found: Vec<ManagedContainer> = serde_json::from_slice(&reply.containers)?;
+    found.retain(builder::is_builder);
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(found)
+}
+
+/// The builder `name`, if there is one.
+async fn find(context: &Context, name: &str) -> Result<Option<ManagedContainer>, Failure> {
+    let all = list(context).await?;
+    Ok(all.into_iter().find(|builder| builder.id == name))
+}

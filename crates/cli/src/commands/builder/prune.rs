@@ -1,0 +1,45 @@
+use std::time::Duration;
+
+use clap::Args;
+use container_api::{Error, Kind};
+use container_resource::size::memory;
+
+use super::{BuilderName, Resources, ensure};
+use crate::connection::Context;
+use crate::failure::Failure;
+use crate::output;
+
+/// Drop what a builder has cached and no build uses
+///
+/// The builder is started for it. Prints what became free.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  container builder prune --all
+  container builder prune --keep-duration 72")]
+pub struct Prune {
+    #[command(flatten)]
+    builder: BuilderName,
+
+    /// Drop what other parts of the cache are made of, too
+    #[arg(short, long)]
+    all: bool,
+
+    /// Keep what was used within so many hours
+    #[arg(long, value_name = "HOURS")]
+    keep_duration: Option<u32>,
+}
+
+impl Prune {
+    pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let running = ensure(context, &self.builder.name, &Resources::default()).await?;
+        let keep = self
+            .keep_duration
+            .map(|hours| Duration::from_secs(u64::from(hours) * 3600));
+        let pruned = running.connection.prune(self.all, keep).await;
+        let bytes = pruned.map_err(|status| {
+            Error::new(Kind::Internal, status.message())
+                .context("the builder cannot drop its cache")
+        })?;
+        output::write_lines([format!("Reclaimed {} of the cache", memory(bytes))])
+    }
+}

@@ -1,0 +1,770 @@
+//! `container build` with a real builder: Debian's dockerd, whose BuildKit it is (`images/debian.sh builder`): `make test-real`. What the
+//! client does with a builder that misbehaves is tested in crates/buildkit/tests.
+
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::system::{Outcome, System, kill, within};
+
+/// How long a builder may take, under emulation.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// An image with dockerd in it: what it runs, and where its cache is.
+const BUILDER: [&str; 4] = [
+    "--change",
+    r#"ENTRYPOINT ["dockerd"]"#,
+    "--change",
+    "VOLUME /var/lib/docker",
+];
+
+fn system() -> System {
+    let system = System::stopped();
+    system.configure(
+        "[build]\nimage = \"builder\"\nmemory = \"1gb\"\n[container]\nstandby = false\n",
+    );
+    system.set_up();
+    let image = PathBuf::from(std::env::var_os("CONTAINER_TEST_BUILDER").unwrap());
+    let mut words = vec!["image", "import"];
+    words.extend(BUILDER);
+    words.extend([image.to_str().unwrap(), "builder"]);
+    system.run(words).ok();
+    system
+}
+
+trait Prints {
+    /// Itself, if standard output holds `text`.
+    fn prints(self, text: &str) -> Self;
+}
+
+impl Prints for Outcome {
+    #[track_caller]
+    fn prints(self, text: &str) -> Self {
+        assert!(
+            self.stdout.contains(text),
+            "stdout lacks {text:?}: {self:?}"
+        );
+        self
+    }
+}
+
+/// A context of its own.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(system: &System, name: &str) -> Self {
+        let path = system.scratch().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> &Self {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        self
+    }
+
+    fn build(&self, system: &System, flags: &[&str]) -> Outcome {
+        let path = self.0.to_str().unwrap();
+        system.run(["build"].iter().chain(flags).chain(&[path]))
+    }
+}
+
+/// A Dockerfile behind `FROM busybox`, flags of the build, a command in the image, and what it prints.
+type Case = (
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+    &'static str,
+);
+
+/// Each instruction and flag that the builder's version knows.
+const CASES: [Case; 60] = [
+    ("run-shell", "RUN echo a > /a", &[], "cat /a", "a\n"),
+    (
+        "run-exec",
+        r#"RUN ["sh", "-c", "echo b > /a"]"#,
+        &[],
+        "cat /a",
+        "b\n",
+    ),
+    (
+        "run-lines",
+        "RUN echo a \\\n  # between\n  b > /a",
+        &[],
+        "cat /a",
+        "a b\n",
+    ),
+    (
+        "run-twice",
+        "RUN echo a > /a\nRUN cat /a /a > /b",
+        &[],
+        "cat /b",
+        "a\na\n",
+    ),
+    (
+        "run-tmpfs",
+        "RUN --mount=type=tmpfs,target=/t echo x > /t/x",
+        &[],
+        "ls /t",
+        "",
+    ),
+    (
+        "run-cache",
+        "RUN --mount=type=cache,target=/c echo x > /c/x && cp /c/x /a",
+        &[],
+        "cat /a",
+        "x\n",
+    ),
+    (
+        "run-bind",
+        "RUN --mount=type=bind,source=file,target=/f cat /f > /a",
+        &[],
+        "cat /a",
+        "file\n",
+    ),
+    (
+        "run-bind-from",
+        "RUN --mount=type=bind,from=busybox,source=/bin,target=/f ls /f/sh > /a",
+        &[],
+        "cat /a",
+        "/f/sh\n",
+    ),
+    (
+        "run-network",
+        "RUN ls -d /sys/class/net/eth0 > /a",
+        &[],
+        "cat /a",
+        "/sys/class/net/eth0\n",
+    ),
+    (
+        "flag-network-none",
+        "RUN ls -d /sys/class/net/eth0 > /a || echo none > /a",
+        &["--network", "none"],
+        "cat /a",
+        "none\n",
+    ),
+    (
+        "run-removes",
+        "RUN echo a > /a && echo b > /b\nRUN rm /a",
+        &[],
+        "ls /a /b 2>&1 | grep -c 'No such'",
+        "1\n",
+    ),
+    ("copy-file", "COPY file /a", &[], "cat /a", "file\n"),
+    ("copy-into", "COPY file /d/", &[], "cat /d/file", "file\n"),
+    (
+        "copy-several",
+        "COPY file other /d/",
+        &[],
+        "cat /d/file /d/other",
+        "file\nother\n",
+    ),
+    (
+        "copy-exec-form",
+        r#"COPY ["with space", "/a b"]"#,
+        &[],
+        "cat '/a b'",
+        "space\n",
+    ),
+    (
+        "copy-wildcard",
+        "COPY *.txt /d/",
+        &[],
+        "ls /d",
+        "one.txt\ntwo.txt\n",
+    ),
+    (
+        "copy-question",
+        "COPY t?o.txt /d/",
+        &[],
+        "ls /d",
+        "two.txt\n",
+    ),
+    (
+        "copy-directory",
+        "COPY deep /d",
+        &[],
+        "cat /d/er/est",
+        "deepest\n",
+    ),
+    (
+        "copy-all",
+        "COPY . /d/",
+        &[],
+        "cat /d/deep/er/est",
+        "deepest\n",
+    ),
+    (
+        "copy-chown",
+        "COPY --chown=12:34 file /a",
+        &[],
+        "stat -c %u:%g /a",
+        "12:34\n",
+    ),
+    (
+        "copy-root",
+        "COPY file /a",
+        &[],
+        "stat -c %u:%g /a",
+        "0:0\n",
+    ),
+    ("copy-mode", "COPY script /a", &[], "stat -c %a /a", "755\n"),
+    ("copy-link", "COPY link /a", &[], "cat /a", "file\n"),
+    (
+        "copy-links-in-directory",
+        "COPY links /d",
+        &[],
+        "readlink /d/to",
+        "../file\n",
+    ),
+    ("copy-empty", "COPY empty /a", &[], "stat -c %s /a", "0\n"),
+    (
+        "copy-hard-links",
+        "COPY hard /d",
+        &[],
+        "stat -c %h /d/a",
+        "2\n",
+    ),
+    (
+        "copy-from-stage",
+        "RUN echo s > /s\nFROM busybox\nCOPY --from=0 /s /a",
+        &[],
+        "cat /a",
+        "s\n",
+    ),
+    (
+        "copy-from-name",
+        "RUN echo s > /s\nFROM busybox AS two\nCOPY --from=base /s /a",
+        &[],
+        "cat /a",
+        "s\n",
+    ),
+    (
+        "copy-from-image",
+        "COPY --from=busybox /etc/passwd /a",
+        &[],
+        "test -e /a && echo yes",
+        "yes\n",
+    ),
+    ("add-file", "ADD file /a", &[], "cat /a", "file\n"),
+    (
+        "add-tar",
+        "ADD files.tar /d/",
+        &[],
+        "cat /d/inside",
+        "inside\n",
+    ),
+    (
+        "add-chown",
+        "ADD --chown=7 file /a",
+        &[],
+        "stat -c %u:%g /a",
+        "7:7\n",
+    ),
+    ("env", "ENV A=b", &[], "echo $A", "b\n"),
+    ("env-old", "ENV A b c", &[], "echo $A", "b c\n"),
+    (
+        "env-several",
+        "ENV A=1 B=\"2 3\"",
+        &[],
+        "echo $A $B",
+        "1 2 3\n",
+    ),
+    (
+        "env-expands",
+        "ENV A=1\nENV B=${A}2",
+        &[],
+        "echo $B",
+        "12\n",
+    ),
+    (
+        "env-in-run",
+        "ENV A=1\nRUN echo $A > /a",
+        &[],
+        "cat /a",
+        "1\n",
+    ),
+    (
+        "arg-default",
+        "ARG A=1\nRUN echo $A > /a",
+        &[],
+        "cat /a",
+        "1\n",
+    ),
+    (
+        "arg-given",
+        "ARG A=1\nRUN echo $A > /a",
+        &["--build-arg", "A=2"],
+        "cat /a",
+        "2\n",
+    ),
+    ("arg-is-no-env", "ARG A=1\nRUN true", &[], "echo x$A", "x\n"),
+    (
+        "arg-to-env",
+        "ARG A=1\nENV B=$A",
+        &["--build-arg", "A=3"],
+        "echo $B",
+        "3\n",
+    ),
+    (
+        "arg-platform",
+        "ARG TARGETARCH\nRUN echo $TARGETARCH > /a",
+        &[],
+        "cat /a",
+        "amd64\n",
+    ),
+    ("workdir", "WORKDIR /w", &[], "pwd", "/w\n"),
+    (
+        "workdir-relative",
+        "WORKDIR /w\nWORKDIR x",
+        &[],
+        "pwd",
+        "/w/x\n",
+    ),
+    (
+        "workdir-run",
+        "WORKDIR /w\nRUN pwd > a",
+        &[],
+        "cat /w/a",
+        "/w\n",
+    ),
+    (
+        "workdir-copy",
+        "WORKDIR /w\nCOPY file .",
+        &[],
+        "cat /w/file",
+        "file\n",
+    ),
+    ("user", "USER 12:34", &[], "id -u; id -g", "12\n34\n"),
+    (
+        "user-run",
+        "USER 12\nRUN id -u > /tmp/a",
+        &[],
+        "cat /tmp/a",
+        "12\n",
+    ),
+    (
+        "shell",
+        "SHELL [\"/bin/sh\", \"-ec\"]\nRUN echo a > /a",
+        &[],
+        "cat /a",
+        "a\n",
+    ),
+    ("onbuild", "ONBUILD RUN false", &[], "echo built", "built\n"),
+    (
+        "label",
+        "LABEL a=b\nEXPOSE 80\nVOLUME /v\nSTOPSIGNAL SIGINT\nHEALTHCHECK NONE",
+        &[],
+        "test -d /v && echo v",
+        "v\n",
+    ),
+    (
+        "flag-label",
+        "RUN true",
+        &["--label", "x=y"],
+        "echo l",
+        "l\n",
+    ),
+    (
+        "flag-target",
+        "RUN echo t > /a\nFROM busybox\nRUN false",
+        &["--target", "base"],
+        "cat /a",
+        "t\n",
+    ),
+    (
+        "flag-add-host",
+        "RUN grep -c example.test /etc/hosts > /a",
+        &["--add-host", "example.test:10.0.0.7"],
+        "cat /a",
+        "1\n",
+    ),
+    (
+        "flag-no-cache",
+        "RUN echo n > /a",
+        &["--no-cache"],
+        "cat /a",
+        "n\n",
+    ),
+    (
+        "unused-stage",
+        "FROM busybox AS other\nRUN false\nFROM base",
+        &[],
+        "echo skipped",
+        "skipped\n",
+    ),
+    (
+        "stage-of-stage",
+        "ENV A=1\nFROM base\nENV B=2",
+        &[],
+        "echo $A$B",
+        "12\n",
+    ),
+    (
+        "from-scratch",
+        "FROM scratch\nCOPY --from=base / /",
+        &[],
+        "echo scratch",
+        "scratch\n",
+    ),
+    (
+        "secret",
+        "RUN --mount=type=secret,id=token cat /run/secrets/token > /a",
+        &["--secret", "id=token,env=PATH"],
+        "grep -c /bin /a; ls /run/secrets",
+        "1\n",
+    ),
+    (
+        "cmd-and-entrypoint",
+        "ENTRYPOINT [\"sh\"]\nCMD [\"-c\", \"false\"]",
+        &["--quiet"],
+        "echo over",
+        "over\n",
+    ),
+];
+
+fn corpus(system: &System) {
+    let place = Place::new(system, "corpus");
+    for (name, text) in [
+        ("file", "file\n"),
+        ("other", "other\n"),
+        ("with space", "space\n"),
+        ("one.txt", "1\n"),
+        ("two.txt", "2\n"),
+        ("deep/er/est", "deepest\n"),
+        ("empty", ""),
+        ("script", "#!/bin/sh\n"),
+        ("hard/a", "hard\n"),
+    ] {
+        place.write(name, text);
+    }
+    let at = |name: &str| place.0.join(name);
+    std::fs::set_permissions(at("script"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    symlink("file", at("link")).unwrap();
+    std::fs::create_dir(at("links")).unwrap();
+    symlink("../file", at("links/to")).unwrap();
+    std::fs::hard_link(at("hard/a"), at("hard/b")).unwrap();
+    std::fs::write(system.scratch().join("inside"), "inside\n").unwrap();
+    let tar = std::process::Command::new("tar")
+        .args([
+            "-C",
+            system.scratch().to_str().unwrap(),
+            "-cf",
+            at("files.tar").to_str().unwrap(),
+            "inside",
+        ])
+        .status();
+    assert!(tar.unwrap().success());
+    // The files are there before the first build: a context that changes in between is another one.
+    let mut failures = Vec::new();
+    for (name, dockerfile, flags, _, _) in CASES {
+        let file = system.scratch().join(format!("{name}.Dockerfile"));
+        std::fs::write(&file, format!("FROM busybox AS base\n{dockerfile}\n")).unwrap();
+        let tag = format!("case-{name}");
+        let own = ["-f", file.to_str().unwrap(), "-t", &tag];
+        let built = place.build(system, &[&own[..], flags].concat());
+        if built.code != 0 {
+            failures.push(format!("{name}: {}", built.stderr));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    for (name, _, _, command, expected) in CASES {
+        let tag = format!("case-{name}");
+        let ran = system.run(["run", "--rm", "--entrypoint", "sh", &tag, "-c", command]);
+        if ran.stdout != expected {
+            failures.push(format!("{name}: {:?} {}", ran.stdout, ran.stderr));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    let label = system
+        .run(["image", "inspect", "case-flag-label"])
+        .ok()
+        .stdout;
+    assert!(label.contains(r#""x": "y""#), "{label}");
+}
+
+/// What cannot be built says why, and where.
+fn failures(system: &System) {
+    let place = Place::new(system, "failures");
+    for (dockerfile, words) in [
+        (
+            "FROM busybox\nRUN echo before\nRUN exit 3\nRUN true\n",
+            &["   3 | >>> RUN exit 3", "exit code: 3"][..],
+        ),
+        (
+            "FROM busybox\nFRM x\n",
+            &["   2 | >>> FRM x", "unknown instruction"],
+        ),
+        ("FROM busybox\nCOPY missing /\n", &["missing"]),
+        (
+            "FROM a AS a\nFROM a\nCOPY --from=b / /\nFROM busybox as b\n",
+            &["failed to build"],
+        ),
+        ("", &["failed to build"]),
+    ] {
+        place.write("Dockerfile", dockerfile);
+        let failed = place.build(system, &["-t", "failed"]).code(1);
+        for words in words {
+            assert!(
+                failed.stderr.contains(words),
+                "{dockerfile}: {}",
+                failed.stderr
+            );
+        }
+    }
+    assert_eq!(system.run(["image", "inspect", "failed"]).code, 1);
+    // A large one is none of them.
+    let large = "# comment\n".repeat(100_000);
+    place.write("Dockerfile", &format!("{large}FROM busybox\n"));
+    place.build(system, &["-q"]).ok();
+}
+
+/// The files that are sent: by `.dockerignore`, odd ones, and none that the builder has.
+fn context(system: &System) {
+    let place = Place::new(system, "context");
+    place
+        .write("Dockerfile", "FROM busybox\nCOPY . /d/\n")
+        .write(
+            ".dockerignore",
+            "*\n!keep\n!*.md\nREADME-secret.md\nkeep/not\n",
+        )
+        .write("keep/this", "this")
+        .write("keep/not", "not")
+        .write("a.md", "a")
+        .write("README-secret.md", "secret")
+        .write("dropped/deep/file", "dropped");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        place.0.join("fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(place.0.join("socket")).unwrap();
+    place.build(system, &["-t", "ignored"]).ok();
+    let list = |tag: &str| {
+        let found = [
+            "run",
+            "--rm",
+            tag,
+            "sh",
+            "-c",
+            "cd /d && find . -type f | sort",
+        ];
+        system.run(found).ok().stdout
+    };
+    assert_eq!(list("ignored"), "./a.md\n./keep/this\n");
+    place
+        .write("Dockerfile.dockerignore", "*\n!a.md\n")
+        .build(system, &["-t", "ignored"])
+        .ok();
+    assert_eq!(list("ignored"), "./a.md\n");
+    std::fs::remove_file(place.0.join("fifo")).unwrap();
+    // 20 MB, of which nothing is sent again.
+    place.write("Dockerfile.dockerignore", "");
+    for number in 0..200 {
+        place.write(&format!("many/{number}"), &"x".repeat(100_000));
+    }
+    place.build(system, &["-t", "many"]).ok();
+    let begun = Instant::now();
+    let again = place.build(system, &["-t", "many"]).ok();
+    let sent = again
+        .stderr
+        .lines()
+        .find(|line| line.contains("transferring context: "));
+    let sent = sent.unwrap_or_default().to_owned();
+    assert!(sent.contains("KiB") || sent.contains(" B "), "{sent}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+/// Where a context comes from, and where a result goes.
+fn ways(system: &System) {
+    let place = Place::new(system, "ways");
+    place
+        .write(
+            "Dockerfile",
+            "FROM scratch AS files\nCOPY file /sub/\nFROM busybox\nCOPY file /\n",
+        )
+        .write("file", "content");
+    let at = |name: &str| system.scratch().join(name).to_str().unwrap().to_owned();
+    let out = at("local");
+    place
+        .build(
+            system,
+            &["--target", "files", "-o", &format!("type=local,dest={out}")],
+        )
+        .ok()
+        .prints(&out);
+    assert_eq!(
+        std::fs::read(Path::new(&out).join("sub/file")).unwrap(),
+        b"content"
+    );
+    let tar = at("files.tar");
+    place
+        .build(
+            system,
+            &["--target", "files", "-o", &format!("type=tar,dest={tar}")],
+        )
+        .ok();
+    assert!(std::fs::metadata(&tar).unwrap().len() > 512);
+    for kind in ["oci", "docker"] {
+        let archive = at(kind);
+        let output = format!("type={kind},dest={archive}");
+        place.build(system, &["-t", "archived", "-o", &output]).ok();
+        system
+            .run(["image", "load", "-i", &archive])
+            .ok()
+            .prints("archived");
+    }
+    let ids = (at("id"), at("metadata"));
+    let quiet = place.build(
+        system,
+        &[
+            "-q",
+            "-t",
+            "named:v1",
+            "-t",
+            "other",
+            "--iidfile",
+            &ids.0,
+            "--metadata-file",
+            &ids.1,
+        ],
+    );
+    let id = quiet.ok().stdout.trim().to_owned();
+    assert!(id.starts_with("sha256:") && id.len() == 71, "{id}");
+    assert_eq!(std::fs::read_to_string(&ids.0).unwrap(), id);
+    assert!(std::fs::read_to_string(&ids.1).unwrap().contains(&id));
+    system
+        .run(["run", "--rm", "other", "cat", "/file"])
+        .ok()
+        .prints("content");
+    // A tar, and a Dockerfile, on standard input.
+    let packed = std::process::Command::new("tar")
+        .args(["-C", place.0.to_str().unwrap(), "-czf", "-", "."])
+        .output()
+        .unwrap();
+    let pipe = |words: &[&str], input: &[u8]| Outcome::from(system.pipe(words, input)).ok();
+    pipe(&["build", "-t", "piped", "-"], &packed.stdout);
+    system
+        .run(["run", "--rm", "piped", "cat", "/file"])
+        .ok()
+        .prints("content");
+    pipe(
+        &["build", "-t", "piped", "-"],
+        b"FROM busybox\nRUN echo p > /p\n",
+    );
+    system
+        .run(["run", "--rm", "piped", "cat", "/p"])
+        .ok()
+        .prints("p");
+    let path = place.0.to_str().unwrap();
+    pipe(
+        &["build", "-f", "-", "-t", "piped", path],
+        b"FROM busybox\nCOPY file /q\n",
+    );
+    system
+        .run(["run", "--rm", "piped", "cat", "/q"])
+        .ok()
+        .prints("content");
+}
+
+/// Builds that end before they have ended, and two at once.
+fn ends(system: &System) {
+    let place = Place::new(system, "ends");
+    place.write("Dockerfile", "FROM busybox\nRUN echo begun && sleep 600\n");
+    let path = place.0.to_str().unwrap();
+    let steps = || {
+        let lines = system.run(["exec", "buildkit", "sh", "-c", "cat /proc/[0-9]*/cmdline"]);
+        lines.stdout.matches("sleep\x00600").count()
+    };
+    for signal in [Signal::INT, Signal::KILL] {
+        let building = system.spawn(["build", path]);
+        within(PATIENCE, "the step runs", || steps() > 0);
+        kill(building.pid(), signal);
+        within(PATIENCE, "the step is given up", || steps() == 0);
+        assert_ne!(building.outcome().code, 0);
+    }
+    // Two at once share the builder.
+    let two = ["one", "two"].map(|name| {
+        let place = Place::new(system, &format!("at-once-{name}"));
+        place.write(
+            "Dockerfile",
+            &format!("FROM busybox\nRUN sleep 3 && echo {name} > /name\n"),
+        );
+        system.spawn(["build", "-t", name, place.0.to_str().unwrap()])
+    });
+    for building in two {
+        building.outcome().ok();
+    }
+    for name in ["one", "two"] {
+        system
+            .run(["run", "--rm", name, "cat", "/name"])
+            .ok()
+            .prints(name);
+    }
+    // A builder that dies takes its builds along, and no others.
+    let building = system.spawn(["build", path]);
+    within(PATIENCE, "the step runs", || steps() > 0);
+    kill(system.vmm("buildkit"), Signal::KILL);
+    let failed = building.outcome().code(1);
+    assert!(failed.stderr.contains("went away"), "{}", failed.stderr);
+    place.write("Dockerfile", "FROM busybox\nRUN echo alive > /a\n");
+    place.build(system, &["-t", "alive"]).ok();
+    system
+        .run(["run", "--rm", "alive", "cat", "/a"])
+        .ok()
+        .prints("alive");
+}
+
+/// The builder's own life.
+fn life(system: &System) {
+    let shown = system
+        .run(["builder", "status", "--format", "json"])
+        .ok()
+        .stdout;
+    assert!(
+        shown.contains(r#""id":"buildkit""#) && shown.contains("running"),
+        "{shown}"
+    );
+    assert!(
+        !system
+            .run(["list", "--all"])
+            .ok()
+            .stdout
+            .contains("buildkit")
+    );
+    system.run(["builder", "prune"]).ok().prints("Reclaimed");
+    system.run(["builder", "delete"]).code(1);
+    system.run(["builder", "stop"]).ok().prints("buildkit");
+    system.run(["builder", "stop"]).ok();
+    system.run(["builder", "delete"]).ok().prints("buildkit");
+    assert!(
+        !system
+            .run(["volume", "list"])
+            .ok()
+            .stdout
+            .contains("buildkit")
+    );
+}
+
+#[test]
+#[ignore = "a builder is made for it: make test-real"]
+fn images_are_built_by_a_real_builder() {
+    let system = system();
+    corpus(&system);
+    failures(&system);
+    context(&system);
+    ways(&system);
+    ends(&system);
+    life(&system);
+}
