@@ -169,7 +169,7 @@ pub const RUNNING: [(&str, &str, Expected); 122] = [
     ("mprotect_exec", "", Ends("mprotect")),
     ("shared_memory", "", Ends("mmap")),
     // As much as it can get: GiB, threads, descriptors.
-    ("memory", "", Within(0, 2)),
+    ("memory", "", Within(0, 3)),
     ("threads", "", Within(40, 81)),
     ("descriptors", "", Within(1000, 4096)),
 ];

@@ -43,7 +43,7 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
         spec.memory_bytes = 1 << 30;
         spec
     };
-    let place = directory.path().join("templates/one");
+    let place = directory.path().join("one");
     let specs: Vec<_> = ["a", "b"]
         .iter()
         .map(|name| machine(&directory.path().join(name)))
