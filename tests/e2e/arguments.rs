@@ -103,9 +103,9 @@ fn bad_input_is_refused_and_leaves_nothing() {
         ),
         (&["ps"], 64, "use `container list`\n"),
         (
-            &["build", "."],
+            &["image", "history", "busybox"],
             64,
-            "`container build` is not available yet\n",
+            "`container image history` is not available yet\n",
         ),
         (&["no-such-command"], 64, "no-such-command"),
     ];
