@@ -549,8 +549,8 @@ fn lacking_network(system: &System, plugin: &std::path::Path) -> std::path::Path
     assert!(copied.success());
     let program = prefix.join(plugin.strip_prefix(system.prefix()).unwrap());
     std::fs::remove_file(&program).unwrap();
-    let script =
-        "#!/bin/sh\necho '2026-01-01T00:00:00Z ERROR test: there is no nft here' >&2\nexit 1\n";
+    // The descriptor on which a network's process says why it ends.
+    let script = "#!/bin/sh\nprintf 'there is no nft here' >&5\nexit 1\n";
     std::fs::write(&program, script).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&program, mode).unwrap();
