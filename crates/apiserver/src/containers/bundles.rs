@@ -71,7 +71,7 @@ pub fn scan(roots: &Roots) -> io::Result<Vec<Found>> {
             continue;
         };
         let unfinished = is_absent(&bundle.configuration()) && is_absent(&bundle.upper())
-            || !is_absent(&bundle.unfinished());
+            || is_present(&bundle.unfinished());
         if dot_names::is_removing(&id) || unfinished {
             found.push(Found::Remains(entry.path()));
         } else {
@@ -85,6 +85,11 @@ pub fn scan(roots: &Roots) -> io::Result<Vec<Found>> {
 fn is_absent(path: &Path) -> bool {
     path.symlink_metadata()
         .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Whether `path` is certainly there: a mark in a directory that cannot be looked into condemns nothing.
+fn is_present(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 #[cfg(test)]
