@@ -141,6 +141,13 @@ mod tests {
         assert_eq!(read(master).unwrap(), b"before");
         assert_eq!(read(master).unwrap_err(), Errno::AGAIN);
         terminal.let_go();
+        // A test beside this one may be between fork and exec, with the program's side open for that long.
+        let mut hang_up = [PollFd::new(master, PollFlags::empty())];
+        let limit = Timespec {
+            tv_sec: 10,
+            tv_nsec: 0,
+        };
+        assert_eq!(poll(&mut hang_up, Some(&limit)), Ok(1));
         assert_eq!(read(master).unwrap_err(), Errno::IO);
         assert_eq!(terminal.is_drained(), None);
     }
