@@ -254,6 +254,106 @@ fn servers_behind_ports_and_apt_with_a_mirror_of_the_host() {
     system.run(["delete", "--force", "servers", "client"]).ok();
 }
 
+/// Commits in small transactions, tells each when it is promised, and never ends.
+const SQLITE_WRITER: &str = r"
+import sqlite3
+base = sqlite3.connect('/data/base.db', isolation_level=None)
+base.execute('pragma journal_mode=wal'); base.execute('pragma synchronous=full')
+base.execute('create table kept (n integer primary key, text text)')
+for n in range(10 ** 9):
+    base.execute('insert into kept values (?, ?)', (n, 'x' * 100))
+    print(n, flush=True)
+";
+
+const SQLITE_READER: &str = r"
+import sqlite3
+base = sqlite3.connect('/data/base.db')
+print(base.execute('pragma integrity_check').fetchone()[0], *base.execute('select count(*), max(n) from kept').fetchone())
+";
+
+/// Databases whose files are a volume's, below a machine whose VMM is killed while they write.
+#[test]
+#[ignore = "a Debian root is made for it: make test-real"]
+fn databases_on_a_volume_outlive_a_killed_machine() {
+    let debian = Debian::start_with(&["-v", "base:/data"]);
+    // PostgreSQL wants an empty directory of its own user's.
+    let postgres = "su postgres -c";
+    let program = "/usr/lib/postgresql/15/bin";
+    debian.shell(&format!(
+        "mkdir /data/postgres; chown postgres /data/postgres; {postgres} '{program}/initdb -D /data/postgres' >/dev/null"
+    ));
+    let start =
+        format!("{postgres} '{program}/pg_ctl -D /data/postgres -w -l /tmp/log start' >/dev/null");
+    debian.shell(&start);
+    debian.shell(&format!(
+        "{postgres} 'createdb bench && {program}/pgbench -q -i -s 1 bench && {program}/pgbench -c 2 -t 20 bench' >/dev/null 2>&1"
+    ));
+    let (postgres_writer, sqlite_writer) = std::thread::scope(|scope| {
+        let writers = [
+            vec![
+                "exec",
+                "programs",
+                "su",
+                "postgres",
+                "-c",
+                "i=0; psql -qc 'create table kept (n int)' bench; \
+                  while psql -qc \"insert into kept values ($i)\" bench; do echo $i; i=$((i+1)); done",
+            ],
+            vec!["exec", "programs", "python3", "-c", SQLITE_WRITER],
+        ];
+        let [one, other] = writers.map(|words| {
+            let system = &debian.0;
+            scope.spawn(move || system.run(words).stdout)
+        });
+        debian.until(
+            "both have written",
+            "test $(su postgres -c \"psql -Atc 'select count(*) from kept' bench\") -gt 5",
+        );
+        debian.until("SQLite has written", "test $(python3 -c \"import sqlite3; print(sqlite3.connect('/data/base.db').execute('select count(*) from kept').fetchone()[0])\") -gt 20");
+        crate::system::kill(debian.0.vmm("programs"), rustix::process::Signal::KILL);
+        (one.join().unwrap(), other.join().unwrap())
+    });
+    debian.0.run(["wait", "programs"]).code(0);
+    debian.0.run(["start", "programs"]).ok();
+    debian.shell(&start);
+    let last = |told: &str| {
+        told.lines()
+            .rev()
+            .find_map(|line| line.trim().parse::<u64>().ok())
+            .unwrap()
+    };
+    let count = debian.shell("su postgres -c \"psql -Atc 'select count(*) from kept' bench\"");
+    assert!(
+        count.trim().parse::<u64>().unwrap() > last(&postgres_writer),
+        "{count} of {postgres_writer}"
+    );
+    assert_eq!(
+        debian.shell(&format!(
+            "{postgres} '{program}/pg_amcheck --install-missing -d bench' 2>&1"
+        )),
+        ""
+    );
+    let found = debian
+        .0
+        .run(["exec", "programs", "python3", "-c", SQLITE_READER])
+        .ok()
+        .stdout;
+    let words: Vec<_> = found.split_whitespace().collect();
+    let numbers: Vec<u64> = words[1..]
+        .iter()
+        .map(|word| word.parse().unwrap())
+        .collect();
+    assert!(
+        words[0] == "ok" && numbers[0] == numbers[1] + 1 && numbers[1] >= last(&sqlite_writer),
+        "{found}"
+    );
+    debian.shell(&format!(
+        "{postgres} '{program}/pg_ctl -D /data/postgres -m fast stop' >/dev/null"
+    ));
+    debian.0.run(["delete", "--force", "programs"]).ok();
+    debian.0.run(["volume", "delete", "base"]).ok();
+}
+
 /// A project on the host's disk is worked on in a container, by git and by cargo with its crates beside it.
 #[test]
 #[ignore = "a Debian root is made for it: make test-real"]
