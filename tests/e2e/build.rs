@@ -501,7 +501,8 @@ fn failures(system: &System) {
         ),
         ("FROM busybox\nCOPY missing /\n", &["missing"]),
         (
-            "FROM a AS a\nFROM a\nCOPY --from=b / /\nFROM busybox as b\n",
+            // Each of the other.
+            "FROM busybox AS a\nCOPY --from=b / /\nFROM busybox AS b\nCOPY --from=a / /\n",
             &["failed to build"],
         ),
         ("", &["failed to build"]),
