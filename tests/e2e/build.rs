@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// An image with dockerd in it: what it runs, and where its cache is.
 const BUILDER: [&str; 4] = [
     "--change",
-    r#"ENTRYPOINT ["dockerd"]"#,
+    // One that was killed has left its process id, which is another's in the next machine.
+    r#"ENTRYPOINT ["sh", "-c", "rm -rf /run/docker*; exec dockerd \"$@\"", "dockerd"]"#,
     "--change",
     "VOLUME /var/lib/docker",
 ];
