@@ -198,6 +198,7 @@ fn context(system: &System) {
     .unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(place.0.join("socket")).unwrap();
     place.build(system, &["-t", "ignored"]).ok();
+    std::fs::remove_file(place.0.join("socket")).unwrap();
     let list = |tag: &str| {
         let found = [
             "run",
