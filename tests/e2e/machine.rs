@@ -13,6 +13,20 @@ use crate::templates::wait_for_template;
 const INIT: &str = "ln -s /bin/busybox /sbin/init; echo ::respawn:/bin/sleep 100000 > /etc/inittab; \
                     echo ::shutdown:/bin/sh -c \\'echo over \\>\\> /var/log/ends\\' >> /etc/inittab";
 
+/// Makes the machine `dev`, a small one, of the image that follows.
+const CREATE: [&str; 10] = [
+    "machine",
+    "create",
+    "--name",
+    "dev",
+    "--home-mount",
+    "none",
+    "-m",
+    "256M",
+    "-c",
+    "1",
+];
+
 fn state(system: &System, machine: &str) -> String {
     let seen = system.run(["machine", "inspect", machine]).ok().stdout;
     let seen: serde_json::Value = serde_json::from_str(&seen).unwrap();
@@ -273,20 +287,8 @@ fn a_machine_that_runs_is_copied_and_reaches_the_agent_of_who_came_last() {
 fn a_machine_that_is_being_made_does_not_outlive_its_maker() {
     let system = System::start();
     commit_with_init(&system, "busybox");
-    let create = [
-        "machine",
-        "create",
-        "--name",
-        "dev",
-        "--home-mount",
-        "none",
-        "-m",
-        "256M",
-        "-c",
-        "1",
-    ];
     for image in ["busybox", "linux:1"] {
-        let made = system.spawn(create.iter().chain(&[image]));
+        let made = system.spawn(CREATE.iter().chain(&[image]));
         let containers = system.app().join("containers");
         let bundles = || -> Vec<_> {
             let entries = std::fs::read_dir(&containers).unwrap().flatten();
@@ -306,7 +308,7 @@ fn a_machine_that_is_being_made_does_not_outlive_its_maker() {
         assert_eq!(system.run(["machine", "list", "-q"]).ok().stdout, "");
         eventually("nothing of it is left", || bundles().is_empty());
     }
-    system.run(create.iter().chain(&["linux:1"])).ok();
+    system.run(CREATE.iter().chain(&["linux:1"])).ok();
     system.run(["machine", "delete", "--force", "dev"]).ok();
 }
 
@@ -316,20 +318,8 @@ fn a_machine_that_is_being_made_does_not_outlive_its_maker() {
 fn many_machines_leave_nothing() {
     let system = System::start();
     commit_with_init(&system, "busybox");
-    let create = [
-        "machine",
-        "create",
-        "--name",
-        "dev",
-        "--home-mount",
-        "none",
-        "-m",
-        "256M",
-        "-c",
-        "1",
-    ];
     let round = || {
-        system.run(create.iter().chain(&["linux:1"])).ok();
+        system.run(CREATE.iter().chain(&["linux:1"])).ok();
         let seen = system.run(["machine", "run", "hostname"]).ok();
         assert_eq!(seen.stdout, "dev\n");
         system.run(["machine", "stop"]).ok();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::{Digest, DigestError};
+use crate::host_name::is_label;
 
 /// The registry of references that name none.
 pub const DEFAULT_DOMAIN: &str = "docker.io";
@@ -221,15 +222,6 @@ pub(crate) fn is_domain(domain: &str) -> bool {
         port.bytes().all(|digit| digit.is_ascii_digit()) && port.parse::<u16>().is_ok()
     });
     port_holds && host.is_none_or(|host| host.split('.').all(is_label))
-}
-
-fn is_label(label: &str) -> bool {
-    !label.is_empty()
-        && label
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        && !label.starts_with('-')
-        && !label.ends_with('-')
 }
 
 /// `[a-z0-9]+` runs, separated by `.`, `_`, `__` or any number of `-`.
