@@ -130,8 +130,7 @@ impl Context {
     /// A connection to core-images. The apiserver starts it: as long as that one is there, this one will be.
     pub async fn images(&self) -> Result<Images, Failure> {
         let path = self.roots.images_socket();
-        // Its server may be on its way: the watch begins before the first look.
-        let arrivals = Arrivals::below(&self.roots.runtime);
+        let mut arrivals = None;
         let deadline = Instant::now() + IMAGES_PATIENCE;
         loop {
             let error = match socket::connect(&path) {
@@ -143,7 +142,12 @@ impl Context {
                 }
                 Err(error) => error,
             };
-            let waited = match &arrivals {
+            // Its server may be on its way: the watch begins before the look after which it is waited for.
+            let Some(arrivals) = &arrivals else {
+                arrivals = Some(Arrivals::below(&self.roots.runtime));
+                continue;
+            };
+            let waited = match arrivals {
                 Ok(arrivals) if self.containers().is_ok() => {
                     let remaining = deadline.saturating_duration_since(Instant::now());
                     // Nobody takes connections, and too many wait already: no event tells when there are fewer.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use container_resource::label::well_known;
 use serde::{Deserialize, Serialize};
 
 use crate::container::{Container, ContainerError};
 
 /// The label that names the plugin that a container is of, and this plugin.
-pub const LABEL: (&str, &str) = ("com.apple.container.plugin", "k8s");
+pub const LABEL: (&str, &str) = (well_known::PLUGIN, "k8s");
 /// The port of a node at which the cluster's API is.
 pub const API_PORT: u16 = 6443;
 

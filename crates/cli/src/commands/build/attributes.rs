@@ -165,7 +165,8 @@ impl FrontendFlags {
         }
         let platforms = self.platforms()?;
         if !platforms.is_empty() {
-            set("platform", platforms.join(","));
+            let texts: Vec<_> = platforms.iter().map(Platform::to_string).collect();
+            set("platform", texts.join(","));
         }
         match self.network {
             StepNetwork::Default => {}
@@ -202,15 +203,13 @@ impl FrontendFlags {
             .collect()
     }
 
-    fn platforms(&self) -> Result<Vec<String>, Failure> {
+    fn platforms(&self) -> Result<Vec<Platform>, Failure> {
         if !self.platforms.is_empty() {
-            return Ok(self.platforms.iter().map(Platform::to_string).collect());
+            return Ok(self.platforms.clone());
         }
-        let parsed = self.architectures.iter().map(|architecture| {
-            let text = format!("{}/{architecture}", self.os);
-            let platform: Result<Platform, _> = text.parse();
-            platform.map(|platform| platform.to_string())
-        });
+        let architectures = self.architectures.iter();
+        let parsed =
+            architectures.map(|architecture| format!("{}/{architecture}", self.os).parse());
         parsed.collect::<Result<_, _>>().map_err(Failure::usage)
     }
 
@@ -229,9 +228,9 @@ impl FrontendFlags {
             .iter()
             .filter_map(|text| text.parse().ok())
             .collect();
-        for wanted in self.platforms()? {
-            let parsed: Platform = wanted.parse().map_err(Failure::usage)?;
-            let is_known = can.iter().any(|can| can.distance(&parsed).is_some());
+        let platforms = self.platforms()?;
+        for wanted in &platforms {
+            let is_known = can.iter().any(|can| can.distance(wanted).is_some());
             if !can.is_empty() && !is_known {
                 let all = connection.platforms().join(", ");
                 let text = format!("the builder cannot run programs of {wanted}: it has {all}");
@@ -255,7 +254,7 @@ impl FrontendFlags {
                 return Err(anyhow::anyhow!(text).into());
             }
         }
-        if self.platforms()?.len() > 1 {
+        if platforms.len() > 1 {
             let text = "an image for several platforms needs a builder with buildkitd: this one is a dockerd";
             return Err(anyhow::anyhow!(text).into());
         }

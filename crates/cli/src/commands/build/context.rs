@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use container_buildkit::{Context as Directory, Sources};
+use container_resource::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
 use super::dockerfile::Dockerfile;
@@ -148,16 +149,10 @@ fn remote(context: &str) -> Option<&'static str> {
 
 /// Digits that stand for `place`, on this machine alone.
 fn shared_key(place: &Path) -> String {
-    use std::fmt::Write as _;
     let mut hash = Sha256::new();
     hash.update(std::fs::read("/etc/machine-id").unwrap_or_default());
     hash.update(place.as_os_str().as_encoded_bytes());
-    hash.finalize()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    Digest::new(hash.finalize().into()).hex()
 }
 
 /// Adds directories of `--build-context`.

@@ -16,6 +16,7 @@ use container_archive::unpack::{Mapping, Rules, unpack};
 use container_buildkit::{
     Connection, Docker, Engine, Output as Exporter, Sink, SolveError, Solved,
 };
+use container_resource::digest::Digest;
 use container_resource::image::ImageResource;
 use container_resource::reference::Reference;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -104,8 +105,8 @@ impl Finish {
 
 impl Prepared {
     /// What is asked of the builder, where its bytes go, and who takes them.
-    pub fn into_parts(self) -> (Option<Exporter>, Option<Sink>, Finish) {
-        (Some(self.exporter), self.sink, Finish(self.work))
+    pub fn into_parts(self) -> (Exporter, Option<Sink>, Finish) {
+        (self.exporter, self.sink, Finish(self.work))
     }
 }
 
@@ -208,13 +209,18 @@ fn file_in(dest: PathBuf) -> PathBuf {
     free.unwrap_or_else(|| dest.join("out.tar"))
 }
 
-fn into_file(exporter: Exporter, dest: PathBuf) -> Result<Prepared, Failure> {
+/// The file that a result goes to; `-` is standard output.
+fn open(dest: &Path) -> Result<OutputFile, Failure> {
     let path = if dest == Path::new("-") {
         Path::new("/dev/stdout")
     } else {
-        &dest
+        dest
     };
-    let file = OutputFile::open(path)?;
+    OutputFile::open(path)
+}
+
+fn into_file(exporter: Exporter, dest: PathBuf) -> Result<Prepared, Failure> {
+    let file = open(&dest)?;
     let copy = file.as_fd().try_clone_to_owned().context("the output")?;
     let sink: Sink = Box::new(tokio::fs::File::from_std(File::from(copy)));
     Ok(Prepared {
@@ -307,19 +313,7 @@ impl Taken {
         solved: &Solved,
     ) -> Result<Outcome, Failure> {
         match self {
-            Self::Stored { names, push } => {
-                let id = identify(context, &names).await?;
-                if push {
-                    for name in &names {
-                        push_image(context, name).await?;
-                    }
-                }
-                Ok(Outcome {
-                    id: Some(id),
-                    names,
-                    dest: None,
-                })
-            }
+            Self::Stored { names, push } => stored(context, names, push).await,
             Self::Lent { name, delivery } => take_out(context, connection, &name, delivery).await,
             Self::Written(file, dest) => {
                 file.keep()?;
@@ -328,6 +322,21 @@ impl Taken {
             Self::Unpacked(dest) => Ok(Outcome::written(&dest, solved)),
         }
     }
+}
+
+/// Tells of an image that is here, and pushes it where that is wanted.
+async fn stored(context: &Context, names: Vec<String>, push: bool) -> Result<Outcome, Failure> {
+    let id = identify(context, &names).await?;
+    if push {
+        for name in &names {
+            push_image(context, name).await?;
+        }
+    }
+    Ok(Outcome {
+        id: Some(id),
+        names,
+        dest: None,
+    })
 }
 
 /// Takes an image out of a dockerd, where it leaves nothing but its cache.
@@ -371,16 +380,10 @@ async fn take_out(
         deleted.context("tidy the builder")?;
     }
     let Some((docker, dest, is_named)) = archive else {
-        let stored = Taken::Stored { names, push };
-        return Box::pin(stored.complete(context, connection, &Solved::default())).await;
+        return stored(context, names, push).await;
     };
     let id = identify(context, &names).await?;
-    let path = if dest == Path::new("-") {
-        Path::new("/dev/stdout")
-    } else {
-        &dest
-    };
-    let file = OutputFile::open(path)?;
+    let file = open(&dest)?;
     let token = context.hand_to_images(file.as_fd()).await?;
     let format = if docker {
         ArchiveFormat::Docker
@@ -448,10 +451,7 @@ async fn is_here(
 
 /// The id that Docker knows an image by.
 pub fn configuration_digest(configuration: &[u8]) -> String {
-    let digest = Sha256::digest(configuration);
-    digest.iter().fold("sha256:".to_owned(), |text, byte| {
-        format!("{text}{byte:02x}")
-    })
+    Digest::new(Sha256::digest(configuration).into()).to_string()
 }
 
 /// The id of the image with the first of `names`.

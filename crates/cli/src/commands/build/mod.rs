@@ -113,11 +113,11 @@ impl Build {
             bases::lend(context, connection, text, &arguments).await?;
         }
         let prepared = delivery.prepare(context, connection.engine()).await?;
-        let (output, sink, finish) = prepared.into_parts();
+        let (exporter, sink, finish) = prepared.into_parts();
         sources.output = sink;
         let request = Request {
             attributes,
-            output,
+            output: Some(exporter),
             entitlements: self.frontend.entitlements(),
             cache_from: self.frontend.cache_from(connection.engine())?,
             cache_to: self.frontend.cache_to(connection.engine())?,

@@ -14,6 +14,7 @@ use container_resource::container::ManagedContainer;
 
 use crate::connection::{Context, prompt};
 use crate::failure::Failure;
+use crate::select;
 
 pub use engine::{Resources, ensure};
 
@@ -61,6 +62,7 @@ async fn list(context: &Context) -> Result<Vec<ManagedContainer>, Failure> {
 
 /// The builder `name`, if there is one.
 async fn find(context: &Context, name: &str) -> Result<Option<ManagedContainer>, Failure> {
-    let all = list(context).await?;
-    Ok(all.into_iter().find(|builder| builder.id == name))
+    let ids = [name.to_owned()];
+    let found = select::list(&mut context.containers()?, &ids).await?;
+    Ok(found.into_iter().find(builder::is_builder))
 }

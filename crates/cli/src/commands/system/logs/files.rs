@@ -55,6 +55,8 @@ pub async fn show(roots: &Roots, since: Timestamp, follow: bool) -> Result<(), F
         return Ok(());
     }
     let mut looks = tokio::time::interval(LOOK);
+    let reader_gone = output::reader_gone();
+    tokio::pin!(reader_gone);
     loop {
         tokio::select! {
             // A file that cannot be followed any more is one of a container that is gone.
@@ -73,7 +75,7 @@ pub async fn show(roots: &Roots, since: Timestamp, follow: bool) -> Result<(), F
                 }
                 known = present;
             }
-            () = output::reader_gone() => return Err(Failure::BrokenPipe),
+            () = &mut reader_gone => return Err(Failure::BrokenPipe),
         }
     }
 }
