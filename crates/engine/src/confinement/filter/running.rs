@@ -2,9 +2,8 @@
 //! threads that execute the guest, `worker` one of the threads that read and write disks, `RCU` the one that frees
 //! memory when nobody uses it any more.
 
-use std::collections::BTreeMap;
-
-use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
+use container_isolation::calls::{self, Rules, any_of, masked};
+use seccompiler::{BackendError, SeccompRule};
 
 use super::program::OWN_PROCESS;
 
@@ -110,34 +109,24 @@ const PRCTL: [i32; 2] = [libc::PR_SET_NAME, libc::PR_SET_TIMERSLACK];
 ///
 /// A lent memory file must keep its pages: with `asks_for_holes`, a hole is its owner's to make. `requests` are those of
 /// `ioctl` that the machine's devices need.
-pub(super) fn rules(
-    asks_for_holes: bool,
-    requests: &[u32],
-) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
-    let plain = CALLS.into_iter().map(|call| (call, Vec::new()));
-    let mut rules: BTreeMap<_, _> = plain.collect();
+pub(super) fn rules(asks_for_holes: bool, requests: &[u32]) -> Result<Rules, BackendError> {
+    let mut rules = calls::allow(&CALLS)?;
     rules.insert(libc::SYS_mmap, mappings()?);
-    rules.insert(
-        libc::SYS_mprotect,
-        vec![SeccompRule::new(vec![not_executable()?])?],
-    );
-    rules.insert(
-        libc::SYS_madvise,
-        one_of(2, &ADVICE.map(i32::unsigned_abs))?,
-    );
-    rules.insert(libc::SYS_fcntl, one_of(1, &FCNTL.map(i32::unsigned_abs))?);
-    rules.insert(libc::SYS_prctl, one_of(0, &PRCTL.map(i32::unsigned_abs))?);
+    let values = |value: i32| u64::from(value.unsigned_abs());
+    rules.insert(libc::SYS_madvise, any_of(2, &ADVICE.map(values))?);
+    rules.insert(libc::SYS_fcntl, any_of(1, &FCNTL.map(values))?);
+    rules.insert(libc::SYS_prctl, any_of(0, &PRCTL.map(values))?);
     if !requests.is_empty() {
-        rules.insert(libc::SYS_ioctl, one_of(1, requests)?);
+        let requests: Vec<u64> = requests.iter().map(|request| (*request).into()).collect();
+        rules.insert(libc::SYS_ioctl, any_of(1, &requests)?);
     }
     // A thread's first memory: the C library counts processors. Its own thread's, no other one's.
-    rules.insert(libc::SYS_sched_getaffinity, one_of(0, &[0])?);
+    rules.insert(libc::SYS_sched_getaffinity, any_of(0, &[0])?);
     // QEMU signals threads of its own process only.
-    rules.insert(libc::SYS_tgkill, one_of(0, &[OWN_PROCESS])?);
+    rules.insert(libc::SYS_tgkill, any_of(0, &[OWN_PROCESS.into()])?);
     // Disks that the guest writes zeroes to, or frees: worker.
     if asks_for_holes {
-        let hole = libc::FALLOC_FL_PUNCH_HOLE.unsigned_abs();
-        let no_hole = condition(1, masked(hole), 0)?;
+        let no_hole = masked(1, libc::FALLOC_FL_PUNCH_HOLE, 0)?;
         rules.insert(libc::SYS_fallocate, vec![SeccompRule::new(vec![no_hole])?]);
     } else {
         rules.insert(libc::SYS_fallocate, Vec::new());
@@ -147,37 +136,14 @@ pub(super) fn rules(
 
 /// Memory that is not executable, and is a file's or counts as the process's own (`RLIMIT_DATA`).
 fn mappings() -> Result<Vec<SeccompRule>, BackendError> {
-    let [shared, anonymous] = [libc::MAP_SHARED, libc::MAP_ANONYMOUS].map(i32::unsigned_abs);
+    let (shared, anonymous) = (libc::MAP_SHARED, libc::MAP_ANONYMOUS);
     [0, shared, anonymous]
         .into_iter()
         .map(|kind| {
-            let kind = condition(3, masked(shared | anonymous), kind)?;
-            SeccompRule::new(vec![not_executable()?, kind])
+            let kind = masked(3, shared | anonymous, kind)?;
+            SeccompRule::new(vec![masked(2, libc::PROT_EXEC, 0)?, kind])
         })
         .collect()
-}
-
-fn not_executable() -> Result<SeccompCondition, BackendError> {
-    condition(2, masked(libc::PROT_EXEC.unsigned_abs()), 0)
-}
-
-/// One rule for each value that an argument may have.
-fn one_of(argument: u8, values: &[u32]) -> Result<Vec<SeccompRule>, BackendError> {
-    let rule = |value: &u32| SeccompRule::new(vec![condition(argument, SeccompCmpOp::Eq, *value)?]);
-    values.iter().map(rule).collect()
-}
-
-fn masked(bits: u32) -> SeccompCmpOp {
-    SeccompCmpOp::MaskedEq(bits.into())
-}
-
-/// The kernel looks at the lower half of such arguments.
-fn condition(
-    argument: u8,
-    operator: SeccompCmpOp,
-    value: u32,
-) -> Result<SeccompCondition, BackendError> {
-    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value.into())
 }
 
 #[cfg(test)]
