@@ -8,38 +8,16 @@ use bollard_buildkit_proto::moby::filesync::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::Credentials;
-
-/// The host that BuildKit means when it says so; logins are kept under the short name.
-const DOCKER_HUB: &str = "registry-1.docker.io";
-
-/// Logins, if there are some.
-pub struct Logins {
-    credentials: Option<Credentials>,
-}
-
-impl Logins {
-    /// `None`: all registries are read by nobody in particular.
-    pub fn new(credentials: Option<Credentials>) -> Self {
-        Self { credentials }
-    }
-}
+/// No logins: all registries are read by nobody in particular.
+pub struct NoLogins;
 
 #[tonic::async_trait]
-impl Auth for Logins {
+impl Auth for NoLogins {
     async fn credentials(
         &self,
-        request: Request<CredentialsRequest>,
+        _: Request<CredentialsRequest>,
     ) -> Result<Response<CredentialsResponse>, Status> {
-        let host = request.into_inner().host;
-        let host = if host == DOCKER_HUB {
-            "docker.io"
-        } else {
-            &host
-        };
-        let found = self.credentials.as_ref().and_then(|find| find(host));
-        let (username, secret) = found.unwrap_or_default();
-        Ok(Response::new(CredentialsResponse { username, secret }))
+        Ok(Response::new(CredentialsResponse::default()))
     }
 
     // The builder asks the registry for tokens itself where the client does not: these say so.

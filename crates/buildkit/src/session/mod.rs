@@ -58,9 +58,6 @@ const METHODS: [&str; 9] = [
     "/moby.upload.v1.Upload/Pull",
 ];
 
-/// Logins by registry: a user name and a password, or nothing.
-pub type Credentials = Arc<dyn Fn(&str) -> Option<(String, String)> + Send + Sync>;
-
 /// Where bytes come from that are read once.
 pub type Upload = Box<dyn AsyncRead + Send + Unpin>;
 
@@ -96,8 +93,6 @@ pub struct Sources {
     pub upload: Option<(String, Upload)>,
     /// Where the result goes, if it comes through the session.
     pub output: Option<Sink>,
-    /// Logins of registries.
-    pub credentials: Option<Credentials>,
     /// Names the place of the contexts: what a builder has of them is found again by it.
     pub shared_key: String,
 }
@@ -240,7 +235,7 @@ async fn serve(stream: DuplexStream, sources: Sources, faults: Faults) {
             FileSendServer::new(output::Output::new(sources.output))
                 .max_decoding_message_size(MESSAGE_LIMIT),
         )
-        .add_service(AuthServer::new(auth::Logins::new(sources.credentials)))
+        .add_service(AuthServer::new(auth::NoLogins))
         .add_service(SecretsServer::new(secrets::Secrets::new(sources.secrets)))
         .add_service(SshServer::new(ssh::Agents::new(sources.agents)))
         .add_service(UploadServer::new(upload::Uploads::new(sources.upload)))
