@@ -1,16 +1,21 @@
 //! What things take on disk, and giving it back.
 
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use tokio::sync::oneshot;
+use crate::thread::on_thread;
 
 /// Bytes allocated on disk for the file `path`; none where it cannot be told.
 pub fn of_file(path: &Path) -> u64 {
+    path.metadata().map_or(0, |metadata| of(&metadata))
+}
+
+/// Bytes allocated on disk for what has this `metadata`.
+pub fn of(metadata: &Metadata) -> u64 {
     // st_blocks counts 512-byte units (stat(2)).
-    path.metadata()
-        .map_or(0, |metadata| metadata.blocks() * 512)
+    metadata.blocks() * 512
 }
 
 /// Bytes allocated on disk for the files below `directory`.
@@ -19,7 +24,7 @@ pub fn allocated(directory: &Path) -> u64 {
         return 0;
     };
     let bytes = |entry: std::fs::DirEntry| {
-        // Of a link itself, where it leads to one. st_blocks counts 512-byte units (stat(2)).
+        // Of a link itself, where it leads to one.
         let Ok(metadata) = entry.metadata() else {
             return 0;
         };
@@ -28,7 +33,7 @@ pub fn allocated(directory: &Path) -> u64 {
         } else {
             0
         };
-        metadata.blocks() * 512 + below
+        of(&metadata) + below
     };
     entries.flatten().map(bytes).sum()
 }
@@ -36,21 +41,14 @@ pub fn allocated(directory: &Path) -> u64 {
 /// Removes `directory` with all that is in it; gives the bytes that were allocated. Files of gigabytes take the disk's
 /// time: nobody else waits for that.
 pub async fn remove(directory: PathBuf) -> io::Result<u64> {
-    let (sender, removed) = oneshot::channel();
     let work = move || {
         let allocated = allocated(&directory);
-        let removed = match std::fs::remove_dir_all(&directory) {
+        match std::fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(allocated),
-        };
-        // Whoever asked may be gone.
-        let _ = sender.send(removed);
+        }
     };
-    // Not tokio's `spawn_blocking`, which panics where the user may have no more threads.
-    std::thread::Builder::new()
-        .name("remove".into())
-        .spawn(work)?;
-    removed.await.map_err(io::Error::other)?
+    on_thread("remove", work).await?
 }
 
 #[cfg(test)]

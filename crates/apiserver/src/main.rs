@@ -19,6 +19,7 @@ mod shutdown;
 mod sockets;
 mod standby;
 mod templates;
+mod thread;
 mod volumes;
 
 use std::path::PathBuf;

@@ -19,12 +19,12 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::unix::pipe::Receiver;
-use tokio::sync::oneshot;
 
 use super::Entry;
 use super::archive::{operate, words};
 use super::create::kind;
 use super::helper::{Helper, Lent};
+use crate::thread::on_thread;
 
 /// How long a guest may take to write out what it has in memory.
 const SETTLING: Duration = Duration::from_secs(120);
@@ -115,26 +115,17 @@ async fn copy_when_held(mut said: Receiver, from: &Path, to: &Path) -> Result<bo
 async fn copy_within(limit: Duration, from: &Path, to: &Path) -> Result<bool, Error> {
     let (from, to) = (from.to_owned(), to.to_owned());
     let stop = Arc::new(AtomicBool::new(false));
-    let (sender, done) = oneshot::channel();
     let work = {
         let stop = Arc::clone(&stop);
         move || {
-            let copied = container_files::create(&to)
-                .and_then(|file| container_ext4::copy_until(&from, &file, &stop));
-            // Whoever asked may be gone.
-            let _ = sender.send(copied);
+            container_files::create(&to)
+                .and_then(|file| container_ext4::copy_until(&from, &file, &stop))
         }
     };
     let failed = |error: &io::Error| Error::chain(kind(error), error).context("copy a disk");
-    // Not tokio's `spawn_blocking`, which panics where the user may have no more threads.
-    std::thread::Builder::new()
-        .name("copy".into())
-        .spawn(work)
-        .map_err(|error| failed(&error))?;
-    match tokio::time::timeout(limit, done).await {
+    match tokio::time::timeout(limit, on_thread("copy", work)).await {
         Ok(Ok(Ok(()))) => Ok(true),
-        Ok(Ok(Err(error))) => Err(failed(&error)),
-        Ok(Err(error)) => Err(Error::chain(Kind::Internal, &error)),
+        Ok(Ok(Err(error)) | Err(error)) => Err(failed(&error)),
         Err(_) => {
             stop.store(true, Ordering::Relaxed);
             Ok(false)

@@ -10,12 +10,12 @@ use container_archive::operation::{Operation, Subject};
 use container_resource::bundle::{self, Bundle};
 use container_resource::container::{ContainerConfiguration, CreateOptions, ManagedContainer};
 use container_resource::machine::INIT;
-use tokio::sync::oneshot;
 
 use super::archive::running;
 use super::create::{Progress, kind};
 use super::hold::copy_held;
 use super::{Containers, Entry, not_found};
+use crate::thread::on_thread;
 
 impl Containers {
     /// Makes a container that is none before [`Self::finish`] makes it one: what is left of it goes with this process, or with the next
@@ -70,22 +70,14 @@ impl Containers {
             return Err(Error::new(Kind::InvalidState, "it is running".to_owned()));
         }
         let bundle = entry.bundle.clone();
-        let (sender, done) = oneshot::channel();
         let work = move || {
             let outcome = work(&bundle);
-            // It may be started from here on. Whoever asked may be gone.
+            // It may be started from here on.
             drop(operation);
-            let _ = sender.send(outcome);
+            outcome
         };
-        let failed = |error: &io::Error| Error::chain(kind(error), error);
-        std::thread::Builder::new()
-            .name("disk".into())
-            .spawn(work)
-            .map_err(|error| failed(&error))?;
-        let outcome = done
-            .await
-            .map_err(|error| Error::chain(Kind::Internal, &error))?;
-        outcome.map_err(|error| failed(&error))
+        let outcome = on_thread("disk", work).await.and_then(|outcome| outcome);
+        outcome.map_err(|error| Error::chain(kind(&error), &error))
     }
 
     /// Changes what a machine's container is to be from its next boot on.

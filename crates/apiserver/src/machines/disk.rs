@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use container_api::roots::create_private;
 use container_api::{Error, Kind};
 use container_resource::bundle::Bundle;
-use tokio::sync::oneshot;
 
 use super::Machines;
 use crate::containers::{Entry, kind};
+use crate::thread::on_thread;
 use crate::{disk_usage, dot_names};
 
 /// How often a machine is looked at again that starts or stops meanwhile.
@@ -88,21 +88,9 @@ impl Machines {
 
 /// Waits until `staged` is on the disk. The machine goes on by then.
 async fn on_disk(staged: Staged) -> Result<Staged, Error> {
-    let (sender, done) = oneshot::channel();
     let path = staged.0.clone();
-    let work = move || {
-        let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
-        // Whoever asked may be gone.
-        let _ = sender.send(synced);
-    };
-    // Not tokio's `spawn_blocking`, which panics where the user may have no more threads.
-    std::thread::Builder::new()
-        .name("sync".into())
-        .spawn(work)
-        .map_err(|error| failed(&error))?;
-    let synced = done
-        .await
-        .map_err(|error| Error::chain(Kind::Internal, &error))?;
+    let work = move || std::fs::File::open(path)?.sync_all();
+    let synced = on_thread("sync", work).await.and_then(|synced| synced);
     synced.map_err(|error| failed(&error))?;
     Ok(staged)
 }

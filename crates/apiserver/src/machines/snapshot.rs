@@ -127,7 +127,7 @@ fn list(bundle: &Bundle) -> io::Result<Vec<Snapshot>> {
         found.push(Snapshot {
             id: id.to_owned(),
             created_date: created,
-            disk_size: disk_usage::of_file(&entry.path()),
+            disk_size: disk_usage::of(&metadata),
         });
     }
     found.sort_by(|a, b| (a.created_date, &a.id).cmp(&(b.created_date, &b.id)));
