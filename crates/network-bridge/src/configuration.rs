@@ -129,6 +129,12 @@ impl Configuration {
         self.asked.mode == NetworkMode::HostOnly
     }
 
+    /// Its own address of each family that it has.
+    pub fn gateways(&self) -> Vec<IpAddr> {
+        let families = self.families();
+        families.iter().map(|family| family.gateway).collect()
+    }
+
     /// The families that it has.
     pub fn families(&self) -> Vec<Family> {
         let ipv4 = self

@@ -194,9 +194,8 @@ impl Directory {
     /// The addresses of a name, in lower case and without a dot at its end; nothing when nobody has it.
     pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
         let domain = self.domain(name);
-        let means_host = |domain: &DnsDomain| domain.localhost.is_some() && domain.domain == name;
         let name = match &domain {
-            Some(domain) if means_host(domain) => HOST,
+            Some(domain) if domain.is_loopback(name) => HOST,
             Some(domain) if domain.localhost.is_none() => domain.strip(name).unwrap_or(name),
             _ => name,
         };

@@ -24,6 +24,11 @@ impl DnsDomain {
         name.strip_suffix(&self.domain)?.strip_suffix('.')
     }
 
+    /// Whether `name` is that of the host's loopback.
+    pub fn is_loopback(&self, name: &str) -> bool {
+        self.localhost.is_some() && self.domain == name
+    }
+
     /// Whether `name` is the domain, or below it.
     pub fn covers(&self, name: &str) -> bool {
         name == self.domain || self.strip(name).is_some()

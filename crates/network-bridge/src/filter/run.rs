@@ -69,10 +69,11 @@ pub async fn apply(script: &str) -> io::Result<()> {
 /// # Errors
 /// What nft says.
 pub async fn list(family: Family, table: &str) -> io::Result<Ruleset> {
-    if !tables(family).await?.contains(table) {
-        return Ok(Ruleset::default());
+    match nft(&["-j", "list", "table", family.name(), table], "").await {
+        Ok(json) => parse(&json),
+        Err(_) if !tables(family).await?.contains(table) => Ok(Ruleset::default()),
+        Err(error) => Err(error),
     }
-    parse(&nft(&["-j", "list", "table", family.name(), table], "").await?)
 }
 
 /// Names of the tables of a family.

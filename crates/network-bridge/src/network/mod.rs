@@ -84,8 +84,7 @@ impl Network {
         } else if domains.is_empty() {
             resolved::revert(&self.host_name).await
         } else {
-            let families = self.configuration.families();
-            let gateways: Vec<IpAddr> = families.iter().map(|family| family.gateway).collect();
+            let gateways = self.configuration.gateways();
             resolved::lead(&self.host_name, &gateways, &domains).await
         };
         led.err().map(|error| error.to_string())

@@ -105,8 +105,7 @@ impl Network {
     /// Answers questions for names, and takes connections to the host.
     /// The host's resolvers are those in the file `resolv_conf`, the sockets of other networks in the directory `runtime`.
     pub async fn listen(&self, resolv_conf: &Path, runtime: &Path) -> anyhow::Result<()> {
-        let families = self.configuration.families();
-        let gateways: Vec<IpAddr> = families.iter().map(|family| family.gateway).collect();
+        let gateways = self.configuration.gateways();
         let outside = Outside {
             directory: self.directory.clone(),
             servers: ResolvConf::new(resolv_conf.to_owned()),

@@ -52,7 +52,7 @@ pub fn local(directory: &Directory, question: &Query) -> Local {
 pub fn loopback(directory: &Directory, question: &Query) -> Option<Local> {
     let name = plain(question.name());
     let domain = directory.domain(&name)?;
-    (domain.localhost.is_some() && domain.domain == name).then(|| {
+    domain.is_loopback(&name).then(|| {
         let addresses = vec![Ipv4Addr::LOCALHOST.into()];
         Local::Records(records(question.name(), question.query_type(), addresses))
     })

@@ -156,8 +156,7 @@ impl<'a> New<'a> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(self.directory, &self.name, flags, Mode::empty())?;
         let found = rustix::fs::fstat(&file)?;
-        let is_socket = FileType::from_raw_mode(found.st_mode) == FileType::Socket;
-        if !is_socket || found.st_uid != rustix::process::geteuid().as_raw() {
+        if !is_own_socket(&found) {
             return Err(Errno::PERM.into());
         }
         if Mode::from_raw_mode(found.st_mode) != mode {
@@ -187,7 +186,6 @@ impl Drop for New<'_> {
 /// Removes what processes that were killed have left in `parent`, which is `directory`: sockets by the names that they have before they
 /// are found.
 fn sweep(parent: &Path, directory: &OwnedFd) {
-    let own = rustix::process::geteuid().as_raw();
     // A directory that may not be listed is not ours to tidy.
     let entries = std::fs::read_dir(parent).into_iter().flatten();
     for entry in entries.take(MOST_ENTRIES).flatten() {
@@ -196,16 +194,17 @@ fn sweep(parent: &Path, directory: &OwnedFd) {
             continue;
         }
         let found = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW);
-        let is_left = found.is_ok_and(|found| {
-            FileType::from_raw_mode(found.st_mode) == FileType::Socket
-                && found.st_uid == own
-                && is_old(&found)
-        });
+        let is_left = found.is_ok_and(|found| is_own_socket(&found) && is_old(&found));
         if is_left && is_stale(directory, &name) {
             // Another one that tidies may be first.
             let _ = rustix::fs::unlinkat(directory, &name, AtFlags::empty());
         }
     }
+}
+
+fn is_own_socket(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::Socket
+        && found.st_uid == rustix::process::geteuid().as_raw()
 }
 
 /// Whether nobody can be about to listen there.
