@@ -47,8 +47,8 @@ impl GuestFiles {
         }
         let modules = roots.modules(&kernel);
         // A kernel that is somewhere else brings none.
-        let is_installed = kernel.parent() == roots.kernels().canonicalize().ok().as_deref();
-        if !is_installed || !modules.exists() {
+        let is_installed = || kernel.parent() == roots.kernels().canonicalize().ok().as_deref();
+        if !modules.exists() || !is_installed() {
             return Ok(Self {
                 kernel,
                 initramfs,

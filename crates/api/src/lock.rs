@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use container_files::Links;
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::FlockOperation;
 use rustix::process::{Flock, FlockType, Pid, PidfdFlags, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -41,15 +41,7 @@ impl Lock {
 /// # Errors
 /// [`io::ErrorKind::WouldBlock`] when another process holds it; else as `open(2)`.
 pub fn acquire(path: &Path) -> io::Result<Lock> {
-    let file = container_files::append(path)?;
-    match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock { file }),
-        // Both are "held by another process" (POSIX).
-        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-        Err(error) => Err(error.into()),
-    }
+    take(path, FlockOperation::NonBlockingLockExclusive)
 }
 
 /// Takes a share of the lock at `path`, which others may have, too; creates the file when it is missing.
@@ -57,11 +49,14 @@ pub fn acquire(path: &Path) -> io::Result<Lock> {
 /// # Errors
 /// [`io::ErrorKind::WouldBlock`] when another process holds the whole of it; else as `open(2)`.
 pub fn share(path: &Path) -> io::Result<Lock> {
-    // A share is taken of a file that can be read.
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
-    match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
+    take(path, FlockOperation::NonBlockingLockShared)
+}
+
+fn take(path: &Path, operation: FlockOperation) -> io::Result<Lock> {
+    let file = container_files::append(path)?;
+    match rustix::fs::fcntl_lock(&file, operation) {
         Ok(()) => Ok(Lock { file }),
+        // Both are "held by another process" (POSIX).
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => {
             Err(io::ErrorKind::WouldBlock.into())
         }

@@ -23,24 +23,27 @@ pub async fn stop_idle(containers: Arc<Containers>, roots: Roots, idle: Duration
     loop {
         tokio::time::sleep(pause).await;
         let mut still = HashMap::new();
-        for container in containers.list(&[]) {
-            let is_running = container.status.state == ContainerState::Running;
-            if !builder::is_builder(&container) || !is_running {
+        for entry in containers.all() {
+            let is_builder = entry
+                .configuration
+                .as_ref()
+                .is_some_and(builder::is_builder_by);
+            if !is_builder || entry.status.borrow().state != ContainerState::Running {
                 continue;
             }
             // Held while it is stopped: a client that comes then waits, and starts it again.
-            let Ok(_unused) = lock::acquire(&roots.builder_lock(&container.id)) else {
+            let Ok(_unused) = lock::acquire(&roots.builder_lock(&entry.id)) else {
                 continue;
             };
-            let from = since.get(&container.id).copied();
+            let from = since.get(&entry.id).copied();
             let from = from.unwrap_or_else(Instant::now);
             if from.elapsed() < idle {
-                still.insert(container.id, from);
+                still.insert(entry.id.clone(), from);
                 continue;
             }
-            tracing::info!("builder {} is stopped: nobody uses it", container.id);
-            if let Err(error) = containers.stop(&container.id, None, None).await {
-                tracing::warn!("builder {} is not stopped: {error}", container.id);
+            tracing::info!("builder {} is stopped: nobody uses it", entry.id);
+            if let Err(error) = containers.stop(&entry.id, None, None).await {
+                tracing::warn!("builder {} is not stopped: {error}", entry.id);
             }
         }
         since = still;

@@ -6,7 +6,7 @@ use container_api::{Error, Kind};
 use container_resource::network::NetworkConfiguration;
 use container_resource::network_name;
 
-use super::{Networks, store};
+use super::{Networks, containers_on, store};
 
 impl Networks {
     /// Makes a network. Its process comes with the first container.
@@ -68,8 +68,7 @@ impl Networks {
     /// Forgets the network, unless a container is on it. None can join it from here on.
     fn forget_unused(&self, name: &str) -> Result<(), Error> {
         let members = self.members();
-        let on_it = members.iter().filter(|(_, on)| on.contains(name));
-        let on_it: Vec<&str> = on_it.map(|(container, _)| container.as_str()).collect();
+        let on_it = containers_on(&members, name);
         if on_it.is_empty() {
             self.entries().remove(name);
             return Ok(());

@@ -237,9 +237,7 @@ impl Networks {
 
     /// Containers on `network`, running or not.
     fn members_of(&self, network: &str) -> Vec<String> {
-        let members = self.members();
-        let on_it = members.iter().filter(|(_, on)| on.contains(network));
-        on_it.map(|(container, _)| container.clone()).collect()
+        containers_on(&self.members(), network)
     }
 
     /// Takes every network down.
@@ -262,4 +260,10 @@ impl Networks {
 /// An address of a text that a network's process gave.
 fn address(text: &str) -> Option<IpAddr> {
     text.split('/').next().and_then(|text| text.parse().ok())
+}
+
+/// Those of `members`, by container, that are on `network`.
+fn containers_on(members: &BTreeMap<String, BTreeSet<String>>, network: &str) -> Vec<String> {
+    let on_it = members.iter().filter(|(_, on)| on.contains(network));
+    on_it.map(|(container, _)| container.clone()).collect()
 }

@@ -52,8 +52,8 @@ impl Containers {
             return operate(&helper, words(&task), lent).await;
         }
         // With room for a copy, who wants to write to it does not wait for the reader of the archive.
-        let room = self.reserve.check_for(self.volumes.allocated(name));
-        if operation.wants_standstill() && room.is_ok() {
+        let has_room = || self.reserve.check_for(self.volumes.allocated(name)).is_ok();
+        if operation.wants_standstill() && has_room() {
             return self.with_copy(name, None, operation, lent).await;
         }
         self.in_own_machine(name, &disk, operation, lent).await

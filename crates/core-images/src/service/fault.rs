@@ -94,13 +94,6 @@ impl Fault for DeleteError {
             Self::Find(error) => error.kind(),
         }
     }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Conflict { .. } => None,
-            Self::Find(error) => error.hint(),
-        }
-    }
 }
 
 impl Fault for TagError {
