@@ -58,6 +58,8 @@ pub struct Container {
     pub(crate) keep: AtomicBool,
     /// Its processes are frozen.
     pub(crate) paused: watch::Sender<bool>,
+    /// Held while they are being frozen, or let go on.
+    pausing: Arc<tokio::sync::Mutex<()>>,
     /// What the machine costs the host, once there is one.
     pub(crate) memory: OnceLock<HostMemory>,
     /// Nothing of the container runs: its files alone are wanted.
@@ -87,6 +89,7 @@ impl Container {
             stopping: watch::Sender::new(false),
             keep: AtomicBool::new(false),
             paused: watch::Sender::new(false),
+            pausing: Arc::default(),
             memory: OnceLock::new(),
             idle: AtomicBool::new(false),
             volumes: OnceLock::new(),

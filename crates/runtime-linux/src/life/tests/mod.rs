@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use container_engine::scripted::{Act, Script};
 use container_resource::bundle::{self, Exit};
+use futures::FutureExt;
 
 use crate::container::{Stage, State};
 use crate::stdio::Stdio;
@@ -393,6 +394,22 @@ async fn a_standby_machine_becomes_the_containers_or_another_one_does() {
     life.container.start(Stdio::default()).await.unwrap();
     life.over().await;
     assert_eq!(script.calls()[before..], ["restore"]);
+}
+
+#[tokio::test]
+async fn a_pause_is_finished_though_nobody_waits_for_it() {
+    let system = System::new();
+    let life = system.live(&script(Manners::default()), "{}");
+    life.container.start(Stdio::default()).await.unwrap();
+    for paused in [true, false] {
+        let pause = life.container.pause(paused);
+        // Whoever asked goes away before the guest has answered.
+        let answered = pause.now_or_never();
+        assert!(answered.is_none());
+        let state = life.container.settled().await;
+        assert_eq!(matches!(state, State::Paused { .. }), paused, "{state:?}");
+        assert_eq!(matches!(state, State::Running { .. }), !paused, "{state:?}");
+    }
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ impl Runtime for Service {
     }
 
     async fn state(&self, _: Request<StateRequest>) -> Reply<StateReply> {
-        let (state, started) = match self.container.state() {
+        let (state, started) = match self.container.settled().await {
             State::Booting => (runtime::State::Booting, None),
             State::Running { started } => (runtime::State::Running, Some(started)),
             State::Paused { started } => (runtime::State::Paused, Some(started)),
