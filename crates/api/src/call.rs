@@ -19,7 +19,7 @@ where
     let work = crate::request::kept(work);
     match tokio::spawn(work).await {
         Ok(done) => done.map_err(Into::into),
-        Err(error) => Err(Error::chain(Kind::Internal, &error).into()),
+        Err(error) => Err(Error::caused(Kind::Internal, error).into()),
     }
 }
 
@@ -37,7 +37,7 @@ mod tests {
             let _ = asked.await;
             done.send(())
                 .await
-                .map_err(|error| Error::chain(Kind::Internal, &error))
+                .map_err(|error| Error::caused(Kind::Internal, error))
         };
         let call = tokio::time::timeout(Duration::ZERO, to_the_end(work)).await;
         assert!(call.is_err(), "it had nothing to end with yet");

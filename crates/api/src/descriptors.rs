@@ -76,7 +76,7 @@ impl Descriptors {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!("cannot accept descriptors: {error}");
+                    tracing::warn!("cannot accept descriptors: {error:#}");
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }

@@ -1,9 +1,13 @@
 //! The error model between processes: a kind that programs act on, a message and a hint for people.
 
+use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
+
+use crate::Chain;
 
 /// Metadata key that carries [`Error::hint`]; `-bin` because a hint may hold any UTF-8.
 const HINT_KEY: &str = "container-hint-bin";
@@ -73,52 +77,85 @@ impl Kind {
     }
 }
 
-/// An error as it crosses a process boundary. The message is the whole chain, joined by `: `.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What failed, as this process knows it: a chain of causes under what a program acts on. On its way to another process
+/// ([`Status`]) the chain becomes one message.
+///
+/// `{}` writes the outermost link alone, as of any error; `{:#}`, which the log takes, and [`Error::message`] write all of them.
+#[derive(Clone, Debug)]
 pub struct Error {
     /// What a program acts on.
     pub kind: Kind,
-    /// The chain of causes, outermost first.
-    pub message: String,
+    /// The outermost link of the chain; the others are its sources.
+    cause: Arc<dyn StdError + Send + Sync>,
     /// What the user can do about it.
     pub hint: Option<String>,
 }
 
+/// A link that has no type of its own.
+#[derive(Debug)]
+struct Link {
+    words: String,
+    cause: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
+impl StdError for Link {
+    // Written by hand: a derived one gives the `Arc` as the source, which nobody can downcast.
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        let cause = self.cause.as_deref()?;
+        Some(cause)
+    }
+}
+
 impl Error {
-    /// An error without a hint.
+    /// An error without a cause and without a hint.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self {
+        Self::caused(
             kind,
-            message: message.into(),
-            hint: None,
-        }
+            Link {
+                words: message.into(),
+                cause: None,
+            },
+        )
     }
 
-    /// Joins `error` and its sources into one message.
-    pub fn chain(kind: Kind, error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            message.push_str(": ");
-            message.push_str(&cause.to_string());
-            source = cause.source();
+    /// An error of `kind` that `cause` and its sources tell of; without a hint.
+    pub fn caused(kind: Kind, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self {
+            kind,
+            cause: Arc::from(cause.into()),
+            hint: None,
         }
-        Self::new(kind, without_numbers(&message))
     }
 
     /// What a guest's `status` says, on one line and of bounded length: whoever wrote it may have meant it to look like words
     /// of ours. It has no hints to give.
     pub fn of_guest(status: Status) -> Self {
-        let Self { kind, message, .. } = Self::from(status);
+        let error = Self::from(status);
         let mut shown = String::new();
-        for character in message.chars().take(GUEST_LIMIT) {
+        for character in error.message().chars().take(GUEST_LIMIT) {
             if character.is_control() {
                 shown.extend(character.escape_default());
             } else {
                 shown.push(character);
             }
         }
-        Self::new(kind, shown)
+        Self::new(error.kind, shown)
+    }
+
+    /// The whole chain as one message.
+    pub fn message(&self) -> String {
+        Chain(&*self.cause).to_string()
+    }
+
+    /// The outermost link: the error that [`Error::caused`] was given, or what was put before it.
+    pub fn cause(&self) -> &(dyn StdError + 'static) {
+        &*self.cause
     }
 
     /// The same with a hint.
@@ -128,69 +165,36 @@ impl Error {
         self
     }
 
-    /// The same with the operation that failed put before the message.
+    /// The same with the operation that failed as a further link before the others.
     #[must_use]
     pub fn context(mut self, operation: impl fmt::Display) -> Self {
-        self.message = format!("{operation}: {}", self.message);
+        self.cause = Arc::new(Link {
+            words: operation.to_string(),
+            cause: Some(self.cause),
+        });
         self
     }
 }
 
-/// An I/O error with what it is about.
-#[derive(Debug, thiserror::Error)]
-#[error("{subject}")]
-struct About {
-    subject: String,
-    #[source]
-    source: std::io::Error,
-}
-
-/// `error` under `subject`, the file or program that it is about: of the same kind, and with itself as the source.
-pub fn about(subject: impl fmt::Display, error: std::io::Error) -> std::io::Error {
-    let kind = error.kind();
-    let subject = subject.to_string();
-    std::io::Error::new(
-        kind,
-        About {
-            subject,
-            source: error,
-        },
-    )
-}
-
-/// `text` without the numbers that [`std::io::Error`] puts behind the words of the system (`(os error 2)`): the words
-/// say it, and the number means nothing to most people.
-pub fn without_numbers(text: &str) -> String {
-    const OPEN: &str = " (os error ";
-    let mut rest = text;
-    let mut plain = String::with_capacity(text.len());
-    while let Some(at) = rest.find(OPEN) {
-        let (before, from) = rest.split_at(at);
-        let number = &from[OPEN.len()..];
-        plain.push_str(before);
-        match number.find(|c: char| !c.is_ascii_digit()) {
-            Some(end) if end > 0 && number[end..].starts_with(')') => rest = &number[end + 1..],
-            _ => {
-                plain.push_str(OPEN);
-                rest = number;
-            }
-        }
-    }
-    plain.push_str(rest);
-    plain
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        if f.alternate() {
+            fmt::Display::fmt(&Chain(&*self.cause), f)
+        } else {
+            fmt::Display::fmt(&self.cause, f)
+        }
     }
 }
 
-impl std::error::Error for Error {}
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.source()
+    }
+}
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let mut status = Self::new(error.kind.code(), error.message);
+        let mut status = Self::new(error.kind.code(), error.message());
         if let Some(hint) = error.hint {
             status
                 .metadata_mut()
@@ -208,7 +212,7 @@ impl From<Status> for Error {
             .and_then(|value| value.to_bytes().ok())
             .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
         // A lost connection reaches tonic as Unknown or Cancelled with a transport error behind it.
-        let transport = std::error::Error::source(&status).is_some_and(|source| {
+        let transport = StdError::source(&status).is_some_and(|source| {
             source.is::<tonic::transport::Error>() || source.is::<std::io::Error>()
         });
         let kind = if transport {
@@ -224,11 +228,8 @@ impl From<Status> for Error {
             )
             .with_hint("Start it again: `container system stop` and `container system start`.");
         }
-        Self {
-            kind,
-            message: status.message().to_owned(),
-            hint,
-        }
+        let error = Self::new(kind, status.message());
+        Self { hint, ..error }
     }
 }
 
@@ -236,16 +237,10 @@ impl From<Status> for Error {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_an_error_is_about_comes_before_its_cause() {
-        let cause = std::io::Error::from_raw_os_error(2);
-        let error = about("/nowhere/program", cause);
-        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
-        assert_eq!(
-            Error::chain(Kind::Internal, &error).message,
-            "/nowhere/program: No such file or directory"
-        );
-    }
+    /// Why a thing cannot be opened.
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] std::io::Error);
 
     #[test]
     fn kind_message_and_hint_survive_the_wire() {
@@ -263,24 +258,65 @@ mod tests {
             Kind::Internal,
         ] {
             let error = Error::new(kind, "what happened").with_hint("do é this");
-            assert_eq!(Error::from(Status::from(error.clone())), error);
+            let arrived = Error::from(Status::from(error));
+            assert_eq!(arrived.kind, kind);
+            assert_eq!(arrived.message(), "what happened");
+            assert_eq!(arrived.hint.as_deref(), Some("do é this"));
         }
     }
 
     #[test]
-    fn the_numbers_of_the_system_are_left_out() {
-        let absent = std::io::Error::from_raw_os_error(2);
-        let error = Error::chain(Kind::Internal, &absent);
-        assert_eq!(error.message, "No such file or directory");
-        for (text, plain) in [
-            ("open: a (os error 2): b (os error 13)", "open: a: b"),
-            ("(os error 2)", "(os error 2)"),
-            (" (os error )", " (os error )"),
-            (" (os error 2", " (os error 2"),
-            ("x (os error x) (os error 5)y", "x (os error x)y"),
-        ] {
-            assert_eq!(without_numbers(text), plain);
+    fn a_chain_is_whole_inside_and_one_message_on_the_wire() {
+        let refused = std::io::Error::from_raw_os_error(13);
+        let error = Error::caused(Kind::PermissionDenied, Outer(refused))
+            .with_hint("ask")
+            .context("open a thing")
+            .context("start c1");
+        // Each link has its own words only.
+        let mut links = vec![error.to_string()];
+        let mut source = error.source();
+        while let Some(link) = source {
+            links.push(link.to_string());
+            source = link.source();
         }
+        let refused = "Permission denied (os error 13)";
+        assert_eq!(links, ["start c1", "open a thing", "outer", refused]);
+        // What it was is still known.
+        let mut source = Some(error.cause());
+        let cause = loop {
+            let link = source.expect("it is a link of the chain");
+            if let Some(outer) = link.downcast_ref::<Outer>() {
+                break outer;
+            }
+            source = link.source();
+        };
+        assert_eq!(cause.0.kind(), std::io::ErrorKind::PermissionDenied);
+
+        let status = Status::from(error.clone());
+        let message = "start c1: open a thing: outer: Permission denied";
+        assert_eq!(status.message(), message);
+        assert_eq!(
+            (&*error.message(), &*format!("{error:#}")),
+            (message, message)
+        );
+        let arrived = Error::from(status);
+        assert_eq!(
+            (arrived.kind, arrived.hint.as_deref()),
+            (Kind::PermissionDenied, Some("ask"))
+        );
+        assert_eq!(
+            (arrived.message(), arrived.source().is_none()),
+            (message.into(), true)
+        );
+    }
+
+    #[test]
+    fn an_error_that_causes_another_is_told_once() {
+        let inner = Error::new(Kind::NotFound, "inner").context("middle");
+        let outer = Error::caused(Kind::Internal, inner).context("outer");
+        assert_eq!(outer.message(), "outer: middle: inner");
+        let inner = outer.cause().source().unwrap();
+        assert_eq!(inner.downcast_ref::<Error>().unwrap().kind, Kind::NotFound);
     }
 
     #[test]
@@ -289,32 +325,20 @@ mod tests {
             "no such file\nError: pay here\u{1b}[2J{}",
             "x".repeat(100_000)
         );
-        let status = Status::from(Error::new(Kind::NotFound, text).with_hint("run this"));
-        let error = Error::of_guest(status);
-        assert_eq!((error.kind, error.hint), (Kind::NotFound, None));
-        assert!(
-            error
-                .message
-                .starts_with("no such file\\nError: pay here\\u{1b}[2J")
-        );
-        assert!(error.message.len() < 2000);
-    }
-
-    #[test]
-    fn chain_names_each_cause_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("outer")]
-        struct Outer(#[source] std::io::Error);
-        let error = Error::chain(Kind::Internal, &Outer(std::io::Error::other("inner")));
-        assert_eq!(error.message, "outer: inner");
+        let error = Error::new(Kind::NotFound, text).context("start");
+        let error = Error::of_guest(error.with_hint("run this").into());
+        assert_eq!((error.kind, error.hint.as_ref()), (Kind::NotFound, None));
+        let message = error.message();
+        assert!(message.starts_with("start: no such file\\nError: pay here\\u{1b}[2J"));
+        assert!(message.len() < 2000);
     }
 
     #[test]
     fn a_call_that_the_service_does_not_know_is_told() {
         let error = Error::from(Status::unimplemented(""));
-        assert!(error.message.contains("another version"), "{error:?}");
+        assert!(error.message().contains("another version"), "{error:?}");
         assert!(error.hint.is_some());
         let told = Error::from(Status::unimplemented("no such thing here"));
-        assert_eq!(told.message, "no such thing here");
+        assert_eq!(told.message(), "no such thing here");
     }
 }

@@ -210,7 +210,7 @@ mod tests {
         let error = Error::from(status.unwrap_err());
         assert_eq!(error.kind, Kind::Unavailable, "{error}");
         assert!(
-            error.message.starts_with("the guest channel broke"),
+            error.message().starts_with("the guest channel broke"),
             "{error}"
         );
         let error = Error::from(calls.reset(ResetRequest {}).await.unwrap_err());

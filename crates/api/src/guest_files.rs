@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::error::about;
+use crate::chain::about;
 use crate::roots::{self, ARCHITECTURE, Roots};
 use crate::{Error, Kind};
 
@@ -56,7 +56,7 @@ impl GuestFiles {
             });
         }
         let joined = joined(&roots.cache(), &initramfs, &modules).map_err(|error| {
-            Error::chain(Kind::Internal, &error)
+            Error::caused(Kind::Internal, error)
                 .context("add the kernel's modules to the initramfs")
         })?;
         Ok(Self {

@@ -20,7 +20,7 @@ pub fn harden() {
     for (resource, limit) in [(Resource::Core, none), (Resource::Nofile, all)] {
         // Limits may be lowered, and soft ones raised to the hard ones, by everybody (setrlimit(2)).
         if let Err(error) = rustix::process::setrlimit(resource, limit) {
-            tracing::warn!("cannot set the limit {resource:?}: {error}");
+            tracing::warn!("cannot set the limit {resource:?}: {error:#}");
         }
     }
 }

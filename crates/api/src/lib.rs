@@ -7,6 +7,7 @@
 #[cfg(feature = "host")]
 pub mod arrivals;
 pub mod call;
+pub mod chain;
 #[cfg(feature = "host")]
 pub mod descriptors;
 pub mod devices;
@@ -51,6 +52,7 @@ pub mod roots;
 pub mod socket;
 pub mod streams;
 
+pub use chain::Chain;
 pub use error::{Error, Kind};
 pub use generated::{
     api::v1 as api, guest::v1 as guest, images::v1 as images, machine::v1 as machine,

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::error::about;
+use crate::chain::about;
 
 /// Architecture of this host's guests, as images and kernels are named by it.
 pub const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {

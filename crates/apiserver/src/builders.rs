@@ -43,7 +43,7 @@ pub async fn stop_idle(containers: Arc<Containers>, roots: Roots, idle: Duration
             }
             tracing::info!("builder {} is stopped: nobody uses it", entry.id);
             if let Err(error) = containers.stop(&entry.id, None, None).await {
-                tracing::warn!("builder {} is not stopped: {error}", entry.id);
+                tracing::warn!("builder {} is not stopped: {error:#}", entry.id);
             }
         }
         since = still;

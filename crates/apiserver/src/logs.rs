@@ -33,7 +33,7 @@ fn rotate_once(directory: &Path) {
         .filter(|path| path.extension().is_some_and(|extension| extension == "log"));
     for path in logs {
         if let Err(error) = rotate_file(&path) {
-            tracing::warn!("cannot rotate {}: {error}", path.display());
+            tracing::warn!("cannot rotate {}: {error:#}", path.display());
         }
     }
 }

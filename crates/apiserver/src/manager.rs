@@ -38,6 +38,6 @@ pub async fn keep_alive() {
 
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!("cannot tell the service manager: {error}");
+        tracing::warn!("cannot tell the service manager: {error:#}");
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt, FdMapping};
-use container_api::error::about;
+use container_api::chain::about;
 use container_api::{inherited, log};
 use tokio::process::Child;
 

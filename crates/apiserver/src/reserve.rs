@@ -46,12 +46,12 @@ impl Reserve {
             Ok(Some(free)) if free < LEAST => {
                 let full = io::Error::from(rustix::io::Errno::NOSPC);
                 let text = format!("write to {}", self.directory.display());
-                Err(Error::chain(Kind::Exhausted, &full).context(text))
+                Err(Error::caused(Kind::Exhausted, full).context(text))
             }
             Ok(_) => Ok(()),
             Err(error) => {
                 // Whatever is written next fails with the reason.
-                tracing::warn!("cannot tell what is free: {error}");
+                tracing::warn!("cannot tell what is free: {error:#}");
                 Ok(())
             }
         }
@@ -87,7 +87,7 @@ mod tests {
         reserve(0).check().unwrap();
         let error = reserve(u64::MAX).check().unwrap_err();
         assert_eq!(error.kind, Kind::Exhausted);
-        assert!(error.message.contains("storage.reserve"), "{error}");
+        assert!(error.message().contains("storage.reserve"), "{error}");
         let error = reserve(0).check_for(u64::MAX).unwrap_err();
         assert_eq!(error.kind, Kind::Exhausted);
         reserve(0).check_for(1).unwrap();

@@ -38,12 +38,12 @@ impl Shutdown {
             .stop_all(grace)
             .await
             .into_iter()
-            .map(|error| error.message)
+            .map(|error| error.message())
             .collect();
         self.networks.settled().await;
         errors.extend(self.networks.stop().await);
         if let Err(error) = self.images.stop().await {
-            errors.push(format!("stop container-core-images: {error}"));
+            errors.push(format!("stop container-core-images: {error:#}"));
         }
         self.containers.cleared().await;
         self.stop.notify_one();

@@ -152,7 +152,7 @@ impl Standby {
             };
             match prepared {
                 Ok(Ok(waiting)) => self.put(Some((wanted, waiting))),
-                Ok(Err(error)) => tracing::warn!("no standby machine: {error}"),
+                Ok(Err(error)) => tracing::warn!("no standby machine: {error:#}"),
                 Err(_) => tracing::warn!("no standby machine: its helper is not ready in time"),
             }
         }
@@ -201,7 +201,7 @@ impl Standby {
         let mut request = wanted.request.clone();
         if let Some(interface) = request.boot.interfaces.first_mut() {
             let spare = self.networks.spare(interface).await;
-            let spare = spare.map_err(|error| io::Error::other(error.to_string()))?;
+            let spare = spare.map_err(io::Error::other)?;
             interface.clone_from(&spare.interface);
             waiting.spare = Some(spare);
         }

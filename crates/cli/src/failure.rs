@@ -2,7 +2,7 @@
 
 use std::io;
 
-use container_api::{Error, Kind, error};
+use container_api::{Error, Kind, chain};
 
 use crate::output;
 
@@ -90,7 +90,7 @@ impl Failure {
                 }
             }
             Self::Service(error) => {
-                output::tell(format_args!("Error: {}", words(&error.message)));
+                output::tell(format_args!("Error: {}", words(&error.message())));
                 if let Some(hint) = &error.hint {
                     output::tell(hint);
                 }
@@ -116,7 +116,7 @@ impl Failure {
 
 /// A message as people read it.
 fn words(message: &str) -> String {
-    error::without_numbers(message)
+    chain::without_numbers(message)
 }
 
 /// Whether the connection broke. What a server says itself has no source: it comes as a code and a message.
@@ -178,7 +178,7 @@ mod tests {
             panic!("{said:?}")
         };
         assert_eq!(
-            (error.message.as_str(), error.hint),
+            (error.message().as_str(), error.hint),
             ("registry cannot be reached", None)
         );
         let mut broken = tonic::Status::unknown("transport error");

@@ -143,13 +143,16 @@ async fn a_damaged_blob_is_refused_and_comes_again() {
     both();
     let error = server.prepare("x", "lease").await.unwrap_err();
     assert_eq!(error.kind, Kind::InvalidState);
-    assert!(error.message.contains("is damaged in the store"), "{error}");
+    assert!(
+        error.message().contains("is damaged in the store"),
+        "{error}"
+    );
     assert_eq!(error.hint.as_deref(), Some("Pull or load the image again."));
     assert!(!blob.exists());
     // Told the same way until it comes again.
     let error = server.prepare("x", "lease").await.unwrap_err();
     assert!(
-        error.message.contains("not in the store any more"),
+        error.message().contains("not in the store any more"),
         "{error}"
     );
     assert_eq!(error.hint.as_deref(), Some("Pull or load the image again."));
@@ -175,7 +178,7 @@ async fn damaged_documents_are_told_of() {
         *content = text.replacen("\"size\"", "\"sIze\"", 1).into_bytes();
     });
     let error = server.get("x").await.unwrap_err();
-    assert!(error.message.contains("is damaged"), "{error}");
+    assert!(error.message().contains("is damaged"), "{error}");
     server.load(&archive).await.unwrap();
     server.get("x").await.unwrap();
     // The index itself: what cannot be recovered is an error, and stays as it is.
@@ -187,10 +190,10 @@ async fn damaged_documents_are_told_of() {
     let error = server.client.list(ListRequest {}).await.unwrap_err();
     let error = container_api::Error::from(error);
     assert_eq!(error.kind, Kind::InvalidState);
-    assert!(error.message.contains("index.json"), "{error}");
+    assert!(error.message().contains("index.json"), "{error}");
     assert!(error.hint.unwrap().contains("index.copy.json"));
     let error = server.load(&archive).await.unwrap_err();
-    assert!(error.message.contains("index.json"), "{error}");
+    assert!(error.message().contains("index.json"), "{error}");
     let index = server.app_root().join("content/index.json");
     assert_eq!(std::fs::read_to_string(index).unwrap(), "{");
 }
@@ -231,7 +234,7 @@ async fn what_unpacks_to_too_much_is_refused_with_its_bound() {
         let mut server = Server::start_in(scratch, &[]).await;
         let error = server.load(&oci::archive("x", &layers)).await.unwrap_err();
         assert_eq!(error.kind, Kind::Exhausted, "{error}");
-        assert!(error.message.contains(text), "{error}");
+        assert!(error.message().contains(text), "{error}");
         assert!(error.hint.unwrap().contains("raise image."), "{text}");
         assert_eq!(server.files("layers"), Vec::<String>::new());
         assert_eq!(server.files("views"), Vec::<String>::new());
@@ -261,8 +264,8 @@ async fn a_hostile_path_is_refused_with_its_reason() {
     let error = server.load(&archive).await.unwrap_err();
     assert_eq!(error.kind, Kind::InvalidArgument);
     assert!(
-        error.message.contains("a path is longer than 4095 bytes"),
+        error.message().contains("a path is longer than 4095 bytes"),
         "{error}"
     );
-    assert!(error.message.len() < 1000, "{}", error.message.len());
+    assert!(error.message().len() < 1000, "{}", error.message().len());
 }

@@ -172,7 +172,7 @@ async fn bad_archives_are_refused_and_leave_nothing() {
         ),
     ] {
         let error = server.load(&archive).await.unwrap_err();
-        assert!(error.message.contains(text), "{what}: {error}");
+        assert!(error.message().contains(text), "{what}: {error}");
         assert_ne!(error.kind, Kind::Internal, "{what}: {error:?}");
     }
     assert_eq!(server.names().await, Vec::<String>::new());
@@ -221,7 +221,7 @@ async fn names_are_given_and_taken_away() {
     }
     let error = server.get("absent").await.unwrap_err();
     assert_eq!(
-        (error.kind, error.message.as_str()),
+        (error.kind, error.message().as_str()),
         (Kind::NotFound, "image not found: absent")
     );
 

@@ -84,7 +84,7 @@ async fn a_login_is_kept_in_the_keyring_where_there_is_one() {
         server: registry.address.clone(),
     };
     let error = Error::from(server.client.logout(locked).await.unwrap_err());
-    assert!(error.message.contains("keyring is locked"), "{error}");
+    assert!(error.message().contains("keyring is locked"), "{error}");
     drop(keyring);
 }
 
@@ -120,7 +120,7 @@ async fn users_log_in_and_out() {
     let login = |password| login(&registry, password);
     let error = Error::from(server.client.login(login("wrong")).await.unwrap_err());
     assert_eq!(error.kind, Kind::PermissionDenied);
-    assert!(!error.message.contains("wrong"), "{error}");
+    assert!(!error.message().contains("wrong"), "{error}");
     server.client.login(login("secret")).await.unwrap();
     server.push(&name).await.unwrap();
     let logins = server

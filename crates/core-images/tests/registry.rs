@@ -224,7 +224,7 @@ async fn referrers_of_a_registry_that_misbehaves() {
         let pushed = server.push(&name).await;
         match (pushed, expected) {
             (Ok(_), Ok(())) => {}
-            (Err(error), Err(text)) => assert!(error.message.contains(text), "{what}: {error}"),
+            (Err(error), Err(text)) => assert!(error.message().contains(text), "{what}: {error}"),
             (pushed, _) => panic!("{what}: {pushed:?}"),
         }
         let tag = format!("/v2/a/signed/manifests/{}", digest.replace(':', "-"));
@@ -284,7 +284,7 @@ async fn what_skopeo_pushes_is_pulled_by_platform() {
     let variants = |images: &Value| images[0]["variants"].as_array().unwrap().len();
     assert_eq!(variants(&server.list().await), 1, "only what runs here");
     let error = server.push(&name).await.unwrap_err();
-    assert!(error.message.contains("--platform"), "{error}");
+    assert!(error.message().contains("--platform"), "{error}");
     let error = server.pull_with(&name, "linux/s390x").await.unwrap_err();
     assert_eq!(error.kind, Kind::Unsupported);
     server.pull_with(&name, "all").await.unwrap();
@@ -417,7 +417,7 @@ async fn proxies_of_the_environment_are_used_but_not_for_loopback() {
     let home = tempfile::tempdir().unwrap();
     let mut server = Server::start_in(home, &[("http_proxy", &address)]).await;
     let error = server.pull_plain("10.255.255.1/x:1").await.unwrap_err();
-    assert!(error.message.contains("418"), "{error}");
+    assert!(error.message().contains("418"), "{error}");
     assert_eq!(proxy.count("http://10.255.255.1/v2/x/manifests/1"), 1);
     let registry = Registry::start();
     let error = server

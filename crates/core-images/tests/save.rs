@@ -171,7 +171,7 @@ async fn an_index_keeps_its_platforms() {
         "no content for platform linux/s390x, available platforms: linux/{}, linux/riscv64",
         oci::host()
     );
-    assert!(error.message.contains(&text), "{error}");
+    assert!(error.message().contains(&text), "{error}");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use container_api::network::{
 };
 use container_api::{Error, Kind};
 use container_resource::dns_domain::{DnsDomain, MAX_DOMAINS};
+use container_resource::egress::EgressRule;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
@@ -64,7 +65,7 @@ impl Service {
         };
         let descriptors = self.descriptors.take(token).ok_or_else(missing)?;
         let descriptor = descriptors.into_iter().next().ok_or_else(missing)?;
-        let unusable = |error| Error::chain(Kind::InvalidArgument, &error);
+        let unusable = |error| Error::caused(Kind::InvalidArgument, error);
         let socket = std::os::unix::net::UnixStream::from(descriptor);
         socket.set_nonblocking(true).map_err(unusable)?;
         UnixStream::from_std(socket).map_err(unusable)
@@ -74,12 +75,10 @@ impl Service {
 /// Gives a tap to whoever asked for it.
 async fn hand_over(mut socket: UnixStream, name: String, tap: &OwnedFd) -> Result<(), Error> {
     let sent = handover::send(&mut socket, &Tap { name }, &[tap.as_fd()]).await;
-    sent.map_err(|error| Error::chain(Kind::Cancelled, &error).context("hand the tap over"))
+    sent.map_err(|error| Error::caused(Kind::Cancelled, error).context("hand the tap over"))
 }
 
 fn attach_options(request: &AttachRequest) -> Result<AttachOptions, Error> {
-    let invalid =
-        |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::InvalidArgument, error);
     if request.ports.len() > MAX_PORTS {
         let text = format!("at most {MAX_PORTS} ports of a container can be published");
         return Err(Error::new(Kind::InvalidArgument, text));
@@ -87,7 +86,7 @@ fn attach_options(request: &AttachRequest) -> Result<AttachOptions, Error> {
     let ports = request.ports.iter().map(Published::parse);
     let ports = ports
         .collect::<Result<_, _>>()
-        .map_err(|error| invalid(&error))?;
+        .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
     let egress = match &request.egress {
         None => None,
         Some(egress) if egress.allow.len() > MAX_RULES => {
@@ -95,12 +94,11 @@ fn attach_options(request: &AttachRequest) -> Result<AttachOptions, Error> {
             return Err(Error::new(Kind::InvalidArgument, text));
         }
         Some(egress) => {
-            let rules = egress.allow.iter().map(|rule| rule.parse());
-            Some(
-                rules
-                    .collect::<Result<_, _>>()
-                    .map_err(|error: container_resource::egress::EgressError| invalid(&error))?,
-            )
+            let rules = egress.allow.iter().map(|rule| {
+                let rule = rule.parse::<EgressRule>();
+                rule.map_err(|error| Error::caused(Kind::InvalidArgument, error))
+            });
+            Some(rules.collect::<Result<_, _>>()?)
         }
     };
     let spare = Some(request.spare.clone()).filter(|spare| !spare.is_empty());
@@ -198,7 +196,7 @@ impl network_server::Network for Service {
 
     async fn domains(&self, request: Request<DomainsRequest>) -> Reply<DomainsReply> {
         let domains: Vec<DnsDomain> = serde_json::from_slice(&request.into_inner().domains)
-            .map_err(|error| Error::chain(Kind::InvalidArgument, &error).context("domains"))?;
+            .map_err(|error| Error::caused(Kind::InvalidArgument, error).context("domains"))?;
         if domains.len() > MAX_DOMAINS {
             let text = format!("there are at most {MAX_DOMAINS} domains");
             return Err(Error::new(Kind::InvalidArgument, text).into());
@@ -222,5 +220,5 @@ impl network_server::Network for Service {
 }
 
 fn joined<T>(outcome: Result<Result<T, Error>, tokio::task::JoinError>) -> Result<T, Error> {
-    outcome.unwrap_or_else(|error| Err(Error::new(Kind::Internal, error.to_string())))
+    outcome.unwrap_or_else(|error| Err(Error::caused(Kind::Internal, error)))
 }

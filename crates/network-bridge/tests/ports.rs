@@ -170,7 +170,7 @@ fn a_taken_port_is_refused_with_its_owner_and_nothing_is_left() {
         };
         let error = network.attach(request).unwrap_err();
         assert!(!network.member(&container).attached);
-        (error.kind, error.message)
+        (error.kind, error.message())
     };
     let (kind, words) = refused("a", port("", 9000, 80, Protocol::Tcp));
     assert_eq!(kind, Kind::Exists);

@@ -177,7 +177,7 @@ fn a_user_s_network_does_what_root_s_does() {
     };
     let error = network.attach(request).unwrap_err();
     assert!(
-        error.kind == Kind::PermissionDenied && error.message.contains("80/tcp"),
+        error.kind == Kind::PermissionDenied && error.message().contains("80/tcp"),
         "{error}"
     );
     network.detach("web");

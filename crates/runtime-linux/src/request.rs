@@ -27,7 +27,7 @@ pub fn start_request(
     size: Option<TerminalSize>,
 ) -> Result<StartRequest, Error> {
     let spec = oci::spec(configuration, size)
-        .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+        .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
     Ok(StartRequest {
         hostname: configuration
             .hostname
@@ -92,11 +92,10 @@ fn basis(
     configuration: &ContainerConfiguration,
     spec: &impl Serialize,
 ) -> Result<StartRequest, Error> {
-    let internal = |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::Internal, error);
-    let spec = serde_json::to_vec(spec).map_err(|error| internal(&error))?;
+    let spec = serde_json::to_vec(spec).map_err(|error| Error::caused(Kind::Internal, error))?;
     let mut entropy = vec![0; ENTROPY];
     rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| internal(&error))?;
+        .map_err(|error| Error::caused(Kind::Internal, error))?;
     Ok(StartRequest {
         id: configuration.id.clone(),
         realtime_ns: u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0),

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use container_api::inherited;
+use container_api::{Chain, inherited};
 use container_resource::share::{Answer, LIMIT, Request};
 
 use crate::namespaces::ShareError;
@@ -75,14 +75,8 @@ pub fn answer_crowded() {
 }
 
 /// Says why nothing is. Who does not listen learns it by the end of the process.
-pub fn answer_failed(error: &dyn Error) {
-    let mut reason = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        reason.push_str(": ");
-        reason.push_str(&error.to_string());
-        source = error.source();
-    }
+pub fn answer_failed(error: &(dyn Error + 'static)) {
+    let reason = Chain(error).to_string();
     let _ = answer(&Answer::Failed { reason });
 }
 

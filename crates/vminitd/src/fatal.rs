@@ -6,11 +6,12 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use container_api::Chain;
 use rustix::system::{RebootCommand, reboot};
 
 /// Prints `error` with its causes on the console and resets the machine.
 pub fn die(error: &(dyn Error + 'static)) -> ! {
-    say(&chain(error));
+    say(&Chain(error).to_string());
     power_off()
 }
 
@@ -38,18 +39,6 @@ pub fn reset_on_panic() {
 /// Tells that this process is a clone of the agent.
 pub fn becomes_child() {
     CHILD.store(true, Ordering::Relaxed);
-}
-
-/// `outer: inner: innermost`.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// One line on the console, by way of the kernel's log: the console itself may come later than PID 1. Its level,

@@ -215,12 +215,12 @@ pub(super) async fn end_machine(entry: &Entry, helper: &Helper) -> Result<(), Er
 
 /// Waits until the helper is gone, or makes it.
 async fn end(entry: &Entry, helper: &Helper) -> Result<(), Error> {
-    let failed = |error: &std::io::Error| {
+    let failed = |error: std::io::Error| {
         let context = format_args!("end the machine for the files of container {}", entry.id);
-        Error::chain(Kind::Internal, error).context(context)
+        Error::caused(Kind::Internal, error).context(context)
     };
     if tokio::time::timeout(CLOSING, helper.gone()).await.is_err() {
-        helper.kill().await.map_err(|error| failed(&error))?;
+        helper.kill().await.map_err(failed)?;
     }
     remove_sockets(entry);
     Ok(())

@@ -42,7 +42,7 @@ impl Clearing {
             let mut pause = PAUSES.0;
             while let Err(error) = attempt().await {
                 if pause == PAUSES.0 {
-                    tracing::warn!("cannot {what} yet: {error}");
+                    tracing::warn!("cannot {what} yet: {error:#}");
                 }
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}

@@ -40,7 +40,7 @@ impl Containers {
             let entry = Arc::new(Entry::new(id, bundle, Some(configuration), options));
             // Nobody else knows it yet.
             let operation = entry.operation.clone().try_lock_owned();
-            let operation = operation.map_err(|error| Error::chain(Kind::Internal, &error))?;
+            let operation = operation.map_err(|error| Error::caused(Kind::Internal, error))?;
             self.reserve(entry.clone())?;
             Ok((entry, operation))
         };
@@ -53,7 +53,7 @@ impl Containers {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => {
                     let id = &entry.id;
-                    tracing::warn!(container = %id, "cannot remove what is left of it: {error}");
+                    tracing::warn!(container = %id, "cannot remove what is left of it: {error:#}");
                 }
             }
             self.networks.leave(&entry.id);
@@ -66,8 +66,8 @@ impl Containers {
     }
 
     async fn make(&self, entry: &Entry, progress: Progress) -> Result<(), Error> {
-        let failed = |error: &std::io::Error| {
-            Error::chain(kind(error), error).context(format_args!(
+        let failed = |error: std::io::Error| {
+            Error::caused(kind(&error), error).context(format_args!(
                 "create the bundle {}",
                 entry.bundle.directory().display()
             ))
@@ -75,9 +75,9 @@ impl Containers {
         let configuration = entry.configuration()?;
         self.reserve.check()?;
         // The directory comes before the lease, which is dropped where it does not exist.
-        create_private(entry.bundle.directory()).map_err(|error| failed(&error))?;
+        create_private(entry.bundle.directory()).map_err(failed)?;
         if progress == Progress::Unfinished {
-            std::fs::write(entry.bundle.unfinished(), "").map_err(|error| failed(&error))?;
+            std::fs::write(entry.bundle.unfinished(), "").map_err(failed)?;
         }
         let roots = self.images.prepare_roots(configuration, &entry.id);
         let (roots, arrived) = tokio::join!(roots, self.networks.arrive(configuration));
@@ -100,9 +100,8 @@ impl Containers {
             ssh_agent: None,
             idle: false,
         };
-        bundle::write_json(&entry.bundle.boot(), &boot).map_err(|error| failed(&error))?;
-        bundles::create(&entry.bundle, configuration, &entry.options)
-            .map_err(|error| failed(&error))
+        bundle::write_json(&entry.bundle.boot(), &boot).map_err(failed)?;
+        bundles::create(&entry.bundle, configuration, &entry.options).map_err(failed)
     }
 }
 
@@ -128,7 +127,7 @@ pub fn kind(error: &std::io::Error) -> Kind {
 fn check(configuration: &ContainerConfiguration) -> Result<(), Error> {
     let invalid = |text: String| Err(Error::new(Kind::InvalidArgument, text));
     if let Err(error) = container_resource::name::validate(&configuration.id) {
-        return Err(Error::chain(Kind::InvalidArgument, &error));
+        return Err(Error::caused(Kind::InvalidArgument, error));
     }
     let memory = configuration.resources.memory_in_bytes;
     if memory < MINIMUM_MEMORY {
@@ -141,12 +140,12 @@ fn check(configuration: &ContainerConfiguration) -> Result<(), Error> {
         return invalid("a container needs at least one CPU".into());
     }
     if let Err(error) = container_resource::publish::check(&configuration.published_ports) {
-        return Err(Error::chain(Kind::InvalidArgument, &error));
+        return Err(Error::caused(Kind::InvalidArgument, error));
     }
     if configuration.networks.is_empty() && !configuration.published_ports.is_empty() {
         return invalid("ports cannot be published without a network".into());
     }
-    room::check(configuration).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+    room::check(configuration).map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
     if configuration.init_process.executable.is_empty() {
         return invalid("no command: neither the image nor the request names an executable".into());
     }

@@ -31,12 +31,12 @@ impl Containers {
             // A start that is under way is cut short rather than waited for.
             if let Ok(helper) = entry.helper() {
                 entry.kills(Kill::Deleted);
-                helper.kill().await.map_err(|error| failed(id, &error))?;
+                helper.kill().await.map_err(|error| failed(id, error))?;
             }
             // Somebody may work on its files.
             if let Ok(Some(opened)) = entry.opened.try_lock().as_deref() {
                 let killed = opened.kill().await;
-                killed.map_err(|error| failed(id, &error))?;
+                killed.map_err(|error| failed(id, error))?;
             }
             entry.operation.lock().await
         } else {
@@ -48,7 +48,7 @@ impl Containers {
             }
             if let Ok(helper) = entry.helper() {
                 entry.kills(Kill::Deleted);
-                helper.kill().await.map_err(|error| failed(id, &error))?;
+                helper.kill().await.map_err(|error| failed(id, error))?;
             }
             // Its follower has seen the end, and may have removed it.
             let _ = entry.ended().await;
@@ -63,14 +63,14 @@ impl Containers {
         }
         if entry.configuration.is_none() {
             // What nobody could look into cannot be removed either.
-            bundles::open_up(&entry.bundle).map_err(|error| failed(id, &error))?;
+            bundles::open_up(&entry.bundle).map_err(|error| failed(id, error))?;
         }
         // A damaged bundle may have a helper that nobody could connect to.
         end_holder(&entry.bundle.lock())
             .await
-            .map_err(|error| failed(id, &error))?;
+            .map_err(|error| failed(id, error))?;
         let trash =
-            bundles::detach(&self.roots, &entry.bundle).map_err(|error| failed(id, &error))?;
+            bundles::detach(&self.roots, &entry.bundle).map_err(|error| failed(id, error))?;
         self.networks.leave(&entry.id);
         self.release(&entry);
         drop(operation);
@@ -85,7 +85,7 @@ impl Containers {
             Err(error) => {
                 self.clearing.remove(trash, Duration::ZERO);
                 let text = format!("container {id} is deleted, its files are not yet");
-                Err(Error::chain(Kind::Internal, &error).context(text))
+                Err(Error::caused(Kind::Internal, error).context(text))
             }
         }
     }
@@ -118,6 +118,6 @@ fn not_stopped(id: &str) -> Error {
     ))
 }
 
-fn failed(id: &str, error: &std::io::Error) -> Error {
-    Error::chain(Kind::Internal, error).context(format_args!("delete container {id}"))
+fn failed(id: &str, error: std::io::Error) -> Error {
+    Error::caused(Kind::Internal, error).context(format_args!("delete container {id}"))
 }

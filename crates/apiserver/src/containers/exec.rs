@@ -39,9 +39,9 @@ pub(super) fn request(
 ) -> Result<runtime::ExecRequest, Error> {
     let first = &entry.configuration()?.init_process;
     let configuration = process::further(first, options, words)
-        .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+        .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
     let configuration =
-        serde_json::to_vec(&configuration).map_err(|error| Error::chain(Kind::Internal, &error))?;
+        serde_json::to_vec(&configuration).map_err(|error| Error::caused(Kind::Internal, error))?;
     Ok(runtime::ExecRequest {
         process: uuid::Uuid::new_v4().to_string(),
         configuration: configuration.into(),

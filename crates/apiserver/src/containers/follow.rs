@@ -57,7 +57,7 @@ impl Containers {
                 }
                 // It is listed as long as it is there.
                 Err(error) => {
-                    tracing::warn!(container = %entry.id, "cannot remove the container: {error}");
+                    tracing::warn!(container = %entry.id, "cannot remove the container: {error:#}");
                     self.delete_later(&entry);
                 }
             }
@@ -97,7 +97,7 @@ impl Containers {
 
     async fn kill(&self, entry: &Entry, helper: &Helper) {
         if let Err(error) = helper.kill().await {
-            tracing::error!(container = %entry.id, "{error}");
+            tracing::error!(container = %entry.id, "{error:#}");
         }
     }
 
@@ -145,7 +145,7 @@ pub fn recorded(entry: &Entry) -> Exit {
             with_system: false,
         };
         if let Err(error) = bundle::write_json(&entry.bundle.exit(), &exit) {
-            tracing::debug!(container = %entry.id, "cannot write exit.json: {error}");
+            tracing::debug!(container = %entry.id, "cannot write exit.json: {error:#}");
         }
         exit
     })
@@ -159,7 +159,7 @@ pub fn record_by_hand(entry: &Entry, exit: &mut Exit) {
 
 fn record(entry: &Entry, exit: &Exit) {
     if let Err(error) = bundle::write_json(&entry.bundle.exit(), exit) {
-        tracing::warn!(container = %entry.id, "cannot write exit.json: {error}");
+        tracing::warn!(container = %entry.id, "cannot write exit.json: {error:#}");
     }
 }
 

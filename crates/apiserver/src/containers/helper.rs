@@ -100,7 +100,7 @@ impl Helper {
                 let log = log.try_clone()?.into();
                 let assigned = waiting.assign(&assignment, [main, handed, &log]).await;
                 if let Err(error) = &assigned {
-                    tracing::warn!(container = %id, "the helper that waited does not take it: {error}");
+                    tracing::warn!(container = %id, "the helper that waited does not take it: {error:#}");
                 }
                 assigned.is_ok()
             }
@@ -179,7 +179,7 @@ impl Helper {
             let sent = async {
                 let sent = descriptors::send(&self.descriptors, &borrowed).await;
                 sent.map_err(|error| {
-                    Error::chain(Kind::Unavailable, &error)
+                    Error::caused(Kind::Unavailable, error)
                         .context("hand the standard streams over")
                 })
             };

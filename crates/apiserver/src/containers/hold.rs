@@ -46,7 +46,7 @@ pub async fn copy_held(
     to: &Path,
 ) -> Result<(), Error> {
     let _moment = entry.moment.lock().await;
-    let failed = |error: io::Error| Error::chain(Kind::Internal, &error).context("copy a disk");
+    let failed = |error: io::Error| Error::caused(Kind::Internal, error).context("copy a disk");
     let (input, hold) = pipe().map_err(failed)?;
     let (said, output) = pipe().map_err(failed)?;
     let (told, errors) = pipe().map_err(failed)?;
@@ -86,17 +86,17 @@ pub async fn copy_held(
 /// # Errors
 /// [`Kind::InvalidState`] where a machine has it to write to, and when there is no room.
 pub async fn copy_idle(name: &str, from: &Path, to: &Path) -> Result<(), Error> {
-    let failed = |error: &io::Error| {
-        Error::chain(kind(error), error).context(format_args!("open the volume {name}"))
+    let failed = |error: io::Error| {
+        Error::caused(kind(&error), error).context(format_args!("open the volume {name}"))
     };
-    let disk = container_files::open(from, Links::Refuse).map_err(|error| failed(&error))?;
+    let disk = container_files::open(from, Links::Refuse).map_err(failed)?;
     match rustix::fs::flock(&disk, FlockOperation::NonBlockingLockShared) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             let text = format!("volume '{name}' is in use by a machine");
             return Err(Error::new(Kind::InvalidState, text));
         }
-        Err(error) => return Err(failed(&error.into())),
+        Err(error) => return Err(failed(error.into())),
     }
     copy_within(Duration::MAX, from, to).await.map(drop)
 }
@@ -122,10 +122,10 @@ async fn copy_within(limit: Duration, from: &Path, to: &Path) -> Result<bool, Er
                 .and_then(|file| container_ext4::copy_until(&from, &file, &stop))
         }
     };
-    let failed = |error: &io::Error| Error::chain(kind(error), error).context("copy a disk");
+    let failed = |error: io::Error| Error::caused(kind(&error), error).context("copy a disk");
     match tokio::time::timeout(limit, on_thread("copy", work)).await {
         Ok(Ok(Ok(()))) => Ok(true),
-        Ok(Ok(Err(error)) | Err(error)) => Err(failed(&error)),
+        Ok(Ok(Err(error)) | Err(error)) => Err(failed(error)),
         Err(_) => {
             stop.store(true, Ordering::Relaxed);
             Ok(false)

@@ -47,7 +47,7 @@ impl Containers {
     fn discard(&self, path: &Path) {
         match bundles::detach(&self.roots, &Bundle::new(path)) {
             Ok(trash) => self.clearing.remove(trash, Duration::ZERO),
-            Err(error) => tracing::warn!("cannot remove {}: {error}", path.display()),
+            Err(error) => tracing::warn!("cannot remove {}: {error:#}", path.display()),
         }
     }
 
@@ -129,7 +129,7 @@ impl Containers {
                     containers.resume(&entry);
                 }
                 Err(error) => {
-                    tracing::error!(container = %entry.id, "{error}");
+                    tracing::error!(container = %entry.id, "{error:#}");
                     show_unknown(&entry, error.to_string());
                 }
             }
@@ -204,7 +204,7 @@ impl Containers {
         tokio::spawn(async move {
             let _operation = entry.operation.lock().await;
             if let Err(error) = self.first_process(&entry, helper, None).await {
-                tracing::warn!(container = %entry.id, "the container does not start: {error}");
+                tracing::warn!(container = %entry.id, "the container does not start: {error:#}");
             }
         });
     }
@@ -227,7 +227,7 @@ impl Containers {
     /// Tidies up after a container whose helper is gone.
     fn at_rest(self: &Arc<Self>, entry: &Arc<Entry>, was_running: bool) {
         if let Err(error) = bundles::sweep(&entry.bundle) {
-            tracing::warn!(container = %entry.id, "cannot tidy its bundle: {error}");
+            tracing::warn!(container = %entry.id, "cannot tidy its bundle: {error:#}");
         }
         if !was_running && !entry.bundle.exit().exists() {
             return;

@@ -30,7 +30,7 @@ impl Containers {
     pub fn finish(&self, id: &str) -> Result<(), Error> {
         let bundle = &self.get(id)?.bundle;
         let failed =
-            |error: io::Error| Error::chain(kind(&error), &error).context("keep what was made");
+            |error: io::Error| Error::caused(kind(&error), error).context("keep what was made");
         std::fs::remove_file(bundle.unfinished()).map_err(failed)?;
         let directory = std::fs::File::open(bundle.directory()).map_err(failed)?;
         directory.sync_all().map_err(failed)
@@ -77,7 +77,7 @@ impl Containers {
             outcome
         };
         let outcome = on_thread("disk", work).await.and_then(|outcome| outcome);
-        outcome.map_err(|error| Error::chain(kind(&error), &error))
+        outcome.map_err(|error| Error::caused(kind(&error), error))
     }
 
     /// Changes what a machine's container is to be from its next boot on.
@@ -97,7 +97,7 @@ impl Containers {
             return self.exchange(&entry, configuration);
         }
         bundle::write_json(&entry.bundle.configuration(), &configuration)
-            .map_err(|error| Error::chain(kind(&error), &error).context("store the change"))
+            .map_err(|error| Error::caused(kind(&error), error).context("store the change"))
     }
 
     /// Makes the container `id`, unless it runs, what it was planned to be.

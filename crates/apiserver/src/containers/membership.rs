@@ -30,7 +30,7 @@ impl Containers {
         }
         id.clone_into(&mut attachment.options.hostname);
         configuration.networks.push(attachment);
-        room::check(&configuration).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+        room::check(&configuration).map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
         let before = entry.configuration()?;
         if let Err(error) = self.networks.arrive(&configuration).await {
             self.networks.part(id, &network).await;
@@ -85,7 +85,7 @@ impl Containers {
         configuration: ContainerConfiguration,
     ) -> Result<(), Error> {
         bundle::write_json(&entry.bundle.configuration(), &configuration).map_err(|error| {
-            Error::chain(kind(&error), &error)
+            Error::caused(kind(&error), error)
                 .context(format_args!("change container {}", entry.id))
         })?;
         let successor = entry.successor(entry.bundle.clone(), configuration);

@@ -19,7 +19,7 @@ pub async fn ask(entry: &Entry, helper: &Helper) {
     let asked = tokio::time::timeout(PATIENCE, begin(entry, helper)).await;
     let failed = match asked {
         Ok(Ok(())) => return,
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => error.message(),
         Err(_) => "no answer".to_owned(),
     };
     tracing::warn!(container = %entry.id, "the machine was not asked to shut down: {failed}");

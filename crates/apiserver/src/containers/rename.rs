@@ -15,7 +15,7 @@ impl Containers {
     /// Gives the stopped container `id` the name `new_id`.
     pub async fn rename(self: &Arc<Self>, id: &str, new_id: &str) -> Result<(), Error> {
         container_resource::name::validate(new_id)
-            .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+            .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
         let entry = self.get(id)?;
         let _operation = entry.operation.lock().await;
         if !self.is_current(&entry) {
@@ -57,7 +57,7 @@ impl Containers {
         to: &Bundle,
         configuration: &ContainerConfiguration,
     ) -> Result<(), Error> {
-        let failed = |error: std::io::Error| Error::chain(kind(&error), &error);
+        let failed = |error: std::io::Error| Error::caused(kind(&error), error);
         // The images are held by name, as long as there is a directory of that name: the bundle takes its place.
         create_private(to.directory()).map_err(failed)?;
         let held = self.images.prepare_roots(configuration, &configuration.id);

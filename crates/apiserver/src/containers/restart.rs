@@ -84,7 +84,7 @@ impl Containers {
             let started = containers.start_entry(&entry, None).await;
             drop(operation);
             if let Err(error) = started {
-                tracing::warn!(container = %entry.id, "the container does not restart: {error}");
+                tracing::warn!(container = %entry.id, "the container does not restart: {error:#}");
                 let exit = entry.ended().await;
                 if let Ok(exit) = exit {
                     containers.restart(&entry, &exit);
@@ -137,7 +137,7 @@ impl Containers {
         let start = async move {
             let _operation = entry.operation.lock().await;
             if let Err(error) = containers.start_entry(&entry, None).await {
-                tracing::warn!(container = %entry.id, "the container does not start: {error}");
+                tracing::warn!(container = %entry.id, "the container does not start: {error:#}");
             }
         };
         tokio::spawn(begun(start));

@@ -178,7 +178,7 @@ impl Containers {
         self.replay_journals(configuration).await?;
         let boot = self.renewed_boot(entry, requested_us, idle).await?;
         let failed = |error: std::io::Error| {
-            Error::chain(kind(&error), &error).context(format_args!(
+            Error::caused(kind(&error), error).context(format_args!(
                 "start the runtime helper of container {}",
                 entry.id
             ))
@@ -296,7 +296,7 @@ impl Containers {
         // The helper records why and ends by itself; one that hangs is ended.
         if tokio::time::timeout(GOODBYE, helper.gone()).await.is_err() {
             if let Err(error) = helper.kill().await {
-                tracing::error!(container = %entry.id, "{error}");
+                tracing::error!(container = %entry.id, "{error:#}");
             }
         }
         remove_sockets(entry);
@@ -347,7 +347,7 @@ impl Containers {
     ) -> Result<Boot, Error> {
         let path = entry.bundle.boot();
         let mut boot: Boot = bundle::read_json(&path)
-            .map_err(|error| Error::chain(Kind::Internal, &error).context("read boot.json"))?;
+            .map_err(|error| Error::caused(Kind::Internal, error).context("read boot.json"))?;
         let mut extents = std::iter::once(&boot.root)
             .chain(&boot.init)
             .flat_map(|root| &root.extents);
@@ -400,7 +400,7 @@ fn not_started(entry: &Entry) {
     remove_sockets(entry);
     if let Run::Ended(exit) = &*entry.run.borrow() {
         if let Err(error) = bundle::write_json(&entry.bundle.exit(), exit) {
-            tracing::warn!(container = %entry.id, "cannot write exit.json: {error}");
+            tracing::warn!(container = %entry.id, "cannot write exit.json: {error:#}");
         }
     }
 }

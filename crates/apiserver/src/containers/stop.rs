@@ -77,7 +77,7 @@ impl Containers {
             Some(signal) => signal,
             None => match &configuration.stop_signal {
                 Some(name) => signal::parse(name).map_err(|error| {
-                    Error::chain(Kind::InvalidArgument, &error).context("stop signal")
+                    Error::caused(Kind::InvalidArgument, error).context("stop signal")
                 })?,
                 None => Signal::TERM.as_raw(),
             },
@@ -111,7 +111,7 @@ impl Containers {
             // A helper that does not answer, or died meanwhile: `follow` sees its end.
             entry.kills(Kill::Disobeyed);
             helper.kill().await.map_err(|error| {
-                Error::chain(Kind::Internal, &error).context(format_args!("stop container {id}"))
+                Error::caused(Kind::Internal, error).context(format_args!("stop container {id}"))
             })?;
         }
         entry.ended().await?;
@@ -139,7 +139,7 @@ impl Containers {
         for entry in self.all() {
             if let Some(opened) = entry.opened.lock().await.as_ref() {
                 if let Err(error) = opened.kill().await {
-                    tracing::warn!(container = %entry.id, "{error}");
+                    tracing::warn!(container = %entry.id, "{error:#}");
                 }
             }
         }

@@ -39,10 +39,10 @@ impl Containers {
     ) -> Result<Transient, Error> {
         let id = uuid::Uuid::new_v4().to_string();
         let bundle = Bundle::new(self.roots.transient().join(&id));
-        let failed = |error: &std::io::Error| {
-            Error::chain(kind(error), error).context("make the bundle of a machine for files")
+        let failed = |error: std::io::Error| {
+            Error::caused(kind(&error), error).context("make the bundle of a machine for files")
         };
-        create_private(bundle.directory()).map_err(|error| failed(&error))?;
+        create_private(bundle.directory()).map_err(failed)?;
         let made = furnish(&bundle).and_then(|(configuration, boot)| {
             let configuration = ContainerConfiguration {
                 id: id.clone(),
@@ -50,7 +50,7 @@ impl Containers {
             };
             bundle::write_json(&bundle.boot(), &boot)
                 .and_then(|()| bundles::create(&bundle, &configuration, &options))
-                .map_err(|error| failed(&error))?;
+                .map_err(failed)?;
             Ok(configuration)
         });
         match made {
@@ -121,7 +121,7 @@ impl Containers {
         };
         self.make_transient(options, |_| {
             let boot = bundle::read_json(&entry.bundle.boot())
-                .map_err(|error| Error::chain(Kind::Internal, &error).context("read boot.json"))?;
+                .map_err(|error| Error::caused(Kind::Internal, error).context("read boot.json"))?;
             let configuration = ContainerConfiguration {
                 mounts: Vec::new(),
                 networks: Vec::new(),

@@ -24,7 +24,7 @@ impl Images {
     /// Tells it at once, for who looks after a deletion; [`Self::departed`] makes up for what fails.
     pub async fn drop_leases_soon(&self) {
         if let Ok(Err(error)) = tokio::time::timeout(SOON, self.ask_to_drop()).await {
-            tracing::debug!("cannot drop the lease of a deleted container now: {error}");
+            tracing::debug!("cannot drop the lease of a deleted container now: {error:#}");
         }
     }
 
@@ -33,7 +33,7 @@ impl Images {
         loop {
             self.departed.notified().await;
             while let Err(error) = self.ask_to_drop().await {
-                tracing::debug!("cannot drop the leases of containers that are gone: {error}");
+                tracing::debug!("cannot drop the leases of containers that are gone: {error:#}");
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -104,7 +104,7 @@ impl Images {
                     );
                 }
                 Err(error) if tokio::time::Instant::now() >= deadline => {
-                    return Err(Error::chain(Kind::Unavailable, &error)
+                    return Err(Error::caused(Kind::Unavailable, error)
                         .context(format_args!("{PLUGIN} does not answer"))
                         .with_hint(format!("See {}.", self.log_path().display())));
                 }

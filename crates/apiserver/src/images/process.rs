@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use container_api::{Error, Kind, liveness, lock, socket};
+use container_api::{Chain, liveness, lock, socket};
 use rustix::process::{Pid, Signal};
 
 use super::{Images, PLUGIN};
@@ -33,7 +33,7 @@ impl Images {
             match ran {
                 Ok(()) => tracing::info!("{PLUGIN} ended"),
                 Err(error) => {
-                    let message = Error::chain(Kind::Internal, &error).to_string();
+                    let message = Chain(&error).to_string();
                     tracing::error!("{PLUGIN}: {message}");
                     let failed = |failures: &mut (u32, String)| {
                         *failures = (failures.0.saturating_add(1), message);

@@ -19,7 +19,7 @@ pub fn meet(entry: &Entry, path: &str) -> Result<(), Error> {
     let link = entry.bundle.ssh_agent();
     if !path.is_empty() {
         point(&link, Path::new(path)).map_err(|error| {
-            Error::chain(Kind::Internal, &error).context("take down where the SSH agent is")
+            Error::caused(Kind::Internal, error).context("take down where the SSH agent is")
         })?;
     }
     if let Some(link) = link.to_str() {

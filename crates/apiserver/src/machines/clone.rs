@@ -42,7 +42,7 @@ impl Machines {
         if let Some(staged) = staged {
             staged
                 .replace(&copy.bundle.upper())
-                .map_err(|error| Error::chain(kind(&error), &error))?;
+                .map_err(|error| Error::caused(kind(&error), error))?;
         }
         self.containers.finish(id)
     }

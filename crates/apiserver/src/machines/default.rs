@@ -29,7 +29,7 @@ impl Default {
         let content: Content = bundle::read_json(&self.0)
             .inspect_err(|error| {
                 if error.kind() != io::ErrorKind::NotFound {
-                    tracing::warn!("{}: {error}", self.0.display());
+                    tracing::warn!("{}: {error:#}", self.0.display());
                 }
             })
             .ok()?;
@@ -45,7 +45,7 @@ impl Default {
             machine: machine.to_owned(),
         };
         bundle::write_json(&self.0, &content).map_err(|error| {
-            Error::chain(kind(&error), &error).context("store the default machine")
+            Error::caused(kind(&error), error).context("store the default machine")
         })
     }
 
@@ -56,7 +56,7 @@ impl Default {
     pub fn clear(&self) -> Result<(), Error> {
         match std::fs::remove_file(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::chain(Kind::Internal, &error).context("forget the default machine"))
+                Err(Error::caused(Kind::Internal, error).context("forget the default machine"))
             }
             _ => Ok(()),
         }

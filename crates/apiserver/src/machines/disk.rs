@@ -64,7 +64,7 @@ impl Machines {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let staged = Staged::place(&entry.bundle).map_err(|error| failed(&error))?;
+            let staged = Staged::place(&entry.bundle).map_err(failed)?;
             match self.containers.copy_running(&entry.id, &staged.0).await {
                 Ok(true) => return on_disk(staged).await.map(Some),
                 Ok(false) => {}
@@ -91,7 +91,7 @@ async fn on_disk(staged: Staged) -> Result<Staged, Error> {
     let path = staged.0.clone();
     let work = move || std::fs::File::open(path)?.sync_all();
     let synced = on_thread("sync", work).await.and_then(|synced| synced);
-    synced.map_err(|error| failed(&error))?;
+    synced.map_err(failed)?;
     Ok(staged)
 }
 
@@ -116,8 +116,8 @@ pub fn directory(bundle: &Bundle) -> PathBuf {
     bundle.directory().join("snapshots")
 }
 
-fn failed(error: &io::Error) -> Error {
-    Error::chain(kind(error), error).context("copy a disk")
+fn failed(error: io::Error) -> Error {
+    Error::caused(kind(&error), error).context("copy a disk")
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl Machines {
         for entry in self.containers.all() {
             if let Err(error) = disk::sweep(&entry.bundle) {
                 let id = &entry.id;
-                tracing::warn!("container {id}: cannot tidy the snapshots: {error}");
+                tracing::warn!("container {id}: cannot tidy the snapshots: {error:#}");
             }
         }
     }
@@ -146,7 +146,7 @@ impl Machines {
             for change in changes {
                 change
                     .apply(configuration)
-                    .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+                    .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
             }
             Ok(())
         };
@@ -189,7 +189,9 @@ impl Machines {
     /// Removes the container `id`, which is not finished.
     async fn discard(&self, id: &str) {
         if let Err(left) = self.containers.delete(id, true, true).await {
-            tracing::warn!("what was made of container {id} is left until the next start: {left}");
+            tracing::warn!(
+                "what was made of container {id} is left until the next start: {left:#}"
+            );
         }
     }
 
@@ -220,7 +222,7 @@ impl Machines {
             return Ok(id.to_owned());
         }
         self.default()
-            .ok_or_else(|| missing(&MissingMachine::Default))
+            .ok_or_else(|| missing(MissingMachine::Default))
     }
 
     fn find(&self, name: &str) -> Result<Arc<Entry>, Error> {
@@ -252,9 +254,10 @@ fn resource(entry: &Entry, default: Option<&str>) -> Option<MachineResource> {
 }
 
 fn not_found(name: &str) -> Error {
-    missing(&MissingMachine::Named(name.to_owned()))
+    missing(MissingMachine::Named(name.to_owned()))
 }
 
-fn missing(which: &MissingMachine) -> Error {
-    Error::chain(Kind::NotFound, which).with_hint(which.hint())
+fn missing(which: MissingMachine) -> Error {
+    let hint = which.hint();
+    Error::caused(Kind::NotFound, which).with_hint(hint)
 }

@@ -25,7 +25,7 @@ impl Machines {
     /// # Errors
     /// When the name is none or is taken, the machine was never booted, or the disk is full.
     pub async fn create_snapshot(&self, id: &str, snapshot: String) -> Result<(), Error> {
-        name::validate(&snapshot).map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+        name::validate(&snapshot).map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
         let name = self.name(id)?;
         let entry = self.find(&name)?;
         let target = file(&entry.bundle, &snapshot);
@@ -46,7 +46,7 @@ impl Machines {
         };
         staged.keep(&target).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => taken(),
-            _ => Error::chain(kind(&error), &error).context(context),
+            _ => Error::caused(kind(&error), error).context(context),
         })
     }
 
@@ -57,7 +57,7 @@ impl Machines {
     pub fn snapshots(&self, id: &str) -> Result<Vec<Snapshot>, Error> {
         let entry = self.find(&self.name(id)?)?;
         list(&entry.bundle)
-            .map_err(|error| Error::chain(Kind::Internal, &error).context("list the snapshots"))
+            .map_err(|error| Error::caused(Kind::Internal, error).context("list the snapshots"))
     }
 
     /// Gives the machine `id`, which does not run, the disk that it had at `snapshot`.
@@ -86,7 +86,7 @@ impl Machines {
         let entry = self.find(&name)?;
         let path = existing(&entry.bundle, &name, snapshot)?;
         std::fs::remove_file(&path).map_err(|error| {
-            Error::chain(Kind::Internal, &error).context(format_args!("delete snapshot {snapshot}"))
+            Error::caused(Kind::Internal, error).context(format_args!("delete snapshot {snapshot}"))
         })
     }
 }

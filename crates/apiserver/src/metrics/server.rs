@@ -68,7 +68,7 @@ pub async fn serve(
                 .keep_alive(false)
                 .serve_connection(TokioIo::new(connection), answer);
             if let Err(error) = served.await {
-                tracing::debug!("a client of the metrics: {error}");
+                tracing::debug!("a client of the metrics: {error:#}");
             }
         });
     }

@@ -85,7 +85,7 @@ impl Networks {
         if let Err(error) = self.arrive(&same).await {
             // It gets others when it starts.
             tracing::warn!(
-                "container {}: its addresses are not kept: {error}",
+                "container {}: its addresses are not kept: {error:#}",
                 configuration.id
             );
         }
@@ -111,7 +111,7 @@ impl Networks {
             let allocated = self.allocate_on(configuration, attachment).await;
             match allocated {
                 Err(error) if !attachment.options.implied => return Err(error),
-                Err(error) => tracing::debug!("container {}: {error}", configuration.id),
+                Err(error) => tracing::debug!("container {}: {error:#}", configuration.id),
                 Ok(_) => {}
             }
         }
@@ -154,7 +154,7 @@ impl Networks {
                 .process
                 .call(|mut client| async move { client.release(request).await });
             if let Err(error) = released.await {
-                tracing::warn!("{error}");
+                tracing::warn!("{error:#}");
             }
         }
     }
@@ -205,11 +205,12 @@ impl Networks {
                 Err(error) if attachment.options.implied && spare.is_none() => {
                     let hint = error
                         .hint
+                        .as_ref()
                         .map(|hint| format!(" {hint}"))
                         .unwrap_or_default();
                     attached.warnings.push(format!(
-                        "container {} has no network: {}.{hint}",
-                        configuration.id, error.message
+                        "container {} has no network: {error:#}.{hint}",
+                        configuration.id
                     ));
                 }
                 Err(error) => {
@@ -282,7 +283,7 @@ impl Networks {
             self.limit(&network.name, id, None);
             tokio::spawn(async move {
                 if let Err(error) = network.process.serving().await {
-                    tracing::error!("{error}");
+                    tracing::error!("{error:#}");
                 }
             });
         }

@@ -17,7 +17,7 @@ impl Networks {
         let _changing = self.changing.lock().await;
         let name = configuration.name.clone();
         network_name::validate(&name)
-            .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+            .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
         if self.entries().contains_key(&name) {
             return Err(Error::new(
                 Kind::Exists,
@@ -31,7 +31,7 @@ impl Networks {
         self.settle(&mut configuration)?;
         store::write(&self.roots, &configuration).map_err(|error| {
             // What is left of it is removed with the next start of the system.
-            Error::chain(Kind::Internal, &error).context(format_args!("create network {name}"))
+            Error::caused(Kind::Internal, error).context(format_args!("create network {name}"))
         })?;
         self.insert(name, Ok(configuration));
         Ok(())
@@ -58,7 +58,7 @@ impl Networks {
         if let Err(error) = removed.await {
             self.entries().insert(name.to_owned(), network);
             return Err(
-                Error::chain(Kind::Internal, &error).context(format_args!("delete network {name}"))
+                Error::caused(Kind::Internal, error).context(format_args!("delete network {name}"))
             );
         }
         let _ = std::fs::remove_file(self.roots.log.join(format!("network-{name}.log")));
@@ -101,7 +101,7 @@ impl Networks {
                 Ok(()) => deleted.push(name),
                 Err(error) if matches!(error.kind, Kind::InvalidState | Kind::NotFound) => {}
                 Err(error) => {
-                    tracing::error!("{error}");
+                    tracing::error!("{error:#}");
                     failed = Some(error);
                 }
             }

@@ -152,7 +152,7 @@ where
     let name = network.name.clone();
     if let Err(error) = ask(network).await {
         if error.kind != Kind::NotFound {
-            tracing::warn!("container {id}, network {name}: {error}");
+            tracing::warn!("container {id}, network {name}: {error:#}");
         }
     }
 }

@@ -49,7 +49,7 @@ impl Networks {
         let written = create_private(&directory(&self.roots))
             .and_then(|()| bundle::write_json(&file(&self.roots, &name), &domain));
         written.map_err(|error| {
-            Error::chain(Kind::Internal, &error).context(format_args!("create domain {name}"))
+            Error::caused(Kind::Internal, error).context(format_args!("create domain {name}"))
         })?;
         if let Err(problem) = self.tell_domains(domains).await {
             self.forget_domain(&name).await?;
@@ -78,7 +78,7 @@ impl Networks {
 
     async fn forget_domain(&self, name: &str) -> Result<(), Error> {
         std::fs::remove_file(file(&self.roots, name)).map_err(|error| {
-            Error::chain(Kind::Internal, &error).context(format_args!("delete domain {name}"))
+            Error::caused(Kind::Internal, error).context(format_args!("delete domain {name}"))
         })?;
         let mut domains = self.domains();
         domains.retain(|domain| domain.domain != name);
@@ -126,7 +126,7 @@ pub(super) fn load(roots: &Roots) -> io::Result<Vec<DnsDomain>> {
                 domains.push(domain);
             }
             Ok(_) => tracing::warn!("{}: it holds no domain", path.display()),
-            Err(error) => tracing::warn!("{}: {error}", path.display()),
+            Err(error) => tracing::warn!("{}: {error:#}", path.display()),
         }
     }
     domains.sort_by(|one, other| one.domain.cmp(&other.domain));

@@ -123,7 +123,7 @@ impl Networks {
             self.insert(name, configuration);
         }
         if let Err(error) = self.make_builtin() {
-            tracing::warn!("there is no network {DEFAULT}: {error}");
+            tracing::warn!("there is no network {DEFAULT}: {error:#}");
         }
         Ok(())
     }
@@ -175,10 +175,10 @@ impl Networks {
         if present.is_some() {
             // Leases of other subnets are of no use.
             store::remove(&self.roots, DEFAULT)
-                .map_err(|error| Error::chain(Kind::Internal, &error))?;
+                .map_err(|error| Error::caused(Kind::Internal, error))?;
         }
         store::write(&self.roots, &configuration)
-            .map_err(|error| Error::chain(Kind::Internal, &error))?;
+            .map_err(|error| Error::caused(Kind::Internal, error))?;
         self.insert(DEFAULT.to_owned(), Ok(configuration));
         Ok(())
     }
@@ -247,7 +247,7 @@ impl Networks {
             let stopped = network.process.stop().await;
             stopped
                 .err()
-                .map(|error| format!("stop network {}: {error}", network.name))
+                .map(|error| format!("stop network {}: {error:#}", network.name))
         });
         futures::future::join_all(stops)
             .await

@@ -10,7 +10,7 @@ use container_api::network::network_client::NetworkClient;
 use container_api::network::{DomainsRequest, InspectReply, InspectRequest};
 use container_api::request::Channel;
 use container_api::roots::Roots;
-use container_api::{Error, Kind, lock, socket};
+use container_api::{Chain, Error, Kind, lock, socket};
 use container_resource::dns_domain::DnsDomain;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
@@ -74,7 +74,7 @@ async fn keep(process: Weak<NetworkProcess>, died: Arc<Notify>) {
         match process.serving().await {
             Ok(_) => pause = PAUSE.0,
             Err(error) => {
-                tracing::error!("{error}");
+                tracing::error!("{error:#}");
                 pause = (pause * 2).min(PAUSE.1);
                 // There may be no process whose end would ring.
                 died.notify_one();
@@ -169,7 +169,7 @@ impl NetworkProcess {
         }
         *running = None;
         let failed = |error: std::io::Error| {
-            Error::chain(Kind::Unavailable, &error)
+            Error::caused(Kind::Unavailable, error)
                 .context(format_args!("start network {}", self.name))
         };
         let child = match lock::holder(&self.lock_path()) {
@@ -220,7 +220,7 @@ impl NetworkProcess {
                 }
                 None => {
                     if let Err(error) = lock::released(&lock).await {
-                        tracing::warn!("cannot watch {}: {error}", lock.display());
+                        tracing::warn!("cannot watch {}: {error:#}", lock.display());
                     }
                 }
             }
@@ -231,7 +231,7 @@ impl NetworkProcess {
         tokio::spawn(gone);
         let met = match channel {
             Ok(channel) => self.ask_what_it_is(channel).await,
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(Chain(&error).to_string()),
         };
         let (client, about) = match met {
             Ok(met) => met,
@@ -281,7 +281,7 @@ impl NetworkProcess {
     pub async fn tell_domains(self: &Arc<Self>) -> Option<String> {
         match self.serving().await {
             Ok(running) => self.say_domains(running.client).await,
-            Err(error) => Some(error.to_string()),
+            Err(error) => Some(error.message()),
         }
     }
 
@@ -359,7 +359,7 @@ impl NetworkProcess {
             // A machine that was told to end is gone in a moment; no event of its end comes here.
             tokio::time::sleep(PAUSE.0).await;
             if let Err(error) = self.serving().await {
-                tracing::warn!("{error}");
+                tracing::warn!("{error:#}");
                 lock::signal_holder(&namespace, Signal::KILL)?;
                 killed = true;
             }
@@ -391,7 +391,7 @@ impl NetworkProcess {
         // It refuses where a process serves the network, which is well then.
         match tokio::time::timeout(CLEAN_LIMIT, command.status()).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!("network {}: {error}", self.name),
+            Ok(Err(error)) => tracing::warn!("network {}: {error:#}", self.name),
             Err(_) => tracing::warn!("network {}: it is not cleaned in time", self.name),
         }
     }
@@ -444,10 +444,10 @@ mod tests {
         let process = NetworkProcess::new(&roots, "web", "fake", domains, false);
         script("echo ' ERROR a: in the log'; echo 'cannot run nft: not found' >&5");
         let error = process.serving().await.unwrap_err();
-        assert_eq!(error.message, "network web: cannot run nft: not found");
+        assert_eq!(error.message(), "network web: cannot run nft: not found");
         script("echo ' ERROR a: in the log'");
         let error = process.serving().await.unwrap_err();
-        assert!(!error.message.contains("log"), "{error}");
-        assert!(!error.message.contains("old reason"), "{error}");
+        assert!(!error.message().contains("log"), "{error}");
+        assert!(!error.message().contains("old reason"), "{error}");
     }
 }

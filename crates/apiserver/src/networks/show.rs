@@ -64,7 +64,7 @@ impl Networks {
 async fn inspect(network: &Network) -> Option<InspectReply> {
     network.process.present().await?;
     let reply = network.process.inspect().await;
-    reply.inspect_err(|error| tracing::warn!("{error}")).ok()
+    reply.inspect_err(|error| tracing::warn!("{error:#}")).ok()
 }
 
 fn uplink(told: network::Uplink) -> Uplink {

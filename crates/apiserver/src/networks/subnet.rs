@@ -208,7 +208,10 @@ mod tests {
             ),
         ] {
             let error = choose(&mut network("new", Some(subnet)), &taken, None).unwrap_err();
-            assert_eq!((error.kind, error.message.as_str()), (Kind::Exists, words));
+            assert_eq!(
+                (error.kind, error.message().as_str()),
+                (Kind::Exists, words)
+            );
         }
     }
 }

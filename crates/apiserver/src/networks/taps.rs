@@ -25,7 +25,7 @@ impl Receiver {
                 let text = format!("network {network} handed no tap over");
                 Err(Error::new(Kind::Internal, text))
             }
-            Err(error) => Err(Error::chain(Kind::Internal, &error)
+            Err(error) => Err(Error::caused(Kind::Internal, error)
                 .context(format_args!("take the tap of network {network}"))),
         }
     }
@@ -41,7 +41,7 @@ impl Networks {
             Ok::<_, std::io::Error>(Receiver { stream, token })
         };
         made.await.map_err(|error| {
-            Error::chain(Kind::Unavailable, &error).context(format_args!("network {network}"))
+            Error::caused(Kind::Unavailable, error).context(format_args!("network {network}"))
         })
     }
 }

@@ -230,12 +230,12 @@ fn stopping(request: Request<StopRequest>) -> (String, Option<i32>, Option<Durat
 
 /// What a reply carries as JSON.
 pub fn to_json(value: &impl Serialize) -> Result<Bytes, Error> {
-    let text = serde_json::to_vec(value).map_err(|error| Error::chain(Kind::Internal, &error))?;
+    let text = serde_json::to_vec(value).map_err(|error| Error::caused(Kind::Internal, error))?;
     Ok(text.into())
 }
 
 /// What a request carries as JSON.
 pub fn json<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes)
-        .map_err(|error| Error::chain(Kind::InvalidArgument, &error).context(what))
+        .map_err(|error| Error::caused(Kind::InvalidArgument, error).context(what))
 }

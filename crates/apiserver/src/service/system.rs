@@ -85,7 +85,7 @@ impl system_server::System for System {
     ) -> Result<Response<ListTemplatesReply>, Status> {
         let templates =
             self.shutdown.templates.list().map_err(|error| {
-                Error::chain(Kind::Internal, &error).context("list the templates")
+                Error::caused(Kind::Internal, error).context("list the templates")
             })?;
         Ok(Response::new(ListTemplatesReply {
             templates: to_json(&templates)?,
@@ -97,7 +97,7 @@ impl system_server::System for System {
         _: Request<PruneTemplatesRequest>,
     ) -> Result<Response<PruneTemplatesReply>, Status> {
         let pruned = self.shutdown.templates.prune().await.map_err(|error| {
-            Error::chain(Kind::Internal, &error).context("delete the templates")
+            Error::caused(Kind::Internal, error).context("delete the templates")
         })?;
         let reclaimed_bytes = pruned.iter().map(|template| template.size_in_bytes).sum();
         let keys = pruned.into_iter().map(|template| template.id).collect();

@@ -94,7 +94,7 @@ impl Templates {
     pub async fn serve(self) {
         loop {
             if let Err(error) = self.collect().await {
-                tracing::warn!("cannot collect templates: {error}");
+                tracing::warn!("cannot collect templates: {error:#}");
             }
             let next = self
                 .queue
@@ -108,7 +108,7 @@ impl Templates {
             };
             match self.make(&program, &request).await {
                 Ok(()) => self.standby.want(program, request),
-                Err(error) => tracing::warn!("no template was made: {error}"),
+                Err(error) => tracing::warn!("no template was made: {error:#}"),
             }
             self.queue
                 .lock()

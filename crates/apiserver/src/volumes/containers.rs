@@ -59,7 +59,7 @@ impl Containers {
         let _change = self.volumes.change.lock().await;
         let all = self.volumes.list();
         let all =
-            all.map_err(|error| Error::chain(Kind::Internal, &error).context("list the volumes"))?;
+            all.map_err(|error| Error::caused(Kind::Internal, error).context("list the volumes"))?;
         let (mut names, mut bytes) = (Vec::new(), 0);
         for volume in all {
             if self.user_of(&volume.id).is_some() {
@@ -70,7 +70,7 @@ impl Containers {
                     names.push(volume.id);
                     bytes += freed;
                 }
-                Err(error) => tracing::warn!("{error}"),
+                Err(error) => tracing::warn!("{error:#}"),
             }
         }
         Ok((names, bytes))
@@ -95,7 +95,7 @@ impl Containers {
         let mut volumes = self
             .volumes
             .list()
-            .map_err(|error| Error::chain(Kind::Internal, &error).context("list the volumes"))?;
+            .map_err(|error| Error::caused(Kind::Internal, error).context("list the volumes"))?;
         volumes.retain(|volume| names.is_empty() || names.contains(&volume.id));
         let with_usage = |volume: VolumeResource| VolumeUsage {
             allocated_in_bytes: self.volumes.allocated(&volume.id),
@@ -162,7 +162,7 @@ impl Containers {
                 continue;
             }
             if let Err(error) = self.volumes.remove(&name).await {
-                tracing::warn!("{error}");
+                tracing::warn!("{error:#}");
             }
         }
     }
@@ -196,7 +196,7 @@ impl Containers {
                 Err(error) if error.kind == Kind::InvalidState && Instant::now() < deadline => {
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(error) => return tracing::warn!("{error}"),
+                Err(error) => return tracing::warn!("{error:#}"),
                 Ok(_) => return,
             }
         }

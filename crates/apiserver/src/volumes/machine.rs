@@ -30,19 +30,19 @@ impl Containers {
     ) -> Result<Transient, Error> {
         self.make_transient(CreateOptions::default(), |bundle| {
             let root = bundle.directory().join("root.erofs");
-            let image = empty_root().map_err(|error| Error::chain(Kind::Internal, &*error))?;
+            let image = empty_root().map_err(|error| Error::caused(Kind::Internal, error))?;
             bundle::write_file(&root, &image)
-                .map_err(|error| Error::chain(kind(&error), &error).context("make a root"))?;
+                .map_err(|error| Error::caused(kind(&error), error).context("make a root"))?;
             let size = image.len() as u64;
             let found = std::fs::symlink_metadata(&root)
-                .map_err(|error| Error::chain(Kind::Internal, &error))?;
+                .map_err(|error| Error::caused(Kind::Internal, error))?;
             let options = if read_only {
                 vec!["ro".to_owned()]
             } else {
                 Vec::new()
             };
             let mut mount = volume::mount(name, TARGET, options)
-                .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+                .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
             let copy = copy_of(bundle);
             mount.source = disk.unwrap_or(&copy).display().to_string();
             let configuration = ContainerConfiguration {

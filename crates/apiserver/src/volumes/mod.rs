@@ -56,8 +56,8 @@ impl Drop for Unfinished {
     }
 }
 
-fn not_made(name: &str, error: &io::Error) -> Error {
-    Error::chain(kind(error), error).context(format_args!("create the volume {name}"))
+fn not_made(name: &str, error: io::Error) -> Error {
+    Error::caused(kind(&error), error).context(format_args!("create the volume {name}"))
 }
 
 impl Volumes {
@@ -109,7 +109,7 @@ impl Volumes {
             }
             Err(error) => {
                 let place = self.directory.join(name);
-                Err(Error::chain(Kind::InvalidState, &error)
+                Err(Error::caused(Kind::InvalidState, error)
                     .context(format_args!("volume {name} is damaged"))
                     .with_hint(format!(
                         "Its disk is {}.",
@@ -133,7 +133,7 @@ impl Volumes {
                 Ok(volume) => found.push(volume),
                 Err(error) if error.kind == Kind::NotFound => {}
                 Err(error) => {
-                    tracing::warn!("{error}");
+                    tracing::warn!("{error:#}");
                     found.push(self.damaged(name));
                 }
             }
@@ -171,9 +171,9 @@ impl Volumes {
 
     /// Makes a volume that nobody sees before it is kept. The caller holds [`Self::change`].
     fn begin(&self, mut request: VolumeRequest) -> Result<Unfinished, Error> {
-        let invalid =
-            |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::InvalidArgument, error);
-        let (size, journal) = request.check().map_err(|error| invalid(&error))?;
+        let (size, journal) = request
+            .check()
+            .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
         if request.name.is_empty() {
             request.name = uuid::Uuid::new_v4().to_string();
             request
@@ -205,13 +205,13 @@ impl Volumes {
             },
         };
         let name = &unfinished.volume.id;
-        create_private(&unfinished.directory).map_err(|error| not_made(name, &error))?;
+        create_private(&unfinished.directory).map_err(|error| not_made(name, error))?;
         container_ext4::make(&unfinished.disk(), &format).map_err(|error| {
-            Error::chain(Kind::Internal, &error).context(format_args!("create the volume {name}"))
+            Error::caused(Kind::Internal, error).context(format_args!("create the volume {name}"))
         })?;
         let path = unfinished.directory.join("config.json");
         bundle::write_json(&path, &unfinished.volume.configuration)
-            .map_err(|error| not_made(name, &error))?;
+            .map_err(|error| not_made(name, error))?;
         Ok(unfinished)
     }
 
@@ -220,7 +220,7 @@ impl Volumes {
         let name = &unfinished.volume.id;
         self.check_free(name)?;
         std::fs::rename(&unfinished.directory, self.directory.join(name))
-            .map_err(|error| not_made(name, &error))?;
+            .map_err(|error| not_made(name, error))?;
         Ok(unfinished.volume.clone())
     }
 
@@ -248,22 +248,20 @@ impl Volumes {
                 let text = format!("volume '{name}' is in use by a machine");
                 Err(Error::new(Kind::InvalidState, text))
             }
-            Err(error) => Err(Error::chain(Kind::Internal, &error)
+            Err(error) => Err(Error::caused(Kind::Internal, error)
                 .context(format_args!("lock the volume {name}"))),
         }
     }
 
     /// Removes the volume `name`, which nobody has; gives the bytes that it took. The caller holds [`Self::change`].
     async fn remove(&self, name: &str) -> Result<u64, Error> {
-        let failed = |error: &io::Error| {
-            Error::chain(kind(error), error).context(format_args!("delete the volume {name}"))
+        let failed = |error: io::Error| {
+            Error::caused(kind(&error), error).context(format_args!("delete the volume {name}"))
         };
         let _lock = self.lock(name)?;
         let trash = self.unfinished();
-        std::fs::rename(self.directory.join(name), &trash).map_err(|error| failed(&error))?;
-        disk_usage::remove(trash)
-            .await
-            .map_err(|error| failed(&error))
+        std::fs::rename(self.directory.join(name), &trash).map_err(failed)?;
+        disk_usage::remove(trash).await.map_err(failed)
     }
 
     /// Makes the disk of the volume `name` of `size` bytes. The caller holds [`Self::change`].
@@ -277,7 +275,7 @@ impl Volumes {
             return Err(Error::new(Kind::InvalidArgument, text));
         }
         let failed = |error: io::Error| {
-            Error::chain(kind(&error), &error).context(format_args!("resize the volume {name}"))
+            Error::caused(kind(&error), error).context(format_args!("resize the volume {name}"))
         };
         let _lock = self.lock(name)?;
         let disk = std::fs::File::options()

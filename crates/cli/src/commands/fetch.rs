@@ -69,7 +69,7 @@ impl FetchFlags {
                     let hint = format!("Fetch it with `container image pull {reference}`.");
                     return Err(error.with_hint(hint).into());
                 }
-                Err(error) => missing = Some(error.message),
+                Err(error) => missing = Some(error.message()),
             }
         }
         match (self.fetch(&mut images, &request).await, missing) {

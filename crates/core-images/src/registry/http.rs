@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use container_api::Chain;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Body, Client, Method, Response, StatusCode, Url};
 use serde::Deserialize;
@@ -141,7 +142,7 @@ impl Session {
             let Some(wait) = self.retry.wait(attempt, asked) else {
                 return Err(error);
             };
-            tracing::debug!(%error, ?wait, "asking again");
+            tracing::debug!(error = %Chain(&error), ?wait, "asking again");
             tokio::time::sleep(wait).await;
             attempt += 1;
         }

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use container_api::Chain;
 use container_resource::digest::Digest;
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
@@ -105,7 +106,7 @@ impl Session {
                 None
             }
             Err(error) => {
-                tracing::debug!(%digest, repository, %error, "no mount");
+                tracing::debug!(%digest, repository, error = %Chain(&error), "no mount");
                 None
             }
         }

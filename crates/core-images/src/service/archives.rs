@@ -54,7 +54,7 @@ pub(super) fn load(
                 errors: loaded
                     .failures
                     .into_iter()
-                    .map(|failure| failure.fault().message)
+                    .map(|failure| failure.fault().message())
                     .collect(),
             })
             .map_err(|error| Status::from(error.fault()));
@@ -103,7 +103,7 @@ pub(super) async fn import(
         text => Some(
             store
                 .normalise(text)
-                .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?,
+                .map_err(|error| Error::caused(Kind::InvalidArgument, error))?,
         ),
     };
     let platform = queries::platform(&request.platform)?;
@@ -111,7 +111,7 @@ pub(super) async fn import(
         "" => None,
         text => Some(
             text.parse()
-                .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?,
+                .map_err(|error| Error::caused(Kind::InvalidArgument, error))?,
         ),
     };
     let request = Import {

@@ -17,7 +17,7 @@ use crate::root::RootError;
 use crate::store::{IngestError, StoreError};
 
 /// An error of this process that knows what it means to a client.
-pub(super) trait Fault: std::error::Error + Sized + 'static {
+pub(super) trait Fault: std::error::Error + Send + Sync + Sized + 'static {
     /// What a client acts on.
     fn kind(&self) -> Kind;
 
@@ -28,11 +28,10 @@ pub(super) trait Fault: std::error::Error + Sized + 'static {
 
     /// For the wire.
     fn fault(self) -> Error {
-        let error = Error::chain(self.kind(), &self);
-        match self.hint() {
-            Some(hint) => error.with_hint(hint),
-            None => error,
-        }
+        let (kind, hint) = (self.kind(), self.hint());
+        let mut error = Error::caused(kind, self);
+        error.hint = hint;
+        error
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn list(registries: &Registries) -> Result<LoginsReply, Error> 
     let logins = registries.credentials().list().await;
     let logins = logins.map_err(|error| RegistryError::from(error).fault())?;
     let logins = serde_json::to_vec(&logins)
-        .map_err(|error| Error::chain(Kind::Internal, &error))?
+        .map_err(|error| Error::caused(Kind::Internal, error))?
         .into();
     Ok(LoginsReply { logins })
 }

@@ -159,7 +159,7 @@ impl Images for Service {
         let names: Result<Vec<_>, _> = names.collect();
         let options = LoadOptions {
             force: request.force,
-            names: names.map_err(|error| Error::chain(Kind::InvalidArgument, &error))?,
+            names: names.map_err(|error| Error::caused(Kind::InvalidArgument, error))?,
         };
         Ok(Response::new(archives::load(
             store, unpacker, descriptor, options,

@@ -24,7 +24,7 @@ pub(super) fn delete(store: &Store, request: &DeleteRequest) -> Result<DeleteRep
         refused,
         bytes,
     } = deleted.map_err(Fault::fault)?;
-    let errors = refused.into_iter().map(|error| error.fault().message);
+    let errors = refused.into_iter().map(|error| error.fault().message());
     Ok(DeleteReply {
         deleted: names,
         reclaimed_bytes: bytes,

@@ -20,7 +20,7 @@ pub(super) fn get(store: &Store, request: &GetRequest) -> Result<GetReply, Error
     let platform = platform(&request.platform)?;
     let graph = Graph::walk(&mut &*store, &found.descriptor);
     let Some(variant) = graph.variant(&platform) else {
-        return Err(no_variant(&found.name, &platform, &graph));
+        return Err(no_variant(&found.name, &platform, graph));
     };
     Ok(GetReply {
         image: json(&image::resource(&found.name, &found.descriptor, &graph))?,
@@ -37,28 +37,25 @@ pub(super) fn platform(text: &str) -> Result<Platform, Error> {
         return Ok(Platform::host());
     }
     text.parse()
-        .map_err(|error| Error::chain(Kind::InvalidArgument, &error))
+        .map_err(|error| Error::caused(Kind::InvalidArgument, error))
 }
 
 /// Why there is no image for `platform`.
-pub(super) fn no_variant(name: &str, platform: &Platform, graph: &Graph) -> Error {
-    if let Some(damage) = graph.damage.first().filter(|_| graph.variants.is_empty()) {
-        return Error::chain(Kind::InvalidState, damage)
-            .context(format!("image {name} is damaged"))
+pub(super) fn no_variant(name: &str, platform: &Platform, graph: Graph) -> Error {
+    let available = graph.platforms();
+    let is_empty = graph.variants.is_empty();
+    if let Some(damage) = graph.damage.into_iter().next().filter(|_| is_empty) {
+        return Error::caused(Kind::InvalidState, damage)
+            .context(format_args!("image {name} is damaged"))
             .with_hint("Pull or load it again.");
     }
-    if let Some(kind) = graph
-        .artifacts
-        .first()
-        .filter(|_| graph.variants.is_empty())
-    {
+    if let Some(kind) = graph.artifacts.first().filter(|_| is_empty) {
         let text =
             format!("{name} is no image that can run: its configuration is of the type {kind:?}");
         return Error::new(Kind::Unsupported, text);
     }
     let text = format!(
-        "image {name} has no content for platform {platform}, available platforms: {}",
-        graph.platforms()
+        "image {name} has no content for platform {platform}, available platforms: {available}"
     );
     Error::new(Kind::Unsupported, text)
 }
@@ -66,5 +63,5 @@ pub(super) fn no_variant(name: &str, platform: &Platform, graph: &Graph) -> Erro
 fn json<T: From<Vec<u8>>>(value: &impl serde::Serialize) -> Result<T, Error> {
     serde_json::to_vec(value)
         .map(T::from)
-        .map_err(|error| Error::chain(Kind::Internal, &error))
+        .map_err(|error| Error::caused(Kind::Internal, error))
 }

@@ -22,9 +22,9 @@ pub(super) async fn prepare(
         .iter()
         .map(|digest| digest.parse())
         .collect::<Result<_, _>>()
-        .map_err(|error: DigestError| Error::chain(Kind::InvalidArgument, &error))?;
+        .map_err(|error: DigestError| Error::caused(Kind::InvalidArgument, error))?;
     name::validate(&request.lease)
-        .map_err(|error| Error::chain(Kind::InvalidArgument, &error).context("invalid lease"))?;
+        .map_err(|error| Error::caused(Kind::InvalidArgument, error).context("invalid lease"))?;
     let mut pin = store.pin();
     let mut roots = Vec::with_capacity(manifests.len());
     for manifest in &manifests {

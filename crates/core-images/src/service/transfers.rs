@@ -34,7 +34,7 @@ pub(super) fn pull(
     let reference = pulls
         .store
         .reference(&request.reference)
-        .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+        .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
     let scheme = request.scheme().into();
     let choice = match request.platform.as_str() {
         ALL => Choice::All,

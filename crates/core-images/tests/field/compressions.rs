@@ -143,13 +143,13 @@ async fn what_is_not_understood_or_damaged_is_called_so() {
         };
         let error = server.load(&Image::new(&[layer]).archive("x")).await;
         let error = error.unwrap_err();
-        assert!(error.message.contains(text), "{what}: {error}");
+        assert!(error.message().contains(text), "{what}: {error}");
         let error = server.import(&blob, "x", &[]).await.unwrap_err();
         assert_ne!(error.kind, container_api::Kind::Internal, "{what}: {error}");
     }
     let error = server.load(&filter(&["lz4", "-qc"], &whole)).await;
     let error = error.unwrap_err();
-    assert!(error.message.contains("compressed with lz4"), "{error}");
+    assert!(error.message().contains("compressed with lz4"), "{error}");
     assert_eq!(server.files("layers"), Vec::<String>::new());
     assert_eq!(server.files("content/blobs/sha256"), Vec::<String>::new());
 }

@@ -129,7 +129,7 @@ async fn what_no_container_can_be_made_of_is_refused_at_once() {
     for (number, (text, change)) in cases.into_iter().enumerate() {
         let error = server.load(&Image::odd(change).archive("bad")).await;
         let error = error.unwrap_err();
-        assert!(error.message.contains(text), "{number}: {error}");
+        assert!(error.message().contains(text), "{number}: {error}");
     }
     assert_eq!(server.names().await, Vec::<String>::new());
     assert_eq!(server.files("content/blobs/sha256"), Vec::<String>::new());

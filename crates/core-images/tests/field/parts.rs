@@ -214,7 +214,7 @@ async fn a_part_for_this_machine_is_missed() {
     let mut alone = Index::new();
     alone.layout.blobs.remove(1);
     let error = server.load(&alone.archive()).await.unwrap_err();
-    assert!(error.message.contains("missing"), "{error}");
+    assert!(error.message().contains("missing"), "{error}");
     let error = server
         .load(
             &Index {
@@ -225,5 +225,5 @@ async fn a_part_for_this_machine_is_missed() {
             .archive(),
         )
         .await;
-    assert!(error.unwrap_err().message.contains("incomplete"));
+    assert!(error.unwrap_err().message().contains("incomplete"));
 }

@@ -185,9 +185,9 @@ async fn hosts_are_configured_as_containerd_s_are() {
     ] {
         let mut server = server_with(&[(&path, text)], &[]).await;
         let error = server.pull(&format!("{address}/x")).await.unwrap_err();
-        assert!(error.message.contains(says), "{text}: {error}");
+        assert!(error.message().contains(says), "{text}: {error}");
         assert!(
-            error.message.contains("hosts.toml") || error.message.contains("absent.pem"),
+            error.message().contains("hosts.toml") || error.message().contains("absent.pem"),
             "{error}"
         );
     }
@@ -272,9 +272,9 @@ async fn a_name_that_means_nothing_is_one_short_error() {
             begun.elapsed()
         );
         assert_eq!(error.kind, Kind::Unavailable);
-        assert!(error.message.contains(&says), "{error}");
-        assert!(error.message.contains("cannot be resolved"), "{error}");
-        assert!(error.message.len() < 400, "{error}");
+        assert!(error.message().contains(&says), "{error}");
+        assert!(error.message().contains("cannot be resolved"), "{error}");
+        assert!(error.message().len() < 400, "{error}");
     }
 }
 
@@ -302,7 +302,7 @@ async fn a_stranger_s_token_is_asked_for_without_credentials() {
         .unwrap_err();
     assert_eq!(error.kind, Kind::PermissionDenied);
     let says = format!("not shown to its token service {}", tokens.address);
-    assert!(error.message.contains(&says), "{error}");
+    assert!(error.message().contains(&says), "{error}");
     let requests = tokens.requests.lock().unwrap();
     assert!(
         !requests.is_empty()
@@ -363,7 +363,7 @@ async fn a_part_of_an_index_is_pushed_by_its_platform() {
     layout.name(index, &name);
     server.load(&layout.archive()).await.unwrap();
     let error = server.push(&name).await.unwrap_err();
-    assert!(error.message.contains("--platform"), "{error}");
+    assert!(error.message().contains("--platform"), "{error}");
     let request = container_api::images::PushRequest {
         reference: name.clone(),
         platform: format!("linux/{}", oci::host()),

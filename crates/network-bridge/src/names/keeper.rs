@@ -101,14 +101,14 @@ impl Keeper {
         loop {
             match self.tell(&mut begun).await {
                 Ok(()) => return,
-                Err(error) => tracing::warn!("the process that answers for names: {error}"),
+                Err(error) => tracing::warn!("the process that answers for names: {error:#}"),
             }
             drop(begun);
             begun = loop {
                 tokio::time::sleep(PAUSE).await;
                 match begin(&self.outside, &self.sockets).await {
                     Ok(begun) => break begun,
-                    Err(error) => tracing::warn!("answer for names: {error}"),
+                    Err(error) => tracing::warn!("answer for names: {error:#}"),
                 }
                 if self.table.has_changed().is_err() {
                     return;
@@ -194,7 +194,7 @@ async fn begin(outside: &Arc<Outside>, sockets: &[OwnedFd]) -> io::Result<Begun>
         let outside = outside.clone();
         tokio::spawn(async move {
             if let Err(error) = outside.serve(stream).await {
-                tracing::debug!("the process that answers for names: {error}");
+                tracing::debug!("the process that answers for names: {error:#}");
             }
         });
     }

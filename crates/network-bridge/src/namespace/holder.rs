@@ -103,7 +103,7 @@ pub fn run(lock: &Path, user_namespace: bool) -> io::Result<()> {
     rustix::stdio::dup2_stdout(null.as_fd())?;
     if let Err(error) = removal(lock) {
         // A user has so many watches and no more; the network can still be ended by those who know it.
-        tracing::debug!("the lock is not watched: {error}");
+        tracing::debug!("the lock is not watched: {error:#}");
         loop {
             std::thread::park();
         }

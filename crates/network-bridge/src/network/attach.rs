@@ -85,7 +85,7 @@ impl Network {
         if let Err(error) = admitted {
             // The first error is the one to tell.
             if let Err(error) = self.detach(container).await {
-                tracing::warn!("take {container} back: {error}");
+                tracing::warn!("take {container} back: {error:#}");
             }
             return Err(error);
         }
@@ -161,13 +161,13 @@ impl Network {
     }
 
     fn take_ports(&self, wanted: &[Published]) -> Result<Vec<Bound>, Error> {
-        let take = |port: &Published| bind::bind(port).map_err(|error| self.explain(port, &error));
+        let take = |port: &Published| bind::bind(port).map_err(|error| self.explain(port, error));
         wanted.iter().map(take).collect()
     }
 
     /// A port that another container of this network has is told by its name, not by that of this process.
-    fn explain(&self, port: &Published, error: &BindError) -> Error {
-        let kind = match error {
+    fn explain(&self, port: &Published, error: BindError) -> Error {
+        let kind = match &error {
             BindError::Taken { .. } => Kind::Exists,
             BindError::Privileged(..) => Kind::PermissionDenied,
             BindError::Address(..) => Kind::InvalidArgument,
@@ -182,7 +182,7 @@ impl Network {
                 let text = format!("port {port} of the host is taken by container {container}");
                 Error::new(kind, text)
             }
-            _ => Error::chain(kind, error),
+            _ => Error::caused(kind, error),
         }
     }
 

@@ -207,7 +207,7 @@ impl Network {
 
 /// A step that the system refused.
 fn failed(step: &'static str) -> impl FnOnce(io::Error) -> Error {
-    move |error| Error::chain(Kind::Internal, &error).context(step)
+    move |error| Error::caused(Kind::Internal, error).context(step)
 }
 
 impl From<LeaseError> for Error {
@@ -224,6 +224,6 @@ impl From<LeaseError> for Error {
             LeaseError::Random(_) | LeaseError::Write(_) => Kind::Internal,
             _ => Kind::InvalidArgument,
         };
-        Self::chain(kind, &error)
+        Self::caused(kind, error)
     }
 }

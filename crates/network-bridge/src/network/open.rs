@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use container_api::{Error, Kind};
+use container_api::Chain;
 
 use super::{Network, remains};
 use crate::configuration::Configuration;
@@ -46,9 +46,9 @@ impl Network {
                 Ok(program) => uplink = Uplink::User(Some(program)),
                 // Without it the containers have each other, names and ports all the same.
                 Err(error) => {
-                    let error = Error::chain(Kind::Unsupported, &error);
-                    tracing::warn!("nothing leaves the network: {error}");
-                    problem = Some(error.message);
+                    let why = Chain(&error).to_string();
+                    tracing::warn!("nothing leaves the network: {why}");
+                    problem = Some(why);
                 }
             }
         }
@@ -60,7 +60,7 @@ impl Network {
                 left.context("cannot remove what is left of the network on the host")?;
             }
             if let Err(error) = remains::sweep(&host).await {
-                tracing::warn!("remove what networks that are gone have left: {error}");
+                tracing::warn!("remove what networks that are gone have left: {error:#}");
             }
         }
         let holder = match found {
@@ -87,7 +87,7 @@ impl Network {
             // What was begun here is of no use to anybody.
             if found.is_none() {
                 if let Err(error) = network.close().await {
-                    tracing::warn!("take the network back: {error}");
+                    tracing::warn!("take the network back: {error:#}");
                 }
             }
             return Err(error);

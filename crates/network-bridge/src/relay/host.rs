@@ -44,7 +44,7 @@ async fn serve(directory: Directory, listener: TcpListener, bounds: Bounds<Strin
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!("cannot take a connection to the host: {error}");
+                tracing::warn!("cannot take a connection to the host: {error:#}");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }

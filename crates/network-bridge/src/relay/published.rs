@@ -104,7 +104,7 @@ async fn serve(listener: TcpListener, to: SocketAddr, inside: Arc<Inside>) {
         let (from, client) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!("cannot take a connection to a published port: {error}");
+                tracing::warn!("cannot take a connection to a published port: {error:#}");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }

@@ -42,7 +42,7 @@ async fn serve_udp(resolver: Arc<Resolver>, socket: UdpSocket, bounds: Bounds<St
             Ok(_) => continue,
             Err(error) => {
                 // Mostly word that an answer before did not arrive.
-                tracing::debug!("take a question: {error}");
+                tracing::debug!("take a question: {error:#}");
                 continue;
             }
         };
@@ -69,7 +69,7 @@ async fn serve_tcp(resolver: Arc<Resolver>, listener: TcpListener, bounds: Bound
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!("cannot take a question: {error}");
+                tracing::warn!("cannot take a question: {error:#}");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }

@@ -149,7 +149,7 @@ impl Resolver {
                         .take(&self.directory, client, &name, &reply)
                         .await;
                     learned.map_err(|error| {
-                        tracing::warn!("egress to {name}: {error}");
+                        tracing::warn!("egress to {name}: {error:#}");
                         ResponseCode::ServFail
                     })?;
                 }
@@ -163,7 +163,7 @@ impl Resolver {
     /// What other networks that the container is on know of `question`.
     async fn elsewhere(&self, client: &Entry, question: &Query) -> Option<Vec<Record>> {
         let (name, kind) = (question.name(), question.query_type());
-        let failed = |error| tracing::debug!("names of other networks: {error}");
+        let failed = |error| tracing::debug!("names of other networks: {error:#}");
         if let Some(address) = answer::reversed(name) {
             let known = self.others.name(&client.tap, address).await;
             return answer::pointer(name, kind, &known.map_err(failed).ok()??);

@@ -39,7 +39,7 @@ impl Upstream {
                     // Another one may know better.
                     Ok(Ok(Some(reply))) => last = Some(reply),
                     Ok(Ok(None)) => break,
-                    Ok(Err(error)) => tracing::debug!("resolver {number}: {error}"),
+                    Ok(Err(error)) => tracing::debug!("resolver {number}: {error:#}"),
                     Err(_) => tracing::debug!("resolver {number} does not answer"),
                 }
             }

@@ -24,7 +24,7 @@ impl Container {
         let followed = Process::follow(&guest, id, false, input, stdio, None)
             .await
             .map_err(|error| {
-                Error::chain(Kind::Internal, &error).context("connect the operation")
+                Error::caused(Kind::Internal, error).context("connect the operation")
             })?;
         self.remember(id, followed);
         Ok(())

@@ -26,15 +26,15 @@ impl Container {
     ) -> Result<(), Error> {
         let guest = self.guest()?;
         let mut oci = oci::process(&self.configuration, process, stdio.size)
-            .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+            .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
         if let Some(spec) = &self.spec {
             // Not more than the first process may.
             let capabilities = serde_json::from_value(spec["process"]["capabilities"].clone())
-                .map_err(|error| Error::chain(Kind::Internal, &error).context("oci.json"))?;
+                .map_err(|error| Error::caused(Kind::Internal, error).context("oci.json"))?;
             oci.set_capabilities(capabilities);
             oci.set_no_new_privileges(spec["process"]["noNewPrivileges"].as_bool());
         }
-        let oci = serde_json::to_vec(&oci).map_err(|error| Error::chain(Kind::Internal, &error))?;
+        let oci = serde_json::to_vec(&oci).map_err(|error| Error::caused(Kind::Internal, error))?;
         let input = stdio.stdin.is_some();
         let request = ExecRequest {
             process: id.to_owned(),
@@ -47,7 +47,7 @@ impl Container {
         let mut call = tokio::spawn(async move { caller.exec(request).await });
         let answered = async {
             let joined = (&mut call).await;
-            joined.map_err(|error| Error::chain(Kind::Internal, &error))?
+            joined.map_err(|error| Error::caused(Kind::Internal, error))?
         };
         if let Err(error) = self.ask(answered).await {
             if error.kind == Kind::Timeout {
@@ -57,7 +57,7 @@ impl Container {
         }
         let followed = Process::follow(&guest, id, process.terminal, input, stdio, None)
             .await
-            .map_err(|error| Error::chain(Kind::Internal, &error).context("connect the process"))?;
+            .map_err(|error| Error::caused(Kind::Internal, error).context("connect the process"))?;
         self.remember(id, followed);
         Ok(())
     }

@@ -121,7 +121,7 @@ impl Container {
 
 fn read<T: DeserializeOwned>(path: &Path, name: &str) -> Result<T, Error> {
     bundle::read_json(path)
-        .map_err(|error| Error::chain(Kind::Internal, &error).context(format_args!("read {name}")))
+        .map_err(|error| Error::caused(Kind::Internal, error).context(format_args!("read {name}")))
 }
 
 /// The specification that came with the bundle, if one did.

@@ -35,7 +35,7 @@ impl Container {
                     (false, true) => Ok(()),
                 };
                 if let Err(error) = sent {
-                    tracing::debug!("stop: {error}");
+                    tracing::debug!("stop: {error:#}");
                 }
                 (&mut stopped).await;
             };

@@ -44,14 +44,14 @@ pub(super) async fn wait(container: &Container, machine: Machine, first: &Proces
             // The machine's end is behind it, or the machine has files no more.
             let why = why_lost(&mut vm).await.unwrap_or(error);
             machine::end(&mut vm).await;
-            return (Ended::lost(why.message), vm);
+            return (Ended::lost(why.message()), vm);
         }
         ended = first.ended() => ended,
     };
     if ended.reason.is_some() {
         let why = why_lost(&mut vm).await;
         machine::end(&mut vm).await;
-        return (why.map_or(ended, |why| Ended::lost(why.message)), vm);
+        return (why.map_or(ended, |why| Ended::lost(why.message())), vm);
     }
     container.stopping.send_replace(true);
     shut_down(container, guest, &mut vm).await;

@@ -66,7 +66,7 @@ pub async fn live(container: &Arc<Container>, taps: Vec<OwnedFd>, standby: Optio
             container.stage.send_replace(Stage::Stopped(ended));
         }
         Err(error) => {
-            record(container, None, &Ended::lost(error.message.clone()));
+            record(container, None, &Ended::lost(error.message().clone()));
             container.stage.send_replace(Stage::Failed(error));
         }
     }

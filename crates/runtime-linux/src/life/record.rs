@@ -38,7 +38,7 @@ fn write(container: &Container, what: &str, write: impl FnOnce() -> std::io::Res
     }
     if let Err(error) = write() {
         tracing::warn!(
-            "container {}: cannot write {what}.json: {error}",
+            "container {}: cannot write {what}.json: {error:#}",
             container.configuration.id
         );
     }

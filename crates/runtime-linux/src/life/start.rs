@@ -41,7 +41,7 @@ pub(super) async fn start(
     timeline: &mut Timeline,
 ) -> Result<Running, Error> {
     let boot: Boot = bundle::read_json(&container.bundle.boot())
-        .map_err(|error| Error::chain(Kind::Internal, &error).context("read boot.json"))?;
+        .map_err(|error| Error::caused(Kind::Internal, error).context("read boot.json"))?;
     container.idle.store(boot.idle, Ordering::Relaxed);
     timeline.phases.insert(
         0,
@@ -138,11 +138,11 @@ async fn first_process(
     let log = (!idle).then(|| LogFile::open(&container.bundle.stdio_log()));
     let log = log
         .transpose()
-        .map_err(|error| Error::chain(Kind::Internal, &error).context("open the log"))?;
+        .map_err(|error| Error::caused(Kind::Internal, error).context("open the log"))?;
     let terminal = configuration.init_process.terminal && !idle;
     let first = Process::follow(guest, &configuration.id, terminal, input, stdio, log)
         .await
-        .map_err(|error| Error::chain(Kind::Internal, &error).context("connect the process"))?;
+        .map_err(|error| Error::caused(Kind::Internal, error).context("connect the process"))?;
     Ok((first, started))
 }
 

@@ -72,7 +72,7 @@ pub async fn boot(
         } else {
             Kind::Internal
         };
-        Error::chain(kind, &error).context("make the writable layer")
+        Error::caused(kind, error).context("make the writable layer")
     })?;
     timeline.reached("upper ready");
     let engine = match &way {
@@ -110,7 +110,7 @@ pub async fn boot(
                 timeline.reached("standby taken");
                 return shut_in(host, machine, bundle, boot, volumes, sockets);
             }
-            Err(error) => tracing::warn!("the standby machine is of no use: {error}"),
+            Err(error) => tracing::warn!("the standby machine is of no use: {error:#}"),
         }
     }
     if use_template {
@@ -119,7 +119,7 @@ pub async fn boot(
         }
     }
     let mut vm = engine.start(&spec).await.map_err(|error| {
-        out_of_bounds(&error, &configuration.resources).unwrap_or_else(|| start_error(&error))
+        out_of_bounds(&error, &configuration.resources).unwrap_or_else(|| start_error(error))
     })?;
     let spawned = Timestamp::now() - vm.moments().spawned.elapsed();
     timeline.reached_at("VMM spawned", spawned.as_microsecond());
@@ -187,11 +187,11 @@ async fn announced(
                     },
                 });
             }
-            Err(error) => Error::chain(Kind::Internal, &error),
+            Err(error) => Error::caused(Kind::Internal, error),
         },
         Ok(Err(error)) => match tokio::time::timeout(LOST_TIMEOUT, vm.wait()).await {
             Ok(exit) => ended_early(exit),
-            Err(_) => Error::chain(Kind::Internal, &error),
+            Err(_) => Error::caused(Kind::Internal, error),
         },
         Err(_) => {
             let text = format!(
@@ -262,8 +262,8 @@ fn mib(bytes: u64) -> String {
 }
 
 /// The VMM did not start.
-pub fn start_error(error: &StartError) -> Error {
-    let kind = match error {
+pub fn start_error(error: StartError) -> Error {
+    let kind = match &error {
         StartError::Memory { .. } | StartError::Vcpus { .. } | StartError::Kernel { .. } => {
             Kind::InvalidArgument
         }
@@ -271,13 +271,18 @@ pub fn start_error(error: &StartError) -> Error {
         error if is_full(error) => Kind::Exhausted,
         _ => Kind::Internal,
     };
-    let chain = Error::chain(kind, error);
-    match error {
+    let unconfined = matches!(
+        &error,
         StartError::Spawn {
             source: SpawnError::NotConfined(_),
             ..
-        } => chain.with_hint(UNCONFINED),
-        _ => chain,
+        }
+    );
+    let error = Error::caused(kind, error);
+    if unconfined {
+        error.with_hint(UNCONFINED)
+    } else {
+        error
     }
 }
 
@@ -312,7 +317,7 @@ mod tests {
         };
         let host = std::thread::available_parallelism().unwrap();
         assert_eq!(
-            out_of_bounds(&vcpus, &asked).unwrap().message,
+            out_of_bounds(&vcpus, &asked).unwrap().message(),
             format!(
                 "--cpus 999: this host has {host} CPUs, and a container may have at most 4 vCPUs on it"
             )
@@ -322,7 +327,7 @@ mod tests {
             limit: 2048,
         };
         assert_eq!(
-            out_of_bounds(&memory, &asked).unwrap().message,
+            out_of_bounds(&memory, &asked).unwrap().message(),
             "--memory 1 PiB: a container may have from 200 MiB to 1920 MiB on this host, which has 2048 MiB in all"
         );
     }

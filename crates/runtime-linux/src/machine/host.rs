@@ -23,9 +23,7 @@ impl Host {
     pub async fn engine(&self, boot: &Boot) -> Result<Engine, Error> {
         match self {
             Self::Own => {
-                let engine = Engine::open(&boot.cache)
-                    .await
-                    .map_err(|error| find_error(&error))?;
+                let engine = Engine::open(&boot.cache).await.map_err(find_error)?;
                 Ok(
                     engine
                         .accept_less_confinement(boot.vmm_confinement == VmmConfinement::Optional),
@@ -44,7 +42,7 @@ impl Host {
         boot: &Boot,
     ) -> Result<Option<HostMemory>, Error> {
         let memory = HostMemory::open(vm)
-            .inspect_err(|error| tracing::debug!("the machine's memory is not told: {error}"))
+            .inspect_err(|error| tracing::debug!("the machine's memory is not told: {error:#}"))
             .ok();
         match self {
             Self::Own => enter(bundle, boot)?,
@@ -58,7 +56,7 @@ impl Host {
 fn enter(bundle: &Bundle, boot: &Boot) -> Result<(), Error> {
     let accept_less = boot.vmm_confinement == VmmConfinement::Optional;
     let confined = confinement::enter(bundle.directory(), accept_less).map_err(|error| {
-        Error::chain(Kind::Unsupported, &error)
+        Error::caused(Kind::Unsupported, error)
             .context("confine the runtime helper")
             .with_hint("Linux 5.13 and newer can; `landlock` must be among the kernel's `lsm=`.")
     })?;
@@ -67,7 +65,7 @@ fn enter(bundle: &Bundle, boot: &Boot) -> Result<(), Error> {
 }
 
 /// The VMM is missing or too old.
-fn find_error(error: &FindVmmError) -> Error {
-    Error::chain(Kind::Unsupported, error)
+fn find_error(error: FindVmmError) -> Error {
+    Error::caused(Kind::Unsupported, error)
         .with_hint(format!("{INSTALL} installs one that will do."))
 }

@@ -101,10 +101,10 @@ impl Origin {
 /// Ends the machine and waits until it has.
 pub async fn end(vm: &mut Vm) {
     if let Err(error) = vm.kill() {
-        tracing::warn!("cannot kill the VMM: {error}");
+        tracing::warn!("cannot kill the VMM: {error:#}");
     }
     if let Err(error) = vm.wait().await {
-        tracing::warn!("cannot wait for the VMM: {error}");
+        tracing::warn!("cannot wait for the VMM: {error:#}");
     }
 }
 

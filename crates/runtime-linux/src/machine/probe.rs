@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use container_api::{Error, Kind};
+use container_api::Chain;
 use container_engine::accelerator::Verdict;
 use container_engine::confinement::survey::{Survey, survey};
 use container_engine::{Accelerator, Engine, Exclusion, INSTALL};
@@ -20,7 +20,7 @@ pub async fn probe(cache: &Path) -> Vec<Check> {
     let engine = match Engine::open(cache).await {
         Ok(engine) => engine,
         Err(error) => {
-            let detail = Error::chain(Kind::Unsupported, &error).to_string();
+            let detail = Chain(&error).to_string();
             return vec![
                 Check::warn("accelerator", "not tried without a VMM", INSTALL),
                 Check::fail("vmm", detail, INSTALL),
@@ -35,7 +35,7 @@ pub async fn probe(cache: &Path) -> Vec<Check> {
     match survey(false).await {
         Ok(found) => checks.extend(confined(&found)),
         Err(error) => {
-            tracing::warn!("{error}");
+            tracing::warn!("{error:#}");
             let detail = "neither namespaces nor Landlock: containers do not start";
             checks.push(Check::fail("confinement", detail, NAMESPACES));
         }

@@ -91,7 +91,7 @@ pub async fn rehearse(
     answer(guest.calls().start(request)).await?;
     let process = Process::follow(guest, ID, false, false, Stdio::default(), None)
         .await
-        .map_err(|error| Error::chain(Kind::Internal, &error))?;
+        .map_err(|error| Error::caused(Kind::Internal, error))?;
     let ended = process.ended().await;
     if ended.exit_code != 0 {
         let text = format!("the rehearsal exited with status {}", ended.exit_code);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
-use container_api::error::about;
+use container_api::chain::about;
 use container_api::guest::ForgetRequest;
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind, inherited, roots, socket};
@@ -76,10 +76,10 @@ impl Shares {
         configuration: &ContainerConfiguration,
     ) -> Result<Option<Starting>, Error> {
         let served = share::served(&configuration.mounts)
-            .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+            .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
         let spawn = |served: &Served<'_>| {
             spawn(bundle, served).map_err(|error| {
-                Error::chain(Kind::Internal, &error).context(format_args!("start {PROGRAM}"))
+                Error::caused(Kind::Internal, error).context(format_args!("start {PROGRAM}"))
             })
         };
         let servers = served.iter().map(spawn).collect::<Result<Vec<_>, _>>()?;
@@ -96,7 +96,7 @@ impl Shares {
         servers
             .try_for_each(|server| vm.admit(server.pid, more))
             .map_err(|error| {
-                Error::chain(Kind::Internal, &error)
+                Error::caused(Kind::Internal, error)
                     .context("put the process of the bind mounts into a cgroup")
             })
     }
@@ -171,7 +171,7 @@ impl Starting {
 impl StartingServer {
     async fn ready(self) -> Result<(Server, Share), Error> {
         let failed = |error: io::Error| {
-            Error::chain(Kind::Internal, &error).context(format_args!("{PROGRAM} did not start"))
+            Error::caused(Kind::Internal, error).context(format_args!("{PROGRAM} did not start"))
         };
         let words = pipe::Receiver::from_owned_fd(self.answer.into()).map_err(failed)?;
         let mut words = BufReader::new(words);

@@ -47,14 +47,10 @@ impl Standby {
             let text = format!("{} exchanges no disks", engine.vmm());
             return Err(Error::new(Kind::Unsupported, text));
         }
-        let internal =
-            |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::Internal, error);
-        let saved = engine
-            .open_template(&directory, &shape)
-            .map_err(|error| internal(&error))?;
+        let saved = engine.open_template(&directory, &shape).map_err(internal)?;
         shape.devices.extend(nics(&request.boot.interfaces, taps)?);
         let stage = Stage::build(&shape, &request.boot.cache)
-            .map_err(|error| internal(&error).context("make the disks of the rehearsal"))?;
+            .map_err(|error| internal(error).context("make the disks of the rehearsal"))?;
         let started = template::start(&engine, &saved, &stage.furnish(&shape)).await;
         let Machine {
             mut vm,
@@ -67,9 +63,9 @@ impl Standby {
             .map_err(|error| error.context("rehearse"))?;
         // Whoever takes the machine is in a hurry, and has nothing to close then.
         let cleared = vm.exchange_disks(shape.disks()).await;
-        cleared.map_err(|error| internal(&error))?;
+        cleared.map_err(internal)?;
         let closed = vm.close_exchanged_disks().await;
-        closed.map_err(|error| internal(&error))?;
+        closed.map_err(internal)?;
         Ok(Self {
             engine,
             vm,
@@ -100,7 +96,7 @@ impl Standby {
         let taps: Result<_, _> = self.shape.nics().map(|nic| nic.tap.try_clone()).collect();
         nics(
             interfaces,
-            taps.map_err(|error| Error::chain(Kind::Internal, &error))?,
+            taps.map_err(|error| Error::caused(Kind::Internal, error))?,
         )
     }
 
@@ -115,7 +111,7 @@ impl Standby {
         tokio::time::sleep(SETTLED).await;
         self.settled = true;
         if let Err(error) = self.vm.pause().await {
-            return Error::chain(Kind::Internal, &error);
+            return Error::caused(Kind::Internal, error);
         }
         Error::new(Kind::Internal, describe(self.vm.wait().await))
     }
@@ -132,19 +128,17 @@ impl Standby {
             let text = "it was prepared for another shape";
             return Err(Error::new(Kind::InvalidState, text));
         }
-        let failed =
-            |error: &(dyn std::error::Error + 'static)| Error::chain(Kind::Internal, error);
         if let Some(console) = spec.console_record() {
             let recorded = self.vm.record_console(console);
-            recorded.map_err(|error| failed(&error).context("record the console"))?;
+            recorded.map_err(|error| internal(error).context("record the console"))?;
             self.vm.note_on_console(&self.boot);
         }
         let handed_over = async {
             if self.settled {
-                self.vm.resume().await.map_err(|error| failed(&error))?;
+                self.vm.resume().await.map_err(internal)?;
             }
             let exchanged = self.vm.exchange_disks(spec.disks()).await;
-            exchanged.map_err(|error| failed(&error))
+            exchanged.map_err(internal)
         };
         tokio::time::timeout(TAKE_LIMIT, handed_over)
             .await
@@ -156,4 +150,8 @@ impl Standby {
             origin: Origin::Standby,
         })
     }
+}
+
+fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::caused(Kind::Internal, error)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use container_api::guest::ProcessesRequest;
 use container_api::guest_channel::Guest;
-use container_api::{Error, Kind, hello};
+use container_api::{Chain, Error, Kind, hello};
 use container_engine::{Engine, Template, VmSpec};
 use container_resource::bundle::{Boot, Timeline};
 use container_resource::container::ContainerConfiguration;
@@ -77,16 +77,13 @@ pub async fn make(request: &TemplateRequest) -> Result<(), Error> {
     }
     // A damaged or foreign one is of no use to anybody.
     Template::remove(&directory).map_err(|error| {
-        Error::chain(Kind::Internal, &error).context("remove the damaged template")
+        Error::caused(Kind::Internal, error).context("remove the damaged template")
     })?;
     if let Some(parent) = directory.parent() {
         std::fs::create_dir_all(parent)
-            .map_err(|error| Error::chain(Kind::Internal, &error).context("make a directory"))?;
+            .map_err(|error| Error::caused(Kind::Internal, error).context("make a directory"))?;
     }
-    let mut saveable = engine
-        .start_saveable(&spec)
-        .await
-        .map_err(|error| start_error(&error))?;
+    let mut saveable = engine.start_saveable(&spec).await.map_err(start_error)?;
     let mut channel = saveable
         .vm
         .take_channel()
@@ -94,12 +91,12 @@ pub async fn make(request: &TemplateRequest) -> Result<(), Error> {
     tokio::time::timeout(HELLO_TIMEOUT, hello::read_line(&mut channel))
         .await
         .map_err(|_| Error::new(Kind::Timeout, "the guest did not announce itself"))?
-        .map_err(|error| Error::chain(Kind::Internal, &error))?;
+        .map_err(|error| Error::caused(Kind::Internal, error))?;
     tokio::time::sleep(SETTLED).await;
     saveable
         .save(&directory)
         .await
-        .map_err(|error| Error::chain(Kind::Internal, &error).context("save the machine"))
+        .map_err(|error| Error::caused(Kind::Internal, error).context("save the machine"))
 }
 
 /// Starts `spec` from its template, if there is one that fits. Gives nothing when the machine must boot: that
@@ -114,7 +111,7 @@ pub async fn restore(
     let template = match engine.open_template(&directory, spec) {
         Ok(template) => template,
         Err(error) => {
-            tracing::info!("no template: {}", Error::chain(Kind::Internal, &error));
+            tracing::info!("no template: {}", Chain(&error));
             return None;
         }
     };
@@ -125,7 +122,7 @@ pub async fn restore(
             Some(machine)
         }
         Err(error) => {
-            tracing::warn!("the template does not restore: {error}");
+            tracing::warn!("the template does not restore: {error:#}");
             discard(&directory);
             None
         }
@@ -136,7 +133,7 @@ pub async fn restore(
 /// time.
 pub fn discard(directory: &Path) {
     if let Err(error) = Template::remove(directory) {
-        tracing::warn!("cannot remove {}: {error}", directory.display());
+        tracing::warn!("cannot remove {}: {error:#}", directory.display());
     }
 }
 
@@ -145,14 +142,14 @@ pub async fn start(engine: &Engine, template: &Template, spec: &VmSpec) -> Resul
     let mut vm = engine
         .restore(template, spec)
         .await
-        .map_err(|error| Error::chain(Kind::Internal, &error))?;
+        .map_err(|error| Error::caused(Kind::Internal, error))?;
     vm.note_on_console(&boot_of(template));
     let channel = vm
         .take_channel()
         .ok_or_else(|| Error::new(Kind::Internal, "the guest channel was taken"))?;
     let guest = Guest::connect(channel)
         .await
-        .map_err(|error| Error::chain(Kind::Internal, &error))?;
+        .map_err(|error| Error::caused(Kind::Internal, error))?;
     // Whatever it says: it is alive, and the machine worth more than a cold boot.
     let mut calls = guest.calls();
     let answer = calls.processes(ProcessesRequest {});
@@ -188,5 +185,5 @@ pub fn boot_of(template: &Template) -> Vec<u8> {
 pub fn key(engine: &Engine, spec: &VmSpec) -> Result<String, Error> {
     engine
         .template_key(spec)
-        .map_err(|error| Error::chain(Kind::Internal, &error).context("name the template"))
+        .map_err(|error| Error::caused(Kind::Internal, error).context("name the template"))
 }

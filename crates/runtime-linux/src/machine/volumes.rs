@@ -69,8 +69,9 @@ impl Volume {
     /// # Errors
     /// [`Kind::InvalidState`] where it is another container's, [`Kind::NotFound`] where there is none.
     async fn take(&self) -> Result<File, Error> {
-        let failed = |error: &(dyn std::error::Error + 'static), kind| {
-            Error::chain(kind, error).context(format_args!("open the volume {}", self.name))
+        let failed = |error: std::io::Error| {
+            Error::caused(Kind::Internal, error)
+                .context(format_args!("open the volume {}", self.name))
         };
         let file =
             container_files::open(&self.source, Links::Refuse).map_err(|error| {
@@ -78,7 +79,7 @@ impl Volume {
                     std::io::ErrorKind::NotFound => {
                         Error::new(Kind::NotFound, format!("volume not found: {}", self.name))
                     }
-                    _ => failed(&error, Kind::Internal),
+                    _ => failed(error),
                 }
             })?;
         let how = if self.read_only {
@@ -101,7 +102,7 @@ impl Volume {
                     let hint = "Many containers may have a volume that none of them writes to: `-v <volume>:<path>:ro`.";
                     return Err(Error::new(Kind::InvalidState, text).with_hint(hint));
                 }
-                Err(error) => return Err(failed(&error, Kind::Internal)),
+                Err(error) => return Err(failed(error.into())),
             }
         }
     }
@@ -110,7 +111,7 @@ impl Volume {
     fn disk(&self, number: usize, file: &File) -> Result<Disk, Error> {
         let size = file
             .metadata()
-            .map_err(|error| Error::chain(Kind::Internal, &error).context("measure a volume"))?
+            .map_err(|error| Error::caused(Kind::Internal, error).context("measure a volume"))?
             .len();
         let role = Self::role(number);
         Ok(if self.read_only {
@@ -209,7 +210,7 @@ mod tests {
         let error = Taken::take(&writer).await.unwrap_err();
         assert_eq!(error.kind, Kind::InvalidState);
         assert!(
-            error.message.contains("volume 'a' is currently in use"),
+            error.message().contains("volume 'a' is currently in use"),
             "{error}"
         );
         drop(readers);

@@ -126,6 +126,6 @@ impl From<OciBundleError> for Error {
             | OciBundleError::Read { .. } => Kind::InvalidArgument,
             OciBundleError::Write { .. } => Kind::Internal,
         };
-        Self::chain(kind, &error)
+        Self::caused(kind, error)
     }
 }

@@ -116,7 +116,7 @@ impl Process {
                 },
                 Err(status) => {
                     let error = Error::of_guest(status);
-                    Ended::lost(format!("the guest was lost: {}", error.message))
+                    Ended::lost(format!("the guest was lost: {}", error.message()))
                 }
             };
             // Nobody may wait for it any more.
@@ -224,7 +224,7 @@ impl Process {
         }
         self.connect(stdio, false)
             .await
-            .map_err(|error| Error::chain(Kind::Internal, &error).context("attach"))
+            .map_err(|error| Error::caused(Kind::Internal, error).context("attach"))
     }
 }
 

@@ -39,7 +39,7 @@ pub async fn keep(mut helper: UnixStream) -> anyhow::Result<()> {
         Err(error) => {
             let answer = Answer::Failed {
                 kind: error.kind,
-                reason: error.message,
+                reason: error.message(),
                 hint: error.hint,
             };
             handover::send(&mut helper, &answer, &[]).await?;
@@ -108,12 +108,11 @@ async fn patiently<T: Send + 'static>(
 
 fn prepare(request: Request) -> Result<(Vec<Published>, Vec<Reached>), Error> {
     let targets = request.targets.into_iter().map(|target| {
-        Reached::find(target).map_err(|error| Error::chain(kind(&error.source), &error))
+        Reached::find(target).map_err(|error| Error::caused(kind(&error.source), error))
     });
     let targets = targets.collect::<Result<Vec<_>, _>>()?;
     let published = request.published.iter().map(|socket| {
-        Published::at(socket.host_path.as_ref(), socket.permissions)
-            .map_err(|error| refused(&error))
+        Published::at(socket.host_path.as_ref(), socket.permissions).map_err(refused)
     });
     Ok((published.collect::<Result<Vec<_>, _>>()?, targets))
 }
@@ -138,8 +137,8 @@ fn listen(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn refused(error: &BindError) -> Error {
-    let (kind, hint) = match error {
+fn refused(error: BindError) -> Error {
+    let (kind, hint) = match &error {
         BindError::Directory { source, .. } => (
             kind(source),
             "The directory of a published socket must exist, and be one that you may write to.",
@@ -158,7 +157,7 @@ fn refused(error: &BindError) -> Error {
             "You must be allowed to write to the directory.",
         ),
     };
-    Error::chain(kind, error)
+    Error::caused(kind, error)
         .context("--publish-socket")
         .with_hint(hint)
 }

@@ -42,7 +42,7 @@ impl Keeper {
     /// Starts one for `request`.
     pub async fn start(request: &Request) -> Result<Self, Error> {
         let failed = |error: io::Error| {
-            Error::chain(Kind::Internal, &error).context("start the keeper of the sockets")
+            Error::caused(Kind::Internal, error).context("start the keeper of the sockets")
         };
         let listeners = request.published.len();
         let (mut connection, process) = spawn().map_err(failed)?;
@@ -65,7 +65,7 @@ impl Keeper {
 
     async fn answer(&self) -> Result<(Vec<u32>, Vec<tokio::net::UnixListener>), Error> {
         let broken = |error: io::Error| {
-            Error::chain(Kind::Internal, &error).context("the keeper of the sockets ended")
+            Error::caused(Kind::Internal, error).context("the keeper of the sockets ended")
         };
         let mut connection = self.connection.lock().await;
         let modes = match ask(&mut connection).await.map_err(broken)? {

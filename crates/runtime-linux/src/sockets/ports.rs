@@ -68,7 +68,7 @@ impl Ports {
         let mut told = match guest.calls().listeners(ListenersRequest {}).await {
             Ok(reply) => reply.into_inner(),
             Err(error) => {
-                tracing::warn!("the guest does not tell where it listens: {error}");
+                tracing::warn!("the guest does not tell where it listens: {error:#}");
                 return;
             }
         };

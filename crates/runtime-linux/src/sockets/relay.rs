@@ -47,7 +47,7 @@ impl Connections {
         self.each(number, next, move |guest: Guest, client| async move {
             match guest.socket(SocketConnection::Connect(number)).await {
                 Ok((relay, said)) => relay.carry(client, said).await,
-                Err(error) => tracing::debug!("published socket {number}: {error}"),
+                Err(error) => tracing::debug!("published socket {number}: {error:#}"),
             }
         })
         .await;
@@ -67,7 +67,7 @@ impl Connections {
                 Err(error) => Err(io::Error::other(error)),
             };
             if let Err(error) = carried {
-                tracing::debug!("port {port}: {error}");
+                tracing::debug!("port {port}: {error:#}");
             }
         })
         .await;
@@ -143,7 +143,7 @@ async fn out(
     match connected {
         Ok(server) => relay.carry(server, said).await,
         Err(error) => {
-            tracing::debug!("socket {number} of the host: {error}");
+            tracing::debug!("socket {number} of the host: {error:#}");
             relay.refuse(io::Error::other(error)).await;
         }
     }
@@ -153,6 +153,6 @@ async fn out(
 /// What goes wrong again and again is told once: a container could fill the log with it.
 fn tell(told: &mut bool, number: usize, error: &dyn std::error::Error) {
     if !std::mem::replace(told, true) {
-        tracing::warn!("socket {number}: {error}");
+        tracing::warn!("socket {number}: {error:#}");
     }
 }

@@ -53,7 +53,7 @@ impl Fanout {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             if let Err(error) = log.append(self.stream, data) {
                 // The container's output must reach its clients even where the disk is full.
-                tracing::warn!("cannot write the log: {error}");
+                tracing::warn!("cannot write the log: {error:#}");
             }
         }
     }

@@ -87,7 +87,7 @@ impl Lifeline {
             rustix::net::SendFlags::NOSIGNAL | rustix::net::SendFlags::DONTWAIT,
         );
         if let Err(error) = told {
-            tracing::debug!("a client is not told that its {stream:?} failed: {error}");
+            tracing::debug!("a client is not told that its {stream:?} failed: {error:#}");
         }
     }
 }

@@ -210,6 +210,6 @@ impl AgentError {
 
 impl From<AgentError> for tonic::Status {
     fn from(error: AgentError) -> Self {
-        Error::chain(error.kind(), &error).into()
+        Error::caused(error.kind(), error).into()
     }
 }

@@ -17,11 +17,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use container_api::guest_paths;
+use container_api::{Chain, guest_paths};
 use container_archive::operation::{Operation, Subject, Task};
 
 use crate::boot::UPPER;
-use crate::fatal::chain;
 use error::ArchiveError;
 pub use hold::release;
 
@@ -53,7 +52,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", chain(&error));
+            eprintln!("{}", Chain(&error));
             ExitCode::FAILURE
         }
     }

@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use container_api::Chain;
 use container_api::guest::guest_server::GuestServer;
 use container_api::relay;
 use container_api::streams::{SocketConnection, StandardStream};
@@ -58,7 +59,7 @@ pub async fn serve(port: OwnedFd, service: Service) -> io::Result<()> {
         tokio::select! {
             result = &mut connection => {
                 if let Err(error) = result {
-                    say(&format!("channel: {}", crate::fatal::chain(&error)));
+                    say(&format!("channel: {}", Chain(&error)));
                 }
                 if !service.is_shut_down() {
                     continue;

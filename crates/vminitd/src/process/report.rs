@@ -7,6 +7,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use container_api::Chain;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, send, sendmsg, socketpair,
@@ -14,7 +15,6 @@ use rustix::net::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::fatal::chain;
 use crate::launch::{Failure, FailureKind};
 use crate::watch::watch;
 
@@ -87,7 +87,7 @@ impl Reporter {
     /// Tells why there will be no exec.
     pub fn send_failure(&self, failure: &Failure) {
         let mut packet = vec![b'E', failure.kind().to_byte()];
-        packet.extend(chain(failure).into_bytes());
+        packet.extend(Chain(failure).to_string().into_bytes());
         packet.truncate(REASON_MAX);
         // If the agent does not listen any more, there is nobody left to tell.
         let _ = send(&self.0, &packet, SendFlags::NOSIGNAL);

@@ -284,7 +284,7 @@ async fn start(context: &Context, name: &str, deadline: Instant) -> Result<Conne
 fn silent(name: &str, what: &str, cause: Option<ConnectionError>) -> Failure {
     let text = format!("builder {name} {what}");
     let error = match cause {
-        Some(cause) => Error::chain(Kind::Unavailable, &cause).context(text),
+        Some(cause) => Error::caused(Kind::Unavailable, cause).context(text),
         None => Error::new(Kind::Unavailable, text),
     };
     let hint = format!("`container logs {name}` shows what it says.");

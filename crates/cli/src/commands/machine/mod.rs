@@ -90,8 +90,8 @@ async fn one(context: &Context, id: Option<&str>) -> Result<MachineResource, Fai
         let missing = id.map_or(MissingMachine::Default, |id| {
             MissingMachine::Named(id.to_owned())
         });
-        let error = Error::chain(Kind::NotFound, &missing);
-        Failure::Service(error.with_hint(missing.hint()))
+        let hint = missing.hint();
+        Failure::Service(Error::caused(Kind::NotFound, missing).with_hint(hint))
     })
 }
 

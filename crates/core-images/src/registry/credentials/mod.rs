@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
+use container_api::Chain;
 use container_resource::image::RegistryLogin;
 
 use keyring::KeyringError;
@@ -132,7 +133,7 @@ impl CredentialStore {
                 Ok(None) => {}
                 // Another program's file: what is wrong with it shall not stop an anonymous pull.
                 Err(error) => {
-                    tracing::warn!(%error, path = %path.display(), "skipping credentials");
+                    tracing::warn!(error = %Chain(&error), path = %path.display(), "skipping credentials");
                 }
             }
         }
@@ -192,10 +193,7 @@ impl CredentialStore {
         }
         let answer = ask.await;
         answer
-            .inspect_err(|error| {
-                let cause = std::error::Error::source(error).map(ToString::to_string);
-                tracing::info!(%error, cause, "going without the keyring");
-            })
+            .inspect_err(|error| tracing::info!(error = %Chain(error), "going without the keyring"))
             .ok()
     }
 }

@@ -6,6 +6,7 @@ mod documents;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use container_api::Chain;
 use container_resource::digest::Digest;
 use container_resource::image::Descriptor;
 use container_resource::platform::Platform;
@@ -237,7 +238,7 @@ impl Pull<'_> {
 /// Asks another host first from now on.
 fn give_up(session: &Session, error: RegistryError) -> RegistryError {
     session.avoid();
-    tracing::debug!(%error, host = session.host(), "asking the next host");
+    tracing::debug!(error = %Chain(&error), host = session.host(), "asking the next host");
     error
 }
 

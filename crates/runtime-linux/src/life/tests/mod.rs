@@ -55,7 +55,7 @@ async fn a_container_runs_to_its_end() {
     assert_eq!(script.calls(), ["start"]);
     // Nobody can start it, or anything in it, any more.
     let error = life.container.start(Stdio::default()).await.unwrap_err();
-    assert_eq!(error.message, "container c1 is not running");
+    assert_eq!(error.message(), "container c1 is not running");
 }
 
 #[tokio::test]
@@ -136,13 +136,16 @@ async fn what_does_not_start_is_told_with_its_reason() {
         let life = system.live(&script, "{}");
         let error = life.container.start(Stdio::default()).await.unwrap_err();
         assert!(
-            error.message.starts_with(&expected),
+            error.message().starts_with(&expected),
             "{act:?} {manners:?}: {error}"
         );
         let life = life.over().await;
         assert_eq!(life.container.state(), State::Stopped);
         let (started, exit_code, reason) = left(&life);
-        assert_eq!((started, exit_code, &reason), (false, LOST, &error.message));
+        assert_eq!(
+            (started, exit_code, &reason),
+            (false, LOST, &error.message())
+        );
         // Nothing is left of its machine.
         let ended_itself = act != Act::Runs || reason.contains(killed);
         let killed = script.calls().iter().any(|call| call == "kill");
@@ -256,7 +259,7 @@ async fn a_stop_ends_a_machine_that_still_boots() {
     let stop = life.container.stop(libc::SIGTERM, Duration::ZERO, false);
     let (started, ()) = tokio::join!(start, stop);
     let error = started.unwrap_err();
-    assert_eq!(error.message, "container c1 was stopped while it started");
+    assert_eq!(error.message(), "container c1 was stopped while it started");
     life.over().await;
 }
 
@@ -357,7 +360,7 @@ async fn a_standby_machine_becomes_the_containers_or_another_one_does() {
         ..Manners::default()
     });
     let error = system.standby(&script).await.unwrap_err();
-    assert!(error.message.contains("no template"), "{error}");
+    assert!(error.message().contains("no template"), "{error}");
     crate::make_template(&system.request(&script))
         .await
         .unwrap();
@@ -425,7 +428,7 @@ async fn what_a_vmm_lacks_is_done_without() {
         .unwrap();
     script.capabilities.disk_exchange = false;
     let error = system.standby(&script).await.unwrap_err();
-    assert_eq!(error.message, "a scripted VMM exchanges no disks");
+    assert_eq!(error.message(), "a scripted VMM exchanges no disks");
     script.capabilities.templates = false;
     let before = script.calls().len();
     let life = system.live(&script, "{}");

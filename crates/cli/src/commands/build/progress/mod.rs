@@ -132,7 +132,7 @@ pub fn failure(
             show(excerpt.or(found).as_ref());
             Error::new(Kind::InvalidArgument, format!("failed to build: {message}")).into()
         }
-        SolveError::Context(error) => Error::chain(Kind::InvalidArgument, &error).into(),
+        SolveError::Context(error) => Error::caused(Kind::InvalidArgument, error).into(),
         error @ (SolveError::Lost(_) | SolveError::Session(_)) => {
             let hint = format!(
                 "`container logs {builder}` shows what it said; the next build starts it again."

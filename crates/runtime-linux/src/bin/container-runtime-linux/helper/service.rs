@@ -42,7 +42,7 @@ impl Runtime for Service {
         let stdio = self.stdio(request.into_inner().stdio)?;
         let started = self.container.start(stdio).await?;
         let timeline = serde_json::to_vec(&started.timeline)
-            .map_err(|error| Error::chain(Kind::Internal, &error))?;
+            .map_err(|error| Error::caused(Kind::Internal, error))?;
         Ok(Response::new(StartReply {
             started_ms: started.at.as_millisecond(),
             timeline: timeline.into(),
@@ -60,7 +60,7 @@ impl Runtime for Service {
         let request = request.into_inner();
         let stdio = self.stdio(request.stdio)?;
         let process = serde_json::from_slice(&request.configuration).map_err(|error| {
-            Error::chain(Kind::InvalidArgument, &error).context("process configuration")
+            Error::caused(Kind::InvalidArgument, error).context("process configuration")
         })?;
         let container = self.container.clone();
         let exec = async move {

@@ -77,7 +77,7 @@ async fn attend(
     if let Some(Failed { stream, error }) = failed(&lifeline)? {
         let error = io::Error::from_raw_os_error(error.into());
         anyhow::bail!(
-            Error::chain(container_api::Kind::Internal, &error)
+            Error::caused(container_api::Kind::Internal, error)
                 .context(format!("{stream:?}").to_lowercase())
         );
     }

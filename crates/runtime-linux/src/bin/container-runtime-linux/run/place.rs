@@ -78,7 +78,7 @@ impl Drop for Place {
         // The next run of this name would do it, too.
         if let Err(error) = remove(self.bundle.directory()) {
             tracing::warn!(
-                "cannot remove {}: {error}",
+                "cannot remove {}: {error:#}",
                 self.bundle.directory().display()
             );
         }
