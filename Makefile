@@ -101,7 +101,7 @@ test: packages-run packages-build packages-test lint stage $(BUSYBOX) unit engin
 lint: packages-build
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
+	$(CARGO) clippy --manifest-path fuzz/Cargo.toml --target-dir $(TARGET) --no-default-features --locked -- -D warnings
 	@scripts/deny.sh
 
 unit:
