@@ -28,7 +28,7 @@ fn bad_input_is_refused_and_leaves_nothing() {
         (
             &["run", "-m", "1p", "busybox", "true"],
             1,
-            "--memory 1 PiB: a container may have from 200 MiB to ",
+            "memory of 1 PiB: a container may have from 200 MiB to ",
         ),
         (&["run", "-m", "much", "busybox", "true"], 64, "much"),
         (&["run", "-m", "900T", "busybox", "true"], 1, "memory"),
@@ -36,7 +36,7 @@ fn bad_input_is_refused_and_leaves_nothing() {
         (
             &["run", "-c", "1000", "busybox", "true"],
             1,
-            "--cpus 1000: this host has ",
+            "1000 CPUs: this host has ",
         ),
         (&["run", "-e", "", "busybox", "true"], 64, "env"),
         (

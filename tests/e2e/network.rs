@@ -613,10 +613,10 @@ fn a_containers_ports_can_be_the_hosts() {
     assert_eq!(fetch(&host, "127.0.0.1", "80"), "");
     run(&["-p", "80:80", "busybox", "true"])
         .code(64)
-        .says("ports are not published with --network host");
+        .says("ports are not published with network host");
     run(&["--network", "default", "busybox", "true"])
         .code(64)
-        .says("--network host cannot be combined with other networks");
+        .says("network host cannot be combined with other networks");
 }
 
 /// A program of the test's; ended when dropped.

@@ -284,7 +284,7 @@ async fn what_skopeo_pushes_is_pulled_by_platform() {
     let variants = |images: &Value| images[0]["variants"].as_array().unwrap().len();
     assert_eq!(variants(&server.list().await), 1, "only what runs here");
     let error = server.push(&name).await.unwrap_err();
-    assert!(error.message().contains("--platform"), "{error}");
+    assert!(error.hint.unwrap().contains("--platform"));
     let error = server.pull_with(&name, "linux/s390x").await.unwrap_err();
     assert_eq!(error.kind, Kind::Unsupported);
     server.pull_with(&name, "all").await.unwrap();

@@ -26,14 +26,14 @@ pub struct Connectivity {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectivityError {
     /// No network and a network.
-    #[error("--network none cannot be combined with other networks")]
+    #[error("network none cannot be combined with other networks")]
     NoneAndOthers,
     /// The host's ports, and a network.
-    #[error("--network host cannot be combined with other networks")]
+    #[error("network host cannot be combined with other networks")]
     HostAndOthers,
     /// Ports that are published by themselves.
     #[error(
-        "ports are not published with --network host: those at which the container listens are the host's by themselves"
+        "ports are not published with network host: those at which the container listens are the host's by themselves"
     )]
     HostPorts,
     /// One network twice.
@@ -112,7 +112,7 @@ impl Connectivity {
     /// The ports that are published, of an image that exposes `exposed`.
     ///
     /// # Errors
-    /// When they are too many, or the image's are none.
+    /// When they are too many, or the image's are invalid.
     pub fn published(&self, exposed: &[String]) -> Result<Vec<PublishPort>, ConnectivityError> {
         self.check()?;
         let mut ports = self.ports.clone();

@@ -318,11 +318,11 @@ mod tests {
         for (words, answer) in [
             (
                 &["--network", "none", "--network", "a"][..],
-                "--network none cannot be combined",
+                "network none cannot be combined",
             ),
             (
                 &["--network", "host", "--network", "a"],
-                "--network host cannot be combined",
+                "network host cannot be combined",
             ),
             (
                 &["--network", "host", "-p", "80"],

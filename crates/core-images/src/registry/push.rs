@@ -53,10 +53,7 @@ pub enum PushError {
         source: GraphError,
     },
     /// Not all platforms of the index are here.
-    #[error(
-        "image {name} cannot be pushed whole, only these platforms are here: {available}; \
-         choose one by --platform"
-    )]
+    #[error("image {name} cannot be pushed whole, only these platforms are here: {available}")]
     Incomplete {
         /// Of the image.
         name: String,

@@ -270,6 +270,16 @@ impl Fault for PushError {
             Self::Store(error) => error.kind(),
         }
     }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Registry(error) => error.hint(),
+            Self::Incomplete { .. } => {
+                Some("Choose one with --platform, or pull the others first.".to_owned())
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Fault for UnpackError {

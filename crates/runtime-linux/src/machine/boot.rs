@@ -231,13 +231,13 @@ fn init_error(error: Error, reference: &str) -> Error {
         .with_hint(hint)
 }
 
-/// The host has not what was asked for: told in the figures of the flags, of which the machine's are made.
+/// The host has not what was asked for: told in the figures of the container's configuration, of which the machine's are made.
 fn out_of_bounds(error: &StartError, asked: &Resources) -> Option<Error> {
     let text = match error {
         StartError::Vcpus { limit, .. } => {
             let host = std::thread::available_parallelism().map_or(1, NonZero::get);
             format!(
-                "--cpus {}: this host has {host} CPUs, and a container may have at most {limit} vCPUs on it",
+                "{} CPUs: this host has {host} CPUs, and a container may have at most {limit} vCPUs on it",
                 asked.cpus
             )
         }
@@ -245,7 +245,7 @@ fn out_of_bounds(error: &StartError, asked: &Resources) -> Option<Error> {
             let host = limit.saturating_mul(size::MIB);
             let most = host.saturating_sub(spec::MEMORY_OVERHEAD);
             format!(
-                "--memory {}: a container may have from {} to {} on this host, which has {} MiB in all",
+                "memory of {}: a container may have from {} to {} on this host, which has {} MiB in all",
                 size::memory(asked.memory_in_bytes),
                 size::memory(size::MINIMUM_MEMORY),
                 mib(most),
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(
             out_of_bounds(&vcpus, &asked).unwrap().message(),
             format!(
-                "--cpus 999: this host has {host} CPUs, and a container may have at most 4 vCPUs on it"
+                "999 CPUs: this host has {host} CPUs, and a container may have at most 4 vCPUs on it"
             )
         );
         let memory = StartError::Memory {
@@ -328,7 +328,7 @@ mod tests {
         };
         assert_eq!(
             out_of_bounds(&memory, &asked).unwrap().message(),
-            "--memory 1 PiB: a container may have from 200 MiB to 1920 MiB on this host, which has 2048 MiB in all"
+            "memory of 1 PiB: a container may have from 200 MiB to 1920 MiB on this host, which has 2048 MiB in all"
         );
     }
 }

@@ -138,7 +138,7 @@ fn check_nesting() -> Result<(), Error> {
     if PARAMETERS.into_iter().any(nests) {
         return Ok(());
     }
-    let text = "--virtualization: nested virtualization is off on this host";
+    let text = "nested virtualization is off on this host";
     let hint = "Load kvm_intel or kvm_amd with nested=1.";
     Err(Error::new(Kind::Unsupported, text).with_hint(hint))
 }

@@ -158,7 +158,7 @@ fn refused(error: BindError) -> Error {
         ),
     };
     Error::caused(kind, error)
-        .context("--publish-socket")
+        .context("publish a socket")
         .with_hint(hint)
 }
 

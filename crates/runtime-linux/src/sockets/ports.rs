@@ -125,7 +125,7 @@ fn note(address: SocketAddr, error: &io::Error) -> Bytes {
         _ => format!("cannot be opened: {error}"),
     };
     let text = format!(
-        "container: --network host: port {} of the host, at {}, {why}; the container listens there for itself alone\n",
+        "container: network host: port {} of the host, at {}, {why}; the container listens there for itself alone\n",
         address.port(),
         address.ip()
     );

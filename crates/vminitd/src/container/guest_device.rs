@@ -45,7 +45,7 @@ pub enum DeviceError {
 
 fn hint(path: &str) -> &'static str {
     if path == "/dev/kvm" {
-        ": --virtualization gives it one, where the host can"
+        ": a container has one with nested virtualization, where the host can"
     } else {
         "; those of the host are not available in a container"
     }
