@@ -1,8 +1,10 @@
 //! What goes wrong with registries.
 
 use container_resource::digest::Digest;
+use rustls::pki_types::InvalidDnsNameError;
 
-use super::resolver;
+use super::causes;
+use super::resolver::{RefusedName, Unresolved};
 
 /// Why a registry did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -126,18 +128,14 @@ pub enum RegistryError {
 impl RegistryError {
     /// No answer of `host`.
     pub(super) fn unreachable(host: String, error: reqwest::Error) -> Self {
-        if let Some(refused) = resolver::refused(&error) {
+        if let Some(refused) = causes::find::<RefusedName>(&error) {
             let refused = refused.to_string();
             return Self::RefusedName { host, refused };
         }
-        let (mut deepest, mut is_name): (&dyn std::error::Error, _) = (&error, false);
-        while let Some(cause) = deepest.source() {
-            // Said by the resolver, or by TLS, which looks at the name first.
-            is_name |= matches!(cause.to_string().as_str(), "dns error" | "invalid dns name");
-            deepest = cause;
-        }
-        if is_name {
-            let reason = deepest.to_string();
+        // TLS looks at a name before the resolver does.
+        let invalid = causes::find::<InvalidDnsNameError>(&error).map(ToString::to_string);
+        let reason = causes::find::<Unresolved>(&error).map(|error| error.0.to_string());
+        if let Some(reason) = reason.or(invalid) {
             let reason = reason.trim_start_matches("failed to lookup address information: ");
             return Self::Unresolved {
                 host,
@@ -166,14 +164,10 @@ impl RegistryError {
     }
 }
 
-/// A certificate that is not trusted won't be next time either.
+/// A certificate that is not trusted will not be next time either.
 fn is_certificate(error: &reqwest::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if cause.is::<rustls::Error>() || cause.to_string().contains("certificate") {
-            return true;
-        }
-        source = cause.source();
-    }
-    false
+    matches!(
+        causes::find(error),
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
+    )
 }

@@ -3,6 +3,7 @@
 pub mod address;
 mod auth;
 mod blob;
+mod causes;
 mod challenge;
 pub mod client;
 pub mod credentials;

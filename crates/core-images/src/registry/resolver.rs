@@ -41,6 +41,11 @@ pub struct RefusedName {
     reason: &'static str,
 }
 
+/// A name that has no addresses, or whose resolver did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the name cannot be resolved")]
+pub struct Unresolved(#[source] pub std::io::Error);
+
 /// Resolves names for one registry.
 #[derive(Debug)]
 pub(super) struct Guarded {
@@ -57,7 +62,7 @@ impl Resolve for Guarded {
         let is_proxy = self.proxies.contains(&host);
         let origin = Arc::clone(&self.origin);
         Box::pin(async move {
-            let found = found.await?;
+            let found = found.await.map_err(Unresolved)?;
             let allowed = if is_proxy {
                 found
             } else {
@@ -121,18 +126,6 @@ fn proxy_host(text: &str) -> Option<String> {
         format!("http://{text}").parse()
     };
     Some(url.ok()?.host_str()?.to_owned())
-}
-
-/// Why a request was not sent, if that is a name's fault.
-pub(super) fn refused(error: &reqwest::Error) -> Option<&RefusedName> {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(refused) = cause.downcast_ref() {
-            return Some(refused);
-        }
-        source = cause.source();
-    }
-    None
 }
 
 #[cfg(test)]
