@@ -3,10 +3,10 @@
 //! A guest may look at them, as programs that watch a host do (`-v /proc:/host/proc:ro`), and change nothing through them: not where one is
 //! shared, and not where one is mounted below what is shared, as below `/`.
 
-use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use container_isolation::mountinfo::{self, Mounted};
 
 /// Names of their types (`filesystems`(5)), as `mountinfo` has them.
 const KINDS: [&str; 18] = [
@@ -30,17 +30,8 @@ const KINDS: [&str; 18] = [
     "tracefs",
 ];
 
-/// A mount of this process's namespace.
-#[derive(Debug, PartialEq, Eq)]
-struct Mounted {
-    place: PathBuf,
-    kind: String,
-}
-
-impl Mounted {
-    fn is_kernel(&self) -> bool {
-        KINDS.contains(&&*self.kind)
-    }
+fn is_kernel(mounted: &Mounted) -> bool {
+    KINDS.contains(&&*mounted.kind)
 }
 
 /// Where such file systems are.
@@ -50,12 +41,7 @@ pub struct KernelMounts(Vec<Mounted>);
 impl KernelMounts {
     /// As they are mounted now.
     pub fn read() -> io::Result<Self> {
-        let text = std::fs::read("/proc/self/mountinfo")?;
-        Ok(Self(
-            text.split(|byte| *byte == b'\n')
-                .filter_map(parse)
-                .collect(),
-        ))
+        Ok(Self(mountinfo::read()?))
     }
 
     /// The type of the one that `path`, which has no links, is in.
@@ -66,50 +52,15 @@ impl KernelMounts {
             .filter(|mounted| path.starts_with(&mounted.place));
         // Of those with the same place the last one is seen.
         let nearest = around.max_by_key(|mounted| mounted.place.components().count())?;
-        nearest.is_kernel().then_some(&*nearest.kind)
+        is_kernel(nearest).then_some(&*nearest.kind)
     }
 
     /// The places of those below `path`, relative to it.
     pub fn below(&self, path: &Path) -> impl Iterator<Item = &Path> {
-        let all = self.0.iter().filter(|mounted| mounted.is_kernel());
+        let all = self.0.iter().filter(|mounted| is_kernel(mounted));
         let relative = all.filter_map(move |mounted| mounted.place.strip_prefix(path).ok());
         relative.filter(|place| !place.as_os_str().is_empty())
     }
-}
-
-/// A line of `/proc/self/mountinfo` (`proc_pid_mountinfo`(5)).
-fn parse(line: &[u8]) -> Option<Mounted> {
-    let mut fields = line.split(|byte| *byte == b' ');
-    let place = unescaped(fields.nth(4)?);
-    fields.find(|field| *field == b"-")?;
-    let kind = String::from_utf8_lossy(fields.next()?).into_owned();
-    Some(Mounted {
-        place: OsString::from_vec(place).into(),
-        kind,
-    })
-}
-
-/// What is written with `\ooo` for spaces, tabs, line ends and backslashes.
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, behind)) = rest.split_first() {
-        let digits = behind
-            .get(..3)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        let number = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match number {
-            Some(byte) if *first == b'\\' => {
-                plain.push(byte);
-                rest = &behind[3..];
-            }
-            _ => {
-                plain.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    plain
 }
 
 #[cfg(test)]
@@ -123,17 +74,10 @@ mod tests {
         25 22 0:22 / /srv/a\\040b\\134c rw - sysfs sysfs rw\n\
         26 22 0:30 / /procedures rw - ext4 /dev/sdb rw\n\
         27 24 0:31 / /proc/sys/fs/binfmt_misc rw - binfmt_misc none rw\n\
-        28 22 0:5 / /dev rw - tmpfs over rw\n\
-        broken\n";
+        28 22 0:5 / /dev rw - tmpfs over rw\n";
 
     fn mounts() -> KernelMounts {
-        KernelMounts(
-            TABLE
-                .as_bytes()
-                .split(|byte| *byte == b'\n')
-                .filter_map(parse)
-                .collect(),
-        )
+        KernelMounts(mountinfo::parse(TABLE.as_bytes()))
     }
 
     #[test]
