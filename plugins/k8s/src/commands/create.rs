@@ -4,6 +4,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use container_resource::size;
 
+use super::file::Kubeconfig;
 use super::node::{ADMIN, Node};
 use super::{DEFAULT_NAME, name};
 use crate::cluster::{self, API_PORT, Cluster, FindError, LABEL};
@@ -58,9 +59,8 @@ pub struct Create {
     #[arg(long, value_name = "NUMBER")]
     max_concurrent_downloads: Option<u32>,
 
-    /// The kubeconfig to change (default: the first of KUBECONFIG, else ~/.kube/config)
-    #[arg(long, value_name = "PATH")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    kubeconfig: Kubeconfig,
 }
 
 /// Memory of a node in bytes.
@@ -74,10 +74,7 @@ fn memory(text: &str) -> Result<u64, String> {
 
 impl Create {
     pub fn execute(self, container: &Container) -> anyhow::Result<()> {
-        let file = match &self.kubeconfig {
-            Some(path) => path.clone(),
-            None => kubeconfig::default_path()?,
-        };
+        let file = self.kubeconfig.path()?;
         match cluster::find(container, &self.name) {
             Err(FindError::NotFound(_)) => {}
             Ok(_) => bail!("cluster already exists: {}", self.name),

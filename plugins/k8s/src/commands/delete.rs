@@ -1,7 +1,6 @@
-use std::path::PathBuf;
-
 use clap::Args;
 
+use super::file::Kubeconfig;
 use super::{DEFAULT_NAME, name};
 use crate::cluster;
 use crate::container::Container;
@@ -18,19 +17,15 @@ pub struct Delete {
     #[arg(long, value_name = "NAME", default_value = DEFAULT_NAME, value_parser = name)]
     name: String,
 
-    /// The kubeconfig to change (default: the first of KUBECONFIG, else ~/.kube/config)
-    #[arg(long, value_name = "PATH")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    kubeconfig: Kubeconfig,
 }
 
 impl Delete {
     pub fn execute(self, container: &Container) -> anyhow::Result<()> {
         let cluster = cluster::find(container, &self.name)?;
         container.read(["delete", "--force", "--volumes", &cluster.name])?;
-        let file = match self.kubeconfig {
-            Some(path) => path,
-            None => kubeconfig::default_path()?,
-        };
+        let file = self.kubeconfig.path()?;
         kubeconfig::forget(&file, &cluster.name)?;
         println!("{}", cluster.name);
         Ok(())
@@ -57,7 +52,7 @@ mod tests {
         let delete = |name: &str| {
             let command = Delete {
                 name: name.into(),
-                kubeconfig: Some(file.clone()),
+                kubeconfig: Kubeconfig::at(&file),
             };
             command.execute(&container)
         };

@@ -1,5 +1,6 @@
 use anyhow::Context as _;
 use clap::Args;
+use container_resource::platform::Platform;
 
 use super::{DEFAULT_NAME, name};
 use crate::cluster;
@@ -15,20 +16,14 @@ pub struct LoadImage {
     name: String,
 
     /// Platform of the image (default: the host's)
-    #[arg(long, value_name = "PLATFORM", default_value = HOST)]
-    platform: String,
+    #[arg(long, value_name = "PLATFORM", default_value_t = Platform::host())]
+    platform: Platform,
 
     /// Image
     #[arg(value_name = "IMAGE")]
     image: String,
 }
 
-/// The platform of the node.
-const HOST: &str = if cfg!(target_arch = "aarch64") {
-    "linux/arm64"
-} else {
-    "linux/amd64"
-};
 /// What takes an archive in, within a node: the platform that it has, under the image's own names.
 const IMPORT: [&str; 7] = [
     "ctr",
@@ -44,7 +39,8 @@ impl LoadImage {
     pub fn execute(self, container: &Container) -> anyhow::Result<()> {
         let cluster = cluster::find(container, &self.name)?;
         // Of one platform: the node would miss the content of the others.
-        let save = ["image", "save", "--platform", &self.platform, &self.image];
+        let platform = self.platform.to_string();
+        let save = ["image", "save", "--platform", &platform, &self.image];
         let import = ["exec", "-i", &cluster.name].into_iter().chain(IMPORT);
         let context = || format!("load {} into cluster {}", self.image, cluster.name);
         let loaded = container.pipe(save, import).with_context(context)?;
@@ -65,7 +61,7 @@ mod tests {
             let container = pretended(scratch.path(), script);
             let command = LoadImage {
                 name: "dev".into(),
-                platform: "linux/amd64".into(),
+                platform: "linux/amd64".parse().unwrap(),
                 image: "web:1".into(),
             };
             command.execute(&container)

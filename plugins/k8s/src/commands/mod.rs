@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod file;
 mod list;
 mod load_image;
 mod node;

@@ -1,8 +1,7 @@
-use std::path::PathBuf;
-
 use anyhow::Context as _;
 use clap::Args;
 
+use super::file::Kubeconfig;
 use super::node::Node;
 use super::{DEFAULT_NAME, name};
 use crate::cluster;
@@ -20,9 +19,8 @@ pub struct WriteConfig {
     #[arg(long, value_name = "NAME", default_value = DEFAULT_NAME, value_parser = name)]
     name: String,
 
-    /// The kubeconfig to change (default: the first of KUBECONFIG, else ~/.kube/config)
-    #[arg(long, value_name = "PATH")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    kubeconfig: Kubeconfig,
 }
 
 impl WriteConfig {
@@ -31,10 +29,7 @@ impl WriteConfig {
         let port = cluster
             .port
             .with_context(|| format!("cluster {} publishes no port", cluster.name))?;
-        let file = match self.kubeconfig {
-            Some(path) => path,
-            None => kubeconfig::default_path()?,
-        };
+        let file = self.kubeconfig.path()?;
         let access = Node::new(container, &cluster.name).access()?;
         kubeconfig::merge(&file, &cluster.name, port, &access)?;
         println!("{}", file.display());
