@@ -7,10 +7,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The longest name of the domain name system, in characters (RFC 1035 section 2.3.4, without the closing dot).
-const MAX_NAME: usize = 253;
-/// The longest part of one, in characters.
-const MAX_LABEL: usize = 63;
+use crate::domain_name;
 
 /// One destination that may be reached: `CIDR[:port]`, `name[:port]` or `*.name[:port]`. An IPv6 network with a port is in
 /// brackets: `[fd00::/8]:443`. Without a port every protocol and port is meant; with one, TCP and UDP.
@@ -96,31 +93,10 @@ fn network(text: &str) -> Option<Destination> {
 }
 
 fn name(text: &str) -> Option<Destination> {
-    let text = text.to_ascii_lowercase();
-    let text = text.strip_suffix('.').unwrap_or(&text);
-    let (name, below) = match text.strip_prefix("*.") {
-        Some(name) => (name, true),
-        None => (text, false),
-    };
-    let label = |label: &str| {
-        (1..=MAX_LABEL).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
-    // What ends in a number is a mistyped address (RFC 3696 section 2).
-    let last = name.rsplit('.').next()?;
-    let numeric = last.bytes().all(|byte| byte.is_ascii_digit());
-    if name.len() > MAX_NAME || numeric || !name.split('.').all(label) {
-        return None;
+    match text.strip_prefix("*.") {
+        Some(name) => domain_name::parse(name).map(Destination::Below),
+        None => domain_name::parse(text).map(Destination::Name),
     }
-    Some(if below {
-        Destination::Below(name.to_owned())
-    } else {
-        Destination::Name(name.to_owned())
-    })
 }
 
 fn port(text: &str) -> Option<u16> {

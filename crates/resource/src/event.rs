@@ -121,15 +121,24 @@ pub struct UnknownWord {
     known: Vec<&'static str>,
 }
 
+/// Which of `all` is written as `text`.
+fn read<T: Copy, const N: usize>(
+    text: &str,
+    all: [T; N],
+    word: fn(T) -> &'static str,
+) -> Result<T, UnknownWord> {
+    let found = all.into_iter().find(|one| word(*one) == text);
+    found.ok_or_else(|| UnknownWord {
+        word: text.to_owned(),
+        known: all.map(word).into(),
+    })
+}
+
 impl FromStr for Action {
     type Err = UnknownWord;
 
     fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        let found = Self::ALL.into_iter().find(|action| action.word() == text);
-        found.ok_or_else(|| UnknownWord {
-            word: text.to_owned(),
-            known: Self::ALL.map(Self::word).into(),
-        })
+        read(text, Self::ALL, Self::word)
     }
 }
 
@@ -198,11 +207,7 @@ impl FromStr for Attribute {
     type Err = UnknownWord;
 
     fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        let found = Self::ALL.into_iter().find(|known| known.word() == text);
-        found.ok_or_else(|| UnknownWord {
-            word: text.to_owned(),
-            known: Self::ALL.map(Self::word).into(),
-        })
+        read(text, Self::ALL, Self::word)
     }
 }
 
@@ -235,11 +240,7 @@ impl FromStr for Origin {
     type Err = UnknownWord;
 
     fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        let found = Self::ALL.into_iter().find(|origin| origin.word() == text);
-        found.ok_or_else(|| UnknownWord {
-            word: text.to_owned(),
-            known: Self::ALL.map(Self::word).into(),
-        })
+        read(text, Self::ALL, Self::word)
     }
 }
 

@@ -11,53 +11,52 @@ const END: u32 = u32::MAX;
 
 /// What the container's ids become, and the files'. If the process may not be `others`, whoever makes a file makes one of its own user.
 pub fn translation(ranges: &[Range], others: bool) -> Vec<IdMap> {
-    let in_container = |range: &Range| (range.to, range.count);
-    let of_files = |range: &Range| (range.from, range.count);
-    let mut all: Vec<_> = ranges
-        .iter()
-        .flat_map(|range| {
-            let (from_guest, count) = in_container(range);
-            let inwards = if others {
-                IdMap::Guest {
-                    from_guest,
-                    to_host: range.from,
-                    count,
-                }
-            } else {
-                IdMap::SquashGuest {
-                    from_guest,
-                    to_host: 0,
-                    count,
-                }
-            };
-            let (from_host, count) = of_files(range);
-            let outwards = IdMap::Host {
-                from_host,
-                to_guest: range.to,
+    let mut all = Vec::new();
+    for range in ranges {
+        let (from_guest, count) = (range.to, range.count);
+        all.push(if others {
+            IdMap::Guest {
+                from_guest,
+                to_host: range.from,
                 count,
-            };
-            [inwards, outwards]
-        })
-        .collect();
-    let mut known: Vec<_> = ranges.iter().map(in_container).collect();
-    let named = known.iter().any(|(first, _)| *first == 0);
-    if let (Some(first), false) = (ranges.first(), named) {
+            }
+        } else {
+            IdMap::SquashGuest {
+                from_guest,
+                to_host: 0,
+                count,
+            }
+        });
+        all.push(IdMap::Host {
+            from_host: range.from,
+            to_guest: range.to,
+            count,
+        });
+    }
+    let mut in_container: Vec<_> = ranges.iter().map(|range| (range.to, range.count)).collect();
+    let names_root = in_container.iter().any(|(first, _)| *first == 0);
+    if let (Some(first), false) = (ranges.first(), names_root) {
         all.push(IdMap::Guest {
             from_guest: 0,
             to_host: if others { first.from } else { 0 },
             count: 1,
         });
-        known.push((0, 1));
+        in_container.push((0, 1));
     }
-    let forbid = |(from_guest, count)| IdMap::ForbidGuest { from_guest, count };
-    all.extend(gaps(known).into_iter().map(forbid));
-    all.extend(gaps(ranges.iter().map(of_files).collect()).into_iter().map(
-        |(from_host, count)| IdMap::SquashHost {
+    for (from_guest, count) in gaps(in_container) {
+        all.push(IdMap::ForbidGuest { from_guest, count });
+    }
+    let of_files = ranges
+        .iter()
+        .map(|range| (range.from, range.count))
+        .collect();
+    for (from_host, count) in gaps(of_files) {
+        all.push(IdMap::SquashHost {
             from_host,
             to_guest: NOBODY,
             count,
-        },
-    ));
+        });
+    }
     all
 }
 

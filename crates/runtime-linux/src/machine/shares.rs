@@ -50,20 +50,26 @@ pub struct Starting {
     servers: Vec<StartingServer>,
 }
 
-/// A running process; killed and reaped when dropped.
+/// One that has answered.
 #[derive(Debug)]
 struct Server {
+    process: Process,
+    /// What it says after its first answer; it goes on when nobody listens.
+    words: Mutex<Words>,
+}
+
+/// A running process; killed and reaped when dropped.
+#[derive(Debug)]
+struct Process {
     pid: u32,
-    process: AsyncFd<OwnedFd>,
-    /// What it says after its first answer; it goes on without who listens.
-    words: Option<Mutex<Words>>,
+    pidfd: AsyncFd<OwnedFd>,
 }
 
 type Words = BufReader<pipe::Receiver>;
 
 #[derive(Debug)]
 struct StartingServer {
-    server: Server,
+    process: Process,
     tag: String,
     answer: ChildStdout,
     connection: OwnedFd,
@@ -94,7 +100,7 @@ impl Shares {
         };
         let mut servers = self.servers.iter();
         servers
-            .try_for_each(|server| vm.admit(server.pid, more))
+            .try_for_each(|server| vm.admit(server.process.pid, more))
             .map_err(|error| {
                 Error::caused(Kind::Internal, error)
                     .context("put the process of the bind mounts into a cgroup")
@@ -108,7 +114,7 @@ impl Shares {
         let mut ends: FuturesUnordered<_> = servers
             .iter()
             // Becomes readable when the process ends, and stays so.
-            .map(|server| server.process.readable())
+            .map(|server| server.process.pidfd.readable())
             .collect();
         let mut calls: FuturesUnordered<_> =
             servers.iter().map(|server| server.listen(guest)).collect();
@@ -122,9 +128,9 @@ impl Shares {
             None => return std::future::pending().await,
             Some(Ok(_)) => "the process that serves the container's bind mounts ended".to_owned(),
             Some(Err(error)) => {
-                format!(
-                    "the process that serves the container's bind mounts cannot be watched: {error}"
-                )
+                return Error::caused(Kind::Internal, error).context(
+                    "the process that serves the container's bind mounts cannot be watched",
+                );
             }
         };
         Error::new(Kind::Internal, text)
@@ -134,10 +140,7 @@ impl Shares {
 impl Server {
     /// Does what the process asks for, until it says no more.
     async fn listen(&self, guest: &Guest) {
-        let Some(words) = &self.words else {
-            return;
-        };
-        let mut words = words.lock().await;
+        let mut words = self.words.lock().await;
         while let Ok(Answer::Crowded) = read_answer(&mut words).await {
             let asked = guest.calls().forget(ForgetRequest {}).await;
             if let Err(status) = asked {
@@ -147,12 +150,12 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
         // Neither fails for a child that has not been reaped.
-        let _ = pidfd_send_signal(self.process.get_ref(), Signal::KILL);
+        let _ = pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL);
         let _ = rustix::io::retry_on_intr(|| {
-            let process = WaitId::PidFd(self.process.get_ref().as_fd());
+            let process = WaitId::PidFd(self.pidfd.get_ref().as_fd());
             waitid(process, WaitIdOptions::EXITED)
         });
     }
@@ -186,8 +189,10 @@ impl StartingServer {
             tag: self.tag,
             server: Arc::new(self.connection),
         };
-        let mut server = self.server;
-        server.words = Some(Mutex::new(words));
+        let server = Server {
+            process: self.process,
+            words: Mutex::new(words),
+        };
         Ok((server, share))
     }
 }
@@ -226,13 +231,12 @@ fn spawn(bundle: &Bundle, served: &Served<'_>) -> io::Result<StartingServer> {
         .map_err(|error| about(program.display(), error))?;
     drop(command);
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let process = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty())?;
+    let pidfd = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty())?;
     // SAFETY: an OwnedFd names the same open descriptor for as long as the AsyncFd owns it.
-    let process = unsafe { AsyncFd::register(process) }.map_err(io::Error::from)?;
-    let server = Server {
+    let pidfd = unsafe { AsyncFd::register(pidfd) }.map_err(io::Error::from)?;
+    let process = Process {
         pid: child.id(),
-        process,
-        words: None,
+        pidfd,
     };
     let (input, answer) = (child.stdin.take(), child.stdout.take());
     // It reads all of it before it does anything, and the end of the pipe is the end of the request.
@@ -240,7 +244,7 @@ fn spawn(bundle: &Bundle, served: &Served<'_>) -> io::Result<StartingServer> {
         .ok_or(io::ErrorKind::BrokenPipe)?
         .write_all(&serde_json::to_vec(&request(served))?)?;
     Ok(StartingServer {
-        server,
+        process,
         tag: served.tag.clone(),
         answer: answer.ok_or(io::ErrorKind::BrokenPipe)?,
         connection,

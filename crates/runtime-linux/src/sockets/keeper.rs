@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use container_api::chain::about;
 use container_api::{Error, Kind, handover, roots};
 use container_resource::creation::DEFAULT_RUNTIME;
 use rustix::process::{
@@ -195,7 +196,7 @@ fn spawn() -> io::Result<(UnixStream, OwnedFd)> {
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .spawn()
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", program.display())))?;
+        .map_err(|error| about(program.display(), error))?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let process = pidfd_open(pid.ok_or(io::ErrorKind::InvalidData)?, PidfdFlags::empty())?;
     Ok((UnixStream::from_std(ours)?, process))

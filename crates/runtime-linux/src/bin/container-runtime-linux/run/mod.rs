@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use container_api::Chain;
 use container_api::guest_files::GuestFiles;
 use container_api::roots::{self, Roots};
 use container_resource::name;
@@ -48,7 +49,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match try_run(arguments) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("Error: {error:#}");
+            eprintln!("Error: {}", Chain(error.as_ref()));
             ExitCode::from(FAILED)
         }
     }
