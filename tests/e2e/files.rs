@@ -52,7 +52,7 @@ fn copies(system: &System, id: &str, stat: impl Fn(&str) -> String) {
     let at = |name: &str| scratch.path().join(name).display().to_string();
     let cp = |from: &str, to: &str| -> Outcome { system.run(["cp", from, to]) };
 
-    // Out: the table of the reference.
+    // Out: each pair of what is copied and what is there.
     fs::create_dir(at("dir")).unwrap();
     fs::write(at("old"), "old").unwrap();
     let one = format!("{id}:/data/one");

@@ -15,7 +15,7 @@ fn containers_leave_no_file_descriptor_or_process() {
     come_and_go(30, 20);
 }
 
-/// The figures of the issue; takes minutes.
+/// The full number of rounds; takes minutes.
 #[test]
 #[ignore = "long: `cargo test -p container-tests many_containers_leave -- --ignored`"]
 fn many_containers_leave_no_file_descriptor_or_process() {

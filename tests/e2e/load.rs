@@ -13,7 +13,7 @@ fn a_few_at_once_leave_nothing() {
     rounds(3, 12, 4);
 }
 
-/// The figures of the issue; takes minutes.
+/// The full number of rounds; takes minutes.
 #[test]
 #[ignore = "long: `cargo test -p container-tests many_at_once -- --ignored --nocapture`"]
 fn many_at_once_leave_nothing() {

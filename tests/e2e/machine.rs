@@ -312,7 +312,7 @@ fn a_machine_that_is_being_made_does_not_outlive_its_maker() {
     system.run(["machine", "delete", "--force", "dev"]).ok();
 }
 
-/// The figure of the issue; takes minutes.
+/// The full number of rounds; takes minutes.
 #[test]
 #[ignore = "long: `cargo test -p container-tests many_machines_leave -- --ignored`"]
 fn many_machines_leave_nothing() {

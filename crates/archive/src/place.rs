@@ -1,4 +1,4 @@
-//! Where a copy goes: the rules of `cp`, for either side (Apple's, reference appendix C).
+//! Where a copy goes: the rules of `cp` for either side, as Apple's tool has them.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -62,7 +62,7 @@ pub fn name(path: &Path) -> Option<&OsStr> {
 /// root of its tree, whose contents alone have names.
 ///
 /// # Errors
-/// What the table of the reference says is one.
+/// When what is there cannot take the copy: a directory onto a file, or a file with a closing slash onto what is no directory.
 pub fn choose(
     base: Option<&OsStr>,
     is_directory: bool,
@@ -101,7 +101,7 @@ pub fn choose(
 mod tests {
     use super::*;
 
-    /// The table of the reference, row by row.
+    /// Every pair of what is copied and what is there, by turns.
     #[test]
     fn every_pair_of_source_and_destination_has_its_answer() {
         let place = |is_directory: bool, target: &str, found: Found| {

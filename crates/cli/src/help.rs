@@ -1,4 +1,4 @@
-//! The overview of all commands, in the groups of the reference.
+//! The overview of all commands, in groups, as Apple's tool has them.
 
 use std::fmt::Write as _;
 
