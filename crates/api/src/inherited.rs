@@ -47,7 +47,7 @@ pub fn further(listeners: usize) -> io::Result<Vec<OwnedFd>> {
 /// Standard input, where a parent has made that a socket.
 ///
 /// # Errors
-/// When it is none.
+/// When it is no socket.
 pub fn stdin_socket() -> io::Result<UnixStream> {
     let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
     let stream = std::os::unix::net::UnixStream::from(stdin);

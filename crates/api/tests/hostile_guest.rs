@@ -214,7 +214,7 @@ fn scripts() -> Vec<Script> {
         ),
         script("a message of 4 GiB", answered(), on_both(DATA, 0, &large)),
         script(
-            "a message that is none",
+            "a broken message",
             answered(),
             many(on_both(DATA, 0, &message)),
         ),

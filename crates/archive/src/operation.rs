@@ -42,7 +42,7 @@ impl Task {
         words
     }
 
-    /// The task that `words` are; nothing where they are none.
+    /// The task that `words` are; nothing where they are no such words.
     pub fn parse<W: AsRef<[u8]>>(words: &[W]) -> Option<Self> {
         let (subject, words) = match words {
             [first, number, rest @ ..] if first.as_ref() == VOLUME => {
@@ -149,7 +149,7 @@ impl Operation {
         }
     }
 
-    /// The operation that `words` are; nothing where they are none.
+    /// The operation that `words` are; nothing where they are no such words.
     pub fn parse<W: AsRef<[u8]>>(words: &[W]) -> Option<Self> {
         let words: Vec<&[u8]> = words.iter().map(AsRef::as_ref).collect();
         let path = |word: &[u8]| {

@@ -110,7 +110,7 @@ fn other_names_are_the_host_s_resolvers_business() {
         let cut = ask_big(by);
         assert!(cut.metadata.truncation && cut.answers.is_empty());
     }
-    // Hostile answers are none.
+    // Hostile answers are not believed.
     for name in ["loop.example.org", "wrong.example.org"] {
         assert_eq!(
             addresses(&a.namespace, GATEWAY, name, A),

@@ -168,7 +168,7 @@ fn allow(options: &mut AttachmentOptions, value: &str) -> Result<(), AttachmentE
 /// An IPv4 address that a container can have.
 ///
 /// # Errors
-/// When it is none.
+/// When it is invalid.
 pub fn ipv4(value: &str) -> Result<Ipv4Addr, AttachmentError> {
     let address: Option<Ipv4Addr> = value.parse().ok();
     let usable = |address: &Ipv4Addr| {
@@ -189,7 +189,7 @@ pub fn ipv4(value: &str) -> Result<Ipv4Addr, AttachmentError> {
 /// An IPv6 address that a container can have.
 ///
 /// # Errors
-/// When it is none.
+/// When it is invalid.
 pub fn ipv6(value: &str) -> Result<Ipv6Addr, AttachmentError> {
     let address: Option<Ipv6Addr> = value.parse().ok();
     let usable = |address: &Ipv6Addr| {
@@ -220,7 +220,7 @@ fn mtu(value: &str) -> Result<u32, AttachmentError> {
 /// A further name of a container on a network: one name of the domain name system, in lower case.
 ///
 /// # Errors
-/// When it is none.
+/// When it is invalid.
 pub fn alias(value: &str) -> Result<String, AttachmentError> {
     domain_name::parse(value).ok_or_else(|| AttachmentError::Value {
         key: "alias",

@@ -48,7 +48,7 @@ impl BuilderCreation {
     /// The configuration of its container. The cache is a volume where the image wants its first one.
     ///
     /// # Errors
-    /// When the image is none that could run.
+    /// When the image cannot be run.
     pub fn configuration(
         self,
         image: &ImageSettings,

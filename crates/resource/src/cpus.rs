@@ -42,7 +42,7 @@ impl Cpus {
 /// A decimal number: `2`, `1.5`, `.5`.
 ///
 /// # Errors
-/// When it is none, or out of range.
+/// When it is no number, or out of range.
 pub fn parse(text: &str) -> Result<Cpus, CpusError> {
     let error = || CpusError(text.to_owned());
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -71,7 +71,7 @@ pub fn parse(text: &str) -> Result<Cpus, CpusError> {
 /// A whole number of CPUs.
 ///
 /// # Errors
-/// When it is none, or out of range.
+/// When it is no number, or out of range.
 pub fn parse_whole(text: &str) -> Result<u32, String> {
     let number = parse(text).map_err(|error| error.to_string())?;
     match number.fraction() {

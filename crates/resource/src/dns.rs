@@ -21,7 +21,7 @@ pub enum DnsError {
 /// The address of a name server.
 ///
 /// # Errors
-/// When it is none.
+/// When it is invalid.
 pub fn server(text: &str) -> Result<String, DnsError> {
     // An IPv6 address may name the interface behind it.
     let (address, zone) = text.split_once('%').unwrap_or((text, ""));
@@ -38,7 +38,7 @@ pub fn server(text: &str) -> Result<String, DnsError> {
 /// A domain that short names are tried in. Docker's `.` stands for none.
 ///
 /// # Errors
-/// When it is none.
+/// When it is invalid.
 pub fn search(text: &str) -> Result<String, DnsError> {
     if text == "." {
         return Ok(String::new());

@@ -130,7 +130,7 @@ impl MachineCreation {
     /// The configuration of its container.
     ///
     /// # Errors
-    /// When the name is none.
+    /// When the name is invalid.
     pub fn configuration(
         self,
         image: &ImageSettings,

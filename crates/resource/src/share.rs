@@ -38,7 +38,7 @@ pub struct Served<'a> {
 /// Why there are no such shares.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServedError {
-    /// A map of owners is none.
+    /// A map of owners is invalid.
     #[error(transparent)]
     IdMap(#[from] IdMapError),
     /// More maps than there may be.

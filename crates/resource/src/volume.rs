@@ -160,7 +160,7 @@ impl VolumeRequest {
 /// The size of a volume in bytes, a multiple of 1 MiB.
 ///
 /// # Errors
-/// When it is none, or out of bounds.
+/// When it is no size, or out of bounds.
 pub fn parse_size(text: &str) -> Result<u64, VolumeError> {
     let bytes = size::parse(text)?;
     if (MINIMUM_SIZE..=MAXIMUM_SIZE).contains(&bytes) {
@@ -173,7 +173,7 @@ pub fn parse_size(text: &str) -> Result<u64, VolumeError> {
 /// Checks `^[A-Za-z0-9][A-Za-z0-9_.-]*$`, at most 255 bytes.
 ///
 /// # Errors
-/// When it is none.
+/// When it is invalid.
 pub fn check_name(name: &str) -> Result<(), VolumeError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let sound = name.len() <= MAX_NAME
@@ -189,7 +189,7 @@ pub fn check_name(name: &str) -> Result<(), VolumeError> {
 /// `-v [<name>:]<path>[:<options>]`. Without a name it is a new, anonymous volume.
 ///
 /// # Errors
-/// When it is none, or a path of the host's.
+/// When it is invalid, or a path of the host's.
 pub fn parse(text: &str) -> Result<Mount, VolumeError> {
     let wrong = || VolumeError::Spec(text.to_owned());
     let parts: Vec<&str> = text.split(':').collect();

@@ -57,7 +57,7 @@ fn parse(text: &[u8]) -> Result<Request, RequestError> {
 
 /// The listening socket. To be called once.
 pub fn listener() -> io::Result<OwnedFd> {
-    // SAFETY: the caller of the program promises that descriptor 3 is open and ours alone; what is none fails in fcntl.
+    // SAFETY: the caller of the program promises that descriptor 3 is open and ours alone; if it is not open, fcntl fails.
     let listener = unsafe { OwnedFd::from_raw_fd(inherited::FIRST) };
     rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&listener, false)?;

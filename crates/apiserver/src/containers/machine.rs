@@ -18,7 +18,7 @@ use super::{Containers, Entry, not_found};
 use crate::thread::on_thread;
 
 impl Containers {
-    /// Makes a container that is none before [`Self::finish`] makes it one: what is left of it goes with this process, or with the next
+    /// Makes a container that does not count before [`Self::finish`]: what is left of it goes with this process, or with the next
     /// one's start.
     pub async fn begin(&self, configuration: ContainerConfiguration) -> Result<(), Error> {
         let options = CreateOptions::default();

@@ -15,7 +15,7 @@ impl Machines {
     /// still while its disk is copied.
     ///
     /// # Errors
-    /// When the name is none or is taken, or the disk is full.
+    /// When the name is invalid or taken, or the disk is full.
     pub async fn clone_machine(&self, id: &str, name: String, suffix: &str) -> Result<(), Error> {
         check_name(&name).map_err(|text| Error::new(Kind::InvalidArgument, text))?;
         let original = self.name(id)?;

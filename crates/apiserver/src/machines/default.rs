@@ -24,7 +24,7 @@ impl Default {
         Self(path)
     }
 
-    /// Its name. A file that cannot be read is none: every machine can still be named.
+    /// Its name. A file that cannot be read counts as no file: every machine can still be named.
     pub fn get(&self) -> Option<String> {
         let content: Content = bundle::read_json(&self.0)
             .inspect_err(|error| {

@@ -54,7 +54,7 @@ impl Machines {
     /// Makes the machine of `configuration`, which has a part for it.
     ///
     /// # Errors
-    /// When its name is none or is taken, its image has no init, or its container cannot be made.
+    /// When its name is invalid or taken, its image has no init, or its container cannot be made.
     pub async fn create(
         &self,
         configuration: ContainerConfiguration,
@@ -206,7 +206,7 @@ impl Machines {
         }
     }
 
-    /// The machine that is meant where none is named. One that is gone is none.
+    /// The machine that is meant where none is named. One that is gone does not count.
     fn default(&self) -> Option<String> {
         self.default.get().filter(|name| self.find(name).is_ok())
     }

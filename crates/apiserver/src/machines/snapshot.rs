@@ -23,7 +23,7 @@ impl Machines {
     /// Keeps the disk of the machine `id` as `snapshot`. One that runs stands still while the disk is copied.
     ///
     /// # Errors
-    /// When the name is none or is taken, the machine was never booted, or the disk is full.
+    /// When the name is invalid or taken, the machine was never booted, or the disk is full.
     pub async fn create_snapshot(&self, id: &str, snapshot: String) -> Result<(), Error> {
         name::validate(&snapshot).map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
         let name = self.name(id)?;

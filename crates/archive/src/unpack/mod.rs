@@ -25,7 +25,7 @@ use tree::Tree;
 /// Whether links lead on the way to a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
-    /// As everywhere, but for those of `/proc` that are none: the process's root is the bound.
+    /// As everywhere, but for those of `/proc` that lead to no path: the process's root is the bound.
     Follow,
     /// A member whose path leads through one is left out.
     Refuse,

@@ -55,7 +55,7 @@ impl Filter {
     /// Follows links in `root` where that is asked for.
     ///
     /// # Errors
-    /// A pattern that is none.
+    /// A pattern that is invalid.
     pub fn new(root: &OwnedFd, wanted: &Wanted) -> Result<Self, PatternError> {
         let count = wanted.include.len() + wanted.exclude.len() + wanted.follow.len();
         if count > MAX_PATTERNS {

@@ -19,7 +19,7 @@ impl Matcher {
     /// A matcher; `None` where there is no pattern.
     ///
     /// # Errors
-    /// The first pattern that is none.
+    /// The first pattern that is invalid.
     pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Option<Self>, PatternError> {
         let patterns = texts.into_iter().map(Pattern::parse);
         let patterns: Vec<Pattern> = patterns

@@ -52,7 +52,7 @@ pub enum ContextError {
     #[error("cannot tell what of the build context is wanted")]
     Pattern(#[from] PatternError),
     /// The builder asked for a file that it was not told of.
-    #[error("the builder asked for file {0} of the build context, which is none")]
+    #[error("the builder asked for file {0} of the build context, which is not there")]
     Number(u32),
     /// The builder's own words.
     #[error("the builder does not take the build context: {0}")]

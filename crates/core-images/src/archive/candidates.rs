@@ -75,7 +75,7 @@ impl Candidates {
             match store.normalise(name) {
                 Ok(name) => full.push(name),
                 Err(error) => self.warnings.push(format!(
-                    "the image {} has a name that is none, {name:?}: {error}",
+                    "the image {} has an invalid name, {name:?}: {error}",
                     descriptor.digest
                 )),
             }

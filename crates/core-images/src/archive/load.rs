@@ -103,7 +103,7 @@ pub enum LoadError {
     /// The index does not parse.
     #[error("the archive's index is malformed")]
     Index(#[source] serde_json::Error),
-    /// An entry of the index is none.
+    /// An entry of the index is invalid.
     #[error("the entry {0} of the archive's index is malformed")]
     Entry(usize, #[source] serde_json::Error),
     /// An image is not whole.

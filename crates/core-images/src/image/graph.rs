@@ -85,7 +85,7 @@ pub struct Graph {
 /// Why a part of an image can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
-    /// A descriptor's digest is none.
+    /// A descriptor's digest is invalid.
     #[error("the image names {digest:?}")]
     Digest {
         /// As written.

@@ -316,7 +316,9 @@ fn headers(table: BTreeMap<String, OneOrMore>) -> Result<Vec<(String, String)>, 
             let is_header = HeaderName::from_bytes(name.as_bytes()).is_ok()
                 && HeaderValue::from_str(&value).is_ok();
             if !is_header {
-                return Err(format!("{name} is no HTTP header, or its value is none"));
+                return Err(format!(
+                    "{name} is no HTTP header, or its value is not allowed"
+                ));
             }
             headers.push((name.clone(), value));
         }

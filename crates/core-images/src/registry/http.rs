@@ -67,7 +67,7 @@ impl Ask {
     }
 
     pub(super) fn header(mut self, name: HeaderName, value: &str) -> Self {
-        // Values are made here, of digits and media types; one that is none is left out.
+        // Values are made here, of digits and media types; an invalid one is left out.
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.insert(name, value);
         }

@@ -72,7 +72,7 @@ impl Names {
 impl TryFrom<Document> for Names {
     type Error = serde_json::Error;
 
-    /// Descriptors without a name get one from their digest. One whose digest is none was not written here.
+    /// Descriptors without a name get one from their digest. One with an invalid digest was not written here.
     fn try_from(document: Document) -> Result<Self, Self::Error> {
         let mut names = Self::default();
         for descriptor in document.manifests {

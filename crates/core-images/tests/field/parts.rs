@@ -51,7 +51,7 @@ async fn a_bad_image_spoils_no_other() {
             "no container can be made",
         ),
         (
-            "an entry is none",
+            "an entry is invalid",
             Box::new(|layout| layout.manifests.push(json!({ "size": 1 }))),
             "entry 2",
         ),

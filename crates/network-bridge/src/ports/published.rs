@@ -30,7 +30,7 @@ pub enum Protocol {
     Udp,
 }
 
-/// Why a request's port is none.
+/// Why a request's port is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortError {
     /// Not an address.
@@ -55,7 +55,7 @@ impl Published {
     /// Of a request's.
     ///
     /// # Errors
-    /// When an address or a port is none.
+    /// When an address or a port is invalid.
     pub fn parse(port: &network::Port) -> Result<Self, PortError> {
         let host_address = match port.host_address.as_str() {
             "" => None,

@@ -82,7 +82,7 @@ pub fn records(name: &Name, kind: RecordType, addresses: Vec<IpAddr>) -> Vec<Rec
         .collect()
 }
 
-/// That an address has the name `known`; nothing when that is none.
+/// That an address has the name `known`; nothing when that is no valid name.
 pub fn pointer(name: &Name, kind: RecordType, known: &str) -> Option<Vec<Record>> {
     if !matches!(kind, RecordType::PTR | RecordType::ANY) {
         return Some(Vec::new());

@@ -194,7 +194,7 @@ fn failure(query: &Message, code: ResponseCode) -> Message {
     reply
 }
 
-/// Tells whoever sent something like a question that it is none.
+/// Tells whoever sent a broken question that it is broken.
 fn malformed(question: &[u8]) -> Option<Vec<u8>> {
     let [first, second, flags, ..] = question else {
         return None;

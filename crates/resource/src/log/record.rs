@@ -16,7 +16,7 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The record of a line without its newline; `None` when it is none.
+    /// The record of a line without its newline; `None` when it is broken.
     pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
         let mut fields = line.splitn(4, |&byte| byte == b' ');
         let time = fields.next()?;

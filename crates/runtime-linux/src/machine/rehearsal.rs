@@ -28,7 +28,7 @@ use crate::stdio::Stdio;
 const ID: &str = "rehearsal";
 /// Its program, in the root: the guest runs one of its own in its place, which reads and writes to this file's pages.
 const PROGRAM_PATH: &str = "/bin/rehearsal";
-/// Bytes of that file: as of a program that is read in several steps. It is none: it has lines only.
+/// Bytes of that file: as of a program that is read in several steps. It is no program: it has lines only.
 const PROGRAM_SIZE: usize = 1 << 20;
 
 /// The disks of a rehearsal, without names: they are gone when nobody has them open.

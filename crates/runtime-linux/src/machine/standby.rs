@@ -121,7 +121,7 @@ impl Standby {
     /// # Errors
     /// When it is of another shape, or does not take the disks. It is ended then.
     pub async fn take(mut self, spec: &VmSpec) -> Result<Machine, Error> {
-        // One that cannot be restored is none that was.
+        // A machine that cannot be restored cannot be this one, which was.
         let same =
             self.engine.excluded_from_templates(spec).is_none() && spec.has_devices_of(&self.shape);
         if !same || template::key(&self.engine, spec)? != self.key {

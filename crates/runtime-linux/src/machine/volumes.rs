@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use tokio::time::Instant;
 
-/// How long a volume may still be somebody's who is about to go.
+/// How long to wait for a container that has the volume and is about to end.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two tries: the kernel tells nobody without a thread of its own that a lock is free.
 const PAUSE: Duration = Duration::from_millis(20);

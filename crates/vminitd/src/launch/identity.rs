@@ -142,7 +142,7 @@ fn id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|id| digits && *id != u32::MAX)
 }
 
-/// Entries in order; lines that are none are passed over, as the C library does.
+/// Entries in order; broken lines are passed over, as the C library does.
 fn users(text: &str) -> impl Iterator<Item = User<'_>> {
     text.lines().filter_map(|line| {
         let mut fields = line.split(':');

@@ -58,7 +58,7 @@ pub fn default_path() -> Result<PathBuf, FileError> {
 /// Puts the cluster `name`, whose API is at `port` of the host, into the file `path`.
 ///
 /// # Errors
-/// When it is none, somebody else's entry has the name, or it cannot be written.
+/// When it is no kubeconfig, somebody else's entry has the name, or it cannot be written.
 pub fn merge(path: &Path, name: &str, port: u16, access: &Access) -> Result<(), FileError> {
     change(path, |config| {
         put(config, name, port, access).map(|()| true)
@@ -68,7 +68,7 @@ pub fn merge(path: &Path, name: &str, port: u16, access: &Access) -> Result<(), 
 /// Whether the file `path` could take the cluster `name`: said before there is one.
 ///
 /// # Errors
-/// When it is none, or somebody else's entry has the name.
+/// When it is no kubeconfig, or somebody else's entry has the name.
 pub fn check(path: &Path, name: &str) -> Result<(), FileError> {
     let nothing = Access {
         authority: String::new(),
@@ -82,7 +82,7 @@ pub fn check(path: &Path, name: &str) -> Result<(), FileError> {
 /// Takes the cluster `name` out of the file `path`. What is not there is none.
 ///
 /// # Errors
-/// When it is none, or cannot be written.
+/// When it is no kubeconfig, or cannot be written.
 pub fn forget(path: &Path, name: &str) -> Result<(), FileError> {
     if !path.exists() {
         return Ok(());

@@ -52,7 +52,7 @@ pub enum Delivery {
     Local(PathBuf),
 }
 
-/// Full names of `tags`: what is none is told before anything is built.
+/// Full names of `tags`: an invalid one is told before anything is built.
 pub fn names(context: &Context, tags: &[String]) -> Result<Vec<String>, Failure> {
     let domain = default_domain(context)?;
     tags.iter()

@@ -169,7 +169,7 @@ fn overwrite(
     let shown = || target.display().to_string();
     if member.kind != Kind::File {
         return Err(failed(anyhow!(
-            "{} is a file, and what is copied is none",
+            "{} is a file, and what is copied is a directory",
             shown()
         )));
     }

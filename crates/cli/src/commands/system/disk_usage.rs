@@ -162,7 +162,7 @@ fn cache(images: &DiskUsageReply, templates: &[TemplateResource], directory: u64
         },
         templates_in_bytes,
         views_in_bytes: images.views_bytes,
-        // A template that is being made is none yet.
+        // A template that is being made does not count yet.
         probes_in_bytes: directory.saturating_sub(templates_in_bytes),
     }
 }

@@ -12,7 +12,7 @@ pub struct Needs {
     pub should: Vec<String>,
 }
 
-/// The needs of the module in `image`; nothing where it is none.
+/// The needs of the module in `image`; nothing where it is no module.
 pub fn needs(image: &[u8]) -> Option<Needs> {
     let file = ElfFile64::<Endianness>::parse(image).ok()?;
     let information = file.section_by_name(".modinfo")?.data().ok()?;

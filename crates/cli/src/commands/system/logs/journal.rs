@@ -38,7 +38,7 @@ struct Record {
     request: Value,
 }
 
-/// The value of a field: text, or bytes where it is none; nothing where it is too long; several where it was given several times.
+/// The value of a field: text, or bytes where it is no text; nothing where it is too long; several where it was given several times.
 #[derive(Debug, Default, Deserialize)]
 #[serde(untagged)]
 enum Value {
