@@ -48,7 +48,7 @@ pub fn enter() -> Result<(), ConfinementError> {
 }
 
 /// Landlock (Documentation/userspace-api/landlock.rst): no file, no port of TCP, no process or abstract socket outside. The list of
-/// calls has none that would reach them: a kernel without Landlock does with that.
+/// calls has none that would reach them, so a kernel without Landlock is good enough.
 fn restrict_files() -> Result<(), ConfinementError> {
     let restrict = || {
         Ruleset::default()
