@@ -32,7 +32,7 @@ export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || e
 
 PLUGINS := container-core-images container-k8s container-network-bridge container-runtime-linux container-share-virtiofs
 
-.PHONY: hello build deb tarball kernel kernel-full boot-full programs initramfs stage install test unit engine-newer network-newer boot e2e test-kvm test-real lint fuzz bench bench-services bench-machines bench-kvm clean packages-% help
+.PHONY: hello build deb tarball kernel kernel-full boot-full programs next initramfs stage install test unit engine-newer network-newer boot e2e test-kvm test-real lint fuzz bench bench-services bench-machines bench-kvm clean packages-% help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,6p'
@@ -58,6 +58,11 @@ kernel-full: packages-build
 programs:
 	$(CARGO) build --release --locked -p container-cli -p container-apiserver -p container-core-images -p container-network-bridge -p container-runtime-linux \
 	    -p container-share-virtiofs -p container-k8s
+
+# Programs of the release that comes next, as far as its protocol goes: tests upgrade to them.
+next:
+	$(CARGO) build --locked -p container-apiserver -p container-cli --features container-apiserver/next-protocol,container-cli/next-protocol
+	install -D -t $(TARGET)/next $(TARGET)/debug/container-apiserver $(TARGET)/debug/container
 
 initramfs:
 	RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
@@ -129,7 +134,7 @@ boot:
 boot-full: packages-test packages-full kernel-full
 	@kernel/check.sh --flavour full $(KERNEL_FULL)
 
-e2e: $(BUSYBOX)
+e2e: next $(BUSYBOX)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) RUST_TEST_THREADS=2 \
 	    scripts/second-chance.sh $(CARGO) test --locked --no-fail-fast -p container-tests --
 

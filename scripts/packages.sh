@@ -25,7 +25,7 @@ build=(gcc libc6-dev make flex bison bc libelf-dev libcap-ng-dev libseccomp-dev 
 test=(busybox-static iptables erofs-utils fsverity skopeo umoci crun docker-registry openssl apache2-utils jq python3 util-linux procps zstd iproute2
     dbus gnome-keyring libfaketime golang-github-opencontainers-image-spec-dev python3-jsonschema
     squashfs-tools dosfstools mtools genisoimage uidmap groff python3-grpcio protobuf-compiler
-    python3-prometheus-client curl socat openssh-client systemd python3-yaml)
+    python3-prometheus-client curl socat openssh-client systemd python3-yaml zsh fish)
 real=(debootstrap)
 bench=(crun podman util-linux e2fsprogs python3 python3-pip)
 full=(xfsprogs btrfs-progs)

@@ -1,7 +1,8 @@
 //! The services themselves: how they are started and stopped, by whom, and who may speak to them. No machine is started.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -148,21 +149,7 @@ fn starts_and_stops_in_every_order_and_place() {
     start();
     system.run(["list"]).ok();
 
-    // Nobody else gets in, and nothing listens where others could try.
-    let connect = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])";
-    let stranger = Command::new("setpriv")
-        .args([
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "/usr/bin/python3",
-            "-c",
-            connect,
-        ])
-        .arg(runtime(&system).join("apiserver.sock"))
-        .output()
-        .unwrap();
-    Outcome::from(stranger).code(1).says("PermissionError");
+    // Nothing listens where others could try.
     let listening = Command::new("ss").args(["-Hltnup"]).output().unwrap();
     let listening = Outcome::from(listening).ok().stdout;
     for (pid, line) in system.processes() {
@@ -216,4 +203,126 @@ fn starts_and_stops_in_every_order_and_place() {
     Outcome::from(read_only.unwrap())
         .code(1)
         .says("create the directories of the system: /sys/kernel/container: ");
+}
+
+#[test]
+fn another_user_gets_nothing() {
+    const STRANGER: u32 = 65534;
+    const SECRET: &str = "a secret of nobody else";
+    let system = System::stopped();
+    // What is above it lets everybody in, and so does the mask: what is kept is kept by the system itself.
+    let opened = |path: &Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    opened(system.scratch());
+    let mut start = Command::new("sh");
+    let script = format!(
+        "umask 0; exec {}/bin/container system start --enable-kernel-install",
+        system.prefix().display()
+    );
+    start.args(["-c", &script]);
+    system.environment(&mut start);
+    Outcome::from(start.output().unwrap()).ok();
+    system.load_image();
+    system
+        .run([
+            "create",
+            "--name",
+            "keeps",
+            "--network",
+            "none",
+            "-e",
+            &format!("TOKEN={SECRET}"),
+            "busybox",
+        ])
+        .ok();
+    let stranger = |script: &str, words: &[&Path]| {
+        let output = Command::new("setpriv")
+            .args([
+                &format!("--reuid={STRANGER}"),
+                &format!("--regid={STRANGER}"),
+                "--clear-groups",
+            ])
+            .args(["sh", "-c", script, "sh"])
+            .args(words)
+            .output();
+        Outcome::from(output.unwrap())
+    };
+    let (app, runtime) = (system.app(), runtime(&system));
+    stranger("ls \"$1\"", &[&app])
+        .code(2)
+        .says("Permission denied");
+    stranger("ls \"$1\"", &[&runtime])
+        .code(2)
+        .says("Permission denied");
+    // Nor by the way of processes.
+    let look = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | grep -acF -f \"$1\"";
+    // In a file: as a word it would be found itself.
+    let secret = system.scratch().join("secret");
+    std::fs::write(&secret, SECRET).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(stranger(look, &[&secret]).stdout, "0\n");
+
+    // Where the directories are opened, the sockets' own modes keep others out; where these are, too, the server does.
+    let socket = runtime.join("apiserver.sock");
+    let connect = "exec /usr/bin/python3 -c 'import socket, sys
+stream = socket.socket(socket.AF_UNIX)
+stream.settimeout(10)
+stream.connect(sys.argv[1])
+stream.sendall(b\"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n\\0\\0\\0\\4\\0\\0\\0\\0\\0\")
+print(len(stream.recv(100)))' \"$1\"";
+    stranger(connect, &[&socket])
+        .code(1)
+        .says("PermissionError");
+    opened(&runtime);
+    stranger(connect, &[&socket])
+        .code(1)
+        .says("PermissionError");
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let heard = stranger(connect, &[&socket]);
+    assert!(heard.stdout == "0\n" || heard.code == 1, "{heard:?}");
+    let own = Command::new("sh")
+        .args(["-c", connect, "sh"])
+        .arg(&socket)
+        .output();
+    assert_ne!(Outcome::from(own.unwrap()).ok().stdout, "0\n");
+    opened(&app);
+    stranger("find \"$1\" -type f -readable", &[&app.join("containers")])
+        .code(1)
+        .says("Permission denied");
+}
+
+#[test]
+fn a_read_only_home_is_no_hindrance_where_the_state_is_elsewhere() {
+    let system = System::stopped();
+    let home = system.scratch().join("home");
+    std::fs::create_dir_all(home.join(".config")).unwrap();
+    let run = |line: &str| {
+        let script = format!(
+            "mount --bind \"$HOME\" \"$HOME\" && mount -o remount,bind,ro \"$HOME\" && cd \"$HOME\" && exec {}/bin/container {line}",
+            system.prefix().display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "slave", "sh", "-c", &script]);
+        system.environment(&mut command);
+        command.env("HOME", &home).env_remove("XDG_CONFIG_HOME");
+        command
+    };
+    let outcome = |mut command: Command| Outcome::from(command.output().unwrap());
+    outcome(run("system start --enable-kernel-install")).ok();
+    outcome(run("list")).ok();
+    outcome(run("image list")).ok();
+    outcome(run("system stop")).ok();
+    let mut there = run("system start");
+    there
+        .env_remove("CONTAINER_APP_ROOT")
+        .env_remove("XDG_DATA_HOME");
+    outcome(there)
+        .code(1)
+        .says("home/.local/share/container: Read-only file system");
+    let mut there = run("list");
+    there
+        .env_remove("CONTAINER_APP_ROOT")
+        .env_remove("XDG_DATA_HOME");
+    outcome(there).code(1).says("is not running");
 }

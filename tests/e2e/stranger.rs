@@ -1,4 +1,4 @@
-//! Programs that are not ours, in front of the services: a client in Python, commands that are plugins.
+//! Programs that are not ours, in front of the services: a client in Python, a reader of figures.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -49,54 +49,6 @@ fn a_client_in_another_language_runs_a_container() {
     assert_eq!(ran.code(3).stdout, "me /tmp\n");
     assert_eq!(run(&["stop", "foreign"]).ok().stdout, "stopped\n");
     run(&["start", "nobody"]).code(1).says("nobody");
-}
-
-#[test]
-fn commands_are_added_by_a_shell_script_and_a_python_one() {
-    let system = System::stopped();
-    let prefix = system.scratch().join("prefix");
-    let copied = Command::new("cp")
-        .arg("-a")
-        .arg(system.prefix())
-        .arg(&prefix)
-        .status();
-    assert!(copied.unwrap().success());
-    let plugin = |name: &str, manifest: &str, program: &str| {
-        let directory = prefix.join("libexec/container-plugins").join(name);
-        std::fs::create_dir_all(directory.join("bin")).unwrap();
-        std::fs::write(directory.join("config.toml"), manifest).unwrap();
-        let path = directory.join("bin").join(name);
-        std::fs::write(&path, program).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    plugin(
-        "greet",
-        "abstract = \"say hello\"\n",
-        "#!/bin/sh\necho \"hello $*\"\nexit 7\n",
-    );
-    plugin(
-        "container-count",
-        "abstract = \"count arguments\"\nversion = \"1\"\n",
-        "#!/usr/bin/env python3\nimport sys\nprint(len(sys.argv) - 1, sys.stdin.read())\n",
-    );
-    let run = |words: &[&str]| {
-        let mut command = Command::new(prefix.join("bin/container"));
-        system.environment(command.args(words).stdin(Stdio::null()));
-        Outcome::from(command.output().unwrap())
-    };
-    assert_eq!(
-        run(&["greet", "--debug", "a b"]).code(7).stdout,
-        "hello --debug a b\n"
-    );
-    assert_eq!(run(&["count", "x", "-y"]).ok().stdout, "2 \n");
-    let help = run(&["--help"]).ok().stdout;
-    assert!(
-        help.contains("PLUGINS:\n  count                   count arguments\n  greet"),
-        "{help}"
-    );
-    run(&["great"])
-        .code(64)
-        .says("Plugin 'container-great' not found");
 }
 
 /// Reads what it is given as Prometheus's own client library does.

@@ -127,6 +127,21 @@ impl System {
         self
     }
 
+    /// The same with a copy of its prefix, which may be changed.
+    pub fn with_own_prefix(self) -> Self {
+        let prefix = self.scratch.path().join("prefix");
+        let script = "mkdir -p \"$2/bin\" \"$2/libexec/container\" && cp \"$1\"/bin/* \"$2/bin\" && \
+            cp -r \"$1/libexec/container/plugins\" \"$2/libexec/container\" && ln -s \"$1/share\" \"$2/share\"";
+        let made = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(&self.prefix)
+            .arg(&prefix)
+            .output()
+            .unwrap();
+        Outcome::from(made).ok();
+        self.with_prefix(prefix)
+    }
+
     /// The same in a network namespace, which plays the host.
     pub fn in_namespace(self, host: &Namespace) -> Self {
         self.with_runner(["nsenter", &host.flag()])

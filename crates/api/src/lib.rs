@@ -37,6 +37,8 @@ pub mod lock;
 pub mod log;
 #[cfg(feature = "host")]
 pub mod memory;
+#[cfg(feature = "host")]
+pub mod plugin;
 pub mod process;
 #[cfg(feature = "host")]
 pub mod protocol;

@@ -11,12 +11,25 @@ use tonic::{Request, Status};
 use crate::{Error, Kind};
 
 /// The version that this build speaks.
-pub const CURRENT: u32 = 1;
-/// The versions that it understands: its own and that of the release before.
-pub const UNDERSTOOD: RangeInclusive<u32> = 1..=CURRENT;
+pub const CURRENT: u32 = if cfg!(feature = "next-protocol") {
+    2
+} else {
+    1
+};
+/// The versions that it understands: its own and the one before.
+pub const UNDERSTOOD: RangeInclusive<u32> = if CURRENT == 1 { 1 } else { CURRENT - 1 }..=CURRENT;
+
+/// Whether a helper's `protocol` is understood. One from before helpers told theirs says 0, and spoke the first.
+pub fn understands(protocol: u32) -> bool {
+    UNDERSTOOD.contains(&protocol.max(1))
+}
 
 /// What this build says of itself, as a `user-agent` (RFC 9110, section 10.1.5).
-pub const USER_AGENT: &str = concat!("container/", env!("CARGO_PKG_VERSION"), " protocol/1");
+pub const USER_AGENT: &str = if cfg!(feature = "next-protocol") {
+    concat!("container/", env!("CARGO_PKG_VERSION"), " protocol/2")
+} else {
+    concat!("container/", env!("CARGO_PKG_VERSION"), " protocol/1")
+};
 
 /// The version that a `user-agent` tells.
 fn spoken(agent: &str) -> Option<u32> {
@@ -66,6 +79,7 @@ mod tests {
         assert!(asked(&format!("{USER_AGENT} tonic/0.14.2")).is_ok());
         assert!(asked("grpc-python/1.51").is_ok());
         assert!(check(Request::new(())).is_ok());
+        assert!(understands(0) && understands(CURRENT) && !understands(CURRENT + 1));
         for version in [0, CURRENT + 1, u32::MAX] {
             let error = asked(&format!("container/9.9 protocol/{version}")).unwrap_err();
             assert_eq!(error.kind, Kind::Unsupported);

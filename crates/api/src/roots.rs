@@ -192,7 +192,7 @@ impl Roots {
         self.share().join(format!("initramfs-{ARCHITECTURE}.cpio"))
     }
 
-    /// The program of a helper plugin in the installed prefix.
+    /// The program of one of the system's own plugins; those of others are found by [`crate::plugin`].
     pub fn plugin(&self, name: &str) -> PathBuf {
         plugin(&self.install, name)
     }
@@ -329,7 +329,7 @@ fn temporary_home() -> PathBuf {
     PathBuf::from(format!("/tmp/container-{uid}"))
 }
 
-/// The program of a helper plugin in the prefix `install`.
+/// The program of one of the system's own plugins in the prefix `install`.
 pub fn plugin(install: &Path, name: &str) -> PathBuf {
     install
         .join("libexec/container/plugins")

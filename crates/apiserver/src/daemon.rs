@@ -26,6 +26,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::{Request, Status};
 
+use crate::auxiliary::Auxiliary;
 use crate::builders;
 use crate::containers::{Conditions, Containers, Parts};
 use crate::images::Images;
@@ -118,7 +119,9 @@ pub async fn serve(
     }
     let stop = Arc::new(Notify::new());
     let stopped = CancellationToken::new();
+    let auxiliary = Auxiliary::find(&roots);
     let shutdown = Shutdown {
+        auxiliary: auxiliary.clone(),
         templates,
         containers: containers.clone(),
         networks: networks.clone(),
@@ -147,6 +150,7 @@ pub async fn serve(
         .serve_with_incoming_shutdown(socket::incoming(main), stopped.clone().cancelled_owned());
     tokio::pin!(server);
     announce(ready);
+    auxiliary.start();
     manager::ready();
     tracing::info!("serving {}", roots.app.display());
 

@@ -1,5 +1,6 @@
 //! Owns the containers; starts and watches the helper processes.
 
+mod auxiliary;
 mod builders;
 mod containers;
 mod daemon;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use container_api::{Error, Kind};
 use tokio::sync::Notify;
 
+use crate::auxiliary::Auxiliary;
 use crate::containers::Containers;
 use crate::images::Images;
 use crate::networks::Networks;
@@ -14,7 +15,9 @@ use crate::templates::Templates;
 /// What ends with the system.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
-    /// First the machine that waits: its network stays as long as somebody has its tap.
+    /// First those who may have to do with all the rest.
+    pub auxiliary: Auxiliary,
+    /// Then the machine that waits: its network stays as long as somebody has its tap.
     pub templates: Templates,
     /// Then the containers, all at once.
     pub containers: Arc<Containers>,
@@ -32,6 +35,7 @@ impl Shutdown {
     /// # Errors
     /// What could not be ended. The rest is.
     pub async fn run(&self, grace: Duration) -> Result<(), Error> {
+        self.auxiliary.stop().await;
         self.templates.stand_down().await;
         let mut errors: Vec<String> = self
             .containers

@@ -1,35 +1,18 @@
 //! Commands that are programs of their own (as Apple's container has it): `<name>/bin/<name>` in a plugin directory.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use container_files::Links;
-use serde::Deserialize;
+use container_api::plugin::{self, DIRECTORIES};
 
 use crate::cli::first_word;
 use crate::failure::Failure;
 use crate::words;
 
-/// Where plugins are looked for in the installed prefix; an earlier one hides a later one of the same name.
-const DIRECTORIES: [&str; 2] = ["libexec/container-plugins", "libexec/container/plugins"];
-/// Bytes of a manifest at most.
-const MANIFEST_LIMIT: u64 = 1 << 20;
 /// From here on two words are alike (Jaro-Winkler, 0 to 1).
 const ALIKE: f64 = 0.8;
-
-/// A plugin's `config.toml`, as far as the command line looks at it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Manifest {
-    /// One line for the overview.
-    r#abstract: String,
-    /// A plugin with services is started by the apiserver, not by people.
-    #[serde(rename = "servicesConfig")]
-    services: Option<toml::Table>,
-}
 
 /// Runs the plugin that the first word of `line` names with the rest, in place of this process.
 pub fn execute(install: &Path, line: &[OsString], known: &[String]) -> Result<u8, Failure> {
@@ -49,20 +32,12 @@ pub fn execute(install: &Path, line: &[OsString], known: &[String]) -> Result<u8
 /// Names and abstracts of the plugins that people can call.
 pub fn list(install: &Path) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
-    for directory in DIRECTORIES {
-        // A directory that is not there holds no plugins.
-        let Ok(entries) = std::fs::read_dir(install.join(directory)) else {
-            continue;
-        };
-        for name in entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok())
-        {
-            if let Some(manifest) = command_manifest(&install.join(directory), &name) {
-                let command = name.strip_prefix("container-").unwrap_or(&name).to_owned();
-                if !found.iter().any(|(known, _)| *known == command) {
-                    found.push((command, manifest.r#abstract));
-                }
+    for plugin in plugin::all(install) {
+        if let Some(manifest) = plugin.command() {
+            let name = &plugin.name;
+            let command = name.strip_prefix("container-").unwrap_or(name).to_owned();
+            if !found.iter().any(|(known, _)| *known == command) {
+                found.push((command, manifest.r#abstract));
             }
         }
     }
@@ -72,48 +47,12 @@ pub fn list(install: &Path) -> Vec<(String, String)> {
 
 fn find(install: &Path, word: &OsStr) -> Option<PathBuf> {
     let word = word.to_str()?;
-    let plain = word
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-    if !plain || word.starts_with('.') {
-        return None;
-    }
     let names = [format!("container-{word}"), word.to_owned()];
-    DIRECTORIES
+    let mut found = names
         .iter()
-        .flat_map(|directory| {
-            names
-                .iter()
-                .map(move |name| (install.join(directory), name))
-        })
-        .find(|(directory, name)| command_manifest(directory, name).is_some())
-        .map(|(directory, name)| program(&directory, name))
-}
-
-fn program(directory: &Path, name: &str) -> PathBuf {
-    directory.join(name).join("bin").join(name)
-}
-
-/// The manifest of a plugin that is a command. One without a manifest is a command where users put plugins, and
-/// a helper of the system where the system has its own.
-fn command_manifest(directory: &Path, name: &str) -> Option<Manifest> {
-    if !program(directory, name).is_file() {
-        return None;
-    }
-    let manifest = match container_files::read_text(
-        &directory.join(name).join("config.toml"),
-        MANIFEST_LIMIT,
-        Links::Follow,
-    ) {
-        Ok(text) => toml::from_str(&text).ok()?,
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound && directory.ends_with(DIRECTORIES[0]) =>
-        {
-            Manifest::default()
-        }
-        Err(_) => return None,
-    };
-    manifest.services.is_none().then_some(manifest)
+        .filter_map(|name| plugin::find(install, name))
+        .filter(|plugin| plugin.command().is_some());
+    found.next().map(|plugin| plugin.program())
 }
 
 fn missing(install: &Path, word: &str, known: &[String]) -> String {

@@ -1,10 +1,9 @@
 //! `create`: a bundle and a name.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use container_api::guest_files::GuestFiles;
+use container_api::plugin::{self, ServiceKind};
 use container_api::roots::create_private;
 use container_api::{Error, Kind};
 use container_resource::bundle::{self, Boot, Bundle};
@@ -35,6 +34,11 @@ impl Containers {
     ) -> Result<(), Error> {
         let id = configuration.id.clone();
         check(&configuration)?;
+        plugin::service(
+            &self.roots,
+            &configuration.runtime_handler,
+            ServiceKind::Runtime,
+        )?;
         let bundle = Bundle::new(self.roots.containers().join(&id));
         let enter = |configuration| {
             let entry = Arc::new(Entry::new(id, bundle, Some(configuration), options));
@@ -84,7 +88,7 @@ impl Containers {
         // Told first: it was asked for by name.
         arrived?;
         let roots = roots?;
-        let guest = GuestFiles::find(&self.roots, configuration.kernel.as_deref().map(Path::new))?;
+        let guest = self.guest_files(configuration.kernel.as_deref()).await?;
         let boot = Boot {
             kernel: guest.kernel,
             initramfs: guest.initramfs,

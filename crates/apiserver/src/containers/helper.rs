@@ -13,7 +13,7 @@ use container_api::runtime::runtime_client::RuntimeClient;
 use container_api::{Error, Kind, lock, runtime, socket, types};
 use container_resource::bundle::Bundle;
 use rustix::process::Signal;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 use crate::plugin;
 use crate::standby::Waiting;
@@ -136,7 +136,10 @@ impl Helper {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let answer = async { Ok(call(self.client()).await?.into_inner()) };
+        let answer = async {
+            let reply = call(self.client()).await;
+            Ok(reply.map_err(refused)?.into_inner())
+        };
         self.unless_silent(answer).await
     }
 
@@ -197,6 +200,19 @@ impl Helper {
     pub async fn kill(&self) -> io::Result<()> {
         end_holder(&self.lock).await
     }
+}
+
+/// What a helper's `status` means.
+fn refused(status: Status) -> Error {
+    // Said by gRPC, ours and Google's, not by the helper.
+    let unknown = matches!(status.message(), "" | "Method not found!");
+    if status.code() == Code::Unimplemented && unknown {
+        let text = "the container's runtime helper does not know this call";
+        let hint = "A runtime plugin may leave it out. A helper of an earlier release is replaced by `container stop` and \
+            `container start`.";
+        return Error::new(Kind::Unsupported, text).with_hint(hint);
+    }
+    status.into()
 }
 
 /// Ends the helper that holds `lock`, if there is one; gives up when the kernel keeps it from dying.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use container_api::lock;
-use container_api::protocol::{CURRENT, UNDERSTOOD};
+use container_api::protocol::{CURRENT, understands};
 use container_api::runtime::{State, StateRequest};
 use container_resource::bundle::{self, Boot, Bundle};
 use container_resource::container::{
@@ -244,14 +244,13 @@ impl Containers {
     }
 }
 
-/// Whether a helper speaks what this apiserver understands. One from before it told does.
+/// Whether a helper speaks what this apiserver understands.
 fn understood(protocol: u32) -> Result<(), String> {
-    let told = if protocol == 0 { 1 } else { protocol };
-    if UNDERSTOOD.contains(&told) {
+    if understands(protocol) {
         return Ok(());
     }
     Err(format!(
-        "its runtime helper is of another version: it speaks protocol {told}, and the container system service {CURRENT}; \
+        "its runtime helper is of another version: it speaks protocol {protocol}, and the container system service {CURRENT}; \
          `container stop` and `container start` bring it up to date"
     ))
 }

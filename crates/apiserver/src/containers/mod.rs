@@ -10,6 +10,7 @@ mod departed;
 mod entry;
 mod exec;
 mod follow;
+mod guest;
 mod health;
 mod helper;
 mod hold;

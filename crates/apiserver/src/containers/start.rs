@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use container_api::guest_files::GuestFiles;
-use container_api::{Error, Kind, runtime};
+use container_api::plugin::{self, ServiceKind};
+use container_api::request::Channel;
+use container_api::runtime::runtime_client::RuntimeClient;
+use container_api::{Error, Kind, protocol, runtime};
 use container_resource::bundle::{self, Boot, Extent, Timeline};
 use container_resource::container::{ContainerConfiguration, ContainerState, Mount};
+use container_resource::creation::DEFAULT_RUNTIME;
 use container_resource::event::{Action, Attribute, Origin};
 use jiff::Timestamp;
 
@@ -150,7 +153,7 @@ impl Containers {
         entry.begin(helper.clone());
         let requested_us = request.boot.requested_us;
         let first = self.first_process(entry, helper, lent).await?;
-        if first.template_wanted {
+        if first.template_wanted && entry.configuration()?.runtime_handler == DEFAULT_RUNTIME {
             self.templates.want(program, request);
         } else if can_be_prepared {
             self.standby.want(program, request);
@@ -174,7 +177,8 @@ impl Containers {
         let requested_us = Timestamp::now().as_microsecond();
         let configuration = entry.configuration()?;
         self.reserve.check()?;
-        let program = self.roots.plugin(&configuration.runtime_handler);
+        let runtime = &configuration.runtime_handler;
+        let program = plugin::service(&self.roots, runtime, ServiceKind::Runtime)?;
         self.replay_journals(configuration).await?;
         let boot = self.renewed_boot(entry, requested_us, idle).await?;
         let failed = |error: std::io::Error| {
@@ -190,8 +194,11 @@ impl Containers {
         } else {
             configuration.networks.len()
         };
-        let can_be_prepared =
-            !entry.options.no_template && boot.init.is_none() && !has_devices && networks <= 1;
+        let can_be_prepared = runtime == DEFAULT_RUNTIME
+            && !entry.options.no_template
+            && boot.init.is_none()
+            && !has_devices
+            && networks <= 1;
         let mut request = Request {
             configuration: configuration.clone(),
             boot,
@@ -280,7 +287,11 @@ impl Containers {
         helper: Helper,
         lent: Option<Lent>,
     ) -> Result<FirstProcess, Error> {
-        match self.start_process(&helper, lent).await {
+        let started = async {
+            self.check_protocol(entry, &helper).await?;
+            self.start_process(&helper, lent).await
+        };
+        match started.await {
             Ok(first) => {
                 entry.running(first.at);
                 self.watch_health(entry, &helper);
@@ -289,6 +300,30 @@ impl Containers {
             }
             Err(error) => Err(self.start_failed(entry, &helper, error).await),
         }
+    }
+
+    /// Asks a helper that is not ours what it speaks: ours is of the same release.
+    ///
+    /// # Errors
+    /// When that is not understood.
+    async fn check_protocol(&self, entry: &Entry, helper: &Helper) -> Result<(), Error> {
+        let runtime = &entry.configuration()?.runtime_handler;
+        if runtime == DEFAULT_RUNTIME {
+            return Ok(());
+        }
+        let ask = |mut client: RuntimeClient<Channel>| async move {
+            client.state(runtime::StateRequest {}).await
+        };
+        let told = helper.call(ask).await?.protocol;
+        if protocol::understands(told) {
+            return Ok(());
+        }
+        let text = format!(
+            "runtime plugin '{runtime}' speaks protocol {told}, and the container system service {}",
+            protocol::CURRENT
+        );
+        let hint = "Install a plugin that was made for this version of container.";
+        Err(Error::new(Kind::Unsupported, text).with_hint(hint))
     }
 
     /// Cleans up after a start that failed; gives the best reason there is.
@@ -356,8 +391,9 @@ impl Containers {
             let roots = self.images.prepare_roots(configuration, &entry.id).await?;
             (boot.root, boot.init) = (roots.container, roots.init);
         }
-        let chosen = entry.configuration()?.kernel.as_deref();
-        let guest = GuestFiles::find(&self.roots, chosen.map(Path::new))?;
+        let guest = self
+            .guest_files(entry.configuration()?.kernel.as_deref())
+            .await?;
         boot.kernel = guest.kernel;
         boot.initramfs = guest.initramfs;
         boot.has_modules = guest.has_modules;

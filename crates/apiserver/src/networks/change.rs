@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use container_api::plugin::{self, ServiceKind};
 use container_api::{Error, Kind};
 use container_resource::network::NetworkConfiguration;
 use container_resource::network_name;
@@ -24,10 +25,7 @@ impl Networks {
                 format!("network already exists: {name}"),
             ));
         }
-        if !self.roots.plugin(&configuration.plugin).is_file() {
-            let text = format!("there is no network plugin {}", configuration.plugin);
-            return Err(Error::new(Kind::NotFound, text));
-        }
+        plugin::service(&self.roots, &configuration.plugin, ServiceKind::Network)?;
         self.settle(&mut configuration)?;
         store::write(&self.roots, &configuration).map_err(|error| {
             // What is left of it is removed with the next start of the system.

@@ -1,13 +1,15 @@
 //! The process of a network: started when somebody needs it, taken over from an apiserver before this one, and started again
 //! when it dies while containers are on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use container_api::network::network_client::NetworkClient;
 use container_api::network::{DomainsRequest, InspectReply, InspectRequest};
+use container_api::plugin::{self as plugins, ServiceKind};
+use container_api::protocol::{CURRENT, understands};
 use container_api::request::Channel;
 use container_api::roots::Roots;
 use container_api::{Chain, Error, Kind, lock, socket};
@@ -154,6 +156,9 @@ impl NetworkProcess {
         }
         lock::holder(&self.lock_path()).ok().flatten()?;
         let met = self.meet(None).await.ok()?;
+        if !understands(met.about.protocol) {
+            return None;
+        }
         *running = Some(met.clone());
         Some(met)
     }
@@ -168,25 +173,57 @@ impl NetworkProcess {
             return Ok(present.clone());
         }
         *running = None;
-        let failed = |error: std::io::Error| {
-            Error::caused(Kind::Unavailable, error)
-                .context(format_args!("start network {}", self.name))
+        let mut met = match lock::holder(&self.lock_path()) {
+            Ok(Some(_)) => self.meet(None).await?,
+            _ => self.meet(Some(self.start()?)).await?,
         };
-        let child = match lock::holder(&self.lock_path()) {
-            Ok(Some(_)) => None,
-            _ => Some(self.spawn().map_err(failed)?),
-        };
-        let met = self.meet(child).await?;
+        if !understands(met.about.protocol) {
+            // One of another release: the next one goes on with what is there.
+            let told = met.about.protocol;
+            tracing::warn!(
+                "the process of network {} speaks protocol {told}: it is replaced",
+                self.name
+            );
+            let lock = self.lock_path();
+            let replaced = async {
+                lock::signal_holder(&lock, Signal::KILL)?;
+                lock::released(&lock).await
+            };
+            replaced.await.map_err(|error| self.failed(error))?;
+            met = self.meet(Some(self.start()?)).await?;
+        }
+        let told = met.about.protocol;
+        if !understands(told) {
+            // Nobody would ever end it.
+            let _ = lock::signal_holder(&self.lock_path(), Signal::KILL);
+            let text = format!(
+                "network {}: plugin '{}' speaks protocol {told}, and the container system service {CURRENT}",
+                self.name, self.plugin
+            );
+            let hint = "Install a plugin that was made for this version of container.";
+            return Err(Error::new(Kind::Unsupported, text).with_hint(hint));
+        }
         *running = Some(met.clone());
         Ok(met)
     }
 
-    fn spawn(&self) -> std::io::Result<(tokio::process::Child, LastWords)> {
+    fn failed(&self, error: std::io::Error) -> Error {
+        Error::caused(Kind::Unavailable, error).context(format_args!("start network {}", self.name))
+    }
+
+    /// Starts its plugin.
+    fn start(&self) -> Result<(tokio::process::Child, LastWords), Error> {
+        let program = plugins::service(&self.roots, &self.plugin, ServiceKind::Network)
+            .map_err(|error| error.context(format_args!("network {}", self.name)))?;
+        self.spawn(&program).map_err(|error| self.failed(error))
+    }
+
+    fn spawn(&self, program: &Path) -> std::io::Result<(tokio::process::Child, LastWords)> {
         // The main one last: who can connect to it finds the other one, too.
         let descriptors = socket::bind(&self.roots.network_descriptors(&self.name))?;
         let main = socket::bind(&self.roots.network_socket(&self.name))?;
         let log = container_files::log(&self.log_path())?;
-        let mut command = std::process::Command::new(self.roots.plugin(&self.plugin));
+        let mut command = std::process::Command::new(program);
         command
             .arg("start")
             .arg("--state")
@@ -379,7 +416,14 @@ impl NetworkProcess {
 
     /// Takes away what the network has left in the host, if its processes were all killed: rules that lead its ports nowhere.
     pub async fn clean(&self) {
-        let mut command = tokio::process::Command::new(self.roots.plugin(&self.plugin));
+        let program = match plugins::service(&self.roots, &self.plugin, ServiceKind::Network) {
+            Ok(program) => program,
+            Err(error) => {
+                tracing::warn!("network {}: {error:#}", self.name);
+                return;
+            }
+        };
+        let mut command = tokio::process::Command::new(program);
         command
             .arg("clean")
             .arg("--state")
@@ -425,6 +469,7 @@ mod tests {
         let mut roots = Roots::new(at("app"), at("install"), None).unwrap();
         roots.runtime = at("run");
         let plugin = roots.plugin("fake");
+        let manifest = "[[servicesConfig.services]]\ntype = \"network\"\n";
         for directory in [
             plugin.parent().unwrap(),
             &roots.runtime,
@@ -433,6 +478,13 @@ mod tests {
         ] {
             std::fs::create_dir_all(directory).unwrap();
         }
+        std::fs::write(
+            roots
+                .install
+                .join("libexec/container/plugins/fake/config.toml"),
+            manifest,
+        )
+        .unwrap();
         // What an earlier one has logged is nobody's reason.
         let log = roots.log.join("network-web.log");
         std::fs::write(log, "2026-01-01T00:00:00Z ERROR a: an old reason\n").unwrap();

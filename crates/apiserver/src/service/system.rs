@@ -29,6 +29,19 @@ impl System {
     pub fn new(roots: Roots, shutdown: Shutdown) -> Self {
         Self { roots, shutdown }
     }
+
+    /// The helpers that end again and again.
+    fn troubles(&self) -> Vec<api::Trouble> {
+        let ours = self.shutdown.images.trouble();
+        let ours = ours.map(|trouble| (images::PLUGIN.to_owned(), trouble));
+        let all = ours.into_iter().chain(self.shutdown.auxiliary.troubles());
+        let told = |(service, Trouble { failures, message })| api::Trouble {
+            service,
+            failures,
+            message,
+        };
+        all.map(told).collect()
+    }
 }
 
 #[tonic::async_trait]
@@ -54,17 +67,7 @@ impl system_server::System for System {
                 self.roots.log.display().to_string()
             },
             pid: rustix::process::getpid().as_raw_nonzero().get(),
-            troubles: self
-                .shutdown
-                .images
-                .trouble()
-                .into_iter()
-                .map(|Trouble { failures, message }| api::Trouble {
-                    service: images::PLUGIN.to_owned(),
-                    failures,
-                    message,
-                })
-                .collect(),
+            troubles: self.troubles(),
         }))
     }
 
@@ -118,6 +121,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::auxiliary::Auxiliary;
     use crate::containers::Containers;
     use crate::images::Images;
     use crate::networks::Networks;
@@ -135,6 +139,7 @@ mod tests {
         let templates = Templates::new(&roots, standby);
         let stop = Arc::new(Notify::new());
         let shutdown = Shutdown {
+            auxiliary: Auxiliary::find(&roots),
             templates,
             containers,
             networks,

@@ -92,7 +92,9 @@ impl Containers {
         operation: Operation,
         lent: Option<Lent>,
     ) -> Result<i32, Error> {
-        let transient = self.volume_machine(name, Some(disk), !operation.reads())?;
+        let transient = self
+            .volume_machine(name, Some(disk), !operation.reads())
+            .await?;
         let done = self.run(&transient, operation, lent).await;
         self.remove_transient(transient.bundle().directory());
         done
@@ -107,7 +109,7 @@ impl Containers {
         lent: Option<Lent>,
     ) -> Result<i32, Error> {
         let disk = self.volumes.disk(name);
-        let transient = self.volume_machine(name, None, true)?;
+        let transient = self.volume_machine(name, None, true).await?;
         let copy = copy_of(transient.bundle());
         let copied = match writer {
             Some((entry, helper, subject)) => copy_held(entry, helper, subject, &disk, &copy).await,

@@ -3,7 +3,6 @@
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use container_api::guest_files::GuestFiles;
 use container_api::{Error, Kind};
 use container_resource::bundle::{self, Boot, Bundle, Extent, RootDisk};
 use container_resource::container::{ContainerConfiguration, CreateOptions, Resources};
@@ -22,12 +21,13 @@ const TARGET: &str = "/volume";
 impl Containers {
     /// A machine for the volume `name`, whose disk is `disk`, or is to be put at [`copy_of`]; `read_only`: together with others that
     /// only read.
-    pub(super) fn volume_machine(
+    pub(super) async fn volume_machine(
         &self,
         name: &str,
         disk: Option<&Path>,
         read_only: bool,
     ) -> Result<Transient, Error> {
+        let guest = self.guest_files(None).await?;
         self.make_transient(CreateOptions::default(), |bundle| {
             let root = bundle.directory().join("root.erofs");
             let image = empty_root().map_err(|error| Error::caused(Kind::Internal, error))?;
@@ -58,7 +58,6 @@ impl Containers {
                 runtime_handler: DEFAULT_RUNTIME.to_owned(),
                 ..ContainerConfiguration::default()
             };
-            let guest = GuestFiles::find(&self.roots, None)?;
             let boot = Boot {
                 kernel: guest.kernel,
                 initramfs: guest.initramfs,

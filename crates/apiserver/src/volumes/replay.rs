@@ -33,7 +33,7 @@ impl Containers {
             return Ok(());
         }
         tracing::info!("volume {name} was not closed in order: its journal is replayed");
-        let transient = self.volume_machine(name, Some(disk), false)?;
+        let transient = self.volume_machine(name, Some(disk), false).await?;
         let done = self.run_nothing(&transient).await;
         self.remove_transient(transient.bundle().directory());
         done.map_err(|error| match error.kind {

@@ -45,6 +45,7 @@ impl Network {
                 .map(|(container, lease)| self.member(container, lease, &links, &counted))
                 .collect(),
             problem: text(self.problem.clone()),
+            protocol: container_api::protocol::CURRENT,
             host: text(ipv4.map(|net| net.host().to_string())),
             host6: text(ipv6.map(|net| net.host().to_string())),
         })

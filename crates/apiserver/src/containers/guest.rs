@@ -1,0 +1,25 @@
+//! What a guest boots from.
+
+use std::path::PathBuf;
+
+use container_api::guest_files::GuestFiles;
+use container_api::{Error, Kind};
+
+use super::Containers;
+use crate::thread::on_thread;
+
+impl Containers {
+    /// The files of the default kernel, or of `kernel`. Modules of another kernel than the last one's are first put behind the initramfs,
+    /// which takes the disk's time.
+    ///
+    /// # Errors
+    /// As [`GuestFiles::find`].
+    pub(crate) async fn guest_files(&self, kernel: Option<&str>) -> Result<GuestFiles, Error> {
+        let roots = self.roots.clone();
+        let kernel = kernel.map(PathBuf::from);
+        let find = move || GuestFiles::find(&roots, kernel.as_deref());
+        on_thread("guest-files", find)
+            .await
+            .map_err(|error| Error::caused(Kind::Internal, error))?
+    }
+}
