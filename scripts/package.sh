@@ -37,7 +37,10 @@ if [ "$kind" = tar ]; then
     make --no-print-directory -s install FROM_STAGE=1 DESTDIR="$root/" PREFIX=prefix UNIT_PREFIX=@PREFIX@
     install -D -m 0644 packaging/config.toml "$root/prefix/etc/container/config.toml"
     install -m 0755 packaging/tarball/install.sh "$root/install.sh"
-    install -m 0644 LICENSE README.md SECURITY.md CHANGELOG.md "$root/"
+    install -m 0644 LICENSE README.md SECURITY.md CHANGELOG.md docs/plugins.md "$root/"
+    cp -r proto examples "$root/"
+    find "$root" -name __pycache__ -prune -exec rm -r {} +
+    chmod -R u=rwX,go=rX "$root/proto" "$root/examples"
     scripts/sbom.py "$version" >"$root/sbom.cdx.json"
     settle "$root"
     tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --format=gnu -cf - "$name" | gzip -9n >"$out/$name.tar.gz"
@@ -50,7 +53,11 @@ doc=$root/usr/share/doc/container
 make --no-print-directory -s install FROM_STAGE=1 DESTDIR="$root" PREFIX=/usr
 install -D -m 0644 packaging/config.toml "$root/etc/container/config.toml"
 install -d "$doc"
-install -m 0644 README.md SECURITY.md "$doc/"
+install -m 0644 README.md SECURITY.md docs/plugins.md "$doc/"
+# What a program of somebody else is made from.
+cp -r proto examples "$doc/"
+find "$doc" -name __pycache__ -prune -exec rm -r {} +
+chmod -R u=rwX,go=rX "$doc"
 install -m 0644 packaging/debian/copyright "$doc/copyright"
 gzip -9nc CHANGELOG.md >"$doc/changelog.gz"
 scripts/sbom.py "$version" >"$doc/sbom.cdx.json"

@@ -75,7 +75,7 @@ pub fn run(arguments: &[OsString]) -> Result<u8, Failure> {
                 .enable_all()
                 .build()
                 .context("start the command")?;
-            runtime.block_on(async {
+            let outcome = runtime.block_on(async {
                 if command.needs_services() {
                     daemon::start_for_command(&context).await?;
                 }
@@ -83,7 +83,10 @@ pub fn run(arguments: &[OsString]) -> Result<u8, Failure> {
                     outcome = command.execute(&context) => outcome,
                     failure = context.silence_of_images() => Err(failure),
                 }
-            })
+            });
+            // A thread that still reads what a service holds open ends with the process.
+            runtime.shutdown_background();
+            outcome
         }
     }
 }
@@ -156,7 +159,7 @@ fn explain(mut error: clap::Error, arguments: &[OsString]) -> Result<u8, Failure
                 let usage = ContextValue::StyledStr(command.render_usage());
                 error.insert(ContextKind::Usage, usage);
             }
-            let text = quoted(error.render().to_string(), arguments);
+            let text = plainly(quoted(error.render().to_string(), arguments));
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let unknown = error.get(ContextKind::InvalidSubcommand).is_some();
             let hint = if unknown {
@@ -168,6 +171,47 @@ fn explain(mut error: clap::Error, arguments: &[OsString]) -> Result<u8, Failure
                 text.trim_end_matches(hint).trim_end().to_owned(),
             ))
         }
+    }
+}
+
+/// `text` with words for people in the place of those that Rust's numbers have.
+fn plainly(text: String) -> String {
+    const WORDS: [(&str, &str); 4] = [
+        (
+            "cannot parse integer from empty string",
+            "a whole number is expected",
+        ),
+        (
+            "invalid digit found in string",
+            "a whole number is expected",
+        ),
+        ("number too large to fit in target type", "it is too large"),
+        ("number too small to fit in target type", "it is too small"),
+    ];
+    let words = WORDS.iter();
+    let mut text = words.fold(text, |text, (of_rust, ours)| text.replace(of_rust, ours));
+    // `7 is not in 0..=5`, as clap tells of ranges.
+    if let Some((before, range)) = text.split_once(" is not in ") {
+        if let (Some((told, _)), Some((from, to))) =
+            (before.rsplit_once(": "), range.split_once(".."))
+        {
+            let to = to.trim_start_matches('=').trim_end();
+            let expected = match to {
+                "" => format!("a number from {from} on is expected"),
+                to => format!("a number from {from} to {to} is expected"),
+            };
+            text = format!("{told}: {expected}");
+        }
+    }
+    text
+}
+
+/// What is told of a wrong command line.
+#[cfg(test)]
+pub fn mistake(arguments: &[OsString]) -> Option<String> {
+    match explain(parse(arguments).err()?, arguments) {
+        Err(Failure::Usage(text)) => Some(text),
+        _ => None,
     }
 }
 

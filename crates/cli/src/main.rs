@@ -19,6 +19,8 @@ mod plugin;
 mod select;
 mod session;
 mod spelling;
+#[cfg(test)]
+mod usage_snapshots;
 mod version;
 mod words;
 

@@ -190,6 +190,18 @@ fn tell(what: &str, answer: Answer) -> String {
     }
 }
 
+/// A command line for each word that is answered.
+#[cfg(test)]
+pub fn lines() -> Vec<String> {
+    let commands = COMMANDS.iter().map(|(words, _)| (*words).to_owned());
+    let options = OPTIONS.iter().flat_map(|(commands, names, _)| {
+        names
+            .iter()
+            .map(move |name| format!("{} {name}", commands[0]))
+    });
+    commands.chain(options).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;

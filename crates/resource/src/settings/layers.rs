@@ -51,9 +51,14 @@ impl Configuration {
 
     fn over(sources: impl Iterator<Item = Source>) -> Result<Self, SettingsError> {
         let mut configuration = Self::default();
-        let mut problems = Vec::new();
+        let (mut problems, mut is_wrong) = (Vec::new(), false);
         for source in sources {
+            is_wrong |= !source.problems.is_empty();
+            // Where something is wrong, all is told: a key that nobody knows may be why.
+            let told = problems.len();
             problems.extend(source.problems);
+            problems.extend(source.unknown.iter().cloned());
+            problems[told..].sort_by_key(Problem::line);
             configuration.unknown.extend(source.unknown);
             for (key, value, origin) in source.values {
                 if !key.is_used && !configuration.set.contains_key(key.name) {
@@ -64,10 +69,10 @@ impl Configuration {
                     .insert(key.name, Setting { value, origin });
             }
         }
-        if problems.is_empty() {
-            Ok(configuration)
-        } else {
+        if is_wrong {
             Err(SettingsError(problems))
+        } else {
+            Ok(configuration)
         }
     }
 

@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use container_api::{Error, Kind};
 use container_archive::operation::Operation;
 use container_archive::place;
+use tokio::task::JoinHandle;
 
 use super::host;
 use super::location::Location;
@@ -19,6 +21,8 @@ use crate::session::{Owner, operate, pipe};
 
 /// Bytes of the path that a guest says it has copied to.
 const PATH_MAX: u64 = 64 << 10;
+/// How long this side may take when the other one has failed.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// One copy.
 #[derive(Debug)]
@@ -68,9 +72,11 @@ impl Transfer {
                 let name = source.name.clone();
                 let packed = tokio::task::spawn_blocking(move || source.pack(tar, archive));
                 let written = write(context, self.owner(id), path, name, archive, input).await;
-                match packed.await.map_err(|error| Failure::Local(error.into()))? {
+                match done(packed, written.is_err()).await? {
                     // What went wrong on the other side is what there is to tell.
-                    Err(failure) if !matches!(failure, Failure::BrokenPipe) => return Err(failure),
+                    Some(Err(failure)) if !matches!(failure, Failure::BrokenPipe) => {
+                        return Err(failure);
+                    }
                     _ => format!("{id}:{}", written?),
                 }
             }
@@ -82,13 +88,13 @@ impl Transfer {
                     host::unpack(tar, place::name(&from), &to, archive)
                 });
                 let read = operate(context, self.owner(id), &operation, None, output).await;
-                let unpacked = unpacked
-                    .await
-                    .map_err(|error| Failure::Local(error.into()))?;
-                match (unpacked, read) {
+                match (done(unpacked, read.is_err()).await?, read) {
                     // A stream that ends is no reason: whoever ended it has one.
-                    (Err(host::Unpacked::Cut(_)), Err(failure)) => return Err(failure),
-                    (unpacked, read) => {
+                    (None | Some(Err(host::Unpacked::Cut(_))), Err(failure)) => {
+                        return Err(failure);
+                    }
+                    (None, Ok(())) => unreachable!("what was done is waited for to its end"),
+                    (Some(unpacked), read) => {
                         let path = unpacked.map_err(host::Unpacked::into_failure)?;
                         read?;
                         path
@@ -137,6 +143,22 @@ impl Transfer {
             Owner::Container(name)
         }
     }
+}
+
+/// What this side's part of a copy comes to. Where the other side has failed, it may still hold the stream open, and nothing more comes: then
+/// this side has a moment to say what is wrong with it.
+async fn done<T>(part: JoinHandle<T>, other_failed: bool) -> Result<Option<T>, Failure> {
+    let joined = if other_failed {
+        match tokio::time::timeout(MOMENT, part).await {
+            Ok(joined) => joined,
+            Err(_) => return Ok(None),
+        }
+    } else {
+        part.await
+    };
+    joined
+        .map(Some)
+        .map_err(|error| Failure::Local(error.into()))
 }
 
 /// Whether others have what was asked for in a way that forbids it.
