@@ -7,7 +7,8 @@ usage() {
 usage: unpack-packages.sh DIR SUITE PACKAGE...
 
 Downloads the packages of SUITE from the mirror that apt uses here, and unpacks them into DIR, which must not be there. Nothing is
-installed, and apt's own lists and sources stay as they are.
+installed, and apt's own lists and sources stay as they are. @PACKAGE is what PACKAGE of that suite depends on first: the newest
+kernel, for a name that stands for it.
 TXT
 }
 
@@ -29,7 +30,13 @@ options=(-q -o "Dir::Etc::SourceList=$work/sources" -o Dir::Etc::SourceParts=/de
 fetch() {
     apt-get "${options[@]}" update
     cd "$work/root"
-    apt-get "${options[@]}" download "$@"
+    local package packages=()
+    for package in "$@"; do
+        # Of this suite: the host's apt may know a newer one, of a suite that is not asked here.
+        [[ $package != @* ]] || package=$(apt-cache "${options[@]}" depends "${package#@}" | sed -n 's/.*Depends: //p' | head -n 1)
+        packages+=("$package")
+    done
+    apt-get "${options[@]}" download "${packages[@]}"
 }
 (fetch "$@") >"$work/log" 2>&1 || {
     tail -n 20 "$work/log" >&2

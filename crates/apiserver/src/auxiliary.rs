@@ -5,9 +5,9 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use container_api::Chain;
 use container_api::plugin::{self, Plugin, ServiceKind, ServicesConfig};
 use container_api::roots::Roots;
-use container_api::Chain;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
