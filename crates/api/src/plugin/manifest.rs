@@ -7,7 +7,7 @@ use std::path::Path;
 use container_files::Links;
 use serde::Deserialize;
 
-use crate::error::about;
+use crate::chain::about;
 
 /// Bytes of a manifest at most.
 const LIMIT: u64 = 1 << 20;

@@ -288,7 +288,7 @@ impl Containers {
         lent: Option<Lent>,
     ) -> Result<FirstProcess, Error> {
         let started = async {
-            self.check_protocol(entry, &helper).await?;
+            check_protocol(entry, &helper).await?;
             self.start_process(&helper, lent).await
         };
         match started.await {
@@ -300,30 +300,6 @@ impl Containers {
             }
             Err(error) => Err(self.start_failed(entry, &helper, error).await),
         }
-    }
-
-    /// Asks a helper that is not ours what it speaks: ours is of the same release.
-    ///
-    /// # Errors
-    /// When that is not understood.
-    async fn check_protocol(&self, entry: &Entry, helper: &Helper) -> Result<(), Error> {
-        let runtime = &entry.configuration()?.runtime_handler;
-        if runtime == DEFAULT_RUNTIME {
-            return Ok(());
-        }
-        let ask = |mut client: RuntimeClient<Channel>| async move {
-            client.state(runtime::StateRequest {}).await
-        };
-        let told = helper.call(ask).await?.protocol;
-        if protocol::understands(told) {
-            return Ok(());
-        }
-        let text = format!(
-            "runtime plugin '{runtime}' speaks protocol {told}, and the container system service {}",
-            protocol::CURRENT
-        );
-        let hint = "Install a plugin that was made for this version of container.";
-        Err(Error::new(Kind::Unsupported, text).with_hint(hint))
     }
 
     /// Cleans up after a start that failed; gives the best reason there is.
@@ -409,6 +385,30 @@ impl Containers {
         }
         Ok(boot)
     }
+}
+
+/// Asks a helper that is not ours what it speaks: ours is of the same release.
+///
+/// # Errors
+/// When that is not understood.
+async fn check_protocol(entry: &Entry, helper: &Helper) -> Result<(), Error> {
+    let runtime = &entry.configuration()?.runtime_handler;
+    if runtime == DEFAULT_RUNTIME {
+        return Ok(());
+    }
+    let ask = |mut client: RuntimeClient<Channel>| async move {
+        client.state(runtime::StateRequest {}).await
+    };
+    let told = helper.call(ask).await?.protocol;
+    if protocol::understands(told) {
+        return Ok(());
+    }
+    let text = format!(
+        "runtime plugin '{runtime}' speaks protocol {told}, and the container system service {}",
+        protocol::CURRENT
+    );
+    let hint = "Install a plugin that was made for this version of container.";
+    Err(Error::new(Kind::Unsupported, text).with_hint(hint))
 }
 
 /// Why a container that asked for an SSH agent finds nobody at `agent`. It starts all the same: a policy starts it when nobody is

@@ -35,6 +35,7 @@ use tokio::sync::watch;
 pub use attach::Attached;
 pub use spare::Spare;
 
+use crate::images::Trouble;
 use process::NetworkProcess;
 use refusals::Limited;
 use store::Found;
@@ -233,6 +234,16 @@ impl Networks {
 
     fn members(&self) -> MutexGuard<'_, BTreeMap<String, BTreeSet<String>>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Networks whose processes end again and again, though containers are on them.
+    pub fn troubles(&self) -> Vec<(String, Trouble)> {
+        let networks = self.entries();
+        let trouble = |network: &Arc<Network>| {
+            let trouble = network.process.trouble()?;
+            Some((format!("network {}", network.name), trouble))
+        };
+        networks.values().filter_map(trouble).collect()
     }
 
     /// Containers on `network`, running or not.

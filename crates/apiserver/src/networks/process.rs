@@ -19,8 +19,10 @@ use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::{Mutex, Notify, watch};
+use tokio::time::Instant;
 use tonic::{Response, Status};
 
+use crate::images::Trouble;
 use crate::plugin;
 
 /// How long the process may take to answer: it has to make a namespace first.
@@ -31,6 +33,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 const CLEAN_LIMIT: Duration = Duration::from_secs(5);
 /// The first and the longest pause before it is started again, for containers that are on it.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// How long nothing has to happen until what was before it is over.
+const CALM: Duration = Duration::from_secs(60);
+/// From so many ends in a row on, people are told: one may be an accident.
+const TROUBLE: u32 = 2;
 /// Bytes of the reason of its end that are told.
 const LAST_WORDS: u64 = 4096;
 /// How long it may take to say them when it does not serve any more.
@@ -50,6 +56,31 @@ pub struct NetworkProcess {
     wanted: watch::Sender<bool>,
     /// Rung when it has died.
     died: Arc<Notify>,
+    /// How it failed lately.
+    failed: watch::Sender<Failed>,
+}
+
+/// Ends of a process that was wanted.
+#[derive(Debug, Default)]
+struct Failed {
+    times: u32,
+    message: String,
+    last: Option<Instant>,
+}
+
+impl Failed {
+    fn is_over(&self) -> bool {
+        self.last.is_none_or(|last| last.elapsed() > CALM)
+    }
+
+    fn add(&mut self, message: String) {
+        self.times = if self.is_over() {
+            1
+        } else {
+            self.times.saturating_add(1)
+        };
+        (self.message, self.last) = (message, Some(Instant::now()));
+    }
 }
 
 impl Drop for NetworkProcess {
@@ -62,8 +93,12 @@ impl Drop for NetworkProcess {
 /// Starts a process again when it has died, for containers that are on its network.
 async fn keep(process: Weak<NetworkProcess>, died: Arc<Notify>) {
     let mut pause = PAUSE.0;
+    let mut begun = Instant::now();
     loop {
         died.notified().await;
+        if begun.elapsed() > PAUSE.1 {
+            pause = PAUSE.0;
+        }
         tokio::time::sleep(pause).await;
         let Some(process) = process.upgrade() else {
             return;
@@ -73,15 +108,16 @@ async fn keep(process: Weak<NetworkProcess>, died: Arc<Notify>) {
         }
         let name = &process.name;
         tracing::warn!("the process of network {name} has ended: it is started again");
-        match process.serving().await {
-            Ok(_) => pause = PAUSE.0,
-            Err(error) => {
-                tracing::error!("{error:#}");
-                pause = (pause * 2).min(PAUSE.1);
-                // There may be no process whose end would ring.
-                died.notify_one();
-            }
+        begun = Instant::now();
+        pause = (pause * 2).min(PAUSE.1);
+        let mut message = "its process has ended".to_owned();
+        if let Err(error) = process.serving().await {
+            tracing::error!("{error:#}");
+            message = error.message();
+            // There may be no process whose end would ring.
+            died.notify_one();
         }
+        process.failed.send_modify(|failed| failed.add(message));
     }
 }
 
@@ -130,6 +166,7 @@ impl NetworkProcess {
             running: Mutex::default(),
             wanted: watch::Sender::new(false),
             died: died.clone(),
+            failed: watch::Sender::default(),
         });
         tokio::spawn(keep(Arc::downgrade(&process), died));
         process
@@ -141,6 +178,16 @@ impl NetworkProcess {
 
     fn log_path(&self) -> PathBuf {
         self.roots.log.join(format!("network-{}.log", self.name))
+    }
+
+    /// That it ends again and again, though containers are on its network.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let failed = self.failed.borrow();
+        let told = failed.times >= TROUBLE && !failed.is_over();
+        told.then(|| Trouble {
+            failures: failed.times,
+            message: failed.message.clone(),
+        })
     }
 
     /// Whether it has to be there.
@@ -462,44 +509,69 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn the_reason_is_what_the_process_says_itself() {
-        let scratch = tempfile::tempdir().unwrap();
-        let at = |name: &str| scratch.path().join(name);
+    /// A system below `scratch` with the network `web` of the plugin `fake`, and the plugin's program.
+    fn system(scratch: &Path) -> (Roots, PathBuf) {
+        let at = |name: &str| scratch.join(name);
         let mut roots = Roots::new(at("app"), at("install"), None).unwrap();
         roots.runtime = at("run");
         let plugin = roots.plugin("fake");
-        let manifest = "[[servicesConfig.services]]\ntype = \"network\"\n";
+        let directory = roots.install.join("libexec/container/plugins/fake");
         for directory in [
-            plugin.parent().unwrap(),
+            &directory.join("bin"),
             &roots.runtime,
             &roots.network("web"),
             &roots.log,
         ] {
             std::fs::create_dir_all(directory).unwrap();
         }
-        std::fs::write(
-            roots
-                .install
-                .join("libexec/container/plugins/fake/config.toml"),
-            manifest,
-        )
-        .unwrap();
+        let manifest = "[[servicesConfig.services]]\ntype = \"network\"\n";
+        std::fs::write(directory.join("config.toml"), manifest).unwrap();
+        (roots, plugin)
+    }
+
+    fn write_script(program: &Path, words: &str) {
+        std::fs::write(program, format!("#!/bin/sh\n{words}\nexit 1\n")).unwrap();
+        std::fs::set_permissions(program, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_reason_is_what_the_process_says_itself() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (roots, plugin) = system(scratch.path());
         // What an earlier one has logged is nobody's reason.
         let log = roots.log.join("network-web.log");
         std::fs::write(log, "2026-01-01T00:00:00Z ERROR a: an old reason\n").unwrap();
-        let script = |words: &str| {
-            std::fs::write(&plugin, format!("#!/bin/sh\n{words}\nexit 1\n")).unwrap();
-            std::fs::set_permissions(&plugin, PermissionsExt::from_mode(0o755)).unwrap();
-        };
         let (_, domains) = watch::channel(Vec::new());
         let process = NetworkProcess::new(&roots, "web", "fake", domains, false);
-        script("echo ' ERROR a: in the log'; echo 'cannot run nft: not found' >&5");
+        write_script(
+            &plugin,
+            "echo ' ERROR a: in the log'; echo 'cannot run nft: not found' >&5",
+        );
         let error = process.serving().await.unwrap_err();
         assert_eq!(error.message(), "network web: cannot run nft: not found");
-        script("echo ' ERROR a: in the log'");
+        write_script(&plugin, "echo ' ERROR a: in the log'");
         let error = process.serving().await.unwrap_err();
         assert!(!error.message().contains("log"), "{error}");
         assert!(!error.message().contains("old reason"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_again_and_again_is_told_of() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (roots, plugin) = system(scratch.path());
+        write_script(&plugin, "echo 'no bridge' >&5");
+        let (_, domains) = watch::channel(Vec::new());
+        let process = NetworkProcess::new(&roots, "web", "fake", domains, false);
+        assert!(process.trouble().is_none());
+        let begun = Instant::now();
+        process.want(true);
+        process.died.notify_one();
+        let mut failed = process.failed.subscribe();
+        failed.wait_for(|failed| failed.times >= 3).await.unwrap();
+        // Each pause is longer than the one before.
+        assert!(begun.elapsed() >= PAUSE.0 * 7);
+        let trouble = process.trouble().unwrap();
+        assert_eq!(trouble.message, "network web: no bridge");
+        process.want(false);
     }
 }

@@ -34,7 +34,10 @@ impl System {
     fn troubles(&self) -> Vec<api::Trouble> {
         let ours = self.shutdown.images.trouble();
         let ours = ours.map(|trouble| (images::PLUGIN.to_owned(), trouble));
-        let all = ours.into_iter().chain(self.shutdown.auxiliary.troubles());
+        let all = ours
+            .into_iter()
+            .chain(self.shutdown.networks.troubles())
+            .chain(self.shutdown.auxiliary.troubles());
         let told = |(service, Trouble { failures, message })| api::Trouble {
             service,
             failures,
