@@ -159,7 +159,7 @@ fn explain(mut error: clap::Error, arguments: &[OsString]) -> Result<u8, Failure
                 let usage = ContextValue::StyledStr(command.render_usage());
                 error.insert(ContextKind::Usage, usage);
             }
-            let text = plainly(quoted(error.render().to_string(), arguments));
+            let text = quoted(error.render().to_string(), arguments);
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let unknown = error.get(ContextKind::InvalidSubcommand).is_some();
             let hint = if unknown {
@@ -167,16 +167,16 @@ fn explain(mut error: clap::Error, arguments: &[OsString]) -> Result<u8, Failure
             } else {
                 "\nFor more information, try '--help'.\n"
             };
-            Err(Failure::Usage(
-                text.trim_end_matches(hint).trim_end().to_owned(),
-            ))
+            Err(Failure::Usage(plainly(
+                text.trim_end_matches(hint).trim_end(),
+            )))
         }
     }
 }
 
 /// `text` with words for people in the place of those that Rust's numbers have.
-fn plainly(text: String) -> String {
-    const WORDS: [(&str, &str); 4] = [
+fn plainly(text: &str) -> String {
+    const WORDS: [(&str, &str); 5] = [
         (
             "cannot parse integer from empty string",
             "a whole number is expected",
@@ -187,9 +187,12 @@ fn plainly(text: String) -> String {
         ),
         ("number too large to fit in target type", "it is too large"),
         ("number too small to fit in target type", "it is too small"),
+        ("invalid IPv4 address syntax", "an IPv4 address is expected"),
     ];
     let words = WORDS.iter();
-    let mut text = words.fold(text, |text, (of_rust, ours)| text.replace(of_rust, ours));
+    let mut text = words.fold(text.to_owned(), |text, (of_rust, ours)| {
+        text.replace(of_rust, ours)
+    });
     // `7 is not in 0..=5`, as clap tells of ranges.
     if let Some((before, range)) = text.split_once(" is not in ") {
         if let (Some((told, _)), Some((from, to))) =
