@@ -5,7 +5,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use container_api::plugin::{self, DIRECTORIES};
+use anyhow::Context as _;
+use container_api::plugin::{self, DIRECTORIES, Plugin};
 
 use crate::cli::first_word;
 use crate::failure::Failure;
@@ -17,7 +18,7 @@ const ALIKE: f64 = 0.8;
 /// Runs the plugin that the first word of `line` names with the rest, in place of this process.
 pub fn execute(install: &Path, line: &[OsString], known: &[String]) -> Result<u8, Failure> {
     let word = first_word(line);
-    let Some(program) = find(install, word) else {
+    let Some(program) = find(install, word)? else {
         let word = word.to_string_lossy();
         let answer = words::of_command(&[], &word);
         return Err(Failure::Usage(
@@ -45,14 +46,25 @@ pub fn list(install: &Path) -> Vec<(String, String)> {
     found
 }
 
-fn find(install: &Path, word: &OsStr) -> Option<PathBuf> {
-    let word = word.to_str()?;
+/// The program of the command `word`, people's own first.
+fn find(install: &Path, word: &OsStr) -> Result<Option<PathBuf>, Failure> {
+    let Some(word) = word.to_str() else {
+        return Ok(None);
+    };
     let names = [format!("container-{word}"), word.to_owned()];
-    let mut found = names
-        .iter()
-        .filter_map(|name| plugin::find(install, name))
-        .filter(|plugin| plugin.command().is_some());
-    found.next().map(|plugin| plugin.program())
+    let found = names.iter().filter_map(|name| plugin::find(install, name));
+    let mut found: Vec<Plugin> = found.collect();
+    found.sort_by_key(|plugin| !plugin.is_people_s);
+    for plugin in found {
+        // One that cannot be read is not another one, either.
+        plugin
+            .manifest()
+            .with_context(|| format!("plugin '{}'", plugin.name))?;
+        if plugin.command().is_some() {
+            return Ok(Some(plugin.program()));
+        }
+    }
+    Ok(None)
 }
 
 fn missing(install: &Path, word: &str, known: &[String]) -> String {
@@ -103,7 +115,7 @@ mod tests {
             Some("[servicesConfig]\nloadAtBoot = true\n"),
         );
         install(root, DIRECTORIES[1], "container-bare", None);
-        let found = |word: &str| find(root, OsStr::new(word));
+        let found = |word: &str| find(root, OsStr::new(word)).unwrap();
         assert_eq!(
             found("hello").unwrap(),
             root.join("libexec/container-plugins/hello/bin/hello")
@@ -127,6 +139,16 @@ mod tests {
         }
         let names: Vec<String> = list(root).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["hello", "k8s"]);
+        // A person's own comes before the system's, whatever each is called; one that cannot be read is told of.
+        install(root, DIRECTORIES[0], "k8s", None);
+        let own = root.join("libexec/container-plugins/k8s/bin/k8s");
+        assert_eq!(found("k8s").unwrap(), own);
+        install(root, DIRECTORIES[0], "broken", Some("abstract = 1\n"));
+        let error = find(root, OsStr::new("broken")).unwrap_err();
+        assert!(
+            format!("{error:?}").contains("plugin 'broken'"),
+            "{error:?}"
+        );
     }
 
     #[test]

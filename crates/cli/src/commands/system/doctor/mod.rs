@@ -32,6 +32,7 @@ impl Doctor {
         checks.extend(installation::checks(&context.roots));
         checks.extend(host::checks(&context.roots));
         checks.extend(plugins::network(&context.roots));
+        checks.extend(plugins::others(&context.roots));
         output::write(self.format.format, &checks, || table(&checks))?;
         Ok(u8::from(
             checks.iter().any(|check| check.status == Status::Fail),
