@@ -61,6 +61,13 @@ container machine start host >/dev/null
 inside 'systemctl is-system-running --wait' >/dev/null || fail "systemd is not well after a boot"
 inside 'for i in $(seq 300); do container list --quiet | grep -qx kept && exit 0; sleep 0.5; done; exit 1' || fail "the container is not there after a boot"
 alive "the container does not run after a boot"
+# A user has the same, without being logged in.
+inside 'useradd -m worker && loginctl enable-linger worker && for i in $(seq 150); do [ -S /run/user/$(id -u worker)/systemd/private ] && exit 0; sleep 0.2; done; exit 1' ||
+    fail "the user has no service manager"
+worker() { inside "runuser -u worker -- env HOME=/home/worker XDG_RUNTIME_DIR=/run/user/\$(id -u worker) sh -c '$1'"; }
+worker 'systemctl --user enable --now container.socket 2>/dev/null'
+worker 'container list --quiet && systemctl --user is-active --quiet container.service' || fail "a user's socket starts no service"
+worker 'container system stop' >/dev/null
 inside 'dpkg -r container >/dev/null && [ ! -e /usr/bin/container ] && ! systemctl is-enabled --quiet container.socket 2>/dev/null'
 # The kernel keeps 15 bytes of a name.
 inside '! pgrep -x container-apise >/dev/null' || fail "the service outlives the package"
