@@ -81,7 +81,7 @@ inside "$unpacked/install.sh" --prefix "/opt/a prefix" --uninstall
 rm -rf --one-file-system "$root$unpacked" "$root"/root/*.deb "$root/root/busybox.tar" "$root/root/.local" "$root/opt/a prefix"
 echo "packages: installed, used, upgraded, removed"
 for mount in dev/pts dev sys/fs/cgroup sys proc run; do umount -l "$root/$mount" 2>/dev/null || true; done
-inside_packages=(systemd-sysv dbus procps iproute2)
+inside_packages=(systemd-sysv libpam-systemd dbus procps iproute2)
 timeout -k 5 300 chroot "$root" env DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     apt-get -q install -y --no-install-recommends "${inside_packages[@]}" >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; fail "no init can be installed"; }
 CONTAINER_TEST_PREFIX=${CONTAINER_TEST_PREFIX:-$here/target/stage} tests/package-booted.sh "$root" "$first" "$newer" "$image"

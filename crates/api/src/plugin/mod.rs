@@ -31,12 +31,11 @@ pub fn service(roots: &Roots, name: &str, wanted: ServiceKind) -> Result<PathBuf
         .manifest()
         .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
     let services = manifest.and_then(|manifest| manifest.services);
-    let kinds: Vec<ServiceKind> = match &services {
-        Some(services) => services.kinds().collect(),
-        None => {
-            let ours = OURS.iter().filter(|(ours, _)| *ours == name);
-            ours.map(|(_, kind)| *kind).collect()
-        }
+    let kinds: Vec<ServiceKind> = if let Some(services) = &services {
+        services.kinds().collect()
+    } else {
+        let ours = OURS.iter().filter(|(ours, _)| *ours == name);
+        ours.map(|(_, kind)| *kind).collect()
     };
     if kinds.contains(&wanted) {
         return Ok(plugin.program());
