@@ -88,7 +88,8 @@ impl Containers {
         // Told first: it was asked for by name.
         arrived?;
         let roots = roots?;
-        let guest = self.guest_files(configuration.kernel.as_deref()).await?;
+        // Boxed, as the future of a creation is large without it.
+        let guest = Box::pin(self.guest_files(configuration.kernel.as_deref())).await?;
         let boot = Boot {
             kernel: guest.kernel,
             initramfs: guest.initramfs,
