@@ -49,7 +49,8 @@ impl Containers {
             Ok((entry, operation))
         };
         let ((entry, _operation), volumes) = self.with_volumes(configuration, enter).await?;
-        let created = self.make(&entry, progress).await;
+        // Boxed: with it the future of a creation is large.
+        let created = Box::pin(self.make(&entry, progress)).await;
         if created.is_err() {
             // Before its name is free: whoever takes that has the same directory.
             match bundles::detach(&self.roots, &entry.bundle) {
@@ -88,8 +89,7 @@ impl Containers {
         // Told first: it was asked for by name.
         arrived?;
         let roots = roots?;
-        // Boxed, as the future of a creation is large without it.
-        let guest = Box::pin(self.guest_files(configuration.kernel.as_deref())).await?;
+        let guest = self.guest_files(configuration.kernel.as_deref()).await?;
         let boot = Boot {
             kernel: guest.kernel,
             initramfs: guest.initramfs,
