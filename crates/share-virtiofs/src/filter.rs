@@ -70,6 +70,8 @@ const SERVICE: &[libc::c_long] = &[
     libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_removexattr,
+    // What waits with a time limit goes on so, once it was stopped: by SIGSTOP, a debugger, or the host going to sleep.
+    libc::SYS_restart_syscall,
     libc::SYS_rseq,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
