@@ -189,3 +189,60 @@ fn it_is_for_the_shape_that_was_started_last_and_goes_with_its_template() {
     eventually("it was given up", || helpers().is_empty());
     assert!(!waits(&system));
 }
+
+#[test]
+fn a_machine_that_waits_takes_the_volumes_of_its_container() {
+    let system = ready();
+    let with = |id: &str, volume: &str, script: &str| {
+        let words = ["run", "--name", id, "-c", "1", "-m", "256M", "-v", volume];
+        let process = ["busybox", "sh", "-c", script];
+        system.run(words.iter().chain(&process)).ok().stdout
+    };
+    let prepared_anew = |before: u32| {
+        eventually("a machine with the volume's disk waits", || {
+            waits(&system) && system.waiting_helpers()[..] != [before]
+        });
+    };
+    let (plain, _) = helper(&system);
+    assert_eq!(with("one", "kept:/kept", "echo one > /kept/file"), "");
+    assert!(!waited(&system, "one"));
+    prepared_anew(plain);
+    let said = with(
+        "two",
+        "kept:/other",
+        "cat /other/file; ls -A /other; echo two >> /other/file",
+    );
+    assert_eq!(said, "one\nfile\n");
+    assert!(waited(&system, "two"));
+    wait_for_standby(&system);
+    // A new volume is filled, and nothing of the rehearsal, nor of another volume, is in it.
+    let said = with(
+        "three",
+        "new:/etc",
+        "ls /etc/passwd; ls -A /etc | grep -c -e file -e mnt -e rehearsal",
+    );
+    assert_eq!(said, "/etc/passwd\n0\n");
+    assert!(waited(&system, "three"));
+    wait_for_standby(&system);
+    let (writes, _) = helper(&system);
+    // Read only it is another disk.
+    let read = "cat /kept/file; touch /kept/x 2>&1 | grep -c Read-only";
+    assert_eq!(with("four", "kept:/kept:ro", read), "one\ntwo\n1\n");
+    assert!(!waited(&system, "four"));
+    prepared_anew(writes);
+    assert_eq!(with("five", "kept:/kept:ro", read), "one\ntwo\n1\n");
+    assert!(waited(&system, "five"));
+    for volume in ["kept", "new"] {
+        let disk = system.app().join("volumes").join(volume).join("volume.img");
+        let checked = std::process::Command::new("e2fsck")
+            .arg("-fn")
+            .arg(disk)
+            .output();
+        let checked = checked.unwrap();
+        assert!(
+            checked.status.success(),
+            "{}",
+            String::from_utf8_lossy(&checked.stdout)
+        );
+    }
+}

@@ -149,6 +149,20 @@ pub struct Boot {
     /// Socket of the SSH agent that a client had when it last started the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_agent: Option<PathBuf>,
+    /// The disks of its volumes, in the order of their numbers: what a machine that is prepared for such a container has to have, when these
+    /// volumes themselves may be gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeDisk>,
+}
+
+/// What the disk of a volume looks like to a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeDisk {
+    /// Bytes.
+    pub size: u64,
+    /// The machine may not write to it.
+    pub read_only: bool,
 }
 
 /// A network interface of a container.

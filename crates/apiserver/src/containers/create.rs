@@ -103,6 +103,7 @@ impl Containers {
             interfaces: Vec::new(),
             published_ports: Vec::new(),
             ssh_agent: None,
+            volumes: Vec::new(),
             idle: false,
         };
         bundle::write_json(&entry.bundle.boot(), &boot).map_err(failed)?;

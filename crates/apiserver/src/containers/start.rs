@@ -10,7 +10,7 @@ use container_api::plugin::{self, ServiceKind};
 use container_api::request::Channel;
 use container_api::runtime::runtime_client::RuntimeClient;
 use container_api::{Error, Kind, protocol, runtime};
-use container_resource::bundle::{self, Boot, Extent, Timeline};
+use container_resource::bundle::{self, Boot, Extent, Timeline, VolumeDisk};
 use container_resource::container::{ContainerConfiguration, ContainerState, Mount};
 use container_resource::creation::DEFAULT_RUNTIME;
 use container_resource::event::{Action, Attribute, Origin};
@@ -31,6 +31,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(180);
 const GOODBYE: Duration = Duration::from_secs(5);
 /// How long a container may take to be stopped before it is started again.
 const STOPPING_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most volumes of a machine that waits: with a network each of them has a place of its own on the machine.
+const WAITING_VOLUMES: usize = 2;
 
 /// A container that runs.
 #[derive(Debug, Default)]
@@ -187,8 +190,9 @@ impl Containers {
                 entry.id
             ))
         };
-        // A machine that waits has no init image, no volume and no share, and the tap of one network at most.
-        let has_devices = configuration.mounts.iter().any(Mount::has_device);
+        // A machine that waits has no init image and no share, few volumes, and the tap of one network at most.
+        let has_shares = configuration.mounts.iter().any(Mount::is_shared);
+        let volumes = boot.volumes.len();
         let networks = if idle {
             usize::from(!configuration.networks.is_empty()) * 2
         } else {
@@ -197,7 +201,8 @@ impl Containers {
         let can_be_prepared = runtime == DEFAULT_RUNTIME
             && !entry.options.no_template
             && boot.init.is_none()
-            && !has_devices
+            && !has_shares
+            && volumes <= WAITING_VOLUMES
             && networks <= 1;
         let mut request = Request {
             configuration: configuration.clone(),
@@ -377,6 +382,7 @@ impl Containers {
         boot.idle = idle;
         boot.vmm_confinement = self.vmm_confinement;
         boot.restarts = entry.status.borrow().restart_count;
+        boot.volumes = volume_disks(entry.configuration()?);
         boot.interfaces.clear();
         boot.published_ports.clear();
         // A policy that starts it again has none to offer: the last one holds.
@@ -409,6 +415,20 @@ async fn check_protocol(entry: &Entry, helper: &Helper) -> Result<(), Error> {
     );
     let hint = "Install a plugin that was made for this version of container.";
     Err(Error::new(Kind::Unsupported, text).with_hint(hint))
+}
+
+/// The disks of the volumes of `configuration`. One that cannot be looked at is told of by the helper, which needs it.
+fn volume_disks(configuration: &ContainerConfiguration) -> Vec<VolumeDisk> {
+    let disk = |name: &str| {
+        let mut mounts = configuration.mounts.iter();
+        let mount = mounts.find(|mount| mount.volume() == Some(name));
+        let found = mount.and_then(|mount| std::fs::metadata(&mount.source).ok());
+        VolumeDisk {
+            size: found.map_or(0, |found| found.len()),
+            read_only: configuration.only_reads(name),
+        }
+    };
+    configuration.volumes().into_iter().map(disk).collect()
 }
 
 /// Why a container that asked for an SSH agent finds nobody at `agent`. It starts all the same: a policy starts it when nobody is

@@ -53,6 +53,7 @@ impl Request {
             configuration.virtualization,
             &boot.kernel,
             &boot.initramfs,
+            &boot.volumes,
         )
     }
 }

@@ -80,6 +80,7 @@ impl Containers {
                 interfaces: Vec::new(),
                 published_ports: Vec::new(),
                 ssh_agent: None,
+                volumes: Vec::new(),
             };
             Ok((configuration, boot))
         })

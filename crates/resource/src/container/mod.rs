@@ -165,6 +165,13 @@ impl ContainerConfiguration {
         }
         volumes
     }
+
+    /// Whether none of the mounts of `volume` may be written to.
+    pub fn only_reads(&self, volume: &str) -> bool {
+        let mounts = self.mounts.iter();
+        let mut mounts = mounts.filter(|mount| mount.volume() == Some(volume));
+        mounts.all(Mount::is_read_only)
+    }
 }
 
 /// The image a container was made of.

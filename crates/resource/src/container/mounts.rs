@@ -30,9 +30,9 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Whether the machine has a device for it, alone or with others: a disk or a share.
-    pub fn has_device(&self) -> bool {
-        matches!(self.kind, MountKind::Virtiofs {} | MountKind::Volume { .. })
+    /// Whether it is served by a share of the machine.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.kind, MountKind::Virtiofs {})
     }
 
     /// Whether `ro` is the last word on it.

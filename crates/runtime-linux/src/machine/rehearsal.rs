@@ -14,7 +14,10 @@ use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_engine::{DiskRole, Extent, VmSpec};
 use container_ext4::Format;
-use container_resource::container::{ContainerConfiguration, ProcessConfiguration, User};
+use container_resource::bundle::VolumeDisk;
+use container_resource::container::{
+    ContainerConfiguration, Mount, MountKind, ProcessConfiguration, User,
+};
 use erofs::{LayerWriter, Limits, Metadata, Tree};
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -35,27 +38,28 @@ const PROGRAM_SIZE: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Stage {
     image: (File, u64),
-    upper: File,
+    /// Those with ext4, by what they stand for.
+    written: BTreeMap<DiskRole, File>,
 }
 
 impl Stage {
     /// Makes disks like those of `shape`.
     pub fn build(shape: &VmSpec, cache: &Path) -> io::Result<Self> {
-        let upper = shape.disks().find(|disk| disk.role == DiskRole::Upper);
-        let size = upper.map_or(0, |disk| disk.size);
         let image = image().map_err(io::Error::other)?;
         let mut file = File::from(memfd_create("rehearsal", MemfdFlags::CLOEXEC)?);
         io::Write::write_all(&mut file, &image)?;
+        let mut written = BTreeMap::new();
+        for disk in shape.disks().filter(|disk| disk.role != DiskRole::Root) {
+            let format = Format {
+                size: disk.size,
+                ..Format::default()
+            };
+            let file = container_ext4::unnamed(&format, cache).map_err(io::Error::other)?;
+            written.insert(disk.role, file);
+        }
         Ok(Self {
             image: (file, image.len() as u64),
-            upper: container_ext4::unnamed(
-                &Format {
-                    size,
-                    ..Format::default()
-                },
-                cache,
-            )
-            .map_err(io::Error::other)?,
+            written,
         })
     }
 
@@ -68,23 +72,25 @@ impl Stage {
             length,
         };
         for disk in spec.disks_mut() {
-            disk.extents = match disk.role {
-                DiskRole::Root => vec![extent(&self.image.0, self.image.1)],
-                _ => vec![extent(&self.upper, disk.size)],
+            disk.extents = match self.written.get(&disk.role) {
+                Some(file) => vec![extent(file, disk.size)],
+                None => vec![extent(&self.image.0, self.image.1)],
             };
         }
         spec
     }
 }
 
-/// Rehearses the start of a container of the size of `like` in `guest`, which is as before afterwards. A guest in which
+/// Rehearses the start of a container of the size of `like`, with `volumes`, in `guest`, which is as before afterwards. A guest in which
 /// that fails must not be used.
 pub async fn rehearse(
     guest: &Guest,
     like: &ContainerConfiguration,
+    volumes: &[VolumeDisk],
     origin: Origin,
 ) -> Result<(), Error> {
-    let configuration = configuration(like);
+    let mut configuration = configuration(like);
+    configuration.mounts = volumes.iter().enumerate().map(mount).collect();
     let mut request = start_request(&configuration, &[], false, None)?;
     request.late_devices = origin.late_devices();
     request.rehearsal = true;
@@ -99,6 +105,21 @@ pub async fn rehearse(
     }
     answer(guest.calls().reset(ResetRequest {})).await?;
     Ok(())
+}
+
+/// Where the rehearsal has one of the volumes.
+fn mount((number, volume): (usize, &VolumeDisk)) -> Mount {
+    let name = format!("{ID}-{number}");
+    let read_only = volume.read_only.then(|| "ro".to_owned());
+    Mount {
+        destination: format!("/mnt/{name}"),
+        kind: MountKind::Volume {
+            name,
+            format: "ext4".to_owned(),
+        },
+        source: String::new(),
+        options: read_only.into_iter().collect(),
+    }
 }
 
 /// A container with the machine of `like` and nothing else of it.

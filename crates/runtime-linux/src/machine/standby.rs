@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
-use container_engine::{Device, Engine, Vm, VmSpec};
-use container_resource::bundle::Interface;
+use container_engine::{Device, Disk, Engine, Vm, VmSpec};
+use container_resource::bundle::{Interface, VolumeDisk};
 
 use super::nics::nics;
 use super::rehearsal::{Stage, rehearse};
 use super::template::{self, Resolved, SETTLED, TemplateRequest};
-use super::{Machine, Origin, describe};
+use super::{Machine, Origin, Volume, describe};
 
 /// How long it may take to hand a machine over. Another one boots in that time.
 const TAKE_LIMIT: Duration = Duration::from_secs(2);
@@ -49,6 +49,10 @@ impl Standby {
         }
         let saved = engine.open_template(&directory, &shape).map_err(internal)?;
         shape.devices.extend(nics(&request.boot.interfaces, taps)?);
+        shape.devices.extend(volumes(&request.boot.volumes));
+        if let Some(reason) = engine.excluded_from_templates(&shape) {
+            return Err(internal(reason));
+        }
         let stage = Stage::build(&shape, &request.boot.cache)
             .map_err(|error| internal(error).context("make the disks of the rehearsal"))?;
         let started = template::start(&engine, &saved, &stage.furnish(&shape)).await;
@@ -58,9 +62,14 @@ impl Standby {
             origin,
             ..
         } = started.inspect_err(|_| template::discard(&directory))?;
-        rehearse(&guest, &request.configuration, origin)
-            .await
-            .map_err(|error| error.context("rehearse"))?;
+        rehearse(
+            &guest,
+            &request.configuration,
+            &request.boot.volumes,
+            origin,
+        )
+        .await
+        .map_err(|error| error.context("rehearse"))?;
         // Whoever takes the machine is in a hurry, and has nothing to close then.
         let cleared = vm.exchange_disks(shape.disks()).await;
         cleared.map_err(internal)?;
@@ -154,4 +163,13 @@ impl Standby {
 
 fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::caused(Kind::Internal, error)
+}
+
+/// Disks in whose place those of `volumes` can be put.
+fn volumes(volumes: &[VolumeDisk]) -> impl Iterator<Item = Device> {
+    let numbered = volumes.iter().enumerate();
+    numbered.map(|(number, volume)| {
+        let role = Volume::role(number);
+        Device::Disk(Disk::empty(role, volume.size, volume.read_only))
+    })
 }

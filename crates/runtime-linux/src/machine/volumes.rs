@@ -47,7 +47,7 @@ impl Volume {
                 source: mounts
                     .first()
                     .map_or_else(PathBuf::new, |mount| PathBuf::from(&mount.source)),
-                read_only: mounts.iter().all(|mount| mount.is_read_only()),
+                read_only: configuration.only_reads(name),
                 fill_from: mounts
                     .iter()
                     .filter(fills)

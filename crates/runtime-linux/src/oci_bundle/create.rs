@@ -68,6 +68,7 @@ impl OciBundle {
             interfaces: Vec::new(),
             published_ports: Vec::new(),
             ssh_agent: None,
+            volumes: Vec::new(),
         };
         let options = CreateOptions {
             auto_remove: true,

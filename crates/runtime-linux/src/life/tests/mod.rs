@@ -8,10 +8,11 @@ mod system;
 use std::time::Duration;
 
 use container_engine::scripted::{Act, Script};
-use container_resource::bundle::{self, Exit};
+use container_resource::bundle::{self, Exit, VolumeDisk};
 use futures::FutureExt;
 
 use crate::container::{Stage, State};
+use crate::machine::Standby;
 use crate::stdio::Stdio;
 use guest::Answer::{Dies, Hangs, HangsUp, Refuses, Well};
 use guest::{Answer, Manners};
@@ -388,6 +389,19 @@ async fn a_standby_machine_becomes_the_containers_or_another_one_does() {
         script.calls()[before..],
         ["resume", "exchange root", "exchange upper"]
     );
+
+    // One with the disk of a volume is for a container with such a volume, and for no other.
+    let mut request = system.request(&script);
+    let (size, read_only) = (64 << 20, false);
+    request.boot.volumes = vec![VolumeDisk { size, read_only }];
+    let standby = Standby::prepare(&request, Vec::new()).await.unwrap();
+    let prepared = script.calls().join(",");
+    assert!(prepared.ends_with("exchange root,exchange upper,exchange volume-0"));
+    let before = script.calls().len();
+    let life = system.live_in(&script, "{}", Some(standby));
+    life.container.start(Stdio::default()).await.unwrap();
+    life.over().await;
+    assert_eq!(script.calls()[before..], ["restore"]);
 
     // One of another shape is ended, and a template is looked for.
     let mut standby = system.standby(&script).await.unwrap();
