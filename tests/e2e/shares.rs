@@ -376,6 +376,44 @@ fn what_cannot_be_mounted_is_told_before_anything_runs() {
     );
     assert_eq!(outcome.stderr.lines().next().unwrap(), expected);
     refused(Path::new("/dev/null")).says("only directories, files and Unix sockets can be mounted");
+    let spelled = |flags: &[&str]| {
+        let words = [&["run", "--rm", "-m", "256M"], flags, &["busybox", "true"]];
+        system.run(words.concat())
+    };
+    for (flags, words) in [
+        (&["-v", "/tmp:/."][..], "invalid mount point '/.'"),
+        (&["-v", "/tmp:/a/../b"], "invalid mount point '/a/../b'"),
+        (&["-v", "/tmp:/proc/"], "invalid mount point '/proc'"),
+        (&["--tmpfs", "/dev"], "invalid mount point '/dev'"),
+        (
+            &["-v", "/tmp:/x", "--tmpfs", "//x/."],
+            "duplicate mount point: /x",
+        ),
+        (
+            &["--mount", "type=bind,\"src=/tmp,dst=/x"],
+            "invalid quotation marks",
+        ),
+        (
+            &[
+                "--mount",
+                "type=bind,src=/tmp,dst=/x,bind-propagation=rshared",
+            ],
+            "do not spread",
+        ),
+    ] {
+        spelled(flags).code(64).says(words);
+    }
+    let file = data.join("file");
+    fs::write(&file, "").unwrap();
+    for (source, target, words) in [
+        (&data, "/etc/passwd", "a directory, and a file is there"),
+        (&file, "/etc", "a file, and a directory is there"),
+    ] {
+        let outcome = spelled(&["-v", &bind(source, target)]);
+        assert_ne!(outcome.code, 0);
+        outcome.says(words);
+    }
+    fs::remove_file(&file).unwrap();
 
     // The host's kernel is looked at, and not spoken to; not below a share either. One machine for both.
     system
@@ -427,6 +465,47 @@ fn what_cannot_be_mounted_is_told_before_anything_runs() {
 }
 
 #[test]
+fn links_of_the_image_lead_to_places_within_it() {
+    let system = System::shared();
+    let data = directory(&system, "places");
+    let file = data.join("a,b");
+    fs::write(&file, "host\n").unwrap();
+    let words = [
+        "run", "--name", "linked", "-m", "256M", "busybox", "sh", "-c",
+    ];
+    let script = "ln -s /etc /to-etc; ln -s ../../../../.. /up; ln -s /nowhere/deep /dangling; mkdir /nowhere";
+    system.run(words.iter().chain(&[script])).ok();
+    system.run(["commit", "linked", "linked"]).ok();
+    system.run(["delete", "linked"]).ok();
+    let file = file.to_str().unwrap();
+    let words = [
+        "run",
+        "--rm",
+        "-m",
+        "256M",
+        "-v",
+        &bind(&data, "/to-etc/shared"),
+        "-v",
+        &bind(&data, "/up/above"),
+        "-v",
+        &format!("{file}:/dangling"),
+        "--mount",
+        &format!("ro,dst=//to-etc/./one,\"src={file}\",type=bind"),
+        "--tmpfs",
+        "/to-etc/shared/memory:size=1m",
+        "linked",
+        "sh",
+        "-c",
+        "cat /etc/shared/a,b /above/a,b /nowhere/deep /etc/one; grep -c ' /etc/shared/memory tmpfs' /proc/mounts; \
+         echo x > /etc/one || echo refused",
+    ];
+    let outcome = system.run(words).ok();
+    assert_eq!(outcome.stdout, "host\nhost\nhost\nhost\n1\nrefused\n");
+    system.run(["image", "delete", "linked"]).ok();
+    assert_eq!(fs::read_to_string(file).unwrap(), "host\n");
+}
+
+#[test]
 fn a_machine_ends_with_the_process_of_its_shares_and_the_reverse() {
     let system = System::shared();
     let data = directory(&system, "bound");
@@ -459,6 +538,19 @@ fn a_machine_ends_with_the_process_of_its_shares_and_the_reverse() {
         ("Seccomp_filters", "2"),
     ] {
         assert_eq!(field(name), value, "{name}");
+    }
+
+    // A host that sleeps, or a debugger, stops it in the middle of a wait, and it goes on.
+    for _ in 0..3 {
+        kill(inside, Signal::STOP);
+        eventually("it stands still", || {
+            status(inside, "State").is_some_and(|state| state.starts_with('T'))
+        });
+        kill(inside, Signal::CONT);
+        assert_eq!(
+            told(&system, "bound", "echo on > /data/on; cat /data/on"),
+            "on\n"
+        );
     }
 
     kill(inside, Signal::KILL);

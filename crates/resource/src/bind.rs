@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::container::{Mount, MountKind};
 use crate::idmap::{IdMap, IdMapError};
-use crate::tmpfs;
+use crate::mount_point::{self, MountPointError};
 
 /// Options of a bind mount that change what can be done through it (`mount(8)`).
 const FLAGS: [&str; 10] = [
@@ -40,9 +40,9 @@ const NEEDLESS: [&str; 10] = [
 /// Why something of the host can't be mounted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
-    /// The target is not an absolute path below the root.
-    #[error("invalid mount point '{0}': an absolute path below / is expected")]
-    Target(String),
+    /// Where it is to be.
+    #[error(transparent)]
+    Place(#[from] MountPointError),
     /// No path of the host.
     #[error("a bind mount needs a path of the host as its source")]
     NoSource,
@@ -98,9 +98,7 @@ pub fn mount<'a>(
     if source.is_empty() || source.contains('\0') {
         return Err(BindError::NoSource);
     }
-    if !tmpfs::is_mount_point(target) {
-        return Err(BindError::Target(target.to_owned()));
-    }
+    let target = mount_point::parse(target)?;
     let mut kept = Vec::new();
     for option in options {
         match option {
@@ -121,7 +119,7 @@ pub fn mount<'a>(
     Ok(Mount {
         kind: MountKind::Virtiofs {},
         source: source.to_owned(),
-        destination: target.to_owned(),
+        destination: target,
         options: kept,
     })
 }
@@ -180,7 +178,7 @@ mod tests {
     #[test]
     fn targets_stay_in_the_container() {
         for target in ["", "m", "/", "/a/../..", "/a\0"] {
-            assert!(matches!(mount("/a", target, []), Err(BindError::Target(_))));
+            assert!(matches!(mount("/a", target, []), Err(BindError::Place(_))));
         }
         assert_eq!(mount("", "/m", []), Err(BindError::NoSource));
     }

@@ -215,16 +215,12 @@ impl Creation {
 /// `mounts`, and a new volume at each of the image's `places` where nothing is mounted. A place where nothing can be is left out, as
 /// an image is nobody's to mend.
 fn with_volumes(mut mounts: Vec<Mount>, places: &[String]) -> Vec<Mount> {
-    let parts = |path: &str| -> Vec<String> {
-        let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
-        parts.map(str::to_owned).collect()
-    };
     for place in places {
-        let taken = mounts
-            .iter()
-            .any(|mount| parts(&mount.destination) == parts(place));
-        if let (false, Ok(mount)) = (taken, volume::mount("", place, Vec::new())) {
-            mounts.push(mount);
+        if let Ok(mount) = volume::mount("", place, Vec::new()) {
+            let mut taken = mounts.iter().map(|other| &other.destination);
+            if !taken.any(|taken| *taken == mount.destination) {
+                mounts.push(mount);
+            }
         }
     }
     mounts
@@ -237,12 +233,20 @@ mod tests {
     #[test]
     fn an_image_s_volumes_are_new_ones_unless_something_is_mounted_there() {
         let given = vec![volume::mount("v", "/data/", Vec::new()).unwrap()];
-        let places = ["/data", "//var/lib/x", "relative", "/"].map(str::to_owned);
+        let places = [
+            "/data",
+            "//var/lib/x",
+            "/var/lib/x/.",
+            "relative",
+            "/",
+            "/proc",
+        ]
+        .map(str::to_owned);
         let mounts = with_volumes(given, &places);
         let shown: Vec<_> = mounts
             .iter()
             .map(|mount| (mount.volume(), mount.destination.as_str()))
             .collect();
-        assert_eq!(shown, [(Some("v"), "/data/"), (Some(""), "//var/lib/x")]);
+        assert_eq!(shown, [(Some("v"), "/data"), (Some(""), "/var/lib/x")]);
     }
 }

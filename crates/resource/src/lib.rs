@@ -34,6 +34,7 @@ pub mod log;
 pub mod mac_address;
 pub mod machine;
 pub mod mount;
+pub mod mount_point;
 pub mod name;
 pub mod network;
 pub mod network_name;

@@ -3,6 +3,7 @@
 
 use crate::bind::BindError;
 use crate::container::Mount;
+use crate::mount_point::{self, MountPointError};
 use crate::volume::{self, VolumeError};
 use crate::{bind, size, switch, tmpfs};
 
@@ -42,9 +43,12 @@ pub enum MountError {
     /// Nothing to mount at.
     #[error("target is required")]
     NoTarget,
-    /// The target is not an absolute path below the root.
-    #[error("invalid target '{0}': an absolute path below / is expected")]
-    Target(String),
+    /// Where it is to be.
+    #[error(transparent)]
+    Place(#[from] MountPointError),
+    /// A quotation mark that has no partner, or stands inside a field.
+    #[error("invalid quotation marks in '{0}'")]
+    Quotes(String),
     /// A volume's mount.
     #[error(transparent)]
     Volume(#[from] VolumeError),
@@ -53,15 +57,59 @@ pub enum MountError {
     Source,
 }
 
+/// The fields of a line of values that are joined by commas. One in quotation marks may have commas, and doubled quotation marks for one
+/// (RFC 4180, which Docker's reader follows).
+fn fields(text: &str) -> Result<Vec<String>, MountError> {
+    let wrong = || MountError::Quotes(text.to_owned());
+    let mut fields = Vec::new();
+    let mut rest = text;
+    loop {
+        let Some(quoted) = rest.strip_prefix('"') else {
+            let (field, more) = match rest.split_once(',') {
+                Some((field, more)) => (field, Some(more)),
+                None => (rest, None),
+            };
+            if field.contains('"') {
+                return Err(wrong());
+            }
+            fields.push(field.to_owned());
+            match more {
+                Some(more) => rest = more,
+                None => return Ok(fields),
+            }
+            continue;
+        };
+        let mut field = String::new();
+        let mut left = quoted;
+        loop {
+            let (part, more) = left.split_once('"').ok_or_else(wrong)?;
+            field.push_str(part);
+            let Some(more) = more.strip_prefix('"') else {
+                left = more;
+                break;
+            };
+            field.push('"');
+            left = more;
+        }
+        fields.push(field);
+        match left.strip_prefix(',') {
+            Some(more) => rest = more,
+            None if left.is_empty() => return Ok(fields),
+            None => return Err(wrong()),
+        }
+    }
+}
+
 /// A mount: fields `key=value`, joined by commas. A flag may stand without a value.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn parse(text: &str) -> Result<Mount, MountError> {
+    let fields = fields(text)?;
     let (mut kind, mut target, mut source) = (None, None, None);
     let mut options = Vec::new();
     let (mut of_tmpfs, mut of_volume, mut of_bind) = (None, None, None);
-    for field in text.split(',') {
+    for field in fields.iter().map(String::as_str) {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key, Some(value)),
             None => (field, None),
@@ -81,6 +129,12 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
                     options.push("ro".to_owned());
                 }
                 Some(_) => {}
+            },
+            // podman's.
+            "rw" => match value.map_or(Ok(true), switch::parse) {
+                Ok(true) => options.push("rw".to_owned()),
+                Ok(false) => options.push("ro".to_owned()),
+                Err(_) => return Err(invalid()),
             },
             "tmpfs-size" | "size" => {
                 let bytes = size::parse(given()?).map_err(|_| invalid())?;
@@ -157,13 +211,11 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
         Some(other) => return Err(MountError::Type(other.to_owned())),
     }
     let target = target.ok_or(MountError::NoTarget)?;
-    if !tmpfs::is_mount_point(target) {
-        return Err(MountError::Target(target.to_owned()));
-    }
+    let target = mount_point::parse(target)?;
     if source.is_some() {
         return Err(MountError::Source);
     }
-    Ok(tmpfs::mount(target, options))
+    Ok(tmpfs::mount(&target, options))
 }
 
 /// What `-v` takes: `[<source>:]<target>[:<options>]`, options joined by commas. A source with a slash, or that begins with a dot, is
@@ -241,7 +293,7 @@ mod tests {
             ),
             (
                 "/a:b",
-                "invalid mount point 'b': an absolute path below / is expected",
+                "invalid mount point 'b': an absolute path below / is expected, without '..'",
             ),
             (
                 "/a:/b:foo",
@@ -292,7 +344,7 @@ mod tests {
             ("type=tmpfs,target=", "invalid value for target: ''"),
             (
                 "type=tmpfs,target=a",
-                "invalid target 'a': an absolute path below / is expected",
+                "invalid mount point 'a': an absolute path below / is expected, without '..'",
             ),
             (
                 "type=tmpfs,target=/a,tmpfs-size=1x",
@@ -318,7 +370,7 @@ mod tests {
             ),
             (
                 "type=virtiofs,source=/a,target=m",
-                "invalid mount point 'm': an absolute path below / is expected",
+                "invalid mount point 'm': an absolute path below / is expected, without '..'",
             ),
             (
                 "type=bind,source=/a,target=/m,size=1m",
@@ -342,11 +394,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn commas_stand_in_quotation_marks() {
+        let split = |text: &str| fields(text).ok().map(|fields| fields.join("|"));
+        for (text, expected) in [
+            ("a,b", Some("a|b")),
+            ("", Some("")),
+            ("a,", Some("a|")),
+            (r#""a,b",c"#, Some("a,b|c")),
+            (r#"c,"a ""b"",",d"#, Some(r#"c|a "b",|d"#)),
+            (r#""","#, Some("|")),
+            (r#""a"#, None),
+            (r#"a"b"#, None),
+            (r#""a"b,c"#, None),
+        ] {
+            assert_eq!(split(text).as_deref(), expected, "{text}");
+        }
+        let mount = parse(r#"type=bind,"source=/a,b",target=/m"#).unwrap();
+        assert_eq!(mount.source, "/a,b");
+    }
+
+    #[test]
+    fn what_is_podman_s_is_understood() {
+        let options = |text: &str| parse(text).unwrap().options.join(",");
+        assert_eq!(options("type=bind,src=/a,dst=/m,rw"), "rw");
+        assert_eq!(options("type=volume,dst=/m,rw=false"), "ro");
+        assert_eq!(options("type=tmpfs,dst=/m,ro,rw=true"), "ro,rw");
+    }
+
     proptest! {
         #[test]
-        fn whatever_passes_stays_in_the_container(text in "type=(tmpfs|bind,src=a),dst=\\PC{0,20}") {
+        fn whatever_passes_has_a_place_in_the_container(text in "type=(tmpfs|bind,src=a),dst=\\PC{0,20}") {
             if let Ok(mount) = parse(&text) {
-                prop_assert!(tmpfs::is_mount_point(&mount.destination));
+                let place = mount_point::parse(&mount.destination);
+                prop_assert_eq!(place, Ok(mount.destination));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! File systems in the guest's memory: `--tmpfs <path>[:<options>]`.
 
 use crate::container::{Mount, MountKind};
+use crate::mount_point::{self, MountPointError};
 
 /// Options without a value that a tmpfs may have (`mount(8)`).
 const FLAGS: [&str; 20] = [
@@ -33,9 +34,9 @@ const SOURCE: &str = "tmpfs";
 /// Why a text describes no tmpfs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TmpfsError {
-    /// The destination is not an absolute path below the root.
-    #[error("invalid tmpfs destination '{0}': an absolute path below / is expected")]
-    Destination(String),
+    /// Where it is to be.
+    #[error(transparent)]
+    Place(#[from] MountPointError),
     /// An option that a tmpfs does not have.
     #[error("invalid tmpfs option '{0}'")]
     Option(String),
@@ -47,9 +48,7 @@ pub enum TmpfsError {
 /// When the path is not absolute, climbs with `..`, or an option is unknown.
 pub fn parse(text: &str) -> Result<Mount, TmpfsError> {
     let (destination, options) = text.split_once(':').unwrap_or((text, ""));
-    if !is_mount_point(destination) {
-        return Err(TmpfsError::Destination(destination.to_owned()));
-    }
+    let destination = mount_point::parse(destination)?;
     let options: Vec<String> = options
         .split(',')
         .filter(|option| !option.is_empty())
@@ -62,7 +61,7 @@ pub fn parse(text: &str) -> Result<Mount, TmpfsError> {
     if let Some(unknown) = options.iter().find(|option| !known(option)) {
         return Err(TmpfsError::Option(unknown.clone()));
     }
-    Ok(mount(destination, options))
+    Ok(mount(&destination, options))
 }
 
 /// A new, empty file system in memory at `destination`.
@@ -73,11 +72,6 @@ pub(crate) fn mount(destination: &str, options: Vec<String>) -> Mount {
         destination: destination.to_owned(),
         options,
     }
-}
-
-/// Whether something can be mounted at `path` of a container: not at its root, which is there already.
-pub(crate) fn is_mount_point(path: &str) -> bool {
-    is_absolute(path) && !path.trim_matches('/').is_empty()
 }
 
 /// Whether `path` is absolute and stays where it says: no `..`, no NUL.
@@ -107,11 +101,8 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        for text in ["", "run", "/", "//", "/a/../..", "/a\0"] {
-            assert!(
-                matches!(parse(text), Err(TmpfsError::Destination(_))),
-                "{text:?}"
-            );
+        for text in ["", "run", "/", "//", "/.", "/a/../..", "/a\0", "/proc"] {
+            assert!(matches!(parse(text), Err(TmpfsError::Place(_))), "{text:?}");
         }
         for option in ["size", "size=", "bind", "lowerdir=/"] {
             assert_eq!(

@@ -206,13 +206,9 @@ impl ManagementFlags {
             .map_err(Failure::usage_chain)?;
         let mut mounts: Vec<Mount> = Vec::new();
         for mount in all {
-            let place = |mount: &Mount| -> Vec<String> {
-                let parts = mount.destination.split('/');
-                let parts = parts.filter(|part| !matches!(*part, "" | "."));
-                parts.map(str::to_owned).collect()
-            };
-            if mounts.iter().any(|other| place(other) == place(mount)) {
-                let text = format!("duplicate mount point: {}", mount.destination);
+            let place = &mount.destination;
+            if mounts.iter().any(|other| other.destination == *place) {
+                let text = format!("duplicate mount point: {place}");
                 return Err(Failure::usage(text));
             }
             // The host's paths as they are from anywhere.

@@ -1,6 +1,7 @@
 //! The specification's mounts: made while the guest's own tree is visible, attached in the container's.
 
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -161,18 +162,28 @@ impl Prepared<'_> {
         Ok(())
     }
 
-    fn place(&self) -> std::io::Result<()> {
+    fn place(&self) -> io::Result<()> {
         let target = Path::new(&self.plan.target);
         let root = FileType::from_raw_mode(fstat(&self.mount)?.st_mode);
         if root != FileType::Directory {
             if let Some(parent) = target.parent() {
                 create_directory(parent)?;
             }
+            if target.is_dir() {
+                return Err(io::Error::other(
+                    "what is to be mounted is a file, and a directory is there",
+                ));
+            }
             if !target.exists() {
                 let mut options = fs::OpenOptions::new();
                 options.write(true).create(true).mode(0o644).open(target)?;
             }
             return Ok(());
+        }
+        if target.exists() && !target.is_dir() {
+            return Err(io::Error::other(
+                "what is to be mounted is a directory, and a file is there",
+            ));
         }
         // Masked paths are named by where proc and sysfs should be, so these must be nowhere else.
         let kernel = matches!(self.plan.kind.as_str(), "proc" | "sysfs");

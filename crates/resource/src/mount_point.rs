@@ -1,0 +1,84 @@
+//! Where something can be mounted in a container.
+
+use crate::tmpfs;
+
+/// Why nothing can be mounted at a path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MountPointError {
+    /// Not an absolute path below the root, or one that climbs with `..`.
+    #[error("invalid mount point '{0}': an absolute path below / is expected, without '..'")]
+    Path(String),
+    /// What every container has there is needed for it to run.
+    #[error(
+        "invalid mount point '{0}': every container has {1} of its own there; a place below it can be one"
+    )]
+    Taken(String, &'static str),
+}
+
+/// What is at these places cannot be covered.
+const TAKEN: [(&str, &str); 2] = [("/dev", "devices"), ("/proc", "a view of processes")];
+
+/// The path as everybody writes it who writes it in the shortest way: no `.`, no doubled slash, none at the end. So what is mounted at one
+/// place is seen to be.
+///
+/// # Errors
+/// When nothing can be mounted there.
+pub fn parse(path: &str) -> Result<String, MountPointError> {
+    let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+    let parts: Vec<&str> = parts.collect();
+    if !tmpfs::is_absolute(path) || parts.is_empty() {
+        return Err(MountPointError::Path(path.to_owned()));
+    }
+    let place = format!("/{}", parts.join("/"));
+    match TAKEN.iter().find(|(taken, _)| *taken == place) {
+        Some((_, what)) => Err(MountPointError::Taken(place, what)),
+        None => Ok(place),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_place_has_one_name() {
+        for (text, place) in [
+            ("/a", "/a"),
+            ("/a/", "/a"),
+            ("//a///b/./c/.", "/a/b/c"),
+            ("/a b/...", "/a b/..."),
+            ("/dev/shm", "/dev/shm"),
+            ("/proc/uptime", "/proc/uptime"),
+        ] {
+            assert_eq!(parse(text).as_deref(), Ok(place), "{text}");
+        }
+        for text in [
+            "", "a", "./a", "/", "//", "/.", "/./", "/a/..", "/a/../b", "/a\0",
+        ] {
+            assert_eq!(
+                parse(text),
+                Err(MountPointError::Path(text.into())),
+                "{text}"
+            );
+        }
+        for text in ["/proc", "/dev/", "/./dev"] {
+            assert!(
+                matches!(parse(text), Err(MountPointError::Taken(..))),
+                "{text}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_passes_stays_in_the_container(text in "[/.a]{0,12}|\\PC{0,20}") {
+            if let Ok(place) = parse(&text) {
+                let inside = place.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+                prop_assert!(place.starts_with('/') && inside);
+                prop_assert_eq!(parse(&place).unwrap(), place);
+            }
+        }
+    }
+}
