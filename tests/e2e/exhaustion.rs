@@ -1,6 +1,6 @@
 //! Too little of something: processes, memory, disk, descriptors, and output without end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -154,6 +154,35 @@ fn a_full_disk_is_an_error_and_then_forgotten() {
             .find(|name| name.starts_with('.') || name.ends_with("partial"));
         assert_eq!(half, None);
     }
+    // Of operations on files nothing is there that is not whole.
+    let large = system.scratch().join("large");
+    std::fs::write(&large, vec![7; 16 << 20]).unwrap();
+    let large = large.to_str().unwrap();
+    let inside = system.app().join("out");
+    let inside = inside.to_str().unwrap();
+    for words in [
+        &["volume", "create", "none"][..],
+        &["volume", "import", "none", large],
+        &["cp", large, "rests:/large"],
+        &["cp", large, "writes:/large"],
+        &["cp", "writes:/bin/busybox", inside],
+        &["export", "-o", inside, "writes"],
+        &["export", "-o", inside, "rests"],
+        &["commit", "writes", "none"],
+        &["commit", "rests", "none"],
+    ] {
+        let outcome = system.run(words).code(1);
+        assert!(outcome.stderr.starts_with("Error: "), "{outcome:?}");
+    }
+    assert!(!Path::new(inside).exists());
+    for words in [["volume", "list"], ["image", "list"]] {
+        let listed = system.run(words).ok().stdout;
+        assert!(!listed.contains("none"), "{listed}");
+    }
+    for directory in ["transient", "volumes"] {
+        let mut left = std::fs::read_dir(system.app().join(directory)).unwrap();
+        assert!(left.next().is_none(), "{directory}");
+    }
     assert_eq!(system.run(["logs", "writes"]).ok().stdout, "said\n");
     // A process inside is told as well, and its machine goes on.
     let write = "dd if=/dev/zero of=/file bs=1M count=64 conv=fsync";
@@ -162,6 +191,7 @@ fn a_full_disk_is_an_error_and_then_forgotten() {
     system.run(["exec", "writes", "true"]).ok();
     std::fs::remove_file(fill).unwrap();
 
+    system.run(["cp", large, "rests:/large"]).ok();
     system.run(["start", "rests"]).ok();
     create("refused").ok();
     system.run(["stop", "-t", "0", "refused", "rests"]).ok();

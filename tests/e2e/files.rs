@@ -70,6 +70,10 @@ fn copies(system: &System, id: &str, stat: impl Fn(&str) -> String) {
     cp(&format!("{id}:/data"), &at("old"))
         .code(1)
         .says("which is a file");
+    cp(&format!("{id}:/data/fifo"), &at("special"))
+        .code(1)
+        .says("neither a file nor a directory");
+    assert!(!Path::new(&at("special")).exists());
     assert_eq!(
         cp(&format!("{id}:/data/"), &at("dir")).ok().stdout,
         format!("{}\n", at("dir/data"))
@@ -212,6 +216,14 @@ fn files_are_copied_of_a_container_that_runs_or_does_not() {
     let got = system.pipe(["cp", "other:/copy/one", "-"], b"");
     assert_eq!(first_member(&got.stdout), "751 0 0 5");
     system.run(["cp", "other:/copy/sub", "other:/again"]).ok();
+    // A directory into itself would be read and written until the disk is full.
+    system
+        .run(["cp", "other:/copy", "other:/copy/sub/deep"])
+        .code(1)
+        .says("cannot copy the directory /copy into itself");
+    system
+        .run(["cp", "other:/copy/one", "other:/copy/one"])
+        .ok();
     system.run(["start", "other"]).ok();
     assert_eq!(system.run(["wait", "other"]).ok().stdout, "0\n");
 }

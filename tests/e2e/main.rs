@@ -21,6 +21,7 @@ mod image_service;
 mod images;
 mod init_image;
 mod inodes;
+mod interrupted;
 mod isolation;
 mod kernel;
 mod kill_matrix;

@@ -416,6 +416,21 @@ fn a_volume_s_files_are_reached_whoever_has_it() {
     run(&[&flags[..], &["rm", "/m/large"]].concat()).ok();
     let rest = std::io::copy(&mut tar, &mut std::io::sink()).unwrap();
     assert!(rest > 4 << 20 && slow.wait().unwrap().success(), "{rest}");
+    // Within one volume, which one machine has: nobody's, and a container's that runs.
+    let within = |to: &str| system.run(["volume", "cp", "data:/sub/.", &format!("data:{to}")]);
+    assert_eq!(within("/twin").ok().stdout, "data:/twin\n");
+    within("/sub/own").code(1).says("into itself");
+    let words = [
+        "run", "-d", "--name", "has", "-v", "data:/m", "busybox", "sleep", "100000",
+    ];
+    run(&words).ok();
+    system
+        .run(["volume", "cp", "data:/one", "data:/twin/"])
+        .ok();
+    let look = "cd /m; cmp sub/a twin/a && stat -c '%u %a' twin/one && ls -A sub | grep -c own";
+    let seen = system.run(["exec", "has", "sh", "-c", look]).code(1);
+    assert_eq!(seen.stdout, "33 4750\n0\n");
+    system.run(["delete", "-f", "has"]).ok();
     // One volume into another, with owners.
     system
         .run(["volume", "cp", "copy:/one", "data:/again"])

@@ -76,6 +76,13 @@ pub enum Operation {
         /// Owners are those of the archive; root otherwise.
         owners: bool,
     },
+    /// Copies the tree at a path to where `cp` would put it, with all that its files have. Says on standard output where that is.
+    Copy {
+        /// Absolute. A link at its end is followed.
+        from: PathBuf,
+        /// Absolute. Not below `from`.
+        to: PathBuf,
+    },
     /// Reads any tar from standard input into a directory, with its owners and modes.
     Extract {
         /// Absolute, in the container; it must be there.
@@ -126,6 +133,14 @@ impl Operation {
         )
     }
 
+    /// Whether it makes or changes files.
+    pub fn writes(&self) -> bool {
+        matches!(
+            self,
+            Self::Write { .. } | Self::Copy { .. } | Self::Extract { .. } | Self::Import
+        )
+    }
+
     /// As words; [`Self::parse`] reads them.
     pub fn words(&self) -> Vec<Vec<u8>> {
         let word = |text: &OsStr| text.as_bytes().to_vec();
@@ -136,6 +151,10 @@ impl Operation {
                 let mut words = vec![verb.to_vec(), word(path.as_os_str())];
                 words.extend(name.as_deref().map(word));
                 words
+            }
+            Self::Copy { from, to } => {
+                let paths = [from, to].map(|path| word(path.as_os_str()));
+                [b"copy".to_vec()].into_iter().chain(paths).collect()
             }
             Self::Extract { path } => vec![b"extract".to_vec(), word(path.as_os_str())],
             Self::Import => vec![b"import".to_vec()],
@@ -172,6 +191,10 @@ impl Operation {
                 },
                 owners: *verb == b"write-owned",
             },
+            [b"copy", from, to] => Self::Copy {
+                from: path(from)?,
+                to: path(to)?,
+            },
             [b"extract", word] => Self::Extract { path: path(word)? },
             [b"import"] => Self::Import,
             [b"export"] => Self::Export { still: true },
@@ -204,6 +227,10 @@ mod tests {
                 path: path.clone(),
                 name: Some(OsString::from_vec(b"a \xff".to_vec())),
                 owners: true,
+            },
+            Operation::Copy {
+                from: path.clone(),
+                to: PathBuf::from("/to"),
             },
             Operation::Extract { path },
             Operation::Import,
@@ -242,6 +269,8 @@ mod tests {
             &["write", "/a", ".."],
             &["write", "/a", "b/c"],
             &["write", "/a", "b", "c"],
+            &["copy", "/a"],
+            &["copy", "/a", "b"],
             &["remove", "/"],
             &[],
         ] {

@@ -52,6 +52,9 @@ pub enum PackError {
         #[source]
         source: io::Error,
     },
+    /// What is asked for is none of the kinds that are copied.
+    #[error("cannot copy {}: it is neither a file nor a directory", .0.display())]
+    Kind(PathBuf),
     /// The stream.
     #[error("cannot write the archive")]
     Write(#[from] io::Error),
@@ -121,6 +124,10 @@ impl<W: Write> Packer<W> {
             path: real.to_owned(),
             source,
         };
+        let found = real.symlink_metadata().map_err(failed)?;
+        if !self.contents.special && !found.is_dir() && !found.is_file() {
+            return Err(PackError::Kind(real.to_owned()));
+        }
         if let (Some(parent), Some(last), Some(name)) = (real.parent(), real.file_name(), name) {
             let parent = File::open(parent).map_err(failed)?;
             let last = CString::new(last.as_bytes()).map_err(|error| failed(error.into()))?;

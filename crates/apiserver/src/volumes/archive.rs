@@ -93,7 +93,7 @@ impl Containers {
         lent: Option<Lent>,
     ) -> Result<i32, Error> {
         let transient = self
-            .volume_machine(name, Some(disk), !operation.reads())
+            .volume_machine(name, Some(disk), !operation.writes())
             .await?;
         let done = self.run(&transient, operation, lent).await;
         self.remove_transient(transient.bundle().directory());

@@ -220,6 +220,7 @@ impl Volumes {
         let name = &unfinished.volume.id;
         self.check_free(name)?;
         std::fs::rename(&unfinished.directory, self.directory.join(name))
+            .and_then(|()| std::fs::File::open(&self.directory)?.sync_all())
             .map_err(|error| not_made(name, error))?;
         Ok(unfinished.volume.clone())
     }
@@ -269,7 +270,9 @@ impl Volumes {
         let VolumeResource {
             mut configuration, ..
         } = self.get(name)?;
-        let present = configuration.size();
+        // Whoever was killed while it was made larger may not have said so yet, and a machine may have grown its file system since.
+        let disk = self.disk(name).metadata().map_or(0, |disk| disk.len());
+        let present = configuration.size().max(disk);
         if size < present {
             let text = format!("volume {name} has {present} bytes: volumes are never made smaller");
             return Err(Error::new(Kind::InvalidArgument, text));
@@ -329,6 +332,14 @@ mod tests {
         assert!(volumes.grow("v", 16 << 20).is_err());
         assert_eq!(volumes.get("v").unwrap().configuration.size(), 32 << 20);
         assert_eq!(volumes.disk("v").metadata().unwrap().len(), 32 << 20);
+
+        // Killed after its disk was made larger, and before that was written down.
+        let disk = std::fs::File::options().write(true).open(volumes.disk("v"));
+        disk.unwrap().set_len(48 << 20).unwrap();
+        assert!(volumes.grow("v", 40 << 20).is_err());
+        assert_eq!(volumes.disk("v").metadata().unwrap().len(), 48 << 20);
+        volumes.grow("v", 48 << 20).unwrap();
+        assert_eq!(volumes.get("v").unwrap().configuration.size(), 48 << 20);
 
         // A machine that nobody knows of has it.
         let machine = std::fs::File::open(volumes.disk("v")).unwrap();

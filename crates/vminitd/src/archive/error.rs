@@ -29,6 +29,9 @@ pub enum ArchiveError {
     /// Nowhere to put it.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// Its copy would be copied, too.
+    #[error("cannot copy the directory {} into itself", .0.display())]
+    IntoItself(PathBuf),
     /// There is nothing to put anywhere.
     #[error("the archive is empty")]
     Empty,
@@ -41,6 +44,9 @@ pub enum ArchiveError {
     /// The tar that comes.
     #[error(transparent)]
     Tar(#[from] TarError),
+    /// The disk did not take it.
+    #[error("what was copied is not on the disk: the host may have no room for it")]
+    Unwritten(#[source] io::Error),
     /// Whoever has the file system held does not let it go on.
     #[error("the file system was held for too long")]
     Held,

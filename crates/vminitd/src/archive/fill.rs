@@ -1,20 +1,19 @@
 //! Fills an empty volume with what the image has in its place.
 
 use std::fs;
-use std::io::{self, BufReader, BufWriter};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
 use container_api::guest_paths::VOLUME_DATA;
-use container_archive::pack::{Contents, PackError, Packer};
-use container_archive::tar::Reader;
-use container_archive::unpack::{Links, Mapping, Owners, Rules, UnpackError, unpack};
+use container_archive::pack::Contents;
+use container_archive::unpack::{Links, Mapping, Owners, Rules, unpack};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::error::ArchiveError;
+use super::piped::piped;
 
 /// Where a copy is made before it is whole.
 const PARTIAL: &str = "filling";
@@ -50,22 +49,12 @@ pub fn fill(root: &OwnedFd, from: &Path, volume: &Path) -> Result<(), ArchiveErr
 }
 
 fn copy(from: OwnedFd, to: &Path) -> Result<(), ArchiveError> {
-    let ends = pipe_with(PipeFlags::CLOEXEC);
-    let (reader, writer) = ends.map_err(|error| ArchiveError::Layers(error.into()))?;
-    let (reader, writer) = (fs::File::from(reader), fs::File::from(writer));
-    let packer = std::thread::Builder::new().spawn(move || -> Result<(), PackError> {
-        let contents = Contents {
-            sparse: true,
-            special: true,
-            xattrs: true,
-            owners: true,
-        };
-        let mut packer = Packer::new(BufWriter::new(writer), contents);
-        packer.children(&from, b"")?;
-        packer.finish()?;
-        Ok(())
-    });
-    let packer = packer.map_err(ArchiveError::Layers)?;
+    let contents = Contents {
+        sparse: true,
+        special: true,
+        xattrs: true,
+        owners: true,
+    };
     let rules = Rules {
         // No member of a tree that was just packed leads through one.
         links: Links::Refuse,
@@ -75,17 +64,12 @@ fn copy(from: OwnedFd, to: &Path) -> Result<(), ArchiveError> {
         top: false,
     };
     let target = fs::File::open(to).map_err(ArchiveError::at(to))?;
-    let mut reader = Reader::new(BufReader::new(reader));
-    let made = unpack(&mut reader, None, target.into(), &Mapping::default(), rules);
-    // Whoever writes learns that nobody reads any more.
-    drop(reader);
-    // A thread that panicked has written no whole archive.
-    let packed = packer
-        .join()
-        .unwrap_or(Err(PackError::Write(io::ErrorKind::Other.into())));
-    match (made, packed) {
-        (Err(error @ UnpackError::Make { .. }), _) => Err(error.into()),
-        (_, Err(error)) => Err(error.into()),
-        (made, Ok(())) => Ok(made.map(drop)?),
-    }
+    piped(
+        contents,
+        move |packer| packer.children(&from, b""),
+        |reader| {
+            let made = unpack(reader, None, target.into(), &Mapping::default(), rules);
+            Ok(made.map(drop)?)
+        },
+    )
 }

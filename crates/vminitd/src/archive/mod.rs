@@ -7,11 +7,13 @@ mod changes;
 mod error;
 mod fill;
 mod hold;
+mod piped;
 mod root;
 mod transfer;
 mod trim;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -19,6 +21,7 @@ use std::process::ExitCode;
 
 use container_api::{Chain, guest_paths};
 use container_archive::operation::{Operation, Subject, Task};
+use rustix::fs::syncfs;
 
 use crate::boot::UPPER;
 use error::ArchiveError;
@@ -67,6 +70,17 @@ pub fn file_system(subject: Subject) -> PathBuf {
 }
 
 fn run(task: &Task, leader: &OwnedFd) -> Result<(), ArchiveError> {
+    if !task.operation.writes() {
+        return operate(task, leader);
+    }
+    // Of what was not written the kernel tells those who had it open then.
+    let place = file_system(task.subject);
+    let disk = File::open(&place).map_err(ArchiveError::at(place))?;
+    operate(task, leader)?;
+    syncfs(disk).map_err(|error| ArchiveError::Unwritten(error.into()))
+}
+
+fn operate(task: &Task, leader: &OwnedFd) -> Result<(), ArchiveError> {
     let enter = || match task.subject {
         Subject::Root => root::enter(leader),
         Subject::Volume(_) => root::enter_volume(&file_system(task.subject)),
@@ -79,6 +93,10 @@ fn run(task: &Task, leader: &OwnedFd) -> Result<(), ArchiveError> {
         Operation::Write { path, name, owners } => {
             enter()?;
             transfer::write(path, name.as_deref(), *owners)
+        }
+        Operation::Copy { from, to } => {
+            enter()?;
+            transfer::copy(from, to)
         }
         Operation::Extract { path } => {
             enter()?;

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Stdin, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use container_archive::pack::{Contents, Packer};
 use container_archive::place::{self, Found, choose};
@@ -13,9 +13,13 @@ use container_archive::tar::{Kind, Member, Reader};
 use container_archive::unpack::{Links, Mapping, Owners, Rules, unpack};
 
 use super::error::ArchiveError;
+use super::piped::piped;
 
 /// Bytes that are read or written at a time: what the pipes hold.
 const BUFFER: usize = 256 << 10;
+
+/// `FUSE_SUPER_MAGIC` of linux/magic.h.
+const FUSE: i64 = 0x6573_5546;
 
 /// Everything that a file has.
 const WHOLE: Contents = Contents {
@@ -27,14 +31,39 @@ const WHOLE: Contents = Contents {
 
 /// Writes the tree at `path` to standard output.
 pub fn read(path: &Path) -> Result<(), ArchiveError> {
-    let real = fs::canonicalize(path).map_err(ArchiveError::at(path))?;
-    if path.as_os_str().as_bytes().ends_with(b"/") && !real.is_dir() {
-        return Err(ArchiveError::at(path)(rustix::io::Errno::NOTDIR.into()));
-    }
+    let real = source(path)?;
     let mut packer = Packer::new(output()?, WHOLE);
     // Called as it was asked for, not as what a link leads to.
     packer.requested(&real, place::name(path))?;
     finish(packer)
+}
+
+/// What `path` leads to.
+fn source(path: &Path) -> Result<PathBuf, ArchiveError> {
+    let real = fs::canonicalize(path).map_err(ArchiveError::at(path))?;
+    if path.as_os_str().as_bytes().ends_with(b"/") && !real.is_dir() {
+        return Err(ArchiveError::at(path)(rustix::io::Errno::NOTDIR.into()));
+    }
+    Ok(real)
+}
+
+/// Copies the tree at `from` to where `cp` would put it, and says where that is.
+pub fn copy(from: &Path, to: &Path) -> Result<(), ArchiveError> {
+    let real = source(from)?;
+    let name = place::name(from);
+    // What is made would be read and made again, until the disk is full.
+    let mut above = to.ancestors();
+    let existing = above.find_map(|path| fs::canonicalize(path).ok());
+    if real.is_dir() && existing.is_some_and(|path| path.starts_with(&real)) {
+        return Err(ArchiveError::IntoItself(from.to_owned()));
+    }
+    let shown = {
+        let name = name.map(ToOwned::to_owned);
+        let pack = move |packer: &mut Packer<_>| packer.requested(&real, name.as_deref());
+        let put = |reader: &mut Reader<_>| put(reader, to, place::name(from), true);
+        piped(WHOLE, pack, put)?
+    };
+    tell(&shown)
 }
 
 /// Writes the tree below `root` to standard output; `top`: what `root` itself is like, too.
@@ -53,7 +82,25 @@ pub fn export(root: OwnedFd, top: bool) -> Result<(), ArchiveError> {
 
 /// Puts the tree that comes on standard input where `cp` would put it, called `name`, and says where.
 pub fn write(path: &Path, name: Option<&OsStr>, owners: bool) -> Result<(), ArchiveError> {
-    let mut reader = input();
+    let shown = put(&mut input(), path, name, owners)?;
+    drain();
+    tell(&shown)
+}
+
+/// Says where a copy is.
+fn tell(path: &Path) -> Result<(), ArchiveError> {
+    io::stdout()
+        .write_all(path.as_os_str().as_bytes())
+        .map_err(ArchiveError::Write)
+}
+
+/// Puts the tree that `reader` reads where `cp` would put it, called `name`; gives where.
+fn put<R: Read>(
+    reader: &mut Reader<R>,
+    path: &Path,
+    name: Option<&OsStr>,
+    owners: bool,
+) -> Result<PathBuf, ArchiveError> {
     let first = reader.next_member()?.ok_or(ArchiveError::Empty)?;
     let found = match fs::metadata(path) {
         Ok(found) if found.is_dir() => Found::Directory,
@@ -81,15 +128,12 @@ pub fn write(path: &Path, name: Option<&OsStr>, owners: bool) -> Result<(), Arch
         privileges: true,
         ..Rules::default()
     };
-    make(&mut reader, Some(first), &place.directory, &mapping, rules)?;
-    let shown = if found == Found::File {
+    make(reader, Some(first), &place.directory, &mapping, rules)?;
+    Ok(if found == Found::File {
         path.to_owned()
     } else {
         place.path()
-    };
-    io::stdout()
-        .write_all(shown.as_os_str().as_bytes())
-        .map_err(ArchiveError::Write)
+    })
 }
 
 /// Makes what comes on standard input in the directory `path`, with its owners.
@@ -100,7 +144,9 @@ pub fn extract(path: &Path) -> Result<(), ArchiveError> {
         privileges: true,
         ..Rules::default()
     };
-    make(&mut reader, None, path, &Mapping::default(), rules)
+    make(&mut reader, None, path, &Mapping::default(), rules)?;
+    drain();
+    Ok(())
 }
 
 /// Makes what comes on standard input the content of the root, which is a volume.
@@ -114,7 +160,9 @@ pub fn import() -> Result<(), ArchiveError> {
         links: Links::Refuse,
     };
     let root = directory(Path::new("/"))?;
-    unpack_all(&mut reader, None, root, &Mapping::default(), rules)
+    unpack_all(&mut reader, None, root, &Mapping::default(), rules)?;
+    drain();
+    Ok(())
 }
 
 /// As [`unpack_all`]; links lead where they may.
@@ -141,13 +189,26 @@ fn unpack_all<R: Read>(
     mapping: &Mapping,
     rules: Rules,
 ) -> Result<(), ArchiveError> {
+    let place = directory.try_clone().map_err(ArchiveError::Layers)?;
     let left_out = unpack(reader, first, directory, mapping, rules)?;
     if left_out > 0 {
         eprintln!("{left_out} members that are devices, or lead elsewhere, were left out");
     }
-    // Zeros behind the archive's end are part of it: whoever sends them is not to be cut off.
+    reaches_disk(&place).map_err(ArchiveError::Unwritten)
+}
+
+/// Waits until what was written is on the disk: the host's may be full, which nobody is told of before. What goes through a share was told at
+/// once, and its host's whole file system is not for this one to wait for.
+fn reaches_disk(place: &OwnedFd) -> io::Result<()> {
+    if rustix::fs::fstatfs(place)?.f_type == FUSE {
+        return Ok(());
+    }
+    Ok(rustix::fs::syncfs(place)?)
+}
+
+/// Zeros behind the archive's end are part of it: whoever sends them is not to be cut off.
+fn drain() {
     let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-    Ok(())
 }
 
 /// What may write in the whole root may as well write through its links (`lib` to `usr/lib`). Elsewhere a link could be of an archive's

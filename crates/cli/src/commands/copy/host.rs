@@ -325,6 +325,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_file_is_not_copied() {
+        let (_read, write) = pipe().unwrap();
+        let packed = Source::find(Path::new("/dev/null"))
+            .unwrap()
+            .pack(write, false);
+        let Err(Failure::Local(error)) = packed else {
+            panic!("{packed:?}");
+        };
+        assert_eq!(
+            error.to_string(),
+            "cannot copy /dev/null: it is neither a file nor a directory"
+        );
+    }
+
+    #[test]
     fn set_id_bits_are_kept_by_root_alone() {
         let scratch = tempfile::tempdir().unwrap();
         let own = rustix::process::geteuid();

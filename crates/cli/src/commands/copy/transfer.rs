@@ -7,7 +7,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use container_api::{Error, Kind};
 use container_archive::operation::Operation;
 use container_archive::place;
 use tokio::task::JoinHandle;
@@ -90,7 +89,10 @@ impl Transfer {
                 let read = operate(context, self.owner(id), &operation, None, output).await;
                 match (done(unpacked, read.is_err()).await?, read) {
                     // A stream that ends is no reason: whoever ended it has one.
-                    (None | Some(Err(host::Unpacked::Cut(_))), Err(failure)) => {
+                    (None, Err(failure)) => return Err(failure),
+                    (Some(Err(host::Unpacked::Cut(_))), Err(failure))
+                        if !matches!(failure, Failure::BrokenPipe) =>
+                    {
                         return Err(failure);
                     }
                     (None, Ok(())) => unreachable!("what was done is waited for to its end"),
@@ -107,6 +109,23 @@ impl Transfer {
                     id: other,
                     path: to,
                 },
+            ) if id == other => {
+                // One machine has a volume.
+                let operation = Operation::Copy {
+                    from: path.clone(),
+                    to: to.clone(),
+                };
+                format!(
+                    "{id}:{}",
+                    said(context, self.owner(id), &operation, None).await?
+                )
+            }
+            (
+                Location::Inside { id, path },
+                Location::Inside {
+                    id: other,
+                    path: to,
+                },
             ) => {
                 let (tar, output) = pipe()?;
                 let operation = Operation::Read { path: path.clone() };
@@ -115,9 +134,6 @@ impl Transfer {
                     operate(context, self.owner(id), &operation, None, output),
                     write(context, self.owner(other), to, name, true, tar)
                 );
-                if self.volumes && id == other && (refused(&read) || refused(&written)) {
-                    return Err(only_one_machine(id));
-                }
                 match read {
                     Err(failure) if !matches!(failure, Failure::BrokenPipe) => return Err(failure),
                     _ => format!("{other}:{}", written?),
@@ -161,20 +177,6 @@ async fn done<T>(part: JoinHandle<T>, other_failed: bool) -> Result<Option<T>, F
         .map_err(|error| Failure::Local(error.into()))
 }
 
-/// Whether others have what was asked for in a way that forbids it.
-fn refused<T>(done: &Result<T, Failure>) -> bool {
-    matches!(done, Err(failure) if failure.kind() == Some(Kind::InvalidState))
-}
-
-/// The volume `name` cannot be read by one machine and written to by another.
-fn only_one_machine(name: &str) -> Failure {
-    let text = format!(
-        "volume {name} is copied within itself only while a container that runs writes to it"
-    );
-    let hint = format!("Copy by the host, or run a container with `-v {name}:/PATH` for it.");
-    Failure::Service(Error::new(Kind::InvalidState, text).with_hint(hint))
-}
-
 /// Has the tree that `input` reads put at `path` of `owner`, called `name`; gives where it is.
 async fn write(
     context: &Context,
@@ -184,17 +186,27 @@ async fn write(
     owners: bool,
     input: OwnedFd,
 ) -> Result<String, Failure> {
-    let (said, output) = pipe()?;
     let operation = Operation::Write {
         path: PathBuf::from(path),
         name,
         owners,
     };
+    said(context, owner, &operation, Some(input)).await
+}
+
+/// What `operation` says on its standard output.
+async fn said(
+    context: &Context,
+    owner: Owner<'_>,
+    operation: &Operation,
+    input: Option<OwnedFd>,
+) -> Result<String, Failure> {
+    let (said, output) = pipe()?;
     let said = tokio::task::spawn_blocking(move || {
         let mut bytes = Vec::new();
         let _ = File::from(said).take(PATH_MAX).read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     });
-    operate(context, owner, &operation, Some(input), output).await?;
+    operate(context, owner, operation, input, output).await?;
     Ok(said.await.unwrap_or_default())
 }
