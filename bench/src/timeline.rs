@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::samples::Samples;
@@ -26,6 +26,14 @@ impl Timeline {
             }
         }
         Ok(())
+    }
+
+    /// Milliseconds from the command's beginning until its client knew that the process runs, by its standard error `text`.
+    pub fn started(text: &str) -> Result<f64> {
+        let mut reached = text.lines().filter_map(reached);
+        let found = reached.find(|(name, _)| name == "answer received");
+        let (_, at) = found.with_context(|| format!("no start is told of: {text}"))?;
+        Ok(at)
     }
 
     /// The phases with all their samples.
@@ -96,6 +104,9 @@ mod tests {
         .map(|(name, taken)| (name.to_owned(), taken));
         assert_eq!(phases(TOLD), expected);
         assert!(Timeline::default().add("debug: nothing\n").is_err());
+        assert!(Timeline::started(TOLD).is_err());
+        let told = TOLD.replace("helper started", "answer received");
+        assert!((Timeline::started(&told).unwrap() - 161.25).abs() < 0.001);
     }
 
     #[test]

@@ -97,8 +97,9 @@ impl<'a> Bare<'a> {
                 )
             }
         };
+        // Behind `--` the kernel would not look at what QEMU appends: where the devices are.
         let line = format!(
-            "console=hvc0 reboot=t panic=-1 quiet tsc=reliable no_timer_check rdinit=/load -- bare {mount} {}",
+            "console=hvc0 reboot=t panic=-1 quiet tsc=reliable no_timer_check rdinit=/load bare {mount} {}",
             subjects.join(" ")
         );
         let memory = format!("memory-backend-memfd,id=memory,size={MEMORY},share=on");
