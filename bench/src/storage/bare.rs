@@ -29,6 +29,7 @@ pub enum Source<'a> {
 pub struct Bare<'a> {
     system: &'a System,
     scratch: tempfile::TempDir,
+    clock: String,
 }
 
 /// Debian's server of shares.
@@ -40,8 +41,16 @@ pub fn server() -> anyhow::Result<PathBuf> {
 }
 
 impl<'a> Bare<'a> {
-    /// With the program `load`.
-    pub fn new(system: &'a System, load: &Path) -> anyhow::Result<Self> {
+    /// With the program `load`, and the clock of the container `like`, which runs: without it the kernel counts ticks, of which a busy host loses
+    /// some.
+    pub fn new(system: &'a System, load: &Path, like: &str) -> anyhow::Result<Self> {
+        let told = system.run(&["exec", like, "cat", "/proc/cmdline"])?;
+        let is_clock = |word: &&str| {
+            let names = ["tsc_early_khz=", "lapic_timer_khz=", "no_timer_check"];
+            names.iter().any(|name| word.starts_with(name))
+        };
+        let clock = told.split_whitespace().filter(is_clock);
+        let clock = clock.collect::<Vec<_>>().join(" ");
         let scratch = tempfile::tempdir()?;
         let root = scratch.path().join("root");
         std::fs::create_dir_all(root.join("dev"))?;
@@ -51,7 +60,11 @@ impl<'a> Bare<'a> {
             .current_dir(&root)
             .status()?;
         ensure!(packed.success(), "cpio: {packed}");
-        Ok(Self { system, scratch })
+        Ok(Self {
+            system,
+            scratch,
+            clock,
+        })
     }
 
     /// A copy of the disk of `volume`.
@@ -99,7 +112,8 @@ impl<'a> Bare<'a> {
         };
         // Behind `--` the kernel would not look at what QEMU appends: where the devices are.
         let line = format!(
-            "console=hvc0 reboot=t panic=-1 quiet tsc=reliable no_timer_check rdinit=/load bare {mount} {}",
+            "console=hvc0 reboot=t panic=-1 quiet tsc=reliable {} rdinit=/load bare {mount} {}",
+            self.clock,
             subjects.join(" ")
         );
         let memory = format!("memory-backend-memfd,id=memory,size={MEMORY},share=on");

@@ -50,7 +50,7 @@ pub fn measure(system: &System, rounds: usize, report: &mut Report) -> anyhow::R
     ])?;
     let program = load.to_str().context("a path")?;
     system.run(&["cp", program, "data:/load"])?;
-    let bare = Bare::new(system, &load)?;
+    let bare = Bare::new(system, &load, "data")?;
     volume(system, &bare, rounds, report)?;
     shares(system, &bare, rounds, report)?;
     copies::measure(system, rounds, report)?;
