@@ -496,7 +496,7 @@ fn links_of_the_image_lead_to_places_within_it() {
         "linked",
         "sh",
         "-c",
-        "cat /etc/shared/a,b /above/a,b /nowhere/deep /etc/one; grep -c ' /etc/shared/memory tmpfs' /proc/mounts; \
+        "cat /etc/shared/a,b /above/a,b /dangling /etc/one; grep -c ' /etc/shared/memory tmpfs' /proc/mounts; \
          echo x > /etc/one || echo refused",
     ];
     let outcome = system.run(words).ok();

@@ -219,7 +219,7 @@ fn a_machine_that_waits_takes_the_volumes_of_its_container() {
     let said = with(
         "three",
         "new:/etc",
-        "ls /etc/passwd; ls -A /etc | grep -c -e file -e mnt -e rehearsal",
+        "ls /etc/passwd; ls -A /etc | grep -c -e file -e mnt -e rehearsal; true",
     );
     assert_eq!(said, "/etc/passwd\n0\n");
     assert!(waited(&system, "three"));
