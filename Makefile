@@ -21,7 +21,10 @@ BUSYBOX := $(TARGET)/busybox.tar
 DEBIAN := $(TARGET)/debian.tar
 PROGRAMS := $(TARGET)/programs.tar
 BUILDER := $(TARGET)/builder.tar
+BUILDER_NEWER := $(TARGET)/builder-newer.tar
+OPENRC := $(TARGET)/openrc.tar
 CLOUD_KERNEL := $(TARGET)/cloud-kernel
+DOCKER := $(TARGET)/docker-client
 QEMU_NEWER := $(TARGET)/qemu-backports
 PEERS := $(TARGET)/peers
 PASST_NEWER := $(TARGET)/passt-newer
@@ -32,7 +35,7 @@ export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || e
 
 PLUGINS := container-core-images container-k8s container-network-bridge container-runtime-linux container-share-virtiofs
 
-.PHONY: hello build deb tarball kernel kernel-full boot-full programs next initramfs stage install test unit engine-newer network-newer boot e2e test-kvm test-real lint fuzz bench bench-services bench-machines bench-kvm clean packages-% help
+.PHONY: hello build deb tarball kernel kernel-full boot-full programs next initramfs stage install test unit engine-newer network-newer boot e2e test-kvm test-real lint fuzz bench bench-services bench-builds bench-machines bench-kvm clean packages-% help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,6p'
@@ -143,11 +146,14 @@ e2e: next $(BUSYBOX)
 test-real: packages-run packages-build packages-test packages-real stage $(BUSYBOX)
 	@images/debian.sh system $(DEBIAN)
 	@images/debian.sh programs $(PROGRAMS)
+	@images/debian.sh openrc $(OPENRC)
 	@images/debian.sh builder $(BUILDER)
+	@images/debian.sh builder $(BUILDER_NEWER) trixie
 	@[ -d $(CLOUD_KERNEL) ] || scripts/unpack-packages.sh $(CLOUD_KERNEL) "$$(. /etc/os-release && echo "$$VERSION_CODENAME")" \
 	    @linux-image-cloud-amd64
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) CONTAINER_TEST_DEBIAN=$(CURDIR)/$(DEBIAN) \
 	    CONTAINER_TEST_PROGRAMS=$(CURDIR)/$(PROGRAMS) CONTAINER_TEST_BUILDER=$(CURDIR)/$(BUILDER) \
+	    CONTAINER_TEST_BUILDER_NEWER=$(CURDIR)/$(BUILDER_NEWER) CONTAINER_TEST_OPENRC=$(CURDIR)/$(OPENRC) \
 	    CONTAINER_TEST_CLOUD_KERNEL=$(CURDIR)/$(CLOUD_KERNEL) \
 	    $(CARGO) test --locked -p container-tests -- --ignored --test-threads=1 real:: programs:: volumes:: shares:: kernel:: build::
 	tests/package.sh $(TARGET)/package-root $(BUSYBOX)
@@ -177,6 +183,12 @@ bench-services: stage
 bench-machines: stage packages-real $(BUSYBOX)
 	@images/debian.sh system $(DEBIAN)
 	bench/machines.py $(STAGE) $(BUSYBOX) $(DEBIAN)
+
+# What a build costs beside Debian's docker, with one builder for both: needs root, and a mirror.
+bench-builds: stage packages-real $(BUSYBOX)
+	@images/debian.sh builder $(BUILDER)
+	@[ -d $(DOCKER) ] || scripts/unpack-packages.sh $(DOCKER) "$$(. /etc/os-release && echo "$$VERSION_CODENAME")" docker.io
+	bench/builds.py $(STAGE) $(BUSYBOX) $(BUILDER) $(DOCKER)/usr/bin/docker
 
 # Starts, cold and from a template, and idle machines with KVM, in the nested machine; then the same beside peers with machines of their
 # own, in a second one, whose state is on a disk, as two of them need.

@@ -4,29 +4,34 @@ set -euo pipefail
 
 usage() {
     cat <<'TXT'
-usage: debian.sh system|programs|builder OUT.tar
+usage: debian.sh system|openrc|programs|builder OUT.tar [SUITE]
 
 Writes a root file system, made by debootstrap from the mirror that apt uses here, to OUT.tar, for
-`container image import`. Does nothing if OUT.tar is there and what it was made of is the same.
+`container image import`. Does nothing if OUT.tar is there and what it was made of is the same. SUITE is
+that of this machine where none is given.
 
   system    systemd, dockerd and podman
+  openrc    OpenRC, started by sysvinit
   programs  PostgreSQL, redis, nginx, node, git, cargo, CPython with its tests
-  builder   dockerd, whose BuildKit is what `container build` is tested with
+  builder   dockerd, whose BuildKit is what `container build` is tested with, and the docker that it is compared with
 TXT
 }
 
 case ${1:-} in
     system) packages=(systemd-sysv dbus docker.io podman crun fuse-overlayfs busybox-static iproute2 iptables procps e2fsprogs sudo) ;;
+    openrc) packages=(sysvinit-core openrc initscripts procps e2fsprogs sudo) ;;
     builder) packages=(docker.io iptables ca-certificates git) ;;
     programs) packages=(postgresql redis-server nginx-light nodejs python3 libpython3.11-testsuite procps git cargo) ;;
     *) usage; [[ ${1:-} == -h || ${1:-} == --help ]]; exit ;;
 esac
-[ $# -eq 2 ] || { usage; exit 2; }
+[ $# -eq 2 ] || [ $# -eq 3 ] || { usage; exit 2; }
 out=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ "$(id -u)" -eq 0 ] || { echo "debian.sh: debootstrap needs root" >&2; exit 1; }
 command -v debootstrap >/dev/null || { echo "debian.sh: run scripts/packages.sh real" >&2; exit 1; }
-suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+suite=${3:-$(. /etc/os-release && echo "$VERSION_CODENAME")}
+# The client is a package of its own since trixie.
+[ "$1" != builder ] || [ "$suite" = bookworm ] || packages+=(docker-cli docker-buildx)
 inputs=$({ echo "$suite $1"; cat "$here/debian.sh"; } | sha256sum | cut -d' ' -f1)
 [ ! -e "$out" ] || [ "$(cat "$out.inputs" 2>/dev/null)" != "$inputs" ] || exit 0
 

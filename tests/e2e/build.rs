@@ -1,7 +1,9 @@
-//! `container build` with a real builder: Debian's dockerd, whose BuildKit it is (`images/debian.sh builder`): `make test-real`. What the
-//! client does with a builder that misbehaves is tested in crates/buildkit/tests.
+//! `container build` with real builders: Debian's dockerd, whose BuildKit it is (`images/debian.sh builder`), of this release and of the next:
+//! `make test-real`. What the client does with a builder that misbehaves is tested in crates/buildkit/tests.
 
 mod cases;
+mod docker;
+mod newer;
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -9,32 +11,29 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use cases::CASES;
+use cases::{CASES, Case};
 
 use crate::system::{Outcome, System, kill, within};
 
 /// How long a builder may take, under emulation.
 const PATIENCE: Duration = Duration::from_secs(240);
-/// An image with dockerd in it: what it runs, and where its cache is.
-const BUILDER: [&str; 4] = [
-    "--change",
-    // One that was killed has left its process id, which is another's in the next machine.
-    r#"ENTRYPOINT ["sh", "-c", "rm -rf /run/docker*; exec dockerd \"$@\"", "dockerd"]"#,
-    "--change",
-    "VOLUME /var/lib/docker",
-];
+/// What runs in the image of a builder. One that was killed has left its process id, which is another's in the next machine.
+const DOCKERD: &str = "rm -rf /run/docker*; exec dockerd";
 
-fn system() -> System {
+/// A system whose builder is made of the image that the variable `image` names, and runs `program`.
+fn system(image: &str, program: &str) -> System {
     let system = System::stopped();
     system.configure(
         "[build]\nimage = \"builder\"\nmemory = \"1gb\"\n[container]\nstandby = false\n",
     );
     system.set_up();
-    let image = PathBuf::from(std::env::var_os("CONTAINER_TEST_BUILDER").unwrap());
-    let mut words = vec!["image", "import"];
-    words.extend(BUILDER);
-    words.extend([image.to_str().unwrap(), "builder"]);
-    system.run(words).ok();
+    let image = PathBuf::from(std::env::var_os(image).unwrap());
+    let entry = format!("ENTRYPOINT {}", serde_json::json!(["sh", "-c", program]));
+    let change = ["--change", &entry, "--change", "VOLUME /var/lib/docker"];
+    let words = ["image", "import"].iter().chain(&change);
+    system
+        .run(words.chain(&[image.to_str().unwrap(), "builder"]))
+        .ok();
     system
 }
 
@@ -77,7 +76,8 @@ impl Place {
     }
 }
 
-fn corpus(system: &System) {
+/// Builds all of `cases`, and then runs what was built.
+fn corpus(system: &System, cases: &[Case]) {
     let place = Place::new(system, "corpus");
     for (name, text) in [
         ("file", "file\n"),
@@ -111,30 +111,25 @@ fn corpus(system: &System) {
     assert!(tar.unwrap().success());
     // The files are there before the first build: a context that changes in between is another one.
     let mut failures = Vec::new();
-    for (name, dockerfile, flags, _, _) in CASES {
+    for (name, dockerfile, flags, _, _) in cases {
         let file = system.scratch().join(format!("{name}.Dockerfile"));
         std::fs::write(&file, format!("FROM busybox AS base\n{dockerfile}\n")).unwrap();
         let tag = format!("case-{name}");
         let own = ["-f", file.to_str().unwrap(), "-t", &tag];
-        let built = place.build(system, &[&own[..], flags].concat());
+        let built = place.build(system, &[&own[..], *flags].concat());
         if built.code != 0 {
             failures.push(format!("{name}: {}", built.stderr));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    for (name, _, _, command, expected) in CASES {
+    for (name, _, _, command, expected) in cases {
         let tag = format!("case-{name}");
         let ran = system.run(["run", "--rm", "--entrypoint", "sh", &tag, "-c", command]);
-        if ran.stdout != expected {
+        if ran.stdout != *expected {
             failures.push(format!("{name}: {:?} {}", ran.stdout, ran.stderr));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    let label = system
-        .run(["image", "inspect", "case-flag-label"])
-        .ok()
-        .stdout;
-    assert!(label.contains(r#""x": "y""#), "{label}");
 }
 
 /// What cannot be built says why, and where.
@@ -412,11 +407,29 @@ fn life(system: &System) {
 #[test]
 #[ignore = "a builder is made for it: make test-real"]
 fn images_are_built_by_a_real_builder() {
-    let system = system();
-    corpus(&system);
+    let system = system("CONTAINER_TEST_BUILDER", DOCKERD);
+    corpus(&system, &CASES);
+    let label = system.run(["image", "inspect", "case-flag-label"]);
+    let label = label.ok().stdout;
+    assert!(label.contains(r#""x": "y""#), "{label}");
     failures(&system);
     context(&system);
     ways(&system);
+    docker::same(&system);
+    ends(&system);
+    life(&system);
+}
+
+#[test]
+#[ignore = "a builder is made for it: make test-real"]
+fn images_are_built_by_a_newer_builder() {
+    let program = format!("{}{DOCKERD}", newer::CONTAINERD);
+    let system = system("CONTAINER_TEST_BUILDER_NEWER", &program);
+    corpus(&system, &[&CASES[..], &newer::CASES[..]].concat());
+    failures(&system);
+    ways(&system);
+    newer::layouts(&system);
+    newer::repository(&system);
     ends(&system);
     life(&system);
 }

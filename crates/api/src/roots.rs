@@ -112,6 +112,11 @@ impl Roots {
         self.runtime.join(format!("builder-{id}-{name}.sock"))
     }
 
+    /// The content store: an OCI image layout.
+    pub fn content(&self) -> PathBuf {
+        self.app.join("content")
+    }
+
     /// Where clients hand descriptors to core-images.
     pub fn images_descriptors(&self) -> PathBuf {
         self.runtime.join("images-descriptors.sock")

@@ -34,6 +34,7 @@ pub struct Connection {
     socket: PathBuf,
     control: ControlClient<Channel>,
     platforms: Vec<String>,
+    has_layouts: bool,
 }
 
 /// Why a builder cannot be reached.
@@ -83,6 +84,7 @@ impl Connection {
             socket: socket.to_owned(),
             control,
             platforms: Vec::new(),
+            has_layouts: true,
         };
         let asked = connection
             .control
@@ -103,6 +105,12 @@ impl Connection {
                 words.join("/")
             })
             .collect();
+        if let Some(docker) = connection.docker() {
+            let asked = tokio::time::timeout(PATIENCE, docker.has_layouts());
+            let answer = asked.await.map_err(|_| ConnectionError::Silent)?;
+            connection.has_layouts =
+                answer.map_err(|error| ConnectionError::Protocol(error.to_string()))?;
+        }
         Ok(connection)
     }
 
@@ -114,6 +122,11 @@ impl Connection {
     /// Platforms that it can build for, as `linux/arm64/v8`; empty: it does not say.
     pub fn platforms(&self) -> &[String] {
         &self.platforms
+    }
+
+    /// Whether it takes base images and caches as image layouts and gives images so: a buildkitd, or a dockerd whose images are containerd's.
+    pub fn has_layouts(&self) -> bool {
+        self.has_layouts
     }
 
     /// The dockerd around it, if there is one.
@@ -177,7 +190,7 @@ async fn dial(socket: &Path, engine: Engine) -> io::Result<Stream> {
 
 /// What HTTP/1.1 becomes behind `POST /grpc` of dockerd's API.
 async fn upgrade(socket: &Path) -> io::Result<hyper::upgrade::Upgraded> {
-    let mut sender = docker::connect(socket).await?;
+    let (mut sender, line) = docker::connect(socket).await?;
     let request = Request::builder()
         .method(Method::POST)
         .uri("/grpc")
@@ -196,7 +209,10 @@ async fn upgrade(socket: &Path) -> io::Result<hyper::upgrade::Upgraded> {
             reply.status()
         )));
     }
-    hyper::upgrade::on(reply).await.map_err(io::Error::other)
+    let upgraded = hyper::upgrade::on(reply).await;
+    // What has been upgraded is moved by whoever has it.
+    drop(line);
+    upgraded.map_err(io::Error::other)
 }
 
 mod stream {

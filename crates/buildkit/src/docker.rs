@@ -4,21 +4,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::TryStreamExt as _;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Method, Request, Response, StatusCode, header};
+use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::io::ReaderStream;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Bytes of an answer that is no image.
 const ANSWER_LIMIT: usize = 1 << 20;
+/// Bytes of an archive that are handed on at once.
+const PIECE: usize = 256 << 10;
+
+/// The type of driver that dockerd tells of where its images are containerd's.
+const CONTAINERD: &str = "io.containerd.snapshotter.v1";
 
 /// What is sent with a request.
 pub(crate) type Body = BoxBody<Bytes, io::Error>;
@@ -65,10 +70,10 @@ impl Docker {
         }
         let path = format!("/images/{name}/json");
         let reply = self.ask(Method::GET, &path, nothing()).await?;
-        if reply.status() == StatusCode::NOT_FOUND {
+        if reply.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let text = text(checked(reply).await?).await?;
+        let text = reply.checked().await?.text().await?;
         let image: Image = serde_json::from_slice(&text)
             .map_err(|error| DockerError::Refused(error.to_string()))?;
         Ok(Some(image.id))
@@ -85,11 +90,31 @@ impl Docker {
             version: String,
         }
         let reply = self.ask(Method::GET, "/version", nothing()).await?;
-        let text = text(checked(reply).await?).await?;
+        let text = reply.checked().await?.text().await?;
         let version: Version = serde_json::from_slice(&text)
             .map_err(|error| DockerError::Refused(error.to_string()))?;
         let major = version.version.split('.').next().unwrap_or_default();
         Ok(major.parse().unwrap_or(0))
+    }
+
+    /// Whether its images are in containerd's store (`dockerd --feature containerd-snapshotter`): its BuildKit is a whole one then.
+    ///
+    /// # Errors
+    /// See [`DockerError`].
+    pub(crate) async fn has_layouts(&self) -> Result<bool, DockerError> {
+        #[derive(Deserialize)]
+        struct Info {
+            #[serde(rename = "DriverStatus", default)]
+            status: Option<Vec<Vec<String>>>,
+        }
+        let reply = self.ask(Method::GET, "/info", nothing()).await?;
+        let text = reply.checked().await?.text().await?;
+        let info: Info = serde_json::from_slice(&text)
+            .map_err(|error| DockerError::Refused(error.to_string()))?;
+        let said = info.status.unwrap_or_default();
+        Ok(said
+            .iter()
+            .any(|pair| pair.get(1).is_some_and(|kind| kind == CONTAINERD)))
     }
 
     /// Writes the image `name` as an archive to `out`.
@@ -102,8 +127,9 @@ impl Docker {
         mut out: impl AsyncWrite + Unpin,
     ) -> Result<(), DockerError> {
         let path = format!("/images/{name}/get");
-        let mut reply = checked(self.ask(Method::GET, &path, nothing()).await?).await?;
-        while let Some(frame) = reply.frame().await {
+        let asked = self.ask(Method::GET, &path, nothing()).await?;
+        let mut reply = asked.checked().await?;
+        while let Some(frame) = reply.body.frame().await {
             if let Ok(bytes) = frame.map_err(DockerError::Lost)?.into_data() {
                 out.write_all(&bytes).await.map_err(DockerError::Write)?;
             }
@@ -111,15 +137,18 @@ impl Docker {
         out.shutdown().await.map_err(DockerError::Write)
     }
 
-    /// Takes the images of the archive whose pieces come.
+    /// Takes the images of the `archive`. It is let go of when dockerd wants no more of it, so that whoever writes it learns of that.
     ///
     /// # Errors
     /// See [`DockerError`].
-    pub async fn load(&self, pieces: mpsc::Receiver<io::Result<Bytes>>) -> Result<(), DockerError> {
-        let frames = ReceiverStream::new(pieces).map(|piece| piece.map(Frame::data));
-        let body = BodyExt::boxed(StreamBody::new(frames));
-        let reply = checked(self.ask(Method::POST, "/images/load?quiet=1", body).await?).await?;
-        let text = text(reply).await?;
+    pub async fn load(
+        &self,
+        archive: impl AsyncRead + Send + Sync + 'static,
+    ) -> Result<(), DockerError> {
+        let frames = ReaderStream::with_capacity(archive, PIECE);
+        let body = BodyExt::boxed(StreamBody::new(frames.map_ok(Frame::data)));
+        let asked = self.ask(Method::POST, "/images/load?quiet=1", body).await?;
+        let text = asked.checked().await?.text().await?;
         // A failure after the first line comes as one more line.
         let failure = text
             .split(|byte| *byte == b'\n')
@@ -134,17 +163,12 @@ impl Docker {
     /// See [`DockerError`].
     pub async fn delete(&self, name: &str) -> Result<(), DockerError> {
         let path = format!("/images/{name}");
-        let _ = checked(self.ask(Method::DELETE, &path, nothing()).await?).await?;
-        Ok(())
+        let asked = self.ask(Method::DELETE, &path, nothing()).await?;
+        asked.checked().await.map(drop)
     }
 
-    async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: Body,
-    ) -> Result<Response<Incoming>, DockerError> {
-        let mut sender = connect(&self.socket).await.map_err(DockerError::Connect)?;
+    async fn ask(&self, method: Method, path: &str, body: Body) -> Result<Reply, DockerError> {
+        let (mut sender, line) = connect(&self.socket).await.map_err(DockerError::Connect)?;
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = path
@@ -154,10 +178,13 @@ impl Docker {
         request.headers_mut().insert(header::HOST, host);
         let kind = header::HeaderValue::from_static("application/x-tar");
         request.headers_mut().insert(header::CONTENT_TYPE, kind);
-        sender
-            .send_request(request)
-            .await
-            .map_err(DockerError::Lost)
+        let response = sender.send_request(request).await;
+        let (head, body) = response.map_err(DockerError::Lost)?.into_parts();
+        Ok(Reply {
+            status: head.status,
+            body,
+            _line: line,
+        })
     }
 }
 
@@ -168,39 +195,105 @@ struct Said {
     error: Option<String>,
 }
 
-/// The answer, if it is a good one.
-async fn checked(reply: Response<Incoming>) -> Result<Incoming, DockerError> {
-    let status = reply.status();
-    if status.is_success() {
-        return Ok(reply.into_body());
-    }
-    let text = text(reply.into_body()).await?;
-    let said = serde_json::from_slice::<Said>(&text).ok();
-    let words = said.and_then(|said| said.error);
-    Err(DockerError::Refused(
-        words.unwrap_or_else(|| status.to_string()),
-    ))
+/// An answer. The connection ends with it, whatever is still on its way.
+struct Reply {
+    status: StatusCode,
+    body: Incoming,
+    _line: Line,
 }
 
-async fn text(body: Incoming) -> Result<Bytes, DockerError> {
-    let whole = Limited::new(body, ANSWER_LIMIT).collect().await;
-    whole
-        .map(http_body_util::Collected::to_bytes)
-        .map_err(|error| DockerError::Refused(error.to_string()))
+impl Reply {
+    /// Itself, if it is a good one.
+    async fn checked(self) -> Result<Self, DockerError> {
+        let status = self.status;
+        if status.is_success() {
+            return Ok(self);
+        }
+        let text = self.text().await?;
+        let said = serde_json::from_slice::<Said>(&text).ok();
+        let words = said.and_then(|said| said.error);
+        Err(DockerError::Refused(
+            words.unwrap_or_else(|| status.to_string()),
+        ))
+    }
+
+    async fn text(self) -> Result<Bytes, DockerError> {
+        let whole = Limited::new(self.body, ANSWER_LIMIT).collect().await;
+        whole
+            .map(http_body_util::Collected::to_bytes)
+            .map_err(|error| DockerError::Refused(error.to_string()))
+    }
 }
+
+/// Who moves the bytes of a connection: it ends when this is dropped.
+pub(crate) type Line = AbortOnDropHandle<()>;
 
 /// A connection that takes one request.
-pub(crate) async fn connect(socket: &Path) -> io::Result<http1::SendRequest<Body>> {
+pub(crate) async fn connect(socket: &Path) -> io::Result<(http1::SendRequest<Body>, Line)> {
     let stream = UnixStream::connect(socket).await?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
-    // It ends with the connection; its failure is the request's.
-    tokio::spawn(connection.with_upgrades());
-    Ok(sender)
+    let line = tokio::spawn(async move {
+        // Its failure is the request's.
+        let _ = connection.with_upgrades().await;
+    });
+    Ok((sender, Line::new(line)))
 }
 
 /// No body.
 pub(crate) fn nothing() -> Body {
     Empty::new().map_err(|never| match never {}).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::UnixListener;
+    use tokio::net::unix::pipe::Receiver;
+
+    use super::*;
+
+    /// A dockerd that reads a little of a request, says `answer`, and then neither reads nor goes away.
+    fn dockerd(socket: &Path, answer: &'static str) {
+        let listener = UnixListener::bind(socket).unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_exact(&mut [0; 300]).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+    }
+
+    #[tokio::test]
+    async fn an_archive_that_is_not_wanted_is_let_go_of() {
+        for answer in [
+            "HTTP/1.1 500 no\r\ncontent-length: 16\r\n\r\n{\"message\":\"no\"}",
+            "HTTP/1.1 200 ok\r\ncontent-length: 14\r\n\r\n{\"error\":\"no\"}",
+        ] {
+            let place = tempfile::tempdir().unwrap();
+            let socket = place.path().join("s");
+            dockerd(&socket, answer);
+            let (reader, writer) = rustix::pipe::pipe().unwrap();
+            rustix::fs::fcntl_setfl(&reader, rustix::fs::OFlags::NONBLOCK).unwrap();
+            // It writes until nobody reads any more.
+            let writing = std::thread::spawn(move || {
+                let piece = vec![0; 64 << 10];
+                let mut writer = std::fs::File::from(writer);
+                while writer.write_all(&piece).is_ok() {}
+            });
+            let reader = Receiver::from_owned_fd(reader).unwrap();
+            let docker = Docker::new(&socket);
+            let loading = docker.load(reader);
+            let loaded = tokio::time::timeout(Duration::from_secs(20), loading).await;
+            let refused = loaded.unwrap().unwrap_err().to_string();
+            assert_eq!(refused, "the builder refuses: no");
+            tokio::task::spawn_blocking(|| writing.join().unwrap())
+                .await
+                .unwrap();
+        }
+    }
 }

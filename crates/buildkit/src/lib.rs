@@ -4,14 +4,17 @@
 //! What comes from the builder is hostile: it runs other people's Dockerfiles. It is given what the build names and no more.
 
 mod connection;
+mod content;
 mod context;
 mod docker;
 mod excerpt;
+mod generated;
 mod session;
 mod solve;
 mod trace;
 
 pub use connection::{Connection, ConnectionError, Engine};
+pub use content::{ContentError, Store};
 pub use context::{Context, ContextError, Pattern, PatternError, Wanted, send};
 pub use docker::{Docker, DockerError};
 pub use excerpt::Excerpt;
@@ -26,4 +29,6 @@ pub const DEFAULT_IMAGE: &str = bollard_buildkit_proto::provenance::DEFAULT_IMAG
 pub mod protocol {
     pub use bollard_buildkit_proto::google::protobuf::Timestamp as Moment;
     pub use bollard_buildkit_proto::moby::buildkit::v1::{Vertex, VertexLog, VertexStatus};
+
+    pub use crate::generated::content;
 }

@@ -14,8 +14,9 @@ use std::time::Duration;
 use builder::{Builder, Script};
 use container_buildkit::{
     Build, Connection, ConnectionError, Context, ContextError, Engine, Output, Secret, SolveError,
-    Solved, Sources, StepState, Trace,
+    Solved, Sources, StepState, Store, Trace,
 };
+use tonic::Code;
 
 fn place() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -89,6 +90,42 @@ async fn a_build_gets_its_context_its_secret_and_gives_its_result() {
     assert_eq!(seen.shared_key, "key");
     assert_eq!(result.lock().unwrap().len(), 3_000_000);
     assert_eq!(trace.steps()[0].state, StepState::Done(10));
+}
+
+#[tokio::test]
+async fn caches_and_base_images_are_given_as_layouts() {
+    let context = place();
+    let (cache, images) = (place(), place());
+    let blobs = images.path().join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let hex = "0".repeat(64);
+    std::fs::write(blobs.join(&hex), "layer").unwrap();
+    let digest = format!("sha256:{hex}");
+    let bytes = vec![b'c'; 700_000];
+    let builder = Builder::start(Script {
+        cache: Some((bytes.clone(), digest.clone())),
+        ..Script::default()
+    });
+    let allowed = std::collections::HashSet::from([digest]);
+    let stores = HashMap::from([
+        ("local:to".to_owned(), Store::fill(cache.path()).unwrap()),
+        ("oci:images".to_owned(), Store::only(images.path(), allowed)),
+    ]);
+    let sources = Sources {
+        stores,
+        ..sources(context.path())
+    };
+    run(&builder, sources).await.0.unwrap();
+    let seen = builder.seen().blobs;
+    let written = String::from_utf8(seen[0].clone().unwrap()).unwrap();
+    let place = cache.path().join("blobs").join(written.replace(':', "/"));
+    assert_eq!(std::fs::read(place).unwrap(), bytes);
+    assert_eq!(seen[1].as_deref(), Ok(bytes.as_slice()));
+    assert_eq!(seen[2].as_deref(), Ok(b"layer".as_slice()));
+    // Neither what is not meant, nor anywhere else.
+    assert_eq!(seen[3], Err(Code::NotFound));
+    assert_eq!(seen[4], Err(Code::PermissionDenied));
+    assert_eq!(seen[5], Err(Code::NotFound));
 }
 
 #[tokio::test]

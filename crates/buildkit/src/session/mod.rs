@@ -2,6 +2,7 @@
 //! and logins.
 
 mod auth;
+mod content;
 mod files;
 mod output;
 mod secrets;
@@ -36,7 +37,9 @@ use tonic::{Request, Response, Status, Streaming};
 pub use output::NOT_TAKEN;
 
 use crate::connection::{Connection, MESSAGE_LIMIT};
+use crate::content::Store;
 use crate::context::{Context, ContextError};
+use crate::generated::content::content_server::ContentServer;
 
 /// Bytes on their way in one direction.
 const BUFFER: usize = 256 << 10;
@@ -46,7 +49,7 @@ const QUEUE: usize = 4;
 const WINDOW: u32 = 1 << 20;
 
 /// The calls that the builder may make, by which it learns what this client can do (`session.MethodURL` of BuildKit).
-const METHODS: [&str; 9] = [
+const METHODS: [&str; 16] = [
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/Watch",
     "/moby.filesync.v1.FileSync/DiffCopy",
@@ -56,6 +59,13 @@ const METHODS: [&str; 9] = [
     "/moby.sshforward.v1.SSH/CheckAgent",
     "/moby.sshforward.v1.SSH/ForwardAgent",
     "/moby.upload.v1.Upload/Pull",
+    "/containerd.services.content.v1.Content/Info",
+    "/containerd.services.content.v1.Content/Update",
+    "/containerd.services.content.v1.Content/Read",
+    "/containerd.services.content.v1.Content/Write",
+    "/containerd.services.content.v1.Content/Status",
+    "/containerd.services.content.v1.Content/ListStatuses",
+    "/containerd.services.content.v1.Content/Abort",
 ];
 
 /// Where bytes come from that are read once.
@@ -89,12 +99,30 @@ pub struct Sources {
     pub secrets: HashMap<String, Secret>,
     /// By their ids.
     pub agents: HashMap<String, Agent>,
+    /// Image layouts, by the names that the builder has for them: `local:` and a cache's directory, `oci:` and a layout's name.
+    pub stores: HashMap<String, Store>,
     /// A context that is a tar, under the name in its address.
     pub upload: Option<(String, Upload)>,
     /// Where the result goes, if it comes through the session.
     pub output: Option<Sink>,
     /// Names the place of the contexts: what a builder has of them is found again by it.
     pub shared_key: String,
+}
+
+impl Sources {
+    /// The same for another build: what can be read once is not in it.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            contexts: self.contexts.clone(),
+            secrets: self.secrets.clone(),
+            agents: self.agents.clone(),
+            stores: self.stores.clone(),
+            upload: None,
+            output: None,
+            shared_key: self.shared_key.clone(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Sources {
@@ -238,6 +266,10 @@ async fn serve(stream: DuplexStream, sources: Sources, faults: Faults) {
         .add_service(AuthServer::new(auth::NoLogins))
         .add_service(SecretsServer::new(secrets::Secrets::new(sources.secrets)))
         .add_service(SshServer::new(ssh::Agents::new(sources.agents)))
+        .add_service(
+            ContentServer::new(content::Stores::new(sources.stores))
+                .max_decoding_message_size(MESSAGE_LIMIT),
+        )
         .add_service(UploadServer::new(upload::Uploads::new(sources.upload)))
         .serve_with_incoming(incoming);
     // A connection that breaks is the build's failure.

@@ -19,6 +19,8 @@ use bollard_buildkit_proto::moby::filesync;
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_client::FileSyncClient;
 use bollard_buildkit_proto::moby::filesync::v1::file_send_client::FileSendClient;
 use bollard_buildkit_proto::pb::{Position, Range, SourceInfo};
+use container_buildkit::protocol::content::content_client::ContentClient;
+use container_buildkit::protocol::content::{ReadContentRequest, WriteAction, WriteContentRequest};
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -39,6 +41,8 @@ pub struct Script {
     pub exclude: Vec<String>,
     pub secret: Option<String>,
     pub result: Vec<u8>,
+    /// Writes this to the cache `to`, and reads what it finds of it and of the digest in the images.
+    pub cache: Option<(Vec<u8>, String)>,
     /// Words, and a line.
     pub failure: Option<(String, i32)>,
     pub before_files: Option<Box<dyn Fn() + Send + Sync>>,
@@ -55,6 +59,7 @@ impl Default for Script {
             exclude: Vec::new(),
             secret: None,
             result: Vec::new(),
+            cache: None,
             failure: None,
             before_files: None,
             hangs: false,
@@ -71,6 +76,8 @@ pub struct Seen {
     pub files: HashMap<String, Vec<u8>>,
     pub secret: Vec<u8>,
     pub shared_key: String,
+    /// What became of each thing that was tried with blobs.
+    pub blobs: Vec<Result<Vec<u8>, tonic::Code>>,
 }
 
 /// It listens in a thread of its own.
@@ -204,6 +211,9 @@ impl Control for Scripted {
                 .await?;
             state.seen.lock().unwrap().secret = secret.into_inner().data;
         }
+        if let Some((bytes, digest)) = &script.cache {
+            state.use_blobs(session.clone(), bytes, digest).await;
+        }
         if !script.result.is_empty() {
             let pieces: Vec<_> = script
                 .result
@@ -332,7 +342,78 @@ impl Control for Scripted {
     }
 }
 
+/// A request for the store `name`.
+fn of_store<T>(name: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = name.parse().unwrap();
+    request
+        .metadata_mut()
+        .insert("buildkit-attachable-store-id", value);
+    request
+}
+
+async fn write_blob(
+    client: &mut ContentClient<Channel>,
+    store: &str,
+    bytes: &[u8],
+) -> Result<Vec<u8>, Status> {
+    let step = |action: WriteAction, offset: usize, data: &[u8]| WriteContentRequest {
+        action: action.into(),
+        r#ref: "one".to_owned(),
+        total: i64::try_from(bytes.len()).unwrap(),
+        offset: i64::try_from(offset).unwrap(),
+        data: data.to_vec().into(),
+        ..WriteContentRequest::default()
+    };
+    let half = bytes.len() / 2;
+    let steps = vec![
+        step(WriteAction::Stat, 0, b""),
+        step(WriteAction::Write, 0, &bytes[..half]),
+        step(WriteAction::Write, half, &bytes[half..]),
+        step(WriteAction::Commit, bytes.len(), b""),
+    ];
+    let request = of_store(store, tokio_stream::iter(steps));
+    let mut answers = client.write(request).await?.into_inner();
+    let mut last = Vec::new();
+    while let Some(answer) = answers.message().await? {
+        last = answer.digest.into_bytes();
+    }
+    Ok(last)
+}
+
+async fn read_blob(
+    client: &mut ContentClient<Channel>,
+    store: &str,
+    digest: &str,
+) -> Result<Vec<u8>, Status> {
+    let message = ReadContentRequest {
+        digest: digest.to_owned(),
+        ..ReadContentRequest::default()
+    };
+    let mut pieces = client.read(of_store(store, message)).await?.into_inner();
+    let mut all = Vec::new();
+    while let Some(piece) = pieces.message().await? {
+        all.extend_from_slice(&piece.data);
+    }
+    Ok(all)
+}
+
 impl State {
+    async fn use_blobs(&self, session: Channel, bytes: &[u8], image: &str) {
+        let client = &mut ContentClient::new(session);
+        let mut seen = vec![write_blob(client, "local:to", bytes).await];
+        let written = String::from_utf8(seen[0].clone().unwrap_or_default()).unwrap();
+        seen.push(read_blob(client, "local:to", &written).await);
+        seen.push(read_blob(client, "oci:images", image).await);
+        seen.push(read_blob(client, "oci:images", &written).await);
+        seen.push(write_blob(client, "oci:images", bytes).await);
+        seen.push(read_blob(client, "local:other", &written).await);
+        let seen = seen
+            .into_iter()
+            .map(|result| result.map_err(|status| status.code()));
+        self.seen.lock().unwrap().blobs = seen.collect();
+    }
+
     /// As fsutil's receiver: takes all that it is told, and asks for files.
     async fn take_files(&self, session: Channel) -> Result<(), Status> {
         let script = &self.script;

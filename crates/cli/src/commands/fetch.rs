@@ -48,6 +48,14 @@ impl FetchFlags {
         }
     }
 
+    /// Where the newest is wanted.
+    pub fn always() -> Self {
+        Self {
+            pull: PullPolicy::Always,
+            ..Self::missing()
+        }
+    }
+
     /// The image `reference` for `platform` (empty: the host's), fetched where the policy says so.
     pub async fn image(
         &self,
@@ -55,6 +63,17 @@ impl FetchFlags {
         reference: &str,
         platform: String,
     ) -> Result<GetReply, Failure> {
+        let found = self.find(context, reference, platform).await?;
+        Ok(found.0)
+    }
+
+    /// The same, and whether it was fetched now.
+    pub async fn find(
+        &self,
+        context: &Context,
+        reference: &str,
+        platform: String,
+    ) -> Result<(GetReply, bool), Failure> {
         let mut images = context.images().await?;
         let request = GetRequest {
             reference: reference.to_owned(),
@@ -63,7 +82,7 @@ impl FetchFlags {
         let mut missing = None;
         if self.pull != PullPolicy::Always {
             match get(&mut images, &request).await {
-                Ok(reply) => return Ok(reply),
+                Ok(reply) => return Ok((reply, false)),
                 Err(error) if error.kind != Kind::NotFound => return Err(error.into()),
                 Err(error) if self.pull == PullPolicy::Never => {
                     let hint = format!("Fetch it with `container image pull {reference}`.");
@@ -73,10 +92,15 @@ impl FetchFlags {
             }
         }
         match (self.fetch(&mut images, &request).await, missing) {
-            (Ok(()), _) => Ok(get(&mut images, &request).await?),
+            (Ok(()), _) => Ok((get(&mut images, &request).await?, true)),
             (Err(Failure::Service(error)), Some(missing)) => Err(error.context(missing).into()),
             (Err(failure), _) => Err(failure),
         }
+    }
+
+    /// How registries are spoken to.
+    pub fn scheme(&self) -> i32 {
+        self.scheme.wire()
     }
 
     async fn fetch(&self, images: &mut Images, image: &GetRequest) -> Result<(), Failure> {

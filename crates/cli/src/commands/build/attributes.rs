@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
-use container_buildkit::{CacheEntry, Connection, Engine};
-use container_resource::container::{HostEntry, Rlimit};
+use clap::Args;
+use container_buildkit::Connection;
+use container_resource::attachment::{self, Choice};
+use container_resource::container::{AttachmentConfiguration, HostEntry, Rlimit};
 use container_resource::platform::Platform;
 use container_resource::{host_entry, rlimit, size};
 
@@ -15,24 +16,20 @@ use crate::failure::Failure;
 /// The first release of Docker whose BuildKit knows what flags beyond the old ones say.
 const NEWER_DOCKER: u32 = 23;
 
-/// How steps reach a network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum StepNetwork {
-    /// That of the builder.
-    #[default]
-    Default,
-    /// None.
-    None,
-    /// The builder's own interfaces.
-    Host,
-}
-
 /// What is built.
 #[derive(Args, Clone, Debug)]
 pub struct FrontendFlags {
     /// Add a line to /etc/hosts of the steps: <name>:<address>
     #[arg(long = "add-host", value_name = "HOST", value_parser = host_entry::parse)]
     hosts: Vec<HostEntry>,
+
+    /// Let steps have a right that the builder knows: network.host, security.insecure
+    #[arg(long, value_name = "RIGHT", value_parser = ["network.host", "security.insecure", "device"])]
+    allow: Vec<String>,
+
+    /// Describe the image beside it: type=provenance[,mode=max] or type=sbom[,generator=<image>]
+    #[arg(long = "attest", value_name = "ATTESTATION", value_parser = attestation)]
+    attestations: Vec<(String, String)>,
 
     /// Architecture of the image, or several with commas (default: the host's)
     #[arg(
@@ -51,21 +48,15 @@ pub struct FrontendFlags {
     #[arg(long = "build-arg", value_name = "KEY=VALUE")]
     build_arguments: Vec<String>,
 
-    /// Cache to look into: type=registry,ref=<name>, or the name
-    #[arg(long, alias = "cache-in", value_name = "CACHE", value_parser = cache)]
-    cache_from: Vec<CacheWords>,
-
-    /// Cache to fill: type=inline, or type=registry,ref=<name>[,mode=max]
-    #[arg(long, alias = "cache-out", value_name = "CACHE", value_parser = cache)]
-    cache_to: Vec<CacheWords>,
-
     /// Set a label of the image
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pairs::pair)]
     labels: Vec<(String, String)>,
 
-    /// Network of the steps
-    #[arg(long, value_name = "NETWORK", value_enum, default_value_t)]
-    network: StepNetwork,
+    /// Network of the steps: default, none, host (the builder's own interfaces), or a network that the builder is on from now on
+    ///
+    /// With egress= as with run the builder, and so each step, reaches nothing but what the rules allow.
+    #[arg(long, value_name = "NETWORK", value_parser = attachment::parse)]
+    network: Option<Choice>,
 
     /// Use nothing that is cached
     #[arg(long)]
@@ -94,9 +85,17 @@ pub struct FrontendFlags {
     )]
     platforms: Vec<Platform>,
 
+    /// Say beside the image how it was made: true, mode=min or mode=max (short for --attest=type=provenance)
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    provenance: Option<String>,
+
     /// Look for newer base images, even if some are there
     #[arg(long)]
     pull: bool,
+
+    /// Say beside the image what is in it: true, or generator=<image> (short for --attest=type=sbom)
+    #[arg(long, value_name = "GENERATOR", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    sbom: Option<String>,
 
     /// Size of /dev/shm of the steps
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
@@ -111,35 +110,38 @@ pub struct FrontendFlags {
     limits: Vec<Rlimit>,
 }
 
-/// `--cache-from` and `--cache-to`, parsed.
-type CacheWords = (String, Vec<(String, String)>);
-
-fn cache(text: &str) -> Result<CacheWords, String> {
-    let mut kind = String::new();
-    let mut attributes = Vec::new();
+/// `type=<kind>[,<key>=<value>…]`: the kind, and the rest.
+fn attestation(text: &str) -> Result<(String, String), String> {
+    let mut kind = None;
+    let mut rest = Vec::new();
     for (key, value) in pairs::parse(text)? {
         match (key.as_str(), value) {
-            ("type", Some(value)) => kind = value,
-            (_, Some(value)) => attributes.push((key, value)),
-            // As docker has it: a name alone is a cache in a registry.
-            (_, None) => {
-                "registry".clone_into(&mut kind);
-                attributes.push(("ref".to_owned(), key));
-            }
+            ("type", Some(value)) => kind = Some(value),
+            (_, Some(value)) => rest.push(format!("{key}={value}")),
+            (_, None) => return Err(format!("'{key}' is no <key>=<value>")),
         }
     }
-    match kind.as_str() {
-        "registry" | "inline" | "gha" | "s3" | "azblob" => Ok((kind, attributes)),
-        "local" => Err(
-            "type=local is not available yet: the builder keeps its cache, and type=inline and type=registry take it elsewhere"
-                .to_owned(),
-        ),
-        "" => Err("type=<type> is expected".to_owned()),
-        other => Err(format!("unknown type '{other}' of a cache: registry and inline are known")),
+    match kind.as_deref() {
+        Some(kind @ ("provenance" | "sbom")) => Ok((kind.to_owned(), rest.join(","))),
+        _ => Err("type=provenance or type=sbom is expected".to_owned()),
     }
 }
 
 impl FrontendFlags {
+    /// What is to be told beside the image.
+    fn attestations(&self) -> Vec<(String, String)> {
+        let short = [("provenance", &self.provenance), ("sbom", &self.sbom)];
+        let short = short.into_iter().filter_map(|(kind, value)| {
+            let value = match value.as_deref()? {
+                "false" => return None,
+                "true" => "",
+                other => other,
+            };
+            Some((kind.to_owned(), value.to_owned()))
+        });
+        self.attestations.iter().cloned().chain(short).collect()
+    }
+
     /// As the frontend takes them.
     pub fn attributes(&self) -> Result<HashMap<String, String>, Failure> {
         let mut all: HashMap<String, String> = HashMap::new();
@@ -151,6 +153,9 @@ impl FrontendFlags {
         }
         for (key, value) in &self.labels {
             set(&format!("label:{key}"), value.clone());
+        }
+        for (kind, value) in self.attestations() {
+            set(&format!("attest:{kind}"), value);
         }
         if let Some(target) = &self.target {
             set("target", target.clone());
@@ -168,10 +173,10 @@ impl FrontendFlags {
             let texts: Vec<_> = platforms.iter().map(Platform::to_string).collect();
             set("platform", texts.join(","));
         }
-        match self.network {
-            StepNetwork::Default => {}
-            StepNetwork::None => set("force-network-mode", "none".to_owned()),
-            StepNetwork::Host => set("force-network-mode", "host".to_owned()),
+        match &self.network {
+            None | Some(Choice::Network(_)) => {}
+            Some(Choice::None) => set("force-network-mode", "none".to_owned()),
+            Some(Choice::Host) => set("force-network-mode", "host".to_owned()),
         }
         if !self.hosts.is_empty() {
             let hosts = self.hosts.iter();
@@ -203,7 +208,13 @@ impl FrontendFlags {
             .collect()
     }
 
-    fn platforms(&self) -> Result<Vec<Platform>, Failure> {
+    /// Whether newer base images are looked for.
+    pub fn pull(&self) -> bool {
+        self.pull
+    }
+
+    /// What is built for; nothing: the host's.
+    pub fn platforms(&self) -> Result<Vec<Platform>, Failure> {
         if !self.platforms.is_empty() {
             return Ok(self.platforms.clone());
         }
@@ -215,9 +226,23 @@ impl FrontendFlags {
 
     /// Rights that the flags need.
     pub fn entitlements(&self) -> Vec<String> {
-        match self.network {
-            StepNetwork::Host => vec!["network.host".to_owned()],
-            _ => Vec::new(),
+        let mut rights = Vec::new();
+        if self.network == Some(Choice::Host) {
+            rights.push("network.host".to_owned());
+        }
+        for right in &self.allow {
+            if !rights.contains(right) {
+                rights.push(right.clone());
+            }
+        }
+        rights
+    }
+
+    /// The network that the builder is to be on.
+    pub fn builder_network(&self) -> Option<&AttachmentConfiguration> {
+        match &self.network {
+            Some(Choice::Network(network)) => Some(network),
+            _ => None,
         }
     }
 
@@ -254,39 +279,16 @@ impl FrontendFlags {
                 return Err(anyhow::anyhow!(text).into());
             }
         }
-        if platforms.len() > 1 {
-            let text = "an image for several platforms needs a builder with buildkitd: this one is a dockerd";
+        if !self.attestations().is_empty() && !connection.has_layouts() {
+            let text = "attestations need a builder with buildkitd, or a dockerd with containerd's image store";
+            return Err(anyhow::anyhow!(text).into());
+        }
+        if platforms.len() > 1 && !connection.has_layouts() {
+            let text = "an image for several platforms needs a builder with buildkitd, or a dockerd with containerd's image store";
             return Err(anyhow::anyhow!(text).into());
         }
         Ok(())
     }
-
-    /// Caches to look into.
-    pub fn cache_from(&self, engine: Engine) -> Result<Vec<CacheEntry>, Failure> {
-        entries(&self.cache_from, engine)
-    }
-
-    /// Caches to fill.
-    pub fn cache_to(&self, engine: Engine) -> Result<Vec<CacheEntry>, Failure> {
-        entries(&self.cache_to, engine)
-    }
-}
-
-fn entries(words: &[CacheWords], engine: Engine) -> Result<Vec<CacheEntry>, Failure> {
-    let refused = |kind: &str| engine == Engine::Dockerd && !matches!(kind, "inline" | "registry");
-    words
-        .iter()
-        .map(|(kind, attributes)| {
-            if refused(kind) {
-                let text = format!("a cache of type {kind} needs a builder with buildkitd");
-                return Err(anyhow::anyhow!(text).into());
-            }
-            Ok(CacheEntry {
-                kind: kind.clone(),
-                attributes: attributes.iter().cloned().collect(),
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -330,6 +332,15 @@ mod tests {
                 "linux/amd64,linux/arm64",
             ),
             (&["--network", "none"], "force-network-mode", "none"),
+            (&["--network", "host"], "force-network-mode", "host"),
+            (&["--provenance"], "attest:provenance", ""),
+            (&["--provenance=mode=max"], "attest:provenance", "mode=max"),
+            (&["--sbom=generator=x"], "attest:sbom", "generator=x"),
+            (
+                &["--attest", "type=provenance,mode=min"],
+                "attest:provenance",
+                "mode=min",
+            ),
             (
                 &["--add-host", "a:10.0.0.1", "--add-host", "b:10.0.0.2"],
                 "add-hosts",
@@ -345,19 +356,13 @@ mod tests {
                 "{words:?}: {all:?}"
             );
         }
+        for words in [
+            &["--network", "default,egress=none"][..],
+            &["--sbom=false", "--provenance=false"],
+        ] {
+            assert!(attributes(words).is_empty(), "{words:?}");
+        }
+        assert!(attestation("type=x").is_err() && attestation("mode=max").is_err());
         assert!(attributes(&["--build-arg", "NO_SUCH_VARIABLE_HERE"]).is_empty());
-    }
-
-    #[test]
-    fn caches() {
-        let (kind, words) = cache("example/cache").unwrap();
-        assert_eq!((kind.as_str(), words[0].0.as_str()), ("registry", "ref"));
-        assert_eq!(cache("type=inline").unwrap().0, "inline");
-        assert!(
-            cache("type=local,dest=x")
-                .unwrap_err()
-                .contains("not available")
-        );
-        assert!(cache("mode=max").is_err());
     }
 }

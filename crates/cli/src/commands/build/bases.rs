@@ -1,223 +1,207 @@
-//! Base images that are here: a dockerd's BuildKit takes images of its own store before it asks a registry, so they are lent to it.
+//! Base images: those that are here are given to the builder, and those that are not are fetched here, where logins, mirrors and certificates
+//! are. So a builder never sees a login.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use anyhow::Context as _;
-use bytes::Bytes;
-use container_api::images::{ArchiveFormat, GetRequest, SaveRequest};
-use container_api::{Error, Kind};
-use container_buildkit::Connection;
+use container_api::images::{ArchiveFormat, GetReply, SaveRequest};
+use container_buildkit::{Connection, Docker, Sources, Store};
+use container_files::Links;
+use container_resource::image::{ImageResource, ImageVariant};
+use container_resource::platform::Platform;
+use container_resource::reference::{Reference, Version};
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::io::AsyncReadExt as _;
+use serde::Deserialize;
 use tokio::net::unix::pipe::Receiver;
-use tokio::sync::mpsc;
 
+use super::super::fetch::FetchFlags;
+use super::super::image::default_domain;
 use super::deliver::configuration_digest;
+use super::named::named;
 use crate::connection::Context;
 use crate::failure::Failure;
 
-/// Bytes that are handed on at once.
-const PIECE: usize = 256 << 10;
+/// The name that the images here have as a layout for the builder.
+const LAYOUT: &str = "images";
+/// The largest manifest that is read, in bytes.
+const MANIFEST_LIMIT: u64 = 4 << 20;
 
-/// Gives the dockerd the images that `dockerfile` begins from, as far as they are here and it has not got them.
-pub async fn lend(
+/// What of a build says which images it begins from.
+pub struct Wanted<'a> {
+    /// The Dockerfile's text.
+    pub dockerfile: &'a str,
+    /// Values of its arguments.
+    pub arguments: &'a HashMap<String, String>,
+    /// What it is built for; nothing: the host's.
+    pub platforms: &'a [Platform],
+    /// Newer ones are looked for.
+    pub pull: bool,
+}
+
+/// Gives the builder the images that the Dockerfile begins from.
+pub async fn give(
     context: &Context,
     connection: &Connection,
-    dockerfile: &str,
-    arguments: &HashMap<String, String>,
+    wanted: &Wanted<'_>,
+    attributes: &mut HashMap<String, String>,
+    sources: &mut Sources,
 ) -> Result<(), Failure> {
-    let Some(docker) = connection.docker() else {
-        return Ok(());
-    };
-    let mut images = context.images().await?;
-    for name in named(dockerfile, arguments) {
-        let request = GetRequest {
-            reference: name.clone(),
-            platform: String::new(),
+    let mut given = HashSet::new();
+    let content = context.roots.content();
+    for name in named(wanted.dockerfile, wanted.arguments) {
+        let Ok(shown) = familiar(context, &name) else {
+            // The builder says what is wrong with it.
+            continue;
         };
-        let found = match images.get(request).await.map_err(Error::from) {
-            Ok(found) => found.into_inner(),
-            // The builder fetches it, or says that it is nowhere.
-            Err(error) if matches!(error.kind, Kind::NotFound | Kind::InvalidArgument) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let id = configuration_digest(&found.config);
-        let has = docker
-            .image_id(&name)
-            .await
-            .context("ask the builder for images")?;
-        if has.as_deref() == Some(id.as_str()) {
+        // Somebody has given it another meaning.
+        if attributes.contains_key(&format!("context:{shown}")) {
             continue;
         }
-        context.debug(|| format!("image {name} is given to the builder"));
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
-        let token = context
-            .hand_to_images(std::os::fd::AsFd::as_fd(&writer))
-            .await?;
-        drop(writer);
-        let request = SaveRequest {
-            references: vec![name.clone()],
-            platform: container_resource::platform::Platform::host().to_string(),
-            token,
-            format: ArchiveFormat::Docker.into(),
+        let Some(images) = find(context, &name, wanted).await? else {
+            continue;
         };
-        rustix::fs::fcntl_setfl(&reader, rustix::fs::OFlags::NONBLOCK).context("the pipe")?;
-        let mut reader = Receiver::from_owned_fd(reader).context("the pipe")?;
-        let (send, pieces) = mpsc::channel(2);
-        let pump = async {
-            let mut buffer = vec![0; PIECE];
-            loop {
-                let piece = match reader.read(&mut buffer).await {
-                    Ok(0) => break,
-                    Ok(length) => Ok(Bytes::copy_from_slice(&buffer[..length])),
-                    Err(error) => Err(error),
-                };
-                if send.send(piece).await.is_err() {
-                    break;
-                }
+        if let Some(docker) = connection.docker().filter(|_| !connection.has_layouts()) {
+            for (image, _) in &images {
+                lend(context, &docker, &name, image).await?;
             }
-            drop(send);
-        };
-        let (saved, (), loaded) = tokio::join!(images.save(request), pump, docker.load(pieces));
-        saved?;
-        loaded.with_context(|| format!("give image {name} to the builder"))?;
+            continue;
+        }
+        for (_, variant) in images {
+            let key = format!("context:{shown}::{}", plain(&variant.platform));
+            let value = format!("oci-layout://{LAYOUT}@{}", variant.digest);
+            given.extend(blobs(&content, &variant.digest)?);
+            attributes.entry(key).or_insert(value);
+        }
+    }
+    if !given.is_empty() {
+        let store = Store::only(&content, given);
+        sources.stores.insert(format!("oci:{LAYOUT}"), store);
     }
     Ok(())
 }
 
-/// The images that `FROM`, `COPY --from` and `RUN --mount=from` of `dockerfile` name, with the arguments before its first stage put in. It is
-/// not the builder's own parser: what it misses the builder asks a registry for.
-fn named(dockerfile: &str, given: &HashMap<String, String>) -> BTreeSet<String> {
-    let mut arguments: HashMap<String, String> = HashMap::new();
-    let mut stages: BTreeSet<String> = BTreeSet::new();
-    let mut images = BTreeSet::new();
-    let mut has_stage = false;
-    for line in logical_lines(dockerfile) {
-        let mut words = line.split_whitespace();
-        let instruction = words.next().unwrap_or_default().to_uppercase();
-        match instruction.as_str() {
-            "ARG" if !has_stage => {
-                for word in words {
-                    let (key, default) = word.split_once('=').unwrap_or((word, ""));
-                    let value = given.get(key).map_or(default, String::as_str);
-                    arguments.insert(key.to_owned(), expand(value.trim_matches('"'), &arguments));
-                }
-            }
-            "FROM" => {
-                has_stage = true;
-                let mut words = words.skip_while(|word| word.starts_with("--"));
-                let image = expand(words.next().unwrap_or_default(), &arguments);
-                if !stages.contains(&image.to_lowercase()) {
-                    images.insert(image);
-                }
-                if words
-                    .next()
-                    .is_some_and(|word| word.eq_ignore_ascii_case("as"))
-                {
-                    stages.extend(words.next().map(str::to_lowercase));
-                }
-            }
-            "COPY" | "ADD" | "RUN" => {
-                for word in words.take_while(|word| word.starts_with("--")) {
-                    let from = word.strip_prefix("--from=").or_else(|| {
-                        let mount = word.strip_prefix("--mount=")?;
-                        mount.split(',').find_map(|part| part.strip_prefix("from="))
-                    });
-                    images.extend(from.map(|from| expand(from, &arguments)));
-                }
-            }
-            _ => {}
-        }
-    }
-    let is_image = |name: &String| {
-        let is_stage = stages.contains(&name.to_lowercase()) || name.parse::<u32>().is_ok();
-        !is_stage && !name.is_empty() && name != "scratch" && !name.contains('$')
+/// The image `name` for each platform that is wanted; `None`: the builder is to look for it, or to say that it is nowhere.
+async fn find(
+    context: &Context,
+    name: &str,
+    wanted: &Wanted<'_>,
+) -> Result<Option<Vec<(GetReply, ImageVariant)>>, Failure> {
+    let fetch = if wanted.pull {
+        FetchFlags::always()
+    } else {
+        FetchFlags::missing()
     };
-    images.retain(is_image);
-    images
-}
-
-/// Lines without comments, put together where one goes on.
-fn logical_lines(text: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for part in text.lines().map(str::trim) {
-        if part.starts_with('#') {
-            continue;
-        }
-        if let Some(part) = part.strip_suffix('\\') {
-            line.push_str(part);
-            line.push(' ');
-        } else {
-            line.push_str(part);
-            lines.push(std::mem::take(&mut line));
-        }
-    }
-    lines.push(line);
-    lines
-}
-
-/// `$key`, `${key}`, `${key:-default}` and `${key:+other}` in `text`.
-fn expand(text: &str, arguments: &HashMap<String, String>) -> String {
-    let mut expanded = String::new();
-    let mut rest = text;
-    while let Some((before, behind)) = rest.split_once('$') {
-        expanded.push_str(before);
-        let (name, modifier, after) = if let Some(inner) = behind.strip_prefix('{') {
-            let Some((inner, after)) = inner.split_once('}') else {
-                return text.to_owned();
-            };
-            let (name, modifier) = inner.split_once(':').unwrap_or((inner, ""));
-            (name, modifier, after)
-        } else {
-            let end = behind.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-            let (name, after) = behind.split_at(end.unwrap_or(behind.len()));
-            (name, "", after)
+    let host = [Platform::host()];
+    let platforms = if wanted.platforms.is_empty() {
+        &host
+    } else {
+        wanted.platforms
+    };
+    let mut images = Vec::new();
+    for platform in platforms {
+        let found = fetch.image(context, name, platform.to_string()).await;
+        let found = match found {
+            Ok(found) => found,
+            Err(failure) => {
+                context.debug(|| format!("base image {name}: {failure:?}"));
+                return Ok(None);
+            }
         };
-        let value = arguments
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty());
-        expanded.push_str(match (modifier.chars().next(), value) {
-            (Some('-'), None) | (Some('+'), Some(_)) => &modifier[1..],
-            (Some('+'), None) => "",
-            (_, value) => value.unwrap_or_default(),
-        });
-        rest = after;
-    }
-    expanded + rest
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn images_are_found_wherever_they_are_named() {
-        let dockerfile = "# syntax=x\nARG V=1\nARG base=debian:${V}\nFROM --platform=linux/amd64 $base AS Build\nCOPY --from=tools /a /b\n\
-                          FROM build\nfrom \\\n  # in between\n  busybox as last\nCOPY --from=0 a b\nCOPY --chown=1 --from=last a b\n\
-                          RUN --mount=type=bind,from=other:1,target=/x true\nFROM scratch\nFROM ${none:-fallback}\nFROM ${V:+app}:x\n";
-        let given = HashMap::from([("V".to_owned(), "12".to_owned())]);
-        let found: Vec<String> = named(dockerfile, &given).into_iter().collect();
-        assert_eq!(
-            found,
-            [
-                "app:x",
-                "busybox",
-                "debian:12",
-                "fallback",
-                "other:1",
-                "tools"
-            ]
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_is_too_odd(text in "(?s).{0,200}") {
-            named(&text, &HashMap::new());
+        let image: ImageResource = serde_json::from_slice(&found.image)?;
+        // Stages may be for other platforms than the result: what is here of them is given, too.
+        for variant in image.variants {
+            if !images
+                .iter()
+                .any(|(_, other): &(_, ImageVariant)| other.digest == variant.digest)
+            {
+                images.push((found.clone(), variant));
+            }
         }
     }
+    Ok(Some(images))
+}
+
+/// As BuildKit names an image whose name is looked up: as short as Docker's, and without the usual tag.
+fn familiar(context: &Context, name: &str) -> Result<String, Failure> {
+    let domain = default_domain(context)?;
+    let reference = Reference::parse(name, &domain).map_err(Failure::usage_chain)?;
+    // The builder knows one domain that may be left out, whatever is the usual one here.
+    let is_short = !name
+        .split_once('/')
+        .is_some_and(|(first, _)| container_resource::reference::is_registry(first));
+    let repository = match (is_short, reference.domain()) {
+        (true, _) => name.split(['@', ':']).next().unwrap_or(name).to_owned(),
+        (false, "docker.io") => {
+            let path = reference.path();
+            path.strip_prefix("library/").unwrap_or(path).to_owned()
+        }
+        (false, domain) => format!("{domain}/{}", reference.path()),
+    };
+    Ok(match reference.version() {
+        Version::Tag(tag) if tag == "latest" => repository,
+        Version::Tag(tag) => format!("{repository}:{tag}"),
+        Version::Digest(digest) => format!("{repository}@{digest}"),
+    })
+}
+
+/// As BuildKit writes a platform: of arm64 there is one variant.
+fn plain(platform: &Platform) -> String {
+    let text = platform.to_string();
+    text.strip_suffix("arm64/v8")
+        .map_or(text.clone(), |rest| format!("{rest}arm64"))
+}
+
+/// The blobs that a manifest is made of, with its own.
+fn blobs(content: &Path, digest: &str) -> Result<Vec<String>, Failure> {
+    #[derive(Deserialize)]
+    struct Blob {
+        digest: String,
+    }
+    #[derive(Deserialize)]
+    struct Manifest {
+        config: Blob,
+        layers: Vec<Blob>,
+    }
+    let path = content.join("blobs").join(digest.replace(':', "/"));
+    let failed = || format!("the manifest {digest}");
+    let text = container_files::read(&path, MANIFEST_LIMIT, Links::Refuse).with_context(failed)?;
+    let manifest: Manifest = serde_json::from_slice(&text).with_context(failed)?;
+    let mut all = vec![digest.to_owned(), manifest.config.digest];
+    all.extend(manifest.layers.into_iter().map(|layer| layer.digest));
+    Ok(all)
+}
+
+/// Has a dockerd take an image into its store, unless it is there.
+async fn lend(
+    context: &Context,
+    docker: &Docker,
+    name: &str,
+    image: &GetReply,
+) -> Result<(), Failure> {
+    let id = configuration_digest(&image.config);
+    let has = docker.image_id(name).await;
+    if has.context("ask the builder for images")?.as_deref() == Some(id.as_str()) {
+        return Ok(());
+    }
+    context.debug(|| format!("image {name} is given to the builder"));
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).context("make a pipe")?;
+    let token = context
+        .hand_to_images(std::os::fd::AsFd::as_fd(&writer))
+        .await?;
+    drop(writer);
+    let request = SaveRequest {
+        references: vec![name.to_owned()],
+        platform: Platform::host().to_string(),
+        token,
+        format: ArchiveFormat::Docker.into(),
+    };
+    rustix::fs::fcntl_setfl(&reader, rustix::fs::OFlags::NONBLOCK).context("the pipe")?;
+    let reader = Receiver::from_owned_fd(reader).context("the pipe")?;
+    let mut images = context.images().await?;
+    let (saved, loaded) = tokio::join!(images.save(request), docker.load(reader));
+    // A pipe that nobody reads any more is not what went wrong.
+    loaded.with_context(|| format!("give image {name} to the builder"))?;
+    saved?;
+    Ok(())
 }

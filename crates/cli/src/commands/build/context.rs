@@ -5,7 +5,7 @@ use std::io::{Cursor, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use container_buildkit::{Context as Directory, Sources};
+use container_buildkit::{Context as Directory, Sources, Store};
 use container_resource::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
@@ -31,6 +31,8 @@ enum Files {
     Directory(Directory),
     /// A tar on standard input, of which these bytes were read.
     Tar(Vec<u8>),
+    /// An address, which the builder fetches from.
+    Elsewhere(String),
 }
 
 impl Source {
@@ -39,10 +41,18 @@ impl Source {
         if context == "-" {
             return standard_input(file);
         }
-        if let Some(what) = remote(context) {
-            return Err(Failure::usage(format!(
-                "the context '{context}' is {what}: fetch it first, and build from the directory"
-            )));
+        if is_elsewhere(context) {
+            let dockerfile = match file {
+                Some(path) if path == Path::new("-") => {
+                    Dockerfile::read(Vec::new(), std::io::stdin())?
+                }
+                file => Dockerfile::inside(file)?,
+            };
+            return Ok(Self {
+                files: Files::Elsewhere(context.to_owned()),
+                dockerfile,
+                place: PathBuf::from(context),
+            });
         }
         let path = Path::new(context);
         let failed = || format!("the build context '{context}'");
@@ -71,6 +81,9 @@ impl Source {
                 let whole = tokio::io::AsyncReadExt::chain(Cursor::new(head), rest);
                 sources.upload = Some((UPLOAD.to_owned(), Box::new(whole)));
                 let address = format!("http://buildkit-session/{UPLOAD}");
+                attributes.insert("context".to_owned(), address);
+            }
+            Files::Elsewhere(address) => {
                 attributes.insert("context".to_owned(), address);
             }
         }
@@ -130,21 +143,17 @@ fn is_tar(head: &[u8]) -> bool {
     magics.iter().any(|magic| head.starts_with(magic)) || head.get(257..262) == Some(b"ustar")
 }
 
-/// What an address of something elsewhere is (Docker's reference of `docker build`: URLs and git repositories).
-fn remote(context: &str) -> Option<&'static str> {
-    let is_web = context.starts_with("http://") || context.starts_with("https://");
-    let address = context.split(['#', '?']).next().unwrap_or_default();
-    let is_git = ["git://", "git@", "ssh://", "github.com/"]
-        .iter()
-        .any(|prefix| context.starts_with(prefix))
-        || (is_web && address.trim_end_matches('/').rsplit('.').next() == Some("git"));
-    if is_git {
-        Some("a git repository")
-    } else if is_web {
-        Some("an address on the web")
-    } else {
-        None
-    }
+/// Whether `context` is an address that the builder fetches from (Docker's reference of `docker build`: URLs and git repositories).
+fn is_elsewhere(context: &str) -> bool {
+    let addresses = [
+        "http://",
+        "https://",
+        "git://",
+        "git@",
+        "ssh://",
+        "github.com/",
+    ];
+    addresses.iter().any(|prefix| context.starts_with(prefix))
 }
 
 /// Digits that stand for `place`, on this machine alone.
@@ -163,13 +172,20 @@ pub fn add_named(
 ) -> Result<(), Failure> {
     for (name, value) in contexts {
         let key = format!("context:{name}");
-        if value.starts_with("docker-image://") {
+        if value.starts_with("docker-image://") || is_elsewhere(value) {
             attributes.insert(key, value.clone());
             continue;
         }
-        if value.contains("://") || remote(value).is_some() {
+        if let Some(place) = value.strip_prefix("oci-layout://") {
+            let layout = layout(place).with_context(|| format!("--build-context {name}"))?;
+            let id = format!("layout-{}", sources.stores.len());
+            attributes.insert(key, format!("oci-layout://{id}@{}", layout.1));
+            sources.stores.insert(format!("oci:{id}"), layout.0);
+            continue;
+        }
+        if value.contains("://") {
             let text = format!(
-                "--build-context {name}: a directory, or docker-image://<name>, is expected"
+                "--build-context {name}: a directory, an address, docker-image://<name> or oci-layout://<path> is expected"
             );
             return Err(anyhow!(text).into());
         }
@@ -179,6 +195,20 @@ pub fn add_named(
         sources.contexts.insert(name.clone(), opened);
     }
     Ok(())
+}
+
+/// The image layout that `<path>[:<tag>|@<digest>]` says, and the digest in it.
+fn layout(place: &str) -> anyhow::Result<(Store, String)> {
+    if let Some((path, digest)) = place.split_once('@') {
+        return Ok((Store::read(Path::new(path)), digest.to_owned()));
+    }
+    let (path, tag) = match place.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, tag),
+        _ => (place, "latest"),
+    };
+    let store = Store::read(Path::new(path));
+    let digest = store.find(tag)?;
+    Ok((store, digest))
 }
 
 #[cfg(test)]
@@ -203,10 +233,10 @@ mod tests {
             "github.com/a/b",
             "http://example.test/x.tar",
         ] {
-            assert!(remote(context).is_some(), "{context}");
+            assert!(is_elsewhere(context), "{context}");
         }
         for context in [".", "../app", "/x.git", "git"] {
-            assert!(remote(context).is_none(), "{context}");
+            assert!(!is_elsewhere(context), "{context}");
         }
     }
 }

@@ -13,9 +13,7 @@ use container_api::images::{
 use container_api::{Error, Kind};
 use container_archive::tar::Reader;
 use container_archive::unpack::{Mapping, Rules, unpack};
-use container_buildkit::{
-    Connection, Docker, Engine, Output as Exporter, Sink, SolveError, Solved,
-};
+use container_buildkit::{Connection, Docker, Output as Exporter, Sink, SolveError, Solved};
 use container_resource::digest::Digest;
 use container_resource::image::ImageResource;
 use container_resource::reference::Reference;
@@ -142,10 +140,10 @@ impl Delivery {
         })
     }
 
-    /// Opens what the result goes to.
-    pub async fn prepare(self, context: &Context, engine: Engine) -> Result<Prepared, Failure> {
-        match (self, engine) {
-            (Self::Store { names, push }, Engine::Buildkitd) => {
+    /// Opens what the result goes to. A builder that has layouts hands the image over; else it is in a dockerd's own store.
+    pub async fn prepare(self, context: &Context, has_layouts: bool) -> Result<Prepared, Failure> {
+        match (self, has_layouts) {
+            (Self::Store { names, push }, true) => {
                 let (sink, loading) = into_store(context, names.clone()).await?;
                 let work = async move {
                     loading.await?;
@@ -157,7 +155,7 @@ impl Delivery {
                     work: Box::pin(work),
                 })
             }
-            (delivery @ (Self::Store { .. } | Self::Archive { .. }), Engine::Dockerd) => {
+            (delivery @ (Self::Store { .. } | Self::Archive { .. }), false) => {
                 let unique = uuid::Uuid::new_v4().simple();
                 let name = format!("{LENT_NAME}/{unique}:latest");
                 Ok(Prepared {
@@ -172,7 +170,7 @@ impl Delivery {
                     docker,
                     dest,
                 },
-                Engine::Buildkitd,
+                true,
             ) => {
                 let kind = if docker { "docker" } else { "oci" };
                 let exporter = if names.is_empty() {

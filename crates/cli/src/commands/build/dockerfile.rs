@@ -13,6 +13,8 @@ use crate::failure::Failure;
 
 /// The largest, in bytes.
 const LIMIT: u64 = 16 << 20;
+/// What says that the Dockerfile is on this side, wherever the context is.
+const SOURCE: &str = "dockerfilekey";
 /// Names that are looked for where none is given.
 const NAMES: [&str; 2] = ["Dockerfile", "Containerfile"];
 
@@ -123,6 +125,7 @@ impl Dockerfile {
                 // Whoever has the builder reads nothing else of that directory.
                 let ignore = format!("{name}.dockerignore");
                 let opened = opened.only(vec![name, ignore]);
+                attributes.insert(SOURCE.to_owned(), "dockerfile".to_owned());
                 sources.contexts.insert("dockerfile".to_owned(), opened);
                 Ok(Some(text))
             }
@@ -130,6 +133,7 @@ impl Dockerfile {
                 set(NAMES[0]);
                 let only = Directory::with_files(&[(NAMES[0], text.as_bytes())]);
                 let only = only.context("a place for the Dockerfile")?;
+                attributes.insert(SOURCE.to_owned(), "dockerfile".to_owned());
                 sources.contexts.insert("dockerfile".to_owned(), only);
                 Ok(Some(text))
             }

@@ -2,25 +2,30 @@
 
 mod attributes;
 mod bases;
+mod caches;
 mod context;
 mod deliver;
 mod dockerfile;
+mod keys;
+mod named;
 mod outcome;
 mod output;
 mod pairs;
 mod progress;
 mod session;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use container_buildkit::{Build as Request, Engine, SolveError, Trace};
+use container_buildkit::{Build as Request, Connection, SolveError, Sources, Trace};
 
 use super::builder::{BuilderName, Resources, ensure};
 use crate::connection::Context;
 use crate::failure::Failure;
 use attributes::FrontendFlags;
+use caches::{CacheFlags, Caches};
 use context::Source;
 use deliver::Delivery;
 use output::Output;
@@ -47,6 +52,9 @@ pub struct Build {
     frontend: FrontendFlags,
 
     #[command(flatten)]
+    caches: CacheFlags,
+
+    #[command(flatten)]
     session: SessionFlags,
 
     /// Dockerfile (default: Dockerfile, else Containerfile, in the context); - is standard input
@@ -57,9 +65,18 @@ pub struct Build {
     #[arg(short, long = "tag", value_name = "NAME")]
     tags: Vec<String>,
 
-    /// Where the result goes: type=oci|docker|tar|local|image|registry[,dest=<path>][,push=true] (default: to the images that are here)
-    #[arg(short, long, value_name = "OUTPUT", value_parser = output::parse)]
-    output: Option<Output>,
+    /// Where the result goes: type=oci|docker|tar|local|image|registry[,dest=<path>][,push=true]; can be given several times (default: to the
+    /// images that are here)
+    #[arg(short, long = "output", value_name = "OUTPUT", value_parser = output::parse)]
+    outputs: Vec<Output>,
+
+    /// Push the image to its registry, too
+    #[arg(long)]
+    push: bool,
+
+    /// Load the image into the images that are here, which is done in any case
+    #[arg(long, hide = true)]
+    load: bool,
 
     /// Write the image's id to this file
     #[arg(long, value_name = "PATH")]
@@ -99,28 +116,83 @@ impl Build {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let source = Source::open(&self.context, self.file.as_deref())?;
         let tags = deliver::names(context, &self.tags)?;
-        let delivery = Delivery::of(self.output.clone(), tags)?;
+        let deliveries = self.deliveries(tags)?;
         let mut attributes = self.frontend.attributes()?;
-        let mut sources = self.session.sources()?;
+        let (mut sources, _keys) = self.session.sources().await?;
         let dockerfile = source.add(&mut attributes, &mut sources)?;
         let contexts = &self.frontend.contexts;
         context::add_named(contexts, &mut attributes, &mut sources)?;
-        let running = ensure(context, &self.builder.name, &self.resources).await?;
+        if deliveries.len() > 1 && sources.upload.is_some() {
+            let text = "a context on standard input is read once: it can have one --output";
+            return Err(Failure::usage(text));
+        }
+        let resources = match self.frontend.builder_network() {
+            Some(network) => self.resources.clone().on(network.clone()),
+            None => self.resources.clone(),
+        };
+        let running = ensure(context, &self.builder.name, &resources).await?;
         let connection = &running.connection;
         self.frontend.check(connection).await?;
-        if let (Engine::Dockerd, Some(text)) = (connection.engine(), &dockerfile) {
-            let arguments = self.frontend.arguments();
-            bases::lend(context, connection, text, &arguments).await?;
+        if let Some(text) = &dockerfile {
+            let wanted = bases::Wanted {
+                dockerfile: text,
+                arguments: &self.frontend.arguments(),
+                platforms: &self.frontend.platforms()?,
+                pull: self.frontend.pull(),
+            };
+            bases::give(context, connection, &wanted, &mut attributes, &mut sources).await?;
         }
-        let prepared = delivery.prepare(context, connection.engine()).await?;
+        let caches = self.caches.open(connection, &mut sources)?;
+        for delivery in deliveries {
+            let again = sources.again();
+            let ready = Ready {
+                sources: std::mem::replace(&mut sources, again),
+                attributes: attributes.clone(),
+                caches: &caches,
+                dockerfile: dockerfile.as_deref(),
+            };
+            self.build(context, connection, ready, delivery).await?;
+        }
+        Ok(())
+    }
+
+    /// What is to become of the result: each is a build of its own, and all but the first are cached.
+    fn deliveries(&self, tags: Vec<String>) -> Result<Vec<Delivery>, Failure> {
+        if self.push && !self.outputs.is_empty() {
+            let text =
+                "--push is short for --output type=registry: there is no other --output beside it";
+            return Err(Failure::usage(text));
+        }
+        if self.outputs.is_empty() {
+            let push = Output::Image {
+                push: true,
+                names: Vec::new(),
+            };
+            return Ok(vec![Delivery::of(self.push.then_some(push), tags)?]);
+        }
+        let outputs = self.outputs.iter().cloned();
+        outputs
+            .map(|output| Delivery::of(Some(output), tags.clone()))
+            .collect()
+    }
+
+    async fn build(
+        &self,
+        context: &Context,
+        connection: &Connection,
+        ready: Ready<'_>,
+        delivery: Delivery,
+    ) -> Result<(), Failure> {
+        let mut sources = ready.sources;
+        let prepared = delivery.prepare(context, connection.has_layouts()).await?;
         let (exporter, sink, finish) = prepared.into_parts();
         sources.output = sink;
         let request = Request {
-            attributes,
+            attributes: ready.attributes,
             output: Some(exporter),
             entitlements: self.frontend.entitlements(),
-            cache_from: self.frontend.cache_from(connection.engine())?,
-            cache_to: self.frontend.cache_to(connection.engine())?,
+            cache_from: ready.caches.from.clone(),
+            cache_to: ready.caches.to.clone(),
         };
         let mut progress = BuildProgress::new(self.progress, self.quiet);
         let mut trace = Trace::default();
@@ -139,11 +211,12 @@ impl Build {
                 return Err(failure);
             }
             (Err(error), _) => {
-                let text = dockerfile.as_deref();
+                let text = ready.dockerfile;
                 return Err(progress::failure(&trace, error, &self.builder.name, text));
             }
         };
         let (solved, taken) = solved;
+        ready.caches.name(&solved)?;
         let result = taken.complete(context, connection, &solved).await?;
         outcome::write(
             &result,
@@ -154,4 +227,12 @@ impl Build {
         .context("the image is built")?;
         result.print(self.quiet)
     }
+}
+
+/// What a build needs, looked up.
+struct Ready<'a> {
+    sources: Sources,
+    attributes: HashMap<String, String>,
+    caches: &'a Caches,
+    dockerfile: Option<&'a str>,
 }

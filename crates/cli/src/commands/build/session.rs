@@ -7,6 +7,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use container_buildkit::{Agent, Secret, Sources};
 
+use super::keys::{self, KeyAgent};
 use super::pairs;
 use crate::failure::Failure;
 
@@ -17,7 +18,7 @@ pub struct SessionFlags {
     #[arg(long = "secret", value_name = "SECRET", value_parser = secret)]
     secrets: Vec<SecretWords>,
 
-    /// SSH agent that steps can mount: default, or <id>=<path of its socket>
+    /// SSH agent or keys that steps can mount: default, or <id>=<path of an agent's socket, or of private keys with commas>
     #[arg(long = "ssh", value_name = "AGENT", num_args = 0..=1, default_missing_value = "default")]
     agents: Vec<String>,
 }
@@ -69,8 +70,8 @@ fn secret(text: &str) -> Result<SecretWords, String> {
 }
 
 impl SessionFlags {
-    /// Looks them up: what is not there is told before anything is built.
-    pub fn sources(&self) -> Result<Sources, Failure> {
+    /// Looks them up: what is not there is told before anything is built. Agents that hold keys end with what is given beside.
+    pub async fn sources(&self) -> Result<(Sources, Vec<KeyAgent>), Failure> {
         let mut secrets = HashMap::new();
         for SecretWords { id, place } in &self.secrets {
             let secret = match place {
@@ -93,31 +94,48 @@ impl SessionFlags {
             secrets.insert(id.clone(), secret);
         }
         let mut agents = HashMap::new();
+        let mut holders = Vec::new();
         for text in &self.agents {
-            let (id, path) = text.split_once('=').unwrap_or((text, ""));
-            let path = if path.is_empty() {
-                std::env::var_os("SSH_AUTH_SOCK")
-                    .filter(|path| !path.is_empty())
-                    .map(PathBuf::from)
-                    .ok_or_else(|| anyhow!("--ssh {text}: SSH_AUTH_SOCK is not set"))?
-            } else {
-                PathBuf::from(path)
-            };
-            let found = std::fs::metadata(&path).with_context(|| format!("--ssh {text}"))?;
-            if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) {
-                return Err(anyhow!(
-                    "--ssh {text}: {} is no agent's socket; add keys to an agent with ssh-add",
-                    path.display()
-                )
-                .into());
+            let (id, paths) = text.split_once('=').unwrap_or((text, ""));
+            let mut paths: Vec<PathBuf> = paths
+                .split(',')
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+                .collect();
+            if paths.is_empty() {
+                let own = std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty());
+                let own = own.ok_or_else(|| anyhow!("--ssh {text}: SSH_AUTH_SOCK is not set"))?;
+                paths.push(own.into());
             }
-            agents.insert(id.to_owned(), Agent::Socket(path));
+            let failed = || format!("--ssh {text}");
+            let mut sockets = 0;
+            for path in &paths {
+                let found = std::fs::metadata(path).with_context(failed)?;
+                sockets += u32::from(std::os::unix::fs::FileTypeExt::is_socket(
+                    &found.file_type(),
+                ));
+            }
+            let socket = match (sockets, paths.as_slice()) {
+                (1, [socket]) => socket.clone(),
+                (0, keys) => {
+                    let holder = keys::hold(keys).await.with_context(failed)?;
+                    let socket = holder.socket.clone();
+                    holders.push(holder);
+                    socket
+                }
+                _ => {
+                    let text = format!("--ssh {text}: one agent, or keys, are expected");
+                    return Err(Failure::usage(text));
+                }
+            };
+            agents.insert(id.to_owned(), Agent::Socket(socket));
         }
-        Ok(Sources {
+        let sources = Sources {
             secrets,
             agents,
             ..Sources::default()
-        })
+        };
+        Ok((sources, holders))
     }
 }
 

@@ -9,9 +9,11 @@ use container_api::images::GetReply;
 use container_api::lock::{self, Lock};
 use container_api::{Error, Kind, roots};
 use container_buildkit::{Connection, ConnectionError, DEFAULT_IMAGE, Engine};
+use container_resource::attachment::Choice;
 use container_resource::builder::BuilderCreation;
 use container_resource::container::{
-    ContainerState, CreateOptions, DnsConfiguration, ManagedContainer, PublishSocket,
+    AttachmentConfiguration, ContainerState, CreateOptions, DnsConfiguration, ManagedContainer,
+    PublishSocket,
 };
 use container_resource::image_settings::ImageSettings;
 use container_resource::settings::BuildSettings;
@@ -66,6 +68,10 @@ pub struct Resources {
     /// Option of resolv.conf, such as ndots:1
     #[arg(long = "dns-option", value_name = "OPTION", value_parser = dns::option)]
     dns_options: Vec<String>,
+
+    /// The network that the builder is on, and what it may reach; absent: as it is.
+    #[arg(skip)]
+    network: Option<AttachmentConfiguration>,
 }
 
 /// A builder that answers. It is not stopped as long as this is held.
@@ -132,6 +138,20 @@ async fn share(context: &Context, name: &str, deadline: Instant) -> Result<Lock,
 }
 
 impl Resources {
+    /// On the network that `attachment` says.
+    #[must_use]
+    pub fn on(mut self, attachment: AttachmentConfiguration) -> Self {
+        self.network = Some(attachment);
+        self
+    }
+
+    fn choices(&self) -> Vec<Choice> {
+        let network = self.network.iter().cloned();
+        network
+            .map(|attachment| Choice::Network(Box::new(attachment)))
+            .collect()
+    }
+
     fn fit(&self, found: &ManagedContainer, settings: &BuildSettings) -> bool {
         let configuration = &found.configuration;
         let resources = &configuration.resources;
@@ -144,6 +164,10 @@ impl Resources {
             && memory.is_none_or(|memory| memory == resources.memory_in_bytes)
             && image.is_none_or(|image| is_same_image(image, &configuration.image.reference))
             && (!self.has_dns() || configuration.dns.as_ref() == Some(&self.dns()))
+            && self
+                .network
+                .as_ref()
+                .is_none_or(|network| is_on(network, &configuration.networks))
     }
 
     fn has_dns(&self) -> bool {
@@ -158,6 +182,16 @@ impl Resources {
             ..DnsConfiguration::default()
         }
     }
+}
+
+/// Whether `networks` are the one that is asked for, with what may be reached from it.
+fn is_on(wanted: &AttachmentConfiguration, networks: &[AttachmentConfiguration]) -> bool {
+    let [only] = networks else { return false };
+    let mut only = only.clone();
+    // What the name of the container and nobody's asking have made of it.
+    only.options.hostname.clone_from(&wanted.options.hostname);
+    only.options.implied = wanted.options.implied;
+    only == *wanted
 }
 
 /// Whether `full` may be what `short` says: what is left out is the registry, `library/`, and the tag.
@@ -204,6 +238,7 @@ async fn create(
         memory: resources.memory.unwrap_or_else(|| settings.memory()),
         connectivity: Connectivity {
             dns: Some(resources.dns()),
+            choices: resources.choices(),
             ..Connectivity::default()
         },
         sockets: sockets.collect(),
@@ -293,7 +328,30 @@ fn silent(name: &str, what: &str, cause: Option<ConnectionError>) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use container_resource::attachment;
+
     use super::*;
+
+    #[test]
+    fn a_builder_is_on_the_network_that_is_asked_for() {
+        let network = |text: &str| match attachment::parse(text).unwrap() {
+            Choice::Network(network) => *network,
+            other => panic!("{other:?}"),
+        };
+        let made = |choices| Connectivity {
+            choices,
+            ..Connectivity::default()
+        };
+        let usual = made(Vec::new()).networks("buildkit");
+        assert!(is_on(&network("default"), &usual));
+        assert!(!is_on(&network("other"), &usual));
+        let bounded = network("default,egress=none");
+        assert!(!is_on(&bounded, &usual));
+        let chosen = Resources::default().on(bounded.clone()).choices();
+        let networks = made(chosen).networks("buildkit");
+        assert!(is_on(&bounded, &networks));
+        assert!(!is_on(&network("default"), &networks));
+    }
 
     #[test]
     fn an_image_is_the_same_however_short_it_is_said() {

@@ -24,7 +24,7 @@ pub enum Command {
     #[command(visible_alias = "rm")]
     Delete(delete::Delete),
     Prune(prune::Prune),
-    Start(start::Start),
+    Start(Box<start::Start>),
     Status(status::Status),
     Stop(stop::Stop),
 }

@@ -1,6 +1,8 @@
 use clap::Args;
+use container_resource::attachment::{self, Choice};
 
 use super::{BuilderName, Resources, ensure};
+use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::output;
@@ -18,11 +20,23 @@ pub struct Start {
 
     #[command(flatten)]
     resources: Resources,
+
+    /// Network of the builder, and with egress= what it may reach, as with run
+    #[arg(long, value_name = "NETWORK", value_parser = attachment::parse, add = completion::networks())]
+    network: Option<Choice>,
 }
 
 impl Start {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
-        ensure(context, &self.builder.name, &self.resources).await?;
+        let resources = match self.network {
+            None => self.resources,
+            Some(Choice::Network(network)) => self.resources.on(*network),
+            Some(Choice::None | Choice::Host) => {
+                let text = "a builder is on a network of its own: none and host are for the steps of a build";
+                return Err(Failure::usage(text));
+            }
+        };
+        ensure(context, &self.builder.name, &resources).await?;
         output::write_lines([self.builder.name])
     }
 }

@@ -14,6 +14,11 @@ use crate::output;
 use live::Live;
 use plain::Plain;
 
+/// What a builder without git says of a context that is a repository.
+const GIT: [&str; 2] = [
+    "exec: \"git\": executable file not found",
+    "git is not supported",
+];
 /// Lines of a failed step's output that are shown.
 const LAST_LINES: usize = 20;
 
@@ -130,7 +135,14 @@ pub fn failure(
             let found =
                 dockerfile.and_then(|text| Excerpt::find("Dockerfile", text, &message, name));
             show(excerpt.or(found).as_ref());
-            Error::new(Kind::InvalidArgument, format!("failed to build: {message}")).into()
+            let lacks_git = GIT.iter().any(|words| message.contains(words));
+            let error = Error::new(Kind::InvalidArgument, format!("failed to build: {message}"));
+            if lacks_git {
+                let hint =
+                    "The builder has no git: clone the repository, and build from the directory.";
+                return error.with_hint(hint).into();
+            }
+            error.into()
         }
         SolveError::Context(error) => Error::caused(Kind::InvalidArgument, error).into(),
         error @ (SolveError::Lost(_) | SolveError::Session(_)) => {
