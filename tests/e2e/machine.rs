@@ -11,7 +11,8 @@ use crate::templates::wait_for_template;
 
 /// Makes of busybox a root that has an init, in the container `base`.
 const INIT: &str = "ln -s /bin/busybox /sbin/init; echo ::respawn:/bin/sleep 100000 > /etc/inittab; \
-                    echo ::shutdown:/bin/sh -c \\'echo over \\>\\> /var/log/ends\\' >> /etc/inittab";
+                    echo ::shutdown:/bin/sh -c \\'echo over \\>\\> /var/log/ends\\' >> /etc/inittab; mkdir /etc/machine; \
+                    printf '/sbin.machine/create-user.sh && echo $CONTAINER_MACHINE_ID >> /etc/first\\n' > /etc/machine/create-user.sh";
 
 /// Makes the machine `dev`, a small one, of the image that follows.
 const CREATE: [&str; 10] = [
@@ -113,9 +114,10 @@ fn a_machine_is_booted_used_rebooted_and_shut_down() {
             "run",
             "sh",
             "-c",
-            "test -e /dev/shm/now || cat /var/log/kept",
+            "test -e /dev/shm/now || cat /var/log/kept /etc/first",
         ]);
-        seen.code == 0 && seen.stdout == "kept\n"
+        // Its own script has set the user up, once.
+        seen.code == 0 && seen.stdout == "kept\nlinux-1\n"
     });
 
     // Values that are set hold from the next boot on.

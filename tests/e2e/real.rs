@@ -165,6 +165,48 @@ fn a_machine_of_debian_lives() {
 
 #[test]
 #[ignore = "a Debian root is made for it: make test-real"]
+fn a_machine_of_openrc_lives() {
+    let image = PathBuf::from(std::env::var_os("CONTAINER_TEST_OPENRC").unwrap());
+    let system = System::start();
+    system
+        .run(["image", "import", image.to_str().unwrap(), "openrc"])
+        .ok();
+    let machine = |words: &[&str]| system.run(["machine"].iter().chain(words));
+    let create = "create --name rc --home-mount none -m 512m -c 1 openrc";
+    machine(&create.split(' ').collect::<Vec<_>>()).ok();
+    let line = |line: &str| machine(&["run", "--root", "sh", "-c", line]);
+    let status = || {
+        let shown = machine(&["inspect", "rc"]).ok().stdout;
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        shown[0]["status"].as_str().unwrap().to_owned()
+    };
+    // A command would boot a machine that is off.
+    let is_up = || status() == "running" && line("rc-status -r").stdout == "default\n";
+    within(PATIENCE, "OpenRC is up", is_up);
+    assert_eq!(line("cat /proc/1/comm; hostname").stdout, "init\nrc\n");
+    assert_eq!(line("rc-status --crashed").stdout, "");
+    line("printf '#!/sbin/openrc-run\\nstart() {\\n echo up >> /var/log/mine\\n}\\n' > /etc/init.d/mine && \
+          chmod +x /etc/init.d/mine && rc-update add mine default")
+    .ok();
+    let starts = |number: &str| {
+        within(PATIENCE, "its service was started", || {
+            is_up() && line("grep -c up /var/log/mine").stdout.trim() == number
+        });
+    };
+    line("reboot");
+    starts("1");
+    line("poweroff");
+    within(PATIENCE, "it is off", || status() == "stopped");
+    machine(&["start"]).ok();
+    starts("2");
+    machine(&["stop", "--time", "60"]).ok();
+    let console = machine(&["logs"]).ok().stdout;
+    assert!(console.contains("Will now halt"), "{console}");
+    machine(&["delete", "rc"]).ok();
+}
+
+#[test]
+#[ignore = "a Debian root is made for it: make test-real"]
 fn a_user_has_a_machine_of_debian() {
     let user = User::make();
     let copy = Copy::make();

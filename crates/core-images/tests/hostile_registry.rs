@@ -436,6 +436,76 @@ async fn redirects_lead_nowhere_bad() {
     );
 }
 
+/// An artifact that refers to the image, with these parts.
+fn artifact(image: &mut Image, kind: &str, parts: &[(&str, &str)]) -> serde_json::Value {
+    let mut keep = |media_type: &str, bytes: &[u8]| {
+        let digest = oci::digest(bytes);
+        image.layout.blobs.push((digest.clone(), bytes.to_vec()));
+        json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
+    };
+    let layers: Vec<_> = parts
+        .iter()
+        .map(|(media_type, text)| keep(media_type, text.as_bytes()))
+        .collect();
+    let manifest = json!({
+        "schemaVersion": 2, "artifactType": kind, "layers": layers,
+        "config": keep("application/vnd.oci.empty.v1+json", b"{}"),
+    });
+    let manifest_type = "application/vnd.oci.image.manifest.v1+json";
+    let mut descriptor = keep(manifest_type, manifest.to_string().as_bytes());
+    descriptor["artifactType"] = kind.into();
+    descriptor
+}
+
+#[tokio::test]
+async fn what_is_attached_to_an_image_is_read_whole_or_refused() {
+    const KIND: &str = "application/vnd.example.settings";
+    let mut image = Image::new();
+    let other = artifact(&mut image, "application/vnd.example.other", &[("a", "b")]);
+    let wanted = artifact(&mut image, KIND, &[("x", "one"), ("y", "two")]);
+    let large = "x".repeat((1 << 20) + 1);
+    let large = artifact(&mut image, "large", &[("x", &large)]);
+    let index = json!({ "schemaVersion": 2, "manifests": [other, wanted, large] }).to_string();
+    let subject = image.manifest.clone();
+    for way in ["/referrers/", "/manifests/sha256-", "nowhere"] {
+        let (served, index) = (image.clone(), index.clone());
+        let registry = Hostile::start("127.0.0.1", move |request| {
+            if request.path.contains(way) {
+                return answer("200 OK", "", index.as_bytes()).into();
+            }
+            if request.path.contains("/referrers/") {
+                return answer("404 Not Found", "", b"").into();
+            }
+            served.honest(request)
+        })
+        .await;
+        let puller = Puller::new();
+        let reference = format!("{}/x", registry.address).parse().unwrap();
+        let ask = async |kind: &str| {
+            let registries = &puller.pulls.registries;
+            let subject = subject.parse().unwrap();
+            let found = registries
+                .attached(&reference, Scheme::Http, subject, kind)
+                .await;
+            found.map(|parts| {
+                let texts = parts
+                    .iter()
+                    .map(|part| (part.media_type.clone(), part.bytes.to_vec()));
+                texts.collect::<Vec<_>>()
+            })
+        };
+        let parts = ask(KIND).await.unwrap();
+        if way == "nowhere" {
+            assert_eq!(parts, []);
+            continue;
+        }
+        let part = |kind: &str, text: &str| (kind.to_owned(), text.as_bytes().to_vec());
+        assert_eq!(parts, [part("x", "one"), part("y", "two")]);
+        assert_eq!(ask("none").await.unwrap(), []);
+        assert!(ask("large").await.is_err());
+    }
+}
+
 async fn log_in(puller: &Puller, server: &str) {
     puller
         .pulls

@@ -47,7 +47,26 @@ pub struct MachineSettings {
     pub home_mount: HomeMount,
     /// Whose it is.
     pub user_setup: MachineUser,
+    /// What was attached to its image says of it.
+    #[serde(default, flatten)]
+    pub attached: Attached,
 }
+
+/// What an artifact that refers to an image says of machines made of it (Apple's tool: `application/vnd.apple.container.machine.config.v1+json`
+/// and `application/vnd.apple.container.machine.setup.v1+sh`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attached {
+    /// The login shell of the user, where the machine has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shell: Option<String>,
+    /// What sets the user up in the place of our script: of at most [`SETUP_LIMIT`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup_script: Option<String>,
+}
+
+/// The largest setup script, in bytes: it is handed over in a variable, of which Linux takes 128 KiB.
+pub const SETUP_LIMIT: usize = 96 << 10;
 
 /// The user of the host whose machine it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -358,6 +377,7 @@ mod tests {
 
     pub fn settings(home_mount: HomeMount) -> MachineSettings {
         MachineSettings {
+            attached: Attached::default(),
             id: "debian-12".into(),
             home_mount,
             user_setup: MachineUser {

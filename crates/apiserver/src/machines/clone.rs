@@ -69,7 +69,7 @@ fn rename(configuration: &mut ContainerConfiguration, name: &str, suffix: &str) 
 #[cfg(test)]
 mod tests {
     use container_resource::attachment;
-    use container_resource::machine::{HomeMount, MachineSettings, MachineUser};
+    use container_resource::machine::{Attached, HomeMount, MachineSettings, MachineUser};
 
     use super::*;
 
@@ -83,6 +83,7 @@ mod tests {
                 id: "one".into(),
                 home_mount: HomeMount::None,
                 user_setup: MachineUser::default(),
+                attached: Attached::default(),
             }),
             ..ContainerConfiguration::default()
         };

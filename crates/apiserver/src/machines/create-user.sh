@@ -1,17 +1,7 @@
+#!/bin/sh
 # Makes the user of the host known in its machine: account, group, home, and root's rights where sudo is there. Runs as root in the
 # machine, with any shell of POSIX and no other program than chmod, chown, cp, mkdir, mv.
-#
-# An image may bring a script of its own, which gets the same variables.
 set -eu
-exec </dev/null >/dev/console 2>&1
-
-marker=/etc/.machine.initialized
-[ ! -e "$marker" ] || exit 0
-if [ -x /etc/machine/create-user.sh ]; then
-    /etc/machine/create-user.sh
-    : >"$marker"
-    exit 0
-fi
 
 # The lines of file $1 but those of name $2 or, where given, of the number $3 in the third field.
 others() {
@@ -82,4 +72,3 @@ $CONTAINER_USER:*:19000:0:99999:7:::"
         chmod 0755 "$CONTAINER_HOME"
     fi
 fi
-: >"$marker"

@@ -9,7 +9,9 @@ use container_resource::process::ProcessOptions;
 use crate::containers::Containers;
 
 /// Waits for the init, and does it, once in a machine's life; as root, in the machine.
-const SCRIPT: &str = concat!(include_str!("ready.sh"), include_str!("create-user.sh"));
+const SCRIPT: &str = concat!(include_str!("ready.sh"), include_str!("first-boot.sh"));
+/// Makes the account, where the image brings no script of its own.
+const CREATE_USER: &str = include_str!("create-user.sh");
 /// How long it may take, under emulation and with a large skeleton of a home.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -29,7 +31,15 @@ pub async fn introduce(containers: &Arc<Containers>, id: &str) -> Result<(), Err
         format!("CONTAINER_UID={}", user.uid),
         format!("CONTAINER_GID={}", user.gid),
         format!("CONTAINER_HOME={}", user.home),
-        format!("CONTAINER_SHELL={}", user.shell),
+        format!(
+            "CONTAINER_SHELL={}",
+            machine.attached.shell.as_ref().unwrap_or(&user.shell)
+        ),
+        format!("CONTAINER_CREATE_USER={CREATE_USER}"),
+        format!(
+            "CONTAINER_SETUP={}",
+            machine.attached.setup_script.as_deref().unwrap_or_default()
+        ),
     ];
     let options = ProcessOptions {
         environment,

@@ -1,6 +1,7 @@
 //! Registries (OCI distribution specification 1.1): finding them, talking to them, moving images.
 
 pub mod address;
+mod attached;
 mod auth;
 mod blob;
 mod causes;
@@ -22,6 +23,7 @@ mod retry;
 pub mod scheme;
 mod upload;
 
+pub use attached::Part;
 pub use client::Registries;
 pub use error::RegistryError;
 pub use fetch::FetchError;

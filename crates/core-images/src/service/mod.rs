@@ -15,12 +15,12 @@ use std::sync::Arc;
 use container_api::descriptors::Descriptors;
 use container_api::images::images_server::Images;
 use container_api::images::{
-    DeleteReply, DeleteRequest, DiskUsageReply, DiskUsageRequest, DropLeasesReply,
-    DropLeasesRequest, FetchRequest, GetReply, GetRequest, ImportReply, ImportRequest, ListReply,
-    ListRequest, LoadProgress, LoadRequest, LoginReply, LoginRequest, LoginsReply, LoginsRequest,
-    LogoutReply, LogoutRequest, PingReply, PingRequest, PrepareRootsReply, PrepareRootsRequest,
-    PruneReply, PruneRequest, PullRequest, PushRequest, SaveReply, SaveRequest, TagReply,
-    TagRequest, TransferProgress,
+    AttachedReply, AttachedRequest, DeleteReply, DeleteRequest, DiskUsageReply, DiskUsageRequest,
+    DropLeasesReply, DropLeasesRequest, FetchRequest, GetReply, GetRequest, ImportReply,
+    ImportRequest, ListReply, ListRequest, LoadProgress, LoadRequest, LoginReply, LoginRequest,
+    LoginsReply, LoginsRequest, LogoutReply, LogoutRequest, PingReply, PingRequest,
+    PrepareRootsReply, PrepareRootsRequest, PruneReply, PruneRequest, PullRequest, PushRequest,
+    SaveReply, SaveRequest, TagReply, TagRequest, TransferProgress,
 };
 use container_api::{Error, Kind};
 use tokio_stream::Stream;
@@ -240,6 +240,14 @@ impl Images for Service {
             pulls,
             &request.into_inner(),
         )?))
+    }
+
+    async fn attached(
+        &self,
+        request: Request<AttachedRequest>,
+    ) -> Result<Response<AttachedReply>, Status> {
+        let reply = transfers::attached(&self.pulls, &request.into_inner()).await?;
+        Ok(Response::new(reply))
     }
 
     async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginReply>, Status> {

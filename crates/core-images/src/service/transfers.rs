@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use container_api::images::{Phase, PullRequest, PushRequest, TransferProgress};
+use container_api::images::{
+    AttachedBlob, AttachedReply, AttachedRequest, Phase, PullRequest, PushRequest, TransferProgress,
+};
 use container_api::{Error, Kind};
 use container_resource::digest::Digest;
 use tokio::sync::mpsc;
@@ -48,6 +50,37 @@ pub(super) fn pull(
             .await;
         pulled.map_err(Fault::fault)
     }))
+}
+
+pub(super) async fn attached(
+    pulls: &Pulls,
+    request: &AttachedRequest,
+) -> Result<AttachedReply, Error> {
+    let reference = pulls
+        .store
+        .reference(&request.reference)
+        .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+    let subject: Digest = request
+        .manifest_digest
+        .parse()
+        .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+    let parts = pulls
+        .registries
+        .attached(
+            &reference,
+            request.scheme().into(),
+            subject,
+            &request.artifact_type,
+        )
+        .await
+        .map_err(Fault::fault)?;
+    let blobs = parts.into_iter().map(|part| AttachedBlob {
+        media_type: part.media_type,
+        data: part.bytes,
+    });
+    Ok(AttachedReply {
+        blobs: blobs.collect(),
+    })
 }
 
 pub(super) fn push(

@@ -3,7 +3,7 @@ use container_api::machine::CreateRequest;
 use container_resource::cpus;
 use container_resource::image_settings::ImageSettings;
 use container_resource::machine::{
-    HomeMount, MachineCreation, MachineSettings, check_name, default_name,
+    Attached, HomeMount, MachineCreation, MachineSettings, check_name, default_name,
 };
 use container_resource::reference::Reference;
 use container_resource::settings::Settings;
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::super::creating::{describe, platform_of};
 use super::super::fetch::FetchFlags;
 use super::super::image::default_domain;
-use super::{boot, host_user};
+use super::{attached, boot, host_user};
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
@@ -86,10 +86,16 @@ impl Create {
         let kernel = self.kernel.as_deref().or(defaults.kernel_path.as_deref());
         let kernel = kernel.map(kernel_path).transpose()?;
         let requested = self.platform.requested();
-        let image = self
+        let (image, is_fetched) = self
             .fetch
-            .image(context, &self.image, requested.clone())
+            .find(context, &self.image, requested.clone())
             .await?;
+        // What is here already may have come from anywhere.
+        let attached = if is_fetched {
+            attached::find(context, &image, self.fetch.scheme()).await?
+        } else {
+            Attached::default()
+        };
         let name = if let Some(name) = self.name {
             name
         } else {
@@ -104,6 +110,7 @@ impl Create {
                 id: name.clone(),
                 home_mount: self.home_mount.or(defaults.home_mount).unwrap_or_default(),
                 user_setup,
+                attached,
             },
             suffix: suffix(),
             platform: platform_of(&image, &requested)?,

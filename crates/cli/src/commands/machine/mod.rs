@@ -1,5 +1,6 @@
 //! `container machine`.
 
+mod attached;
 mod clone;
 mod create;
 mod delete;
