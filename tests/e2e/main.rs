@@ -23,6 +23,7 @@ mod init_image;
 mod inodes;
 mod interrupted;
 mod isolation;
+mod k8s;
 mod kernel;
 mod kill_matrix;
 mod leaks;
