@@ -50,7 +50,7 @@ def main(stage, busybox, builder, docker, rounds="10"):
 
         container("system", "start", "--enable-kernel-install")
         try:
-            container("image", "import", busybox, "busybox")
+            container("image", "load", "-i", busybox)
             entry = 'ENTRYPOINT ["sh", "-c", "%s"]' % DOCKERD
             container("image", "import", "--change", entry, "--change", "VOLUME /var/lib/docker", builder, "builder")
             container("builder", "start")

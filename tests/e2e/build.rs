@@ -295,6 +295,24 @@ fn ways(system: &System) {
         .run(["run", "--rm", "other", "cat", "/file"])
         .ok()
         .prints("content");
+    // A key that a step may use through an agent, and no other step.
+    let key = at("key");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f", &key])
+        .status();
+    assert!(made.unwrap().success());
+    let keys = Place::new(system, "keys");
+    keys.write(
+        "Dockerfile",
+        "FROM busybox\nRUN --mount=type=ssh test -S \"$SSH_AUTH_SOCK\" && echo agent > /a\n",
+    );
+    keys.build(system, &[]).code(1);
+    let ssh = format!("default={key}");
+    keys.build(system, &["-t", "keys", "--ssh", &ssh]).ok();
+    system
+        .run(["run", "--rm", "keys", "cat", "/a"])
+        .ok()
+        .prints("agent");
     // A tar, and a Dockerfile, on standard input.
     let packed = std::process::Command::new("tar")
         .args(["-C", place.0.to_str().unwrap(), "-czf", "-", "."])
@@ -373,6 +391,36 @@ fn ends(system: &System) {
         .prints("alive");
 }
 
+/// A builder whose disk is full says so, and builds again when there is room. It keeps the rules of its network until it gets others.
+fn full(system: &System) {
+    system
+        .run(["volume", "create", "-s", "300M", "small-cache"])
+        .ok();
+    let rules = "default,egress=none";
+    system
+        .run(["builder", "start", "--builder", "small", "--network", rules])
+        .ok();
+    let egress =
+        || system.inspect("small")["configuration"]["networks"][0]["options"]["egress"].clone();
+    assert_eq!(egress(), serde_json::json!([]));
+    let place = Place::new(system, "full");
+    let build = |dockerfile: &str| {
+        place.write("Dockerfile", dockerfile);
+        place.build(system, &["--builder", "small", "-t", "full"])
+    };
+    build("FROM busybox\nRUN dd if=/dev/zero of=/x bs=1M count=400\n")
+        .code(1)
+        .says("No space left on device");
+    build("FROM busybox\nRUN echo room > /x\n").ok();
+    assert_eq!(egress(), serde_json::json!([]));
+    system
+        .run(["run", "--rm", "full", "cat", "/x"])
+        .ok()
+        .prints("room");
+    system.run(["builder", "stop", "--builder", "small"]).ok();
+    system.run(["builder", "delete", "--builder", "small"]).ok();
+}
+
 /// The builder's own life.
 fn life(system: &System) {
     let shown = system
@@ -417,6 +465,7 @@ fn images_are_built_by_a_real_builder() {
     ways(&system);
     docker::same(&system);
     ends(&system);
+    full(&system);
     life(&system);
 }
 

@@ -59,11 +59,11 @@ pub(super) async fn attached(
     let reference = pulls
         .store
         .reference(&request.reference)
-        .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+        .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
     let subject: Digest = request
         .manifest_digest
         .parse()
-        .map_err(|error| Error::chain(Kind::InvalidArgument, &error))?;
+        .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
     let parts = pulls
         .registries
         .attached(
