@@ -474,11 +474,11 @@ fn images_are_built_by_a_real_builder() {
 fn images_are_built_by_a_newer_builder() {
     let program = format!("{}{DOCKERD}", newer::CONTAINERD);
     let system = system("CONTAINER_TEST_BUILDER_NEWER", &program);
-    corpus(&system, &[&CASES[..], &newer::CASES[..]].concat());
-    failures(&system);
-    ways(&system);
     newer::layouts(&system);
     newer::repository(&system);
+    ways(&system);
+    failures(&system);
+    corpus(&system, &[&newer::CASES[..], &CASES[..]].concat());
     ends(&system);
     life(&system);
 }

@@ -105,6 +105,7 @@ impl Connection {
                 words.join("/")
             })
             .collect();
+        connection.platforms.dedup();
         if let Some(docker) = connection.docker() {
             let asked = tokio::time::timeout(PATIENCE, docker.has_layouts());
             let answer = asked.await.map_err(|_| ConnectionError::Silent)?;

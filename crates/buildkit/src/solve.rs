@@ -84,6 +84,9 @@ pub enum SolveError {
     Lost(#[source] Status),
 }
 
+/// Where the frontend finds the caches to look into.
+const CACHES: &str = "cache-imports";
+
 impl Build {
     /// Has it built, with what `sources` give; `tell` gets all that the builder says meanwhile. When the future is dropped, the builder gives
     /// the build up.
@@ -151,11 +154,21 @@ impl Build {
                 })
                 .collect()
         };
+        let mut frontend_attrs = self.attributes;
+        if !self.cache_from.is_empty() {
+            // The frontend looks into caches by itself: what the request has of them is for builds without one.
+            let entries = self
+                .cache_from
+                .iter()
+                .map(|entry| serde_json::json!({ "Type": entry.kind, "Attrs": entry.attributes }));
+            let text = serde_json::Value::from_iter(entries).to_string();
+            frontend_attrs.insert(CACHES.to_owned(), text);
+        }
         SolveRequest {
             r#ref: reference.to_owned(),
             session: session.to_owned(),
             frontend: FRONTEND.to_owned(),
-            frontend_attrs: self.attributes,
+            frontend_attrs,
             exporter_deprecated: kind,
             exporter_attrs_deprecated: attributes,
             exporters: exporters.into_iter().collect(),
@@ -231,6 +244,23 @@ mod tests {
             failure(Status::unavailable("x")),
             SolveError::Lost(_)
         ));
+    }
+
+    #[test]
+    fn the_frontend_is_told_of_caches() {
+        let build = Build {
+            cache_from: vec![CacheEntry {
+                kind: "local".to_owned(),
+                attributes: HashMap::from([("src".to_owned(), "from-0".to_owned())]),
+            }],
+            ..Build::default()
+        };
+        let request = build.request("reference", "session");
+        assert_eq!(
+            request.frontend_attrs[CACHES],
+            r#"[{"Attrs":{"src":"from-0"},"Type":"local"}]"#
+        );
+        assert_eq!(request.cache.unwrap().imports.len(), 1);
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Build {
                 caches: &caches,
                 dockerfile: dockerfile.as_deref(),
             };
-            self.build(context, connection, ready, delivery).await?;
+            Box::pin(self.build(context, connection, ready, delivery)).await?;
         }
         Ok(())
     }

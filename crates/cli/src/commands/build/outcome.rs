@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use container_buildkit::Solved;
 use serde_json::{Map, Value};
 
@@ -60,13 +62,14 @@ impl Outcome {
     }
 }
 
-/// As buildx shows it: a value that is base64 of a JSON object is that object.
+/// As buildx shows it: a value that is an object, or base64 of one, is that object.
 fn json(value: &str) -> Value {
-    let is_object = value.starts_with('{');
-    let parsed = is_object
-        .then(|| serde_json::from_str(value).ok())
-        .flatten();
-    parsed.unwrap_or_else(|| Value::String(value.to_owned()))
+    let decoded = BASE64.decode(value).ok();
+    let text = decoded.as_deref().unwrap_or(value.as_bytes());
+    let parsed = serde_json::from_slice(text).ok();
+    parsed
+        .filter(Value::is_object)
+        .unwrap_or_else(|| Value::String(value.to_owned()))
 }
 
 /// Writes the files that were asked for.
@@ -99,6 +102,8 @@ mod tests {
         };
         say(DIGEST, "sha256:builder");
         say("containerimage.descriptor", r#"{"size":3}"#);
+        say("encoded", "eyJzaXplIjo0fQ==");
+        say("text", "abcd");
         let outcome = Outcome {
             id: Some("sha256:here".to_owned()),
             names: vec!["a".to_owned(), "b".to_owned()],
@@ -108,5 +113,7 @@ mod tests {
         assert_eq!(metadata[DIGEST], "sha256:here");
         assert_eq!(metadata["image.name"], "a,b");
         assert_eq!(metadata["containerimage.descriptor"]["size"], 3);
+        assert_eq!(metadata["encoded"]["size"], 4);
+        assert_eq!(metadata["text"], "abcd");
     }
 }
