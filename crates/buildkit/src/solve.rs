@@ -161,8 +161,8 @@ impl Build {
                 .cache_from
                 .iter()
                 .map(|entry| serde_json::json!({ "Type": entry.kind, "Attrs": entry.attributes }));
-            let text = serde_json::Value::from_iter(entries).to_string();
-            frontend_attrs.insert(CACHES.to_owned(), text);
+            let entries: serde_json::Value = entries.collect();
+            frontend_attrs.insert(CACHES.to_owned(), entries.to_string());
         }
         SolveRequest {
             r#ref: reference.to_owned(),
