@@ -87,7 +87,6 @@ impl Published {
             path: path.to_owned(),
             source,
         };
-        sweep(parent, &directory);
         let new = New::listen(&directory, mode.unwrap_or(MODE)).map_err(failed)?;
         for _ in 0..TRIES {
             match new.link(name.as_ref()) {
@@ -111,6 +110,16 @@ impl Published {
             }
         }
         Err(BindError::InUse(path.to_owned()))
+    }
+}
+
+impl Published {
+    /// What processes that were killed may have left beside it.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn leftovers(&self) -> io::Result<Leftovers> {
+        self.directory.try_clone().map(Leftovers)
     }
 }
 
@@ -183,21 +192,27 @@ impl Drop for New<'_> {
     }
 }
 
-/// Removes what processes that were killed have left in `parent`, which is `directory`: sockets by the names that they have before they
-/// are found.
-fn sweep(parent: &Path, directory: &OwnedFd) {
-    // A directory that may not be listed is not ours to tidy.
-    let entries = std::fs::read_dir(parent).into_iter().flatten();
-    for entry in entries.take(MOST_ENTRIES).flatten() {
-        let name = PathBuf::from(entry.file_name());
-        if !is_hidden(&name) {
-            continue;
-        }
-        let found = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW);
-        let is_left = found.is_ok_and(|found| is_own_socket(&found) && is_old(&found));
-        if is_left && is_stale(directory, &name) {
-            // Another one that tidies may be first.
-            let _ = rustix::fs::unlinkat(directory, &name, AtFlags::empty());
+/// Sockets that processes which were killed have left in a directory, by the names that they have before they are found.
+#[derive(Debug)]
+pub struct Leftovers(OwnedFd);
+
+impl Leftovers {
+    /// Removes them. A directory may be large or hang, so nobody is to wait for this.
+    pub fn remove(&self) {
+        let Self(directory) = self;
+        // A directory that may not be listed is not ours to tidy.
+        let entries = std::fs::read_dir(below(directory, Path::new("")));
+        for entry in entries.into_iter().flatten().take(MOST_ENTRIES).flatten() {
+            let name = PathBuf::from(entry.file_name());
+            if !is_hidden(&name) {
+                continue;
+            }
+            let found = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW);
+            let is_left = found.is_ok_and(|found| is_own_socket(&found) && is_old(&found));
+            if is_left && is_stale(directory, &name) {
+                // Another one that tidies may be first.
+                let _ = rustix::fs::unlinkat(directory, &name, AtFlags::empty());
+            }
         }
     }
 }
@@ -388,6 +403,8 @@ mod tests {
             age(path);
         }
         let published = Published::at(&at("s"), None).unwrap();
+        assert!(left.exists());
+        published.leftovers().unwrap().remove();
         assert!(!left.exists());
         assert!(
             [&new, &used, &file, &other]

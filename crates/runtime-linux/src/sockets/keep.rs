@@ -11,7 +11,7 @@ use anyhow::Context;
 use container_api::{Error, Kind, handover};
 use tokio::net::UnixStream;
 
-use super::bind::{BindError, Published};
+use super::bind::{BindError, Leftovers, Published};
 use super::protocol::{Answer, Ask, Listener, Reply, Request};
 use super::reach::Reached;
 
@@ -55,6 +55,9 @@ pub async fn keep(mut helper: UnixStream) -> anyhow::Result<()> {
     for socket in &published {
         handover::send(&mut helper, &Listener, &[socket.listener.as_fd()]).await?;
     }
+    // The machine boots meanwhile, and does not wait for this.
+    let leftovers: Vec<Leftovers> = published.iter().flat_map(Published::leftovers).collect();
+    tokio::task::spawn_blocking(move || leftovers.iter().for_each(Leftovers::remove));
     // Its death is an end like any other.
     while let Ok(Some((ask, _))) = handover::receive(&mut helper).await {
         let socket = match ask {
