@@ -15,28 +15,38 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The most of an error's words that is told, in characters.
 const MAX_WORDS: usize = 200;
 
-/// Leads questions for names below `domains` to `servers`, which are behind the interface `link`.
-///
-/// # Errors
-/// Why the host's resolver does not do so.
-pub async fn lead(link: &str, servers: &[IpAddr], domains: &[DnsDomain]) -> io::Result<()> {
-    let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
-    // The mark says: these and no others.
-    let domains: Vec<String> = domains
-        .iter()
-        .map(|domain| format!("~{}", domain.domain))
-        .collect();
-    call("dns", link, &servers).await?;
-    call("domain", link, &domains).await?;
-    call("default-route", link, &["false".to_owned()]).await
+/// Where the host's resolver is to ask for names below some domains.
+#[derive(Debug)]
+pub struct Lead {
+    /// The network's interface on the host.
+    pub link: String,
+    /// Who answers, behind it.
+    pub servers: Vec<IpAddr>,
+    /// None: nothing is led there any more.
+    pub domains: Vec<DnsDomain>,
 }
 
-/// Leads nothing there any more.
-///
-/// # Errors
-/// As [`lead`].
-pub async fn revert(link: &str) -> io::Result<()> {
-    call("revert", link, &[]).await
+impl Lead {
+    /// Tells the host's resolver. The caller sees to it that one is told after the other.
+    ///
+    /// # Errors
+    /// Why it does not do so.
+    pub async fn tell(self) -> io::Result<()> {
+        let link = &self.link;
+        if self.domains.is_empty() {
+            return call("revert", link, &[]).await;
+        }
+        let servers: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
+        // The mark says: these and no others.
+        let domains: Vec<String> = self
+            .domains
+            .iter()
+            .map(|domain| format!("~{}", domain.domain))
+            .collect();
+        call("dns", link, &servers).await?;
+        call("domain", link, &domains).await?;
+        call("default-route", link, &["false".to_owned()]).await
+    }
 }
 
 async fn call(verb: &str, link: &str, words: &[String]) -> io::Result<()> {

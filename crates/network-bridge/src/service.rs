@@ -39,6 +39,8 @@ pub struct Service {
     /// Who is on it, without waiting for what is being changed.
     directory: Directory,
     descriptors: Descriptors,
+    /// Held while the host's resolver is told of domains.
+    telling: Arc<Mutex<()>>,
 }
 
 impl Service {
@@ -52,6 +54,7 @@ impl Service {
             network,
             directory,
             descriptors,
+            telling: Arc::default(),
         }
     }
 
@@ -201,11 +204,18 @@ impl network_server::Network for Service {
             let text = format!("there are at most {MAX_DOMAINS} domains");
             return Err(Error::new(Kind::InvalidArgument, text).into());
         }
-        let network = self.network.clone();
+        let (network, telling) = (self.network.clone(), self.telling.clone());
         let work = tokio::spawn(async move {
-            let problem = network.lock().await.set_domains(domains).await;
+            // In the order of the requests; containers come and go meanwhile, however long the host's resolver takes.
+            let _telling = telling.lock().await;
+            let lead = network.lock().await.set_domains(domains).await;
+            let told = match lead {
+                Ok(None) => Ok(()),
+                Ok(Some(lead)) => lead.tell().await.map_err(|error| error.to_string()),
+                Err(problem) => Err(problem),
+            };
             Ok::<_, Error>(DomainsReply {
-                problem: problem.unwrap_or_default(),
+                problem: told.err().unwrap_or_default(),
             })
         });
         Ok(Response::new(joined(work.await)?))

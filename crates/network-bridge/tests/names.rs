@@ -352,6 +352,25 @@ fn domains_make_containers_known_to_the_host() {
     assert_eq!(network.domains(&serde_json::json!([])), "");
     assert!(told().ends_with(&format!("revert {link}\n")));
     addresses(&world.host, GATEWAY, "b.test", A).unwrap_err();
+    // Containers come and go while the host's resolver takes its time.
+    let gate = calls.with_file_name("gate");
+    let made = std::process::Command::new("mkfifo")
+        .arg(&gate)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let script = format!("#!/bin/sh\nread line <{}\n", gate.display());
+    std::fs::write(calls.with_file_name("resolvectl"), script).unwrap();
+    std::thread::scope(|scope| {
+        let told = scope.spawn(|| network.domains(&domains));
+        // It is open when the other side reads.
+        let held = std::fs::File::options().write(true).open(&gate).unwrap();
+        network.guest("c");
+        assert!(!told.is_finished());
+        drop(held);
+        let problem = told.join().unwrap();
+        assert!(problem.starts_with("resolvectl: "), "{problem}");
+    });
     let many: Vec<_> = (0..33)
         .map(|number| serde_json::json!({"domain": format!("d{number}")}))
         .collect();

@@ -28,7 +28,7 @@ use crate::names::Names;
 use crate::namespace::holder;
 use crate::namespace::inside::Inside;
 use crate::relay::published::{Open, Target};
-use crate::resolved;
+use crate::resolved::Lead;
 use crate::uplink::{Uplink, user};
 
 /// A network that is there.
@@ -68,26 +68,24 @@ impl Network {
         self.directory.clone()
     }
 
-    /// Lets names be found under these domains, too, and by the host; gives the reason why the host does not find them.
-    pub async fn set_domains(&mut self, domains: Vec<DnsDomain>) -> Option<String> {
+    /// Lets names be found under these domains, too; gives what the host's resolver is to be told, which takes its time.
+    ///
+    /// # Errors
+    /// When the host does not reach the network.
+    pub async fn set_domains(&mut self, domains: Vec<DnsDomain>) -> Result<Option<Lead>, String> {
         let before = self.directory.domains();
         self.directory.set_domains(domains.clone());
         self.tell().await;
         if self.uplink != Uplink::Veth {
-            return Some(format!(
-                "the host does not reach network {}",
-                self.configuration.asked.name
-            ));
+            let name = &self.configuration.asked.name;
+            return Err(format!("the host does not reach network {name}"));
         }
-        let led = if domains.is_empty() && before.is_empty() {
-            Ok(())
-        } else if domains.is_empty() {
-            resolved::revert(&self.host_name).await
-        } else {
-            let gateways = self.configuration.gateways();
-            resolved::lead(&self.host_name, &gateways, &domains).await
-        };
-        led.err().map(|error| error.to_string())
+        let is_told = !(domains.is_empty() && before.is_empty());
+        Ok(is_told.then(|| Lead {
+            link: self.host_name.clone(),
+            servers: self.configuration.gateways(),
+            domains,
+        }))
     }
 
     /// Tells those who answer questions who is on the network now.
