@@ -4,11 +4,13 @@
 //! but its sockets (`confinement`); what it needs later it asks for, and the network's process looks at what that is.
 
 mod ask;
+mod datagrams;
 mod exchange;
 mod keeper;
 mod outside;
 pub mod process;
 
 pub use ask::Asker;
+pub use datagrams::Ways;
 pub use keeper::Names;
 pub use outside::{Outside, Silent};

@@ -18,6 +18,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
+use super::datagrams::Ways;
 use super::exchange::{Answer, Ask};
 use crate::directory::Directory;
 use crate::filter::packets;
@@ -67,6 +68,8 @@ pub struct Outside {
     pub host: Links,
     /// Directory of the networks' sockets.
     pub runtime: PathBuf,
+    /// Ways to the host's resolvers.
+    pub ways: Ways,
     /// Networks that did not answer.
     pub silent: Silent,
 }
@@ -88,7 +91,14 @@ impl Outside {
     async fn act(&self, ask: Ask) -> io::Result<(Answer, Option<OwnedFd>)> {
         let answer = match ask {
             Ask::Server { number, stream } => match self.servers.servers().get(number) {
-                Some(server) => return Ok((Answer::Done, Some(connected(*server, stream)?))),
+                Some(server) => {
+                    let socket = if stream {
+                        connected(*server, true)?
+                    } else {
+                        self.ways.open(*server)?
+                    };
+                    return Ok((Answer::Done, Some(socket)));
+                }
                 None => Answer::Nothing,
             },
             Ask::Addresses { tap, name } => {
@@ -185,7 +195,7 @@ impl Outside {
 }
 
 /// A socket to `server`, which is connected, or is just being so.
-fn connected(server: SocketAddr, stream: bool) -> io::Result<OwnedFd> {
+pub(super) fn connected(server: SocketAddr, stream: bool) -> io::Result<OwnedFd> {
     let family = if server.is_ipv6() {
         AddressFamily::INET6
     } else {

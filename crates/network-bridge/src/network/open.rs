@@ -19,7 +19,7 @@ use crate::forwarding;
 use crate::leases::Leases;
 use crate::links::veth::{HOST_END, HostFamily, HostSide, NETWORK_END};
 use crate::links::{Links, sysctl};
-use crate::names::{Names, Outside, Silent};
+use crate::names::{Names, Outside, Silent, Ways};
 use crate::namespace::holder;
 use crate::namespace::inside::{self, Inside, Request};
 use crate::ports::bind;
@@ -112,6 +112,7 @@ impl Network {
             inside: self.inside.clone(),
             host: self.host.clone(),
             runtime: runtime.to_owned(),
+            ways: Ways::default(),
             silent: Silent::default(),
         };
         self.names

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UnixDatagram};
 
 use super::Transport;
 use super::resolv_conf::MAX_SERVERS;
@@ -65,7 +65,7 @@ impl Upstream {
             let Some(socket) = self.servers.server(number, false).await? else {
                 return Ok(None);
             };
-            let reply = by_udp(socket, &query, &bytes).await?;
+            let reply = by_datagrams(socket, &query, &bytes).await?;
             if !reply.metadata.truncation {
                 return Ok(Some(reply));
             }
@@ -84,12 +84,16 @@ fn is_final(reply: &Message) -> bool {
     )
 }
 
-async fn by_udp(socket: OwnedFd, query: &Message, bytes: &[u8]) -> io::Result<Message> {
-    let socket = UdpSocket::from_std(socket.into())?;
+/// On a socket whose other end leads to the resolver.
+async fn by_datagrams(socket: OwnedFd, query: &Message, bytes: &[u8]) -> io::Result<Message> {
+    let socket = UnixDatagram::from_std(socket.into())?;
     socket.send(bytes).await?;
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
         let length = socket.recv(&mut buffer).await?;
+        if length == 0 {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         // What is not the answer is somebody's guess: the answer may still come.
         if let Some(reply) = check(query, &buffer[..length])? {
             return Ok(reply);
