@@ -24,14 +24,20 @@ pub const CONVERSATIONS: &str = "conversations";
 const KEPT: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 /// What it is where the kernel does not tell yet, on a small host.
 const FEW: u32 = 65536;
-/// A network's part of it.
+/// One network has this part of it at most, and all networks of the host together that one.
 const SHARE: u32 = 8;
+const SHARE_OF_ALL: u32 = 2;
 
-/// What one network may have of the host's conversations.
-fn share_of_conversations() -> u32 {
+/// How many conversations the host's kernel keeps.
+fn kept_conversations() -> u32 {
     let kept = std::fs::read_to_string(KEPT);
     let kept = kept.ok().and_then(|text| text.trim().parse().ok());
-    kept.unwrap_or(FEW) / SHARE
+    kept.unwrap_or(FEW)
+}
+
+/// The most conversations with the outside that all networks of the host together have at once.
+pub fn conversations_of_all() -> u32 {
+    kept_conversations() / SHARE_OF_ALL
 }
 
 /// A configuration that a network can be made of.
@@ -114,7 +120,7 @@ impl Configuration {
             Some(text) => text
                 .parse()
                 .map_err(|_| ConfigurationError::Conversations(text.clone()))?,
-            None => share_of_conversations(),
+            None => kept_conversations() / SHARE,
         };
         Ok(Self {
             asked,

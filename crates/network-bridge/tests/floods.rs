@@ -241,4 +241,35 @@ fn a_network_s_containers_together_leave_the_host_its_conversations() {
     assert!((500..700).contains(&kept), "{kept}");
     let neighbour = other.guest("neighbour");
     assert!(ask(&neighbour.namespace, &server).is_ok());
+    // All networks together leave it half, however many they are. Here by smaller figures: so many are slow to make.
+    let table = "inet container_networks";
+    let rules = world.host.sh(&format!("nft -t list table {table}"));
+    let max = world
+        .host
+        .sh("cat /proc/sys/net/netfilter/nf_conntrack_max");
+    let each = max.trim().parse::<u32>().unwrap() / 2 / 64;
+    assert_eq!(
+        rules.matches(&format!("ct count over {each} ")).count(),
+        3,
+        "{rules}"
+    );
+    let kept = || -> u32 {
+        let kept = world
+            .host
+            .sh("cat /proc/sys/net/netfilter/nf_conntrack_count");
+        kept.trim().parse().unwrap()
+    };
+    let before = kept();
+    let fewer = rules.replace(&format!("ct count over {each} "), "ct count over 12 ");
+    let script = world.scratch.path().join("fewer");
+    std::fs::write(&script, format!("delete table {table}\n{fewer}")).unwrap();
+    world.host.sh(&format!("nft -f {}", script.display()));
+    for port in 3000..4000 {
+        neighbour.namespace.run(|| {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+            let _ = socket.send_to(b"x", format!("{SERVER}:{port}"));
+        });
+    }
+    let more = kept() - before;
+    assert!((500..900).contains(&more), "{more}");
 }

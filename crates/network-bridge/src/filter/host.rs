@@ -6,11 +6,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::packets::family;
+use super::packets::{counted, family};
 use crate::ports::published::Published;
 
 /// What every network's interface on the host begins with.
 pub const PREFIX: &str = "cnb";
+
+/// The table of all networks.
+const TOGETHER: &str = "container_networks";
 
 /// One port that leads to a container.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +115,30 @@ add chain inet {name} forward {{ type filter hook forward priority filter; polic
         }
     }
     script
+}
+
+/// What all networks of the host have in common: a table that bounds their conversations with the outside to `most`. Each network
+/// writes it; what was counted stays.
+pub fn together(most: u32) -> String {
+    let mut script = format!(
+        "add table inet {TOGETHER} {{ comment \"conversations of all networks of container\"; }}
+add set inet {TOGETHER} outside {{ type mark; flags dynamic; }}
+add chain inet {TOGETHER} outgoing
+add chain inet {TOGETHER} forward {{ type filter hook forward priority filter; policy accept; }}
+flush chain inet {TOGETHER} forward
+flush chain inet {TOGETHER} outgoing
+add rule inet {TOGETHER} forward iifname \"{PREFIX}*\" jump outgoing
+"
+    );
+    for rule in counted("outside", most) {
+        script.push_str(&format!("add rule inet {TOGETHER} outgoing {rule}\n"));
+    }
+    script
+}
+
+/// Takes that table away.
+pub fn remove_together() -> String {
+    remove(TOGETHER)
 }
 
 /// Takes the table away.

@@ -155,20 +155,10 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
             ),
         );
     }
-    // All together, on the host's table as well: counted in parts, as the kernel looks at each of a part whenever one begins.
-    let each = (base.conversations / PARTS).max(1);
-    for (family, _) in FAMILIES {
-        rule(
-            "outgoing",
-            &format!(
-                "ct state new meta l4proto {{ tcp, udp }} add @outside {{ jhash {family} saddr . {family} daddr . th sport . th dport mod {PARTS} ct count over {each} }} counter drop"
-            ),
-        );
+    // All together, on the host's table as well.
+    for text in counted("outside", base.conversations) {
+        rule("outgoing", &text);
     }
-    rule(
-        "outgoing",
-        &format!("ct state new meta l4proto != {{ tcp, udp }} ct count over {each} counter drop"),
-    );
     rule("outgoing", "ip saddr vmap @policies4");
     rule("outgoing", "ip6 saddr vmap @policies6");
     rule("outgoing", "accept");
@@ -176,6 +166,22 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
         rule("postrouting", &format!("oifname \"{UPLINK}\" masquerade"));
     }
     script
+}
+
+/// Rules that refuse conversations when there are `most`, by the dynamic set `set` of the type `mark`: counted in parts, as the kernel
+/// looks at each of a part whenever one begins.
+pub fn counted(set: &str, most: u32) -> Vec<String> {
+    let each = (most / PARTS).max(1);
+    let mut rules = Vec::new();
+    for (family, _) in FAMILIES {
+        rules.push(format!(
+            "ct state new meta l4proto {{ tcp, udp }} add @{set} {{ jhash {family} saddr . {family} daddr . th sport . th dport mod {PARTS} ct count over {each} }} counter drop"
+        ));
+    }
+    rules.push(format!(
+        "ct state new meta l4proto != {{ tcp, udp }} ct count over {each} counter drop"
+    ));
+    rules
 }
 
 /// Lets packets find the member.

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use self::table::{Family, Found};
-use crate::filter::host::PREFIX;
+use crate::filter::host::{PREFIX, remove_together};
 use crate::filter::run;
 use crate::links::{Kind, Links, sysctl};
 use crate::turn;
@@ -63,7 +63,7 @@ pub async fn enable(host: &Links, ipv6: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes back what [`enable`] has done, when no network is left on the host.
+/// Takes back what [`enable`] has done, and what all networks have in common, when no network is left on the host.
 ///
 /// # Errors
 /// When the system refuses.
@@ -75,6 +75,9 @@ pub async fn release(host: &Links) -> io::Result<()> {
     let _turn = turn::take().await?;
     let found = Found::read().await?;
     let links = host.kinds().await?;
+    if !links.iter().any(is_ours) {
+        run::apply(&remove_together()).await?;
+    }
     // Another program may have come to rely on it since.
     let relied_on = |link: &Kind| is_ours(link) || found.is_others(link);
     if found.families.is_empty() || links.iter().any(relied_on) {

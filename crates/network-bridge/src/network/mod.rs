@@ -16,7 +16,7 @@ use container_api::{Error, Kind};
 use container_resource::dns_domain::DnsDomain;
 use ipnet::IpNet;
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, conversations_of_all};
 use crate::directory::Directory;
 use crate::filter;
 use crate::filter::host::{Forward, Table};
@@ -199,7 +199,8 @@ impl Network {
             subnets: &subnets,
             forwards: &forwards,
         };
-        filter::run::apply(&filter::host::table(&table)).await
+        let script = filter::host::table(&table) + &filter::host::together(conversations_of_all());
+        filter::run::apply(&script).await
     }
 }
 
