@@ -42,6 +42,7 @@ mod programs;
 mod pty;
 mod real;
 mod run;
+mod running_networks;
 mod service_logs;
 mod services;
 mod shares;

@@ -25,9 +25,8 @@ pub async fn stop_idle(containers: Arc<Containers>, roots: Roots, idle: Duration
         let mut still = HashMap::new();
         for entry in containers.all() {
             let is_builder = entry
-                .configuration
-                .as_ref()
-                .is_some_and(builder::is_builder_by);
+                .readable()
+                .is_some_and(|configuration| builder::is_builder_by(&configuration));
             if !is_builder || entry.status.borrow().state != ContainerState::Running {
                 continue;
             }

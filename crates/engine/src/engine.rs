@@ -162,6 +162,15 @@ impl Engine {
         self.vmm.capabilities()
     }
 
+    /// How many spare NICs `spec` has place for, if it is restored from a template.
+    pub fn room_for_spare_nics(&self, spec: &VmSpec) -> usize {
+        if self.capabilities().late_devices {
+            self.vmm.room_left(&spec.devices)
+        } else {
+            0
+        }
+    }
+
     /// Starts a machine. Returns when it runs, which is before its kernel has done anything.
     ///
     /// The VMM dies with the calling thread: call this on a thread that lives as long as the

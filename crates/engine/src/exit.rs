@@ -8,6 +8,9 @@ use crate::recorder::Recorder;
 /// What Linux prints first when it gives up (`kernel/panic.c`).
 const PANIC: &str = "Kernel panic - not syncing";
 
+/// What QEMU says of each machine with a spare NIC (`net/hub.c`): it explains nothing.
+const UNIMPORTANT: &str = "is not connected to host network";
+
 /// Lines of the console or of the VMM's messages that explain a failure.
 const EXPLANATION_LINES: usize = 10;
 
@@ -65,7 +68,8 @@ pub(crate) async fn explain(
     let console = console.finish().await;
     if !status.success() {
         let cause = forbidden.map_or(ExitCause::Vmm, |call| ExitCause::Forbidden(call.to_owned()));
-        let explanation = messages.finish().await.last_lines(EXPLANATION_LINES);
+        let mut explanation = messages.finish().await.last_lines(EXPLANATION_LINES);
+        explanation.retain(|line| !line.contains(UNIMPORTANT));
         return VmExit {
             status,
             cause,
@@ -114,6 +118,11 @@ mod tests {
         );
         assert_eq!(
             exit(9, text, "").await.to_string(),
+            "the VMM was killed by signal 9"
+        );
+        let warning = "qemu: warning: hub 3 is not connected to host network\n";
+        assert_eq!(
+            exit(9, text, warning).await.to_string(),
             "the VMM was killed by signal 9"
         );
         assert_eq!(

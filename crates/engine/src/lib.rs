@@ -47,7 +47,7 @@ mod vmm;
 pub use confinement::cgroup::Allowance;
 pub use device::{
     Device, DeviceError, Disk, DiskError, DiskRole, Extent, MAX_EXTENTS, MTU, MacAddress,
-    MacAddressError, Nic, NicError, PlaceError, SECTOR, Share, ShareError, TAG_LIMIT,
+    MacAddressError, Nic, NicError, PlaceError, SECTOR, Share, ShareError, SpareNic, TAG_LIMIT,
 };
 pub use engine::{Engine, StartError};
 pub use exit::{ExitCause, VmExit};
@@ -60,4 +60,4 @@ pub use spec::{Accelerator, VmSpec};
 pub use template::devices::Exclusion;
 pub use template::{OpenTemplateError, Template};
 pub use vm::{Moments, Vm};
-pub use vmm::{Capabilities, ControlError, ExchangeError, FindVmmError};
+pub use vmm::{Capabilities, ConnectError, ControlError, ExchangeError, FindVmmError};

@@ -79,7 +79,7 @@ impl VmSpec {
     }
 
     /// Whether a machine that was started as `other` can become this one ([`Vm::exchange_disks`](crate::Vm::exchange_disks)): it has
-    /// disks of the same roles, sizes and access, and as many NICs, with the same MTUs. Everything else is the template's.
+    /// disks of the same roles, sizes and access, as many NICs, with the same MTUs, and as many spare ones. Everything else is the template's.
     pub fn has_devices_of(&self, other: &Self) -> bool {
         let disks = |spec: &Self| {
             let disks = spec.disks();
@@ -90,7 +90,12 @@ impl VmSpec {
             disks
         };
         let mtus = |spec: &Self| spec.nics().map(|nic| nic.mtu).collect::<Vec<_>>();
-        disks(self) == disks(other) && mtus(self) == mtus(other)
+        let spare = |spec: &Self| {
+            let devices = spec.devices.iter();
+            let spare = devices.filter(|device| matches!(device, Device::SpareNic(_)));
+            spare.count()
+        };
+        disks(self) == disks(other) && mtus(self) == mtus(other) && spare(self) == spare(other)
     }
 
     /// Its shares.

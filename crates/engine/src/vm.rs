@@ -1,6 +1,7 @@
 //! A running virtual machine.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Instant;
 
@@ -8,10 +9,10 @@ use tokio::net::UnixStream;
 
 use crate::confinement::cgroup::Allowance;
 use crate::console::BoundedFile;
-use crate::device::Disk;
+use crate::device::{Disk, MacAddress};
 use crate::exit::VmExit;
 use crate::memory::HostMemory;
-use crate::vmm::{ControlError, ExchangeError, Machine, Running};
+use crate::vmm::{ConnectError, ControlError, ExchangeError, Machine, Running};
 
 /// A virtual machine and its VMM process. Dropping it kills both.
 #[derive(Debug)]
@@ -121,6 +122,24 @@ impl Vm {
     /// machine is paused: its VMM would keep the files open.
     pub async fn close_exchanged_disks(&mut self) -> Result<(), ControlError> {
         self.machine.close_exchanged_disks().await
+    }
+
+    /// Puts `tap` behind a spare NIC of the machine; gives the address by which its guest finds that when it binds the driver of its
+    /// transport. The tap is as one of a [`crate::Nic`].
+    ///
+    /// # Errors
+    /// When there is no spare NIC left, or the VMM does not take the tap.
+    pub async fn connect_nic(&mut self, tap: BorrowedFd<'_>) -> Result<MacAddress, ConnectError> {
+        self.machine.connect_nic(tap).await
+    }
+
+    /// Closes the tap behind the NIC `mac`, which the guest should have given up before. One that was spare is so again; another one
+    /// leads nowhere as long as the machine lives.
+    ///
+    /// # Errors
+    /// When there is no such NIC, or the VMM does not obey.
+    pub async fn disconnect_nic(&mut self, mac: MacAddress) -> Result<(), ConnectError> {
+        self.machine.disconnect_nic(mac).await
     }
 
     /// Records the guest's console from now on in `file`, kept under [`crate::console::CAPACITY`] bytes.

@@ -119,7 +119,8 @@ fn basis(
     })
 }
 
-fn interface(interface: &bundle::Interface) -> Interface {
+/// An interface as the guest is told of it.
+pub fn interface(interface: &bundle::Interface) -> Interface {
     let addresses = [&interface.ipv4_address, &interface.ipv6_address];
     let gateways = [&interface.ipv4_gateway, &interface.ipv6_gateway];
     Interface {

@@ -4,6 +4,7 @@ mod archive;
 mod control;
 mod error;
 mod exec;
+mod network;
 mod reset;
 mod shutdown;
 mod start;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::container::Cgroup;
 use crate::launch::seccomp;
+use crate::network::Numbers;
 use crate::process::{Process, Table};
 use crate::sockets::Sockets;
 
@@ -48,6 +50,8 @@ struct State {
     processes: Table,
     /// The host wants the container frozen.
     paused: bool,
+    /// Its network interfaces.
+    interfaces: Numbers,
     /// Operations that it stands still for.
     standstills: u32,
     /// Whose file systems are held: each once, as whoever lets one go does that for all.

@@ -7,10 +7,10 @@ use container_api::call::to_the_end;
 use container_api::guest::guest_server::Guest;
 use container_api::guest::{
     ArchiveRequest, CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, ForgetReply,
-    ForgetRequest, FreezeReply, FreezeRequest, ListenersReply, ListenersRequest, ProcessesRequest,
-    ResetReply, ResetRequest, ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest,
-    SignalReply, SignalRequest, StartReply, StartRequest, StatisticsRequest, WaitReply,
-    WaitRequest,
+    ForgetRequest, FreezeReply, FreezeRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest,
+    ListenersReply, ListenersRequest, ProcessesRequest, ResetReply, ResetRequest, ResizeReply,
+    ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply, SignalRequest, StartReply,
+    StartRequest, StatisticsRequest, WaitReply, WaitRequest,
 };
 use container_api::types::{Processes, Statistics};
 use futures::StreamExt as _;
@@ -167,6 +167,23 @@ impl Guest for Service {
     ) -> Result<Response<Self::ListenersStream>, Status> {
         self.0.container()?;
         Ok(Response::new(listeners().boxed()))
+    }
+
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
+        let JoinRequest { interface, files } = request.into_inner();
+        let interface = interface.ok_or(AgentError::Missing("an interface"))?;
+        let name = self.0.connect(&interface, &files)?;
+        Ok(Response::new(JoinReply { name }))
+    }
+
+    async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {
+        let LeaveRequest {
+            device_mac,
+            heir,
+            files,
+        } = request.into_inner();
+        self.0.disconnect(&device_mac, heir.as_ref(), &files)?;
+        Ok(Response::new(LeaveReply {}))
     }
 
     async fn shutdown(

@@ -14,6 +14,10 @@ const DRIVER: &str = "/sys/bus/platform/drivers/virtio-mmio";
 /// How the names of transports begin.
 const TRANSPORT: &str = "virtio-mmio.";
 
+/// What a transport without a driver becomes one's again by, and the reverse.
+const BIND: &str = "bind";
+const UNBIND: &str = "unbind";
+
 /// Why a device is not there.
 #[derive(Debug, Error)]
 pub enum TransportError {
@@ -38,9 +42,60 @@ pub fn bind(count: u32) -> Result<(), TransportError> {
     if count == 0 {
         return Ok(());
     }
-    let driver = Path::new(DRIVER).join("bind");
     let unbound = unbound(Path::new(DEVICES)).map_err(TransportError::Look)?;
-    find(count, unbound, |name| fs::write(&driver, name))
+    find(count, unbound, |name| drive(BIND, name))
+}
+
+/// Has the kernel look at transports that have no driver until `found` tells that the wanted device is there; nothing, where none of
+/// them has it. Other devices are left as they were.
+pub fn bind_one<T>(found: impl Fn() -> Option<T>) -> Result<Option<T>, TransportError> {
+    let unbound = unbound(Path::new(DEVICES)).map_err(TransportError::Look)?;
+    search(unbound, drive, found)
+}
+
+/// Takes the driver from the transport whose device is the directory `device` of sysfs.
+pub fn unbind(device: &Path) -> Result<(), TransportError> {
+    let device = fs::canonicalize(device).map_err(TransportError::Look)?;
+    let mut parts = device
+        .components()
+        .filter_map(|part| part.as_os_str().to_str());
+    let Some(transport) = parts.find(|part| part.starts_with(TRANSPORT)) else {
+        return Err(TransportError::Missing(1));
+    };
+    drive(UNBIND, transport).map_err(|source| TransportError::Bind {
+        transport: transport.to_owned(),
+        source,
+    })
+}
+
+/// Has the driver do `what` with `transport`.
+fn drive(what: &str, transport: &str) -> io::Result<()> {
+    fs::write(Path::new(DRIVER).join(what), transport)
+}
+
+fn search<T>(
+    transports: Vec<String>,
+    drive: impl Fn(&str, &str) -> io::Result<()>,
+    found: impl Fn() -> Option<T>,
+) -> Result<Option<T>, TransportError> {
+    for transport in transports {
+        let failed = |source| TransportError::Bind {
+            transport: transport.clone(),
+            source,
+        };
+        match drive(BIND, &transport) {
+            Ok(()) => {
+                if let Some(found) = found() {
+                    return Ok(Some(found));
+                }
+                drive(UNBIND, &transport).map_err(failed)?;
+            }
+            // It is empty.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NODEV) => {}
+            Err(source) => return Err(failed(source)),
+        }
+    }
+    Ok(None)
 }
 
 fn find(
@@ -97,6 +152,30 @@ mod tests {
         }
         let names = unbound(devices.path()).unwrap();
         assert_eq!(names, ["virtio-mmio.2", "virtio-mmio.4"]);
+    }
+
+    #[test]
+    fn one_is_looked_for_and_others_are_left() {
+        let tried = RefCell::new(Vec::new());
+        let drive = |what: &str, name: &str| {
+            tried.borrow_mut().push(format!("{what} {name}"));
+            if name == "a" {
+                return Err(Errno::NODEV.into());
+            }
+            Ok(())
+        };
+        let names = || ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        let third = || {
+            tried
+                .borrow()
+                .iter()
+                .any(|act| act == "bind c")
+                .then_some(3)
+        };
+        assert_eq!(search(names(), drive, third).unwrap(), Some(3));
+        assert_eq!(tried.take(), ["bind a", "bind b", "unbind b", "bind c"]);
+        assert_eq!(search(names(), drive, || None::<()>).unwrap(), None);
+        assert_eq!(tried.borrow().last().unwrap(), "unbind d");
     }
 
     #[test]

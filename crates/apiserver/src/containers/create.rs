@@ -84,8 +84,8 @@ impl Containers {
         if progress == Progress::Unfinished {
             std::fs::write(entry.bundle.unfinished(), "").map_err(failed)?;
         }
-        let roots = self.images.prepare_roots(configuration, &entry.id);
-        let (roots, arrived) = tokio::join!(roots, self.networks.arrive(configuration));
+        let roots = self.images.prepare_roots(&configuration, &entry.id);
+        let (roots, arrived) = tokio::join!(roots, self.networks.arrive(&configuration));
         // Told first: it was asked for by name.
         arrived?;
         let roots = roots?;
@@ -107,7 +107,7 @@ impl Containers {
             idle: false,
         };
         bundle::write_json(&entry.bundle.boot(), &boot).map_err(failed)?;
-        bundles::create(&entry.bundle, configuration, &entry.options).map_err(failed)
+        bundles::create(&entry.bundle, &configuration, &entry.options).map_err(failed)
     }
 }
 

@@ -61,7 +61,7 @@ impl Containers {
         if !self.is_current(&entry) {
             return Ok(0);
         }
-        if entry.configuration.is_none() {
+        if entry.readable().is_none() {
             // What nobody could look into cannot be removed either.
             bundles::open_up(&entry.bundle).map_err(|error| failed(id, error))?;
         }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use container_api::request::Channel;
@@ -47,8 +47,8 @@ pub struct Entry {
     pub id: String,
     /// Its directory.
     pub bundle: Bundle,
-    /// What was asked for; absent: the bundle is damaged.
-    pub configuration: Option<ContainerConfiguration>,
+    /// What was asked for; absent: the bundle is damaged. Its networks may change while it runs.
+    configuration: RwLock<Option<Arc<ContainerConfiguration>>>,
     /// How it is to be treated.
     pub options: CreateOptions,
     /// What `list` shows. Never locked for long.
@@ -89,7 +89,7 @@ impl Entry {
         Self {
             id,
             bundle,
-            configuration,
+            configuration: RwLock::new(configuration.map(Arc::new)),
             options,
             status: watch::Sender::default(),
             run: watch::Sender::new(Run::None),
@@ -139,21 +139,38 @@ impl Entry {
     pub fn managed(&self) -> ManagedContainer {
         ManagedContainer {
             id: self.id.clone(),
-            configuration: self
-                .configuration
-                .clone()
-                // One that cannot be read: the container is listed all the same.
-                .unwrap_or_else(|| ContainerConfiguration {
+            configuration: match self.readable() {
+                Some(configuration) => (*configuration).clone(),
+                // The container is listed all the same.
+                None => ContainerConfiguration {
                     id: self.id.clone(),
                     ..ContainerConfiguration::default()
-                }),
+                },
+            },
             status: self.status.borrow().clone(),
         }
     }
 
+    /// Its configuration, if that can be read.
+    pub fn readable(&self) -> Option<Arc<ContainerConfiguration>> {
+        let configuration = self.configuration.read();
+        configuration
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// It has another configuration from now on, while it runs.
+    pub fn reconfigure(&self, configuration: ContainerConfiguration) {
+        let mut present = self
+            .configuration
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *present = Some(Arc::new(configuration));
+    }
+
     /// The configuration of a container that is not damaged.
-    pub fn configuration(&self) -> Result<&ContainerConfiguration, Error> {
-        self.configuration.as_ref().ok_or_else(|| {
+    pub fn configuration(&self) -> Result<Arc<ContainerConfiguration>, Error> {
+        self.readable().ok_or_else(|| {
             let reason = self.status.borrow().reason.clone().unwrap_or_default();
             Error::new(
                 Kind::InvalidState,
@@ -284,6 +301,15 @@ impl Entry {
             .connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = (networks, boot.published_ports.clone());
+    }
+
+    /// Its interfaces and ports are others while it runs.
+    pub fn reconnect(&self, boot: &Boot) {
+        self.connect(boot);
+        self.status.send_modify(|status| {
+            status.networks = boot.interfaces.iter().map(Interface::attachment).collect();
+            status.published_ports.clone_from(&boot.published_ports);
+        });
     }
 
     /// Its first process runs since `started`.

@@ -37,8 +37,8 @@ pub(super) fn request(
     words: &[String],
     options: &ProcessOptions,
 ) -> Result<runtime::ExecRequest, Error> {
-    let first = &entry.configuration()?.init_process;
-    let configuration = process::further(first, options, words)
+    let first = entry.configuration()?;
+    let configuration = process::further(&first.init_process, options, words)
         .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
     let configuration =
         serde_json::to_vec(&configuration).map_err(|error| Error::caused(Kind::Internal, error))?;

@@ -18,7 +18,7 @@ use super::{Containers, Entry};
 impl Containers {
     /// Checks the health of a container that has just been started, until it ends.
     pub fn watch_health(self: &Arc<Self>, entry: &Arc<Entry>, helper: &Helper) {
-        let Some(configuration) = entry.configuration.clone() else {
+        let Some(configuration) = entry.readable() else {
             return;
         };
         let Some(check) = configuration.health_check.clone() else {

@@ -11,7 +11,7 @@ use container_api::handover::Assignment;
 use container_api::request::{Channel, RequestId};
 use container_api::runtime::runtime_client::RuntimeClient;
 use container_api::{Error, Kind, lock, runtime, socket, types};
-use container_resource::bundle::Bundle;
+use container_resource::bundle::{Bundle, Interface};
 use rustix::process::Signal;
 use tonic::{Code, Response, Status};
 
@@ -61,6 +61,12 @@ impl Lent {
             },
         }
     }
+}
+
+fn json(interfaces: &[Interface]) -> Result<bytes::Bytes, Error> {
+    let json = serde_json::to_vec(interfaces);
+    let json = json.map_err(|error| Error::caused(Kind::Internal, error))?;
+    Ok(json.into())
 }
 
 /// A living helper. Clones share one connection.
@@ -189,6 +195,42 @@ impl Helper {
             self.unless_silent(sent).await?
         };
         Ok(Some(types::Stdio { token, ..stdio }))
+    }
+
+    /// Connects the container by `tap` to the network of the last of `interfaces`, which are all that it has then; gives the MAC
+    /// address of the device.
+    pub async fn join(&self, interfaces: &[Interface], tap: OwnedFd) -> Result<String, Error> {
+        let sent = async {
+            let sent = descriptors::send(&self.descriptors, &[tap.as_fd()]).await;
+            sent.map_err(|error| {
+                Error::caused(Kind::Unavailable, error).context("hand the tap over")
+            })
+        };
+        let request = runtime::JoinRequest {
+            token: self.unless_silent(sent).await?,
+            interfaces: json(interfaces)?,
+        };
+        // Only the machine is to have it open.
+        drop(tap);
+        let reply = self.call(|mut client| async move { client.join(request).await });
+        Ok(reply.await?.device_mac)
+    }
+
+    /// Takes the interface on `network` away; `interfaces` are those that the container has. What is for elsewhere leaves by the one on
+    /// `heir` then.
+    pub async fn leave(
+        &self,
+        interfaces: &[Interface],
+        network: &str,
+        heir: Option<&str>,
+    ) -> Result<(), Error> {
+        let request = runtime::LeaveRequest {
+            interfaces: json(interfaces)?,
+            network: network.to_owned(),
+            heir: heir.unwrap_or_default().to_owned(),
+        };
+        let reply = self.call(|mut client| async move { client.leave(request).await });
+        reply.await.map(drop)
     }
 
     /// Waits until the helper, and with it its VMM, is gone.

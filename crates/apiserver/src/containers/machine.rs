@@ -112,7 +112,7 @@ impl Containers {
             let text = format!("the bundle of container {id} is another's");
             return Err(Error::new(Kind::InvalidState, text));
         }
-        if entry.configuration()? == &planned {
+        if *entry.configuration()? == planned {
             return Ok(());
         }
         self.exchange(&entry, planned)

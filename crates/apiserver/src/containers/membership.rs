@@ -1,4 +1,4 @@
-//! `network connect` and `network disconnect`: other networks for a container at rest.
+//! `network connect` and `network disconnect`: other networks for a container, whether it runs or not.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use super::create::kind;
 use super::{Containers, Entry, not_found};
 
 impl Containers {
-    /// Puts the container `id`, which does not run, on a further network.
+    /// Puts the container `id` on a further network; one that runs, by a spare NIC of its machine.
     ///
     /// # Errors
-    /// When it runs, is on it, or what is asked for cannot be had.
+    /// When it is on it, has no NIC left, or what is asked for cannot be had.
     pub async fn connect(
         &self,
         id: &str,
@@ -22,7 +22,8 @@ impl Containers {
     ) -> Result<(), Error> {
         let entry = self.get(id)?;
         let _operation = entry.operation.lock().await;
-        let mut configuration = self.at_rest_to_change(&entry)?;
+        let before = self.changeable(&entry)?;
+        let mut configuration = (*before).clone();
         let network = attachment.network.clone();
         if position(&configuration, &network).is_some() {
             let text = format!("container {id} is on network {network} already");
@@ -31,7 +32,15 @@ impl Containers {
         id.clone_into(&mut attachment.options.hostname);
         configuration.networks.push(attachment);
         room::check(&configuration).map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
-        let before = entry.configuration()?;
+        if entry.is_active() {
+            self.networks.join(id, &configuration.networks)?;
+            let connected = self.connect_running(&entry, configuration).await;
+            if connected.is_err() {
+                self.networks.part(id, &network).await;
+                self.networks.tell_others(&before).await;
+            }
+            return connected;
+        }
         if let Err(error) = self.networks.arrive(&configuration).await {
             self.networks.part(id, &network).await;
             self.networks.join(id, &before.networks)?;
@@ -40,14 +49,14 @@ impl Containers {
         self.exchange(&entry, configuration)
     }
 
-    /// Takes the container `id`, which does not run, off a network.
+    /// Takes the container `id` off a network; gives what its user has to know.
     ///
     /// # Errors
-    /// When it runs, or is not on it.
-    pub async fn disconnect(&self, id: &str, network: &str) -> Result<(), Error> {
+    /// When it is not on it, or publishes ports and has no other network.
+    pub async fn disconnect(&self, id: &str, network: &str) -> Result<Vec<String>, Error> {
         let entry = self.get(id)?;
         let _operation = entry.operation.lock().await;
-        let mut configuration = self.at_rest_to_change(&entry)?;
+        let mut configuration = (*self.changeable(&entry)?).clone();
         let position = position(&configuration, network).ok_or_else(|| {
             let text = format!("container {id} is not on network {network}");
             Error::new(Kind::NotFound, text)
@@ -57,25 +66,28 @@ impl Containers {
             let text = format!("container {id} publishes ports, and has no other network for them");
             return Err(Error::new(Kind::InvalidState, text));
         }
+        if entry.is_active() {
+            return self
+                .disconnect_running(&entry, configuration, network)
+                .await;
+        }
         self.networks.part(id, network).await;
         self.networks.join(id, &configuration.networks)?;
-        self.exchange(&entry, configuration)
+        self.exchange(&entry, configuration)?;
+        Ok(Vec::new())
     }
 
-    /// The configuration of `entry`, which must not run.
-    fn at_rest_to_change(&self, entry: &Arc<Entry>) -> Result<ContainerConfiguration, Error> {
+    /// The configuration of `entry`, which is not about to be started again.
+    fn changeable(&self, entry: &Arc<Entry>) -> Result<Arc<ContainerConfiguration>, Error> {
         if !self.is_current(entry) {
             return Err(not_found(&entry.id));
         }
-        if entry.is_active() || entry.is_restarting() {
-            let text = format!(
-                "container {} is running: the networks of a running container cannot change",
-                entry.id
-            );
+        if entry.is_restarting() {
+            let text = format!("container {} is about to be started again", entry.id);
             return Err(Error::new(Kind::InvalidState, text)
                 .with_hint(format!("Stop it first: `container stop {}`.", entry.id)));
         }
-        entry.configuration().cloned()
+        entry.configuration()
     }
 
     /// Gives the container of `entry`, whose operation lock the caller holds, another configuration.
@@ -84,14 +96,18 @@ impl Containers {
         entry: &Arc<Entry>,
         configuration: ContainerConfiguration,
     ) -> Result<(), Error> {
-        bundle::write_json(&entry.bundle.configuration(), &configuration).map_err(|error| {
-            Error::caused(kind(&error), error)
-                .context(format_args!("change container {}", entry.id))
-        })?;
+        write(entry, &configuration)?;
         let successor = entry.successor(entry.bundle.clone(), configuration);
         self.replace(Arc::new(successor));
         Ok(())
     }
+}
+
+/// Stores another configuration of `entry`.
+pub(super) fn write(entry: &Entry, configuration: &ContainerConfiguration) -> Result<(), Error> {
+    bundle::write_json(&entry.bundle.configuration(), configuration).map_err(|error| {
+        Error::caused(kind(&error), error).context(format_args!("change container {}", entry.id))
+    })
 }
 
 fn position(configuration: &ContainerConfiguration, network: &str) -> Option<usize> {

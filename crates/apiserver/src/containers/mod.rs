@@ -22,6 +22,7 @@ mod power_off;
 mod process;
 mod rename;
 mod restart;
+mod running_networks;
 mod signal;
 mod start;
 mod statistics;

@@ -27,7 +27,7 @@ impl Containers {
                     .with_hint(format!("Stop it first: `container stop {id}`.")),
             );
         }
-        let mut configuration = entry.configuration()?.clone();
+        let mut configuration = (*entry.configuration()?).clone();
         new_id.clone_into(&mut configuration.id);
         let bundle = Bundle::new(self.roots.containers().join(new_id));
         for network in &mut configuration.networks {

@@ -24,8 +24,8 @@ const REBOOTED: i32 = 128 + 1;
 impl Containers {
     /// Whether the policy of `entry`, whose run ends with `exit`, starts it again.
     pub fn restarts(&self, entry: &Entry, exit: &Exit) -> bool {
-        let policy = entry
-            .configuration
+        let configuration = entry.readable();
+        let policy = configuration
             .as_ref()
             .and_then(|c| c.restart_policy.as_ref());
         // Its machine's shutting down, which may take longer, proves nothing.
@@ -106,8 +106,8 @@ impl Containers {
         if self.ending.load(Ordering::Relaxed) {
             return;
         }
-        let policy = entry
-            .configuration
+        let configuration = entry.readable();
+        let policy = configuration
             .as_ref()
             .and_then(|c| c.restart_policy.as_ref());
         let starts = match policy {

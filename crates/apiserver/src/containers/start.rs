@@ -178,7 +178,7 @@ impl Containers {
     /// no network then.
     pub(super) async fn spawn(&self, entry: &Entry, idle: bool) -> Result<Booting, Error> {
         let requested_us = Timestamp::now().as_microsecond();
-        let configuration = entry.configuration()?;
+        let configuration = &*entry.configuration()?;
         self.reserve.check()?;
         let runtime = &configuration.runtime_handler;
         let program = plugin::service(&self.roots, runtime, ServiceKind::Runtime)?;
@@ -369,12 +369,11 @@ impl Containers {
             .flat_map(|root| &root.extents);
         if !extents.all(Extent::is_unchanged) {
             let configuration = entry.configuration()?;
-            let roots = self.images.prepare_roots(configuration, &entry.id).await?;
+            let roots = self.images.prepare_roots(&configuration, &entry.id).await?;
             (boot.root, boot.init) = (roots.container, roots.init);
         }
-        let guest = self
-            .guest_files(entry.configuration()?.kernel.as_deref())
-            .await?;
+        let chosen = entry.configuration()?.kernel.clone();
+        let guest = self.guest_files(chosen.as_deref()).await?;
         boot.kernel = guest.kernel;
         boot.initramfs = guest.initramfs;
         boot.has_modules = guest.has_modules;

@@ -126,7 +126,7 @@ impl Containers {
                 mounts: Vec::new(),
                 networks: Vec::new(),
                 published_ports: Vec::new(),
-                ..entry.configuration()?.clone()
+                ..(*entry.configuration()?).clone()
             };
             Ok((configuration, boot))
         })

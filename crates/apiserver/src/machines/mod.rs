@@ -227,10 +227,8 @@ impl Machines {
 
     fn find(&self, name: &str) -> Result<Arc<Entry>, Error> {
         let is_it = |entry: &Arc<Entry>| {
-            let machine = entry
-                .configuration
-                .as_ref()
-                .and_then(|c| c.machine.as_ref());
+            let configuration = entry.readable();
+            let machine = configuration.as_ref().and_then(|c| c.machine.as_ref());
             machine.is_some_and(|machine| machine.id == name) && !is_unfinished(entry)
         };
         let mut all = self.containers.all().into_iter();
@@ -245,7 +243,7 @@ fn is_unfinished(entry: &Entry) -> bool {
 
 /// The machine of a container, if it is one.
 fn resource(entry: &Entry, default: Option<&str>) -> Option<MachineResource> {
-    entry.configuration.as_ref()?.machine.as_ref()?;
+    entry.readable()?.machine.as_ref()?;
     if is_unfinished(entry) {
         return None;
     }

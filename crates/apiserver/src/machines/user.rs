@@ -21,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// When the script cannot be run, or fails: what it says is on the machine's console.
 pub async fn introduce(containers: &Arc<Containers>, id: &str) -> Result<(), Error> {
     let entry = containers.get(id)?;
-    let Some(machine) = &entry.configuration()?.machine else {
+    let configuration = entry.configuration()?;
+    let Some(machine) = &configuration.machine else {
         return Ok(());
     };
     let user = &machine.user_setup;

@@ -275,6 +275,50 @@ impl Networks {
         })
     }
 
+    /// Connects a container that runs to the last network of `configuration`, without ports: an interface, of whose device nothing is
+    /// known, and its tap.
+    ///
+    /// # Errors
+    /// When that network does not work. The container is not on it then.
+    pub async fn attach_further(
+        self: &Arc<Self>,
+        configuration: &ContainerConfiguration,
+    ) -> Result<(Interface, OwnedFd), Error> {
+        let Some(attachment) = configuration.networks.last() else {
+            return Err(Error::new(Kind::Internal, "no network was asked for"));
+        };
+        let attached = self.attach_to(configuration, attachment, &[], None).await;
+        let attached = attached.and_then(|attached| {
+            let (interfaces, taps) = (attached.interfaces, attached.taps);
+            let both = interfaces.into_iter().next().zip(taps.into_iter().next());
+            both.ok_or_else(|| Error::new(Kind::Internal, "the network gave no interface"))
+        });
+        if attached.is_err() {
+            self.part(&configuration.id, &attachment.network).await;
+        } else {
+            self.tell_others(configuration).await;
+        }
+        attached
+    }
+
+    /// Tells each network of a container on which others it is: whoever asks for a name there learns of those.
+    pub async fn tell_others(&self, configuration: &ContainerConfiguration) {
+        for attachment in &configuration.networks {
+            if let Err(error) = self.allocate_on(configuration, attachment).await {
+                tracing::warn!("container {}: {error:#}", configuration.id);
+            }
+        }
+    }
+
+    /// Whether what is for elsewhere can leave by `network`.
+    pub fn leads_out(&self, network: &str) -> bool {
+        let network = self.find(network);
+        network.is_ok_and(|network| {
+            let configuration = network.configuration();
+            configuration.is_ok_and(|asked| asked.mode == NetworkMode::Nat)
+        })
+    }
+
     /// Sees to it that the networks of a container that was found running are served.
     pub fn resume(self: &Arc<Self>, id: &str) {
         let names = self.members().get(id).cloned().unwrap_or_default();

@@ -74,30 +74,21 @@ impl Networks {
         });
     }
 
-    /// Takes the container `id`, which does not run, off one network.
+    /// Takes the container `id` off one network, and gives back what it has there.
     pub async fn part(&self, id: &str, network: &str) {
-        let others = self
-            .members()
-            .insert(id.to_owned(), [network.to_owned()].into());
-        self.release(id).await;
-        if let Some(mut others) = others {
-            others.remove(network);
-            self.members().insert(id.to_owned(), others);
+        if let Ok(network) = self.find(network) {
+            ask_present(id, network, |network| release_one(id, network)).await;
         }
+        if let Some(on) = self.members().get_mut(id) {
+            on.remove(network);
+        }
+        self.idle();
     }
 
     /// Gives back the addresses of a container that does not run.
     pub async fn release(&self, id: &str) {
-        self.each_present(id, |network| async move {
-            let request = ReleaseRequest {
-                container: id.to_owned(),
-            };
-            let released = network
-                .process
-                .call(|mut client| async move { client.release(request).await });
-            released.await.map(drop)
-        })
-        .await;
+        self.each_present(id, |network| release_one(id, network))
+            .await;
     }
 
     /// Waits until all that left has been given back.
@@ -155,6 +146,16 @@ where
             tracing::warn!("container {id}, network {name}: {error:#}");
         }
     }
+}
+
+async fn release_one(id: &str, network: Arc<Network>) -> Result<(), Error> {
+    let request = ReleaseRequest {
+        container: id.to_owned(),
+    };
+    let released = network
+        .process
+        .call(|mut client| async move { client.release(request).await });
+    released.await.map(drop)
 }
 
 async fn detach_one(id: &str, network: Arc<Network>) -> Result<(), Error> {

@@ -71,8 +71,9 @@ impl networks_server::Networks for Service {
     async fn leave(&self, request: Request<LeaveRequest>) -> Reply<LeaveReply> {
         let LeaveRequest { container, network } = request.into_inner();
         let containers = self.containers.clone();
-        to_the_end(async move { containers.disconnect(&container, &network).await }).await?;
-        Ok(Response::new(LeaveReply {}))
+        let left = async move { containers.disconnect(&container, &network).await };
+        let warnings = to_the_end(left).await?;
+        Ok(Response::new(LeaveReply { warnings }))
     }
 
     async fn create_domain(

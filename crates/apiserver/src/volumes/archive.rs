@@ -140,7 +140,7 @@ impl Containers {
     /// The container that may write to the volume `name`, its machine, and which of its volumes it is.
     fn writer_of(&self, name: &str) -> Option<(Arc<Entry>, Helper, Subject)> {
         self.all().into_iter().find_map(|entry| {
-            let configuration = entry.configuration.as_ref()?;
+            let configuration = entry.readable()?;
             let mounts = configuration.mounts.iter();
             let mut own = mounts.filter(|mount| mount.volume() == Some(name));
             let writes = own.any(|mount| !mount.is_read_only());

@@ -169,7 +169,7 @@ impl Containers {
 
     /// Removes the volumes of `entry`, which is gone, that nobody has named and no other container has.
     pub async fn remove_anonymous_volumes(&self, entry: &Entry) {
-        let Some(configuration) = &entry.configuration else {
+        let Some(configuration) = entry.readable() else {
             return;
         };
         for name in configuration.volumes() {
@@ -204,8 +204,8 @@ impl Containers {
 }
 
 fn has(entry: &Entry, name: &str) -> bool {
-    let mounts = entry
-        .configuration
+    let configuration = entry.readable();
+    let mounts = configuration
         .iter()
         .flat_map(|configuration| &configuration.mounts);
     mounts

@@ -46,6 +46,9 @@ pub enum PlaceError {
     /// Two devices have the same role.
     #[error("the machine would have {0} twice")]
     Twice(String),
+    /// Spare NICs that there is no place for.
+    #[error("the machine has no place for a spare NIC")]
+    NoSpare,
     /// More than it has places for.
     #[error(
         "the machine has no place for {disks} disks and {others} NICs and shares: it takes {limit} disks, and beside \

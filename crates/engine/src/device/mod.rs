@@ -5,9 +5,11 @@ mod error;
 mod nic;
 mod share;
 
+pub(crate) use nic::check_tap;
+
 pub use disk::{Disk, DiskRole, Extent, MAX_EXTENTS, SECTOR};
 pub use error::{DeviceError, DiskError, PlaceError};
-pub use nic::{MTU, MacAddress, MacAddressError, Nic, NicError};
+pub use nic::{MTU, MacAddress, MacAddressError, Nic, NicError, SpareNic};
 pub use share::{Share, ShareError, TAG_LIMIT};
 
 use std::path::PathBuf;
@@ -19,6 +21,8 @@ pub enum Device {
     Disk(Disk),
     /// A network interface; known by its MAC address.
     Nic(Nic),
+    /// A network interface that leads nowhere until a tap is put behind it; known by its MAC address.
+    SpareNic(SpareNic),
     /// A file system of the host; known by its tag.
     Share(Share),
     /// The stream to the guest; known by the port's name (`/sys/class/virtio-ports/*/name`).
@@ -44,6 +48,7 @@ impl Device {
         match self {
             Self::Disk(disk) => format!("the disk `{}`", disk.role),
             Self::Nic(nic) => format!("the NIC {}", nic.mac),
+            Self::SpareNic(nic) => format!("the NIC {}", nic.mac),
             Self::Share(share) => format!("the share `{}`", share.tag),
             Self::GuestChannel { .. } => "the guest channel".to_owned(),
             Self::Console { .. } => "the console".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// Bytes that a packet may have: the least that IPv4 asks for (RFC 791), and the most that an IP packet has.
@@ -18,6 +18,14 @@ pub struct Nic {
     pub mac: MacAddress,
     /// Bytes of its largest packet; the guest's driver starts with it. Within [`MTU`].
     pub mtu: u16,
+}
+
+/// A network interface whose tap comes while the machine runs: [`crate::Vm::connect_nic`]. It may be connected and disconnected any number of
+/// times. The guest of a restored machine is not told of it before, so its driver's first steps cost no start.
+#[derive(Debug, Clone, Copy)]
+pub struct SpareNic {
+    /// By which the guest knows it (`/sys/class/net/*/address`).
+    pub mac: MacAddress,
 }
 
 /// The address of one network interface (EUI-48), as bytes: how it is written is the business of the crates above, whose own type the
@@ -83,22 +91,26 @@ impl Nic {
         if !MTU.contains(&self.mtu) {
             return Err(NicError::Mtu(self.mtu));
         }
-        // SAFETY: `ifreq` is plain data for which all zeroes is valid.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        // SAFETY: TUNGETIFF fills one `ifreq`, which lives across the call.
-        let result =
-            unsafe { libc::ioctl(self.tap.as_raw_fd(), libc::TUNGETIFF, &raw mut request) };
-        if result < 0 {
-            return Err(NicError::NoTap(io::Error::last_os_error()));
-        }
-        // SAFETY: TUNGETIFF fills the flags; any value is valid.
-        let flags = libc::c_int::from(unsafe { request.ifr_ifru.ifru_flags });
-        let wanted = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
-        if flags & (wanted | libc::IFF_TUN) == wanted {
-            Ok(())
-        } else {
-            Err(NicError::Flags)
-        }
+        check_tap(self.tap.as_fd())
+    }
+}
+
+/// Refuses what is no tap, or one of which the VMM does not understand the frames.
+pub(crate) fn check_tap(tap: BorrowedFd<'_>) -> Result<(), NicError> {
+    // SAFETY: `ifreq` is plain data for which all zeroes is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // SAFETY: TUNGETIFF fills one `ifreq`, which lives across the call.
+    let result = unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNGETIFF, &raw mut request) };
+    if result < 0 {
+        return Err(NicError::NoTap(io::Error::last_os_error()));
+    }
+    // SAFETY: TUNGETIFF fills the flags; any value is valid.
+    let flags = libc::c_int::from(unsafe { request.ifr_ifru.ifru_flags });
+    let wanted = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    if flags & (wanted | libc::IFF_TUN) == wanted {
+        Ok(())
+    } else {
+        Err(NicError::Flags)
     }
 }
 

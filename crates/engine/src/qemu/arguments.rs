@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::device::disk::BOOT_DISK;
 use super::device::disk::exchange::Backends;
+use super::device::nic::Nics;
 use super::device::{self, place};
 use crate::confinement::Needs;
 use crate::confinement::filter::kvm;
@@ -60,6 +61,8 @@ pub(crate) struct CommandLine {
     pub(crate) state: Option<RawFd>,
     /// What stands behind the block devices.
     pub(crate) disks: Backends,
+    /// What stands behind the NICs.
+    pub(crate) nics: Nics,
     /// What it must be let do.
     pub(crate) needs: Needs,
     /// What the kernel is told of transports, unless QEMU does that.

@@ -11,6 +11,7 @@ use tokio::net::unix::pipe;
 use super::arguments::{CommandLine, DeviceStreams, Resources, Source};
 use super::binary::Binary;
 use super::device::disk::exchange::Backends;
+use super::device::nic::Nics;
 use super::machine::QemuMachine;
 use super::qmp::Qmp;
 use crate::confinement::ceilings::Ceilings;
@@ -37,6 +38,7 @@ pub(super) struct Launched {
     /// See [`CommandLine::state`].
     pub(super) state: Option<RawFd>,
     disks: Backends,
+    nics: Nics,
     spawned: Instant,
 }
 
@@ -99,6 +101,7 @@ pub(super) fn launch(
         paused: line.paused,
         state: line.state,
         disks: line.disks,
+        nics: line.nics,
         spawned,
     })
 }
@@ -123,6 +126,7 @@ impl Launched {
                     console: self.console,
                     messages: self.messages,
                     disks: self.disks,
+                    nics: self.nics,
                 },
                 channel: self.channel,
                 spawned: self.spawned,

@@ -8,15 +8,16 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::device::disk::exchange::Backends;
+use super::device::nic::Nics;
 use super::migration;
 use super::qmp::Qmp;
 use crate::confinement::cgroup::Allowance;
 use crate::console::BoundedFile;
-use crate::device::Disk;
+use crate::device::{Disk, MacAddress};
 use crate::exit::{VmExit, explain};
 use crate::process::VmmProcess;
 use crate::recorder::Recorder;
-use crate::vmm::{ControlError, ExchangeError, Machine};
+use crate::vmm::{ConnectError, ControlError, ExchangeError, Machine};
 
 /// How long QEMU may take over a command.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
@@ -29,6 +30,7 @@ pub(super) struct QemuMachine {
     pub(super) console: Recorder,
     pub(super) messages: Recorder,
     pub(super) disks: Backends,
+    pub(super) nics: Nics,
 }
 
 impl QemuMachine {
@@ -72,6 +74,14 @@ impl Machine for QemuMachine {
 
     async fn close_exchanged_disks(&mut self) -> Result<(), ControlError> {
         self.disks.close_replaced(&self.control).await
+    }
+
+    async fn connect_nic(&mut self, tap: BorrowedFd<'_>) -> Result<MacAddress, ConnectError> {
+        self.nics.connect(&self.control, tap).await
+    }
+
+    async fn disconnect_nic(&mut self, mac: MacAddress) -> Result<(), ConnectError> {
+        self.nics.disconnect(&self.control, mac).await
     }
 
     async fn save(&self, file: BorrowedFd<'_>) -> Result<(), ControlError> {

@@ -60,6 +60,10 @@ impl Vmm for Qemu {
         place::late(devices, saved)
     }
 
+    fn room_left(&self, devices: &[Device]) -> usize {
+        place::room_left(devices)
+    }
+
     async fn start(
         &self,
         spec: &VmSpec,

@@ -8,15 +8,15 @@ use async_trait::async_trait;
 use super::{Act, Power, Script, silence};
 use crate::confinement::cgroup::Allowance;
 use crate::console::BoundedFile;
-use crate::device::{Device, Disk};
+use crate::device::{Device, Disk, MacAddress};
 use crate::engine::StartError;
 use crate::exit::VmExit;
 use crate::identity::FileIdentity;
 use crate::saving::RestoreError;
 use crate::spec::{Accelerator, VmSpec};
 use crate::vmm::{
-    Capabilities, Conditions, ControlError, ExchangeError, Machine, Running, SavedMachine, Start,
-    Vmm,
+    Capabilities, Conditions, ConnectError, ControlError, ExchangeError, Machine, Running,
+    SavedMachine, Start, Vmm,
 };
 
 #[derive(Debug)]
@@ -42,6 +42,10 @@ impl Vmm for ScriptedVmm {
     fn late_devices(&self, devices: &[Device], saved: fn(&Device) -> bool) -> Option<u32> {
         let late = devices.iter().filter(|device| !saved(device)).count();
         u32::try_from(late).ok()
+    }
+
+    fn room_left(&self, _: &[Device]) -> usize {
+        usize::from(self.script.capabilities.late_devices)
     }
 
     async fn start(
@@ -120,6 +124,16 @@ impl Machine for ScriptedMachine {
     }
 
     async fn close_exchanged_disks(&mut self) -> Result<(), ControlError> {
+        Ok(())
+    }
+
+    async fn connect_nic(&mut self, _: BorrowedFd<'_>) -> Result<MacAddress, ConnectError> {
+        self.script.called("connect");
+        MacAddress::new([2, 0, 0, 0, 0, 2]).map_err(|_| ConnectError::NoSpare)
+    }
+
+    async fn disconnect_nic(&mut self, mac: MacAddress) -> Result<(), ConnectError> {
+        self.script.called(format!("disconnect {mac}"));
         Ok(())
     }
 

@@ -69,7 +69,7 @@ fn arrival(device: &Device) -> Arrival {
         | Device::Console { .. }
         | Device::Balloon
         | Device::Entropy => Arrival::Saved,
-        Device::Nic(_) => Arrival::Late,
+        Device::Nic(_) | Device::SpareNic(_) => Arrival::Late,
         Device::Share(_) => Arrival::Never(Exclusion::Share),
         Device::Disk(disk) => match disk.role {
             DiskRole::Init => Arrival::Never(Exclusion::BootsFromDisk),

@@ -90,7 +90,7 @@ fn fixed(device: &Device) -> Option<String> {
     match device {
         Device::GuestChannel { name } => Some(format!("channel {name}")),
         Device::Console { .. } | Device::Balloon | Device::Entropy => Some(device.name()),
-        Device::Disk(_) | Device::Nic(_) | Device::Share(_) => None,
+        Device::Disk(_) | Device::Nic(_) | Device::SpareNic(_) | Device::Share(_) => None,
     }
 }
 

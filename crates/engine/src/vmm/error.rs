@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::device::{DiskError, DiskRole};
+use crate::device::{DiskError, DiskRole, MacAddress, NicError};
 
 /// Why no usable VMM was found.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +70,29 @@ pub enum ControlError {
         command: &'static str,
         /// The VMM's explanation.
         description: String,
+    },
+}
+
+/// Why a NIC could not be connected, or disconnected, while its machine runs.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// It was made without one, or each of them is in use.
+    #[error("the machine has no spare NIC")]
+    NoSpare,
+    /// It has no such NIC, or none that is connected.
+    #[error("the machine has no NIC {0} that is connected")]
+    Unknown(MacAddress),
+    /// The descriptor is of no use.
+    #[error("cannot use the tap")]
+    Tap(#[source] NicError),
+    /// The VMM did not obey.
+    #[error("the VMM did not change the NIC {mac}")]
+    Refused {
+        /// Which one.
+        mac: MacAddress,
+        /// Its answer.
+        #[source]
+        source: ControlError,
     },
 }
 

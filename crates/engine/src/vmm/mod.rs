@@ -17,14 +17,14 @@ use tokio::net::UnixStream;
 
 use crate::confinement::cgroup::Allowance;
 use crate::console::BoundedFile;
-use crate::device::{Device, Disk};
+use crate::device::{Device, Disk, MacAddress};
 use crate::engine::StartError;
 use crate::exit::VmExit;
 use crate::identity::FileIdentity;
 use crate::saving::RestoreError;
 use crate::spec::{Accelerator, VmSpec};
 pub use capabilities::Capabilities;
-pub use error::{ControlError, ExchangeError, FindVmmError};
+pub use error::{ConnectError, ControlError, ExchangeError, FindVmmError};
 
 /// What the machine boots.
 #[derive(Debug)]
@@ -103,6 +103,9 @@ pub(crate) trait Vmm: Debug + Send + Sync {
     /// `saved` tells of were saved without the others. Nothing where one of these would be in another place then.
     fn late_devices(&self, devices: &[Device], saved: fn(&Device) -> bool) -> Option<u32>;
 
+    /// How many more devices a machine with `devices` has place for, if it was saved before and is restored.
+    fn room_left(&self, devices: &[Device]) -> usize;
+
     /// Starts the machine `spec`, which was checked. Returns when it runs.
     async fn start(
         &self,
@@ -146,6 +149,12 @@ pub(crate) trait Machine: Debug + Send + Sync {
 
     /// Closes what an exchange has replaced.
     async fn close_exchanged_disks(&mut self) -> Result<(), ControlError>;
+
+    /// As [`crate::Vm::connect_nic`].
+    async fn connect_nic(&mut self, tap: BorrowedFd<'_>) -> Result<MacAddress, ConnectError>;
+
+    /// As [`crate::Vm::disconnect_nic`].
+    async fn disconnect_nic(&mut self, mac: MacAddress) -> Result<(), ConnectError>;
 
     /// Writes the state of the machine's devices to `file`, which stops it for good. Its memory is complete then.
     async fn save(&self, file: BorrowedFd<'_>) -> Result<(), ControlError>;

@@ -70,12 +70,13 @@ const ALLOWED: &[libc::c_long] = &[
 ];
 
 /// What may be asked of a device: whether there is something to read, not to wait, whether it is a terminal and how large.
-/// Not to type on a client's terminal (`TIOCSTI`).
-const REQUESTS: [u64; 4] = [
+/// Not to type on a client's terminal (`TIOCSTI`). Whether what was handed over is a tap.
+const REQUESTS: [u64; 5] = [
     libc::FIONREAD,
     libc::FIONBIO,
     libc::TCGETS,
     libc::TIOCGWINSZ,
+    libc::TUNGETIFF,
 ];
 
 /// The engine answers its VMM's system calls (`seccomp_unotify(2)`).

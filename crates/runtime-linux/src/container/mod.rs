@@ -4,6 +4,7 @@ mod answer;
 mod archive;
 mod attach;
 mod exec;
+mod network;
 mod pause;
 mod processes;
 mod signal;
@@ -24,13 +25,14 @@ use container_resource::bundle::{self, Bundle};
 use container_resource::container::{ContainerConfiguration, CreateOptions};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::machine::{Host, Taken, Volume};
 use crate::process::Process;
 use crate::stdio::Stdio;
 
 pub use answer::answer;
+pub(crate) use network::NicRequest;
 pub use stage::{Stage, State};
 pub use start::Started;
 pub use statistics::Usage;
@@ -52,6 +54,11 @@ pub struct Container {
     pub(crate) start_asked: Notify,
     /// Rung to end the machine without asking its guest.
     pub(crate) kill_machine: Notify,
+    /// What is asked of the machine's NICs, and where its life takes it from.
+    pub(crate) nics: (
+        mpsc::Sender<NicRequest>,
+        Mutex<Option<mpsc::Receiver<NicRequest>>>,
+    ),
     /// On its way to stopped.
     pub(crate) stopping: watch::Sender<bool>,
     /// What it wrote is needed though it deletes itself: it will be started again.
@@ -76,6 +83,7 @@ impl Container {
     /// # Errors
     /// When the bundle's `config.json`, `options.json` or `oci.json` cannot be read.
     pub fn open(bundle: Bundle) -> Result<Self, Error> {
+        let (nics, asked) = mpsc::channel(1);
         Ok(Self {
             configuration: read(&bundle.configuration(), "config.json")?,
             options: read(&bundle.options(), "options.json")?,
@@ -86,6 +94,7 @@ impl Container {
             start: Mutex::new(None),
             start_asked: Notify::new(),
             kill_machine: Notify::new(),
+            nics: (nics, Mutex::new(Some(asked))),
             stopping: watch::Sender::new(false),
             keep: AtomicBool::new(false),
             paused: watch::Sender::new(false),

@@ -1,15 +1,17 @@
 //! The end: of the first process, of the machine, of both.
 
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use container_api::guest::ShutdownRequest;
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
-use container_engine::{Vm, VmExit};
+use container_engine::{ConnectError, Vm, VmExit};
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 
-use crate::container::Container;
+use crate::container::{Container, NicRequest};
 use crate::limits::limit;
 use crate::machine::{self, Machine, Shares};
 use crate::process::{Ended, Process};
@@ -32,7 +34,12 @@ pub(super) async fn wait(container: &Container, machine: Machine, first: &Proces
         shares,
         ..
     } = machine;
-    let ended = tokio::select! {
+    let mut asked = container.take_nic_requests();
+    let served = Shares::serve(shares.as_ref(), &guest);
+    let ended = first.ended();
+    tokio::pin!(served, ended);
+    let ended = loop {
+        let request = tokio::select! {
         biased;
         exit = vm.wait() => return (lost(exit), vm),
         () = container.kill_machine.notified() => {
@@ -40,13 +47,16 @@ pub(super) async fn wait(container: &Container, machine: Machine, first: &Proces
             let ended = Ended { exit_code: 128 + libc::SIGKILL, at: Timestamp::now(), oom_killed: false, reason: Some("killed: its guest did not obey".into()) };
             return (ended, vm);
         }
-        error = Shares::serve(shares.as_ref(), &guest) => {
+        error = &mut served => {
             // The machine's end is behind it, or the machine has files no more.
             let why = why_lost(&mut vm).await.unwrap_or(error);
             machine::end(&mut vm).await;
             return (Ended::lost(why.message()), vm);
         }
-        ended = first.ended() => ended,
+        ended = &mut ended => break ended,
+        request = next(asked.as_mut()) => request,
+        };
+        serve_nics(&mut vm, request).await;
     };
     if ended.reason.is_some() {
         let why = why_lost(&mut vm).await;
@@ -54,8 +64,43 @@ pub(super) async fn wait(container: &Container, machine: Machine, first: &Proces
         return (why.map_or(ended, |why| Ended::lost(why.message())), vm);
     }
     container.stopping.send_replace(true);
-    shut_down(container, guest, &mut vm).await;
+    shut_down(container, guest.clone(), &mut vm).await;
     (ended, vm)
+}
+
+/// What is asked of the machine's NICs next.
+async fn next(asked: Option<&mut mpsc::Receiver<NicRequest>>) -> NicRequest {
+    let request = match asked {
+        Some(asked) => asked.recv().await,
+        None => None,
+    };
+    match request {
+        Some(request) => request,
+        // Nobody can ask any more.
+        None => std::future::pending().await,
+    }
+}
+
+/// Whoever asked may have gone: then nobody hears the answer.
+async fn serve_nics(vm: &mut Vm, request: NicRequest) {
+    match request {
+        NicRequest::Connect(tap, reply) => {
+            let connected = vm.connect_nic(tap.as_fd()).await;
+            let _ = reply.send(connected.map_err(|error| refused(error)));
+        }
+        NicRequest::Disconnect(mac, reply) => {
+            let disconnected = vm.disconnect_nic(mac).await;
+            let _ = reply.send(disconnected.map_err(|error| refused(error)));
+        }
+    }
+}
+
+fn refused(error: ConnectError) -> Error {
+    let kind = match error {
+        ConnectError::NoSpare => Kind::Unsupported,
+        _ => Kind::Internal,
+    };
+    Error::caused(kind, error)
 }
 
 fn lost(exit: std::io::Result<VmExit>) -> Ended {

@@ -13,7 +13,7 @@ use container_resource::size;
 use jiff::Timestamp;
 use tokio::net::UnixStream;
 
-use super::nics::nics;
+use super::nics::{add_spare, nics};
 use super::{
     Booted, Host, LOST_TIMEOUT, Machine, Origin, Shares, Standby, Taken, describe, end, spec,
     template,
@@ -104,8 +104,11 @@ pub async fn boot(
         None => None,
     };
     let use_template = !matches!(way, Way::Cold) && engine.excluded_from_templates(&spec).is_none();
+    // A kernel that boots would find them, and be slower.
+    let mut restored = spec.clone();
+    add_spare(&engine, &mut restored);
     if let (Way::Standby(standby), true) = (way, use_template) {
-        match standby.take(&spec).await {
+        match standby.take(&restored).await {
             Ok(machine) => {
                 timeline.reached("standby taken");
                 return shut_in(host, machine, bundle, boot, volumes, sockets);
@@ -114,7 +117,7 @@ pub async fn boot(
         }
     }
     if use_template {
-        if let Some(machine) = template::restore(&engine, &spec, &boot.cache, timeline).await {
+        if let Some(machine) = template::restore(&engine, &restored, &boot.cache, timeline).await {
             return shut_in(host, machine, bundle, boot, volumes, sockets);
         }
     }

@@ -22,6 +22,7 @@ use crate::sockets::HostSockets;
 
 pub use boot::{Way, boot};
 pub use host::Host;
+pub use nics::mac;
 pub use probe::probe;
 pub use shares::Shares;
 pub use standby::Standby;

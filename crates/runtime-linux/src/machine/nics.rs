@@ -4,9 +4,29 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use container_api::{Error, Kind};
-use container_engine::{Device, MacAddress, Nic};
+use container_engine::{Device, Engine, MacAddress, Nic, SpareNic, VmSpec};
 use container_resource::bundle::Interface;
 use container_resource::mac_address;
+
+/// Spare NICs that a machine gets at most.
+const MOST_SPARE: u8 = 2;
+/// The first bytes of their addresses, by which nothing is sent: an interface gets its container's own. A machine that waits has the NIC of
+/// its network at 02:00:00:00:00:01.
+const SPARE: [u8; 5] = [2, 0, 0, 0, 1];
+
+/// Adds NICs for networks that come later to a machine that is restored, as far as there is place. One without a network keeps none.
+pub fn add_spare(engine: &Engine, spec: &mut VmSpec) {
+    if spec.nics().next().is_none() {
+        return;
+    }
+    let room = engine.room_for_spare_nics(spec).min(MOST_SPARE.into());
+    let spare = (1..=MOST_SPARE).take(room).filter_map(|number| {
+        let [a, b, c, d, e] = SPARE;
+        MacAddress::new([a, b, c, d, e, number]).ok()
+    });
+    spec.devices
+        .extend(spare.map(|mac| Device::SpareNic(SpareNic { mac })));
+}
 
 /// The device of each of `interfaces`, whose taps are `taps`.
 pub fn nics(interfaces: &[Interface], taps: Vec<OwnedFd>) -> Result<Vec<Device>, Error> {

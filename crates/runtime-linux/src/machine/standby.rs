@@ -8,7 +8,7 @@ use container_api::{Error, Kind};
 use container_engine::{Device, Disk, Engine, Vm, VmSpec};
 use container_resource::bundle::{Interface, VolumeDisk};
 
-use super::nics::nics;
+use super::nics::{add_spare, nics};
 use super::rehearsal::{Stage, rehearse};
 use super::template::{self, Resolved, SETTLED, TemplateRequest};
 use super::{Machine, Origin, Volume, describe};
@@ -53,6 +53,7 @@ impl Standby {
         if let Some(reason) = engine.excluded_from_templates(&shape) {
             return Err(internal(reason));
         }
+        add_spare(&engine, &mut shape);
         let stage = Stage::build(&shape, &request.boot.cache)
             .map_err(|error| internal(error).context("make the disks of the rehearsal"))?;
         let started = template::start(&engine, &saved, &stage.furnish(&shape)).await;

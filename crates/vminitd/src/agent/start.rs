@@ -59,7 +59,8 @@ impl Agent {
         plan.process.rehearsal = request.rehearsal;
         let limits = settings(&resources)?;
         transport::bind(request.late_devices)?;
-        network::set_up(&request.interfaces)?;
+        let interfaces = network::set_up(&request.interfaces)?;
+        self.state().interfaces = interfaces;
         self.state().has_upper_disk = root.upper_disk.is_some();
         let root = mount_root(&root)?;
         let volumes = request

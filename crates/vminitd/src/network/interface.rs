@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use super::NetworkError;
 use super::address::{InterfacePlan, Mac, Prefixed, family, mac, octets};
@@ -59,12 +60,25 @@ fn rename(netlink: &Netlink, index: i32, wanted: &str, name: &str) -> Result<(),
     carry_out(netlink, request, wanted, "name it")
 }
 
-/// Index and name of the interface whose device has the address `mac`.
-fn find(wanted: Mac) -> Result<(i32, String), NetworkError> {
-    let missing = || {
-        let bytes: Vec<String> = wanted.iter().map(|byte| format!("{byte:02x}")).collect();
-        NetworkError::NoDevice(bytes.join(":"))
-    };
+/// Whether there is an interface of that name.
+pub fn exists(name: &str) -> bool {
+    Path::new(INTERFACES).join(name).exists()
+}
+
+/// The device, in sysfs, of the interface with that number.
+pub fn device(number: i32) -> Option<PathBuf> {
+    let entries = fs::read_dir(INTERFACES).ok()?.flatten();
+    let mut paths = entries.map(|entry| entry.path());
+    let found = paths.find(|path| {
+        let index = fs::read_to_string(path.join("ifindex")).unwrap_or_default();
+        index.trim().parse() == Ok(number)
+    });
+    Some(found?.join("device"))
+}
+
+/// Index and name of the interface whose own address is `wanted`: its device's, until it gets another one.
+pub fn find(wanted: Mac) -> Result<(i32, String), NetworkError> {
+    let missing = || NetworkError::no_device(wanted);
     for entry in fs::read_dir(INTERFACES)
         .map_err(NetworkError::Netlink)?
         .flatten()
@@ -80,8 +94,8 @@ fn find(wanted: Mac) -> Result<(i32, String), NetworkError> {
     Err(missing())
 }
 
-/// Makes the interface what is `wanted`, and brings it up.
-pub fn configure(netlink: &Netlink, wanted: &InterfacePlan) -> Result<(), NetworkError> {
+/// Makes the interface what is `wanted`, and brings it up; gives its number.
+pub fn configure(netlink: &Netlink, wanted: &InterfacePlan) -> Result<i32, NetworkError> {
     let name = wanted.name.as_str();
     for (parameter, value) in PARAMETERS {
         let path = format!("/proc/sys/net/ipv6/conf/{name}/{parameter}");
@@ -112,13 +126,15 @@ pub fn configure(netlink: &Netlink, wanted: &InterfacePlan) -> Result<(), Networ
             "give it its address",
         )?;
     }
+    lead_out(netlink, index, wanted)?;
+    Ok(index)
+}
+
+/// Lets what is for elsewhere leave by the interface with that number, to the gateways of `wanted`.
+pub fn lead_out(netlink: &Netlink, index: i32, wanted: &InterfacePlan) -> Result<(), NetworkError> {
     for gateway in &wanted.gateways {
-        carry_out(
-            netlink,
-            new_route(index, *gateway),
-            name,
-            "add its default route",
-        )?;
+        let route = new_route(index, *gateway);
+        carry_out(netlink, route, &wanted.name, "add its default route")?;
     }
     Ok(())
 }

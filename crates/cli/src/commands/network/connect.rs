@@ -8,10 +8,12 @@ use container_resource::container::AttachmentConfiguration;
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::output;
 
 /// Put a container on a further network
 ///
-/// The container must not run: its machine gets its devices when it starts.
+/// A container that runs is connected by a spare interface of its machine. One whose machine has none (it was booted, or has no place left)
+/// must be stopped first.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container network connect --alias db backend web")]
@@ -39,7 +41,7 @@ pub struct Connect {
 
 /// Take a container off a network
 ///
-/// The container must not run.
+/// Whether it runs or not. Addresses and names that it has there are given back.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container network disconnect backend web")]
@@ -75,7 +77,10 @@ impl Disconnect {
             container: self.container,
             network: self.network,
         };
-        context.networks()?.leave(request).await?;
+        let reply = context.networks()?.leave(request).await?.into_inner();
+        for warning in &reply.warnings {
+            output::tell(format_args!("Warning: {warning}"));
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 mod balloon;
 pub(super) mod disk;
 mod entropy;
-mod nic;
+pub(super) mod nic;
 pub(crate) mod place;
 mod serial;
 mod share;
@@ -35,6 +35,7 @@ pub(super) fn attach(
                     source,
                 })?;
             }
+            Device::SpareNic(spare) => nic::attach_spare(line, place, spare),
             Device::Share(share) => {
                 share::attach(line, place, share).map_err(|source| DeviceError::Share {
                     tag: share.tag.clone(),

@@ -1,10 +1,25 @@
 //! Network interfaces: virtio-net over a tap that came open, with its checksum and segmentation offloads. Packets go
 //! through the VMM (no vhost): the kernel's worker would need the guest's memory and a device that many hosts don't permit.
+//!
+//! virtio-mmio has no hot-plug, and QEMU gives a device another backend only where that is behind a hub. So a NIC that is spare is there from
+//! the beginning, behind a hub of its own, to which a tap is added later. A hub carries no virtio headers: what such a NIC sends has no
+//! offloads.
+
+use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use super::bus;
 use super::place::Place;
-use crate::device::{Nic, NicError};
+use crate::device::{MacAddress, Nic, NicError, SpareNic, check_tap};
 use crate::qemu::arguments::CommandLine;
+use crate::qemu::qmp::Qmp;
+use crate::vmm::{ConnectError, ControlError};
+
+/// How long the VMM may take over one step.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// What QEMU asks of a tap that it is given (`net/tap-linux.c` of versions 7.2 to 10): which kind it is, how long its headers
 /// are, and which offloads the guest's driver takes. None of them makes a tap, or gives one another name, owner or filter.
@@ -34,7 +49,123 @@ pub(super) fn attach(line: &mut CommandLine, place: Place, nic: &Nic) -> Result<
         format!("virtio-net-device,{bus},netdev={id},mac={mac},host_mtu={mtu}"),
     );
     line.needs.requests(REQUESTS);
+    let behind = Behind::Tap(id);
+    line.nics.0.insert(nic.mac, behind);
     Ok(())
+}
+
+pub(super) fn attach_spare(line: &mut CommandLine, place: Place, nic: &SpareNic) {
+    let hub = place.transport();
+    let (bus, mac) = (bus(place), nic.mac);
+    line.option("-netdev", format!("hubport,id=spare{hub},hubid={hub}"));
+    line.option(
+        "-device",
+        format!("virtio-net-device,{bus},netdev=spare{hub},mac={mac}"),
+    );
+    line.needs.requests(REQUESTS);
+    let behind = Behind::Hub {
+        hub,
+        connected: false,
+    };
+    line.nics.0.insert(nic.mac, behind);
+}
+
+/// What stands behind the NICs of a machine.
+#[derive(Debug, Default)]
+pub(crate) struct Nics(BTreeMap<MacAddress, Behind>);
+
+/// What stands behind a NIC.
+#[derive(Debug)]
+enum Behind {
+    /// The tap that QEMU knows by this name.
+    Tap(String),
+    /// This hub, and a tap if it is connected.
+    Hub { hub: usize, connected: bool },
+}
+
+impl Nics {
+    /// Puts `tap` behind the first NIC that is spare.
+    pub(crate) async fn connect(
+        &mut self,
+        control: &Qmp,
+        tap: BorrowedFd<'_>,
+    ) -> Result<MacAddress, ConnectError> {
+        check_tap(tap).map_err(ConnectError::Tap)?;
+        for (mac, behind) in &mut self.0 {
+            if let Behind::Hub { hub, connected } = behind {
+                if !*connected {
+                    let done = connect(control, *hub, tap).await;
+                    done.map_err(|source| ConnectError::Refused { mac: *mac, source })?;
+                    *connected = true;
+                    return Ok(*mac);
+                }
+            }
+        }
+        Err(ConnectError::NoSpare)
+    }
+
+    /// Closes the tap behind the NIC `mac`.
+    pub(crate) async fn disconnect(
+        &mut self,
+        control: &Qmp,
+        mac: MacAddress,
+    ) -> Result<(), ConnectError> {
+        let refused = |source| ConnectError::Refused { mac, source };
+        match self.0.get_mut(&mac) {
+            Some(Behind::Tap(tap)) => {
+                delete(control, tap).await.map_err(refused)?;
+                self.0.remove(&mac);
+                Ok(())
+            }
+            Some(Behind::Hub { hub, connected }) if *connected => {
+                disconnect(control, *hub).await.map_err(refused)?;
+                *connected = false;
+                Ok(())
+            }
+            _ => Err(ConnectError::Unknown(mac)),
+        }
+    }
+}
+
+/// Adds `tap` to `hub`. What fails half-way is undone.
+async fn connect(control: &Qmp, hub: usize, tap: BorrowedFd<'_>) -> Result<(), ControlError> {
+    let (name, port) = (tap_of(hub), port_of(hub));
+    let fd = json!({ "fdname": name });
+    control
+        .execute_with("getfd", fd.clone(), Some(tap), LIMIT)
+        .await?;
+    let added = json!({ "type": "tap", "id": name, "fd": name, "vhost": false });
+    if let Err(error) = control.execute("netdev_add", added, LIMIT).await {
+        // Unless the VMM has taken it: the first error is the one to tell.
+        let _ = control.execute("closefd", fd, LIMIT).await;
+        return Err(error);
+    }
+    let added = json!({ "type": "hubport", "id": port, "hubid": hub, "netdev": name });
+    if let Err(error) = control.execute("netdev_add", added, LIMIT).await {
+        let _ = delete(control, &name).await;
+        return Err(error);
+    }
+    Ok(())
+}
+
+async fn disconnect(control: &Qmp, hub: usize) -> Result<(), ControlError> {
+    // The tap in any case: it is what leads somewhere.
+    let port = delete(control, &port_of(hub)).await;
+    delete(control, &tap_of(hub)).await?;
+    port
+}
+
+async fn delete(control: &Qmp, name: &str) -> Result<(), ControlError> {
+    let deleted = control.execute("netdev_del", json!({ "id": name }), LIMIT);
+    deleted.await.map(|_: Value| ())
+}
+
+fn tap_of(hub: usize) -> String {
+    format!("tap{hub}")
+}
+
+fn port_of(hub: usize) -> String {
+    format!("port{hub}")
 }
 
 #[cfg(test)]

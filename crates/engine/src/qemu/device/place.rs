@@ -6,6 +6,8 @@
 //! last by their role ([`DiskRole`] is in that order) are units of one SCSI controller, for which the guest has to look
 //! (`/sys/class/scsi_host/host*/scan`). The disk that the kernel boots from is never among them.
 //!
+//! NICs that are spare have what is left then.
+//!
 //! A guest knows none of this.
 
 use crate::device::{Device, DiskRole, PlaceError};
@@ -73,6 +75,11 @@ pub(super) fn allocate(devices: &[Device]) -> Result<Vec<Place>, PlaceError> {
     let own = |role: &&DiskRole| !matches!(role, DiskRole::Volume(_));
     let own = roles[..alone].iter().filter(own).count();
     let last = TRANSPORTS - 1;
+    let taken = others + alone + usize::from(alone < roles.len());
+    let mut spare = taken;
+    if spares(devices) > FREE - taken {
+        return Err(PlaceError::NoSpare);
+    }
     let mut next = own;
     let place = |device: &Device| match device {
         Device::Console { .. } => port(CONSOLE_PORT),
@@ -82,6 +89,10 @@ pub(super) fn allocate(devices: &[Device]) -> Result<Vec<Place>, PlaceError> {
         Device::Nic(_) | Device::Share(_) => {
             next += 1;
             Place::Transport(last - (next - 1))
+        }
+        Device::SpareNic(_) => {
+            spare += 1;
+            Place::Transport(last - (spare - 1))
         }
         Device::Disk(disk) => {
             // It is one of them.
@@ -101,7 +112,23 @@ pub(super) fn allocate(devices: &[Device]) -> Result<Vec<Place>, PlaceError> {
     Ok(devices.iter().map(place).collect())
 }
 
-/// Devices that a machine of `devices` gets late, in transports, if those that `saved` tells of were saved without the others;
+/// Transports that `devices`, which have a place, leave.
+pub(in crate::qemu) fn room_left(devices: &[Device]) -> usize {
+    let Ok(places) = allocate(devices) else {
+        return 0;
+    };
+    let taken = |number: &usize| places.iter().any(|place| place.transport() == *number);
+    (TRANSPORTS - FREE..TRANSPORTS)
+        .filter(|number| !taken(number))
+        .count()
+}
+
+fn spares(devices: &[Device]) -> usize {
+    let spare = |device: &&Device| matches!(device, Device::SpareNic(_));
+    devices.iter().filter(spare).count()
+}
+
+/// Devices that a machine of `devices` gets late, in transports, without spare ones, if those that `saved` tells of were saved without the others;
 /// nothing if one of these would be somewhere else then.
 pub(in crate::qemu) fn late(devices: &[Device], saved: impl Fn(&Device) -> bool) -> Option<u32> {
     let before: Vec<_> = devices
@@ -117,7 +144,7 @@ pub(in crate::qemu) fn late(devices: &[Device], saved: impl Fn(&Device) -> bool)
             if known.next() != Some(place) {
                 return None;
             }
-        } else if !late.contains(&place.transport()) {
+        } else if !matches!(device, Device::SpareNic(_)) && !late.contains(&place.transport()) {
             late.push(place.transport());
         }
     }
@@ -183,7 +210,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::device::{Disk, MacAddress, Nic};
+    use crate::device::{Disk, MacAddress, Nic, SpareNic};
 
     fn disk(role: DiskRole) -> Device {
         Device::Disk(Disk::empty(role, 512, true))
@@ -263,6 +290,30 @@ mod tests {
             number,
         };
         assert_eq!(crowded[4..6], [unit(0), unit(1)]);
+    }
+
+    #[test]
+    fn spare_nics_have_what_is_left_and_are_not_looked_for() {
+        let spare = |number| {
+            let mac = MacAddress::new([2, 0, 0, 0, 1, number]).unwrap();
+            Device::SpareNic(SpareNic { mac })
+        };
+        let saved = |device: &Device| !matches!(device, Device::Nic(_) | Device::SpareNic(_));
+        let mut devices = machine(&CONTAINER, 1);
+        assert_eq!(room_left(&devices), 2);
+        devices.extend([spare(1), spare(2)]);
+        let places = allocate(&devices).unwrap();
+        assert_eq!(places[6..], [5, 4, 3].map(Place::Transport));
+        assert_eq!(late(&devices, saved), Some(1));
+        assert_eq!(room_left(&devices), 0);
+        devices.push(spare(3));
+        assert_eq!(allocate(&devices), Err(PlaceError::NoSpare));
+        // A controller of disks takes one, too.
+        let roles = [0, 1, 2, 3].map(DiskRole::Volume);
+        let roles = [&CONTAINER[..], &roles].concat();
+        assert_eq!(room_left(&machine(&roles, 1)), 0);
+        assert_eq!(room_left(&machine(&CONTAINER, 4)), 0);
+        assert_eq!(room_left(&machine(&CONTAINER, 5)), 0);
     }
 
     #[test]

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use container_api::guest::guest_server::{Guest, GuestServer};
 use container_api::guest::{
     ArchiveRequest, CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, ForgetReply,
-    ForgetRequest, FreezeReply, FreezeRequest, ListenersReply, ListenersRequest, ProcessesRequest,
-    ResetReply, ResetRequest, ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest,
-    SignalReply, SignalRequest, StartReply, StartRequest, StatisticsRequest, WaitReply,
-    WaitRequest,
+    ForgetRequest, FreezeReply, FreezeRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest,
+    ListenersReply, ListenersRequest, ProcessesRequest, ResetReply, ResetRequest, ResizeReply,
+    ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply, SignalRequest, StartReply,
+    StartRequest, StatisticsRequest, WaitReply, WaitRequest,
 };
 use container_api::streams::StandardStream;
 use container_api::types::{Processes, Statistics};
@@ -56,6 +56,8 @@ pub struct Manners {
     pub kill: Answer,
     /// When it is to switch itself off.
     pub shutdown: Answer,
+    /// When a network comes or goes.
+    pub connect: Answer,
     /// With what the first process exits by itself, at once.
     pub exits: Option<i32>,
 }
@@ -68,6 +70,7 @@ impl Default for Manners {
             signal: Answer::Well,
             kill: Answer::Well,
             shutdown: Answer::Well,
+            connect: Answer::Well,
             exits: None,
         }
     }
@@ -273,6 +276,15 @@ impl Guest for Scripted {
 
     async fn forget(&self, _: Request<ForgetRequest>) -> Reply<ForgetReply> {
         unused()
+    }
+
+    async fn join(&self, _: Request<JoinRequest>) -> Reply<JoinReply> {
+        let name = "eth1".to_owned();
+        self.step(self.manners.connect, JoinReply { name }).await
+    }
+
+    async fn leave(&self, _: Request<LeaveRequest>) -> Reply<LeaveReply> {
+        self.step(self.manners.connect, LeaveReply {}).await
     }
 
     async fn freeze(&self, _: Request<FreezeRequest>) -> Reply<FreezeReply> {

@@ -8,7 +8,7 @@ mod system;
 use std::time::Duration;
 
 use container_engine::scripted::{Act, Script};
-use container_resource::bundle::{self, Exit, VolumeDisk};
+use container_resource::bundle::{self, Exit, Interface, VolumeDisk};
 use futures::FutureExt;
 
 use crate::container::{Stage, State};
@@ -459,4 +459,57 @@ async fn what_a_vmm_lacks_is_done_without() {
     let life = life.over().await;
     assert!(matches!(&*life.container.stage.borrow(), Stage::Stopped(_)));
     assert_eq!(script.calls()[before..], ["start"]);
+}
+
+#[tokio::test]
+async fn a_network_comes_and_goes_whatever_the_guest_makes_of_it() {
+    let interface = |network: &str, device_mac: &str| -> Interface {
+        serde_json::from_value(serde_json::json!({
+            "network": network, "hostname": "c1", "deviceMac": device_mac, "mac": "f2:00:00:00:00:07", "mtu": 1500
+        }))
+        .unwrap()
+    };
+    let tap = || std::fs::File::open("/dev/null").unwrap().into();
+    let spare = "02:00:00:00:00:02";
+    for (manners, connects, calls) in [
+        (Well, true, &["connect", "disconnect 02:00:00:00:00:02"][..]),
+        // What it did with the device all the same leads nowhere.
+        (
+            Refuses,
+            false,
+            &[
+                "connect",
+                "disconnect 02:00:00:00:00:02",
+                "disconnect 02:00:00:00:00:02",
+            ],
+        ),
+    ] {
+        let script = script(Manners {
+            connect: manners,
+            ..Manners::default()
+        });
+        let system = System::new();
+        let life = system.live(&script, "{}");
+        let container = &life.container;
+        container.start(Stdio::default()).await.unwrap();
+        let interfaces = [interface("a", "02:00:00:00:00:01"), interface("b", spare)];
+        let connected = container.connect(&interfaces, tap()).await;
+        assert_eq!(connected.ok().as_deref(), connects.then_some(spare));
+        let unknown = container.disconnect(&interfaces, "x", None).await;
+        assert!(
+            unknown
+                .unwrap_err()
+                .message()
+                .contains("no interface on network x")
+        );
+        container
+            .disconnect(&interfaces, "b", Some("a"))
+            .await
+            .unwrap();
+        assert_eq!(script.calls()[1..], *calls, "{manners:?}");
+        container.stop(libc::SIGTERM, GRACE, false).await;
+        let error = container.connect(&interfaces, tap()).await.unwrap_err();
+        assert_eq!(error.message(), "container c1 is not running");
+        life.over().await;
+    }
 }

@@ -7,13 +7,14 @@ use container_api::call::to_the_end;
 use container_api::descriptors::Descriptors;
 use container_api::runtime::runtime_server::Runtime;
 use container_api::runtime::{
-    self, ArchiveRequest, AttachReply, AttachRequest, ExecReply, ExecRequest, PauseReply,
-    PauseRequest, ProcessesRequest, ResizeReply, ResizeRequest, SignalReply, SignalRequest,
-    StartReply, StartRequest, StateReply, StateRequest, StatisticsReply, StatisticsRequest,
-    StopReply, StopRequest, WaitRequest,
+    self, ArchiveRequest, AttachReply, AttachRequest, ExecReply, ExecRequest, JoinReply,
+    JoinRequest, LeaveReply, LeaveRequest, PauseReply, PauseRequest, ProcessesRequest, ResizeReply,
+    ResizeRequest, SignalReply, SignalRequest, StartReply, StartRequest, StateReply, StateRequest,
+    StatisticsReply, StatisticsRequest, StopReply, StopRequest, WaitRequest,
 };
 use container_api::types::{self, Exit, Processes};
 use container_api::{Error, Kind};
+use container_resource::bundle::Interface;
 use container_runtime_linux::{Container, Ended, Origin, State, Stdio, TerminalSize, Usage};
 use tonic::{Request, Response, Status};
 
@@ -34,6 +35,11 @@ impl Service {
     fn stdio(&self, told: Option<types::Stdio>) -> Result<Stdio, Error> {
         stdio::take(&self.descriptors, told)
     }
+}
+
+fn interfaces_of(json: &[u8]) -> Result<Vec<Interface>, Error> {
+    serde_json::from_slice(json)
+        .map_err(|error| Error::caused(Kind::InvalidArgument, error).context("interfaces"))
 }
 
 #[tonic::async_trait]
@@ -168,6 +174,34 @@ impl Runtime for Service {
 
     async fn processes(&self, _: Request<ProcessesRequest>) -> Reply<Processes> {
         Ok(Response::new(self.container.processes().await?))
+    }
+
+    async fn join(&self, request: Request<JoinRequest>) -> Reply<JoinReply> {
+        let JoinRequest { interfaces, token } = request.into_inner();
+        let interfaces = interfaces_of(&interfaces)?;
+        let taps = self.descriptors.take(&token).unwrap_or_default();
+        let tap = taps.into_iter().next();
+        let tap = tap.ok_or_else(|| Error::new(Kind::InvalidArgument, "no tap was handed over"))?;
+        let container = self.container.clone();
+        let connect = async move { container.connect(&interfaces, tap).await };
+        let device_mac = to_the_end(connect).await?;
+        Ok(Response::new(JoinReply { device_mac }))
+    }
+
+    async fn leave(&self, request: Request<LeaveRequest>) -> Reply<LeaveReply> {
+        let LeaveRequest {
+            interfaces,
+            network,
+            heir,
+        } = request.into_inner();
+        let interfaces = interfaces_of(&interfaces)?;
+        let container = self.container.clone();
+        let disconnect = async move {
+            let heir = Some(heir.as_str()).filter(|heir| !heir.is_empty());
+            container.disconnect(&interfaces, &network, heir).await
+        };
+        to_the_end(disconnect).await?;
+        Ok(Response::new(LeaveReply {}))
     }
 
     async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachReply> {

@@ -1,0 +1,155 @@
+//! Networks that come and go while a container runs.
+
+use serde_json::Value;
+
+use crate::namespace::Namespace;
+use crate::network::{fetch, shell};
+use crate::system::{System, eventually, kill};
+
+/// The networks that `inspect` shows of a container that runs, each with its IPv4 address.
+fn networks(system: &System, id: &str) -> Vec<(String, String)> {
+    let shown = system.inspect(id);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let asked = shown["configuration"]["networks"].as_array().unwrap();
+    let asked: Vec<String> = asked.iter().map(|one| text(&one["network"])).collect();
+    let has = shown["status"]["networks"].as_array().unwrap();
+    let has: Vec<(String, String)> = has
+        .iter()
+        .map(|one| {
+            let address = text(&one["ipv4Address"]);
+            let address = address.split('/').next().unwrap().to_owned();
+            (text(&one["network"]), address)
+        })
+        .collect();
+    let names: Vec<String> = has.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(asked, names);
+    has
+}
+
+/// Containers on a network, by what its process says.
+fn members(system: &System, network: &str) -> String {
+    let shown = system.run(["network", "inspect", network]).ok().stdout;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let members = shown[0]["status"]["containers"].as_array().unwrap();
+    let ids = members.iter().map(|member| member["id"].as_str().unwrap());
+    ids.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn networks_of_a_container_that_runs_come_and_go() {
+    let host = Namespace::new();
+    let system = System::stopped().in_namespace(&host);
+    system.configure("");
+    system.set_up();
+    let network = |words: &[&str]| system.run(["network"].iter().chain(words));
+    network(&["create", "--subnet", "10.9.1.0/24", "b"]).ok();
+    network(&["create", "c"]).ok();
+    let run = |id: &str, words: &[&str]| {
+        let small = ["run", "-d", "-m", "256M", "-c", "1", "--name", id];
+        system.run(small.iter().chain(words)).ok();
+    };
+    let sleep = ["busybox", "sleep", "1000"];
+
+    // A machine that was booted has no spare interface, and the container stays what it was.
+    run("cold", &[&["--network", "default"], &sleep[..]].concat());
+    network(&["connect", "b", "cold"])
+        .code(1)
+        .says("container cold is running, and its machine has no spare network interface")
+        .says("container stop cold");
+    assert_eq!(networks(&system, "cold").len(), 1);
+    assert_eq!(members(&system, "b"), "");
+
+    // One that waited for its container has, and so has one that was restored for it.
+    eventually("a machine waits", || {
+        let listed = system.run(["system", "template", "list", "--format", "json"]);
+        listed.ok().stdout.contains("\"standby\":true")
+    });
+    let server = "mkdir -p /w && echo hello >/w/index.html && exec httpd -f -p 80 -h /w";
+    let web = [
+        "--network",
+        "default",
+        "-p",
+        "8080:80",
+        "busybox",
+        "sh",
+        "-c",
+        server,
+    ];
+    run("web", &web);
+    run("db", &[&["--network", "b"], &sleep[..]].concat());
+    network(&[
+        "connect",
+        "--alias",
+        "shop",
+        "--ip",
+        "10.9.1.77",
+        "b",
+        "web",
+    ])
+    .ok();
+    network(&["connect", "b", "web"])
+        .code(1)
+        .says("is on network b already");
+    let on = networks(&system, "web");
+    assert_eq!(on[1], ("b".to_owned(), "10.9.1.77".to_owned()));
+    assert_eq!(members(&system, "b"), "db web");
+    // By names both ways, by its own address, and the way out is as before.
+    let found = shell(&system, "db", "nslookup shop && ping -c 1 -W 5 web").ok();
+    assert!(found.stdout.contains("10.9.1.77"), "{}", found.stdout);
+    let script = "ping -c 1 -W 5 db && ip -o -4 addr show eth1 && ip route && cat /etc/resolv.conf";
+    let before = shell(&system, "web", script).ok().stdout;
+    assert!(before.contains("inet 10.9.1.77/24"), "{before}");
+    assert!(!before.contains("default via 10.9.1.1"), "{before}");
+    assert_eq!(before.matches("default via").count(), 1, "{before}");
+
+    // What is known of it outlives the apiserver.
+    for pid in system.pids("container-apiserver start") {
+        kill(pid, rustix::process::Signal::KILL);
+    }
+    eventually("the apiserver is gone", || {
+        system.pids("container-apiserver start").is_empty()
+    });
+    system.run(["system", "start"]).ok();
+    assert_eq!(networks(&system, "web"), on);
+
+    // The network of its start goes, with its ports; the other one leads out, and answers for names.
+    network(&["disconnect", "default", "web"])
+        .ok()
+        .says("until it is started again they lead nowhere");
+    assert_eq!(networks(&system, "web"), on[1..]);
+    assert_eq!(members(&system, "default"), "cold");
+    let script =
+        "! ls /sys/class/net/eth0 && ip route && cat /etc/resolv.conf && ping -c 1 -W 5 db";
+    let after = shell(&system, "web", script).ok().stdout;
+    assert!(after.contains("default via 10.9.1.1"), "{after}");
+    assert!(after.contains("nameserver 10.9.1.1"), "{after}");
+    network(&["disconnect", "b", "web"])
+        .code(1)
+        .says("publishes ports, and has no other network for them");
+
+    // It comes again, and the interface of one that went is another one's.
+    network(&["connect", "default", "web"]).ok();
+    network(&["connect", "c", "web"])
+        .code(1)
+        .says("no spare network interface");
+    network(&["disconnect", "b", "web"]).ok();
+    shell(&system, "db", "ping -c 1 -W 1 10.9.1.77").code(1);
+    network(&["connect", "c", "web"]).ok();
+    let script = "ls /sys/class/net && ping -c 1 -W 5 cold";
+    let after = shell(&system, "web", script).ok().stdout;
+    assert!(after.contains("eth0") && after.contains("eth1"), "{after}");
+
+    // A start has them all, and its ports.
+    let on = networks(&system, "web");
+    system.run(["stop", "-t", "0", "web"]).ok();
+    system.run(["start", "web"]).ok();
+    assert_eq!(networks(&system, "web"), on);
+    eventually("the published port leads to the container", || {
+        fetch(&host, "127.0.0.1", "8080") == "hello\n"
+    });
+    for name in ["b", "c"] {
+        network(&["delete", name]).code(1).says("is in use by");
+    }
+    system.run(["delete", "--force", "web", "db"]).ok();
+    network(&["delete", "b", "c"]).ok();
+}
