@@ -35,7 +35,7 @@ impl Containers {
         if let Some(interface) = boot.interfaces.last_mut() {
             interface.device_mac = device_mac;
         }
-        let stored = write_boot(entry, &boot).and_then(|()| write(entry, &configuration));
+        let stored = write_boot(entry, &boot).and_then(|()| store(entry, &configuration));
         if let Err(error) = stored {
             if let Err(error) = helper.leave(&boot.interfaces, &network, None).await {
                 tracing::warn!(container = %entry.id, "{error:#}");
@@ -89,7 +89,7 @@ impl Containers {
         entry.reconfigure(configuration.clone());
         entry.reconnect(&boot);
         write_boot(entry, &boot)?;
-        write(entry, &configuration)?;
+        store(entry, &configuration)?;
         Ok(warnings)
     }
 
@@ -116,6 +116,15 @@ fn explain(id: &str, network: &str, error: Error) -> Error {
         "Stop it, connect it, and start it again: `container stop {id}`, `container network connect {network} {id}`, \
          `container start {id}`."
     ))
+}
+
+/// Stores the networks of `configuration`. What else is planned for the container's next start stays.
+fn store(entry: &Entry, configuration: &ContainerConfiguration) -> Result<(), Error> {
+    let planned = ContainerConfiguration {
+        networks: configuration.networks.clone(),
+        ..entry.planned().configuration
+    };
+    write(entry, &planned)
 }
 
 fn read_boot(entry: &Entry) -> Result<Boot, Error> {
