@@ -32,7 +32,7 @@ pub fn files(configuration: &ContainerConfiguration, interfaces: &[Interface]) -
             // Programs expect one, if only to learn that nobody answers.
             None => File {
                 keep: true,
-                ..file("/etc/resolv.conf", "# No network.\n".to_owned())
+                ..file("/etc/resolv.conf", "# No name server.\n".to_owned())
             },
         },
     ]

@@ -35,7 +35,7 @@ pub(super) fn attach(
                     source,
                 })?;
             }
-            Device::SpareNic(spare) => nic::attach_spare(line, place, spare),
+            Device::SpareNic(spare) => nic::attach_spare(line, place, *spare),
             Device::Share(share) => {
                 share::attach(line, place, share).map_err(|source| DeviceError::Share {
                     tag: share.tag.clone(),

@@ -54,7 +54,7 @@ pub(super) fn attach(line: &mut CommandLine, place: Place, nic: &Nic) -> Result<
     Ok(())
 }
 
-pub(super) fn attach_spare(line: &mut CommandLine, place: Place, nic: &SpareNic) {
+pub(super) fn attach_spare(line: &mut CommandLine, place: Place, nic: SpareNic) {
     let hub = place.transport();
     let (bus, mac) = (bus(place), nic.mac);
     line.option("-netdev", format!("hubport,id=spare{hub},hubid={hub}"));
