@@ -86,11 +86,11 @@ async fn serve_nics(vm: &mut Vm, request: NicRequest) {
     match request {
         NicRequest::Connect(tap, reply) => {
             let connected = vm.connect_nic(tap.as_fd()).await;
-            let _ = reply.send(connected.map_err(|error| refused(error)));
+            let _ = reply.send(connected.map_err(refused));
         }
         NicRequest::Disconnect(mac, reply) => {
             let disconnected = vm.disconnect_nic(mac).await;
-            let _ = reply.send(disconnected.map_err(|error| refused(error)));
+            let _ = reply.send(disconnected.map_err(refused));
         }
     }
 }

@@ -10,9 +10,9 @@ use container_resource::mac_address;
 
 /// Spare NICs that a machine gets at most.
 const MOST_SPARE: u8 = 2;
-/// The first bytes of their addresses, by which nothing is sent: an interface gets its container's own. A machine that waits has the NIC of
+/// Their addresses, but for the last byte, by which nothing is sent: an interface gets its container's own. A machine that waits has the NIC of
 /// its network at 02:00:00:00:00:01.
-const SPARE: [u8; 5] = [2, 0, 0, 0, 1];
+const SPARE: [u8; 6] = [2, 0, 0, 0, 1, 0];
 
 /// Adds NICs for networks that come later to a machine that is restored, as far as there is place. One without a network keeps none.
 pub fn add_spare(engine: &Engine, spec: &mut VmSpec) {
@@ -21,8 +21,9 @@ pub fn add_spare(engine: &Engine, spec: &mut VmSpec) {
     }
     let room = engine.room_for_spare_nics(spec).min(MOST_SPARE.into());
     let spare = (1..=MOST_SPARE).take(room).filter_map(|number| {
-        let [a, b, c, d, e] = SPARE;
-        MacAddress::new([a, b, c, d, e, number]).ok()
+        let mut address = SPARE;
+        address[5] = number;
+        MacAddress::new(address).ok()
     });
     spec.devices
         .extend(spare.map(|mac| Device::SpareNic(SpareNic { mac })));
