@@ -397,7 +397,8 @@ impl Containers {
 /// # Errors
 /// When that is not understood.
 async fn check_protocol(entry: &Entry, helper: &Helper) -> Result<(), Error> {
-    let runtime = &entry.configuration()?.runtime_handler;
+    let configuration = entry.configuration()?;
+    let runtime = &configuration.runtime_handler;
     if runtime == DEFAULT_RUNTIME {
         return Ok(());
     }
