@@ -381,7 +381,8 @@ impl Containers {
         boot.idle = idle;
         boot.vmm_confinement = self.vmm_confinement;
         boot.restarts = entry.status.borrow().restart_count;
-        boot.volumes = volume_disks(&entry.configuration()?);
+        let configuration = entry.configuration()?;
+        boot.volumes = volume_disks(&configuration);
         boot.interfaces.clear();
         boot.published_ports.clear();
         // A policy that starts it again has none to offer: the last one holds.
