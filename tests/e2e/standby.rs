@@ -116,11 +116,18 @@ fn a_machine_that_waits_is_put_on_the_network_of_its_container() {
     let (peer, _) = address.split_once('/').unwrap_or((address, ""));
     for id in ["one", "two"] {
         wait_for_standby(&system);
-        let script = format!("ping -c 1 -W 5 {peer} >&2 && cat /sys/class/net/eth0/address");
-        let mac = run(&["--name", id], &script).stdout;
+        let script = format!(
+            "ping -c 1 -W 5 {peer} >&2 && cat /sys/class/net/eth0/address && ip address && ip route && ip -6 route"
+        );
+        let said = run(&["--name", id], &script).stdout;
         assert!(waited(&system, id), "{id}");
+        let (mac, network) = said.split_once('\n').unwrap();
         let shown = system.inspect(id)["status"]["networks"][0]["macAddress"].clone();
-        assert!(shown.is_null() || shown == mac.trim(), "{shown} {mac}");
+        assert!(shown.is_null() || shown == mac, "{shown} {mac}");
+        // Nor is anything of the rehearsal's network there.
+        for of_rehearsal in ["192.0.2.", "2001:db8:"] {
+            assert!(!network.contains(of_rehearsal), "{network}");
+        }
     }
 }
 

@@ -53,8 +53,17 @@ pub fn bind_one<T>(found: impl Fn() -> Option<T>) -> Result<Option<T>, Transport
     search(unbound, drive, found)
 }
 
-/// Takes the driver from the transport whose device is the directory `device` of sysfs.
+/// Takes the driver from the transport of `device`, a directory of sysfs.
 pub fn unbind(device: &Path) -> Result<(), TransportError> {
+    act_on(&[UNBIND], device)
+}
+
+/// Makes `device` one that nobody has used yet.
+pub fn renew(device: &Path) -> Result<(), TransportError> {
+    act_on(&[UNBIND, BIND], device)
+}
+
+fn act_on(acts: &[&str], device: &Path) -> Result<(), TransportError> {
     let device = fs::canonicalize(device).map_err(TransportError::Look)?;
     let mut parts = device
         .components()
@@ -62,10 +71,13 @@ pub fn unbind(device: &Path) -> Result<(), TransportError> {
     let Some(transport) = parts.find(|part| part.starts_with(TRANSPORT)) else {
         return Err(TransportError::Missing(1));
     };
-    drive(UNBIND, transport).map_err(|source| TransportError::Bind {
-        transport: transport.to_owned(),
-        source,
-    })
+    for act in acts {
+        drive(act, transport).map_err(|source| TransportError::Bind {
+            transport: transport.to_owned(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 /// Has the driver do `what` with `transport`.

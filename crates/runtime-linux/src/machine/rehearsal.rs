@@ -14,7 +14,7 @@ use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_engine::{DiskRole, Extent, VmSpec};
 use container_ext4::Format;
-use container_resource::bundle::VolumeDisk;
+use container_resource::bundle::{Interface, VolumeDisk};
 use container_resource::container::{
     ContainerConfiguration, Mount, MountKind, ProcessConfiguration, User,
 };
@@ -81,17 +81,19 @@ impl Stage {
     }
 }
 
-/// Rehearses the start of a container of the size of `like`, with `volumes`, in `guest`, which is as before afterwards. A guest in which
-/// that fails must not be used.
+/// Rehearses the start of a container of the size of `like`, with `volumes` and the machine's `interfaces`, in `guest`, which is
+/// as before afterwards. A guest in which that fails must not be used.
 pub async fn rehearse(
     guest: &Guest,
     like: &ContainerConfiguration,
     volumes: &[VolumeDisk],
+    interfaces: &[Interface],
     origin: Origin,
 ) -> Result<(), Error> {
     let mut configuration = configuration(like);
     configuration.mounts = volumes.iter().enumerate().map(mount).collect();
-    let mut request = start_request(&configuration, &[], false, None)?;
+    let interfaces: Vec<Interface> = interfaces.iter().map(stand_in).collect();
+    let mut request = start_request(&configuration, &interfaces, false, None)?;
     request.late_devices = origin.late_devices();
     request.rehearsal = true;
     answer(guest.calls().start(request)).await?;
@@ -119,6 +121,19 @@ fn mount((number, volume): (usize, &VolumeDisk)) -> Mount {
         },
         source: String::new(),
         options: read_only.into_iter().collect(),
+    }
+}
+
+/// `interface` with addresses that are nobody's (RFC 5737, RFC 3849): its tap is on no network, so nobody hears of them.
+fn stand_in(interface: &Interface) -> Interface {
+    Interface {
+        mac: "02:00:00:00:00:fe".to_owned(),
+        ipv4_address: Some("192.0.2.2/24".to_owned()),
+        ipv4_gateway: Some("192.0.2.1".to_owned()),
+        ipv6_address: Some("2001:db8::2/64".to_owned()),
+        ipv6_gateway: Some("2001:db8::1".to_owned()),
+        default_route: true,
+        ..interface.clone()
     }
 }
 

@@ -67,6 +67,7 @@ impl Standby {
             &guest,
             &request.configuration,
             &request.boot.volumes,
+            &request.boot.interfaces,
             origin,
         )
         .await

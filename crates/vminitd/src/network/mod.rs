@@ -114,6 +114,16 @@ pub fn disconnect(
     Ok(())
 }
 
+/// Makes the interfaces with these numbers as if nobody had used them.
+pub fn renew(numbers: &Numbers) -> Result<(), NetworkError> {
+    for (address, number) in numbers {
+        let device = interface::device(*number);
+        let device = device.ok_or_else(|| NetworkError::no_device(*address))?;
+        transport::renew(&device)?;
+    }
+    Ok(())
+}
+
 fn give_up(number: i32, device_mac: &str) -> Result<(), NetworkError> {
     let device = interface::device(number);
     let device = device.ok_or_else(|| NetworkError::NoDevice(device_mac.to_owned()))?;
