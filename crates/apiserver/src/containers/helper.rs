@@ -168,7 +168,7 @@ impl Helper {
         loop {
             tokio::time::sleep(SILENCE).await;
             let mut client = self.client();
-            let state = client.state(runtime::StateRequest {});
+            let state = client.state(runtime::StateRequest::default());
             // An error is a helper that has ended: whoever waits for it learns so.
             if tokio::time::timeout(SILENCE, state).await.is_err() {
                 return;
@@ -330,7 +330,7 @@ mod tests {
         );
         let helper = helper.await.unwrap();
         let state = |mut client: RuntimeClient<Channel>| async move {
-            client.state(runtime::StateRequest {}).await
+            client.state(runtime::StateRequest::default()).await
         };
         // Whoever is told so looks for what the helper has recorded.
         let error = helper.call(state).await.unwrap_err();

@@ -159,7 +159,9 @@ impl Containers {
 
     /// Asks the helper of `entry`, which has begun, how its container is, and goes on from there.
     async fn take_over(self: Arc<Self>, entry: Arc<Entry>, helper: Helper) {
-        let state = match helper.client().state(StateRequest {}).await {
+        // An apiserver that was killed may have begun a pause.
+        let request = StateRequest { settled: true };
+        let state = match helper.client().state(request).await {
             Ok(state) => state.into_inner(),
             Err(status) => {
                 tracing::debug!(container = %entry.id, "{}", status.message());

@@ -404,7 +404,7 @@ async fn check_protocol(entry: &Entry, helper: &Helper) -> Result<(), Error> {
         return Ok(());
     }
     let ask = |mut client: RuntimeClient<Channel>| async move {
-        client.state(runtime::StateRequest {}).await
+        client.state(runtime::StateRequest::default()).await
     };
     let told = helper.call(ask).await?.protocol;
     if protocol::understands(told) {

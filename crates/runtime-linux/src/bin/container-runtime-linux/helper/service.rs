@@ -141,8 +141,13 @@ impl Runtime for Service {
         Ok(Response::new(StopReply {}))
     }
 
-    async fn state(&self, _: Request<StateRequest>) -> Reply<StateReply> {
-        let (state, started) = match self.container.settled().await {
+    async fn state(&self, request: Request<StateRequest>) -> Reply<StateReply> {
+        let state = if request.into_inner().settled {
+            self.container.settled().await
+        } else {
+            self.container.state()
+        };
+        let (state, started) = match state {
             State::Booting => (runtime::State::Booting, None),
             State::Running { started } => (runtime::State::Running, Some(started)),
             State::Paused { started } => (runtime::State::Paused, Some(started)),
