@@ -75,7 +75,7 @@ fn networks_are_made_listed_and_deleted() {
         .says("10.9.0.0/24 is meant");
     create(&["--plugin", "none", "other"])
         .code(1)
-        .says("there is no network plugin none");
+        .says("there is no network plugin 'none'");
     create(&["none"]).code(64).says("reserved");
     for name in ["first", "second"] {
         create(&[name]).ok();

@@ -207,7 +207,7 @@ fn a_machine_that_waits_takes_the_volumes_of_its_container() {
     };
     let prepared_anew = |before: u32| {
         eventually("a machine with the volume's disk waits", || {
-            waits(&system) && system.waiting_helpers()[..] != [before]
+            matches!(system.waiting_helpers()[..], [helper] if helper != before) && waits(&system)
         });
     };
     let (plain, _) = helper(&system);
