@@ -162,7 +162,13 @@ impl Place {
 
     fn shown(&self, output: &Output) -> String {
         let place = self.0.path().to_str().unwrap();
-        let plain = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(place, "/PLACE");
+        // Whatever commit this is built of.
+        let built = format!("  {}", option_env!("CONTAINER_COMMIT").unwrap_or(COMMIT));
+        let plain = |bytes: &[u8]| {
+            String::from_utf8_lossy(bytes)
+                .replace(place, "/PLACE")
+                .replace(&built, &format!("  {COMMIT}"))
+        };
         let mut text = String::new();
         for line in plain(&output.stdout).lines() {
             let _ = writeln!(text, "| {line}");
@@ -208,6 +214,9 @@ fn compare(name: &str, text: &str) {
         now.join("\n\n")
     );
 }
+
+/// The commit in snapshots: what a build says that was told of none.
+const COMMIT: &str = "unspecified";
 
 /// Answers no call: what is before it does.
 struct Nobody;
