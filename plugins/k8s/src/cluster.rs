@@ -142,7 +142,6 @@ fn cluster(listed: Listed) -> Option<Cluster> {
 
 #[cfg(test)]
 pub mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
 
     use super::*;
@@ -165,8 +164,12 @@ pub mod tests {
             asked.display(),
             list.display()
         );
-        std::fs::write(&program, text).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by a process of its own: one that another test starts meanwhile would hold it open for writing.
+        let draft = directory.join("draft");
+        std::fs::write(&draft, text).unwrap();
+        let mut install = std::process::Command::new("install");
+        let installed = install.arg("-m755").args([&draft, &program]).status();
+        assert!(installed.unwrap().success());
         Container::at(program)
     }
 
