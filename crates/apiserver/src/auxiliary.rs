@@ -13,15 +13,13 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::images::Trouble;
 use crate::manager;
+use crate::trouble::Trouble;
 
 /// First and longest pause before a service that ended is started again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// How long a service may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// From so many ends in a row on, people are told: one may be an accident.
-const TROUBLE: u32 = 2;
 
 /// The services of others that run beside the system.
 #[derive(Clone, Debug)]
@@ -38,7 +36,7 @@ struct Service {
     config: ServicesConfig,
     roots: Roots,
     /// How often it has failed in a row, and how it did the last time.
-    failures: Arc<watch::Sender<(u32, String)>>,
+    failures: Arc<watch::Sender<Trouble>>,
 }
 
 impl Auxiliary {
@@ -84,9 +82,8 @@ impl Auxiliary {
     /// Those that end again and again, by name.
     pub fn troubles(&self) -> Vec<(String, Trouble)> {
         let trouble = |service: &Service| {
-            let (failures, message) = service.failures.borrow().clone();
-            let trouble = Trouble { failures, message };
-            (failures >= TROUBLE).then(|| (service.plugin.name.clone(), trouble))
+            let trouble = service.failures.borrow().told()?;
+            Some((service.plugin.name.clone(), trouble))
         };
         self.services.iter().filter_map(trouble).collect()
     }
@@ -111,16 +108,14 @@ impl Service {
             }
             if begun.elapsed() > BACKOFF.1 {
                 pause = BACKOFF.0;
-                self.failures.send_replace((0, String::new()));
+                self.failures.send_replace(Trouble::default());
             }
             let message = match ended {
                 Ok(status) => status.to_string(),
                 Err(error) => Chain(&error).to_string(),
             };
             tracing::error!("plugin {name} has ended: {message}");
-            self.failures.send_modify(|failures| {
-                *failures = (failures.0.saturating_add(1), message);
-            });
+            self.failures.send_modify(|failures| failures.add(message));
             // Either way the loop looks again.
             let _ = tokio::time::timeout(pause, stopping.wait_for(|stopping| *stopping)).await;
             pause = (pause * 2).min(BACKOFF.1);
@@ -194,6 +189,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::trouble::MANY;
 
     fn install(roots: &Roots, name: &str, manifest: &str, script: &str) {
         let directory = roots.install.join("libexec/container-plugins").join(name);
@@ -250,7 +246,7 @@ mod tests {
         auxiliary.start();
         let mut failures = auxiliary.services[0].failures.subscribe();
         failures
-            .wait_for(|failures| failures.0 >= TROUBLE)
+            .wait_for(|lately| lately.failures >= MANY)
             .await
             .unwrap();
         let troubles = auxiliary.troubles();

@@ -21,6 +21,7 @@ mod sockets;
 mod standby;
 mod templates;
 mod thread;
+mod trouble;
 mod volumes;
 
 use std::path::PathBuf;

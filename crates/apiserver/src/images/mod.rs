@@ -16,13 +16,12 @@ use container_resource::bundle::{Extent, RootDisk};
 use container_resource::container::ContainerConfiguration;
 use tokio::sync::Notify;
 
+use crate::trouble::Trouble;
+
 /// Name of the plugin.
 pub const PLUGIN: &str = "container-core-images";
 /// How long a call waits for a service that is being started.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// From so many ends in a row on, people are told: one may be an accident.
-const TROUBLE: u32 = 2;
 
 /// The image service.
 #[derive(Clone, Debug)]
@@ -33,7 +32,7 @@ pub struct Images {
     /// Whether somebody listens, or is about to: the service, or this process for it.
     listened: Arc<tokio::sync::watch::Sender<bool>>,
     /// How often the service has failed in a row, and how it did the last time.
-    failures: Arc<tokio::sync::watch::Sender<(u32, String)>>,
+    failures: Arc<tokio::sync::watch::Sender<Trouble>>,
     /// Held while the service is supervised.
     supervised: Arc<tokio::sync::Mutex<()>>,
     /// Rung when a container has gone, for [`Self::drop_leases`].
@@ -47,15 +46,6 @@ pub struct PreparedRoots {
     pub container: RootDisk,
     /// Root of its init image.
     pub init: Option<RootDisk>,
-}
-
-/// That the service ends again and again.
-#[derive(Clone, Debug)]
-pub struct Trouble {
-    /// How often it has ended lately.
-    pub failures: u32,
-    /// What was said of its last end.
-    pub message: String,
 }
 
 impl Images {
@@ -79,11 +69,7 @@ impl Images {
 
     /// That the service ends again and again, if it does.
     pub fn trouble(&self) -> Option<Trouble> {
-        let failures = self.failures.borrow();
-        (failures.0 >= TROUBLE).then(|| Trouble {
-            failures: failures.0,
-            message: failures.1.clone(),
-        })
+        self.failures.borrow().told()
     }
 
     fn log_path(&self) -> PathBuf {

@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal};
 
 use super::{Images, PLUGIN};
 use crate::plugin;
+use crate::trouble::Trouble;
 
 /// First and longest pause before a service that died is started again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -28,17 +29,14 @@ impl Images {
             self.listened.send_replace(false);
             if begun.elapsed() > BACKOFF.1 {
                 pause = BACKOFF.0;
-                self.failures.send_replace((0, String::new()));
+                self.failures.send_replace(Trouble::default());
             }
             match ran {
                 Ok(()) => tracing::info!("{PLUGIN} ended"),
                 Err(error) => {
                     let message = Chain(&error).to_string();
                     tracing::error!("{PLUGIN}: {message}");
-                    let failed = |failures: &mut (u32, String)| {
-                        *failures = (failures.0.saturating_add(1), message);
-                    };
-                    self.failures.send_modify(failed);
+                    self.failures.send_modify(|failures| failures.add(message));
                 }
             }
             let mut stopping = self.stopping.subscribe();
@@ -178,7 +176,10 @@ mod tests {
         let begun = tokio::time::Instant::now();
         tokio::spawn(images.clone().supervise());
         let mut failures = images.failures.subscribe();
-        failures.wait_for(|failures| failures.0 >= 3).await.unwrap();
+        failures
+            .wait_for(|lately| lately.failures >= 3)
+            .await
+            .unwrap();
         // Each pause is longer than the one before.
         assert!(begun.elapsed() >= BACKOFF.0 * 3);
         let trouble = images.trouble().unwrap();

@@ -35,7 +35,7 @@ use tokio::sync::watch;
 pub use attach::Attached;
 pub use spare::Spare;
 
-use crate::images::Trouble;
+use crate::trouble::Trouble;
 use process::NetworkProcess;
 use refusals::Limited;
 use store::Found;

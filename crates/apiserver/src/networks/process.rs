@@ -22,8 +22,8 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
 use tonic::{Response, Status};
 
-use crate::images::Trouble;
 use crate::plugin;
+use crate::trouble::Trouble;
 
 /// How long the process may take to answer: it has to make a namespace first.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -35,8 +35,6 @@ const CLEAN_LIMIT: Duration = Duration::from_secs(5);
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// How long nothing has to happen until what was before it is over.
 const CALM: Duration = Duration::from_secs(60);
-/// From so many ends in a row on, people are told: one may be an accident.
-const TROUBLE: u32 = 2;
 /// Bytes of the reason of its end that are told.
 const LAST_WORDS: u64 = 4096;
 /// How long it may take to say them when it does not serve any more.
@@ -63,8 +61,7 @@ pub struct NetworkProcess {
 /// Ends of a process that was wanted.
 #[derive(Debug, Default)]
 struct Failed {
-    times: u32,
-    message: String,
+    lately: Trouble,
     last: Option<Instant>,
 }
 
@@ -74,12 +71,11 @@ impl Failed {
     }
 
     fn add(&mut self, message: String) {
-        self.times = if self.is_over() {
-            1
-        } else {
-            self.times.saturating_add(1)
-        };
-        (self.message, self.last) = (message, Some(Instant::now()));
+        if self.is_over() {
+            self.lately = Trouble::default();
+        }
+        self.lately.add(message);
+        self.last = Some(Instant::now());
     }
 }
 
@@ -183,11 +179,7 @@ impl NetworkProcess {
     /// That it ends again and again, though containers are on its network.
     pub fn trouble(&self) -> Option<Trouble> {
         let failed = self.failed.borrow();
-        let told = failed.times >= TROUBLE && !failed.is_over();
-        told.then(|| Trouble {
-            failures: failed.times,
-            message: failed.message.clone(),
-        })
+        failed.lately.told().filter(|_| !failed.is_over())
     }
 
     /// Whether it has to be there.
@@ -567,7 +559,8 @@ mod tests {
         process.want(true);
         process.died.notify_one();
         let mut failed = process.failed.subscribe();
-        failed.wait_for(|failed| failed.times >= 3).await.unwrap();
+        let often = |failed: &Failed| failed.lately.failures >= 3;
+        failed.wait_for(often).await.unwrap();
         // Each pause is longer than the one before.
         assert!(begun.elapsed() >= PAUSE.0 * 7);
         let trouble = process.trouble().unwrap();

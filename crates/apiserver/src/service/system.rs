@@ -14,8 +14,9 @@ use container_api::{Error, Kind, api};
 use tonic::{Request, Response, Status};
 
 use super::containers::to_json;
-use crate::images::{self, Trouble};
+use crate::images;
 use crate::shutdown::Shutdown;
+use crate::trouble::Trouble;
 
 /// The calls about the system.
 #[derive(Clone, Debug)]
