@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use container_api::Chain;
 use container_core_images::keyed::KeyedLocks;
 use container_core_images::layer::bounds::Bounds;
 use container_core_images::layer::unpack::Unpacker;
@@ -130,15 +131,7 @@ impl Puller {
             .pulls
             .pull(reference, Scheme::Http, &choice, 3, report)
             .await;
-        pulled.map(drop).map_err(|error| {
-            let mut text = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                text = format!("{text}: {cause}");
-                source = cause.source();
-            }
-            text
-        })
+        pulled.map(drop).map_err(|error| Chain(&error).to_string())
     }
 
     fn layers(&self) -> usize {

@@ -9,6 +9,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
+use container_api::Chain;
 use container_core_images::layer::convert::convert;
 use erofs::{Image, InodeId, Kind, Limits, Tree};
 use support::tarball::{
@@ -20,15 +21,7 @@ const BUDGET: u64 = 1 << 20;
 /// Converts a layer and lists it as `path` → what is there, or gives the error's chain.
 fn unpack_with(blob: &[u8], limits: Limits) -> Result<BTreeMap<String, String>, String> {
     let mut image = Cursor::new(Vec::new());
-    convert(blob, &mut image, BUDGET, limits).map_err(|error| {
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
-    })?;
+    convert(blob, &mut image, BUDGET, limits).map_err(|error| Chain(&error).to_string())?;
     let bytes = image.into_inner();
     let image = Image::open_whole(bytes.as_slice()).unwrap();
     let tree = image.tree(Limits::default(), 0).unwrap();
