@@ -24,7 +24,8 @@ add rule bridge {TABLE} frames iifname \"{prefix}*\" drop
     )
 }
 
-/// What `member` may send, in the place of what its tap might before.
+/// What `member` may send. Nothing but additions: for whatever is removed nft waits until the kernel has freed it, which takes as long as
+/// some starts. Where the tap has rules already it fails; [`dismiss`] takes them away.
 pub fn admit(member: &Member<'_>) -> String {
     let Member {
         container,
@@ -32,7 +33,7 @@ pub fn admit(member: &Member<'_>) -> String {
         mac,
         ..
     } = member;
-    let mut script = format!("add chain bridge {TABLE} {tap}\nflush chain bridge {TABLE} {tap}\n");
+    let mut script = format!("create chain bridge {TABLE} {tap}\n");
     let mut rule = |text: &str| {
         script.push_str(&format!(
             "add rule bridge {TABLE} {tap} {text} comment \"{container}\"\n"

@@ -1,6 +1,7 @@
 //! Rules: what a machine may send, where it may go, and how the host leads to it.
 //!
-//! Scripts of nft(8), each one transaction. They say what shall be, whatever was before, so that they can be given again.
+//! Scripts of nft(8), each one transaction. They say what shall be, whatever was before, so that they can be given again; but for what
+//! admits a member, which is given at every start and must be quick.
 
 #![allow(
     clippy::format_push_string,

@@ -193,21 +193,14 @@ pub fn enlist(member: &Member<'_>) -> String {
     member.addresses().map(element).collect()
 }
 
-/// What `member` may reach outside of the network, in the place of what its tap might before.
+/// What `member` may reach outside of the network: additions alone, as [`super::frames::admit`].
 pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
-    let chain = chain(member.tap);
     let mut script = enlist(member);
-    script.push_str(&format!(
-        "add chain inet {TABLE} {chain}\nflush chain inet {TABLE} {chain}\n"
-    ));
     let Some(rules) = member.egress else {
-        // The addresses may have been another's.
-        for address in member.addresses() {
-            script.push_str(&unset(address, &chain));
-        }
-        script.push_str(&format!("delete chain inet {TABLE} {chain}\n"));
         return script;
     };
+    let chain = chain(member.tap);
+    script.push_str(&format!("create chain inet {TABLE} {chain}\n"));
     for (index, rule) in rules.iter().enumerate() {
         let mut add = |matched: &str| {
             let port = rule.port.map_or_else(String::new, |port| {
@@ -243,7 +236,10 @@ pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
         "add rule inet {TABLE} {chain} counter reject with icmpx admin-prohibited comment \"{REFUSED}\"\n"
     ));
     for address in member.addresses() {
-        script.push_str(&set(address, &chain));
+        let map = map(address);
+        script.push_str(&format!(
+            "create element inet {TABLE} {map} {{ {address} : goto {chain} }}\n"
+        ));
     }
     script
 }
@@ -310,15 +306,6 @@ pub fn chain(tap: &str) -> String {
 
 fn names(tap: &str, index: usize, number: u8) -> String {
     format!("names_{tap}_{index}_{number}")
-}
-
-fn set(address: IpAddr, chain: &str) -> String {
-    let map = map(address);
-    // Whatever it led to before.
-    format!(
-        "{}add element inet {TABLE} {map} {{ {address} : goto {chain} }}\n",
-        unset(address, chain)
-    )
 }
 
 fn unset(address: IpAddr, chain: &str) -> String {

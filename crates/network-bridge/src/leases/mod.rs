@@ -16,7 +16,7 @@ use container_resource::bundle::{read_json, write_json};
 use container_resource::mac_address::{MacAddress, MacAddressError};
 use serde::{Deserialize, Serialize};
 
-use self::lease::Lease;
+use self::lease::{Attached, Lease};
 use self::names::NamesError;
 pub use self::names::{HOST, is_network};
 use self::subnet::{AddressError, Family, Subnet};
@@ -37,6 +37,10 @@ pub struct Leases {
     mtu: u32,
     state: State,
 }
+
+/// What the leases were before something was noted.
+#[derive(Debug)]
+pub struct Before(State);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -176,6 +180,33 @@ impl Leases {
             change(lease);
         }
         self.keep(state)
+    }
+
+    /// Notes what the container has while it is on the network, and gives what all was before: it is kept when [`Self::written`] says so.
+    pub fn note(&mut self, container: &str, attached: Attached) -> Before {
+        let before = self.state.clone();
+        if let Some(lease) = self.state.leases.get_mut(container) {
+            lease.attached = Some(attached);
+        }
+        Before(before)
+    }
+
+    /// Writes what was noted, beside other work.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn written(&self) -> impl Future<Output = Result<(), LeaseError>> + use<> {
+        let (path, state) = (self.path.clone(), self.state.clone());
+        let work = tokio::task::spawn_blocking(move || write_json(&path, &state));
+        async move {
+            let written = work.await.unwrap_or_else(|error| Err(error.into()));
+            written.map_err(LeaseError::Write)
+        }
+    }
+
+    /// Forgets what was noted, and is not kept.
+    pub fn forget(&mut self, before: Before) {
+        self.state = before.0;
     }
 
     /// Frees what the container has, and gives what it was.

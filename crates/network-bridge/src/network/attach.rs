@@ -77,15 +77,22 @@ impl Network {
                 .egress
                 .or_else(|| self.configuration.asked.egress.clone()),
         };
-        self.leases
-            .change(container, |lease| lease.attached = Some(attached))?;
+        // Each of these waits for something else: a disk, a process, the kernel.
+        let before = self.leases.note(container, attached);
+        let written = self.leases.written();
         self.ports.insert(container.to_owned(), open);
-        self.tell().await;
-        let admitted = self.admit(container, &tap, mtu).await;
-        if let Err(error) = admitted {
+        self.directory.update(&self.leases);
+        let (written, (), admitted) = tokio::join!(
+            written,
+            self.names.tell(&self.directory),
+            self.admit(container, &tap, mtu)
+        );
+        if let Err(error) = written.map_err(Error::from).and(admitted) {
             // The first error is the one to tell.
             if let Err(error) = self.detach(container).await {
                 tracing::warn!("take {container} back: {error:#}");
+                self.leases.forget(before);
+                self.tell().await;
             }
             return Err(error);
         }
@@ -140,24 +147,36 @@ impl Network {
     }
 
     async fn admit(&self, container: &str, tap: &str, mtu: u32) -> Result<(), Error> {
+        let ports = async {
+            let has_ports = self
+                .ports
+                .get(container)
+                .is_some_and(|ports| !ports.is_empty());
+            if has_ports {
+                let written = self.write_host_table().await;
+                written.map_err(failed("open the container's ports"))?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(ports, self.connect(container, tap, mtu)).map(drop)
+    }
+
+    /// Sets the container's rules, and puts its tap on the bridge.
+    async fn connect(&self, container: &str, tap: &str, mtu: u32) -> Result<(), Error> {
         let lease = self.leases.get(container);
         if let Some(member) = lease.and_then(|lease| Member::of(container, lease)) {
             let script = frames::admit(&member) + &packets::admit(&member, &self.host_addresses());
-            let rules = self.inside.run(Request::Rules(script)).await;
+            let mut rules = self.inside.run(Request::Rules(script.clone())).await;
+            if let Err(error) = &rules {
+                tracing::debug!("{tap} has rules already? {error:#}");
+                let script = frames::dismiss(tap) + &packets::dismiss(&member) + &script;
+                rules = self.inside.run(Request::Rules(script)).await;
+            }
             rules.map_err(failed("set the container's rules"))?;
         }
         let tap = tap.to_owned();
         let joined = self.inside.run(Request::Join { tap, mtu }).await;
-        joined.map_err(failed("put the tap on the bridge"))?;
-        if self
-            .ports
-            .get(container)
-            .is_some_and(|ports| !ports.is_empty())
-        {
-            let written = self.write_host_table().await;
-            written.map_err(failed("open the container's ports"))?;
-        }
-        Ok(())
+        joined.map_err(failed("put the tap on the bridge"))
     }
 
     fn take_ports(&self, wanted: &[Published]) -> Result<Vec<Bound>, Error> {

@@ -158,6 +158,7 @@ impl Network {
             } else if known.iter().any(|chain| chain == member.tap) {
                 script.push_str(&packets::enlist(&member));
             } else {
+                script.push_str(&packets::dismiss(&member));
                 script.push_str(&frames::admit(&member));
                 script.push_str(&packets::admit(&member, &self.host_addresses()));
             }
