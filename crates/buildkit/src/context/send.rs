@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bollard_buildkit_proto::fsutil::types::Packet;
 use bollard_buildkit_proto::fsutil::types::packet::PacketType;
+use container_api::Chain;
 use rustix::fs::OFlags;
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _};
@@ -19,8 +21,15 @@ use super::{Context, ContextError};
 
 /// Bytes of a file in one packet.
 const CHUNK: usize = 128 << 10;
+/// Files that are told of at once: a message of its own for each costs the builder, and all on the way to it, more than what it says.
+const TOLD: usize = 256;
+/// How long a file waits for others to be told of with it.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// Files that the builder may ask for ahead.
 const ASKED: usize = 256;
+
+/// Packets that are sent together, or why there are no more.
+pub type Batch = Result<Vec<Packet>, Status>;
 
 /// Answers the builder's `packets` through `out`, until it has all it wants.
 ///
@@ -30,13 +39,14 @@ pub async fn send(
     context: Context,
     wanted: Wanted,
     packets: impl Stream<Item = Result<Packet, Status>> + Unpin,
-    out: mpsc::Sender<Result<Packet, Status>>,
+    out: mpsc::Sender<Batch>,
 ) -> Result<(), ContextError> {
     let sent = exchange(context, wanted, packets, &out).await;
     if let Err(error) = &sent {
+        let words = Chain(error).to_string().into_bytes();
         // Who has gone away misses it.
         let _ = out
-            .send(Ok(packet(PacketType::PacketErr, chain(error).into_bytes())))
+            .send(Ok(vec![packet(PacketType::PacketErr, words)]))
             .await;
     }
     sent
@@ -46,7 +56,7 @@ async fn exchange(
     context: Context,
     wanted: Wanted,
     mut packets: impl Stream<Item = Result<Packet, Status>> + Unpin,
-    out: &mpsc::Sender<Result<Packet, Status>>,
+    out: &mpsc::Sender<Batch>,
 ) -> Result<(), ContextError> {
     let spool = Arc::new(Mutex::new(Spool::new().map_err(ContextError::Spool)?));
     let (ask, asked) = mpsc::channel(ASKED);
@@ -74,7 +84,10 @@ async fn exchange(
                 }
                 PacketType::PacketFin => {
                     let fin = packet_of(PacketType::PacketFin);
-                    return out.send(Ok(fin)).await.map_err(|_| ContextError::Gone);
+                    return out
+                        .send(Ok(vec![fin]))
+                        .await
+                        .map_err(|_| ContextError::Gone);
                 }
                 // They are ours to send.
                 PacketType::PacketStat | PacketType::PacketData => {}
@@ -99,27 +112,36 @@ fn tell_all(
     context: &Context,
     wanted: &Wanted,
     spool: &Mutex<Spool>,
-    out: &mpsc::Sender<Result<Packet, Status>>,
+    out: &mpsc::Sender<Batch>,
 ) -> Result<(), ContextError> {
     let filter = Filter::new(context.root(), wanted)?;
+    let mut waiting = Vec::with_capacity(TOLD);
+    let mut last = Instant::now();
     walk(context, &filter, spool, |stat| {
-        let packet = Packet {
+        waiting.push(Packet {
             r#type: PacketType::PacketStat.into(),
             stat: Some(stat),
             ..Packet::default()
-        };
-        out.blocking_send(Ok(packet)).is_ok()
+        });
+        if waiting.len() < TOLD && last.elapsed() < PATIENCE {
+            return true;
+        }
+        let batch = std::mem::replace(&mut waiting, Vec::with_capacity(TOLD));
+        let is_taken = out.blocking_send(Ok(batch)).is_ok();
+        last = Instant::now();
+        is_taken
     })?;
     // One that tells of nothing is the end.
-    let end = packet_of(PacketType::PacketStat);
-    out.blocking_send(Ok(end)).map_err(|_| ContextError::Gone)
+    waiting.push(packet_of(PacketType::PacketStat));
+    out.blocking_send(Ok(waiting))
+        .map_err(|_| ContextError::Gone)
 }
 
 fn send_files(
     context: &Context,
     spool: &Mutex<Spool>,
     mut asked: mpsc::Receiver<u32>,
-    out: &mpsc::Sender<Result<Packet, Status>>,
+    out: &mpsc::Sender<Batch>,
 ) -> Result<(), ContextError> {
     while let Some(number) = asked.blocking_recv() {
         let path = lock(spool)
@@ -136,14 +158,14 @@ fn send_file(
     context: &Context,
     number: u32,
     path: &str,
-    out: &mpsc::Sender<Result<Packet, Status>>,
+    out: &mpsc::Sender<Batch>,
 ) -> Result<(), ContextError> {
     let data = |data: Vec<u8>| {
         let packet = Packet {
             id: number,
             ..packet(PacketType::PacketData, data)
         };
-        out.blocking_send(Ok(packet))
+        out.blocking_send(Ok(vec![packet]))
             .map_err(|_| ContextError::Gone)
     };
     let opened = open_beneath(context.root(), Path::new(path), OFlags::empty());
@@ -191,14 +213,88 @@ fn packet(kind: PacketType, data: Vec<u8>) -> Packet {
     }
 }
 
-/// An error and its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+#[cfg(test)]
+mod tests {
+    use tokio_stream::wrappers::ReceiverStream;
+
+    use super::*;
+
+    /// What is sent of `directory` to a builder that asks for `asked` and is done then.
+    async fn sent(directory: &Path, asked: &[u32]) -> (Result<(), ContextError>, Vec<Vec<Packet>>) {
+        let (out, mut batches) = mpsc::channel(64);
+        let (ask, packets) = mpsc::channel(64);
+        let context = Context::open(directory).unwrap();
+        let packets = ReceiverStream::new(packets);
+        let sending = tokio::spawn(send(context, Wanted::default(), packets, out));
+        let mut got = Vec::new();
+        let mut left = asked.len();
+        while let Some(batch) = batches.recv().await {
+            let batch = batch.unwrap();
+            let is_told = batch
+                .iter()
+                .any(|packet| packet.r#type() == PacketType::PacketStat && packet.stat.is_none());
+            let ends = |packet: &&Packet| {
+                packet.r#type() == PacketType::PacketData && packet.data.is_empty()
+            };
+            left -= batch.iter().filter(ends).count();
+            if is_told {
+                for number in asked {
+                    let request = Packet {
+                        id: *number,
+                        ..packet_of(PacketType::PacketReq)
+                    };
+                    ask.send(Ok(request)).await.unwrap();
+                }
+            }
+            got.push(batch);
+            if left == 0 && (is_told || !asked.is_empty()) {
+                // Nobody takes it where the sender has failed.
+                let _ = ask.send(Ok(packet_of(PacketType::PacketFin))).await;
+            }
+        }
+        (sending.await.unwrap(), got)
     }
-    text
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_context_is_told_of_in_few_batches() {
+        let directory = tempfile::tempdir().unwrap();
+        for number in 0..600 {
+            std::fs::write(directory.path().join(format!("f{number:03}")), "x").unwrap();
+        }
+        let (result, batches) = sent(directory.path(), &[0, 599]).await;
+        result.unwrap();
+        let told = batches
+            .iter()
+            .flatten()
+            .filter_map(|packet| packet.stat.as_ref());
+        assert_eq!(told.count(), 600);
+        let telling = |batch: &&Vec<Packet>| batch.iter().any(|packet| packet.stat.is_some());
+        // Three, and some more on a host that is slow to look at files.
+        let number = batches.iter().filter(telling).count();
+        assert!((3..100).contains(&number), "{number}");
+        let bytes = batches
+            .iter()
+            .flatten()
+            .filter(|packet| !packet.data.is_empty());
+        let bytes: Vec<_> = bytes
+            .map(|packet| (packet.id, packet.data.clone()))
+            .collect();
+        assert_eq!(bytes, [(0, b"x".to_vec()), (599, b"x".to_vec())]);
+    }
+
+    #[test]
+    fn what_has_changed_since_it_was_told_of_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("now-a-directory")).unwrap();
+        std::os::unix::fs::symlink("x", directory.path().join("now-a-link")).unwrap();
+        let context = Context::open(directory.path()).unwrap();
+        for path in ["gone", "gone/too", "now-a-directory", "now-a-link"] {
+            let (out, _batches) = mpsc::channel(4);
+            let error = send_file(&context, 0, path, &out).unwrap_err();
+            assert!(
+                matches!(&error, ContextError::Changed(named) if named == path),
+                "{error}"
+            );
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bollard_buildkit_proto::fsutil::types::Packet;
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::FileSync;
+use futures::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -11,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Faults, Replies, header};
 use crate::context::{Context, ContextError, Wanted, send};
 
-/// Packets that wait for the builder: as many times 128 KiB at the most.
+/// Batches of packets that wait for the builder: as many times 128 KiB at the most.
 const QUEUE: usize = 16;
 
 /// The contexts of a build.
@@ -63,7 +64,15 @@ impl FileSync for Files {
                 }
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(packets))))
+        // What is there at once is encoded at once.
+        let packets = ReceiverStream::new(packets).flat_map(|batch| {
+            let (packets, failure) = match batch {
+                Ok(packets) => (packets, None),
+                Err(status) => (Vec::new(), Some(Err(status))),
+            };
+            stream::iter(packets.into_iter().map(Ok).chain(failure))
+        });
+        Ok(Response::new(Box::pin(packets)))
     }
 
     type TarStreamStream = Replies<Packet>;
