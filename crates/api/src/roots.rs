@@ -112,6 +112,11 @@ impl Roots {
         self.runtime.join(format!("builder-{id}-{name}.sock"))
     }
 
+    /// What the builder has said of itself in the run that the file names.
+    pub fn builder_abilities(&self, id: &str) -> PathBuf {
+        self.runtime.join(format!("builder-{id}.json"))
+    }
+
     /// The content store: an OCI image layout.
     pub fn content(&self) -> PathBuf {
         self.app.join("content")

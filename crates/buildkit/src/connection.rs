@@ -8,6 +8,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::buildkit::v1::{ListWorkersRequest, PruneRequest, UsageRecord};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -18,8 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of a message: a Dockerfile with its source map, a piece of a result.
 pub(crate) const MESSAGE_LIMIT: usize = 16 << 20;
 
+/// The label of a worker that says who keeps its files (`worker/label` of BuildKit). The one in a dockerd has it where images are
+/// containerd's.
+const SNAPSHOTTER: &str = "org.mobyproject.buildkit.worker.snapshotter";
+
 /// What answers at a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Engine {
     /// BuildKit's own daemon.
     Buildkitd,
@@ -33,6 +39,13 @@ pub struct Connection {
     engine: Engine,
     socket: PathBuf,
     control: ControlClient<Channel>,
+    abilities: Abilities,
+}
+
+/// What a builder can do. It takes some time to say so, as it tries programs of other platforms, and it does not change while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Abilities {
     platforms: Vec<String>,
     has_layouts: bool,
 }
@@ -57,6 +70,20 @@ impl Connection {
     /// # Errors
     /// See [`ConnectionError`].
     pub async fn open(socket: &Path, engine: Engine) -> Result<Self, ConnectionError> {
+        let mut connection = Self::resume(socket, engine, Abilities::default()).await?;
+        connection.ask().await?;
+        Ok(connection)
+    }
+
+    /// Connects to the engine at `socket`, which has said before what it can do.
+    ///
+    /// # Errors
+    /// When nobody is there.
+    pub async fn resume(
+        socket: &Path,
+        engine: Engine,
+        abilities: Abilities,
+    ) -> Result<Self, ConnectionError> {
         // The first connection is made here, so that nobody there is an `io::Error`.
         let first = dial(socket, engine)
             .await
@@ -79,40 +106,42 @@ impl Connection {
         let control = ControlClient::new(channel)
             .max_decoding_message_size(MESSAGE_LIMIT)
             .max_encoding_message_size(MESSAGE_LIMIT);
-        let mut connection = Self {
+        Ok(Self {
             engine,
             socket: socket.to_owned(),
             control,
-            platforms: Vec::new(),
-            has_layouts: true,
-        };
-        let asked = connection
-            .control
-            .list_workers(ListWorkersRequest::default());
+            abilities,
+        })
+    }
+
+    /// Asks what it can do, again.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub async fn ask(&mut self) -> Result<(), ConnectionError> {
+        let asked = self.control.list_workers(ListWorkersRequest::default());
         let workers = tokio::time::timeout(PATIENCE, asked)
             .await
             .map_err(|_| ConnectionError::Silent)?
             .map_err(|status| ConnectionError::Protocol(status.message().to_owned()))?
-            .into_inner();
-        let platforms = workers
-            .record
-            .into_iter()
-            .flat_map(|worker| worker.platforms);
-        connection.platforms = platforms
-            .map(|platform| {
-                let mut words = vec![platform.os, platform.architecture, platform.variant];
-                words.retain(|word| !word.is_empty());
-                words.join("/")
-            })
-            .collect();
-        connection.platforms.dedup();
-        if let Some(docker) = connection.docker() {
-            let asked = tokio::time::timeout(PATIENCE, docker.has_layouts());
-            let answer = asked.await.map_err(|_| ConnectionError::Silent)?;
-            connection.has_layouts =
-                answer.map_err(|error| ConnectionError::Protocol(error.to_string()))?;
-        }
-        Ok(connection)
+            .into_inner()
+            .record;
+        let has_snapshots = workers
+            .iter()
+            .any(|worker| worker.labels.contains_key(SNAPSHOTTER));
+        let platforms = workers.into_iter().flat_map(|worker| worker.platforms);
+        let platforms = platforms.map(|platform| {
+            let mut words = vec![platform.os, platform.architecture, platform.variant];
+            words.retain(|word| !word.is_empty());
+            words.join("/")
+        });
+        let mut platforms: Vec<String> = platforms.collect();
+        platforms.dedup();
+        self.abilities = Abilities {
+            platforms,
+            has_layouts: self.engine == Engine::Buildkitd || has_snapshots,
+        };
+        Ok(())
     }
 
     /// What answers.
@@ -122,12 +151,17 @@ impl Connection {
 
     /// Platforms that it can build for, as `linux/arm64/v8`; empty: it does not say.
     pub fn platforms(&self) -> &[String] {
-        &self.platforms
+        &self.abilities.platforms
+    }
+
+    /// What it can do.
+    pub fn abilities(&self) -> &Abilities {
+        &self.abilities
     }
 
     /// Whether it takes base images and caches as image layouts and gives images so: a buildkitd, or a dockerd whose images are containerd's.
     pub fn has_layouts(&self) -> bool {
-        self.has_layouts
+        self.abilities.has_layouts
     }
 
     /// The dockerd around it, if there is one.

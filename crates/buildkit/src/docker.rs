@@ -22,9 +22,6 @@ const ANSWER_LIMIT: usize = 1 << 20;
 /// Bytes of an archive that are handed on at once.
 const PIECE: usize = 256 << 10;
 
-/// The type of driver that dockerd tells of where its images are containerd's.
-const CONTAINERD: &str = "io.containerd.snapshotter.v1";
-
 /// What is sent with a request.
 pub(crate) type Body = BoxBody<Bytes, io::Error>;
 
@@ -95,26 +92,6 @@ impl Docker {
             .map_err(|error| DockerError::Refused(error.to_string()))?;
         let major = version.version.split('.').next().unwrap_or_default();
         Ok(major.parse().unwrap_or(0))
-    }
-
-    /// Whether its images are in containerd's store (`dockerd --feature containerd-snapshotter`): its BuildKit is a whole one then.
-    ///
-    /// # Errors
-    /// See [`DockerError`].
-    pub(crate) async fn has_layouts(&self) -> Result<bool, DockerError> {
-        #[derive(Deserialize)]
-        struct Info {
-            #[serde(rename = "DriverStatus", default)]
-            status: Option<Vec<Vec<String>>>,
-        }
-        let reply = self.ask(Method::GET, "/info", nothing()).await?;
-        let text = reply.checked().await?.text().await?;
-        let info: Info = serde_json::from_slice(&text)
-            .map_err(|error| DockerError::Refused(error.to_string()))?;
-        let said = info.status.unwrap_or_default();
-        Ok(said
-            .iter()
-            .any(|pair| pair.get(1).is_some_and(|kind| kind == CONTAINERD)))
     }
 
     /// Writes the image `name` as an archive to `out`.

@@ -13,7 +13,7 @@ mod session;
 mod solve;
 mod trace;
 
-pub use connection::{Connection, ConnectionError, Engine};
+pub use connection::{Abilities, Connection, ConnectionError, Engine};
 pub use content::{ContentError, Store};
 pub use context::{Context, ContextError, Pattern, PatternError, Wanted, send};
 pub use docker::{Docker, DockerError};

@@ -25,6 +25,7 @@ use jiff::Timestamp;
 use super::super::creating::{describe, platform_of};
 use super::super::fetch::FetchFlags;
 use super::super::timeline;
+use super::known;
 use crate::configuration;
 use crate::connection::Context;
 use crate::failure::Failure;
@@ -36,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where engines listen in a builder: the name of the socket on the host, and its place in the container.
-const SOCKETS: [(Engine, &str, &str); 2] = [
+pub(super) const SOCKETS: [(Engine, &str, &str); 2] = [
     (
         Engine::Buildkitd,
         "buildkitd",
@@ -211,6 +212,7 @@ pub async fn remove(context: &Context, name: &str) -> Result<(), Failure> {
         volumes: false,
     };
     context.containers()?.delete(request).await?;
+    known::forget(context, name);
     Ok(())
 }
 
@@ -294,6 +296,9 @@ async fn start(context: &Context, name: &str, deadline: Instant) -> Result<Conne
     };
     let reply = containers.start(request.clone()).await?.into_inner();
     timeline::warn(&reply);
+    if let Some(connection) = known::resume(context, name, &reply.run).await {
+        return Ok(connection);
+    }
     loop {
         // Whichever answers: a socket that nobody listens at in the guest may hold its clients for a while.
         let asked = SOCKETS.map(|(engine, socket, _)| {
@@ -301,7 +306,10 @@ async fn start(context: &Context, name: &str, deadline: Instant) -> Result<Conne
             async move { Connection::open(&path, engine).await }.boxed()
         });
         let last = match select_ok(asked).await {
-            Ok((connection, _)) => return Ok(connection),
+            Ok((connection, _)) => {
+                known::keep(context, name, &reply.run, &connection);
+                return Ok(connection);
+            }
             Err(error) => error,
         };
         let found = super::find(context, name).await?;
