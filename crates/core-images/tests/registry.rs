@@ -6,6 +6,7 @@ mod support;
 
 use container_api::Kind;
 use container_api::images::{ArchiveFormat, DeleteRequest, Phase, TransferProgress};
+use container_resource::label::well_known::PULLED_FROM;
 use serde_json::{Value, json};
 use support::hostile::{Answer, Hostile, answer, lying};
 use support::oci::{self, Layer, Layout};
@@ -310,6 +311,13 @@ async fn docker_manifests_are_pulled() {
     let mut server = Server::start().await;
     server.pull(&name).await.unwrap();
     server.prepare(&name, "lease-1").await.unwrap();
+    // Where it came from is known of it, whatever it is called here.
+    server.tag(&name, "mine:1").await;
+    let mine = server.get("mine:1").await.unwrap().descriptor;
+    let mine: Value = serde_json::from_slice(&mine).unwrap();
+    assert_eq!(mine["annotations"][PULLED_FROM], json!(name));
+    let archive = server.save("mine:1", ArchiveFormat::Oci).await.unwrap();
+    assert!(!String::from_utf8_lossy(&archive).contains(PULLED_FROM));
 }
 
 #[tokio::test]

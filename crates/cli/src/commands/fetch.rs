@@ -98,6 +98,11 @@ impl FetchFlags {
         }
     }
 
+    /// Whether registries are left alone.
+    pub fn is_never(&self) -> bool {
+        self.pull == PullPolicy::Never
+    }
+
     /// How registries are spoken to.
     pub fn scheme(&self) -> i32 {
         self.scheme.wire()

@@ -11,7 +11,7 @@ use container_resource::size::memory;
 
 use super::candidates::Candidates;
 use super::content::Content;
-use crate::image::{Graph, GraphError};
+use crate::image::{Graph, GraphError, annotations};
 use crate::layer::unpack::Unpacker;
 use crate::root::{self, RootError};
 use crate::store::{Ingest, IngestError, Pin, Space, Store, StoreError, UNTAGGED};
@@ -153,7 +153,8 @@ pub async fn load(
         let guard = store.lock();
         loaded.references = images.iter().map(|image| image.name.clone()).collect();
         store.change_names(&guard, |names| {
-            for image in images {
+            for mut image in images {
+                annotations::clear_origin(&mut image.descriptor);
                 names.insert(image.name, image.descriptor);
             }
         })?;

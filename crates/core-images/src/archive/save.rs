@@ -181,6 +181,7 @@ fn blob_path(digest: Digest) -> String {
 
 fn named(descriptor: &Descriptor, name: &str) -> Descriptor {
     let mut descriptor = descriptor.clone();
+    annotations::clear_origin(&mut descriptor);
     if name.starts_with(UNTAGGED) {
         annotations::clear_names(&mut descriptor);
     } else {

@@ -4,7 +4,9 @@
 //! the same name, so that nobody finds a name that the image once had. The store itself uses one.
 
 use container_resource::image::Descriptor;
-use container_resource::label::well_known::{CONTAINERD_IMAGE_NAME, IMAGE_NAME, OCI_REF_NAME};
+use container_resource::label::well_known::{
+    CONTAINERD_IMAGE_NAME, IMAGE_NAME, OCI_REF_NAME, PULLED_FROM,
+};
 
 /// The keys, the one that is believed first in front (as Apple's container has them): Apple's and containerd's hold whole
 /// references, the specification's one (`annotations.md`) may hold a tag only.
@@ -20,9 +22,24 @@ pub fn names(descriptor: &Descriptor) -> impl Iterator<Item = &str> {
 
 /// Takes every name from a descriptor.
 pub fn clear_names(descriptor: &mut Descriptor) {
+    clear(descriptor, &KEYS);
+}
+
+/// Takes the word from a descriptor that its image was pulled: an archive may say of itself what it likes, and is nobody's business elsewhere.
+pub fn clear_origin(descriptor: &mut Descriptor) {
+    clear(descriptor, &[PULLED_FROM]);
+}
+
+/// Notes that an image was pulled under `name`.
+pub fn set_origin(descriptor: &mut Descriptor, name: &str) {
+    let annotations = descriptor.annotations.get_or_insert_default();
+    annotations.insert(PULLED_FROM.to_owned(), name.to_owned());
+}
+
+fn clear(descriptor: &mut Descriptor, keys: &[&str]) {
     if let Some(annotations) = &mut descriptor.annotations {
-        for key in KEYS {
-            annotations.remove(key);
+        for key in keys {
+            annotations.remove(*key);
         }
     }
     if descriptor

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use container_api::images::ArchiveFormat;
+use container_resource::label::well_known::PULLED_FROM;
 use serde_json::{Value, json};
 
 use crate::craft::Image;
@@ -119,8 +120,12 @@ async fn a_name_is_one_image_s() {
 #[tokio::test]
 async fn what_is_saved_has_the_saved_name_only() {
     let mut server = Server::start().await;
-    let stale = json!({ APPLE: "old/apple:1", CONTAINERD: "old/containerd:2", SPECIFICATION: "old", "kept": "yes" });
+    let mut stale = json!({ APPLE: "old/apple:1", CONTAINERD: "old/containerd:2", SPECIFICATION: "old", "kept": "yes" });
+    // Nor is it believed that it was pulled.
+    stale[PULLED_FROM] = json!("old/apple:1");
     server.load(&annotated(&stale)).await.unwrap();
+    let loaded = server.get("old/apple:1").await.unwrap().descriptor;
+    assert!(!String::from_utf8_lossy(&loaded).contains(PULLED_FROM));
     server.tag("old/apple:1", "new.example/x:2").await;
     for format in [ArchiveFormat::Oci, ArchiveFormat::Docker] {
         let archive = server.save("new.example/x:2", format).await.unwrap();

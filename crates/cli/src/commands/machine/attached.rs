@@ -1,28 +1,76 @@
 //! What is attached to an image for machines, in its registry: a shell, and a script that sets the user up.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
 use container_api::images::{AttachedBlob, AttachedRequest, GetReply};
+use container_api::{Chain, Error, Kind};
+use container_resource::image::Descriptor;
+use container_resource::label::well_known::PULLED_FROM;
 use container_resource::machine::{Attached, SETUP_LIMIT};
 use serde::Deserialize;
 
+use super::super::fetch::FetchFlags;
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::output;
+
+/// How long a registry has that is asked of an image which is here.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The type of the artifact, and of the part with its settings (`MachineResources` of Apple's tool).
 const CONFIG: &str = "application/vnd.apple.container.machine.config.v1+json";
 /// The type of the part that is a script.
 const SETUP: &str = "application/vnd.apple.container.machine.setup.v1+sh";
 
-/// Asks the registry that `image` has just come from. An artifact that cannot be read is an error: without it the machine would be another one.
-pub async fn find(context: &Context, image: &GetReply, scheme: i32) -> Result<Attached, Failure> {
+/// Asks the registry that `image` came from, now or some time ago; one that did not come from a registry is nobody's but its maker's. An
+/// artifact that cannot be read is an error: without it the machine would be another one. But an image that is here needs no registry.
+pub async fn find(
+    context: &Context,
+    image: &GetReply,
+    is_fetched: bool,
+    fetch: &FetchFlags,
+) -> Result<Attached, Failure> {
+    let descriptor: Descriptor = serde_json::from_slice(&image.descriptor)?;
+    let mut annotations = descriptor.annotations.unwrap_or_default();
+    let Some(origin) = annotations
+        .remove(PULLED_FROM)
+        .filter(|_| !fetch.is_never())
+    else {
+        return Ok(Attached::default());
+    };
     let request = AttachedRequest {
-        reference: image.reference.clone(),
-        scheme,
+        reference: origin,
+        scheme: fetch.scheme(),
         manifest_digest: image.manifest_digest.clone(),
         artifact_type: CONFIG.to_owned(),
     };
     let mut images = context.images().await?;
-    let reply = images.attached(request).await?.into_inner();
+    let asked = async { images.attached(request).await.map_err(Error::from) };
+    let asked = if is_fetched {
+        asked.await
+    } else {
+        let late = |_| {
+            Error::new(
+                Kind::Unavailable,
+                format!("no answer within {} s", PATIENCE.as_secs()),
+            )
+        };
+        let answer = tokio::time::timeout(PATIENCE, asked).await;
+        answer.map_err(late).and_then(|answer| answer)
+    };
+    let reply = match asked {
+        Ok(reply) => reply.into_inner(),
+        Err(error) if !is_fetched && error.kind == Kind::Unavailable => {
+            output::tell(format_args!(
+                "Warning: whether something is attached to image {} is not known: {}",
+                image.reference,
+                Chain(&error)
+            ));
+            return Ok(Attached::default());
+        }
+        Err(error) => return Err(error.into()),
+    };
     let attached = read(&reply.blobs);
     Ok(attached.with_context(|| format!("what is attached to image {}", image.reference))?)
 }

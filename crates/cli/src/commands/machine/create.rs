@@ -3,7 +3,7 @@ use container_api::machine::CreateRequest;
 use container_resource::cpus;
 use container_resource::image_settings::ImageSettings;
 use container_resource::machine::{
-    Attached, HomeMount, MachineCreation, MachineSettings, check_name, default_name,
+    HomeMount, MachineCreation, MachineSettings, check_name, default_name,
 };
 use container_resource::reference::Reference;
 use container_resource::settings::Settings;
@@ -90,12 +90,7 @@ impl Create {
             .fetch
             .find(context, &self.image, requested.clone())
             .await?;
-        // What is here already may have come from anywhere.
-        let attached = if is_fetched {
-            attached::find(context, &image, self.fetch.scheme()).await?
-        } else {
-            Attached::default()
-        };
+        let attached = attached::find(context, &image, is_fetched, &self.fetch).await?;
         let name = if let Some(name) = self.name {
             name
         } else {

@@ -18,7 +18,7 @@ use super::http::Session;
 use super::manifest::Fetched;
 use super::progress::{Phase, Progress, Report};
 use super::scheme::Scheme;
-use crate::image::{Document, DocumentError, Graph, GraphError, Manifest, media};
+use crate::image::{Document, DocumentError, Graph, GraphError, Manifest, annotations, media};
 use crate::keyed::KeyedLocks;
 use crate::layer::bounds::Allowance;
 use crate::layer::unpack::{UnpackError, Unpacker};
@@ -242,7 +242,8 @@ fn give_up(session: &Session, error: RegistryError) -> RegistryError {
     error
 }
 
-fn name_image(store: &Store, name: String, descriptor: Descriptor) -> Result<(), StoreError> {
+fn name_image(store: &Store, name: String, mut descriptor: Descriptor) -> Result<(), StoreError> {
+    annotations::set_origin(&mut descriptor, &name);
     let guard = store.lock();
     store
         .change_names(&guard, |names| names.insert(name, descriptor))
