@@ -32,6 +32,8 @@ use crate::reference::{Reference, Version};
 pub const INIT: &str = "/sbin/init";
 /// The value of the label [`well_known::PLUGIN`] that hides a machine's container among the others.
 pub const PLUGIN: &str = "machine";
+/// What the plugin that starts machines calls the check whether they can run virtual machines.
+pub const VIRTUALIZATION: &str = "virtualization";
 /// Seconds that a machine has to shut down by itself.
 pub const GRACE: u32 = 10;
 /// The longest name, in bytes: its container's has a hyphen and six digits more, and a host name has 64.

@@ -6,6 +6,7 @@ mod default;
 mod disk;
 mod snapshot;
 mod user;
+mod virtualization;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -138,10 +139,14 @@ impl Machines {
     /// Changes the machine `id` from its next boot on. Gives its name, and whether it runs.
     ///
     /// # Errors
-    /// When there is none, or it cannot have a value.
+    /// When there is none, or it cannot have a value: the host's machines cannot run virtual machines, or the user has no home.
     pub async fn set(&self, id: &str, changes: &[Change]) -> Result<(String, bool), Error> {
         let name = self.name(id)?;
         let entry = self.find(&name)?;
+        // Not at the next boot, when nobody remembers it.
+        if changes.contains(&Change::Virtualization(true)) {
+            virtualization::check(&self.containers.roots).await?;
+        }
         let change = |configuration: &mut ContainerConfiguration| {
             for change in changes {
                 change

@@ -306,7 +306,7 @@ impl ManagementFlags {
 pub fn kernel_path(path: &Path) -> Result<String, Failure> {
     let absolute = path
         .canonicalize()
-        .with_context(|| format!("--kernel {}", path.display()))
+        .with_context(|| format!("kernel {}", path.display()))
         .map_err(Failure::usage_chain)?;
     let text = absolute.into_os_string().into_string();
     text.map_err(|_| Failure::usage("the path of the kernel is not UTF-8"))

@@ -21,7 +21,7 @@ pub enum Change {
     HomeMount(HomeMount),
     /// Whether it may run virtual machines.
     Virtualization(bool),
-    /// Kernel that it boots; nothing: the system's default.
+    /// Kernel that it boots: a path of the host, absolute when it is applied; nothing: the system's default.
     Kernel(Option<String>),
 }
 
@@ -47,6 +47,9 @@ pub enum ChangeError {
     /// The machine has no home that could be seen.
     #[error("home-mount: the user has no home directory")]
     NoHome,
+    /// A path that means something else in another directory.
+    #[error("kernel: '{0}' is no absolute path")]
+    Relative(String),
 }
 
 impl Change {
@@ -73,8 +76,7 @@ impl Change {
                 .map(Self::Virtualization)
                 .map_err(|error| invalid(error.to_string())),
             "kernel" if value.is_empty() => Ok(Self::Kernel(None)),
-            "kernel" if value.starts_with('/') => Ok(Self::Kernel(Some(value.to_owned()))),
-            "kernel" => Err(invalid("an absolute path is expected".to_owned())),
+            "kernel" => Ok(Self::Kernel(Some(value.to_owned()))),
             _ => Err(ChangeError::Key(key.to_owned())),
         }
     }
@@ -82,13 +84,18 @@ impl Change {
     /// Changes the configuration of a machine's container. One of another container stays as it is.
     ///
     /// # Errors
-    /// When a home is to be seen that is not there.
+    /// When a home is to be seen that is not there, or the path of a kernel is not absolute.
     pub fn apply(&self, configuration: &mut ContainerConfiguration) -> Result<(), ChangeError> {
         match self {
             Self::Cpus(number) => configuration.resources.cpus = *number,
             Self::Memory(bytes) => configuration.resources.memory_in_bytes = *bytes,
             Self::Virtualization(on) => configuration.virtualization = *on,
-            Self::Kernel(path) => configuration.kernel.clone_from(path),
+            Self::Kernel(path) => {
+                if let Some(path) = path.as_ref().filter(|path| !path.starts_with('/')) {
+                    return Err(ChangeError::Relative(path.clone()));
+                }
+                configuration.kernel.clone_from(path);
+            }
             Self::HomeMount(mode) => {
                 let Some(machine) = &mut configuration.machine else {
                     return Ok(());
@@ -122,6 +129,7 @@ mod tests {
             ("virtualization=true", Change::Virtualization(true)),
             ("kernel=", Change::Kernel(None)),
             ("kernel=/k=v", Change::Kernel(Some("/k=v".into()))),
+            ("kernel=k", Change::Kernel(Some("k".into()))),
         ] {
             assert_eq!(Change::parse(text), Ok(expected), "{text}");
         }
@@ -135,7 +143,6 @@ mod tests {
             "memory=lots",
             "home-mount=RW",
             "virtualization=2",
-            "kernel=k",
             "=",
             "disk=1",
         ] {
@@ -145,6 +152,17 @@ mod tests {
             Change::parse("disk=1").unwrap_err().to_string(),
             "unknown key 'disk': cpus, memory, home-mount, virtualization and kernel can be set"
         );
+    }
+
+    #[test]
+    fn a_kernel_is_where_its_path_says() {
+        let mut machine = configuration(HomeMount::None);
+        let change = |path: &str| Change::Kernel(Some(path.to_owned()));
+        assert!(change("k").apply(&mut machine).is_err());
+        change("/k").apply(&mut machine).unwrap();
+        assert_eq!(machine.kernel.as_deref(), Some("/k"));
+        Change::Kernel(None).apply(&mut machine).unwrap();
+        assert_eq!(machine.kernel, None);
     }
 
     #[test]

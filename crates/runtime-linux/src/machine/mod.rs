@@ -2,6 +2,7 @@
 
 mod boot;
 mod host;
+mod nesting;
 mod nics;
 mod probe;
 mod rehearsal;

@@ -8,6 +8,8 @@ use container_engine::confinement::survey::{Survey, survey};
 use container_engine::{Accelerator, Engine, Exclusion, INSTALL};
 use container_resource::check::Check;
 
+use super::nesting;
+
 /// What lets namespaces confine a VMM.
 const NAMESPACES: &str = "sysctl -w user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1 \
      kernel.apparmor_restrict_unprivileged_userns=0";
@@ -31,6 +33,7 @@ pub async fn probe(cache: &Path) -> Vec<Check> {
         accelerator(engine.accelerator(), engine.kvm()),
         Check::ok("vmm", engine.vmm()),
         Check::ok("templates", templates(&engine.exclusions())),
+        nesting::finding(engine.accelerator()),
     ];
     match survey(false).await {
         Ok(found) => checks.extend(confined(&found)),

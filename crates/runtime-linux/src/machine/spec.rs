@@ -4,10 +4,12 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use container_api::{Error, Kind, greeting};
-use container_engine::{Accelerator, Device, Disk, DiskRole, Engine, Extent, VmSpec};
+use container_engine::{Device, Disk, DiskRole, Engine, Extent, VmSpec};
 use container_ext4::Format;
 use container_resource::bundle::{Boot, Bundle, RootDisk};
 use container_resource::container::ContainerConfiguration;
+
+use super::nesting;
 
 /// Guest memory beside the container's, in bytes: kernel, vminitd and the page cache of the root.
 pub const MEMORY_OVERHEAD: u64 = 128 << 20;
@@ -88,8 +90,8 @@ pub fn shape(
     boot: &Boot,
     engine: &Engine,
 ) -> Result<VmSpec, Error> {
-    if configuration.virtualization && engine.accelerator() == Accelerator::Kvm {
-        check_nesting()?;
+    if configuration.virtualization {
+        nesting::check(engine.accelerator())?;
     }
     let size = &configuration.resources;
     let vcpus = NonZeroU32::new(size.cpus.saturating_add(size.cpu_overhead))
@@ -124,23 +126,6 @@ pub fn shape(
         firmware_tables: boot.has_modules,
         nested_virtualization: configuration.virtualization,
     })
-}
-
-/// Whether this host's KVM lets its guests run virtual machines (`nested=` of `kvm_intel` and `kvm_amd`).
-/// Without KVM every guest can.
-fn check_nesting() -> Result<(), Error> {
-    const PARAMETERS: [&str; 2] = [
-        "/sys/module/kvm_intel/parameters/nested",
-        "/sys/module/kvm_amd/parameters/nested",
-    ];
-    let nests =
-        |path| std::fs::read_to_string(path).is_ok_and(|value| value.starts_with(['Y', '1']));
-    if PARAMETERS.into_iter().any(nests) {
-        return Ok(());
-    }
-    let text = "nested virtualization is off on this host";
-    let hint = "Load kvm_intel or kvm_amd with nested=1.";
-    Err(Error::new(Kind::Unsupported, text).with_hint(hint))
 }
 
 /// Where templates are.

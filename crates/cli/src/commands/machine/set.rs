@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use clap::Args;
 use container_api::machine::SetRequest;
 use container_resource::machine::Change;
@@ -5,6 +7,7 @@ use container_resource::machine::Change;
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::flags::kernel_path;
 use crate::output;
 
 /// Change what a machine has: cpus, memory, home-mount, virtualization, kernel
@@ -29,9 +32,20 @@ pub struct Set {
 
 impl Set {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let changes: Vec<Change> = self
+            .changes
+            .into_iter()
+            .map(|change| match change {
+                // As at creation: one that is not there is told now.
+                Change::Kernel(Some(path)) => {
+                    Ok(Change::Kernel(Some(kernel_path(Path::new(&path))?)))
+                }
+                other => Ok(other),
+            })
+            .collect::<Result<_, Failure>>()?;
         let request = SetRequest {
             id: self.name.unwrap_or_default(),
-            changes: serde_json::to_vec(&self.changes)?.into(),
+            changes: serde_json::to_vec(&changes)?.into(),
         };
         let reply = context.machines()?.set(request).await?.into_inner();
         if reply.pending {
