@@ -13,17 +13,19 @@ that of this machine where none is given.
   system    systemd, dockerd and podman
   openrc    OpenRC, started by sysvinit
   programs  PostgreSQL, redis, nginx, node, git, cargo, CPython with its tests
-  builder   dockerd, whose BuildKit is what `container build` is tested with, and the docker that it is compared with
+  builder   dockerd, whose BuildKit is what `container build` is tested with, and the docker that it is compared with; QEMU for programs
+            of arm64, and such a program: /srv/busybox-arm64
 TXT
 }
 
 case ${1:-} in
     system) packages=(systemd-sysv dbus docker.io podman crun fuse-overlayfs busybox-static iproute2 iptables procps e2fsprogs sudo) ;;
     openrc) packages=(sysvinit-core openrc initscripts procps e2fsprogs sudo) ;;
-    builder) packages=(docker.io iptables ca-certificates git) ;;
+    builder) packages=(docker.io iptables ca-certificates git qemu-user-static) ;;
     programs) packages=(postgresql redis-server nginx-light nodejs python3 libpython3.11-testsuite procps git cargo) ;;
     *) usage; [[ ${1:-} == -h || ${1:-} == --help ]]; exit ;;
 esac
+kind=$1
 [ $# -eq 2 ] || [ $# -eq 3 ] || { usage; exit 2; }
 out=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -48,6 +50,17 @@ make_root() {
     # By apt, not by debootstrap, which configures packages in an order that some do not bear.
     DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get -q install -y --no-install-recommends "${packages[@]}"
     rm "$root/usr/sbin/policy-rc.d"
+    [ "$kind" != builder ] || foreign_programs
+}
+# A program of another CPU. Of the many that QEMU comes with, its own is kept.
+foreign_programs() {
+    find "$root/usr/bin" -name 'qemu-*' ! -name 'qemu-aarch64*' -delete
+    chroot "$root" dpkg --add-architecture arm64
+    chroot "$root" apt-get -q update
+    chroot "$root" sh -c 'cd /srv && apt-get -q download busybox-static:arm64'
+    dpkg-deb --fsys-tarfile "$root"/srv/busybox-static_*.deb | tar -xO --wildcards '*/bin/busybox' >"$root/srv/busybox-arm64"
+    chmod +x "$root/srv/busybox-arm64"
+    rm "$root"/srv/*.deb
 }
 make_root >"$work/log" 2>&1 || {
     tail -n 30 "$work/log" >&2

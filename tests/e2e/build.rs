@@ -151,6 +151,11 @@ fn failures(system: &System) {
             &["failed to build"],
         ),
         ("", &["failed to build"]),
+        (
+            // Nobody listens there.
+            "FROM localhost:1/missing\nRUN true\n",
+            &["localhost:1/missing"],
+        ),
     ] {
         place.write("Dockerfile", dockerfile);
         let failed = place.build(system, &["-t", "failed"]).code(1);
@@ -239,7 +244,8 @@ fn ways(system: &System) {
     place
         .write(
             "Dockerfile",
-            "FROM scratch AS files\nCOPY file /sub/\nFROM busybox\nCOPY file /\n",
+            // What nobody needs is not looked for.
+            "FROM missing.invalid/x AS unused\nFROM scratch AS files\nCOPY file /sub/\nFROM busybox\nCOPY file /\n",
         )
         .write("file", "content");
     let at = |name: &str| system.scratch().join(name).to_str().unwrap().to_owned();
@@ -341,6 +347,33 @@ fn ways(system: &System) {
         .run(["run", "--rm", "piped", "cat", "/q"])
         .ok()
         .prints("content");
+}
+
+/// Steps of another CPU are run by the QEMU of the builder's image; a CPU for which there is none is told before any step.
+fn foreign(system: &System) {
+    let place = Place::new(system, "foreign");
+    let program = place.0.join("busybox");
+    let copy = [
+        "copy",
+        "buildkit:/srv/busybox-arm64",
+        program.to_str().unwrap(),
+    ];
+    system.run(copy).ok();
+    place.write(
+        "Dockerfile",
+        "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"sh\", \"-c\", \"/bin/busybox uname -m > /made\"]\n",
+    );
+    let out = system.scratch().join("foreign-out");
+    let output = format!("type=local,dest={}", out.display());
+    place
+        .build(system, &["--platform", "linux/s390x", "-o", &output])
+        .code(1)
+        .says("cannot run programs of linux/s390x");
+    place
+        .build(system, &["--platform", "linux/arm64", "-o", &output])
+        .ok();
+    let made = std::fs::read_to_string(out.join("made")).unwrap();
+    assert_eq!(made, "aarch64\n");
 }
 
 /// Builds that end before they have ended, and two at once.
@@ -464,6 +497,7 @@ fn images_are_built_by_a_real_builder() {
     context(&system);
     ways(&system);
     docker::same(&system);
+    foreign(&system);
     ends(&system);
     full(&system);
     life(&system);
@@ -478,6 +512,7 @@ fn images_are_built_by_a_newer_builder() {
     newer::repository(&system);
     ways(&system);
     failures(&system);
+    foreign(&system);
     corpus(&system, &[&newer::CASES[..], &CASES[..]].concat());
     ends(&system);
     life(&system);

@@ -208,6 +208,11 @@ impl FrontendFlags {
             .collect()
     }
 
+    /// The stage that is built; nothing: the last one.
+    pub fn target(&self) -> Option<&str> {
+        self.target.as_deref().filter(|target| !target.is_empty())
+    }
+
     /// Whether newer base images are looked for.
     pub fn pull(&self) -> bool {
         self.pull
@@ -248,20 +253,7 @@ impl FrontendFlags {
 
     /// Whether the builder can do what the flags ask for: it would not say.
     pub async fn check(&self, connection: &Connection) -> Result<(), Failure> {
-        let can: Vec<Platform> = connection
-            .platforms()
-            .iter()
-            .filter_map(|text| text.parse().ok())
-            .collect();
         let platforms = self.platforms()?;
-        for wanted in &platforms {
-            let is_known = can.iter().any(|can| can.distance(wanted).is_some());
-            if !can.is_empty() && !is_known {
-                let all = connection.platforms().join(", ");
-                let text = format!("the builder cannot run programs of {wanted}: it has {all}");
-                return Err(anyhow::anyhow!(text).into());
-            }
-        }
         let Some(docker) = connection.docker() else {
             return Ok(());
         };

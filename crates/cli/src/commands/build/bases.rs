@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use container_api::images::{ArchiveFormat, GetReply, SaveRequest};
 use container_buildkit::{Connection, Docker, Sources, Store};
 use container_files::Links;
-use container_resource::image::{ImageResource, ImageVariant};
+use container_resource::image::ImageResource;
 use container_resource::platform::Platform;
 use container_resource::reference::{Reference, Version};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -18,7 +18,7 @@ use tokio::net::unix::pipe::Receiver;
 use super::super::fetch::FetchFlags;
 use super::super::image::default_domain;
 use super::deliver::configuration_digest;
-use super::named::named;
+use super::needs::{Asked, Need, Needs};
 use crate::connection::Context;
 use crate::failure::Failure;
 
@@ -33,93 +33,130 @@ pub struct Wanted<'a> {
     pub dockerfile: &'a str,
     /// Values of its arguments.
     pub arguments: &'a HashMap<String, String>,
+    /// The stage that is built; nothing: the last one.
+    pub target: Option<&'a str>,
     /// What it is built for; nothing: the host's.
     pub platforms: &'a [Platform],
     /// Newer ones are looked for.
     pub pull: bool,
 }
 
-/// Gives the builder the images that the Dockerfile begins from.
+/// Gives the builder the images that the build begins from. What its target does not need is neither fetched nor given. Tells of which
+/// platforms programs are run in its steps.
 pub async fn give(
     context: &Context,
     connection: &Connection,
     wanted: &Wanted<'_>,
     attributes: &mut HashMap<String, String>,
     sources: &mut Sources,
-) -> Result<(), Failure> {
+) -> Result<Vec<Platform>, Failure> {
     let mut given = HashSet::new();
+    let mut runs: Vec<Platform> = Vec::new();
     let content = context.roots.content();
-    for name in named(wanted.dockerfile, wanted.arguments) {
-        let Ok(shown) = familiar(context, &name) else {
-            // The builder says what is wrong with it.
-            continue;
-        };
-        // Somebody has given it another meaning.
-        if attributes.contains_key(&format!("context:{shown}")) {
-            continue;
-        }
-        let Some(images) = find(context, &name, wanted).await? else {
-            continue;
-        };
-        if let Some(docker) = connection.docker().filter(|_| !connection.has_layouts()) {
-            for (image, _) in &images {
-                lend(context, &docker, &name, image).await?;
-            }
-            continue;
-        }
-        for (_, variant) in images {
-            let key = format!("context:{shown}::{}", plain(&variant.platform));
-            let value = format!("oci-layout://{LAYOUT}@{}", variant.digest);
-            given.extend(blobs(&content, &variant.digest)?);
-            attributes.entry(key).or_insert(value);
-        }
-    }
-    if !given.is_empty() {
-        let store = Store::only(&content, given);
-        sources.stores.insert(format!("oci:{LAYOUT}"), store);
-    }
-    Ok(())
-}
-
-/// The image `name` for each platform that is wanted; `None`: the builder is to look for it, or to say that it is nowhere.
-async fn find(
-    context: &Context,
-    name: &str,
-    wanted: &Wanted<'_>,
-) -> Result<Option<Vec<(GetReply, ImageVariant)>>, Failure> {
-    let fetch = if wanted.pull {
-        FetchFlags::always()
-    } else {
-        FetchFlags::missing()
-    };
     let host = [Platform::host()];
     let platforms = if wanted.platforms.is_empty() {
         &host
     } else {
         wanted.platforms
     };
-    let mut images = Vec::new();
     for platform in platforms {
-        let found = fetch.image(context, name, platform.to_string()).await;
-        let found = match found {
-            Ok(found) => found,
-            Err(failure) => {
-                context.debug(|| format!("base image {name}: {failure:?}"));
-                return Ok(None);
-            }
+        let replaced = attributes
+            .keys()
+            .filter_map(|key| key.strip_prefix("context:"));
+        let replaced: Vec<String> = replaced.map(str::to_owned).collect();
+        let asked = Asked {
+            dockerfile: wanted.dockerfile,
+            arguments: wanted.arguments,
+            target: wanted.target,
+            platform,
         };
-        let image: ImageResource = serde_json::from_slice(&found.image)?;
-        // Stages may be for other platforms than the result: what is here of them is given, too.
-        for variant in image.variants {
-            if !images
-                .iter()
-                .any(|(_, other): &(_, ImageVariant)| other.digest == variant.digest)
-            {
-                images.push((found.clone(), variant));
+        let mut needs = Needs::of(asked, replaced);
+        while let Some(Need {
+            image: name,
+            platform: own,
+        }) = needs.next()
+        {
+            let Ok(shown) = familiar(context, &name) else {
+                // The builder says what is wrong with it.
+                continue;
+            };
+            // Somebody has given it another meaning.
+            if attributes.contains_key(&format!("context:{shown}")) {
+                continue;
+            }
+            let platform = match own.as_deref().map(str::parse::<Platform>) {
+                None => platform.clone(),
+                Some(Ok(own)) => own,
+                // The builder says so.
+                Some(Err(_)) => continue,
+            };
+            let Some(image) = find(context, &name, &platform, wanted.pull).await? else {
+                continue;
+            };
+            needs.triggered(own.as_deref(), &triggers(&image.config));
+            if let Some(docker) = connection.docker().filter(|_| !connection.has_layouts()) {
+                lend(context, &docker, &name, &platform, &image).await?;
+                continue;
+            }
+            let resource: ImageResource = serde_json::from_slice(&image.image)?;
+            for variant in resource.variants {
+                let key = format!("context:{shown}::{}", plain(&variant.platform));
+                let value = format!("oci-layout://{LAYOUT}@{}", variant.digest);
+                given.extend(blobs(&content, &variant.digest)?);
+                attributes.entry(key).or_insert(value);
             }
         }
+        for own in needs.runs() {
+            let own = own.map_or_else(|| Ok(platform.clone()), str::parse);
+            runs.extend(own.ok().filter(|own| !runs.contains(own)));
+        }
     }
-    Ok(Some(images))
+    if !given.is_empty() {
+        let store = Store::only(&content, given);
+        sources.stores.insert(format!("oci:{LAYOUT}"), store);
+    }
+    Ok(runs)
+}
+
+/// The image `name` for `platform`; `None`: the builder is to look for it, or to say that it is nowhere.
+async fn find(
+    context: &Context,
+    name: &str,
+    platform: &Platform,
+    pull: bool,
+) -> Result<Option<GetReply>, Failure> {
+    let fetch = if pull {
+        FetchFlags::always()
+    } else {
+        FetchFlags::missing()
+    };
+    match fetch.image(context, name, platform.to_string()).await {
+        Ok(found) => Ok(Some(found)),
+        Err(failure) => {
+            context.debug(|| format!("base image {name}: {failure:?}"));
+            Ok(None)
+        }
+    }
+}
+
+/// Instructions that an image has for who begins from it (`OnBuild` of its configuration; image specification, `config.md`).
+fn triggers(config: &[u8]) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Image {
+        #[serde(default)]
+        config: Option<Settings>,
+    }
+    #[derive(Deserialize)]
+    struct Settings {
+        #[serde(default, rename = "OnBuild")]
+        on_build: Option<Vec<String>>,
+    }
+    // One that cannot be read is the builder's to complain of.
+    let image: Option<Image> = serde_json::from_slice(config).ok();
+    let settings = image.and_then(|image| image.config);
+    settings
+        .and_then(|settings| settings.on_build)
+        .unwrap_or_default()
 }
 
 /// As BuildKit names an image whose name is looked up: as short as Docker's, and without the usual tag.
@@ -177,6 +214,7 @@ async fn lend(
     context: &Context,
     docker: &Docker,
     name: &str,
+    platform: &Platform,
     image: &GetReply,
 ) -> Result<(), Failure> {
     let id = configuration_digest(&image.config);
@@ -192,7 +230,7 @@ async fn lend(
     drop(writer);
     let request = SaveRequest {
         references: vec![name.to_owned()],
-        platform: Platform::host().to_string(),
+        platform: platform.to_string(),
         token,
         format: ArchiveFormat::Docker.into(),
     };

@@ -1,7 +1,8 @@
 //! Where the files of a build come from.
 
 use std::collections::HashMap;
-use std::io::{Cursor, Read as _};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
@@ -10,6 +11,7 @@ use container_resource::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
 use super::dockerfile::Dockerfile;
+use super::piped;
 use crate::failure::Failure;
 
 /// Bytes by which a tar is known: the magic of its first header ends there.
@@ -29,8 +31,8 @@ pub struct Source {
 #[derive(Debug)]
 enum Files {
     Directory(Directory),
-    /// A tar on standard input, of which these bytes were read.
-    Tar(Vec<u8>),
+    /// A tar that was standard input.
+    Tar(File),
     /// An address, which the builder fetches from.
     Elsewhere(String),
 }
@@ -76,9 +78,8 @@ impl Source {
             Files::Directory(directory) => {
                 sources.contexts.insert("context".to_owned(), directory);
             }
-            Files::Tar(head) => {
-                let rest = tokio::io::stdin();
-                let whole = tokio::io::AsyncReadExt::chain(Cursor::new(head), rest);
+            Files::Tar(tar) => {
+                let whole = tokio::fs::File::from_std(tar);
                 sources.upload = Some((UPLOAD.to_owned(), Box::new(whole)));
                 let address = format!("http://buildkit-session/{UPLOAD}");
                 attributes.insert("context".to_owned(), address);
@@ -95,31 +96,19 @@ impl Source {
 fn standard_input(file: Option<&Path>) -> Result<Source, Failure> {
     let mut head = Vec::new();
     let mut input = std::io::stdin().lock();
-    // By hand: what follows is read from the descriptor itself.
-    let mut byte = [0; HEAD];
-    while head.len() < HEAD {
-        let wanted = HEAD - head.len();
-        let length = input.read(&mut byte[..wanted]).context("standard input")?;
-        if length == 0 {
-            break;
-        }
-        head.extend_from_slice(&byte[..length]);
-    }
-    // What the library has read ahead belongs to it, too.
-    let ahead = std::io::BufRead::fill_buf(&mut input)
-        .unwrap_or_default()
-        .to_vec();
+    let limit = HEAD as u64;
+    let read = input.by_ref().take(limit).read_to_end(&mut head);
+    read.context("standard input")?;
     if head.is_empty() {
         return Err(Failure::usage(
             "standard input is empty: a tar or a Dockerfile is expected",
         ));
     }
     if is_tar(&head) {
-        std::io::BufRead::consume(&mut input, ahead.len());
-        head.extend_from_slice(&ahead);
-        let dockerfile = Dockerfile::inside(file)?;
+        let mut tar = piped::keep(&head, input).context("keep the tar on standard input")?;
+        let dockerfile = Dockerfile::packed(file, &mut tar)?;
         return Ok(Source {
-            files: Files::Tar(head),
+            files: Files::Tar(tar),
             dockerfile,
             place: PathBuf::from("-"),
         });

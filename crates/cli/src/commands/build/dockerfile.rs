@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use container_buildkit::{Context as Directory, Sources};
 
+use super::piped;
 use crate::failure::Failure;
 
 /// The largest, in bytes.
@@ -32,8 +33,13 @@ pub enum Dockerfile {
     },
     /// What standard input says.
     Text(String),
-    /// A member of the context, which is a tar.
-    Inside(Option<String>),
+    /// A member of the context, which is a tar or elsewhere.
+    Inside {
+        /// Its name; nothing: the usual one.
+        name: Option<String>,
+        /// What it says, where that is known.
+        text: Option<String>,
+    },
 }
 
 impl Dockerfile {
@@ -59,15 +65,29 @@ impl Dockerfile {
         }
     }
 
-    /// A member of a tar.
+    /// A member of a context that only the builder sees.
     pub fn inside(file: Option<&Path>) -> Result<Self, Failure> {
-        let name = file.map(|path| {
-            let text = path
-                .to_str()
-                .ok_or_else(|| anyhow!("--file is not UTF-8"))?;
-            Ok::<_, anyhow::Error>(text.to_owned())
-        });
-        Ok(Self::Inside(name.transpose()?))
+        Ok(Self::Inside {
+            name: member(file)?,
+            text: None,
+        })
+    }
+
+    /// A member of a tar, which is left at its beginning.
+    pub fn packed(file: Option<&Path>, tar: &mut File) -> Result<Self, Failure> {
+        let name = member(file)?;
+        let names: Vec<&str> = match &name {
+            Some(name) => vec![name],
+            None => NAMES.to_vec(),
+        };
+        let found = piped::find(tar, &names, LIMIT).context("standard input")?;
+        Ok(match found {
+            Some((name, text)) => Self::Inside {
+                name: Some(name),
+                text: Some(text),
+            },
+            None => Self::Inside { name, text: None },
+        })
     }
 
     /// `head`, and what `rest` says.
@@ -137,13 +157,23 @@ impl Dockerfile {
                 sources.contexts.insert("dockerfile".to_owned(), only);
                 Ok(Some(text))
             }
-            Self::Inside(name) => {
+            Self::Inside { name, text } => {
                 if let Some(name) = name {
                     set(&name);
                 }
-                Ok(None)
+                Ok(text)
             }
         }
+    }
+}
+
+/// The name of a member.
+fn member(file: Option<&Path>) -> Result<Option<String>, Failure> {
+    let name = file.map(|path| path.to_str().map(str::to_owned));
+    match name {
+        Some(None) => Err(anyhow!("--file is not UTF-8").into()),
+        Some(name) => Ok(name),
+        None => Ok(None),
     }
 }
 

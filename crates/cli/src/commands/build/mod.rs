@@ -6,11 +6,13 @@ mod caches;
 mod context;
 mod deliver;
 mod dockerfile;
+mod foreign;
 mod keys;
-mod named;
+mod needs;
 mod outcome;
 mod output;
 mod pairs;
+mod piped;
 mod progress;
 mod session;
 
@@ -130,18 +132,22 @@ impl Build {
             Some(network) => self.resources.clone().on(network.clone()),
             None => self.resources.clone(),
         };
-        let running = ensure(context, &self.builder.name, &resources).await?;
-        let connection = &running.connection;
-        self.frontend.check(connection).await?;
+        let mut running = ensure(context, &self.builder.name, &resources).await?;
+        self.frontend.check(&running.connection).await?;
         if let Some(text) = &dockerfile {
             let wanted = bases::Wanted {
                 dockerfile: text,
                 arguments: &self.frontend.arguments(),
+                target: self.frontend.target(),
                 platforms: &self.frontend.platforms()?,
                 pull: self.frontend.pull(),
             };
-            bases::give(context, connection, &wanted, &mut attributes, &mut sources).await?;
+            let connection = &mut running.connection;
+            let runs =
+                bases::give(context, connection, &wanted, &mut attributes, &mut sources).await?;
+            foreign::prepare(context, connection, &self.builder.name, &runs).await?;
         }
+        let connection = &running.connection;
         let caches = self.caches.open(connection, &mut sources)?;
         for delivery in deliveries {
             let again = sources.again();

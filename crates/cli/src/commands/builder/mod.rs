@@ -1,7 +1,9 @@
 //! `container builder`.
 
 mod delete;
+mod emulation;
 mod engine;
+mod known;
 mod prune;
 mod start;
 mod status;
@@ -16,6 +18,7 @@ use crate::connection::{Context, prompt};
 use crate::failure::Failure;
 use crate::select;
 
+pub use emulation::emulate;
 pub use engine::{Resources, ensure};
 
 /// Manage builders: machines in which images are built

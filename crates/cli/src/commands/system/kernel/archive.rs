@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read, Seek as _, Write};
+use std::io::{self, BufReader, Read, Seek as _, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use container_archive::tar::{Kind, Member, Reader, Run, TarError};
-use flate2::bufread::MultiGzDecoder;
-use lzma_rust2::XzReader;
+
+use crate::decompressed::decompressed;
 
 /// The largest file that is taken, in bytes; kernels have some 60 MiB.
 const FILE_LIMIT: u64 = 1 << 30;
@@ -21,8 +21,6 @@ const LINKS: usize = 40;
 const MEMBERS: usize = 1 << 20;
 /// Bytes that all names and link texts of an archive have at most.
 const NAMES_LIMIT: usize = 64 << 20;
-/// Memory of a decompressor of xz, in KiB: `xz -9` needs 65 MiB.
-const XZ_MEMORY: u32 = 128 << 10;
 
 /// Why a member cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -210,19 +208,7 @@ fn plain(path: &Path) -> Option<PathBuf> {
 /// The archive from its beginning, decompressed as its first bytes tell.
 fn open(archive: &mut File) -> Result<Reader<impl Read + '_>, ArchiveError> {
     archive.rewind().map_err(ArchiveError::Read)?;
-    let mut reader = BufReader::new(archive);
-    let head = reader.fill_buf().map_err(ArchiveError::Read)?;
-    let decoded: Box<dyn Read + '_> = if head.starts_with(&[0x1f, 0x8b]) {
-        Box::new(MultiGzDecoder::new(reader))
-    } else if head.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
-        Box::new(XzReader::new_mem_limit(reader, true, XZ_MEMORY))
-    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
-        || head.get(1..4) == Some(&[0x2a, 0x4d, 0x18])
-    {
-        Box::new(zstd::Decoder::with_buffer(reader).map_err(ArchiveError::Read)?)
-    } else {
-        Box::new(reader)
-    };
+    let decoded = decompressed(BufReader::new(archive)).map_err(ArchiveError::Read)?;
     Ok(Reader::new(decoded.take(ARCHIVE_LIMIT)))
 }
 
