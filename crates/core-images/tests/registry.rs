@@ -5,8 +5,9 @@
 mod support;
 
 use container_api::Kind;
-use container_api::images::{ArchiveFormat, DeleteRequest, Phase, TransferProgress};
+use container_api::images::{ArchiveFormat, DeleteRequest, GetRequest, Phase, TransferProgress};
 use container_resource::label::well_known::PULLED_FROM;
+use container_resource::platform::ANY;
 use serde_json::{Value, json};
 use support::hostile::{Answer, Hostile, answer, lying};
 use support::oci::{self, Layer, Layout};
@@ -298,6 +299,16 @@ async fn what_skopeo_pushes_is_pulled_by_platform() {
     server.push(&name).await.unwrap();
     let error = server.pull_with(&name, "nonsense").await.unwrap_err();
     assert_eq!(error.kind, Kind::InvalidArgument);
+    // One that does not run here can be looked at.
+    let mut other = Server::start().await;
+    other.pull_with(&name, "linux/riscv64").await.unwrap();
+    let error = other.get(&name).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Unsupported);
+    let any = GetRequest {
+        reference: name,
+        platform: ANY.into(),
+    };
+    other.client.get(any).await.unwrap();
 }
 
 #[tokio::test]

@@ -162,7 +162,7 @@ impl MachineCreation {
         name::validate(&id)?;
         let mut networks = Connectivity::default().networks(&machine.id);
         for network in &mut networks {
-            network.options.aliases = vec![id.clone()];
+            network.options.aliases = aliases(&machine.id, &id);
         }
         // systemd and others look for this variable to know that they are in no whole computer.
         let own = ["container=container".to_owned(), default_path()];
@@ -204,6 +204,11 @@ impl MachineCreation {
             ..ContainerConfiguration::default()
         })
     }
+}
+
+/// Names of the machine `name` on its network beside its own: that of its `container`, and the one that Apple's tool gives it.
+pub fn aliases(name: &str, container: &str) -> Vec<String> {
+    vec![container.to_owned(), format!("{name}.machine")]
 }
 
 /// The user's home, at its own path, whose files are its user's on both sides. A user other than root has what their processes make on
@@ -417,7 +422,9 @@ mod tests {
         let made = configuration(HomeMount::ReadOnly);
         assert_eq!(made.id, "debian-12-0a1b2c");
         assert_eq!(made.hostname.as_deref(), Some("debian-12"));
-        assert_eq!(made.networks[0].options.hostname, "debian-12");
+        let names = &made.networks[0].options;
+        assert_eq!(names.hostname, "debian-12");
+        assert_eq!(names.aliases, ["debian-12-0a1b2c", "debian-12.machine"]);
         assert_eq!(made.init_process.executable, INIT);
         assert!(made.init_process.environment.contains(&"A=b".to_owned()));
         assert!(made.privileged && made.init_process.terminal);

@@ -21,6 +21,9 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+/// What is asked for where any platform will do, the host's first.
+pub const ANY: &str = "any";
+
 /// A text that is not `os/architecture[/variant]`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid platform '{0}': it is written os/architecture[/variant], as in linux/amd64")]

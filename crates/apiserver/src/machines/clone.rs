@@ -2,7 +2,7 @@
 
 use container_api::{Error, Kind};
 use container_resource::container::ContainerConfiguration;
-use container_resource::machine::check_name;
+use container_resource::machine::{self, check_name};
 use jiff::Timestamp;
 
 use super::Machines;
@@ -55,7 +55,7 @@ fn rename(configuration: &mut ContainerConfiguration, name: &str, suffix: &str) 
     configuration.creation_date = Timestamp::now();
     for network in &mut configuration.networks {
         name.clone_into(&mut network.options.hostname);
-        network.options.aliases = vec![configuration.id.clone()];
+        network.options.aliases = machine::aliases(name, &configuration.id);
         // Two machines cannot have these.
         network.options.ipv4_address = None;
         network.options.ipv6_address = None;
@@ -95,5 +95,6 @@ mod tests {
             (options.hostname.as_str(), options.ipv4_address),
             ("two", None)
         );
+        assert_eq!(options.aliases, ["two-abcdef", "two.machine"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use container_api::images::{GetReply, GetRequest, ListReply};
 use container_api::{Error, Kind};
-use container_resource::platform::Platform;
+use container_resource::platform::{ANY, Platform};
 
 use super::fault::Fault;
 use crate::image::{self, Graph};
@@ -17,9 +17,11 @@ pub(super) fn list(store: &Store) -> Result<ListReply, Error> {
 
 pub(super) fn get(store: &Store, request: &GetRequest) -> Result<GetReply, Error> {
     let found = image::find(store, &request.reference).map_err(Fault::fault)?;
-    let platform = platform(&request.platform)?;
+    let is_any = request.platform == ANY;
+    let platform = platform(if is_any { "" } else { &request.platform })?;
     let graph = Graph::walk(&mut &*store, &found.descriptor);
-    let Some(variant) = graph.variant(&platform) else {
+    let other = || graph.variants.first().filter(|_| is_any);
+    let Some(variant) = graph.variant(&platform).or_else(other) else {
         return Err(no_variant(&found.name, &platform, graph));
     };
     Ok(GetReply {

@@ -16,6 +16,7 @@ use container_archive::unpack::{Mapping, Rules, unpack};
 use container_buildkit::{Connection, Docker, Output as Exporter, Sink, SolveError, Solved};
 use container_resource::digest::Digest;
 use container_resource::image::ImageResource;
+use container_resource::platform::ANY;
 use container_resource::reference::Reference;
 use rustix::pipe::{PipeFlags, pipe_with};
 use sha2::{Digest as _, Sha256};
@@ -427,7 +428,7 @@ async fn is_here(
     for name in names {
         let request = GetRequest {
             reference: name.clone(),
-            platform: String::new(),
+            platform: ANY.to_owned(),
         };
         let Ok(found) = images.get(request).await else {
             continue;
@@ -456,7 +457,7 @@ pub fn configuration_digest(configuration: &[u8]) -> String {
 async fn identify(context: &Context, names: &[String]) -> Result<String, Failure> {
     let request = GetRequest {
         reference: names.first().cloned().unwrap_or_default(),
-        platform: String::new(),
+        platform: ANY.to_owned(),
     };
     let mut images = context.images().await?;
     let found = images.get(request).await?.into_inner();

@@ -2,6 +2,7 @@ use clap::Args;
 use container_api::images::GetRequest;
 use container_api::{Error, Kind};
 use container_resource::image::ImageResource;
+use container_resource::platform::ANY;
 
 use crate::completion;
 use crate::connection::Context;
@@ -26,7 +27,7 @@ impl Inspect {
         for reference in &self.references {
             let request = GetRequest {
                 reference: reference.clone(),
-                platform: String::new(),
+                platform: ANY.to_owned(),
             };
             match client.get(request).await.map_err(Error::from) {
                 Ok(reply) => images.push(serde_json::from_slice(&reply.into_inner().image)?),
