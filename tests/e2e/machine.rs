@@ -120,7 +120,20 @@ fn a_machine_is_booted_used_rebooted_and_shut_down() {
         seen.code == 0 && seen.stdout == "kept\nlinux-1\n"
     });
 
-    // Values that are set hold from the next boot on.
+    // Values that are set hold from the next boot on; what cannot hold is told now.
+    system
+        .run(["machine", "set", "kernel=/no/such"])
+        .code(64)
+        .says("/no/such");
+    let virtualization = system.run(["machine", "set", "virtualization=true"]);
+    if virtualization.code != 0 {
+        virtualization
+            .code(1)
+            .says("nested virtualization is off on this host");
+    }
+    system
+        .run(["machine", "set", "virtualization=false", "kernel="])
+        .ok();
     system
         .run(["machine", "set", "cpus=2", "memory=300M"])
         .ok()

@@ -1,5 +1,6 @@
 //! A directory whose files a builder is sent, as far as it asks for them: the sender's side of fsutil's protocol.
 
+mod asked;
 mod filter;
 mod matcher;
 mod names;

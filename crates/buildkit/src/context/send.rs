@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 
+use super::asked::{Asked, asked};
 use super::filter::{Filter, Wanted, open_beneath};
 use super::spool::Spool;
 use super::walk::{lock, walk};
@@ -25,8 +26,6 @@ const CHUNK: usize = 128 << 10;
 const TOLD: usize = 256;
 /// How long a file waits for others to be told of with it.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// Files that the builder may ask for ahead.
-const ASKED: usize = 256;
 
 /// Packets that are sent together, or why there are no more.
 pub type Batch = Result<Vec<Packet>, Status>;
@@ -59,24 +58,24 @@ async fn exchange(
     out: &mpsc::Sender<Batch>,
 ) -> Result<(), ContextError> {
     let spool = Arc::new(Mutex::new(Spool::new().map_err(ContextError::Spool)?));
-    let (ask, asked) = mpsc::channel(ASKED);
+    let (asking, asked) = asked();
     let walking = {
         let (context, spool, out) = (context.clone(), Arc::clone(&spool), out.clone());
         tokio::task::spawn_blocking(move || tell_all(&context, &wanted, &spool, &out))
     };
     let sending = {
-        let out = out.clone();
-        tokio::task::spawn_blocking(move || send_files(&context, &spool, asked, &out))
+        let (spool, out) = (Arc::clone(&spool), out.clone());
+        tokio::task::spawn_blocking(move || send_files(&context, &spool, &asked, &out))
     };
     let reading = async move {
         while let Some(packet) = packets.next().await {
             let packet = packet.map_err(|_| ContextError::Gone)?;
             match packet.r#type() {
                 PacketType::PacketReq => {
-                    // Where nobody takes it, the sender's own failure is told.
-                    if ask.send(packet.id).await.is_err() {
-                        break;
+                    if u64::from(packet.id) >= lock(&spool).count() {
+                        return Err(ContextError::Number(packet.id));
                     }
+                    asking.want(packet.id);
                 }
                 PacketType::PacketErr => {
                     let words = String::from_utf8_lossy(&packet.data).into_owned();
@@ -140,10 +139,10 @@ fn tell_all(
 fn send_files(
     context: &Context,
     spool: &Mutex<Spool>,
-    mut asked: mpsc::Receiver<u32>,
+    asked: &Asked,
     out: &mpsc::Sender<Batch>,
 ) -> Result<(), ContextError> {
-    while let Some(number) = asked.blocking_recv() {
+    while let Some(number) = asked.next() {
         let path = lock(spool)
             .get(u64::from(number))
             .map_err(ContextError::Spool)?
@@ -280,6 +279,39 @@ mod tests {
             .map(|packet| (packet.id, packet.data.clone()))
             .collect();
         assert_eq!(bytes, [(0, b"x".to_vec()), (599, b"x".to_vec())]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_builder_that_asks_for_much_is_not_kept_waiting() {
+        let directory = tempfile::tempdir().unwrap();
+        for number in 0..2_000 {
+            std::fs::write(directory.path().join(number.to_string()), "x").unwrap();
+        }
+        // Nobody takes what is sent once all is told of.
+        let (out, mut batches) = mpsc::channel(1);
+        let (ask, packets) = mpsc::channel(1);
+        let context = Context::open(directory.path()).unwrap();
+        let packets = ReceiverStream::new(packets);
+        let sending = tokio::spawn(send(context, Wanted::default(), packets, out));
+        let mut told = 0;
+        while told < 2_000 {
+            let batch = batches.recv().await.unwrap().unwrap();
+            told += batch.iter().filter(|packet| packet.stat.is_some()).count();
+        }
+        let asking = async {
+            for id in (0..2_000).rev() {
+                let request = Packet {
+                    id,
+                    ..packet_of(PacketType::PacketReq)
+                };
+                ask.send(Ok(request)).await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), asking)
+            .await
+            .unwrap();
+        drop((ask, batches));
+        assert!(matches!(sending.await.unwrap(), Err(ContextError::Gone)));
     }
 
     #[test]

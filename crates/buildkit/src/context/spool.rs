@@ -38,6 +38,11 @@ impl Spool {
         Ok(())
     }
 
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// The text with this number; `None` where there is none.
     pub fn get(&self, number: u64) -> io::Result<Option<String>> {
         if number >= self.count {

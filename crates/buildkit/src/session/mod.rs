@@ -47,6 +47,9 @@ const BUFFER: usize = 256 << 10;
 const QUEUE: usize = 4;
 /// The window of one stream, in bytes: a result is one.
 const WINDOW: u32 = 1 << 20;
+/// That of the connection. What a builder asks for comes in frames of a few bytes, and h2 takes too many of them at once for an attack: how many
+/// depends on this. All that [`BUFFER`] holds are fewer.
+const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// The calls that the builder may make, by which it learns what this client can do (`session.MethodURL` of BuildKit).
 const METHODS: [&str; 16] = [
@@ -256,7 +259,7 @@ async fn serve(stream: DuplexStream, sources: Sources, faults: Faults) {
     let files = files::Files::new(sources.contexts, faults);
     let served = tonic::transport::Server::builder()
         .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(2 * WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .add_service(HealthServer::new(Healthy))
         .add_service(FileSyncServer::new(files))
         .add_service(
