@@ -107,7 +107,14 @@ pub async fn emulate(context: &Context, name: &str, platform: &Platform) -> Resu
         stdio: None,
     };
     let mut containers = context.containers()?;
-    let process = containers.exec(request).await?.into_inner().process;
+    let process = match containers.exec(request).await {
+        Ok(reply) => reply.into_inner().process,
+        // An image without a shell has no QEMU either.
+        Err(status) => {
+            context.debug(|| format!("emulation of {platform}: {}", status.message()));
+            return Ok(());
+        }
+    };
     let request = WaitRequest {
         id: name.to_owned(),
         process,
