@@ -6,7 +6,6 @@ mod completion;
 mod configuration;
 mod connection;
 mod daemon;
-mod decompressed;
 mod failure;
 mod flags;
 mod help;

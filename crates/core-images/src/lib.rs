@@ -5,7 +5,6 @@
 pub mod archive;
 mod budget;
 pub mod command;
-pub mod compression;
 pub mod image;
 pub mod import;
 pub mod keyed;

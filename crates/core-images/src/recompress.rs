@@ -7,9 +7,9 @@ use container_resource::image::Descriptor;
 use flate2::write::GzEncoder;
 
 use crate::budget::Budgeted;
-use crate::compression::{self, Compression};
 use crate::image::media;
 use crate::store::{Ingest, IngestError};
+use container_compression::{self as compression, Compression};
 
 /// Takes a layer in as it is; one in xz or bzip2, for which images have no media type, is compressed with gzip
 /// instead. It may expand to `budget` bytes on the way.

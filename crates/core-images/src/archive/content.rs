@@ -7,9 +7,9 @@ use container_resource::digest::Digest;
 
 use super::load::LoadError;
 use crate::budget::Budgeted;
-use crate::compression;
 use crate::store::{Ingest, Space};
 use container_archive::tar::{Kind, Member, Reader, Run, TarError};
+use container_compression as compression;
 
 /// Most rejected paths that are listed.
 const MAX_REJECTED: usize = 100;

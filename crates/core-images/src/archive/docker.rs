@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::candidates::{Candidates, Tags};
 use super::content::Content;
 use super::load::LoadError;
-use crate::compression::{self, Compression};
 use crate::image::{Manifest, media};
 use crate::recompress::take_layer;
 use crate::store::{Ingest, IngestError, Store};
+use container_compression::{self as compression, Compression};
 
 /// One image of `manifest.json` (Docker image specification v1.2).
 #[derive(Debug, Serialize, Deserialize)]

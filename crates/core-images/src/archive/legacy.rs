@@ -11,9 +11,9 @@ use super::candidates::Candidates;
 use super::content::Content;
 use super::docker::take_manifest;
 use super::load::LoadError;
-use crate::compression::{self, Compression};
 use crate::image::{MAX_DOCUMENT, media};
 use crate::store::{Ingest, IngestError, Store};
+use container_compression::{self as compression, Compression};
 
 /// Tags by repository; what they stand for by tag.
 type Repositories = BTreeMap<String, BTreeMap<String, String>>;

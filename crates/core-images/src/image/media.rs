@@ -2,7 +2,7 @@
 
 use container_resource::image::Descriptor;
 
-use crate::compression::Compression;
+use container_compression::Compression;
 
 /// An index over manifests.
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";

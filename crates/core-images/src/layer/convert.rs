@@ -7,8 +7,8 @@ use erofs::{LayerWriter, Limits, Tree, TreeError, WriteError};
 
 use super::hashing::Hashing;
 use super::member::{EnterError, Meaning, PathError, enter, metadata};
-use crate::compression;
 use container_archive::tar::{self, Kind, Member, TarError};
+use container_compression as compression;
 
 /// What a conversion found out.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,8 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use container_archive::tar::{Kind, Reader};
-
-use crate::decompressed::decompressed;
+use container_compression::decoder;
 
 /// Bytes that the tar may unpack to before its Dockerfile comes; the builder reads a larger one all the same.
 const LOOKED_AT: u64 = 16 << 30;
@@ -29,7 +28,7 @@ pub fn find(tar: &mut File, names: &[&str], limit: u64) -> io::Result<Option<(St
 }
 
 fn search(tar: &mut File, names: &[&str], limit: u64) -> Option<(String, String)> {
-    let decoded = decompressed(BufReader::new(tar)).ok()?;
+    let decoded = decoder(BufReader::new(tar)).ok()?;
     let mut reader = Reader::new(decoded.take(LOOKED_AT));
     while let Some(member) = reader.next_member().ok()? {
         let path = plain(Path::new(std::ffi::OsStr::from_bytes(&member.path)));

@@ -2,20 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use container_files::Links;
-use flate2::read::MultiGzDecoder;
-use lzma_rust2::XzReader;
 
 use super::ModulesError;
 use super::information;
 
 /// Bytes that one module has at most, unpacked.
 const LIMIT: u64 = 256 << 20;
-/// Memory of a decompressor of xz, in KiB.
-const XZ_MEMORY: u32 = 128 << 10;
 /// How deep directories and dependencies go at most.
 const DEPTH: usize = 64;
 
@@ -154,13 +150,7 @@ fn look(
 
 fn unpacked(path: &Path) -> io::Result<Vec<u8>> {
     let file = container_files::open(path, Links::Refuse)?;
-    let ending = path.extension().unwrap_or_default();
-    let reader: Box<dyn Read> = match ending.to_str() {
-        Some("xz") => Box::new(XzReader::new_mem_limit(file, true, XZ_MEMORY)),
-        Some("zst") => Box::new(zstd::Decoder::new(file)?),
-        Some("gz") => Box::new(MultiGzDecoder::new(file)),
-        _ => Box::new(file),
-    };
+    let reader = container_compression::decoder(BufReader::new(file))?;
     let mut image = Vec::new();
     let read = reader.take(LIMIT + 1).read_to_end(&mut image)?;
     if u64::try_from(read).is_ok_and(|read| read <= LIMIT) {

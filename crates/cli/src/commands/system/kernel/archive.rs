@@ -8,8 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use container_archive::tar::{Kind, Member, Reader, Run, TarError};
-
-use crate::decompressed::decompressed;
+use container_compression::decoder;
 
 /// The largest file that is taken, in bytes; kernels have some 60 MiB.
 const FILE_LIMIT: u64 = 1 << 30;
@@ -208,7 +207,7 @@ fn plain(path: &Path) -> Option<PathBuf> {
 /// The archive from its beginning, decompressed as its first bytes tell.
 fn open(archive: &mut File) -> Result<Reader<impl Read + '_>, ArchiveError> {
     archive.rewind().map_err(ArchiveError::Read)?;
-    let decoded = decompressed(BufReader::new(archive)).map_err(ArchiveError::Read)?;
+    let decoded = decoder(BufReader::new(archive)).map_err(ArchiveError::Read)?;
     Ok(Reader::new(decoded.take(ARCHIVE_LIMIT)))
 }
 
