@@ -152,9 +152,10 @@ fn copies(system: &System, id: &str, stat: impl Fn(&str) -> String) {
 
     // As a stream, with owners and modes.
     fs::write(at("f"), "f").unwrap();
+    // Compressed, as docker takes it, too.
     let archive = Command::new("tar")
         .args([
-            "-c",
+            "-cz",
             "--owner=33",
             "--group=44",
             "--mode=0600",
@@ -167,6 +168,9 @@ fn copies(system: &System, id: &str, stat: impl Fn(&str) -> String) {
     let sent = system.pipe(["cp", "-", &into("/tmp")], &archive.stdout);
     assert!(sent.status.success(), "{sent:?}");
     assert_eq!(stat("/tmp/f"), "600 33 44 1");
+    // A directory that is missing on the way.
+    cp(&at("f"), &into("/way/to/f")).ok();
+    assert!(stat("/way/to").starts_with("755 0 0 "));
     let got = system.pipe(["cp", &into("/data/sub"), "-"], b"");
     assert!(got.status.success(), "{got:?}");
     assert_eq!(tar(&["t"], &got.stdout), "sub/\nsub/two\n");

@@ -72,18 +72,15 @@ const COMMANDS: [(&str, Answer); 44] = [
 ];
 
 /// Options, with the commands that they are looked for at. The list holds those that Docker or Apple's tool has.
-const OPTIONS: [(&[&str], &[&str], Answer); 10] = [
+const OPTIONS: [(&[&str], &[&str], Answer); 14] = [
     (
         CREATING,
         &["--link"],
         Needless("containers on one network find each other by name"),
     ),
     (CREATING, &["--link-local-ip"], NotYet),
-    (
-        CREATING,
-        &["--volumes-from", "--volume-driver", "--storage-opt"],
-        NotYet,
-    ),
+    (CREATING, &["--storage-opt"], Use("--storage-size <size>")),
+    (CREATING, &["--volumes-from", "--volume-driver"], NotYet),
     (
         CREATING,
         &[
@@ -152,6 +149,21 @@ const OPTIONS: [(&[&str], &[&str], Answer); 10] = [
         NotYet,
     ),
     (&["delete", "rm"], &["--link"], NotYet),
+    (
+        &["network create"],
+        &["--ipv6"],
+        Needless("every network has IPv6 addresses: --subnet-v6 chooses them"),
+    ),
+    (
+        &["network create"],
+        &["--attachable", "--ingress", "--scope"],
+        Needless("a network is of one host, and any container may be on it"),
+    ),
+    (
+        &["network create"],
+        &["--gateway", "--ip-range", "--aux-address", "--ipam-driver"],
+        NotYet,
+    ),
 ];
 
 /// Commands that make containers.

@@ -10,7 +10,7 @@ use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::PauseFlag;
 use crate::output_file::OutputFile;
-use crate::session::{Owner, operate};
+use crate::session::{Output, Owner, operate};
 
 /// Write a container's root file system as a tar
 ///
@@ -63,6 +63,7 @@ pub async fn write(
     let file = OutputFile::open(path)?;
     let output = file.as_fd().try_clone_to_owned();
     let output = output.map_err(|error| Failure::Local(error.into()))?;
+    let output = Output::file(output, path);
     operate(context, owner, operation, None, output).await?;
     file.keep()
 }

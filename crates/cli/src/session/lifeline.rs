@@ -83,13 +83,18 @@ impl Lifeline {
 
 /// What a descriptor that failed means for the command.
 pub fn failure(failed: Failed) -> Failure {
-    let (what, error) = match failed.stream {
-        StandardStream::Stdin => ("cannot read standard input", failed.error),
+    failure_with_output(failed, "standard output")
+}
+
+/// The same where what was lent as standard output is called `output`.
+pub fn failure_with_output(failed: Failed, output: &str) -> Failure {
+    let what = match failed.stream {
+        StandardStream::Stdin => "cannot read standard input".to_owned(),
         _ if i32::from(failed.error) == Errno::PIPE.raw_os_error() => return Failure::BrokenPipe,
-        StandardStream::Stdout => ("cannot write to standard output", failed.error),
-        StandardStream::Stderr => ("cannot write to standard error", failed.error),
+        StandardStream::Stdout => format!("cannot write to {output}"),
+        StandardStream::Stderr => "cannot write to standard error".to_owned(),
     };
-    let error = io::Error::from_raw_os_error(error.into());
+    let error = io::Error::from_raw_os_error(failed.error.into());
     Failure::Local(anyhow::Error::new(error).context(what))
 }
 

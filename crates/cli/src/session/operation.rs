@@ -3,12 +3,15 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use container_api::types::Stdio;
 use container_api::{Error, Kind, api, descriptors, volume};
 use container_archive::operation::Operation;
 use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::task::JoinHandle;
 
 use super::lifeline::{self, Lifeline};
 use crate::connection::Context;
@@ -17,6 +20,9 @@ use crate::output;
 
 /// Bytes of what an operation says that are shown.
 const TEXT_MAX: u64 = 64 << 10;
+
+/// How long this side may take when the other one has failed.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Whose files an operation is for.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +55,29 @@ impl<'a> Owner<'a> {
     }
 }
 
+/// What an operation writes to.
+#[derive(Debug)]
+pub struct Output {
+    descriptor: OwnedFd,
+    name: String,
+}
+
+impl Output {
+    /// The file at `path`.
+    pub fn file(descriptor: OwnedFd, path: &Path) -> Self {
+        let name = path.display().to_string();
+        Self { descriptor, name }
+    }
+}
+
+impl From<OwnedFd> for Output {
+    /// Standard output, or a pipe of this process.
+    fn from(descriptor: OwnedFd) -> Self {
+        let name = "standard output".to_owned();
+        Self { descriptor, name }
+    }
+}
+
 /// Does `operation` with the files of `owner`. It reads `input` and writes `output`, which this process has no
 /// part in any more.
 ///
@@ -59,8 +88,12 @@ pub async fn operate(
     owner: Owner<'_>,
     operation: &Operation,
     input: Option<OwnedFd>,
-    output: OwnedFd,
+    output: impl Into<Output>,
 ) -> Result<(), Failure> {
+    let Output {
+        descriptor: output,
+        name: output_name,
+    } = output.into();
     let mut lifeline = Lifeline::new().map_err(|error| Failure::Local(error.into()))?;
     let (said, errors) = pipe()?;
     let token = {
@@ -87,7 +120,7 @@ pub async fn operate(
     });
     let code = ask(context, owner, operation, stdio).await?;
     if let Some(failed) = lifeline.told() {
-        return Err(lifeline::failure(failed));
+        return Err(lifeline::failure_with_output(failed, &output_name));
     }
     let said = said.await.unwrap_or_default();
     let said = said.trim();
@@ -135,6 +168,22 @@ async fn ask(
 
 fn failure(message: String) -> Failure {
     Failure::Service(Error::new(Kind::Internal, message))
+}
+
+/// What this side's `part` of an operation comes to. Where the other side has failed, it may still hold the stream open, and nothing more
+/// comes: then this side has a moment to say what is wrong with it.
+pub async fn done<T>(part: JoinHandle<T>, other_failed: bool) -> Result<Option<T>, Failure> {
+    let joined = if other_failed {
+        match tokio::time::timeout(MOMENT, part).await {
+            Ok(joined) => joined,
+            Err(_) => return Ok(None),
+        }
+    } else {
+        part.await
+    };
+    joined
+        .map(Some)
+        .map_err(|error| Failure::Local(error.into()))
 }
 
 /// Both ends of a pipe.

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Stdin, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use container_archive::pack::{Contents, Packer};
@@ -117,7 +118,10 @@ fn put<R: Read>(
         }
     }
     let mapping = Mapping::tree(&first, name.is_some(), place.name.clone())?;
-    fs::create_dir_all(&place.directory).map_err(ArchiveError::at(&*place.directory))?;
+    let mut parents = fs::DirBuilder::new();
+    // This process has no mask of its own that would take anything away.
+    let made = parents.recursive(true).mode(0o755).create(&place.directory);
+    made.map_err(ArchiveError::at(&*place.directory))?;
     let owners = if owners {
         Owners::Keep
     } else {

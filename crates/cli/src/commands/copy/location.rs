@@ -1,8 +1,10 @@
 //! One side of a copy, as it is written on the command line.
 
-use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
-use std::str::FromStr;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 /// Where a copy comes from or goes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,30 +22,38 @@ pub enum Location {
     },
 }
 
-impl FromStr for Location {
-    type Err = Infallible;
+impl Location {
+    /// Reads it from the command line, whatever bytes it has.
+    pub fn parser() -> impl TypedValueParser<Value = Self> {
+        OsStringValueParser::new().map(Self::from)
+    }
+}
 
+impl From<OsString> for Location {
     /// What stands before the first colon is a container or a volume, unless it has a slash or begins with a dot: then the whole is a path.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text.split_once(':') {
-            None if text == "-" => Self::Stream,
+    fn from(text: OsString) -> Self {
+        let bytes = text.as_bytes();
+        if bytes == b"-" {
+            return Self::Stream;
+        }
+        let colon = bytes.iter().position(|byte| *byte == b':');
+        let parts = colon.map(|colon| (&bytes[..colon], &bytes[colon + 1..]));
+        match parts.and_then(|(id, path)| Some((std::str::from_utf8(id).ok()?, path))) {
             Some((id, path)) if !id.is_empty() && !id.contains('/') && !id.starts_with('.') => {
                 Self::Inside {
                     id: id.to_owned(),
-                    path: if path.starts_with('/') {
-                        PathBuf::from(path)
-                    } else {
-                        PathBuf::from(format!("/{path}"))
-                    },
+                    path: PathBuf::from("/").join(OsStr::from_bytes(path)),
                 }
             }
             _ => Self::Host(PathBuf::from(text)),
-        })
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
     use super::*;
 
     #[test]
@@ -66,9 +76,16 @@ mod tests {
             ("../x:y", Location::Host("../x:y".into())),
             (":/x", Location::Host(":/x".into())),
             ("plain", Location::Host("plain".into())),
+            ("web:/", container("web", "/")),
             ("/dev/stdout", Location::Host("/dev/stdout".into())),
         ] {
-            assert_eq!(text.parse(), Ok(expected), "{text}");
+            assert_eq!(Location::from(OsString::from(text)), expected, "{text}");
         }
+        // Names are bytes.
+        let name = OsString::from_vec(b"web:/tmp/\xff".to_vec());
+        let Location::Inside { path, .. } = Location::from(name) else {
+            panic!("a container's path");
+        };
+        assert_eq!(path.as_os_str().as_bytes(), b"/tmp/\xff");
     }
 }

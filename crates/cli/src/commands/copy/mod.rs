@@ -15,8 +15,8 @@ use crate::failure::Failure;
 /// Copy files between a container, running or not, and the host, or another container
 ///
 /// A directory is copied with what is in it: into a directory that exists, or to become one that does not; of one that is written
-/// with /. at the end, only what is in it. A link that SOURCE names is followed; those below it stay links. With - for SOURCE or DESTINATION a tar comes from standard input, or goes to standard output,
-/// with its owners and modes. Prints where the copy is.
+/// with /. at the end, only what is in it. A link that SOURCE names is followed; those below it stay links. With - for SOURCE or DESTINATION a tar comes from standard input, compressed with gzip, zstd, xz, bzip2 or not,
+/// or goes to standard output, with its owners and modes. Prints where the copy is.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container cp web:/etc/nginx/nginx.conf .
@@ -41,11 +41,11 @@ pub struct Copy {
     quiet: bool,
 
     /// <container>:<path>, a path of the host, or - for a tar on standard input
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", value_parser = Location::parser())]
     source: Location,
 
     /// <container>:<path>, a path of the host, or - for a tar on standard output
-    #[arg(value_name = "DESTINATION")]
+    #[arg(value_name = "DESTINATION", value_parser = Location::parser())]
     destination: Location,
 }
 

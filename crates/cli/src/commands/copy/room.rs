@@ -3,8 +3,9 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Bytes that stay free on the file system that is copied to.
+/// Bytes that stay free on the file system that is copied to, and the part of it that they are at most: a small one is not all spare.
 const SPARE: u64 = 64 << 20;
+const SPARE_PART: u64 = 16;
 
 /// A stream of at most as many bytes as there is room for. Holes are no bytes of it.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ impl<R> Room<R> {
     pub fn new(inner: R, path: &Path) -> Self {
         Self {
             inner,
-            left: free(path).saturating_sub(SPARE),
+            left: room_at(path),
             path: path.to_owned(),
         }
     }
@@ -29,10 +30,7 @@ impl<R: Read> Read for Room<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX);
         if most == 0 && !bytes.is_empty() {
-            let text = format!(
-                "more comes than there is room for at {}",
-                self.path.display()
-            );
+            let text = format!("there is no room for it at {}", self.path.display());
             return Err(io::Error::new(io::ErrorKind::StorageFull, text));
         }
         let wanted = bytes.len().min(most);
@@ -43,7 +41,7 @@ impl<R: Read> Read for Room<R> {
 }
 
 /// Bytes that this user may write there. A file system that does not tell has no bound.
-fn free(path: &Path) -> u64 {
+fn room_at(path: &Path) -> u64 {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut found = absolute
         .ancestors()
@@ -52,7 +50,11 @@ fn free(path: &Path) -> u64 {
         .next()
         .filter(|found| found.f_blocks > 0)
         .map_or(u64::MAX, |found| {
-            found.f_bavail.saturating_mul(found.f_frsize)
+            let spare = SPARE.min(found.f_blocks.saturating_mul(found.f_frsize) / SPARE_PART);
+            found
+                .f_bavail
+                .saturating_mul(found.f_frsize)
+                .saturating_sub(spare)
         })
 }
 
@@ -74,6 +76,6 @@ mod tests {
             (1000, io::ErrorKind::StorageFull)
         );
         assert!(error.to_string().contains("/target"), "{error}");
-        assert!(free(Path::new("/none/such")) > 0);
+        assert!(room_at(Path::new("/none/such")) > 0);
     }
 }

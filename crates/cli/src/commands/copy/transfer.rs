@@ -5,23 +5,19 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use container_archive::operation::Operation;
 use container_archive::place;
-use tokio::task::JoinHandle;
 
 use super::host;
 use super::location::Location;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::output;
-use crate::session::{Owner, operate, pipe};
+use crate::session::{Owner, done, operate, operate_on_tar, pipe};
 
 /// Bytes of the path that a guest says it has copied to.
 const PATH_MAX: u64 = 64 << 10;
-/// How long this side may take when the other one has failed.
-const MOMENT: Duration = Duration::from_secs(1);
 
 /// One copy.
 #[derive(Debug)]
@@ -61,7 +57,8 @@ impl Transfer {
                 let operation = Operation::Extract { path: path.clone() };
                 let input = io::stdin().as_fd().try_clone_to_owned();
                 let input = input.map_err(|error| Failure::Local(error.into()))?;
-                operate(context, self.owner(id), &operation, Some(input), output).await?;
+                let owner = self.owner(id);
+                operate_on_tar(context, owner, &operation, input, "standard input", output).await?;
                 drop(said);
                 return Ok(());
             }
@@ -159,22 +156,6 @@ impl Transfer {
             Owner::Container(name)
         }
     }
-}
-
-/// What this side's part of a copy comes to. Where the other side has failed, it may still hold the stream open, and nothing more comes: then
-/// this side has a moment to say what is wrong with it.
-async fn done<T>(part: JoinHandle<T>, other_failed: bool) -> Result<Option<T>, Failure> {
-    let joined = if other_failed {
-        match tokio::time::timeout(MOMENT, part).await {
-            Ok(joined) => joined,
-            Err(_) => return Ok(None),
-        }
-    } else {
-        part.await
-    };
-    joined
-        .map(Some)
-        .map_err(|error| Failure::Local(error.into()))
 }
 
 /// Has the tree that `input` reads put at `path` of `owner`, called `name`; gives where it is.

@@ -27,11 +27,11 @@ pub struct Copy {
     quiet: bool,
 
     /// <volume>:<path>, a path of the host, or - for a tar on standard input
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", value_parser = Location::parser())]
     source: Location,
 
     /// <volume>:<path>, a path of the host, or - for a tar on standard output
-    #[arg(value_name = "DESTINATION")]
+    #[arg(value_name = "DESTINATION", value_parser = Location::parser())]
     destination: Location,
 }
 

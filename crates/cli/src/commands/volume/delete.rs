@@ -1,4 +1,5 @@
 use clap::Args;
+use container_api::Kind;
 use container_api::volume::DeleteRequest;
 
 use super::list;
@@ -23,8 +24,8 @@ pub struct Delete {
     #[arg(short, long)]
     all: bool,
 
-    /// As always: nobody is asked
-    #[arg(short, long, hide = true)]
+    /// Take names without a volume for done
+    #[arg(short, long)]
     force: bool,
 }
 
@@ -59,7 +60,13 @@ impl Delete {
         let volumes = context.volumes()?;
         select::for_each(names, |name| {
             let mut volumes = volumes.clone();
-            async move { Ok(volumes.delete(DeleteRequest { name }).await.map(drop)?) }
+            async move {
+                let deleted = volumes.delete(DeleteRequest { name }).await;
+                match deleted.map(drop).map_err(Failure::from) {
+                    Err(failure) if self.force && failure.kind() == Some(Kind::NotFound) => Ok(()),
+                    deleted => deleted,
+                }
+            }
         })
         .await
     }

@@ -12,17 +12,17 @@ use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::output;
-use crate::session::{Owner, operate, pipe};
+use crate::session::{Owner, operate_on_tar, pipe};
 
 /// Fill a volume with the files of a tar
 ///
-/// With their owners, modes and attributes. A volume that is not there is made, and is there when the whole tar has been read; in one that
+/// With their owners, modes and attributes. The tar may be compressed with gzip, zstd, xz or bzip2. A volume that is not there is made, and is there when the whole tar has been read; in one that
 /// is, files of the same names are replaced and others stay. Links that lead out of the volume are made as they are, but nothing is
 /// written through one. Prints the name.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container volume import data data.tar
-  zstd -d <data.tar.zst | container volume import data
+  container volume import data data.tar.zst
   container volume export data | ssh host container volume import data")]
 pub struct Import {
     /// Volume
@@ -36,20 +36,28 @@ pub struct Import {
 
 impl Import {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
-        let input = input(self.source.as_deref())?;
+        let source = self
+            .source
+            .as_deref()
+            .filter(|path| *path != Path::new("-"));
+        let input = input(source)?;
+        let called = source.map_or_else(
+            || "standard input".to_owned(),
+            |path| path.display().to_string(),
+        );
         let (said, output) = pipe()?;
         let owner = Owner::Volume {
             name: &self.name,
             create: true,
         };
-        operate(context, owner, &Operation::Import, Some(input), output).await?;
+        operate_on_tar(context, owner, &Operation::Import, input, &called, output).await?;
         drop(said);
         output::write_lines([self.name])
     }
 }
 
 fn input(source: Option<&Path>) -> Result<OwnedFd, Failure> {
-    if let Some(path) = source.filter(|path| *path != Path::new("-")) {
+    if let Some(path) = source {
         let shown = || path.display().to_string();
         let file = File::open(path).with_context(shown)?;
         if file.metadata().with_context(shown)?.is_dir() {

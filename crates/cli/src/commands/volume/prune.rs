@@ -4,6 +4,7 @@ use container_resource::size;
 
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::flags::UnaskedFlag;
 use crate::output;
 
 /// Delete all volumes that no container has
@@ -17,9 +18,8 @@ pub struct Prune {
     #[arg(short, long, hide = true)]
     all: bool,
 
-    /// As always: nobody is asked
-    #[arg(short, long, hide = true)]
-    force: bool,
+    #[command(flatten)]
+    unasked: UnaskedFlag,
 }
 
 impl Prune {
