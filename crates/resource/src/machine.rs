@@ -20,7 +20,6 @@ use crate::container::{
 };
 use crate::creation::DEFAULT_RUNTIME;
 use crate::environment;
-use crate::host_name;
 use crate::image_settings::ImageSettings;
 use crate::label::well_known;
 use crate::name::{self, NameError};
@@ -38,6 +37,8 @@ pub const VIRTUALIZATION: &str = "virtualization";
 pub const GRACE: u32 = 10;
 /// The longest name, in bytes: its container's has a hyphen and six digits more, and a host name has 64.
 pub const NAME_MAX: usize = 57;
+/// The longest name of a snapshot, in bytes.
+pub const SNAPSHOT_NAME_MAX: usize = 63;
 
 /// What is asked for of a machine, beside what every container has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,16 +239,17 @@ pub fn default_name(reference: &Reference) -> String {
         Version::Digest(digest) => digest.hex().chars().take(12).collect(),
     };
     let name = format!("{last}-{version}");
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
     let name: String = name
         .chars()
-        .map(|c| if allowed(c) { c } else { '-' })
+        .map(|c| c.to_ascii_lowercase())
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .take(NAME_MAX)
         .collect();
-    name.trim_end_matches(['.', '-']).to_owned()
+    name.trim_end_matches('-').to_owned()
 }
 
-/// Checks a machine's name: a host name, which leaves room for what its container's name has more.
+/// Checks a machine's name: `^[a-z0-9]([a-z0-9-]*[a-z0-9])?$` (as Apple's container has it), a part of a host name, which leaves room for
+/// what its container's name has more.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -258,11 +260,33 @@ pub fn check_name(text: &str) -> Result<(), String> {
             text.len()
         ));
     }
-    if host_name::is_valid(text) {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let ends = |byte: Option<&u8>| byte.is_some_and(|byte| plain(*byte));
+    let bytes = text.as_bytes();
+    let inside = bytes.iter().all(|byte| plain(*byte) || *byte == b'-');
+    if ends(bytes.first()) && ends(bytes.last()) && inside {
         Ok(())
     } else {
         Err(format!(
-            "invalid machine name '{text}': it is the machine's host name, of letters, digits, '-' and '.'"
+            "invalid machine name '{text}': it must start and end with a lower-case letter or a digit, and have nothing but those and '-' between"
+        ))
+    }
+}
+
+/// Checks the name of a snapshot: letters, digits, `_`, `.` and `-`, the first one a letter or digit, at most 63 bytes. It is a part of a
+/// file's name.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_snapshot_name(text: &str) -> Result<(), String> {
+    let character = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let first = text.bytes().next();
+    let sound = first.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if sound && text.len() <= SNAPSHOT_NAME_MAX && text.bytes().all(character) {
+        Ok(())
+    } else {
+        Err(format!(
+            "invalid snapshot name '{text}': 1 to {SNAPSHOT_NAME_MAX} letters, digits, '_', '.' and '-' are expected, the first one a letter or digit"
         ))
     }
 }
@@ -442,8 +466,9 @@ mod tests {
     fn names_come_from_the_image() {
         for (reference, expected) in [
             ("debian:12", "debian-12"),
-            ("registry.example/team/my_image:v1.0", "my-image-v1.0"),
+            ("registry.example/team/my_image:v1.0", "my-image-v1-0"),
             ("busybox", "busybox-latest"),
+            ("busybox:Next_1", "busybox-next-1"),
         ] {
             let reference = Reference::parse(reference, "docker.io").unwrap();
             let name = default_name(&reference);
@@ -455,12 +480,24 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_a_host_name() {
-        for name in ["", "-a", "a_b", "a..b", "a-", "../x", &"a".repeat(58)] {
+    fn a_name_is_a_part_of_a_host_name() {
+        for name in ["", "-a", "a_b", "a.b", "Dev", "a-", "../x", &"a".repeat(58)] {
             assert!(check_name(name).is_err(), "{name}");
         }
-        for name in ["dev.box-1", "a", &"a".repeat(57)] {
+        let said = check_name("x-").unwrap_err();
+        assert!(said.contains("must start and end"), "{said}");
+        for name in ["dev-box-1", "a", &"a".repeat(57)] {
             assert_eq!(check_name(name), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_snapshot_s_name_is_a_part_of_a_file_s() {
+        for name in ["", ".x", "-x", "a/b", "../x", "bad name", &"a".repeat(64)] {
+            assert!(check_snapshot_name(name).is_err(), "{name}");
+        }
+        for name in ["x", "before-12.5_b", &"a".repeat(63)] {
+            assert_eq!(check_snapshot_name(name), Ok(()));
         }
     }
 }

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use container_api::{Error, Kind};
 use container_files::Links;
 use container_resource::bundle::Bundle;
-use container_resource::machine::Snapshot;
-use container_resource::name;
+use container_resource::machine::{Snapshot, check_snapshot_name};
 use jiff::Timestamp;
 
 use super::Machines;
@@ -25,7 +24,7 @@ impl Machines {
     /// # Errors
     /// When the name is invalid or taken, the machine was never booted, or the disk is full.
     pub async fn create_snapshot(&self, id: &str, snapshot: String) -> Result<(), Error> {
-        name::validate(&snapshot).map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
+        check_snapshot_name(&snapshot).map_err(|text| Error::new(Kind::InvalidArgument, text))?;
         let name = self.name(id)?;
         let entry = self.find(&name)?;
         let target = file(&entry.bundle, &snapshot);
@@ -103,7 +102,7 @@ fn existing(bundle: &Bundle, machine: &str, snapshot: &str) -> Result<PathBuf, E
         ))
     };
     // What is no name is no file's name either.
-    name::validate(snapshot).map_err(|_| missing())?;
+    check_snapshot_name(snapshot).map_err(|_| missing())?;
     let path = file(bundle, snapshot);
     container_files::open(&path, Links::Refuse).map_err(|_| missing())?;
     Ok(path)

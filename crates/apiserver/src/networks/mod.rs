@@ -223,8 +223,12 @@ impl Networks {
     /// The network `name`.
     fn find(&self, name: &str) -> Result<Arc<Network>, Error> {
         self.entries().get(name).cloned().ok_or_else(|| {
-            Error::new(Kind::NotFound, format!("network not found: {name}"))
-                .with_hint("`container network list` shows those that there are.")
+            let hint = if name == "bridge" {
+                "What docker calls `bridge` is the network `default` here."
+            } else {
+                "`container network list` shows those that there are."
+            };
+            Error::new(Kind::NotFound, format!("network not found: {name}")).with_hint(hint)
         })
     }
 

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
@@ -55,9 +56,24 @@ pub struct StatsFlags {
 
 impl StatsFlags {
     /// Shows that there is nothing to show.
-    pub fn show_none(&self) -> Result<(), Failure> {
+    pub fn show_none(&self, called: &Called) -> Result<(), Failure> {
         let none: [ContainerStatistics; 0] = [];
-        output::write(self.format.format, &none, || table(&[], &[]))
+        output::write(self.format.format, &none, || table(called, &[], &[]))
+    }
+}
+
+/// How the table calls what it shows.
+#[derive(Debug)]
+pub struct Called {
+    /// The column's title.
+    pub title: &'static str,
+    /// Names in the place of containers' ids, where they have other ones.
+    pub names: HashMap<String, String>,
+}
+
+impl Called {
+    fn name(&self, id: &str) -> String {
+        self.names.get(id).map_or(id, String::as_str).to_owned()
     }
 }
 
@@ -69,6 +85,15 @@ struct Sample {
 
 impl Stats {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let called = Called {
+            title: "Container ID",
+            names: HashMap::new(),
+        };
+        self.show(context, &called).await
+    }
+
+    /// Shows it, with the names of `called` in the table.
+    pub async fn show(self, context: &Context, called: &Called) -> Result<(), Failure> {
         let containers = context.containers()?;
         if self.flags.format.format != Format::Table {
             // Counters are totals: whoever reads them takes the differences.
@@ -85,18 +110,19 @@ impl Stats {
             let (before, _) = self.sample(&containers).await?;
             tokio::time::sleep(INTERVAL).await;
             let (after, failures) = self.sample(&containers).await?;
-            output::print(table(&before, &after).render().as_bytes())?;
+            output::print(table(called, &before, &after).render().as_bytes())?;
             return Failure::gather(failures);
         }
         let mut signals = Signals::take().map_err(|error| Failure::Local(error.into()))?;
         let screen = Screen::enter()?;
-        self.watch(&containers, &screen, &mut signals).await
+        self.watch(&containers, called, &screen, &mut signals).await
     }
 
     /// Shows a sample after the other until a signal ends it.
     async fn watch(
         &self,
         containers: &Containers,
+        called: &Called,
         screen: &Screen,
         signals: &mut Signals,
     ) -> Result<(), Failure> {
@@ -107,7 +133,7 @@ impl Stats {
                 sampled = self.sample(containers) => sampled?,
                 _ = signals.interrupted() => return Ok(()),
             };
-            let text = table(&before, &after).render();
+            let text = table(called, &before, &after).render();
             screen.draw(&text)?;
             before = after;
             let next = tokio::time::sleep(INTERVAL);
@@ -177,9 +203,9 @@ async fn one(mut containers: Containers, id: String) -> Result<Option<Sample>, F
     }
 }
 
-fn table(before: &[Sample], after: &[Sample]) -> Table {
+fn table(called: &Called, before: &[Sample], after: &[Sample]) -> Table {
     let mut table = Table::new([
-        "Container ID",
+        called.title,
         "Cpu %",
         "Memory Usage",
         "Net Rx/Tx",
@@ -196,7 +222,7 @@ fn table(before: &[Sample], after: &[Sample]) -> Table {
             format!("{} / {}", text(left), text(right))
         };
         table.row([
-            now.id.clone(),
+            called.name(&now.id),
             earlier
                 .and_then(|earlier| cpu(earlier, sample))
                 .unwrap_or_else(|| "--".to_owned()),
@@ -252,11 +278,20 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_two_dashes() {
-        let text = table(&[], &[sample(Instant::now(), 1)]).render();
+        let text = |title, names| {
+            let called = Called { title, names };
+            table(&called, &[], &[sample(Instant::now(), 1)]).render()
+        };
         assert_eq!(
-            text,
+            text("Container ID", HashMap::new()),
             "Container ID  Cpu %  Memory Usage   Net Rx/Tx  Block I/O  Pids\n\
              web           --     3 MiB / 1 GiB  -- / --    -- / --    2\n"
+        );
+        let names = HashMap::from([("web".to_owned(), "dev".to_owned())]);
+        assert_eq!(
+            text("Machine", names),
+            "Machine  Cpu %  Memory Usage   Net Rx/Tx  Block I/O  Pids\n\
+             dev      --     3 MiB / 1 GiB  -- / --    -- / --    2\n"
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use container_api::machine::{ListSnapshotsRequest, SnapshotRequest};
-use container_resource::machine::Snapshot as Kept;
+use container_resource::machine::{Snapshot as Kept, check_snapshot_name};
 use container_resource::size;
 
 use crate::completion;
@@ -41,7 +41,7 @@ pub struct Words {
     id: String,
 
     /// Name of the snapshot
-    #[arg(value_name = "SNAPSHOT")]
+    #[arg(value_name = "SNAPSHOT", value_parser = name)]
     snapshot: String,
 }
 
@@ -52,6 +52,10 @@ impl Words {
             snapshot: self.snapshot.clone(),
         }
     }
+}
+
+fn name(text: &str) -> Result<String, String> {
+    check_snapshot_name(text).map(|()| text.to_owned())
 }
 
 /// Keep the disk of a machine

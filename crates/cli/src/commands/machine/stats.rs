@@ -1,6 +1,6 @@
 use clap::Args;
 
-use super::super::stats::{Stats as OfContainers, StatsFlags};
+use super::super::stats::{Called, Stats as OfContainers, StatsFlags};
 use super::{list, one};
 use crate::completion;
 use crate::connection::Context;
@@ -8,7 +8,7 @@ use crate::failure::Failure;
 
 /// Show what machines use
 ///
-/// Each by its container. CPU use is that of the last two seconds, in percent of one CPU.
+/// CPU use is that of the last two seconds, in percent of one CPU.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container machine stats
@@ -24,19 +24,30 @@ pub struct Stats {
 
 impl Stats {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
-        let mut ids = Vec::new();
+        let mut machines = Vec::new();
         for id in &self.ids {
-            ids.push(one(context, Some(id)).await?.container_id);
+            machines.push(one(context, Some(id)).await?);
         }
         if self.ids.is_empty() {
-            let all = list(context).await?.into_iter();
-            ids.extend(all.map(|machine| machine.container_id));
+            machines = list(context).await?;
         }
+        let called = Called {
+            title: "Machine",
+            names: machines
+                .iter()
+                .map(|machine| (machine.container_id.clone(), machine.id.clone()))
+                .collect(),
+        };
         let flags = self.flags;
         // Without a name, all containers would be meant.
-        if ids.is_empty() {
-            return flags.show_none();
+        if machines.is_empty() {
+            return flags.show_none(&called);
         }
-        OfContainers { ids, flags }.execute(context).await
+        let ids = machines.into_iter().map(|machine| machine.container_id);
+        let stats = OfContainers {
+            ids: ids.collect(),
+            flags,
+        };
+        stats.show(context, &called).await
     }
 }
