@@ -48,6 +48,9 @@ fn a_cluster_is_made_listed_fed_started_again_and_deleted() {
         "{written}"
     );
     k8s(&create).code(1).says("cluster already exists: dev");
+    k8s(&["create", "--name", "BAD_NAME"])
+        .code(64)
+        .says("Error: invalid value 'BAD_NAME'");
     assert_eq!(k8s(&["list", "-q"]).ok().stdout, "dev\n");
     let table = k8s(&["list"]).ok().stdout;
     assert!(

@@ -12,13 +12,39 @@ mod table;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
+
+/// Wrong usage, as `sysexits.h` numbers it, and as `container` itself ends then.
+const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    match commands::Line::parse().execute() {
+    let line = match commands::Line::try_parse() {
+        Ok(line) => line,
+        Err(error) => return explain(&error),
+    };
+    match line.execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("Error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Shows help that was asked for, or what is wrong with the line.
+fn explain(error: &clap::Error) -> ExitCode {
+    let shown = error.render().to_string();
+    let is_help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if is_help {
+        print!("{shown}");
+        return ExitCode::SUCCESS;
+    }
+    let text = shown.strip_prefix("error: ").unwrap_or(&shown);
+    eprintln!("Error: {}", text.trim_end());
+    ExitCode::from(USAGE)
 }

@@ -7,6 +7,7 @@ use container_resource::size;
 
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::flags::UnaskedFlag;
 use crate::output;
 use crate::select;
 
@@ -16,7 +17,10 @@ use crate::select;
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container prune")]
-pub struct Prune {}
+pub struct Prune {
+    #[command(flatten)]
+    unasked: UnaskedFlag,
+}
 
 impl Prune {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {

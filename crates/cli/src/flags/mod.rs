@@ -13,6 +13,7 @@ mod progress;
 mod registry;
 mod resource;
 mod security;
+mod unasked;
 
 pub use changes::ChangeFlags;
 pub use format::FormatFlags;
@@ -26,3 +27,4 @@ pub use process::ProcessFlags;
 pub use progress::{ProgressFlags, ProgressStyle};
 pub use registry::{DownloadFlags, SchemeFlags};
 pub use resource::ResourceFlags;
+pub use unasked::UnaskedFlag;

@@ -17,7 +17,12 @@ use crate::container::Container;
 ///
 /// The node is a container made of a node image of kind. Experimental.
 #[derive(Debug, Parser)]
-#[command(name = "container k8s", version, arg_required_else_help = true)]
+#[command(
+    name = "container k8s",
+    bin_name = "container k8s",
+    version,
+    arg_required_else_help = true
+)]
 pub struct Line {
     #[command(subcommand)]
     command: Command,

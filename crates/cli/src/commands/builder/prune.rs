@@ -7,6 +7,7 @@ use container_resource::size::memory;
 use super::{BuilderName, Resources, ensure};
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::flags::UnaskedFlag;
 use crate::output;
 
 /// Drop what a builder has cached and no build uses
@@ -27,6 +28,9 @@ pub struct Prune {
     /// Keep what was used within so many hours
     #[arg(long, value_name = "HOURS")]
     keep_duration: Option<u32>,
+
+    #[command(flatten)]
+    unasked: UnaskedFlag,
 }
 
 impl Prune {

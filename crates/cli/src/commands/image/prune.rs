@@ -4,6 +4,7 @@ use container_resource::size;
 
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::flags::UnaskedFlag;
 use crate::output;
 
 /// Delete images that nothing uses
@@ -17,6 +18,9 @@ pub struct Prune {
     /// Also images that have a name
     #[arg(short, long)]
     all: bool,
+
+    #[command(flatten)]
+    unasked: UnaskedFlag,
 }
 
 impl Prune {

@@ -3,6 +3,7 @@ use container_api::api::PruneNetworksRequest;
 
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::flags::UnaskedFlag;
 use crate::output;
 
 /// Delete all networks that no container is on
@@ -11,7 +12,10 @@ use crate::output;
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container network prune")]
-pub struct Prune {}
+pub struct Prune {
+    #[command(flatten)]
+    unasked: UnaskedFlag,
+}
 
 impl Prune {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use container_resource::template::TemplateResource;
 
 use crate::connection::Context;
 use crate::failure::Failure;
-use crate::flags::FormatFlags;
+use crate::flags::{FormatFlags, UnaskedFlag};
 use crate::output::{self, Table};
 
 /// Manage saved machines that starts are made from
@@ -38,7 +38,10 @@ pub struct List {
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container system template prune")]
-pub struct Prune {}
+pub struct Prune {
+    #[command(flatten)]
+    unasked: UnaskedFlag,
+}
 
 impl Command {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
