@@ -3,6 +3,8 @@
 use clap::{Args, ValueEnum};
 use container_api::images::{GetReply, GetRequest, PullRequest};
 use container_api::{Error, Kind};
+use container_resource::image::Descriptor;
+use container_resource::label::well_known::PULLED_FROM;
 
 use super::image::transfer::Progress;
 use crate::connection::{Context, Images};
@@ -119,6 +121,13 @@ impl FetchFlags {
         Progress::new(self.progress.style()).show(messages).await?;
         Ok(())
     }
+}
+
+/// The name under which `image` was pulled from its registry; `None`: it came in another way.
+pub fn pulled_from(image: &GetReply) -> Result<Option<String>, Failure> {
+    let descriptor: Descriptor = serde_json::from_slice(&image.descriptor)?;
+    let mut annotations = descriptor.annotations.unwrap_or_default();
+    Ok(annotations.remove(PULLED_FROM))
 }
 
 async fn get(images: &mut Images, request: &GetRequest) -> Result<GetReply, Error> {

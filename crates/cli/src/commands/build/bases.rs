@@ -5,17 +5,18 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::Context as _;
-use container_api::images::{ArchiveFormat, GetReply, SaveRequest};
+use container_api::Kind;
+use container_api::images::{ArchiveFormat, GetReply, GetRequest, SaveRequest};
 use container_buildkit::{Connection, Docker, Sources, Store};
 use container_files::Links;
 use container_resource::image::ImageResource;
-use container_resource::platform::Platform;
+use container_resource::platform::{ANY, Platform};
 use container_resource::reference::{Reference, Version};
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::Deserialize;
 use tokio::net::unix::pipe::Receiver;
 
-use super::super::fetch::FetchFlags;
+use super::super::fetch::{FetchFlags, pulled_from};
 use super::super::image::default_domain;
 use super::deliver::configuration_digest;
 use super::needs::{Asked, Need, Needs};
@@ -130,13 +131,31 @@ async fn find(
     } else {
         FetchFlags::missing()
     };
-    match fetch.image(context, name, platform.to_string()).await {
+    let mut found = fetch.image(context, name, platform.to_string()).await;
+    let lacks_platform =
+        matches!(&found, Err(Failure::Service(error)) if error.kind == Kind::Unsupported);
+    if lacks_platform && !pull && has_come_from_registry(context, name).await? {
+        let fetch = FetchFlags::always();
+        found = fetch.image(context, name, platform.to_string()).await;
+    }
+    match found {
         Ok(found) => Ok(Some(found)),
         Err(failure) => {
             context.debug(|| format!("base image {name}: {failure:?}"));
             Ok(None)
         }
     }
+}
+
+/// Whether the image `name`, which is here, was pulled under that name: its registry has it for other platforms, perhaps. One that was made here is not
+/// another's because of its name.
+async fn has_come_from_registry(context: &Context, name: &str) -> Result<bool, Failure> {
+    let request = GetRequest {
+        reference: name.to_owned(),
+        platform: ANY.to_owned(),
+    };
+    let image = context.images().await?.get(request).await?.into_inner();
+    Ok(pulled_from(&image)?.as_ref() == Some(&image.reference))
 }
 
 /// Instructions that an image has for who begins from it (`OnBuild` of its configuration; image specification, `config.md`).

@@ -5,12 +5,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use container_api::images::{AttachedBlob, AttachedRequest, GetReply};
 use container_api::{Chain, Error, Kind};
-use container_resource::image::Descriptor;
-use container_resource::label::well_known::PULLED_FROM;
 use container_resource::machine::{Attached, SETUP_LIMIT};
 use serde::Deserialize;
 
-use super::super::fetch::FetchFlags;
+use super::super::fetch::{FetchFlags, pulled_from};
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::output;
@@ -31,12 +29,7 @@ pub async fn find(
     is_fetched: bool,
     fetch: &FetchFlags,
 ) -> Result<Attached, Failure> {
-    let descriptor: Descriptor = serde_json::from_slice(&image.descriptor)?;
-    let mut annotations = descriptor.annotations.unwrap_or_default();
-    let Some(origin) = annotations
-        .remove(PULLED_FROM)
-        .filter(|_| !fetch.is_never())
-    else {
+    let Some(origin) = pulled_from(image)?.filter(|_| !fetch.is_never()) else {
         return Ok(Attached::default());
     };
     let request = AttachedRequest {
