@@ -57,6 +57,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         pid1_ns: clock::boottime_ns(),
     };
     boot::prepare()?;
+    network::prepare();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

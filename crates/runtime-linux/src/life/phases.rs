@@ -32,6 +32,9 @@ pub(super) fn guest_phases(
         reached("kernel entered", 0);
         reached("PID 1", hello.pid1_ns);
     }
+    if reported.network_ready_ns != 0 {
+        reached("network ready", reported.network_ready_ns);
+    }
     reached("root mounted", reported.root_mounted_ns);
     reached("process started", reported.process_started_ns);
     timeline.phases.sort_by_key(|phase| phase.at_us);
@@ -61,11 +64,18 @@ mod tests {
             request_ns: 500_000_000,
             root_mounted_ns: 500_400_000,
             process_started_ns: 500_800_000,
+            network_ready_ns: 0,
         };
         assert_eq!(
             phases(origin(100_000_000), &reported),
             "start requested, kernel entered, PID 1, root mounted, process started"
         );
+        reported.network_ready_ns = 500_200_000;
+        assert_eq!(
+            phases(origin(100_000_000), &reported),
+            "start requested, kernel entered, PID 1, network ready, root mounted, process started"
+        );
+        reported.network_ready_ns = 0;
         reported.root_mounted_ns = u64::MAX;
         reported.process_started_ns = 0;
         assert_eq!(

@@ -60,6 +60,11 @@ impl Agent {
         let limits = settings(&resources)?;
         transport::bind(request.late_devices)?;
         let interfaces = network::set_up(&request.interfaces)?;
+        let network_ready_ns = if interfaces.is_empty() {
+            0
+        } else {
+            boottime_ns()
+        };
         self.state().interfaces = interfaces;
         self.state().has_upper_disk = root.upper_disk.is_some();
         let root = mount_root(&root)?;
@@ -128,6 +133,7 @@ impl Agent {
                 request_ns,
                 root_mounted_ns,
                 process_started_ns,
+                network_ready_ns,
             }),
         })
     }

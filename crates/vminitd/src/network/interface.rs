@@ -37,12 +37,69 @@ const RTN_UNICAST: u8 = 1;
 /// a router is not believed.
 const PARAMETERS: [(&str, &str); 3] = [("accept_ra", "0"), ("autoconf", "0"), ("accept_dad", "0")];
 
-/// Gives every interface its name. Those that are in the way of each other go aside first.
-pub fn name(netlink: &Netlink, wanted: &[InterfacePlan]) -> Result<(), NetworkError> {
+/// How the kernel makes an address of its own up for IPv6: from the MAC address, or not at all.
+const OWN_ADDRESS: (&str, &str, &str) = ("addr_gen_mode", "0", "1");
+
+/// Brings the only interface up before it is known whose it is to be: what its driver does then is done when the request comes, and
+/// in the machines that are restored. It has no address yet, so nothing is sent.
+pub fn prepare(netlink: &Netlink) -> Result<(), NetworkError> {
+    let entries = fs::read_dir(INTERFACES).map_err(NetworkError::Netlink)?;
+    let of_device = entries
+        .flatten()
+        .filter(|entry| entry.path().join("device").exists());
+    let mut names = of_device.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let (Some(name), None) = (names.next(), names.next()) else {
+        return Ok(());
+    };
+    set_parameters(&name, &PARAMETERS)?;
+    let (parameter, _, none) = OWN_ADDRESS;
+    set_parameters(&name, &[(parameter, none)])?;
+    let index = fs::read_to_string(Path::new(INTERFACES).join(&name).join("ifindex"));
+    let index = index.ok().and_then(|text| text.trim().parse().ok());
+    let Some(index) = index else { return Ok(()) };
+    let up = Request::new(RTM_SETLINK, 0, &link(index, IFF_UP, IFF_UP));
+    carry_out(netlink, up, &name, "bring it up")
+}
+
+/// Whether the interface is up, as [`prepare`] leaves it.
+fn is_up(name: &str) -> bool {
+    let flags = fs::read_to_string(Path::new(INTERFACES).join(name).join("flags"));
+    let flags = flags.ok().and_then(|text| {
+        let digits = text.trim().trim_start_matches("0x");
+        u32::from_str_radix(digits, 16).ok()
+    });
+    flags.is_some_and(|flags| flags & IFF_UP != 0)
+}
+
+fn set_parameters(name: &str, parameters: &[(&str, &str)]) -> Result<(), NetworkError> {
+    for (parameter, value) in parameters {
+        let path = format!("/proc/sys/net/ipv6/conf/{name}/{parameter}");
+        // A kernel without IPv6 has none of them.
+        match fs::write(path, value) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(name, "set its parameters")(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Gives every interface its name; gives their numbers. Those that are in the way of each other go aside first.
+pub fn name(netlink: &Netlink, wanted: &[InterfacePlan]) -> Result<Vec<i32>, NetworkError> {
+    let mut numbers = Vec::new();
     let mut found = Vec::new();
     for (position, wanted) in wanted.iter().enumerate() {
         let (index, current) = find(wanted.device_mac)?;
+        numbers.push(index);
         if current != wanted.name {
+            if is_up(&current) {
+                // Kernels before 6.2 rename none that is.
+                let down = Request::new(RTM_SETLINK, 0, &link(index, 0, IFF_UP));
+                carry_out(netlink, down, &current, "bring it down")?;
+                let (parameter, own, _) = OWN_ADDRESS;
+                set_parameters(&current, &[(parameter, own)])?;
+            }
             rename(netlink, index, &wanted.name, &format!("nic{position}"))?;
             found.push((index, wanted));
         }
@@ -50,13 +107,13 @@ pub fn name(netlink: &Netlink, wanted: &[InterfacePlan]) -> Result<(), NetworkEr
     for (index, wanted) in found {
         rename(netlink, index, &wanted.name, &wanted.name)?;
     }
-    Ok(())
+    Ok(numbers)
 }
 
 fn rename(netlink: &Netlink, index: i32, wanted: &str, name: &str) -> Result<(), NetworkError> {
     let mut bytes = name.as_bytes().to_vec();
     bytes.push(0);
-    let request = Request::new(RTM_SETLINK, 0, &link(index, 0)).with(IFLA_IFNAME, &bytes);
+    let request = Request::new(RTM_SETLINK, 0, &link(index, 0, 0)).with(IFLA_IFNAME, &bytes);
     carry_out(netlink, request, wanted, "name it")
 }
 
@@ -94,30 +151,31 @@ pub fn find(wanted: Mac) -> Result<(i32, String), NetworkError> {
     Err(missing())
 }
 
-/// Makes the interface what is `wanted`, and brings it up; gives its number.
-pub fn configure(netlink: &Netlink, wanted: &InterfacePlan) -> Result<i32, NetworkError> {
+/// Makes the interface with that number what is `wanted`, and brings it up.
+pub fn configure(
+    netlink: &Netlink,
+    index: i32,
+    wanted: &InterfacePlan,
+) -> Result<(), NetworkError> {
     let name = wanted.name.as_str();
-    for (parameter, value) in PARAMETERS {
-        let path = format!("/proc/sys/net/ipv6/conf/{name}/{parameter}");
-        // A kernel without IPv6 has none of them.
-        match fs::write(path, value) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed(name, "set its parameters")(error));
-            }
-            _ => {}
-        }
+    let is_prepared = is_up(name);
+    if !is_prepared {
+        set_parameters(name, &PARAMETERS)?;
     }
-    let (index, _) = find(wanted.device_mac)?;
-    let mut up = Request::new(RTM_SETLINK, 0, &link(index, IFF_UP));
+    // The kernel takes them in this order, whatever comes first here.
+    let mut up = Request::new(RTM_SETLINK, 0, &link(index, IFF_UP, IFF_UP));
     if wanted.mac != wanted.device_mac {
-        let address = Request::new(RTM_SETLINK, 0, &link(index, 0));
-        let address = address.with(IFLA_ADDRESS, &wanted.mac);
-        carry_out(netlink, address, name, "set its MAC address")?;
+        up = up.with(IFLA_ADDRESS, &wanted.mac);
     }
     if wanted.mtu != 0 {
         up = up.with(IFLA_MTU, &wanted.mtu.to_ne_bytes());
     }
     carry_out(netlink, up, name, "bring it up")?;
+    if is_prepared {
+        // Now that it has its MAC address.
+        let (parameter, own, _) = OWN_ADDRESS;
+        set_parameters(name, &[(parameter, own)])?;
+    }
     for address in &wanted.addresses {
         carry_out(
             netlink,
@@ -126,8 +184,7 @@ pub fn configure(netlink: &Netlink, wanted: &InterfacePlan) -> Result<i32, Netwo
             "give it its address",
         )?;
     }
-    lead_out(netlink, index, wanted)?;
-    Ok(index)
+    lead_out(netlink, index, wanted)
 }
 
 /// Lets what is for elsewhere leave by the interface with that number, to the gateways of `wanted`.
@@ -142,12 +199,12 @@ pub fn lead_out(netlink: &Netlink, index: i32, wanted: &InterfacePlan) -> Result
 /// `IFF_UP`.
 const IFF_UP: u32 = 1;
 
-/// `struct ifinfomsg`: the interface, and which of its flags are set.
-fn link(index: i32, flags: u32) -> [u8; 16] {
+/// `struct ifinfomsg`: the interface, its flags, and which of them are meant.
+fn link(index: i32, flags: u32, meant: u32) -> [u8; 16] {
     let mut body = [0; 16];
     body[4..8].copy_from_slice(&index.to_ne_bytes());
     body[8..12].copy_from_slice(&flags.to_ne_bytes());
-    body[12..16].copy_from_slice(&flags.to_ne_bytes());
+    body[12..16].copy_from_slice(&meant.to_ne_bytes());
     body
 }
 

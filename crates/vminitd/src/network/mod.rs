@@ -51,6 +51,13 @@ pub enum NetworkError {
 /// The kernel's numbers of interfaces, by the MAC addresses of their devices: names and addresses may be changed by who has the power.
 pub type Numbers = BTreeMap<Mac, i32>;
 
+/// Does what can be done for the machine's interface before it is known whose it is. What fails is told when it is set up.
+pub fn prepare() {
+    if let Ok(netlink) = Netlink::open() {
+        let _ = interface::prepare(&netlink);
+    }
+}
+
 /// Sets all `interfaces` up: `eth0` is the first.
 pub fn set_up(interfaces: &[Interface]) -> Result<Numbers, NetworkError> {
     if interfaces.is_empty() {
@@ -65,10 +72,10 @@ pub fn set_up(interfaces: &[Interface]) -> Result<Numbers, NetworkError> {
         .map(|(index, wanted)| parse(index, wanted))
         .collect::<Result<Vec<_>, _>>()?;
     let netlink = Netlink::open().map_err(NetworkError::Netlink)?;
-    interface::name(&netlink, &parsed)?;
+    let found = interface::name(&netlink, &parsed)?;
     let mut numbers = Numbers::new();
-    for wanted in &parsed {
-        let number = interface::configure(&netlink, wanted)?;
+    for (wanted, number) in parsed.iter().zip(found) {
+        interface::configure(&netlink, number, wanted)?;
         numbers.insert(wanted.device_mac, number);
     }
     Ok(numbers)
@@ -82,8 +89,8 @@ pub fn connect(numbers: &mut Numbers, interface: &Interface) -> Result<String, N
     let found = transport::bind_one(|| interface::find(plan.device_mac).ok())?;
     let (number, _) = found.ok_or_else(|| NetworkError::no_device(plan.device_mac))?;
     let plans = std::slice::from_ref(&plan);
-    let set_up =
-        interface::name(&netlink, plans).and_then(|()| interface::configure(&netlink, &plan));
+    let set_up = interface::name(&netlink, plans)
+        .and_then(|_| interface::configure(&netlink, number, &plan));
     if let Err(error) = set_up {
         // The first error is the one to tell.
         let _ = give_up(number, &interface.device_mac);
@@ -114,12 +121,15 @@ pub fn disconnect(
     Ok(())
 }
 
-/// Makes the interfaces with these numbers as if nobody had used them.
+/// Makes the interfaces with these numbers as if nobody had used them, and prepares them for who comes.
 pub fn renew(numbers: &Numbers) -> Result<(), NetworkError> {
     for (address, number) in numbers {
         let device = interface::device(*number);
         let device = device.ok_or_else(|| NetworkError::no_device(*address))?;
         transport::renew(&device)?;
+    }
+    if !numbers.is_empty() {
+        prepare();
     }
     Ok(())
 }
