@@ -73,7 +73,7 @@ pub async fn serve(
     networks.clean().await;
     let standby = Standby::new(&roots, &networks, settings.container.standby(), debug);
     tokio::spawn(standby.clone().serve());
-    let templates = Templates::new(&roots, standby.clone());
+    let templates = Templates::new(&roots, &networks, standby.clone());
     tokio::spawn(templates.clone().serve());
     let containers = Arc::new(Containers::new(
         roots.clone(),

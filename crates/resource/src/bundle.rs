@@ -203,6 +203,10 @@ pub struct Interface {
 }
 
 impl Interface {
+    /// MAC address of the device of a container's first interface, where its machine may come from a template: it was saved with it. Nothing is
+    /// sent by it, as the guest gives the interface its container's own.
+    pub const SAVED_DEVICE_MAC: &str = "02:00:00:00:00:01";
+
     /// As `list` and `inspect` show it.
     pub fn attachment(&self) -> Attachment {
         Attachment {

@@ -156,8 +156,8 @@ impl Containers {
             roots.clone(),
             Parts {
                 images: Images::new(roots.clone(), false),
+                templates: Templates::new(roots, &networks, standby.clone()),
                 networks,
-                templates: Templates::new(roots, standby.clone()),
                 standby,
             },
             Descriptors::default(),

@@ -6,10 +6,7 @@ use container_api::network::SpareRequest;
 use container_api::{Error, Kind};
 use container_resource::bundle::Interface;
 
-use super::Networks;
-
-/// MAC address of the machine's device: nothing is sent by it, as the guest gets its container's before it is on a network.
-const DEVICE_MAC: &str = "02:00:00:00:00:01";
+use super::{Network, Networks};
 
 /// A tap that is on no network's bridge yet. It goes when nobody has it open.
 #[derive(Debug)]
@@ -23,6 +20,19 @@ pub struct Spare {
 }
 
 impl Networks {
+    /// A tap of `network` that is on no bridge yet, with its name.
+    pub(super) async fn new_tap(&self, network: &Network) -> Result<(String, OwnedFd), Error> {
+        let receiver = self.receiver(&network.name).await?;
+        let request = SpareRequest {
+            token: receiver.token.clone(),
+        };
+        let reply = network
+            .process
+            .call(|mut client| async move { client.spare(request).await })
+            .await?;
+        Ok((reply.tap, receiver.receive(&network.name).await?))
+    }
+
     /// Makes a tap for an interface like `like`, in the namespace of its network.
     ///
     /// # Errors
@@ -34,19 +44,12 @@ impl Networks {
             let text = format!("network {} is not served", network.name);
             return Err(Error::new(Kind::Unavailable, text));
         }
-        let receiver = self.receiver(&network.name).await?;
-        let request = SpareRequest {
-            token: receiver.token.clone(),
-        };
-        let reply = network
-            .process
-            .call(|mut client| async move { client.spare(request).await })
-            .await?;
+        let (name, tap) = self.new_tap(&network).await?;
         Ok(Spare {
-            name: reply.tap,
-            tap: receiver.receive(&network.name).await?,
+            name,
+            tap,
             interface: Interface {
-                device_mac: DEVICE_MAC.to_owned(),
+                device_mac: Interface::SAVED_DEVICE_MAC.to_owned(),
                 ..like.clone()
             },
         })

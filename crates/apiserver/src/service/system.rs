@@ -140,7 +140,7 @@ mod tests {
         let images = Images::new(roots.clone(), false);
         let networks = Networks::new(&roots, NetworkSettings::default(), false);
         let standby = Standby::new(&roots, &networks, false, false);
-        let templates = Templates::new(&roots, standby);
+        let templates = Templates::new(&roots, &networks, standby);
         let stop = Arc::new(Notify::new());
         let shutdown = Shutdown {
             auxiliary: Auxiliary::find(&roots),

@@ -4,17 +4,19 @@ mod collection;
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use container_api::handover;
 use container_api::roots::Roots;
-use container_resource::bundle::Boot;
+use container_resource::bundle::{Boot, Interface};
 use container_resource::container::ContainerConfiguration;
 use container_resource::template::TemplateResource;
 use serde::Serialize;
-use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 
+use crate::networks::Networks;
 use crate::standby::Standby;
 
 /// The most templates that are kept; beyond, those that were not used for longest go.
@@ -65,18 +67,20 @@ pub struct Templates {
     log: PathBuf,
     queue: Arc<Mutex<VecDeque<(PathBuf, Request)>>>,
     wanted: Arc<tokio::sync::Notify>,
+    networks: Arc<Networks>,
     standby: Standby,
 }
 
 impl Templates {
     /// Those of `roots`.
     /// One that was made is then used for the `standby` machine.
-    pub fn new(roots: &Roots, standby: Standby) -> Self {
+    pub fn new(roots: &Roots, networks: &Arc<Networks>, standby: Standby) -> Self {
         Self {
             directory: roots.cache().join("templates"),
             log: roots.log.join("templates.log"),
             queue: Arc::default(),
             wanted: Arc::default(),
+            networks: networks.clone(),
             standby,
         }
     }
@@ -120,23 +124,39 @@ impl Templates {
 
     async fn make(&self, program: &Path, request: &Request) -> io::Result<()> {
         let log = container_files::log(&self.log)?;
+        let mut request = request.clone();
+        // Of several the first is saved with it.
+        let interfaces = std::mem::take(&mut request.boot.interfaces);
+        let mut tap = None;
+        let is_saved = |interface: &Interface| interface.device_mac == Interface::SAVED_DEVICE_MAC;
+        if let Some(interface) = interfaces.into_iter().next().filter(is_saved) {
+            let spare = self.networks.spare(&interface).await;
+            let spare = spare.map_err(io::Error::other)?;
+            request.boot.interfaces.push(spare.interface);
+            tap = Some(spare.tap);
+        }
+        let (mut stream, theirs) = UnixStream::pair()?;
+        let theirs: OwnedFd = theirs.into_std()?.into();
         let mut command = tokio::process::Command::new("nice");
         container_api::log::pass_on(command.as_std_mut());
         let mut child = command
             .arg(program)
             .arg("make-template")
-            .stdin(Stdio::piped())
+            .stdin(theirs)
             .stdout(log.try_clone()?)
             .stderr(log)
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(&serde_json::to_vec(request)?).await?;
-        }
+        // It holds the other end of the stream.
+        drop(command);
+        let taps: Vec<_> = tap.iter().map(AsFd::as_fd).collect();
+        let sent = handover::send(&mut stream, &request, &taps).await;
+        // The machine alone is to have it; one that ended at once has said why.
+        drop(tap);
         let status = child.wait().await?;
         if status.success() {
-            Ok(())
+            sent
         } else {
             Err(io::Error::other(format!(
                 "make-template: {status}, see {}",
@@ -198,7 +218,7 @@ mod tests {
         let roots = Roots::new(scratch.path().into(), "/p".into(), None).unwrap();
         let networks = Networks::new(&roots, NetworkSettings::default(), false);
         let standby = Standby::new(&roots, &networks, false, false);
-        let templates = Templates::new(&roots, standby);
+        let templates = Templates::new(&roots, &networks, standby);
         assert!(templates.list().unwrap().is_empty());
         for number in 0..KEPT + 2 {
             let directory = templates.directory.join(format!("{number:032x}"));

@@ -18,6 +18,9 @@ pub struct Nic {
     pub mac: MacAddress,
     /// Bytes of its largest packet; the guest's driver starts with it. Within [`MTU`].
     pub mtu: u16,
+    /// It is saved with a template, with its address, and its guest uses another one: so its driver's first steps cost no start. Else it
+    /// comes to a restored machine late.
+    pub saved: bool,
 }
 
 /// A network interface whose tap comes while the machine runs: [`crate::Vm::connect_nic`]. It may be connected and disconnected any number of

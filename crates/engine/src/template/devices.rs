@@ -4,8 +4,9 @@
 //! kernel's command line. Whatever else a machine has is put behind them when it is restored, as in a machine that is
 //! switched on: the saved state says nothing of it, and the guest binds its driver when it is told to start.
 //!
-//! The container's two disks could come late, too. Under an emulator their drivers' first steps then cost every start some 40 ms
-//! (of 500), so they are saved, empty, and what is behind them is exchanged.
+//! The container's two disks, and its first NIC, could come late, too. Under an emulator their drivers' first steps then cost every start
+//! some 40 ms (of 500), so they are saved: disks are empty, and what is behind them is exchanged; a NIC has an address that is nobody's, and a tap
+//! that is on no network, so a template with a NIC is another one than that without.
 
 use crate::device::{Device, DiskRole};
 use crate::engine::Engine;
@@ -69,6 +70,7 @@ fn arrival(device: &Device) -> Arrival {
         | Device::Console { .. }
         | Device::Balloon
         | Device::Entropy => Arrival::Saved,
+        Device::Nic(nic) if nic.saved => Arrival::Saved,
         Device::Nic(_) | Device::SpareNic(_) => Arrival::Late,
         Device::Share(_) => Arrival::Never(Exclusion::Share),
         Device::Disk(disk) => match disk.role {

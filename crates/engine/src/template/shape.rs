@@ -90,6 +90,7 @@ fn fixed(device: &Device) -> Option<String> {
     match device {
         Device::GuestChannel { name } => Some(format!("channel {name}")),
         Device::Console { .. } | Device::Balloon | Device::Entropy => Some(device.name()),
+        Device::Nic(nic) if is_saved(device) => Some(format!("nic {} {}", nic.mac, nic.mtu)),
         Device::Disk(_) | Device::Nic(_) | Device::SpareNic(_) | Device::Share(_) => None,
     }
 }
@@ -121,7 +122,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::device::Disk;
+    use crate::device::{Disk, MacAddress, Nic};
 
     fn spec(file: &Path) -> VmSpec {
         VmSpec {
@@ -184,6 +185,21 @@ mod tests {
         keys.extend([other_cpu.key(), other_vmm.key(), key(&base, 1)]);
         let distinct: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());
+        // A NIC that is saved, and its MTU, do; one that comes late does not.
+        let nic = |saved, mtu| {
+            let mut spec = base.clone();
+            let tap = std::fs::File::open("/dev/null").unwrap();
+            spec.devices.push(Device::Nic(Nic {
+                tap: std::sync::Arc::new(tap.into()),
+                mac: MacAddress::new([2, 0, 0, 0, 0, 1]).unwrap(),
+                mtu,
+                saved,
+            }));
+            key(&spec, 1)
+        };
+        assert_ne!(nic(true, 1500), key(&base, 1));
+        assert_ne!(nic(true, 1500), nic(true, 1400));
+        assert_eq!(nic(false, 1500), key(&base, 1));
         // Devices that come late make no difference.
         let mut more = base.clone();
         let volume = Disk::empty(DiskRole::Volume(1), 512, false);

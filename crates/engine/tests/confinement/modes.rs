@@ -367,6 +367,7 @@ async fn inside() {
             tap: Arc::new(tap),
             mac: MacAddress::new([2, 0, 0, 0, 0, 1]).unwrap(),
             mtu: 1500,
+            saved: false,
         };
         for (act, expected) in TAP {
             let nic = Some(nic.clone());

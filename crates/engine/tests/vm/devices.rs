@@ -68,6 +68,7 @@ async fn disks_and_a_nic_are_found_by_their_roles() {
                 tap,
                 mac,
                 mtu: 1400,
+                saved: false,
             }),
         );
         socket

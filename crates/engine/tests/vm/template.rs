@@ -143,6 +143,43 @@ async fn a_saved_machine_starts_often_with_disks_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_nic_is_saved_and_has_another_tap_when_it_is_restored() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root makes taps.
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine().await;
+    let place = directory.path().join("template");
+    let mac = MacAddress::new([2, 0, 0, 0, 0, 1]).unwrap();
+    let with_nic = || {
+        let (tap, socket) = tap::make();
+        let mut spec = spec(&engine, Vec::new());
+        spec.devices.push(Device::Nic(Nic {
+            tap: Arc::new(tap),
+            mac,
+            mtu: 1400,
+            saved: true,
+        }));
+        (spec, socket)
+    };
+    let (first, _socket) = with_nic();
+    save(&engine, &first, &place).await;
+    let without = spec(&engine, Vec::new());
+    assert!(matches!(
+        engine.open_template(&place, &without),
+        Err(OpenTemplateError::OtherShape)
+    ));
+    let (second, socket) = with_nic();
+    let template = engine.open_template(&place, &second).unwrap();
+    let mut guest = Guest::attach(engine.restore(&template, &second).await.unwrap());
+    assert_eq!(guest.vm.late_devices(), 0);
+    devices::expect_a_network(&mut guest, &mac.to_string(), "1400", socket).await;
+    guest.send("exit").await;
+    assert_eq!(guest.vm.wait().await.unwrap().cause, ExitCause::Guest);
+}
+
+#[tokio::test]
 async fn a_disk_and_a_nic_come_late_to_a_restored_machine() {
     let directory = tempfile::tempdir().unwrap();
     let engine = engine().await;
@@ -160,6 +197,7 @@ async fn a_disk_and_a_nic_come_late_to_a_restored_machine() {
             tap: Arc::new(tap),
             mac: MacAddress::new([2, 0, 0, 0, 0, 9]).unwrap(),
             mtu: 1500,
+            saved: false,
         }));
         socket
     });

@@ -29,7 +29,7 @@ pub fn add_spare(engine: &Engine, spec: &mut VmSpec) {
         .extend(spare.map(|mac| Device::SpareNic(SpareNic { mac })));
 }
 
-/// The device of each of `interfaces`, whose taps are `taps`.
+/// The device of each of `interfaces`, whose taps are `taps`. The first is saved with a template if it has the address for that.
 pub fn nics(interfaces: &[Interface], taps: Vec<OwnedFd>) -> Result<Vec<Device>, Error> {
     if interfaces.len() != taps.len() {
         let text = format!(
@@ -39,7 +39,7 @@ pub fn nics(interfaces: &[Interface], taps: Vec<OwnedFd>) -> Result<Vec<Device>,
         );
         return Err(Error::new(Kind::Internal, text));
     }
-    let nic = |(interface, tap): (&Interface, OwnedFd)| {
+    let nic = |(index, (interface, tap)): (usize, (&Interface, OwnedFd))| {
         let mac = mac(&interface.device_mac)?;
         let mtu = u16::try_from(interface.mtu).map_err(|_| {
             let text = format!("an MTU of {} bytes is too large", interface.mtu);
@@ -49,9 +49,10 @@ pub fn nics(interfaces: &[Interface], taps: Vec<OwnedFd>) -> Result<Vec<Device>,
             tap: Arc::new(tap),
             mac,
             mtu,
+            saved: index == 0 && interface.device_mac == Interface::SAVED_DEVICE_MAC,
         }))
     };
-    interfaces.iter().zip(taps).map(nic).collect()
+    interfaces.iter().zip(taps).enumerate().map(nic).collect()
 }
 
 /// `xx:xx:xx:xx:xx:xx`.

@@ -42,13 +42,12 @@ impl Standby {
             mut shape,
             key,
             directory,
-        } = request.resolve().await?;
+        } = request.resolve(taps).await?;
         if !engine.capabilities().disk_exchange {
             let text = format!("{} exchanges no disks", engine.vmm());
             return Err(Error::new(Kind::Unsupported, text));
         }
         let saved = engine.open_template(&directory, &shape).map_err(internal)?;
-        shape.devices.extend(nics(&request.boot.interfaces, taps)?);
         shape.devices.extend(volumes(&request.boot.volumes));
         if let Some(reason) = engine.excluded_from_templates(&shape) {
             return Err(internal(reason));

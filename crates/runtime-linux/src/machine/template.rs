@@ -1,5 +1,6 @@
 //! Machines that were saved while they waited for their first request.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use container_resource::container::ContainerConfiguration;
 use serde::Deserialize;
 
 use super::boot::{HELLO_TIMEOUT, start_error};
+use super::nics::nics;
 use super::{Host, Machine, Origin, spec};
 use crate::limits::limit;
 
@@ -49,10 +51,11 @@ pub struct Resolved {
 }
 
 impl TemplateRequest {
-    /// Looks at what is there now.
-    pub async fn resolve(&self) -> Result<Resolved, Error> {
+    /// Looks at what is there now. The network interfaces of the request have the `taps`, which need not be on a network.
+    pub async fn resolve(&self, taps: Vec<OwnedFd>) -> Result<Resolved, Error> {
         let engine = self.host.engine(&self.boot).await?;
-        let shape = spec::shape(&self.configuration, &self.boot, &engine)?;
+        let mut shape = spec::shape(&self.configuration, &self.boot, &engine)?;
+        shape.devices.extend(nics(&self.boot.interfaces, taps)?);
         let key = key(&engine, &shape)?;
         let directory = spec::templates(&self.boot.cache).join(&key);
         Ok(Resolved {
@@ -64,14 +67,15 @@ impl TemplateRequest {
     }
 }
 
-/// Boots a machine up to its first words and saves it; nothing is done where a template exists.
-pub async fn make(request: &TemplateRequest) -> Result<(), Error> {
+/// Boots a machine up to its first words and saves it, with the `taps` of the request's network interfaces; nothing is done where a
+/// template exists.
+pub async fn make(request: &TemplateRequest, taps: Vec<OwnedFd>) -> Result<(), Error> {
     let Resolved {
         engine,
         shape: spec,
         directory,
         ..
-    } = request.resolve().await?;
+    } = request.resolve(taps).await?;
     if engine.open_template(&directory, &spec).is_ok() {
         return Ok(());
     }

@@ -36,6 +36,10 @@ const REQUESTS: [libc::Ioctl; 8] = [
     libc::TUNSETVNETBE,
 ];
 
+/// What a NIC is without: its control queue. The guest would tell by it which frames it wants, one command for each of its addresses and
+/// groups, and wait for the answer of the VMM's main loop. So it gets all that its tap has.
+const WITHOUT: &str = "ctrl_vq=off,ctrl_rx=off,ctrl_rx_extra=off,ctrl_vlan=off,ctrl_mac_addr=off,ctrl_guest_offloads=off,guest_announce=off";
+
 pub(super) fn attach(line: &mut CommandLine, place: Place, nic: &Nic) -> Result<(), NicError> {
     nic.check()?;
     let tap = nic.tap.try_clone().map_err(NicError::HandOver)?;
@@ -46,7 +50,7 @@ pub(super) fn attach(line: &mut CommandLine, place: Place, nic: &Nic) -> Result<
     line.option("-netdev", format!("tap,id={id},fd={number},vhost=off"));
     line.option(
         "-device",
-        format!("virtio-net-device,{bus},netdev={id},mac={mac},host_mtu={mtu}"),
+        format!("virtio-net-device,{bus},netdev={id},mac={mac},host_mtu={mtu},{WITHOUT}"),
     );
     line.needs.requests(REQUESTS);
     let behind = Behind::Tap(id);
@@ -60,7 +64,7 @@ pub(super) fn attach_spare(line: &mut CommandLine, place: Place, nic: SpareNic) 
     line.option("-netdev", format!("hubport,id=spare{hub},hubid={hub}"));
     line.option(
         "-device",
-        format!("virtio-net-device,{bus},netdev=spare{hub},mac={mac}"),
+        format!("virtio-net-device,{bus},netdev=spare{hub},mac={mac},{WITHOUT}"),
     );
     line.needs.requests(REQUESTS);
     let behind = Behind::Hub {

@@ -221,6 +221,7 @@ mod tests {
             tap: Arc::new(File::open("/dev/null").unwrap().into()),
             mac: MacAddress::new([2, 0, 0, 0, 0, number]).unwrap(),
             mtu: 1500,
+            saved: false,
         })
     }
 

@@ -1,13 +1,21 @@
 //! `make-template`: a machine is booted and saved.
 
 use anyhow::Context;
+use container_api::{handover, inherited};
+use container_runtime_linux::{TemplateRequest, make_template};
 
 use crate::tokio_runtime;
 
-/// Makes the template that the request on standard input asks for.
+/// Makes the template that the request on standard input, a socket, asks for.
 pub fn run() -> anyhow::Result<()> {
-    let request = serde_json::from_reader(std::io::stdin().lock()).context("read the request")?;
-    tokio_runtime()?
-        .block_on(container_runtime_linux::make_template(&request))
-        .context("make a template")
+    tokio_runtime()?.block_on(async {
+        let mut stream = inherited::stdin_socket().context("standard input is no socket")?;
+        // The taps of its interfaces travel beside it.
+        let request = handover::receive::<TemplateRequest>(&mut stream).await;
+        let (request, taps) = request
+            .context("read the request")?
+            .context("there is no request")?;
+        let made = make_template(&request, taps).await;
+        made.context("make a template")
+    })
 }

@@ -271,11 +271,11 @@ async fn a_template_is_made_used_and_given_up_when_it_does_not_restore() {
         exits: Some(3),
         ..Manners::default()
     });
-    crate::make_template(&system.request(&script))
+    crate::make_template(&system.request(&script), Vec::new())
         .await
         .unwrap();
     // A second one is not made.
-    crate::make_template(&system.request(&script))
+    crate::make_template(&system.request(&script), Vec::new())
         .await
         .unwrap();
     assert_eq!(script.calls(), ["start", "save"]);
@@ -290,7 +290,7 @@ async fn a_template_is_made_used_and_given_up_when_it_does_not_restore() {
     assert_eq!(script.calls()[2..], ["restore"]);
     for act in [Act::NotStarted, Act::Dies, Act::Silent] {
         script.restore = act;
-        crate::make_template(&system.request(&script))
+        crate::make_template(&system.request(&script), Vec::new())
             .await
             .unwrap();
         let before = script.calls().len();
@@ -303,7 +303,7 @@ async fn a_template_is_made_used_and_given_up_when_it_does_not_restore() {
     }
     // Where nobody wants one, none is looked for.
     script.restore = Act::Runs;
-    crate::make_template(&system.request(&script))
+    crate::make_template(&system.request(&script), Vec::new())
         .await
         .unwrap();
     let before = script.calls().len();
@@ -322,7 +322,9 @@ async fn a_restored_guest_that_is_not_there_is_booted_instead() {
         ..Manners::default()
     });
     for answer in [Answer::Dies, Answer::HangsUp] {
-        crate::make_template(&system.request(&well)).await.unwrap();
+        crate::make_template(&system.request(&well), Vec::new())
+            .await
+            .unwrap();
         let script = Script::new(move |side| {
             let manners = if side.restored {
                 hello(answer)
@@ -362,7 +364,7 @@ async fn a_standby_machine_becomes_the_containers_or_another_one_does() {
     });
     let error = system.standby(&script).await.unwrap_err();
     assert!(error.message().contains("no template"), "{error}");
-    crate::make_template(&system.request(&script))
+    crate::make_template(&system.request(&script), Vec::new())
         .await
         .unwrap();
     let standby = system.standby(&script).await.unwrap();
@@ -437,7 +439,7 @@ async fn what_a_vmm_lacks_is_done_without() {
         ..Manners::default()
     };
     let mut script = script(manners);
-    crate::make_template(&system.request(&script))
+    crate::make_template(&system.request(&script), Vec::new())
         .await
         .unwrap();
     script.capabilities.disk_exchange = false;
