@@ -4,12 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use container_resource::dns_domain::DnsDomain;
-use container_resource::egress::EgressRule;
+use container_resource::egress::{Destination, EgressRule};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
-use crate::leases::{HOST, Leases};
+use crate::leases::{HOST, Leases, is_host};
 
 /// Shared by all who ask.
 #[derive(Clone, Debug)]
@@ -85,7 +85,9 @@ impl Entry {
     pub fn may_reach_host(&self, port: u16) -> bool {
         self.egress.as_ref().is_none_or(|rules| {
             rules.iter().any(|rule| {
-                rule.destination.covers(HOST) && rule.port.is_none_or(|allowed| allowed == port)
+                let is_meant = rule.destination.covers(HOST)
+                    || matches!(&rule.destination, Destination::Name(name) if is_host(name));
+                is_meant && rule.port.is_none_or(|allowed| allowed == port)
             })
         })
     }
@@ -199,7 +201,7 @@ impl Directory {
             Some(domain) if domain.localhost.is_none() => domain.strip(name).unwrap_or(name),
             _ => name,
         };
-        if name == HOST {
+        if is_host(name) {
             return Some(self.host.to_vec()).filter(|host| !host.is_empty());
         }
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use container_api::Chain;
 use container_resource::check::Check;
 
 use crate::forwarding::blocked;
@@ -71,7 +72,13 @@ fn forwarding() -> anyhow::Result<Check> {
         .build()?;
     let blockers = match runtime.block_on(blocked::find()) {
         Ok(blockers) => blockers,
-        Err(error) => return Ok(Check::warn(NAME, error.to_string(), "nft list chains")),
+        Err(error) => {
+            return Ok(Check::warn(
+                NAME,
+                Chain(&error).to_string(),
+                "nft list chains",
+            ));
+        }
     };
     let Some(first) = blockers.first() else {
         return Ok(Check::ok(NAME, "no other program's rules are in the way"));

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
+use container_api::chain::about;
 use container_resource::dns_domain::DnsDomain;
 use tokio::process::Command;
 
@@ -58,7 +59,7 @@ async fn call(verb: &str, link: &str, words: &[String]) -> io::Result<()> {
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| io::Error::new(error.kind(), format!("resolvectl: {error}")))?;
+        .map_err(|error| about("resolvectl", error))?;
     let ended = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
     let output =
         ended.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "resolvectl does not end"))??;

@@ -1,7 +1,8 @@
 //! What is asked of the network, over gRPC.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use container_api::descriptors::Descriptors;
 use container_api::handover::{self, Tap};
@@ -12,23 +13,26 @@ use container_api::network::{
     DomainsReply, DomainsRequest, FindReply, FindRequest, InspectReply, InspectRequest,
     ReleaseReply, ReleaseRequest, SpareReply, SpareRequest,
 };
-use container_api::{Error, Kind};
+use container_api::{Chain, Error, Kind};
 use container_resource::dns_domain::{DnsDomain, MAX_DOMAINS};
 use container_resource::egress::EgressRule;
 use tokio::net::UnixStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tonic::{Request, Response, Status};
 
 use crate::directory::{Directory, Known};
 use crate::leases::Wish;
 use crate::network::Network;
 use crate::network::attach::AttachOptions;
-use crate::ports::published::Published;
+use crate::ports::published::{Published, Wanted};
 
 type Reply<T> = Result<Response<T>, Status>;
 
 /// The most ports of one container.
 const MAX_PORTS: usize = 4096;
+/// How long nobody must have come or gone until rules of those who went are removed: it would be in the way of starts that come one after
+/// the other.
+const QUIET: Duration = Duration::from_millis(500);
 /// The most egress rules of one container.
 const MAX_RULES: usize = 256;
 
@@ -41,6 +45,8 @@ pub struct Service {
     descriptors: Descriptors,
     /// Held while the host's resolver is told of domains.
     telling: Arc<Mutex<()>>,
+    /// Rung when a container comes or goes.
+    moved: Arc<Notify>,
 }
 
 impl Service {
@@ -50,11 +56,14 @@ impl Service {
         directory: Directory,
         descriptors: Descriptors,
     ) -> Self {
+        let moved = Arc::new(Notify::new());
+        tokio::spawn(sweep(Arc::downgrade(&network), moved.clone()));
         Self {
             network,
             directory,
             descriptors,
             telling: Arc::default(),
+            moved,
         }
     }
 
@@ -75,6 +84,21 @@ impl Service {
     }
 }
 
+/// Has `network` remove what containers that went have left, when for a while nobody has `moved`.
+async fn sweep(network: Weak<Mutex<Network>>, moved: Arc<Notify>) {
+    loop {
+        moved.notified().await;
+        while tokio::time::timeout(QUIET, moved.notified()).await.is_ok() {}
+        let Some(network) = network.upgrade() else {
+            return;
+        };
+        let swept = network.lock().await.sweep().await;
+        if let Err(error) = swept {
+            tracing::warn!("{error:#}");
+        }
+    }
+}
+
 /// Gives a tap to whoever asked for it.
 async fn hand_over(mut socket: UnixStream, name: String, tap: &OwnedFd) -> Result<(), Error> {
     let sent = handover::send(&mut socket, &Tap { name }, &[tap.as_fd()]).await;
@@ -86,7 +110,7 @@ fn attach_options(request: &AttachRequest) -> Result<AttachOptions, Error> {
         let text = format!("at most {MAX_PORTS} ports of a container can be published");
         return Err(Error::new(Kind::InvalidArgument, text));
     }
-    let ports = request.ports.iter().map(Published::parse);
+    let ports = request.ports.iter().map(Wanted::parse);
     let ports = ports
         .collect::<Result<_, _>>()
         .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
@@ -130,13 +154,18 @@ impl network_server::Network for Service {
             also: request.also,
         };
         let mut network = self.network.lock().await;
-        let addresses = Some(network.allocate(&request.container, &wish).await?);
+        let addresses = Some(
+            network
+                .allocate(&request.container, &wish, &request.spare)
+                .await?,
+        );
         Ok(Response::new(AllocateReply { addresses }))
     }
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Reply<ReleaseReply> {
         let container = request.into_inner().container;
         self.network.lock().await.release(&container).await?;
+        self.moved.notify_one();
         Ok(Response::new(ReleaseReply {}))
     }
 
@@ -147,6 +176,7 @@ impl network_server::Network for Service {
             Some(_) => None,
             None => Some(self.socket(&request.token)?),
         };
+        self.moved.notify_one();
         let network = self.network.clone();
         // A caller that goes away leaves nothing half done.
         let work = tokio::spawn(async move {
@@ -171,6 +201,7 @@ impl network_server::Network for Service {
         let network = self.network.clone();
         let work = tokio::spawn(async move { network.lock().await.detach(&container).await });
         joined(work.await)?;
+        self.moved.notify_one();
         Ok(Response::new(DetachReply {}))
     }
 
@@ -211,7 +242,7 @@ impl network_server::Network for Service {
             let lead = network.lock().await.set_domains(domains).await;
             let told = match lead {
                 Ok(None) => Ok(()),
-                Ok(Some(lead)) => lead.tell().await.map_err(|error| error.to_string()),
+                Ok(Some(lead)) => lead.tell().await.map_err(|error| Chain(&error).to_string()),
                 Err(problem) => Err(problem),
             };
             Ok::<_, Error>(DomainsReply {

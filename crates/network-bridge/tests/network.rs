@@ -6,6 +6,7 @@ mod world;
 
 use std::io::ErrorKind;
 
+use container_api::network::{AttachRequest, Egress};
 use world::namespace::Namespace;
 use world::{HOST, HOST6, PEER, PEER6, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
 
@@ -177,6 +178,51 @@ fn a_killed_process_harms_no_packet_and_the_next_one_takes_over() {
     // Told to end while machines are there, it leaves the network to the next one.
     network.stop();
     assert!(again.pings("192.168.64.1") && a.hears_nothing_of(again.ipv4()));
+}
+
+#[test]
+fn rules_of_containers_that_went_are_removed_behind_them() {
+    let world = World::new();
+    let mut network = world.network("one", |_| ());
+    let limited = || AttachRequest {
+        egress: Some(Egress {
+            allow: vec!["example.org:443".into(), "192.0.2.1".into()],
+        }),
+        ..AttachRequest::default()
+    };
+    let b = network.guest("b");
+    serve(&world.outside, &format!("{SERVER}:80"));
+    let server = format!("{SERVER}:80");
+    let (a, _) = network.guest_with("a", limited());
+    assert!(ask(&a.namespace, &server).is_err());
+    // What bound it does not bind whoever has its address next, however soon.
+    network.detach("a");
+    let again = network.guest("a");
+    assert_eq!(again.addresses.ipv4, a.addresses.ipv4);
+    assert!(ask(&again.namespace, &server).is_ok());
+    network.detach("a");
+    let (again, _) = network.guest_with("a", limited());
+    assert!(ask(&again.namespace, &server).is_err());
+    network.detach("a");
+    let rules = |network: &world::Network<'_>| network.sh("nft list ruleset");
+    let begun = std::time::Instant::now();
+    while rules(&network).contains("egress_") || rules(&network).contains("names_") {
+        assert!(begun.elapsed() < world::PATIENCE, "{}", rules(&network));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(ask(&b.namespace, &server).is_ok());
+    // Where the process is killed before it has, the next one does.
+    let _c = network.guest_with("c", limited());
+    let d = network.guest_with("d", limited()).0;
+    network.detach("c");
+    network.kill();
+    assert_eq!(rules(&network).matches("chain egress_").count(), 2);
+    network.start();
+    let left = rules(&network);
+    assert_eq!(left.matches("chain egress_").count(), 1, "{left}");
+    assert_eq!(left.matches("set names_").count(), 2, "{left}");
+    assert!(ask(&d.namespace, &server).is_err());
+    assert!(ask(&b.namespace, &server).is_ok() && b.pings(d.ipv4()));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use container_api::{Error, Kind};
 use container_resource::bundle;
 use container_resource::container::{AttachmentConfiguration, ContainerConfiguration};
+use container_resource::event::{Action, Attribute};
 use container_resource::room;
 
 use super::create::kind;
@@ -18,11 +19,25 @@ impl Containers {
     pub async fn connect(
         &self,
         id: &str,
-        mut attachment: AttachmentConfiguration,
+        attachment: AttachmentConfiguration,
     ) -> Result<(), Error> {
         let entry = self.get(id)?;
         let _operation = entry.operation.lock().await;
-        let before = self.changeable(&entry)?;
+        let network = attachment.network.clone();
+        self.connect_entry(&entry, attachment).await?;
+        let told = [(Attribute::Network, network)];
+        self.events.tell(Action::Connect, id, told);
+        Ok(())
+    }
+
+    /// As [`Self::connect`]; the caller holds the entry's operation lock.
+    async fn connect_entry(
+        &self,
+        entry: &Arc<Entry>,
+        mut attachment: AttachmentConfiguration,
+    ) -> Result<(), Error> {
+        let id = entry.id.as_str();
+        let before = self.changeable(entry)?;
         let mut configuration = (*before).clone();
         let network = attachment.network.clone();
         if position(&configuration, &network).is_some() {
@@ -34,7 +49,7 @@ impl Containers {
         room::check(&configuration).map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
         if entry.is_active() {
             self.networks.join(id, &configuration.networks)?;
-            let connected = self.connect_running(&entry, configuration).await;
+            let connected = self.connect_running(entry, configuration).await;
             if connected.is_err() {
                 self.networks.part(id, &network).await;
                 self.networks.tell_others(&before).await;
@@ -46,7 +61,7 @@ impl Containers {
             self.networks.join(id, &before.networks)?;
             return Err(error);
         }
-        self.exchange(&entry, configuration)
+        self.exchange(entry, configuration)
     }
 
     /// Takes the container `id` off a network; gives what its user has to know.
@@ -56,7 +71,20 @@ impl Containers {
     pub async fn disconnect(&self, id: &str, network: &str) -> Result<Vec<String>, Error> {
         let entry = self.get(id)?;
         let _operation = entry.operation.lock().await;
-        let mut configuration = (*self.changeable(&entry)?).clone();
+        let warnings = self.disconnect_entry(&entry, network).await?;
+        let told = [(Attribute::Network, network.to_owned())];
+        self.events.tell(Action::Disconnect, id, told);
+        Ok(warnings)
+    }
+
+    /// As [`Self::disconnect`]; the caller holds the entry's operation lock.
+    async fn disconnect_entry(
+        &self,
+        entry: &Arc<Entry>,
+        network: &str,
+    ) -> Result<Vec<String>, Error> {
+        let id = entry.id.as_str();
+        let mut configuration = (*self.changeable(entry)?).clone();
         let position = position(&configuration, network).ok_or_else(|| {
             let text = format!("container {id} is not on network {network}");
             Error::new(Kind::NotFound, text)
@@ -67,13 +95,11 @@ impl Containers {
             return Err(Error::new(Kind::InvalidState, text));
         }
         if entry.is_active() {
-            return self
-                .disconnect_running(&entry, configuration, network)
-                .await;
+            return self.disconnect_running(entry, configuration, network).await;
         }
         self.networks.part(id, network).await;
         self.networks.join(id, &configuration.networks)?;
-        self.exchange(&entry, configuration)?;
+        self.exchange(entry, configuration)?;
         Ok(Vec::new())
     }
 

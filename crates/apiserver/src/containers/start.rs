@@ -10,10 +10,11 @@ use container_api::plugin::{self, ServiceKind};
 use container_api::request::Channel;
 use container_api::runtime::runtime_client::RuntimeClient;
 use container_api::{Error, Kind, protocol, runtime};
-use container_resource::bundle::{self, Boot, Extent, Timeline, VolumeDisk};
+use container_resource::bundle::{self, Boot, Extent, Interface, Timeline, VolumeDisk};
 use container_resource::container::{ContainerConfiguration, ContainerState, Mount};
 use container_resource::creation::DEFAULT_RUNTIME;
 use container_resource::event::{Action, Attribute, Origin};
+use container_resource::publish;
 use jiff::Timestamp;
 
 use super::create::kind;
@@ -21,7 +22,7 @@ use super::entry::{Kill, Run};
 use super::follow::{record_by_hand, recorded, remove_sockets};
 use super::helper::{Helper, Lent};
 use super::{Containers, Entry, not_found};
-use crate::networks::Attached;
+use crate::networks::{Attached, Joining};
 use crate::standby::Waiting;
 use crate::templates::Request;
 
@@ -97,6 +98,8 @@ pub(super) struct Booting {
     pub can_be_prepared: bool,
     /// What is odd, and harms nothing.
     pub warnings: Vec<String>,
+    /// Its networks, which have to take it in before its first process starts.
+    pub joining: Joining,
 }
 
 impl Containers {
@@ -150,10 +153,23 @@ impl Containers {
             program,
             request,
             can_be_prepared,
-            warnings,
+            mut warnings,
+            joining,
         } = self.spawn(entry, false).await?;
         entry.connect(&request.boot);
         entry.begin(helper.clone());
+        match joining.joined().await {
+            Ok(told) => warnings.extend(told),
+            Err(error) => {
+                // It waits for a word to go on.
+                if let Err(error) = helper.kill().await {
+                    tracing::error!(container = %entry.id, "{error:#}");
+                }
+                let ended = Error::new(Kind::Cancelled, "its networks do not take it in");
+                self.start_failed(entry, &helper, ended).await;
+                return Err(error);
+            }
+        }
         let requested_us = request.boot.requested_us;
         let first = self.first_process(entry, helper, lent).await?;
         if first.template_wanted && entry.configuration()?.runtime_handler == DEFAULT_RUNTIME {
@@ -216,6 +232,7 @@ impl Containers {
             taps,
             ports,
             mut warnings,
+            joining,
         } = if idle {
             Attached::default()
         } else {
@@ -226,6 +243,9 @@ impl Containers {
             warnings.extend(without_agent(&entry.id, request.boot.ssh_agent.as_deref()));
         }
         request.boot.interfaces = interfaces;
+        if runtime == DEFAULT_RUNTIME && !entry.options.no_template {
+            save_first_device(&mut request.boot.interfaces);
+        }
         request.boot.published_ports = ports;
         let written = bundle::write_json(&entry.bundle.boot(), &request.boot).map_err(failed);
         let cleared = written.and_then(|()| {
@@ -240,23 +260,33 @@ impl Containers {
                 _ => Ok(()),
             }
         });
-        if let Err(error) = cleared {
-            self.networks.ends(&entry.id);
-            return Err(error);
-        }
         let (bundle, id) = (&entry.bundle, &entry.id);
-        let started = Helper::start(&program, bundle, id, standby, taps, self.debug).await;
-        let helper = started.map_err(|error| {
-            self.networks.ends(&entry.id);
-            not_started(entry);
-            failed(error)
-        })?;
+        let started = match cleared {
+            Ok(()) => {
+                let started = Helper::start(&program, bundle, id, standby, taps, self.debug).await;
+                started.map_err(|error| {
+                    not_started(entry);
+                    failed(error)
+                })
+            }
+            Err(error) => Err(error),
+        };
+        let helper = match started {
+            Ok(helper) => helper,
+            Err(error) => {
+                // What comes later would stay. The first error is the one to tell.
+                let _ = joining.joined().await;
+                self.networks.ends(&entry.id);
+                return Err(error);
+            }
+        };
         Ok(Booting {
             helper,
             program,
             request,
             can_be_prepared,
             warnings,
+            joining,
         })
     }
 
@@ -268,21 +298,51 @@ impl Containers {
         standby: &mut Option<Waiting>,
     ) -> Result<Attached, Error> {
         let spare = standby.as_ref().and_then(|waiting| waiting.spare.as_ref());
-        if let Some(spare) = spare {
+        // A helper that takes the place of the one that waits needs it.
+        let both = spare.and_then(|spare| Some((spare, spare.tap.try_clone().ok()?)));
+        if let Some((spare, tap)) = both {
             let attached = self.networks.attach(configuration, Some(spare)).await;
-            match (attached, spare.tap.try_clone()) {
-                // A helper that takes the place of the one that waits needs it.
-                (Ok(mut attached), Ok(tap)) if !attached.interfaces.is_empty() => {
+            match attached {
+                Ok(mut attached) if !attached.interfaces.is_empty() => {
                     attached.taps.push(tap);
                     return Ok(attached);
                 }
-                (attached, _) => {
+                attached => {
                     tracing::debug!(?attached, "the tap of the standby machine is of no use");
                     *standby = None;
                 }
             }
+        } else if spare.is_some() {
+            *standby = None;
         }
-        self.networks.attach(configuration, None).await
+        let attached = self.networks.attach(configuration, None).await;
+        attached.map_err(|error| match error.kind {
+            Kind::Exists => self.holder_of_port(configuration).unwrap_or(error),
+            _ => error,
+        })
+    }
+
+    /// That a port of `configuration` is another container's, where it is: a network's process sees of those of other networks that a
+    /// process like itself has them.
+    fn holder_of_port(&self, configuration: &ContainerConfiguration) -> Option<Error> {
+        let others = self.all();
+        let others = others
+            .iter()
+            .filter(|other| other.is_active() && other.id != configuration.id);
+        for other in others {
+            let status = other.status.borrow();
+            for held in &status.published_ports {
+                let mut wanted = configuration.published_ports.iter();
+                if let Some(port) = wanted.find_map(|port| publish::overlap(port, held)) {
+                    let text = format!(
+                        "port {port}/{} of the host is taken by container {}",
+                        held.proto, other.id
+                    );
+                    return Some(Error::new(Kind::Exists, text));
+                }
+            }
+        }
+        None
     }
 
     /// Has the helper of `entry`, which boots, start the first process, and follows it from there.
@@ -416,6 +476,17 @@ async fn check_protocol(entry: &Entry, helper: &Helper) -> Result<(), Error> {
     );
     let hint = "Install a plugin that was made for this version of container.";
     Err(Error::new(Kind::Unsupported, text).with_hint(hint))
+}
+
+/// Has the first interface the device that is saved with a template, unless another one has its address.
+fn save_first_device(interfaces: &mut [Interface]) {
+    let Some((first, others)) = interfaces.split_first_mut() else {
+        return;
+    };
+    let saved = Interface::SAVED_DEVICE_MAC;
+    if others.iter().all(|other| other.device_mac != saved) {
+        first.device_mac = saved.to_owned();
+    }
 }
 
 /// The disks of the volumes of `configuration`. One that cannot be looked at is told of by the helper, which needs it.

@@ -5,15 +5,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use container_api::network::{
-    Addresses, AllocateRequest, AttachReply, AttachRequest, Egress, ReleaseRequest,
-};
+use container_api::network::{Addresses, AllocateRequest, AttachRequest, Egress, ReleaseRequest};
 use container_api::{Error, Kind};
 use container_resource::bundle::Interface;
 use container_resource::container::{AttachmentConfiguration, ContainerConfiguration, PublishPort};
 use container_resource::domain_name;
-use container_resource::network::NetworkMode;
+use container_resource::network::{DEFAULT_PLUGIN, NetworkMode};
 
+use super::joining::{Joining, Step, without};
 use super::process::Running;
 use super::{Network, Networks, Spare, address, ports};
 
@@ -28,6 +27,18 @@ pub struct Attached {
     pub ports: Vec<PublishPort>,
     /// What its user has to know.
     pub warnings: Vec<String>,
+    /// What goes on beside its start.
+    pub joining: Joining,
+}
+
+/// What a run of a container has of one network.
+struct One {
+    interface: Interface,
+    /// Its tap, unless its machine has that already.
+    tap: Option<OwnedFd>,
+    ports: Vec<PublishPort>,
+    /// What is to be done beside the start.
+    step: Option<Step>,
 }
 
 impl Networks {
@@ -108,7 +119,7 @@ impl Networks {
     pub async fn allocate(&self, configuration: &ContainerConfiguration) -> Result<(), Error> {
         self.has_left(&configuration.id).await;
         for attachment in &configuration.networks {
-            let allocated = self.allocate_on(configuration, attachment).await;
+            let allocated = self.allocate_on(configuration, attachment, None).await;
             match allocated {
                 Err(error) if !attachment.options.implied => return Err(error),
                 Err(error) => tracing::debug!("container {}: {error:#}", configuration.id),
@@ -122,11 +133,15 @@ impl Networks {
         &self,
         configuration: &ContainerConfiguration,
         attachment: &AttachmentConfiguration,
+        spare: Option<&Spare>,
     ) -> Result<Addresses, Error> {
         let network = self.find(&attachment.network)?;
         network.configuration()?;
         self.release_stale(&network).await;
-        let request = allocation(configuration, attachment);
+        let request = AllocateRequest {
+            spare: spare.map(|spare| spare.name.clone()).unwrap_or_default(),
+            ..allocation(configuration, attachment)
+        };
         let reply = network
             .process
             .call(|mut client| async move { client.allocate(request).await })
@@ -159,7 +174,8 @@ impl Networks {
         }
     }
 
-    /// Connects the container for a run; with the tap `spare`, which its machine has, on its only network.
+    /// Connects the container for a run; with the tap `spare`, which its machine has, on its only network. What is left to do goes on
+    /// beside its start.
     ///
     /// # Errors
     /// When a network that was asked for does not work, or a port is taken. The container is on none of them then.
@@ -169,6 +185,7 @@ impl Networks {
         spare: Option<&Spare>,
     ) -> Result<Attached, Error> {
         let mut attached = Attached::default();
+        let mut steps = Vec::new();
         self.has_left(&configuration.id).await;
         for (index, attachment) in configuration.networks.iter().enumerate() {
             let published: &[PublishPort] = if index == 0 {
@@ -197,21 +214,14 @@ impl Networks {
             }
             match one {
                 Ok(one) => {
-                    attached.interfaces.extend(one.interfaces);
-                    attached.taps.extend(one.taps);
+                    attached.interfaces.push(one.interface);
+                    attached.taps.extend(one.tap);
                     attached.ports.extend(one.ports);
+                    steps.extend(one.step);
                 }
                 // A tap that was made before may be gone, and another be had.
                 Err(error) if attachment.options.implied && spare.is_none() => {
-                    let hint = error
-                        .hint
-                        .as_ref()
-                        .map(|hint| format!(" {hint}"))
-                        .unwrap_or_default();
-                    attached.warnings.push(format!(
-                        "container {} has no network: {error:#}.{hint}",
-                        configuration.id
-                    ));
+                    attached.warnings.push(without(&configuration.id, &error));
                 }
                 Err(error) => {
                     self.detach(&configuration.id).await;
@@ -220,6 +230,7 @@ impl Networks {
             }
         }
         route(&mut attached.interfaces);
+        attached.joining = self.begin(steps);
         Ok(attached)
     }
 
@@ -229,49 +240,69 @@ impl Networks {
         attachment: &AttachmentConfiguration,
         published: &[PublishPort],
         spare: Option<&Spare>,
-    ) -> Result<Attached, Error> {
+    ) -> Result<One, Error> {
         let network = self.find(&attachment.network)?;
         let asked = network.configuration()?;
         let running = network.process.serving().await?;
-        let container = configuration.id.clone();
         let egress = attachment.options.egress.as_ref().map(|rules| Egress {
             allow: rules.iter().map(ToString::to_string).collect(),
         });
+        let is_limited = egress.is_some() || asked.egress.is_some();
         // Its names may be others since it was made, and its addresses may have been lost with the network's directory.
-        self.allocate_on(configuration, attachment).await?;
-        let receiver = match spare {
-            Some(_) => None,
-            None => Some(self.receiver(&network.name).await?),
-        };
-        let token = receiver.as_ref().map(|receiver| receiver.token.clone());
-        let request = AttachRequest {
-            container,
-            token: token.unwrap_or_default(),
+        let addresses = self.allocate_on(configuration, attachment, spare).await?;
+        let mut interface = interface(attachment, &addresses, &running, asked.mode);
+        let mut request = AttachRequest {
+            container: configuration.id.clone(),
+            token: String::new(),
             ports: ports::single(published),
             egress,
-            spare: spare.map(|spare| spare.name.clone()).unwrap_or_default(),
+            spare: String::new(),
         };
-        let reply = network
-            .process
-            .call(|mut client| async move { client.attach(request).await })
-            .await?;
-        let mut taps = Vec::new();
-        if let Some(receiver) = receiver {
-            taps.push(receiver.receive(&network.name).await?);
-        }
-        network.process.want(true);
-        if attachment.options.egress.is_some() || asked.egress.is_some() {
-            self.limit(&network.name, &configuration.id, Some(0));
-        }
-        let mut interface = interface(attachment, &reply, &running, asked.mode)?;
+        let mut one_tap = None;
         if let Some(spare) = spare {
+            request.spare.clone_from(&spare.name);
             interface.device_mac.clone_from(&spare.interface.device_mac);
         }
-        Ok(Attached {
-            interfaces: vec![interface],
-            taps,
-            ports: ports::ranges(&reply.ports),
-            warnings: Vec::new(),
+        // Ports are taken before anything starts. A network of others need not have taps to spare.
+        let is_beside = published.is_empty() && asked.plugin == DEFAULT_PLUGIN;
+        let mut step = None;
+        let mut ports = Vec::new();
+        if is_beside {
+            if spare.is_none() {
+                let (name, tap) = self.new_tap(&network).await?;
+                (request.spare, one_tap) = (name, Some(tap));
+            }
+            step = Some(Step {
+                network: network.clone(),
+                implied: attachment.options.implied,
+                request,
+            });
+        } else {
+            let receiver = match spare {
+                Some(_) => None,
+                None => Some(self.receiver(&network.name).await?),
+            };
+            if let Some(receiver) = &receiver {
+                request.token.clone_from(&receiver.token);
+            }
+            let reply = network
+                .process
+                .call(|mut client| async move { client.attach(request).await })
+                .await?;
+            if let Some(receiver) = receiver {
+                one_tap = Some(receiver.receive(&network.name).await?);
+            }
+            ports = ports::ranges(&reply.ports);
+        }
+        network.process.want(true);
+        if is_limited {
+            self.limit(&network.name, &configuration.id, Some(0));
+        }
+        Ok(One {
+            interface,
+            tap: one_tap,
+            ports,
+            step,
         })
     }
 
@@ -287,12 +318,13 @@ impl Networks {
         let Some(attachment) = configuration.networks.last() else {
             return Err(Error::new(Kind::Internal, "no network was asked for"));
         };
-        let attached = self.attach_to(configuration, attachment, &[], None).await;
-        let attached = attached.and_then(|attached| {
-            let (interfaces, taps) = (attached.interfaces, attached.taps);
-            let both = interfaces.into_iter().next().zip(taps.into_iter().next());
-            both.ok_or_else(|| Error::new(Kind::Internal, "the network gave no interface"))
-        });
+        let attached = async {
+            let one = self.attach_to(configuration, attachment, &[], None).await?;
+            self.begin(one.step.into_iter().collect()).joined().await?;
+            let missing = || Error::new(Kind::Internal, "the network gave no interface");
+            Ok((one.interface, one.tap.ok_or_else(missing)?))
+        };
+        let attached = attached.await;
         if attached.is_err() {
             self.part(&configuration.id, &attachment.network).await;
         } else {
@@ -304,7 +336,7 @@ impl Networks {
     /// Tells each network of a container on which others it is: whoever asks for a name there learns of those.
     pub async fn tell_others(&self, configuration: &ContainerConfiguration) {
         for attachment in &configuration.networks {
-            if let Err(error) = self.allocate_on(configuration, attachment).await {
+            if let Err(error) = self.allocate_on(configuration, attachment, None).await {
                 tracing::warn!("container {}: {error:#}", configuration.id);
             }
         }
@@ -373,22 +405,19 @@ fn allocation(
             .filter(|other| *other != network)
             .cloned()
             .collect(),
+        spare: String::new(),
     }
 }
 
 /// The interface that a container has on a network.
 fn interface(
     attachment: &AttachmentConfiguration,
-    reply: &AttachReply,
+    addresses: &Addresses,
     running: &Running,
     mode: NetworkMode,
-) -> Result<Interface, Error> {
-    let addresses = reply
-        .addresses
-        .as_ref()
-        .ok_or_else(|| Error::new(Kind::Internal, "the network gave no addresses"))?;
+) -> Interface {
     let given = |text: &String| Some(text.clone()).filter(|text| address(text).is_some());
-    Ok(Interface {
+    Interface {
         network: attachment.network.clone(),
         hostname: attachment.options.hostname.clone(),
         device_mac: addresses.mac.clone(),
@@ -404,7 +433,7 @@ fn interface(
             .into_iter()
             .filter_map(|text| address(text))
             .collect(),
-    })
+    }
 }
 
 /// Lets the first interface whose network leads out carry what is for elsewhere.

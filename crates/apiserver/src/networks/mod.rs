@@ -4,6 +4,7 @@ mod attach;
 mod change;
 mod departure;
 mod domains;
+mod joining;
 mod ports;
 mod process;
 mod refusals;
@@ -33,6 +34,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 pub use attach::Attached;
+pub use joining::Joining;
 pub use spare::Spare;
 
 use crate::trouble::Trouble;

@@ -21,6 +21,7 @@ fn each(published: &PublishPort) -> impl Iterator<Item = Port> + '_ {
         } else {
             u32::from(published.host_port) + u32::from(offset)
         },
+        last_host_port: published.last_host_port.map_or(0, u32::from),
         container_port: u32::from(published.container_port) + u32::from(offset),
         protocol: if published.proto == "udp" {
             Protocol::Udp.into()
@@ -44,6 +45,7 @@ pub fn ranges(ports: &[Port]) -> Vec<PublishPort> {
             },
             every_address,
             host_port: number(port.host_port),
+            last_host_port: None,
             container_port: number(port.container_port),
             proto: if port.protocol() == Protocol::Udp {
                 "udp"
@@ -85,6 +87,13 @@ mod tests {
         assert_eq!(ports.len(), 6);
         assert_eq!(ports[0].host_address, "");
         assert_eq!(ranges(&ports), published);
+    }
+
+    #[test]
+    fn a_choice_of_the_host_s_ports_is_passed_on() {
+        let ports = single(&[publish::parse("9000-9002:80").unwrap()]);
+        assert_eq!(ports.len(), 1);
+        assert_eq!((ports[0].host_port, ports[0].last_host_port), (9000, 9002));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 
 use super::TABLE;
 use super::member::Member;
-use crate::leases::HOST;
+use super::run::Ruleset;
+use crate::leases::is_host;
 use crate::links::{BRIDGE, UPLINK};
 
 /// The comment of the rule that counts what no other allowed. The others are numbered: a comment is short (nft(8)), a name is not.
@@ -21,6 +22,10 @@ const CONVERSATIONS: u32 = 4096;
 
 /// Into how many parts the conversations of a network are counted.
 const PARTS: u32 = 64;
+
+/// How the names of chains with what a tap may reach begin, and those of sets with what names resolved to.
+const EGRESS: &str = "egress_";
+const NAMES_OF: &str = "names_";
 
 /// What the whole network's rules depend on.
 #[derive(Clone, Debug)]
@@ -193,6 +198,57 @@ pub fn enlist(member: &Member<'_>) -> String {
     member.addresses().map(element).collect()
 }
 
+/// Leads the packets of `member`, whose rules are there, to them.
+pub fn lead(member: &Member<'_>) -> String {
+    if member.egress.is_none() {
+        return String::new();
+    }
+    let chain = chain(member.tap);
+    let element = |address: IpAddr| {
+        let map = map(address);
+        format!("create element inet {TABLE} {map} {{ {address} : goto {chain} }}\n")
+    };
+    member.addresses().map(element).collect()
+}
+
+/// Forgets who is on the network, and which rules are whose; those stay.
+pub fn forget_members() -> String {
+    let mut script = String::new();
+    for (_, number) in FAMILIES {
+        script.push_str(&format!(
+            "flush set inet {TABLE} members{number}\nflush map inet {TABLE} policies{number}\n"
+        ));
+    }
+    script
+}
+
+/// Removes the rules of taps that are not `present`; `rules` is what is there.
+pub fn forget(rules: &Ruleset, present: impl Fn(&str) -> bool) -> String {
+    let mut script = String::new();
+    // Nothing may lead to a chain that goes.
+    for (_, number) in FAMILIES {
+        if rules.sets.contains_key(&format!("policies{number}")) {
+            script.push_str(&format!("flush map inet {TABLE} policies{number}\n"));
+        }
+    }
+    for name in &rules.chains {
+        if name.strip_prefix(EGRESS).is_some_and(|tap| !present(tap)) {
+            script.push_str(&format!(
+                "flush chain inet {TABLE} {name}\ndelete chain inet {TABLE} {name}\n"
+            ));
+        }
+    }
+    for name in rules.sets.keys() {
+        let tap = name
+            .strip_prefix(NAMES_OF)
+            .and_then(|rest| rest.split('_').next());
+        if tap.is_some_and(|tap| !present(tap)) {
+            script.push_str(&format!("delete set inet {TABLE} {name}\n"));
+        }
+    }
+    script
+}
+
 /// What `member` may reach outside of the network: additions alone, as [`super::frames::admit`].
 pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
     let mut script = enlist(member);
@@ -214,7 +270,7 @@ pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
             Destination::Network(network) => {
                 add(&format!("{} daddr {network}", family(network.addr())));
             }
-            Destination::Name(name) if name == HOST => {
+            Destination::Name(name) if is_host(name) => {
                 for host in host {
                     add(&format!("{} daddr {host}", family(*host)));
                 }
@@ -235,13 +291,7 @@ pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
     script.push_str(&format!(
         "add rule inet {TABLE} {chain} counter reject with icmpx admin-prohibited comment \"{REFUSED}\"\n"
     ));
-    for address in member.addresses() {
-        let map = map(address);
-        script.push_str(&format!(
-            "create element inet {TABLE} {map} {{ {address} : goto {chain} }}\n"
-        ));
-    }
-    script
+    script + &lead(member)
 }
 
 /// Takes the rules of a member away.
@@ -294,18 +344,18 @@ add element inet {TABLE} {set} {{ {address} timeout {seconds}s }}
 pub fn is_learned(rule: &EgressRule) -> bool {
     match &rule.destination {
         Destination::Network(_) => false,
-        Destination::Name(name) => name != HOST,
+        Destination::Name(name) => !is_host(name),
         Destination::Below(_) => true,
     }
 }
 
 /// The chain of a tap's policy.
 pub fn chain(tap: &str) -> String {
-    format!("egress_{tap}")
+    format!("{EGRESS}{tap}")
 }
 
 fn names(tap: &str, index: usize, number: u8) -> String {
-    format!("names_{tap}_{index}_{number}")
+    format!("{NAMES_OF}{tap}_{index}_{number}")
 }
 
 fn unset(address: IpAddr, chain: &str) -> String {

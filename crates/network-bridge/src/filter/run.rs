@@ -5,6 +5,7 @@ use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
+use container_api::chain::about;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -109,9 +110,7 @@ async fn nft(arguments: &[&str], input: &str) -> io::Result<Vec<u8>> {
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| {
-            io::Error::new(error.kind(), format!("nft (package nftables): {error}"))
-        })?;
+        .map_err(|error| about("nft (package nftables)", error))?;
     let stdin = child.stdin.take();
     let work = async {
         if let Some(mut stdin) = stdin {

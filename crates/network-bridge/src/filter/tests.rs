@@ -93,6 +93,11 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
             ));
         }
     }
+    script.push_str(&packets::forget_members());
+    for member in [&open, &bound, &nothing] {
+        script.push_str(&packets::enlist(member));
+        script.push_str(&packets::lead(member));
+    }
     for _ in 0..2 {
         for member in [&open, &bound, &nothing] {
             script.push_str(&frames::dismiss(member.tap));

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use self::lease::{Attached, Lease};
 use self::names::NamesError;
-pub use self::names::{HOST, is_network};
+pub use self::names::{HOST, is_host, is_network};
 use self::subnet::{AddressError, Family, Subnet};
 
 /// The smallest MTU (RFC 8200 section 5).

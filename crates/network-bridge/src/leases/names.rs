@@ -9,6 +9,18 @@ const MAX_LABEL: usize = 63;
 /// The name by which containers reach their host; no container has it.
 pub const HOST: &str = "host.container.internal";
 
+/// The same in docker and podman: what was written for them finds the host, too.
+const OTHER_HOSTS: [&str; 3] = [
+    "host.docker.internal",
+    "gateway.docker.internal",
+    "host.containers.internal",
+];
+
+/// Whether `name`, in lower case, is the host's.
+pub fn is_host(name: &str) -> bool {
+    name == HOST || OTHER_HOSTS.contains(&name)
+}
+
 /// Why names can't be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NamesError {
@@ -16,8 +28,8 @@ pub enum NamesError {
     #[error("invalid name {0:?} of a container on the network")]
     Invalid(String),
     /// It means the host.
-    #[error("{HOST} is the host's name")]
-    Reserved,
+    #[error("{0} is the host's name")]
+    Reserved(String),
     /// Not a network.
     #[error("invalid name {0:?} of another network")]
     Network(String),
@@ -38,8 +50,8 @@ pub fn check(names: &[String]) -> Result<Vec<String>, NamesError> {
         if lower.len() > MAX_NAME || !lower.split('.').all(is_label) {
             return Err(NamesError::Invalid(name.clone()));
         }
-        if lower == HOST {
-            return Err(NamesError::Reserved);
+        if is_host(lower) {
+            return Err(NamesError::Reserved(lower.to_owned()));
         }
         if !checked.iter().any(|known| known == lower) {
             checked.push(lower.to_owned());
@@ -92,10 +104,10 @@ mod tests {
         for name in ["", ".", "a..b", "a b", "ä", "a\n", long.as_str()] {
             assert!(checked(&[name]).is_err(), "{name:?}");
         }
-        assert_eq!(
-            checked(&["Host.Container.Internal"]),
-            Err(NamesError::Reserved)
-        );
+        for name in ["Host.Container.Internal", "host.docker.internal."] {
+            let error = checked(&[name]).unwrap_err();
+            assert!(matches!(error, NamesError::Reserved(_)), "{error}");
+        }
         assert_eq!(checked(&["a"; 65]), Err(NamesError::TooMany));
     }
 }

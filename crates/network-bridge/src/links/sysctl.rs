@@ -2,6 +2,8 @@
 
 use std::io;
 
+use container_api::chain::about;
+
 /// Sets `net/<name>`, unless it has that value. A kernel without the parameter needs none of it: one without IPv6, or without
 /// a filter for bridges.
 ///
@@ -9,7 +11,7 @@ use std::io;
 /// As `write(2)`; the error names the parameter.
 pub fn set(name: &str, value: &str) -> io::Result<()> {
     let path = format!("/proc/sys/net/{name}");
-    let naming = |error: io::Error| io::Error::new(error.kind(), format!("net/{name}: {error}"));
+    let naming = |error| about(format_args!("net/{name}"), error);
     match std::fs::read_to_string(&path) {
         Ok(found) if found.trim() == value => Ok(()),
         Ok(_) => std::fs::write(&path, value).map_err(naming),

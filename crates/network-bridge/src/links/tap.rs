@@ -4,6 +4,7 @@ use std::ffi::c_short;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use container_api::chain::about;
 use rustix::fs::{Mode, OFlags};
 use rustix::ioctl::{Opcode, Updater};
 
@@ -29,12 +30,8 @@ struct Request {
 /// As `open(2)` of `/dev/net/tun` and `ioctl(2)`.
 pub fn create() -> io::Result<(String, OwnedFd)> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let tap = rustix::fs::open("/dev/net/tun", flags, Mode::empty()).map_err(|error| {
-        io::Error::new(
-            io::Error::from(error).kind(),
-            format!("/dev/net/tun: {error}"),
-        )
-    })?;
+    let tap = rustix::fs::open("/dev/net/tun", flags, Mode::empty())
+        .map_err(|error| about("/dev/net/tun", error.into()))?;
     let kind = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     let mut request = Request {
         name: [0; libc::IFNAMSIZ],

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use container_api::{handover, log};
+use container_api::{Chain, handover, log};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -101,14 +101,16 @@ impl Keeper {
         loop {
             match self.tell(&mut begun).await {
                 Ok(()) => return,
-                Err(error) => tracing::warn!("the process that answers for names: {error:#}"),
+                Err(error) => {
+                    tracing::warn!("the process that answers for names: {}", Chain(&error))
+                }
             }
             drop(begun);
             begun = loop {
                 tokio::time::sleep(PAUSE).await;
                 match begin(&self.outside, &self.sockets).await {
                     Ok(begun) => break begun,
-                    Err(error) => tracing::warn!("answer for names: {error:#}"),
+                    Err(error) => tracing::warn!("answer for names: {}", Chain(&error)),
                 }
                 if self.table.has_changed().is_err() {
                     return;
@@ -194,7 +196,7 @@ async fn begin(outside: &Arc<Outside>, sockets: &[OwnedFd]) -> io::Result<Begun>
         let outside = outside.clone();
         tokio::spawn(async move {
             if let Err(error) = outside.serve(stream).await {
-                tracing::debug!("the process that answers for names: {error:#}");
+                tracing::debug!("the process that answers for names: {}", Chain(&error));
             }
         });
     }

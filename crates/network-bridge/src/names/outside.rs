@@ -12,7 +12,7 @@ use std::time::Duration;
 use container_api::network::find_request::Wanted;
 use container_api::network::network_client::NetworkClient;
 use container_api::network::{FindReply, FindRequest};
-use container_api::{handover, socket};
+use container_api::{Chain, handover, socket};
 use futures::StreamExt;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 use tokio::net::UnixStream;
@@ -80,7 +80,7 @@ impl Outside {
         while let Some((ask, _)) = handover::receive::<Ask>(&mut stream).await? {
             let (answer, socket) = match self.act(ask).await {
                 Ok(done) => done,
-                Err(error) => (Answer::Failed(error.to_string()), None),
+                Err(error) => (Answer::Failed(Chain(&error).to_string()), None),
             };
             let sockets: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
             handover::send(&mut stream, &answer, &sockets).await?;

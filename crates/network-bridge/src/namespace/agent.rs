@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use container_api::handover;
+use container_api::{Chain, handover};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::UnixStream;
@@ -60,7 +60,7 @@ async fn serve() -> io::Result<()> {
 
 fn failed(error: &io::Error) -> Reply {
     Reply::Failed {
-        message: error.to_string(),
+        message: Chain(error).to_string(),
         errno: error.raw_os_error(),
     }
 }

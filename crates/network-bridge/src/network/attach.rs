@@ -12,14 +12,14 @@ use crate::filter::{frames, packets};
 use crate::leases::lease::Attached;
 use crate::namespace::inside::Request;
 use crate::ports::bind::{self, BindError, Bound};
-use crate::ports::published::Published;
+use crate::ports::published::{Published, Wanted};
 use crate::relay::published::{self, Open};
 
 /// What a container wants when it comes.
 #[derive(Debug)]
 pub struct AttachOptions {
     /// Ports of the host that shall lead to it.
-    pub ports: Vec<Published>,
+    pub ports: Vec<Wanted>,
     /// What it may reach; none: what the network allows.
     pub egress: Option<Vec<EgressRule>>,
     /// A tap that was made before; none: a new one.
@@ -63,7 +63,8 @@ impl Network {
         }
         let ports: Vec<Published> = open.iter().map(|open| open.port).collect();
         let (tap, made) = if let Some(spare) = options.spare {
-            (self.spare_tap(spare).await?, None)
+            self.check_spare(&spare).await?;
+            (spare, None)
         } else {
             let (name, descriptor) = self.inside.tap().await.map_err(failed("make a tap"))?;
             (name.clone(), Some((name, descriptor)))
@@ -79,6 +80,10 @@ impl Network {
         };
         // Each of these waits for something else: a disk, a process, the kernel.
         let before = self.leases.note(container, attached);
+        if let Err(error) = self.make_way(container).await {
+            self.leases.forget(before);
+            return Err(error);
+        }
         let written = self.leases.written();
         self.ports.insert(container.to_owned(), open);
         self.directory.update(&self.leases);
@@ -109,21 +114,18 @@ impl Network {
     /// # Errors
     /// When rules or leases can't be changed.
     pub async fn detach(&mut self, container: &str) -> Result<(), Error> {
-        let Some(lease) = self.leases.get(container) else {
+        let Some(lease) = self.leases.get(container).cloned() else {
             return Ok(());
         };
-        let Some(member) = Member::of(container, lease) else {
+        let Some(Attached { tap, .. }) = &lease.attached else {
             return Ok(());
         };
-        let tap = member.tap.to_owned();
-        let script = frames::dismiss(&tap) + &packets::dismiss(&member);
-        let rules = self.inside.run(Request::Rules(script)).await;
-        rules.map_err(failed("remove the container's rules"))?;
         // Whoever still has it open has an end that leads nowhere.
         let removed = self.inside.run(Request::Remove(tap.clone())).await;
         removed.map_err(failed("remove the container's tap"))?;
         self.leases
             .change(container, |lease| lease.attached = None)?;
+        self.leave(container, lease).await?;
         self.tell().await;
         if self
             .ports
@@ -179,15 +181,27 @@ impl Network {
         joined.map_err(failed("put the tap on the bridge"))
     }
 
-    fn take_ports(&self, wanted: &[Published]) -> Result<Vec<Bound>, Error> {
-        let take = |port: &Published| bind::bind(port).map_err(|error| self.explain(port, error));
-        wanted.iter().map(take).collect()
+    /// Takes the ports that are wanted, in their order; those first that are not one of several.
+    fn take_ports(&self, wanted: &[Wanted]) -> Result<Vec<Bound>, Error> {
+        let take = |(index, wanted): (usize, &Wanted)| {
+            let bound = bind::choose(wanted);
+            let bound = bound.map_err(|error| self.explain(&wanted.port, error))?;
+            Ok((index, bound))
+        };
+        let (choices, fixed): (Vec<_>, Vec<_>) = wanted
+            .iter()
+            .enumerate()
+            .partition(|(_, wanted)| wanted.last > wanted.port.host_port);
+        let bound: Result<Vec<_>, Error> = fixed.into_iter().chain(choices).map(take).collect();
+        let mut bound = bound?;
+        bound.sort_by_key(|(index, _)| *index);
+        Ok(bound.into_iter().map(|(_, bound)| bound).collect())
     }
 
     /// A port that another container of this network has is told by its name, not by that of this process.
     fn explain(&self, port: &Published, error: BindError) -> Error {
         let kind = match &error {
-            BindError::Taken { .. } => Kind::Exists,
+            BindError::Taken { .. } | BindError::AllTaken { .. } => Kind::Exists,
             BindError::Privileged(..) => Kind::PermissionDenied,
             BindError::Address(..) => Kind::InvalidArgument,
             BindError::Other(..) => Kind::Internal,
@@ -196,7 +210,7 @@ impl Network {
             |held: &Published| (held.protocol, held.host_port) == (port.protocol, port.host_port);
         let holds = |(_, held): &(&String, &Vec<Open>)| held.iter().any(|open| same(&open.port));
         match self.ports.iter().find(holds) {
-            Some((container, _)) if kind == Kind::Exists => {
+            Some((container, _)) if matches!(error, BindError::Taken { .. }) => {
                 let port = bind::spelled(port);
                 let text = format!("port {port} of the host is taken by container {container}");
                 Error::new(kind, text)
@@ -205,7 +219,8 @@ impl Network {
         }
     }
 
-    async fn spare_tap(&self, name: String) -> Result<String, Error> {
+    /// That there is a tap of that name, and that it is nobody's.
+    pub(super) async fn check_spare(&self, name: &str) -> Result<(), Error> {
         let taps = self.taps().await.map_err(failed("list the taps"))?;
         let owned = |tap: &str| {
             let mut attached = self
@@ -215,11 +230,11 @@ impl Network {
                 .filter_map(|lease| lease.attached.as_ref());
             attached.any(|attached| attached.tap == tap)
         };
-        if !taps.contains(&name) || owned(&name) {
+        if !taps.iter().any(|tap| tap == name) || owned(name) {
             let text = format!("there is no spare tap {name:?}");
             return Err(Error::new(Kind::NotFound, text));
         }
-        Ok(name)
+        Ok(())
     }
 
     /// Takes the network from a container whose tap had that name: its machine is gone.
@@ -233,18 +248,12 @@ impl Network {
             .map(|(container, _)| container.clone())
             .collect();
         for container in gone {
-            let Some(member) = self
-                .leases
-                .get(&container)
-                .and_then(|lease| Member::of(&container, lease))
-            else {
+            let Some(lease) = self.leases.get(&container).cloned() else {
                 continue;
             };
-            let script = frames::dismiss(tap) + &packets::dismiss(&member);
-            let rules = self.inside.run(Request::Rules(script)).await;
-            rules.map_err(failed("remove a container's rules"))?;
             self.leases
                 .change(&container, |lease| lease.attached = None)?;
+            self.leave(&container, lease).await?;
             self.ports.remove(&container);
             self.tell().await;
             self.write_host_table()

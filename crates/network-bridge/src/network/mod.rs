@@ -2,6 +2,7 @@
 
 pub mod attach;
 mod inspect;
+mod left;
 pub mod open;
 pub mod remains;
 
@@ -16,6 +17,7 @@ use container_api::{Error, Kind};
 use container_resource::dns_domain::DnsDomain;
 use ipnet::IpNet;
 
+use self::left::Left;
 use crate::configuration::{Configuration, conversations_of_all};
 use crate::directory::Directory;
 use crate::filter;
@@ -50,16 +52,29 @@ pub struct Network {
     ports: BTreeMap<String, Vec<Open>>,
     directory: Directory,
     names: Names,
+    /// Containers that went, whose rules are still there.
+    left: Vec<Left>,
 }
 
 impl Network {
-    /// Gives a container its addresses, or those that it has.
+    /// Gives a container its addresses, or those that it has. The tap `spare` it is to have when it is attached, if one is given.
     ///
     /// # Errors
-    /// When they can't be had.
-    pub async fn allocate(&mut self, container: &str, wish: &Wish) -> Result<Addresses, Error> {
+    /// When they can't be had, or there is no such tap that is nobody's.
+    pub async fn allocate(
+        &mut self,
+        container: &str,
+        wish: &Wish,
+        spare: &str,
+    ) -> Result<Addresses, Error> {
+        if !spare.is_empty() {
+            self.check_spare(spare).await?;
+        }
+        let before = self.leases.get(container).cloned();
         let lease = self.leases.allocate(container, wish)?;
-        self.tell().await;
+        if before.as_ref() != Some(&lease) {
+            self.tell().await;
+        }
         Ok(self.addresses(&lease))
     }
 

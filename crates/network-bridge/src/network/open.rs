@@ -18,7 +18,7 @@ use crate::filter::{TABLE, frames, packets};
 use crate::forwarding;
 use crate::leases::Leases;
 use crate::links::veth::{HOST_END, HostFamily, HostSide, NETWORK_END};
-use crate::links::{Links, sysctl};
+use crate::links::{Links, sysctl, tap};
 use crate::names::{Names, Outside, Silent, Ways};
 use crate::namespace::holder;
 use crate::namespace::inside::{self, Inside, Request};
@@ -60,7 +60,10 @@ impl Network {
                 left.context("cannot remove what is left of the network on the host")?;
             }
             if let Err(error) = remains::sweep(&host).await {
-                tracing::warn!("remove what networks that are gone have left: {error:#}");
+                tracing::warn!(
+                    "remove what networks that are gone have left: {}",
+                    Chain(&error)
+                );
             }
         }
         let holder = match found {
@@ -81,13 +84,14 @@ impl Network {
             ports: BTreeMap::new(),
             directory,
             names: Names::new(),
+            left: Vec::new(),
             configuration,
         };
         if let Err(error) = network.make(holder).await {
             // What was begun here is of no use to anybody.
             if found.is_none() {
                 if let Err(error) = network.close().await {
-                    tracing::warn!("take the network back: {error:#}");
+                    tracing::warn!("take the network back: {}", Chain(&error));
                 }
             }
             return Err(error);
@@ -145,22 +149,34 @@ impl Network {
         let known = self.inside.rules(Family::Bridge, TABLE).await?.chains;
         let mut script = frames::base() + &base;
         let mut gone = Vec::new();
+        let mut present = Vec::new();
+        if !known.is_empty() {
+            // Whoever is there is told below.
+            script.push_str(&packets::forget_members());
+        }
         for (container, lease) in self.leases.all() {
             let Some(member) = Member::of(container, lease) else {
                 continue;
             };
             if !taps.iter().any(|tap| tap == member.tap) {
                 gone.push(container.clone());
-                if known.iter().any(|chain| chain == member.tap) {
-                    script.push_str(&frames::dismiss(member.tap));
-                    script.push_str(&packets::dismiss(&member));
-                }
             } else if known.iter().any(|chain| chain == member.tap) {
                 script.push_str(&packets::enlist(&member));
+                script.push_str(&packets::lead(&member));
+                present.push(member.tap);
             } else {
-                script.push_str(&packets::dismiss(&member));
                 script.push_str(&frames::admit(&member));
                 script.push_str(&packets::admit(&member, &self.host_addresses()));
+            }
+        }
+        if !known.is_empty() {
+            // What a process before this one has not removed.
+            let rules = self.inside.rules(Family::Inet, TABLE).await?;
+            let is_present = |tap: &str| present.contains(&tap);
+            script.insert_str(0, &packets::forget(&rules, is_present));
+            let of_taps = known.iter().filter(|chain| chain.starts_with(tap::PREFIX));
+            for chain in of_taps.filter(|chain| !is_present(chain)) {
+                script.insert_str(0, &frames::dismiss(chain));
             }
         }
         self.inside

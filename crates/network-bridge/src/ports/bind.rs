@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
 use super::owner;
-use super::published::{Protocol, Published};
+use super::published::{Protocol, Published, Wanted};
 
 /// Connections that wait to be taken.
 const BACKLOG: i32 = 1024;
@@ -35,6 +35,14 @@ pub enum BindError {
         /// The process that has it, where that can be seen.
         owner: Option<String>,
     },
+    /// Each of them.
+    #[error("all ports from {first} to {last} of the host are taken")]
+    AllTaken {
+        /// With its address, if one was given, and the protocol.
+        first: String,
+        /// The last port.
+        last: u16,
+    },
     /// It is for root.
     #[error("port {0} of the host needs more rights: ports below {1} are root's")]
     Privileged(String, u16),
@@ -48,6 +56,24 @@ pub enum BindError {
 
 fn taken_by(owner: Option<&String>) -> String {
     owner.map_or_else(String::new, |owner| format!(" by {owner}"))
+}
+
+/// Takes the first of the ports that are wanted which is free.
+pub fn choose(wanted: &Wanted) -> Result<Bound, BindError> {
+    let Wanted { port, last } = wanted;
+    if *last <= port.host_port {
+        return bind(port);
+    }
+    for host_port in port.host_port..=*last {
+        match bind(&Published { host_port, ..*port }) {
+            Err(BindError::Taken { .. }) => {}
+            done => return done,
+        }
+    }
+    Err(BindError::AllTaken {
+        first: spelled(port),
+        last: *last,
+    })
 }
 
 /// Takes `port`, at all its addresses.
@@ -183,6 +209,33 @@ mod tests {
             drop(bound);
             bind(&port("", found, protocol)).unwrap();
         }
+    }
+
+    #[test]
+    fn the_first_of_several_that_is_free_is_chosen() {
+        // Three free ones in a row are looked for.
+        let three = || {
+            let first = bind(&port("127.0.0.1", 0, Protocol::Tcp)).ok()?.port;
+            let next = |offset| {
+                let host_port = first.host_port.checked_add(offset)?;
+                bind(&Published { host_port, ..first }).ok()
+            };
+            let (one, two, three) = (next(0)?, next(1)?, next(2)?);
+            drop((one, two, three));
+            Some(first)
+        };
+        let first = (0..50).find_map(|_| three()).unwrap();
+        let wanted = Wanted {
+            port: first,
+            last: first.host_port + 1,
+        };
+        let (one, two) = (choose(&wanted).unwrap(), choose(&wanted).unwrap());
+        let found = [one.port.host_port, two.port.host_port];
+        assert_eq!(found, [first.host_port, first.host_port + 1]);
+        let error = choose(&wanted).unwrap_err();
+        assert!(matches!(error, BindError::AllTaken { .. }), "{error}");
+        drop(one);
+        assert_eq!(choose(&wanted).unwrap().port, first);
     }
 
     #[test]

@@ -20,6 +20,24 @@ pub struct Published {
     pub protocol: Protocol,
 }
 
+/// A port as it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The port.
+    pub port: Published,
+    /// Another free one, up to this, is as good; at least the port's own.
+    pub last: u16,
+}
+
+impl From<Published> for Wanted {
+    fn from(port: Published) -> Self {
+        Self {
+            port,
+            last: port.host_port,
+        }
+    }
+}
+
 /// What is forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -39,6 +57,29 @@ pub enum PortError {
     /// Not a port.
     #[error("invalid port {0}: 1 to 65535 is expected")]
     Port(u32),
+    /// The end before the beginning.
+    #[error("invalid ports {0}-{1}: they end before they begin")]
+    Range(u16, u32),
+}
+
+impl Wanted {
+    /// Of a request's.
+    ///
+    /// # Errors
+    /// When an address or a port is invalid.
+    pub fn parse(port: &network::Port) -> Result<Self, PortError> {
+        let published = Published::parse(port)?;
+        let first = published.host_port;
+        if port.last_host_port == 0 {
+            return Ok(published.into());
+        }
+        let last = u16::try_from(port.last_host_port).ok();
+        let last = last.filter(|last| first != 0 && *last >= first);
+        Ok(Self {
+            port: published,
+            last: last.ok_or(PortError::Range(first, port.last_host_port))?,
+        })
+    }
 }
 
 impl Protocol {
@@ -94,6 +135,7 @@ impl Published {
             host_port: self.host_port.into(),
             container_port: self.container_port.into(),
             protocol: protocol.into(),
+            last_host_port: 0,
         }
     }
 }
@@ -109,6 +151,7 @@ mod tests {
             host_port,
             container_port,
             protocol: network::Protocol::Udp.into(),
+            last_host_port: 0,
         };
         for good in [port("", 0, 1), port("::1", 65535, 65535)] {
             assert_eq!(Published::parse(&good).unwrap().message(), good);
@@ -120,6 +163,17 @@ mod tests {
             port("", 1, 65536),
         ] {
             assert!(Published::parse(&bad).is_err(), "{bad:?}");
+        }
+        let choice = |first, last| {
+            Wanted::parse(&network::Port {
+                last_host_port: last,
+                ..port("", first, 80)
+            })
+        };
+        assert_eq!(choice(9000, 9002).unwrap().last, 9002);
+        assert_eq!(choice(9000, 0).unwrap().last, 9000);
+        for (first, last) in [(9000, 8999), (0, 9000), (9000, 65536)] {
+            assert!(choice(first, last).is_err(), "{first}-{last}");
         }
     }
 }

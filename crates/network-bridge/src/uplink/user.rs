@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use container_api::chain::about;
 use container_api::lock;
 use ipnet::IpNet;
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -175,7 +176,7 @@ async fn keep(program: Program, holder: i32, mtu: u32) -> io::Result<()> {
         let mut child = program
             .command(holder, mtu)
             .spawn()
-            .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+            .map_err(|error| about(name, error))?;
         tokio::select! {
             status = child.wait() => tracing::warn!("{name} has ended: {}", status?),
             // Readable: the process has ended (pidfd_open(2)).
