@@ -35,6 +35,30 @@ fn members(system: &System, network: &str) -> String {
     ids.collect::<Vec<_>>().join(" ")
 }
 
+/// What happens to networks of the container `web` from now on: what, and on which network.
+fn events(system: &System) -> impl Iterator<Item = String> {
+    let mut events = system
+        .command(["events", "--format", "json", "--filter", "container=web"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(events.stdout.take().unwrap()));
+    let told = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let mut told = told.filter_map(|event| {
+        let network = event["attributes"]["network"].as_str()?;
+        Some(format!("{} {network}", event["action"].as_str().unwrap()))
+    });
+    std::iter::from_fn(move || {
+        let next = told.next();
+        if next.as_deref() == Some("connect c") {
+            // It is the last one that anybody waits for.
+            events.kill().unwrap();
+            events.wait().unwrap();
+        }
+        next
+    })
+}
+
 #[test]
 fn networks_of_a_container_that_runs_come_and_go() {
     let host = Namespace::new();
@@ -110,6 +134,7 @@ fn networks_of_a_container_that_runs_come_and_go() {
         system.pids("container-apiserver start").is_empty()
     });
     system.run(["system", "start"]).ok();
+    let told = events(&system);
     assert_eq!(networks(&system, "web"), on);
 
     // The network of its start goes, with its ports; the other one leads out, and answers for names.
@@ -135,6 +160,9 @@ fn networks_of_a_container_that_runs_come_and_go() {
     network(&["disconnect", "b", "web"]).ok();
     shell(&system, "db", "ping -c 1 -W 1 10.9.1.77").code(1);
     network(&["connect", "c", "web"]).ok();
+    let told: Vec<String> = told.take_while(|event| event != "connect c").collect();
+    let last = told.last().map(String::as_str);
+    assert_eq!(last, Some("disconnect b"), "{told:?}");
     let script = "ls /sys/class/net && ping -c 1 -W 5 cold";
     let after = shell(&system, "web", script).ok().stdout;
     assert!(after.contains("eth0") && after.contains("eth1"), "{after}");

@@ -3,7 +3,7 @@
 //!
 //!     cargo test -p container-network-bridge --test figures -- --ignored --nocapture
 //!
-//! `PASST` names another passt, `ROUNDS` says how often. It needs the guest's kernel (`make kernel`), a C compiler and busybox.
+//! `PASST` names another passt, `ROUNDS` says how often; with `WHO=user` the network is an ordinary user's. It needs the guest's kernel (`make kernel`), a C compiler and busybox.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -18,7 +18,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use command_fds::{CommandFdExt, FdMapping};
 use container_api::network::{AllocateRequest, AttachRequest, Port, Protocol};
 use world::namespace::Namespace;
-use world::{HOST, SERVER, World};
+use world::{As, HOST, SERVER, World};
 
 /// A program that ends with this.
 struct Running(Child);
@@ -178,7 +178,8 @@ fn passt(world: &World) -> Running {
 #[ignore = "takes two minutes, and wants a quiet machine"]
 fn ours_against_slirp_and_passt() {
     let rounds = std::env::var("ROUNDS").map_or(5, |rounds| rounds.parse().unwrap());
-    let world = World::new();
+    let is_user = std::env::var("WHO").is_ok_and(|who| who == "user");
+    let world = World::of(if is_user { As::User } else { As::Root });
     let network = world.network("one", |_| ());
     let container = AllocateRequest {
         container: "web".into(),
@@ -225,12 +226,15 @@ fn ours_against_slirp_and_passt() {
     }
     let ipv4 = addresses.ipv4.split('/').next().unwrap();
     for _ in 0..rounds {
-        for (who, from, to, port) in [
-            ("published", &world.outside, HOST, "8080"),
-            ("direct", &world.host, ipv4, "80"),
-        ] {
+        for (who, to, port) in [("published", HOST, "8080"), ("direct", ipv4, "80")] {
             let line = format!("{} stream {to} {port} 2", guest.display());
-            let value = from.sh(&line).trim().parse().unwrap();
+            let value = match (who, is_user) {
+                ("published", _) => world.outside.sh(&line),
+                (_, false) => world.host.sh(&line),
+                // The host does not reach a user's network.
+                (_, true) => network.sh(&line),
+            };
+            let value = value.trim().parse().unwrap();
             let key = (who.to_owned(), "stream".to_owned());
             samples.entry(key).or_default().push(value);
         }

@@ -18,6 +18,7 @@ fn port(host_address: &str, host_port: u32, container_port: u32, protocol: Proto
         host_port,
         container_port,
         protocol: protocol.into(),
+        ..Port::default()
     }
 }
 

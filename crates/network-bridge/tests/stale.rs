@@ -27,6 +27,7 @@ fn web() -> AttachRequest {
         host_port: 8080,
         container_port: 80,
         protocol: Protocol::Tcp.into(),
+        ..Port::default()
     };
     AttachRequest {
         ports: vec![port],

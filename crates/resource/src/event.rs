@@ -60,11 +60,15 @@ pub enum Action {
     Exec,
     /// Its egress rules refused packets.
     Refuse,
+    /// It is on a further network.
+    Connect,
+    /// It is not on one any more.
+    Disconnect,
 }
 
 impl Action {
     /// Every one.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Create,
         Self::Start,
         Self::Die,
@@ -79,6 +83,8 @@ impl Action {
         Self::Health,
         Self::Exec,
         Self::Refuse,
+        Self::Connect,
+        Self::Disconnect,
     ];
 
     /// As it is written.
@@ -98,6 +104,8 @@ impl Action {
             Self::Health => "health",
             Self::Exec => "exec",
             Self::Refuse => "refuse",
+            Self::Connect => "connect",
+            Self::Disconnect => "disconnect",
         }
     }
 
@@ -155,7 +163,7 @@ pub enum Attribute {
     Machine,
     /// How long the start took.
     Milliseconds,
-    /// Network on which packets were refused.
+    /// Network on which packets were refused, or that it came to or left.
     Network,
     /// The name that it had.
     OldId,

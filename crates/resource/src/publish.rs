@@ -1,5 +1,5 @@
 //! Ports of the host that lead into a container: `-p [[<address>:]<port>[-<port>]:]<port>[-<port>][/<protocol>]`, as
-//! Apple's tool and docker write it.
+//! Apple's tool and docker write it. Of several ports of the host for one of the container a free one is chosen, as docker does.
 
 use std::net::IpAddr;
 
@@ -69,13 +69,15 @@ pub fn parse(text: &str) -> Result<PublishPort, PublishError> {
         "" | "0" => (0, count),
         host => range(host)?,
     };
-    if host_count != count {
+    let is_choice = count == 1 && host_count > 1;
+    if host_count != count && !is_choice {
         return Err(PublishError::Lengths(text.to_owned()));
     }
     Ok(PublishPort {
         every_address: address.is_none(),
         host_address: address.map_or_else(|| EVERYWHERE.to_owned(), |address| address.to_string()),
         host_port,
+        last_host_port: is_choice.then(|| host_port.saturating_add(host_count - 1)),
         container_port,
         proto,
         count,
@@ -167,9 +169,13 @@ pub fn check(ports: &[PublishPort]) -> Result<(), TogetherError> {
     Ok(())
 }
 
-/// The first port that both want at an address.
-fn overlap(one: &PublishPort, other: &PublishPort) -> Option<u16> {
+/// The first port of the host that both want at an address, where none of them is free to choose.
+pub fn overlap(one: &PublishPort, other: &PublishPort) -> Option<u16> {
     if one.proto != other.proto || one.host_port == 0 || other.host_port == 0 {
+        return None;
+    }
+    // Where there is a choice, what others want is avoided.
+    if one.last_host_port.is_some() || other.last_host_port.is_some() {
         return None;
     }
     let last = |ports: &PublishPort| {
@@ -205,9 +211,15 @@ mod tests {
     fn shown(text: &str) -> String {
         let port = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         let everywhere = if port.every_address { "*" } else { "" };
+        let last = port.last_host_port.map(|last| format!("-{last}"));
         format!(
-            "{everywhere}{} {} -> {} x{}/{}",
-            port.host_address, port.host_port, port.container_port, port.count, port.proto
+            "{everywhere}{} {}{} -> {} x{}/{}",
+            port.host_address,
+            port.host_port,
+            last.unwrap_or_default(),
+            port.container_port,
+            port.count,
+            port.proto
         )
     }
 
@@ -224,6 +236,9 @@ mod tests {
             ("[::]:8080:80", ":: 8080 -> 80 x1/tcp"),
             ("8000-8003:80-83", "*0.0.0.0 8000 -> 80 x4/tcp"),
             ("1-65535:1-65535", "*0.0.0.0 1 -> 1 x65535/tcp"),
+            ("9000-9002:80", "*0.0.0.0 9000-9002 -> 80 x1/tcp"),
+            ("[::1]:9000-9001:80/udp", "::1 9000-9001 -> 80 x1/udp"),
+            ("9000-9000:80", "*0.0.0.0 9000 -> 80 x1/tcp"),
             ("80", "*0.0.0.0 0 -> 80 x1/tcp"),
             ("80-81/udp", "*0.0.0.0 0 -> 80 x2/udp"),
             ("0:80", "*0.0.0.0 0 -> 80 x1/tcp"),
@@ -247,7 +262,8 @@ mod tests {
             (" 80:80", "invalid port ' 80'"),
             ("80:", "invalid port ''"),
             ("90-80:80-90", "invalid port range '90-80'"),
-            ("8000-8001:80", "the port ranges of '8000-8001:80'"),
+            ("8000-8001:80-82", "the port ranges of '8000-8001:80-82'"),
+            ("8000:80-82", "the port ranges of '8000:80-82'"),
             ("80:80/sctp", "invalid protocol 'sctp'"),
             ("80:80/", "invalid protocol ''"),
             ("::1:80:80", "invalid publish value '::1:80:80'"),

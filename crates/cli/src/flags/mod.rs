@@ -20,7 +20,7 @@ pub use format::FormatFlags;
 pub use grace::{Grace, parse as parse_grace};
 pub use health::HealthFlags;
 pub use management::{ManagementFlags, kernel_path};
-pub use network::NetworkFlags;
+pub use network::{NetworkFlags, Policy, policy};
 pub use pause::PauseFlag;
 pub use platform::PlatformFlags;
 pub use process::ProcessFlags;

@@ -5,8 +5,9 @@ use clap::Args;
 use container_resource::attachment::{self, Choice};
 use container_resource::connectivity::Connectivity;
 use container_resource::container::{DnsConfiguration, HostEntry, PublishPort, PublishSocket};
+use container_resource::egress::EgressRule;
 use container_resource::{
-    dns, domain_name, host_entry, mac_address, network, publish, publish_socket,
+    dns, domain_name, egress_policy, host_entry, mac_address, network, publish, publish_socket,
 };
 
 use crate::completion;
@@ -35,6 +36,10 @@ pub struct NetworkFlags {
     /// Domain that short names are tried in
     #[arg(long, value_name = "DOMAIN", value_parser = dns::search)]
     dns_search: Vec<String>,
+
+    /// What the container may reach outside of its networks: none, or allow=<rule>[,<rule>]...; egress= of a --network comes before it
+    #[arg(long, value_name = "EGRESS", value_parser = policy)]
+    egress: Option<Policy>,
 
     /// Port that the container's programs listen at, for --publish-all: <port>[-<port>][/<protocol>]
     #[arg(long, value_name = "PORT", value_parser = publish::exposed)]
@@ -111,12 +116,13 @@ impl NetworkFlags {
         publish_socket::resolve(&self.sockets, &current).map_err(Failure::usage_chain)
     }
 
-    /// The networks; docker's flags of their own are for the first one.
+    /// The networks; docker's flags of their own are for the first one, rules of what may be reached for each.
     fn choices(&self) -> Result<Vec<Choice>, Failure> {
         let mut choices = self.networks.clone();
         let own = self.ip.is_some()
             || self.ip6.is_some()
             || self.mac_address.is_some()
+            || self.egress.is_some()
             || !self.aliases.is_empty();
         if !own {
             return Ok(choices);
@@ -127,7 +133,7 @@ impl NetworkFlags {
         }
         let Some(Choice::Network(first)) = choices.first_mut() else {
             return Err(Failure::usage(
-                "--ip, --ip6, --mac-address and --network-alias need a network of their own",
+                "--egress, --ip, --ip6, --mac-address and --network-alias need a network of their own",
             ));
         };
         let options = &mut first.options;
@@ -135,6 +141,14 @@ impl NetworkFlags {
         options.ipv6_address = self.ip6.or(options.ipv6_address);
         options.mac_address = self.mac_address.clone().or(options.mac_address.take());
         options.aliases.extend(self.aliases.iter().cloned());
+        if let Some(rules) = &self.egress {
+            for choice in &mut choices {
+                if let Choice::Network(network) = choice {
+                    let egress = &mut network.options.egress;
+                    egress.get_or_insert_with(|| rules.to_vec());
+                }
+            }
+        }
         Ok(choices)
     }
 
@@ -161,6 +175,14 @@ impl NetworkFlags {
             })),
         }
     }
+}
+
+/// What may be reached.
+pub type Policy = std::sync::Arc<[EgressRule]>;
+
+/// `none` or `allow=<rule>,…`.
+pub fn policy(text: &str) -> Result<Policy, egress_policy::EgressPolicyError> {
+    egress_policy::parse(text).map(Policy::from)
 }
 
 fn domain(text: &str) -> Result<String, String> {
@@ -203,6 +225,29 @@ mod tests {
         let networks = connectivity(&["--ip", "10.0.0.9"]).unwrap().networks("web");
         assert!(networks[0].network == "default" && !networks[0].options.implied);
         assert!(connectivity(&["--network", "none", "--ip", "10.0.0.9"]).is_err());
+    }
+
+    #[test]
+    fn rules_of_what_may_be_reached_are_for_each_network() {
+        let rules = |words: &[&str]| {
+            let networks = connectivity(words).unwrap().networks("web");
+            let rules = networks.into_iter().map(|one| one.options.egress);
+            rules
+                .map(|rules| rules.map(|rules| rules.len()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rules(&["--egress", "none"]), [Some(0)]);
+        let both = [
+            "--network",
+            "a",
+            "--network",
+            "b,egress=none",
+            "--egress",
+            "allow=192.0.2.1:443",
+        ];
+        assert_eq!(rules(&both), [Some(1), Some(0)]);
+        assert_eq!(rules(&[]), [None]);
+        assert!(connectivity(&["--network", "none", "--egress", "none"]).is_err());
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub struct PublishPort {
     pub every_address: bool,
     /// First port on the host; 0: each start chooses free ones.
     pub host_port: u16,
+    /// Each start chooses a free one from `host_port` to this for the container's one port; absent: there is no choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_host_port: Option<u16>,
     /// First port in the container.
     pub container_port: u16,
     /// `tcp` or `udp`.

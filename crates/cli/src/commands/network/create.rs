@@ -2,14 +2,14 @@ use std::net::IpAddr;
 
 use clap::Args;
 use container_api::api::CreateNetworkRequest;
-use container_resource::egress::EgressRule;
 use container_resource::network::{DEFAULT_MTU, DEFAULT_PLUGIN, NetworkConfiguration, NetworkMode};
-use container_resource::{egress_policy, label, network_name};
+use container_resource::{label, network_name};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::flags::{Policy, policy};
 use crate::output;
 
 /// Create a network
@@ -27,6 +27,10 @@ pub struct Create {
     /// by what the network's resolver answered.
     #[arg(long, value_name = "EGRESS", value_parser = policy)]
     egress: Option<Policy>,
+
+    /// docker's word for the plugin: bridge
+    #[arg(short, long, value_name = "DRIVER", value_parser = driver)]
+    driver: Option<()>,
 
     /// No way out: containers on the network reach each other and nothing else
     #[arg(long)]
@@ -60,9 +64,6 @@ pub struct Create {
     name: String,
 }
 
-/// What may be reached.
-type Policy = std::sync::Arc<[EgressRule]>;
-
 impl Create {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let mut mtu = DEFAULT_MTU;
@@ -78,14 +79,18 @@ impl Create {
                         "invalid value for mtu: '{value}': a number from 1280 to 65535 is expected"
                     ))
                 })?;
-            } else {
-                if key == "conversations" && value.parse::<u32>().is_err() {
+            } else if key == "conversations" {
+                if value.parse::<u32>().is_err() {
                     return Err(Failure::usage(format_args!(
                         "invalid value for conversations: '{value}': a number is expected"
                     )));
                 }
-                options.insert(key, value);
+            } else if self.plugin == DEFAULT_PLUGIN {
+                return Err(Failure::usage(format_args!(
+                    "unknown option '{key}' of a network: mtu and conversations are known"
+                )));
             }
+            options.insert(key, value);
         }
         let configuration = NetworkConfiguration {
             name: self.name.clone(),
@@ -115,8 +120,15 @@ fn name(text: &str) -> Result<String, network_name::NetworkNameError> {
     network_name::validate(text).map(|()| text.to_owned())
 }
 
-fn policy(text: &str) -> Result<Policy, egress_policy::EgressPolicyError> {
-    egress_policy::parse(text).map(Policy::from)
+/// What docker calls a driver: there is one of its names that means the same here.
+fn driver(text: &str) -> Result<(), String> {
+    if matches!(text, "bridge" | "nat" | DEFAULT_PLUGIN) {
+        return Ok(());
+    }
+    Err(format!(
+        "there is no network driver '{text}': bridge is one, and plugins are chosen with --plugin; a container is on none with \
+         `run --network none`, and has the host's ports with `run --network host`"
+    ))
 }
 
 /// `key=value`.
