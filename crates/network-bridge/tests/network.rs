@@ -226,6 +226,18 @@ fn rules_of_containers_that_went_are_removed_behind_them() {
 }
 
 #[test]
+fn a_tap_that_is_nobody_s_keeps_no_network() {
+    let world = World::new();
+    let before = traces(&world.host);
+    let mut network = world.network("one", |_| ());
+    let _tap = network.spare();
+    network.stop();
+    assert_eq!(traces(&world.host), before);
+    let holder = container_api::lock::holder(&network.state.join("namespace.lock"));
+    assert_eq!(holder.unwrap(), None);
+}
+
+#[test]
 fn a_subnet_that_the_host_has_elsewhere_is_refused_and_left_alone() {
     let world = World::new();
     let state = world.scratch.path().join("one");

@@ -341,7 +341,7 @@ mod tests {
             (["-p", "0:0"], "1 to 65535 is expected"),
             (["-p", "70000:80"], "1 to 65535 is expected"),
             (["-p", "90-80:80"], "it ends before it begins"),
-            (["-p", "80-82:80"], "different lengths"),
+            (["-p", "80-82:80-81"], "different lengths"),
             (["-p", "80:80/sctp"], "tcp or udp is expected"),
             (["-p", "::1:80:80"], "an IPv6 address in brackets"),
             (["-p", "nohost:80:80"], "an IP address of this host"),

@@ -294,12 +294,15 @@ pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
     script + &lead(member)
 }
 
-/// Takes the rules of a member away.
-pub fn dismiss(member: &Member<'_>) -> String {
+/// Takes the rules of a member away. Of its addresses some are `used` by others by now.
+pub fn dismiss(member: &Member<'_>, used: &[IpAddr]) -> String {
     let chain = chain(member.tap);
     let mut script = format!("add chain inet {TABLE} {chain}\n");
     for address in member.addresses() {
         script.push_str(&unset(address, &chain));
+        if used.contains(&address) {
+            continue;
+        }
         let set = members(address);
         script.push_str(&format!(
             "add element inet {TABLE} {set} {{ {address} }}\ndelete element inet {TABLE} {set} {{ {address} }}\n"

@@ -80,7 +80,7 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
         script.push_str(&base);
         for member in [&open, &bound, &nothing] {
             script.push_str(&frames::dismiss(member.tap));
-            script.push_str(&packets::dismiss(member));
+            script.push_str(&packets::dismiss(member, &[]));
             script.push_str(&frames::admit(member));
             script.push_str(&packets::admit(member, &host));
         }
@@ -101,7 +101,7 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
     for _ in 0..2 {
         for member in [&open, &bound, &nothing] {
             script.push_str(&frames::dismiss(member.tap));
-            script.push_str(&packets::dismiss(member));
+            script.push_str(&packets::dismiss(member, &[]));
         }
     }
     accepted(&script);

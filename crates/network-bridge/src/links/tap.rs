@@ -3,15 +3,21 @@
 use std::ffi::c_short;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use container_api::chain::about;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater};
 
-/// The kernel puts the lowest free number in the place of `%d`.
-const NAME: &[u8] = b"tap%d";
-/// What every tap's name begins with.
+/// What every tap's name begins with. A number follows.
 pub const PREFIX: &str = "tap";
+/// Numbers begin again from here: a name has 15 bytes.
+const NUMBERS: u32 = 1_000_000;
+/// How many numbers are tried: a bridge has 1024 ports.
+const TRIES: u32 = 4096;
+/// The next number. Each name is another one: rules of a tap that went may still be there for a moment.
+static NEXT: AtomicU32 = AtomicU32::new(0);
 /// `linux/if_tun.h`.
 const TUNSETIFF: Opcode = 0x4004_54ca;
 
@@ -33,19 +39,36 @@ pub fn create() -> io::Result<(String, OwnedFd)> {
     let tap = rustix::fs::open("/dev/net/tun", flags, Mode::empty())
         .map_err(|error| about("/dev/net/tun", error.into()))?;
     let kind = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    let kind = c_short::try_from(kind).map_err(io::Error::other)?;
+    for _ in 0..TRIES {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed) % NUMBERS;
+        let name = format!("{PREFIX}{number}");
+        match set(&tap, &name, kind) {
+            // Of a process before this one.
+            Err(Errno::BUSY | Errno::EXIST) => {}
+            done => {
+                done?;
+                return Ok((name, tap));
+            }
+        }
+    }
+    Err(Errno::BUSY.into())
+}
+
+/// Makes `tap` the interface `name`.
+fn set(tap: &OwnedFd, name: &str, kind: c_short) -> rustix::io::Result<()> {
     let mut request = Request {
         name: [0; libc::IFNAMSIZ],
-        flags: c_short::try_from(kind).map_err(io::Error::other)?,
+        flags: kind,
         rest: [0; 22],
     };
-    for (to, from) in request.name.iter_mut().zip(NAME) {
-        *to = *from;
+    // The last byte stays 0.
+    let place = &mut request.name[..libc::IFNAMSIZ - 1];
+    for (to, from) in place.iter_mut().zip(name.bytes()) {
+        *to = from;
     }
     // SAFETY: TUNSETIFF reads and writes a struct ifreq, whose layout this is.
     let update = unsafe { Updater::<TUNSETIFF, Request>::new(&mut request) };
     // SAFETY: the descriptor is that of a tun device, and the argument the one of this operation.
-    unsafe { rustix::ioctl::ioctl(&tap, update)? };
-    let name = request.name.iter().take_while(|byte| **byte != 0);
-    let name = name.map(|byte| char::from(*byte)).collect();
-    Ok((name, tap))
+    unsafe { rustix::ioctl::ioctl(tap, update) }
 }

@@ -171,7 +171,7 @@ impl Network {
             let mut rules = self.inside.run(Request::Rules(script.clone())).await;
             if let Err(error) = &rules {
                 tracing::debug!("{tap} has rules already? {error:#}");
-                let script = frames::dismiss(tap) + &packets::dismiss(&member) + &script;
+                let script = frames::dismiss(tap) + &packets::dismiss(&member, &[]) + &script;
                 rules = self.inside.run(Request::Rules(script)).await;
             }
             rules.map_err(failed("set the container's rules"))?;

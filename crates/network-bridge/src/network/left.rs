@@ -76,12 +76,9 @@ impl Network {
         let attached = attached.filter_map(|(container, lease)| Member::of(container, lease));
         let used: Vec<IpAddr> = attached.flat_map(|member| member.addresses()).collect();
         let mut script = String::new();
-        for mut member in left.iter().filter_map(Left::member) {
-            // An address may be on the network again, with another tap.
-            member.ipv4 = member.ipv4.filter(|ipv4| !used.contains(&(*ipv4).into()));
-            member.ipv6 = member.ipv6.filter(|ipv6| !used.contains(&(*ipv6).into()));
+        for member in left.iter().filter_map(Left::member) {
             script += &frames::dismiss(member.tap);
-            script += &packets::dismiss(&member);
+            script += &packets::dismiss(&member, &used);
         }
         let removed = self.inside.run(Request::Rules(script)).await;
         removed.map_err(failed("remove rules of containers that went"))

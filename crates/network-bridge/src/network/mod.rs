@@ -122,7 +122,13 @@ impl Network {
     /// Removes all that was made, unless somebody is on the network: then it stays, for the next process.
     pub async fn close(&mut self) -> io::Result<()> {
         let taps = self.taps().await?;
-        if !taps.is_empty() {
+        // A tap that is nobody's yet, in a machine that waits or a template, keeps nothing.
+        let mut attached = self
+            .leases
+            .all()
+            .values()
+            .filter_map(|lease| lease.attached.as_ref());
+        if attached.any(|attached| taps.contains(&attached.tap)) {
             tracing::info!("machines are on the network: it stays");
             return Ok(());
         }

@@ -306,26 +306,42 @@ impl Network<'_> {
 
     /// Attaches a container: the reply and its tap.
     pub fn attach(&self, mut request: AttachRequest) -> Result<(AttachReply, OwnedFd), Error> {
+        let (mut ours, token) = self.receiver();
+        request.token = token;
+        let reply = self.call(|mut client| async move { client.attach(request).await })?;
+        Ok((reply, self.receive(&mut ours)))
+    }
+
+    /// A tap that is nobody's yet.
+    pub fn spare(&self) -> OwnedFd {
+        let (mut ours, token) = self.receiver();
+        self.call(|mut client| async move { client.spare(SpareRequest { token }).await })
+            .unwrap();
+        self.receive(&mut ours)
+    }
+
+    /// A socket on which a tap will come, and the token that names it.
+    fn receiver(&self) -> (UnixStream, String) {
         let path = self
             .world
             .scratch
             .path()
             .join(format!("taps-{}.sock", self.name));
-        let (mut ours, token) = self.runtime.block_on(async {
+        self.runtime.block_on(async {
             let (ours, theirs) = UnixStream::pair().unwrap();
             let token = descriptors::send(&path, &[theirs.as_fd()]).await.unwrap();
             (ours, token)
-        });
-        request.token = token;
-        let reply = self.call(|mut client| async move { client.attach(request).await })?;
-        let tap = self.runtime.block_on(async {
-            let (_, taps) = handover::receive::<handover::Tap>(&mut ours)
+        })
+    }
+
+    fn receive(&self, ours: &mut UnixStream) -> OwnedFd {
+        self.runtime.block_on(async {
+            let (_, taps) = handover::receive::<handover::Tap>(ours)
                 .await
                 .unwrap()
                 .unwrap();
             taps.into_iter().next().unwrap()
-        });
-        Ok((reply, tap))
+        })
     }
 
     /// A machine of a container of that name.
