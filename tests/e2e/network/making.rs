@@ -81,7 +81,7 @@ fn networks_are_made_listed_and_deleted() {
     system
         .run(["run", "--rm", "--network", "bridge", "busybox", "true"])
         .code(1)
-        .says("The builtin network is `default` here");
+        .says("is the network `default` here");
     create(&["-d", "bridge", "first"]).ok();
     create(&["second"]).ok();
     assert_eq!(listed(&["-q"]), "backend\ndefault\nfirst\nsecond\n");
