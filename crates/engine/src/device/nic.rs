@@ -139,6 +139,7 @@ mod tests {
             tap: Arc::new(File::open("/dev/null").unwrap().into()),
             mac: MacAddress::new([2; 6]).unwrap(),
             mtu: 1500,
+            saved: false,
         };
         assert!(matches!(nic.check(), Err(NicError::NoTap(_))));
         nic.mtu = 67;

@@ -226,10 +226,8 @@ pub fn forget_members() -> String {
 pub fn forget(rules: &Ruleset, present: impl Fn(&str) -> bool) -> String {
     let mut script = String::new();
     // Nothing may lead to a chain that goes.
-    for (_, number) in FAMILIES {
-        if rules.sets.contains_key(&format!("policies{number}")) {
-            script.push_str(&format!("flush map inet {TABLE} policies{number}\n"));
-        }
+    if !rules.chains.is_empty() {
+        script.push_str(&forget_members());
     }
     for name in &rules.chains {
         if name.strip_prefix(EGRESS).is_some_and(|tap| !present(tap)) {
