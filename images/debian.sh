@@ -54,7 +54,7 @@ make_root() {
 }
 # A program of another CPU. Of the many that QEMU comes with, its own is kept.
 foreign_programs() {
-    find "$root/usr/bin" -name 'qemu-*' ! -name 'qemu-aarch64*' -delete
+    find "$root/usr/bin" -name 'qemu-*' ! -name qemu-aarch64 ! -name qemu-aarch64-static -delete
     chroot "$root" dpkg --add-architecture arm64
     chroot "$root" apt-get -q update
     chroot "$root" sh -c 'cd /srv && apt-get -q download busybox-static:arm64'
@@ -67,7 +67,7 @@ make_root >"$work/log" 2>&1 || {
     exit 1
 }
 # What nobody reads there, and what would make every container the same host.
-rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,locale}
+rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/cache/apt/*.bin "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,locale}
 rm -f "$root/etc/hostname" "$root/etc/resolv.conf"
 : >"$root/etc/machine-id"
 tar -C "$root" --numeric-owner --xattrs --exclude=./proc/* --exclude=./sys/* --exclude=./dev/* -cf "$out.tmp" .

@@ -471,7 +471,7 @@ fn life(system: &System) {
             .stdout
             .contains("buildkit")
     );
-    system.run(["builder", "prune"]).ok().prints("Reclaimed");
+    system.run(["builder", "prune"]).ok().says("Reclaimed");
     system.run(["builder", "delete"]).code(1);
     system.run(["builder", "stop"]).ok().prints("buildkit");
     system.run(["builder", "stop"]).ok();

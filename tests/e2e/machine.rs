@@ -96,6 +96,12 @@ fn a_machine_is_booted_used_rebooted_and_shut_down() {
     assert_eq!(seen.code(42).stdout, "linux-1\nroot\ninit\n");
     let id = system.run(["machine", "inspect"]).ok().stdout;
     assert!(id.contains("\"homeMount\": \"none\""), "{id}");
+    let seen: serde_json::Value = serde_json::from_str(&id).unwrap();
+    let container = seen[0]["containerId"].as_str().unwrap();
+    system
+        .run(["delete", "--force", container])
+        .code(1)
+        .says("is that of machine linux-1");
 
     // What was written stays over a reboot, which its init calls for by itself.
     system

@@ -72,7 +72,7 @@ const COMMANDS: [(&str, Answer); 44] = [
 ];
 
 /// Options, with the commands that they are looked for at. The list holds those that Docker or Apple's tool has.
-const OPTIONS: [(&[&str], &[&str], Answer); 14] = [
+const OPTIONS: [(&[&str], &[&str], Answer); 15] = [
     (
         CREATING,
         &["--link"],
@@ -149,6 +149,25 @@ const OPTIONS: [(&[&str], &[&str], Answer); 14] = [
         NotYet,
     ),
     (&["delete", "rm"], &["--link"], NotYet),
+    (
+        &["build"],
+        &[
+            "--annotation",
+            "--call",
+            "--cgroup-parent",
+            "--check",
+            "--cpu-period",
+            "--cpu-quota",
+            "--cpu-shares",
+            "--cpuset-cpus",
+            "--cpuset-mems",
+            "--isolation",
+            "--memory-swap",
+            "--security-opt",
+            "--squash",
+        ],
+        NotYet,
+    ),
     (
         &["network create"],
         &["--ipv6"],

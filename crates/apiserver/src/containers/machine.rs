@@ -80,6 +80,27 @@ impl Containers {
         outcome.map_err(|error| Error::caused(kind(&error), error))
     }
 
+    /// Whether the container `id` is nobody else's: that of a machine goes with the machine alone.
+    ///
+    /// # Errors
+    /// When it is a machine's.
+    pub fn check_own(&self, id: &str) -> Result<(), Error> {
+        let entry = self.get(id).ok();
+        let configuration = entry.and_then(|entry| entry.readable());
+        let Some(machine) = configuration
+            .as_ref()
+            .and_then(|known| known.machine.as_ref())
+        else {
+            return Ok(());
+        };
+        let text = format!("container {id} is that of machine {}", machine.id);
+        let hint = format!(
+            "`container machine delete {}` deletes the machine.",
+            machine.id
+        );
+        Err(Error::new(Kind::InvalidState, text).with_hint(hint))
+    }
+
     /// Changes what a machine's container is to be from its next boot on.
     pub async fn plan(
         &self,

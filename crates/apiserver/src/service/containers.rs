@@ -149,6 +149,7 @@ impl containers_server::Containers for Service {
     async fn delete(&self, request: Request<DeleteRequest>) -> Reply<DeleteReply> {
         let DeleteRequest { id, force, volumes } = request.into_inner();
         let containers = self.0.clone();
+        containers.check_own(&id)?;
         let reclaimed_bytes =
             to_the_end(async move { containers.delete(&id, force, volumes).await }).await?;
         Ok(Response::new(DeleteReply { reclaimed_bytes }))

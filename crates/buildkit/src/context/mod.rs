@@ -10,12 +10,12 @@ mod spool;
 mod stat;
 mod walk;
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
 use tempfile::TempDir;
 
 pub use filter::Wanted;
@@ -81,12 +81,11 @@ impl Context {
     /// # Errors
     /// As `open(2)`.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let root = File::open(path)?;
-        if !root.metadata()?.is_dir() {
-            return Err(io::ErrorKind::NotADirectory.into());
-        }
+        // Nothing else is opened: a FIFO would keep whoever opens it waiting.
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty())?;
         Ok(Self {
-            root: Arc::new(root.into()),
+            root: Arc::new(root),
             only: None,
             _own: None,
         })
@@ -123,5 +122,21 @@ impl Context {
 
     fn root(&self) -> &OwnedFd {
         &self.root
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_directory_is_refused_at_once() {
+        let scratch = tempfile::tempdir().unwrap();
+        let fifo = scratch.path().join("fifo");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).unwrap();
+        let error = Context::open(&fifo).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
+        assert!(Context::open(scratch.path()).is_ok());
     }
 }

@@ -64,7 +64,7 @@ impl Exec {
 }
 
 /// A process to run beside the first one of a container.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Further {
     /// The container.
     pub id: String,

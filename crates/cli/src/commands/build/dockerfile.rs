@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
@@ -99,6 +100,12 @@ impl Dockerfile {
 
     fn open(path: &Path) -> Result<Self, Failure> {
         let failed = || format!("the Dockerfile '{}'", path.display());
+        // What comes through a pipe (`<(...)` of a shell) has no place beside which anything could be.
+        let is_pipe = |kind: std::fs::FileType| kind.is_fifo() || kind.is_char_device();
+        if std::fs::metadata(path).is_ok_and(|found| is_pipe(found.file_type())) {
+            let pipe = File::open(path).with_context(failed)?;
+            return Ok(Self::Text(text(Vec::new(), pipe).with_context(failed)?));
+        }
         // A link is followed here: the builder would look for its target beside it.
         let real = std::fs::canonicalize(path).with_context(failed)?;
         let file = File::open(&real).with_context(failed)?;
@@ -229,6 +236,12 @@ mod tests {
         );
         assert!(Dockerfile::find(context, Some(&context.join("x"))).is_err());
         assert!(Dockerfile::find(context, Some(&context.join("none"))).is_err());
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        std::io::Write::write_all(&mut writer, b"FROM p").unwrap();
+        drop(writer);
+        let pipe = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+        let piped = Dockerfile::find(context, Some(Path::new(&pipe))).unwrap();
+        assert!(matches!(piped, Dockerfile::Text(text) if text == "FROM p"));
     }
 
     #[test]

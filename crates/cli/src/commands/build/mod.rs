@@ -15,6 +15,7 @@ mod pairs;
 mod piped;
 mod progress;
 mod session;
+mod without_effect;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ use deliver::Delivery;
 use output::Output;
 use progress::{BuildProgress, Style};
 use session::SessionFlags;
+use without_effect::WithoutEffect;
 
 /// Build an image from a Dockerfile
 ///
@@ -80,6 +82,9 @@ pub struct Build {
     #[arg(long, hide = true)]
     load: bool,
 
+    #[command(flatten)]
+    without_effect: WithoutEffect,
+
     /// Write the image's id to this file
     #[arg(long, value_name = "PATH")]
     iidfile: Option<PathBuf>,
@@ -118,6 +123,8 @@ impl Build {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let source = Source::open(&self.context, self.file.as_deref())?;
         let tags = deliver::names(context, &self.tags)?;
+        outcome::check_place("--iidfile", self.iidfile.as_deref())?;
+        outcome::check_place("--metadata-file", self.metadata_file.as_deref())?;
         let deliveries = self.deliveries(tags)?;
         let mut attributes = self.frontend.attributes()?;
         let (mut sources, _keys) = self.session.sources().await?;

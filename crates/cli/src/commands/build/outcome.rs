@@ -72,6 +72,21 @@ fn json(value: &str) -> Value {
         .unwrap_or_else(|| Value::String(value.to_owned()))
 }
 
+/// Whether there is a directory for the file `path` of the option `name`: told before anything is built.
+pub fn check_place(name: &str, path: Option<&Path>) -> Result<(), Failure> {
+    let parent = path.and_then(Path::parent);
+    let Some(parent) = parent.filter(|parent| !parent.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    let failed = || format!("{name}: {}", parent.display());
+    let found = std::fs::metadata(parent).with_context(failed)?;
+    if found.is_dir() {
+        return Ok(());
+    }
+    let error = std::io::Error::from(std::io::ErrorKind::NotADirectory);
+    Err(anyhow::Error::new(error).context(failed()).into())
+}
+
 /// Writes the files that were asked for.
 pub fn write(
     outcome: &Outcome,

@@ -17,7 +17,7 @@ use container_resource::container::{
 };
 use container_resource::image_settings::ImageSettings;
 use container_resource::settings::BuildSettings;
-use container_resource::{connectivity::Connectivity, cpus, dns, size};
+use container_resource::{connectivity::Connectivity, cpus, dns, domain_name, size};
 use futures::FutureExt as _;
 use futures::future::select_ok;
 use jiff::Timestamp;
@@ -66,9 +66,17 @@ pub struct Resources {
     #[arg(long, value_name = "DOMAIN", value_parser = dns::search)]
     dns_search: Vec<String>,
 
+    /// Domain of the builder
+    #[arg(long, value_name = "DOMAIN", value_parser = domain)]
+    dns_domain: Option<String>,
+
     /// Option of resolv.conf, such as ndots:1
-    #[arg(long = "dns-option", value_name = "OPTION", value_parser = dns::option)]
+    #[arg(long = "dns-option", visible_alias = "dns-opt", value_name = "OPTION", value_parser = dns::option)]
     dns_options: Vec<String>,
+
+    /// Leave the image's resolv.conf as it is
+    #[arg(long, conflicts_with_all = ["dns_servers", "dns_search", "dns_domain", "dns_options"])]
+    no_dns: bool,
 
     /// The network that the builder is on, and what it may reach; absent: as it is.
     #[arg(skip)]
@@ -164,25 +172,34 @@ impl Resources {
         cpus.is_none_or(|cpus| cpus == resources.cpus)
             && memory.is_none_or(|memory| memory == resources.memory_in_bytes)
             && image.is_none_or(|image| is_same_image(image, &configuration.image.reference))
-            && (!self.has_dns() || configuration.dns.as_ref() == Some(&self.dns()))
+            && (!self.has_dns() || configuration.dns == self.dns())
             && self
                 .network
                 .as_ref()
                 .is_none_or(|network| is_on(network, &configuration.networks))
     }
 
+    /// Whether somebody asks for something.
     fn has_dns(&self) -> bool {
-        !(self.dns_servers.is_empty() && self.dns_search.is_empty() && self.dns_options.is_empty())
+        let is_silent = self.dns_servers.is_empty()
+            && self.dns_search.is_empty()
+            && self.dns_domain.is_none()
+            && self.dns_options.is_empty();
+        self.no_dns || !is_silent
     }
 
-    fn dns(&self) -> DnsConfiguration {
-        DnsConfiguration {
+    fn dns(&self) -> Option<DnsConfiguration> {
+        (!self.no_dns).then(|| DnsConfiguration {
             nameservers: self.dns_servers.clone(),
+            domain: self.dns_domain.clone(),
             search_domains: self.dns_search.clone(),
             options: self.dns_options.clone(),
-            ..DnsConfiguration::default()
-        }
+        })
     }
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    domain_name::parse(text).ok_or_else(|| format!("invalid domain '{text}'"))
 }
 
 /// Whether `networks` are the one that is asked for, with what may be reached from it.
@@ -239,7 +256,7 @@ async fn create(
         cpus: resources.cpus.unwrap_or_else(|| settings.cpus()),
         memory: resources.memory.unwrap_or_else(|| settings.memory()),
         connectivity: Connectivity {
-            dns: Some(resources.dns()),
+            dns: resources.dns(),
             choices: resources.choices(),
             ..Connectivity::default()
         },

@@ -44,6 +44,7 @@ impl Prune {
             Error::new(Kind::Internal, status.message())
                 .context("the builder cannot drop its cache")
         })?;
-        output::write_lines([format!("Reclaimed {} of the cache", memory(bytes))])
+        output::tell(format_args!("Reclaimed {} of the cache", memory(bytes)));
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use super::super::list::state;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::FormatFlags;
-use crate::output::{self, Table};
+use crate::output::{self, Format, Table};
 
 /// Show the builders
 #[derive(Args, Debug)]
@@ -41,6 +41,10 @@ impl Status {
         let builders: Vec<Shown> = super::list(context).await?.into_iter().map(show).collect();
         if self.quiet {
             return output::write_lines(builders.iter().map(|builder| &builder.id));
+        }
+        // As Apple's tool says it.
+        if builders.is_empty() && self.format.format == Format::Table {
+            return output::write_lines(["builder is not running"]);
         }
         output::write(self.format.format, &builders, || table(&builders))
     }

@@ -1,7 +1,10 @@
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
+use container_api::Kind;
+use container_api::api::WaitRequest;
 use container_resource::machine::{HomeMount, MachineResource};
 
 use super::super::exec;
@@ -10,6 +13,9 @@ use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::ProcessFlags;
+
+/// How long a machine that shuts down has for its end.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What makes of a command that of a login.
 const LOGIN: &str = include_str!("login.sh");
@@ -81,13 +87,46 @@ impl Run {
             words,
             options,
         };
+        let begun = self
+            .begin(context, command.clone(), interactive, &machine.id)
+            .await;
+        let was_refused =
+            matches!(&begun, Err(Failure::Service(error)) if error.kind == Kind::InvalidState);
+        // It was about to shut down: it is booted when it has.
+        if !was_refused || !has_ended(context, &command.id).await {
+            return begun;
+        }
+        boot(context, Some(&machine.id)).await?;
+        self.begin(context, command, interactive, &machine.id).await
+    }
+
+    async fn begin(
+        &self,
+        context: &Context,
+        command: exec::Further,
+        interactive: bool,
+        machine: &str,
+    ) -> Result<u8, Failure> {
         if self.detach {
             command.begin(context).await?;
-            crate::output::write_lines([machine.id])?;
+            crate::output::write_lines([machine])?;
             return Ok(0);
         }
         command.attached(context, interactive).await
     }
+}
+
+/// Whether the machine of the container `id` ends before long.
+async fn has_ended(context: &Context, id: &str) -> bool {
+    let request = WaitRequest {
+        id: id.to_owned(),
+        ..WaitRequest::default()
+    };
+    let Ok(mut containers) = context.containers() else {
+        return false;
+    };
+    let ended = tokio::time::timeout(PATIENCE, containers.wait(request)).await;
+    ended.is_ok_and(|ended| ended.is_ok())
 }
 
 /// What runs `words` as a login of `user` does. One shell is enough: it reads the profile for a command, and a login shell reads it itself.
