@@ -236,8 +236,8 @@ mod tests {
         );
         assert!(Dockerfile::find(context, Some(&context.join("x"))).is_err());
         assert!(Dockerfile::find(context, Some(&context.join("none"))).is_err());
-        let (reader, mut writer) = std::io::pipe().unwrap();
-        std::io::Write::write_all(&mut writer, b"FROM p").unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        rustix::io::write(&writer, b"FROM p").unwrap();
         drop(writer);
         let pipe = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
         let piped = Dockerfile::find(context, Some(Path::new(&pipe))).unwrap();
