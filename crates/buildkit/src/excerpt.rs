@@ -81,8 +81,10 @@ impl Excerpt {
             data: text.as_bytes().to_vec(),
             ..SourceInfo::default()
         };
-        let named = message
-            .split_once("parse error line ")
+        // Newer ones say it with one word more.
+        let named = ["parse error on line ", "parse error line "]
+            .into_iter()
+            .find_map(|words| message.split_once(words))
             .and_then(|(_, rest)| {
                 let digits = rest
                     .find(|c: char| !c.is_ascii_digit())
@@ -200,6 +202,8 @@ mod tests {
             ),
             Some(7)
         );
+        let newer = "dockerfile parse error on line 7: unknown instruction: FRM";
+        assert_eq!(line(newer, None), Some(7));
         assert_eq!(line("parse error line x", None), None);
         assert_eq!(line("parse error line 99", None), None);
     }
