@@ -6,16 +6,16 @@ use clap::Args;
 #[derive(Args, Clone, Debug)]
 pub struct WithoutEffect {
     /// Docker's: a step leaves no container
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    rm: Option<bool>,
+    #[arg(long, hide = true)]
+    rm: bool,
 
     /// The same where a step fails
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    force_rm: Option<bool>,
+    #[arg(long, hide = true)]
+    force_rm: bool,
 
     /// Docker's: BuildKit has its own way to send a context
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    compress: Option<bool>,
+    #[arg(long, hide = true)]
+    compress: bool,
 
     /// Apple's: the builder is reached by a socket
     #[arg(long, hide = true, value_name = "PORT")]

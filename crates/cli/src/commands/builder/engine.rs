@@ -75,7 +75,7 @@ pub struct Resources {
     dns_options: Vec<String>,
 
     /// Leave the image's resolv.conf as it is
-    #[arg(long, conflicts_with_all = ["dns_servers", "dns_search", "dns_domain", "dns_options"])]
+    #[arg(long)]
     no_dns: bool,
 
     /// The network that the builder is on, and what it may reach; absent: as it is.
@@ -97,6 +97,7 @@ pub async fn ensure(
     name: &str,
     resources: &Resources,
 ) -> Result<Running, Failure> {
+    resources.check()?;
     let deadline = Instant::now() + PATIENCE;
     let lock = share(context, name, deadline).await?;
     let settings = configuration::settings(&context.roots)?.build;
@@ -179,13 +180,24 @@ impl Resources {
                 .is_none_or(|network| is_on(network, &configuration.networks))
     }
 
-    /// Whether somebody asks for something.
+    /// Whether the flags go together.
+    fn check(&self) -> Result<(), Failure> {
+        if self.no_dns && self.says_dns() {
+            let text = "--no-dns conflicts with the other --dns flags";
+            return Err(Failure::usage(text));
+        }
+        Ok(())
+    }
+
     fn has_dns(&self) -> bool {
-        let is_silent = self.dns_servers.is_empty()
+        self.no_dns || self.says_dns()
+    }
+
+    fn says_dns(&self) -> bool {
+        !(self.dns_servers.is_empty()
             && self.dns_search.is_empty()
             && self.dns_domain.is_none()
-            && self.dns_options.is_empty();
-        self.no_dns || !is_silent
+            && self.dns_options.is_empty())
     }
 
     fn dns(&self) -> Option<DnsConfiguration> {
