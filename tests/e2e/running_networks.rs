@@ -35,27 +35,32 @@ fn members(system: &System, network: &str) -> String {
     ids.collect::<Vec<_>>().join(" ")
 }
 
+/// A command that is ended when this is dropped.
+struct Watching(std::process::Child);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// What happens to networks of the container `web` from now on: what, and on which network.
 fn events(system: &System) -> impl Iterator<Item = String> {
-    let mut events = system
-        .command(["events", "--format", "json", "--filter", "container=web"])
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = std::io::BufRead::lines(std::io::BufReader::new(events.stdout.take().unwrap()));
-    let told = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-    let mut told = told.filter_map(|event| {
-        let network = event["attributes"]["network"].as_str()?;
-        Some(format!("{} {network}", event["action"].as_str().unwrap()))
-    });
+    let mut command = system.command(["events", "--format", "json", "--filter", "container=web"]);
+    let command = command.stdout(std::process::Stdio::piped());
+    let mut watching = Watching(command.spawn().unwrap());
+    let lines = std::io::BufReader::new(watching.0.stdout.take().unwrap());
+    let mut lines = std::io::BufRead::lines(lines);
     std::iter::from_fn(move || {
-        let next = told.next();
-        if next.as_deref() == Some("connect c") {
-            // It is the last one that anybody waits for.
-            events.kill().unwrap();
-            events.wait().unwrap();
+        // It lives as long as somebody asks.
+        let _ = &watching;
+        loop {
+            let event: Value = serde_json::from_str(&lines.next()?.unwrap()).unwrap();
+            if let Some(network) = event["attributes"]["network"].as_str() {
+                return Some(format!("{} {network}", event["action"].as_str().unwrap()));
+            }
         }
-        next
     })
 }
 

@@ -485,7 +485,7 @@ fn save_first_device(interfaces: &mut [Interface]) {
     };
     let saved = Interface::SAVED_DEVICE_MAC;
     if others.iter().all(|other| other.device_mac != saved) {
-        first.device_mac = saved.to_owned();
+        saved.clone_into(&mut first.device_mac);
     }
 }
 

@@ -102,7 +102,7 @@ impl Keeper {
             match self.tell(&mut begun).await {
                 Ok(()) => return,
                 Err(error) => {
-                    tracing::warn!("the process that answers for names: {}", Chain(&error))
+                    tracing::warn!("the process that answers for names: {}", Chain(&error));
                 }
             }
             drop(begun);
