@@ -19,11 +19,11 @@ fn main() -> ExitCode {
     clippy::needless_pass_by_value,
     reason = "what the file server takes over"
 )]
-fn work(_: &Identity, _: &Request, descriptors: OwnedFd) -> Result<(), namespaces::ShareError> {
+fn work(_: &Identity, _: &Request, place: namespaces::Place) -> Result<(), namespaces::ShareError> {
     filter::for_start().map_err(|error| namespaces::ShareError::Serve(error.into()))?;
     filter::for_service().map_err(|error| namespaces::ShareError::Serve(error.into()))?;
     let act = std::env::args().nth(1).expect("an act");
-    println!("{}", outcome(&act, &descriptors));
+    println!("{}", outcome(&act, &place.descriptors));
     Ok(())
 }
 

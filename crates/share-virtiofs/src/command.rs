@@ -49,7 +49,7 @@ impl Command {
         log::begin("container-share-virtiofs", Target::inherited(), Level::WARN);
         hardening::harden();
         let serve: namespaces::Work =
-            |identity, request, descriptors| Ok(serve::serve(identity, request, descriptors)?);
+            |identity, request, place| Ok(serve::serve(identity, request, place)?);
         let started = request::read().and_then(|request| Ok(namespaces::run(&request, serve)?));
         match started {
             Ok(code) => code,

@@ -3,10 +3,9 @@
 //! A guest may look at them, as programs that watch a host do (`-v /proc:/host/proc:ro`), and change nothing through them: not where one is
 //! shared, and not where one is mounted below what is shared, as below `/`.
 
-use std::io;
 use std::path::Path;
 
-use container_isolation::mountinfo::{self, Mounted};
+use container_isolation::mountinfo::Mounted;
 
 /// Names of their types (`filesystems`(5)), as `mountinfo` has them.
 const KINDS: [&str; 18] = [
@@ -39,9 +38,9 @@ fn is_kernel(mounted: &Mounted) -> bool {
 pub struct KernelMounts(Vec<Mounted>);
 
 impl KernelMounts {
-    /// As they are mounted now.
-    pub fn read() -> io::Result<Self> {
-        Ok(Self(mountinfo::read()?))
+    /// Those of `mounts`, which are all that there are.
+    pub fn among(mounts: Vec<Mounted>) -> Self {
+        Self(mounts)
     }
 
     /// The type of the one that `path`, which has no links, is in.
@@ -65,6 +64,8 @@ impl KernelMounts {
 
 #[cfg(test)]
 mod tests {
+    use container_isolation::mountinfo;
+
     use super::*;
 
     const TABLE: &str = "\
@@ -77,7 +78,7 @@ mod tests {
         28 22 0:5 / /dev rw - tmpfs over rw\n";
 
     fn mounts() -> KernelMounts {
-        KernelMounts(mountinfo::parse(TABLE.as_bytes()))
+        KernelMounts::among(mountinfo::parse(TABLE.as_bytes()))
     }
 
     #[test]
@@ -116,7 +117,7 @@ mod tests {
 
     #[test]
     fn this_host_has_proc() {
-        let mounts = KernelMounts::read().unwrap();
+        let mounts = KernelMounts::among(mountinfo::read().unwrap());
         assert_eq!(mounts.around(Path::new("/proc/self")), Some("proc"));
     }
 }

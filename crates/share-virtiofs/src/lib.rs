@@ -1,11 +1,13 @@
 //! The process of a machine's shares: it serves directories and files of the host to one guest.
 
+mod answers;
 mod clone;
 pub mod command;
 mod crowd;
 pub mod filter;
 mod identity;
 mod kernel_mounts;
+mod local_mounts;
 mod mount;
 pub mod namespaces;
 mod owners;

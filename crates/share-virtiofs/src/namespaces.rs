@@ -30,8 +30,17 @@ pub enum ShareError {
     Serve(#[from] ServeError),
 }
 
-/// What the child does when it is confined, with its own descriptors as a directory.
-pub type Work = fn(&Identity, &Request, OwnedFd) -> Result<(), ShareError>;
+/// What a confined child has.
+#[derive(Debug)]
+pub struct Place {
+    /// Its own descriptors, as a directory.
+    pub descriptors: OwnedFd,
+    /// Closing a file may fail.
+    pub close_fails: bool,
+}
+
+/// What the child does when it is confined.
+pub type Work = fn(&Identity, &Request, Place) -> Result<(), ShareError>;
 
 /// Does `work` in a child that sees what `request` shares, and ends as that ends.
 ///
@@ -84,9 +93,13 @@ fn begin(identity: &Identity, pipe: OwnedFd, request: &Request, work: Work) -> E
 fn confined(identity: &Identity, request: &Request, work: Work) -> Result<(), ShareError> {
     privileges::bound().map_err(ShareError::Privileges)?;
     let descriptors = mount::own_descriptors().map_err(ShareError::Confine)?;
-    root::enter(request)?;
+    let close_fails = root::enter(request)?;
     privileges::give_up(identity).map_err(ShareError::Privileges)?;
     // After the change of credentials, which would undo it.
     clone::die_with_parent().map_err(ShareError::Confine)?;
-    work(identity, request, descriptors)
+    let place = Place {
+        descriptors,
+        close_fails,
+    };
+    work(identity, request, place)
 }

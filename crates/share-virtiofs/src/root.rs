@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use container_isolation::mount as calls;
+use container_isolation::mountinfo;
 use container_resource::share::{Request, Source};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, mkdirat,
@@ -17,6 +18,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::kernel_mounts::KernelMounts;
+use crate::local_mounts::may_close_fail;
 use crate::mount;
 
 /// Why something can't be shared.
@@ -62,11 +64,13 @@ pub enum RootError {
     Make(#[from] io::Error),
 }
 
-/// Makes the root and enters it. What is opened before stays open.
-pub fn enter(request: &Request) -> Result<(), RootError> {
+/// Makes the root and enters it. What is opened before stays open. Tells whether closing a file below it may fail.
+pub fn enter(request: &Request) -> Result<bool, RootError> {
     calls::make_private().map_err(io::Error::from)?;
     let mut views = Vec::with_capacity(request.shares.len());
-    let kernel = KernelMounts::read()?;
+    let mounts = mountinfo::read()?;
+    let close_fails = may_close_fail(&request.shares, &mounts);
+    let kernel = KernelMounts::among(mounts);
     for share in &request.shares {
         views.push(view(share, &kernel)?);
     }
@@ -91,7 +95,8 @@ pub fn enter(request: &Request) -> Result<(), RootError> {
     }
     // The guest makes nothing beside its shares.
     mount::tame(&root, true, false)?;
-    Ok(calls::enter(&root).map_err(io::Error::from)?)
+    calls::enter(&root).map_err(io::Error::from)?;
+    Ok(close_fails)
 }
 
 /// Makes the mount at `place` below `root` read-only, if one is to be seen there. It has to be attached for that.

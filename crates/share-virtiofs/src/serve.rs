@@ -13,14 +13,16 @@ use virtiofsd::passthrough::{CachePolicy, Config, PassthroughFs};
 use virtiofsd::vhost_user::VhostUserFsBackendBuilder;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
+use crate::answers::Answers;
 use crate::crowd::Watch;
 use crate::filter::{self, FilterError};
 use crate::identity::Identity;
+use crate::namespaces::Place;
 use crate::request;
 
-/// How long a guest takes names and attributes for true without asking again. What the host changes is to be seen within a
-/// second.
-const VALIDITY: Duration = Duration::from_millis(500);
+/// How long a guest takes names, their absence and attributes for true without asking again. What the host changes is to be seen within
+/// a second.
+const VALIDITY: Duration = Duration::from_millis(800);
 
 /// Descriptors that are not for the guest's files: memory, queues, sockets.
 const RESERVE: u64 = 64;
@@ -52,11 +54,11 @@ pub enum ServeError {
 }
 
 /// Serves what is below `/` to the one VMM that connects, until it goes.
-pub fn serve(
-    identity: &Identity,
-    request: &Request,
-    descriptors: OwnedFd,
-) -> Result<(), ServeError> {
+pub fn serve(identity: &Identity, request: &Request, place: Place) -> Result<(), ServeError> {
+    let Place {
+        descriptors,
+        close_fails,
+    } = place;
     let listener = request::listener().map_err(ServeError::Socket)?;
     let listed = descriptors.try_clone().map_err(ServeError::Watch)?;
     let configuration = configuration(identity, request, descriptors);
@@ -66,7 +68,7 @@ pub fn serve(
     let files = PassthroughFs::new(configuration).map_err(ServeError::Open)?;
     let backend = VhostUserFsBackendBuilder::default()
         .set_tag(Some(TAG.to_owned()))
-        .build(files)
+        .build(Answers::new(files, VALIDITY, close_fails))
         .map_err(ServeError::Make)?;
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
     let mut daemon = VhostUserDaemon::new("shares".to_owned(), Arc::new(backend), memory)
