@@ -188,11 +188,15 @@ impl Guest for Service {
 
     async fn shutdown(
         &self,
-        _: Request<ShutdownRequest>,
+        request: Request<ShutdownRequest>,
     ) -> Result<Response<ShutdownReply>, Status> {
         let agent = Arc::clone(&self.0);
         let work = async move {
-            agent.shut_down().await;
+            if request.into_inner().only_volumes {
+                agent.give_volumes_up().await;
+            } else {
+                agent.shut_down().await;
+            }
             Ok::<_, AgentError>(())
         };
         to_the_end(work).await?;

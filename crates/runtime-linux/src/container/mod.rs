@@ -37,6 +37,17 @@ pub use stage::{Stage, State};
 pub use start::Started;
 pub use statistics::Usage;
 
+/// What of a container is of use to anybody after its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaves {
+    /// It may be started again, or copied from.
+    All,
+    /// It deletes itself, but for volumes that it may have written to.
+    Volumes,
+    /// It deletes itself.
+    Nothing,
+}
+
 /// A container on one machine. [`crate::live`] lives its life; the methods are what callers may ask for meanwhile.
 #[derive(Debug)]
 pub struct Container {
@@ -112,10 +123,14 @@ impl Container {
         let _ = self.volumes.set(volumes);
     }
 
-    /// Whether nothing that it wrote is of use to anybody after its end: it deletes itself, and no volume was written to.
-    pub(crate) fn leaves_nothing(&self) -> bool {
+    /// What of it is of use to anybody after its end.
+    pub(crate) fn leaves(&self) -> Leaves {
         let volumes = Volume::all(&self.configuration);
-        self.options.auto_remove && volumes.iter().all(|volume| volume.read_only)
+        match volumes.iter().all(|volume| volume.read_only) {
+            _ if !self.options.auto_remove => Leaves::All,
+            true => Leaves::Nothing,
+            false => Leaves::Volumes,
+        }
     }
 
     /// The guest's name of the process `id`: the first process, whose id is empty here, has the container's there.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use container_api::{Error, Kind};
 
-use super::{Container, Stage};
+use super::{Container, Leaves, Stage};
 use crate::limits::limit;
 use crate::process::Ended;
 
@@ -28,7 +28,7 @@ impl Container {
     /// How the container ended, once its machine is gone. A container that deletes itself is told of as
     /// soon as its process has ended and its output is handed over: nobody will look at its disk.
     async fn ended(&self) -> Result<Ended, Error> {
-        if self.leaves_nothing() {
+        if self.leaves() == Leaves::Nothing {
             let first = match &*self.stage.borrow() {
                 Stage::Running { first, .. } => Some(first.clone()),
                 _ => None,

@@ -11,7 +11,7 @@ use container_engine::{ConnectError, Vm, VmExit};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::container::{Container, NicRequest};
+use crate::container::{Container, Leaves, NicRequest};
 use crate::limits::limit;
 use crate::machine::{self, Machine, Shares};
 use crate::process::{Ended, Process};
@@ -108,17 +108,35 @@ fn lost(exit: std::io::Result<VmExit>) -> Ended {
 }
 
 async fn shut_down(container: &Container, guest: Guest, vm: &mut Vm) {
-    let idle = container.idle.load(Ordering::Relaxed);
-    if container.leaves_nothing() && !idle && !container.keep.load(Ordering::Relaxed) {
+    let kept = container.idle.load(Ordering::Relaxed) || container.keep.load(Ordering::Relaxed);
+    let leaves = if kept {
+        Leaves::All
+    } else {
+        container.leaves()
+    };
+    if leaves == Leaves::Nothing {
         machine::end(vm).await;
         return;
     }
+    let only_volumes = leaves == Leaves::Volumes;
     let orderly = async {
-        guest.calls().shutdown(ShutdownRequest {}).await?;
-        Ok::<_, tonic::Status>(vm.wait().await)
+        guest
+            .calls()
+            .shutdown(ShutdownRequest { only_volumes })
+            .await?;
+        if only_volumes {
+            // What the guest has flushed is in the host's files: no more is wanted of it.
+            machine::end(vm).await;
+            return Ok(None);
+        }
+        Ok::<_, tonic::Status>(Some(vm.wait().await))
     };
     match tokio::time::timeout(SHUTDOWN_TIMEOUT, orderly).await {
-        Ok(Ok(exit)) => tracing::debug!("{}", machine::describe(exit)),
+        Ok(Ok(exit)) => {
+            if let Some(exit) = exit {
+                tracing::debug!("{}", machine::describe(exit));
+            }
+        }
         Ok(Err(status)) => {
             tracing::warn!("the guest did not shut down: {}", Error::of_guest(status));
             machine::end(vm).await;

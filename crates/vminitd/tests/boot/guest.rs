@@ -214,7 +214,10 @@ impl Guest {
 
     /// Ends the machine in order; the VMM must be gone within a second or two.
     pub async fn shut_down(mut self) {
-        self.calls().shutdown(ShutdownRequest {}).await.unwrap();
+        self.calls()
+            .shutdown(ShutdownRequest::default())
+            .await
+            .unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.vmm.try_wait().unwrap().is_none() {
             assert!(
