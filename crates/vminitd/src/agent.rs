@@ -19,7 +19,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::ThreadNameSpaceType;
 use tokio::sync::watch;
 
-use crate::container::Cgroup;
+use crate::container::{Cgroup, Growth};
 use crate::launch::seccomp;
 use crate::network::Numbers;
 use crate::process::{Process, Table};
@@ -33,6 +33,8 @@ pub use error::AgentError;
 pub struct Agent {
     state: Mutex<State>,
     shut_down: watch::Sender<bool>,
+    /// Volumes that become larger.
+    growth: Arc<Growth>,
     /// Where the agent itself lives, to come back from other pid namespaces.
     own: OwnedFd,
 }
@@ -86,6 +88,7 @@ impl Agent {
         Ok(Arc::new(Self {
             state: Mutex::default(),
             shut_down: watch::Sender::new(false),
+            growth: Arc::default(),
             own: pidfd_open(Pid::INIT, PidfdFlags::empty())?,
         }))
     }

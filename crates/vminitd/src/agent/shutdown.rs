@@ -10,12 +10,22 @@ use crate::fatal::say;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Agent {
-    /// Ends the container and closes its disk. Faults are reported on the console and hold nothing up.
-    pub async fn shut_down(&self) {
+    /// Ends the container and closes its volumes. Faults are reported on the console and hold nothing up.
+    pub async fn give_volumes_up(&self) {
         let container = self.state().container.clone();
         if let Some(container) = container {
             self.end(&container).await;
         }
+        self.growth.stop();
+        for error in close_volumes() {
+            say(&format!("cannot close a volume: {error}"));
+            rustix::fs::sync();
+        }
+    }
+
+    /// Ends the container and closes its disks. Faults are reported on the console and hold nothing up.
+    pub async fn shut_down(&self) {
+        self.give_volumes_up().await;
         // Nothing is left in it: this unmounts it.
         let root = self.state().root.take();
         drop(root);
@@ -24,10 +34,6 @@ impl Agent {
                 say(&format!("cannot close the writable layer: {error}"));
                 rustix::fs::sync();
             }
-        }
-        for error in close_volumes() {
-            say(&format!("cannot close a volume: {error}"));
-            rustix::fs::sync();
         }
         self.shut_down.send_replace(true);
     }

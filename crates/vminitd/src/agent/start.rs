@@ -11,7 +11,7 @@ use super::{Agent, AgentError, Container, check_id};
 use crate::clock::{add_entropy, boottime_ns, set_realtime};
 use crate::container::volumes::is_empty;
 use crate::container::{
-    Cgroup, forgive_standstill, guest_device, mount_root, mount_volume, settings, trim_cache,
+    Cgroup, forgive_standstill, guest_device, mount_root, mount_volumes, settings, trim_cache,
 };
 use crate::launch::ContainerPlan;
 use crate::network;
@@ -68,11 +68,7 @@ impl Agent {
         self.state().interfaces = interfaces;
         self.state().has_upper_disk = root.upper_disk.is_some();
         let root = mount_root(&root)?;
-        let volumes = request
-            .volumes
-            .iter()
-            .map(mount_volume)
-            .collect::<Result<Vec<_>, _>>()?;
+        let volumes = mount_volumes(&request.volumes, &self.growth)?;
         let sockets = Sockets::open(&request.host_sockets, request.published_sockets)?;
         let root_mounted_ns = boottime_ns();
         let cgroup =
@@ -109,6 +105,10 @@ impl Agent {
             process::first(stdio, &plan, &root, &cgroup).await?
         };
         let process_started_ns = boottime_ns();
+        if !self.growth.is_done() {
+            let growth = Arc::clone(&self.growth);
+            tokio::task::spawn_blocking(move || growth.finish());
+        }
         tokio::spawn(trim_cache(Arc::downgrade(&cgroup)));
         tokio::spawn(forgive_standstill(Arc::downgrade(&cgroup)));
         let leader = adopt(birth, &cgroup)?;

@@ -3,6 +3,7 @@
 mod cache;
 pub mod cgroup;
 mod device_filter;
+mod growth;
 mod guest_device;
 mod limits;
 mod processes;
@@ -14,6 +15,7 @@ pub mod volumes;
 
 pub use cache::trim as trim_cache;
 pub use cgroup::Cgroup;
+pub use growth::Growth;
 pub use guest_device::{DeviceError, find as guest_device};
 pub use limits::{LimitError, settings};
 pub use processes::{members, processes};
@@ -21,4 +23,4 @@ pub use root::{RootError, close_upper, mount_root, unmount_root};
 pub use standstill::forgive as forgive_standstill;
 pub use statistics::statistics;
 pub use sysctl::{SysctlError, set as set_sysctl};
-pub use volumes::{VolumeError, close_volumes, mount_volume, unmount_volumes};
+pub use volumes::{VolumeError, close_volumes, mount_volumes, unmount_volumes};

@@ -1,23 +1,19 @@
 //! Volumes: ext4 disks that outlive the container, mounted in the guest's own view. The container gets what is below `data` in
 //! each: what ext4 keeps for itself (`lost+found`) is no file of anybody's.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use container_api::guest::Volume;
 use container_api::guest_paths::{self, VOLUME_DATA, VOLUMES};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use thiserror::Error;
 
+use super::growth::Growth;
 use crate::disk::{self, DiskError};
-
-/// `EXT4_IOC_RESIZE_FS` of the kernel's fs/ext4/ext4.h: `_IOW('f', 16, __u64)`.
-const RESIZE: libc::Ioctl = 0x4008_6610;
-/// `BLKGETSIZE64` of linux/fs.h: `_IOR(0x12, 114, size_t)`.
-const SIZE: libc::Ioctl = 0x8008_1272;
 
 /// Why a volume is not there.
 #[derive(Debug, Error)]
@@ -38,8 +34,18 @@ pub enum VolumeError {
     },
 }
 
-/// Mounts `volume`, and gives where.
-pub fn mount_volume(volume: &Volume) -> Result<PathBuf, VolumeError> {
+/// Mounts all of `volumes`, and gives where. Those that have become larger grow, the rest of it is left to `growth`.
+pub fn mount_volumes(volumes: &[Volume], growth: &Growth) -> Result<Vec<PathBuf>, VolumeError> {
+    let deadline = Growth::deadline();
+    let mount = |volume| mount_volume(volume, growth, deadline);
+    volumes.iter().map(mount).collect()
+}
+
+fn mount_volume(
+    volume: &Volume,
+    growth: &Growth,
+    deadline: Instant,
+) -> Result<PathBuf, VolumeError> {
     let serial = &volume.disk;
     let plain = serial
         .bytes()
@@ -49,7 +55,10 @@ pub fn mount_volume(volume: &Volume) -> Result<PathBuf, VolumeError> {
     }
     let node = disk::find(serial)?;
     let target = PathBuf::from(guest_paths::volume(serial));
-    let prepared = prepare(&node, &target, volume.read_only);
+    let mut prepared = prepare(&node, &target, volume.read_only);
+    if !volume.read_only {
+        prepared = prepared.and_then(|()| growth.begin(&node, &target, deadline));
+    }
     prepared.map_err(|source| VolumeError::Mount {
         disk: serial.clone(),
         source,
@@ -62,7 +71,6 @@ fn prepare(node: &str, target: &Path, read_only: bool) -> io::Result<()> {
     let flags = MountFlags::NOATIME;
     if !read_only {
         mount(node, target, "ext4", flags, None)?;
-        grow(node, target)?;
         let data = target.join(VOLUME_DATA);
         return match fs::DirBuilder::new().mode(0o755).create(data) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -100,40 +108,6 @@ fn is_absent(path: &Path) -> io::Result<bool> {
 /// Whether nothing is in the volume that is mounted at `target`.
 pub fn is_empty(target: &Path) -> bool {
     fs::read_dir(target.join(VOLUME_DATA)).is_ok_and(|mut entries| entries.next().is_none())
-}
-
-/// Lets the file system be as large as its disk, which the host may have made larger.
-fn grow(node: &str, target: &Path) -> io::Result<()> {
-    let disk = File::open(node)?;
-    let mut bytes = 0_u64;
-    // SAFETY: BLKGETSIZE64 writes one number of that size.
-    if unsafe { libc::ioctl(disk.as_raw_fd(), SIZE, &raw mut bytes) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let (present, size) = blocks(&disk)?;
-    let wanted = bytes / size;
-    if wanted <= present {
-        return Ok(());
-    }
-    let root = File::open(target)?;
-    // SAFETY: EXT4_IOC_RESIZE_FS reads one number of that size.
-    if unsafe { libc::ioctl(root.as_raw_fd(), RESIZE, &raw const wanted) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-/// How many blocks a file system has, and their size in bytes: `s_blocks_count_lo`, `s_log_block_size` and `s_blocks_count_hi` of
-/// the superblock (Documentation/filesystems/ext4/super.rst), which begins at 1024.
-fn blocks(disk: &File) -> io::Result<(u64, u64)> {
-    let number = |at: u64| {
-        let mut bytes = [0; 4];
-        disk.read_exact_at(&mut bytes, 1024 + at)?;
-        Ok::<_, io::Error>(u32::from_le_bytes(bytes))
-    };
-    let (low, high, log) = (number(0x4)?, number(0x150)?, number(0x18)?);
-    // Without 64-bit numbers the upper half is not used, and zero.
-    Ok((u64::from(high) << 32 | u64::from(low), 1024 << log.min(6)))
 }
 
 /// Writes everything out and marks the file systems clean. Needs every writer to be gone. Gives what went wrong.
