@@ -21,8 +21,9 @@ const FORMAT: [&str; 7] = ["-q", "-F", "-text4", "-m0", "-G1", "-O", "^resize_in
 const UNWRITTEN: &str =
     "lazy_itable_init=1,lazy_journal_init=1,nodiscard,assume_storage_prezeroed=1";
 
-/// From this size on block numbers have 64 bits, and group descriptors twice the size.
-const WIDE: u64 = 16 << 40;
+/// From this size on, in bytes, block numbers have 64 bits, and group descriptors twice the size. A disk that was made smaller stays
+/// smaller.
+pub const WIDE: u64 = 16 << 40;
 /// Bytes of a journal where nothing is said of it, on disks that have room for one; smaller ones have what `mke2fs` finds fit.
 const JOURNAL: u64 = 64 << 20;
 /// From this size on, in bytes, a disk has room for it.
@@ -90,6 +91,15 @@ pub enum DiskError {
         /// What it said.
         reason: String,
     },
+    /// The host's file system has no such files.
+    #[error("a disk of {size} bytes is larger than a file may be on this host's file system")]
+    TooLarge {
+        /// What was asked for.
+        size: u64,
+        /// What the kernel says.
+        #[source]
+        source: io::Error,
+    },
     /// A file could not be written.
     #[error("cannot write {path}")]
     Write {
@@ -111,7 +121,14 @@ pub fn make(path: &Path, format: &Format) -> Result<(), DiskError> {
         source,
     };
     let file = container_files::create(path).map_err(write)?;
-    file.set_len(format.size).map_err(write)?;
+    file.set_len(format.size)
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::FileTooLarge => DiskError::TooLarge {
+                size: format.size,
+                source,
+            },
+            _ => write(source),
+        })?;
     let mut options: Vec<String> = FORMAT.map(str::to_owned).to_vec();
     let width = if format.size < WIDE {
         "^64bit"

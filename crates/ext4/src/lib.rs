@@ -10,5 +10,5 @@ mod replay;
 
 pub use copy::{copy, copy_until};
 pub use empty::{prepare, unnamed};
-pub use format::{DiskError, Format, make};
+pub use format::{DiskError, Format, WIDE, make};
 pub use replay::needs_replay;

@@ -13,9 +13,6 @@ use std::time::Duration;
 
 use container_api::{Error, Kind};
 use container_archive::operation::{HELD, HOLD_LIMIT, Operation, Subject, Task};
-use container_files::Links;
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::unix::pipe::Receiver;
@@ -81,26 +78,6 @@ pub async fn copy_held(
     Err(Error::new(Kind::Internal, text).with_hint("With --pause=false it is read as it changes."))
 }
 
-/// Copies the disk `from` of the volume `name`, which nobody writes to, to `to`. A writer cannot have it meanwhile.
-///
-/// # Errors
-/// [`Kind::InvalidState`] where a machine has it to write to, and when there is no room.
-pub async fn copy_idle(name: &str, from: &Path, to: &Path) -> Result<(), Error> {
-    let failed = |error: io::Error| {
-        Error::caused(kind(&error), error).context(format_args!("open the volume {name}"))
-    };
-    let disk = container_files::open(from, Links::Refuse).map_err(failed)?;
-    match rustix::fs::flock(&disk, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => {
-            let text = format!("volume '{name}' is in use by a machine");
-            return Err(Error::new(Kind::InvalidState, text));
-        }
-        Err(error) => return Err(failed(error.into())),
-    }
-    copy_within(Duration::MAX, from, to).await.map(drop)
-}
-
 /// Copies when the guest says that it holds still; false where it does not.
 async fn copy_when_held(mut said: Receiver, from: &Path, to: &Path) -> Result<bool, Error> {
     let mut word = [0; HELD.len()];
@@ -112,7 +89,10 @@ async fn copy_when_held(mut said: Receiver, from: &Path, to: &Path) -> Result<bo
 }
 
 /// Copies; false where that takes longer than `limit`.
-async fn copy_within(limit: Duration, from: &Path, to: &Path) -> Result<bool, Error> {
+///
+/// # Errors
+/// When there is no room, or nothing to copy.
+pub async fn copy_within(limit: Duration, from: &Path, to: &Path) -> Result<bool, Error> {
     let (from, to) = (from.to_owned(), to.to_owned());
     let stop = Arc::new(AtomicBool::new(false));
     let work = {
@@ -182,22 +162,6 @@ mod tests {
             1
         };
         assert_eq!(not_long_after(slow, ready(2), limit).await, (Some(2), 1));
-    }
-
-    #[tokio::test]
-    async fn a_volume_is_a_reader_s_only_while_it_is_copied() {
-        let scratch = tempfile::tempdir().unwrap();
-        let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
-        std::fs::write(&from, "bytes").unwrap();
-        let writer = std::fs::File::open(&from).unwrap();
-        rustix::fs::flock(&writer, FlockOperation::LockExclusive).unwrap();
-        let error = copy_idle("v", &from, &to).await.unwrap_err();
-        assert_eq!(error.kind, Kind::InvalidState);
-        assert!(!to.exists());
-        rustix::fs::flock(&writer, FlockOperation::LockShared).unwrap();
-        copy_idle("v", &from, &to).await.unwrap();
-        assert_eq!(std::fs::read(&to).unwrap(), b"bytes");
-        rustix::fs::flock(&writer, FlockOperation::NonBlockingLockExclusive).unwrap();
     }
 
     #[tokio::test]

@@ -49,7 +49,7 @@ use departed::Departed;
 pub use entry::Entry;
 pub(crate) use helper::Helper;
 pub use helper::Lent;
-pub(crate) use hold::{copy_held, copy_idle};
+pub(crate) use hold::{copy_held, copy_within};
 pub use start::Started;
 pub(crate) use transient::Transient;
 

@@ -12,9 +12,7 @@ use container_archive::operation::{Operation, Subject, Task};
 use container_resource::volume::VolumeRequest;
 
 use super::machine::copy_of;
-use crate::containers::{
-    Containers, Entry, Helper, Lent, Transient, copy_held, copy_idle, operate, words,
-};
+use crate::containers::{Containers, Entry, Helper, Lent, Transient, copy_held, operate, words};
 
 /// The number of the only volume that a machine of ours has.
 const ONLY: Subject = Subject::Volume(0);
@@ -113,7 +111,7 @@ impl Containers {
         let copy = copy_of(transient.bundle());
         let copied = match writer {
             Some((entry, helper, subject)) => copy_held(entry, helper, subject, &disk, &copy).await,
-            None => copy_idle(name, &disk, &copy).await,
+            None => self.volumes.copy(name, &copy).await,
         };
         let done = match copied {
             Ok(()) => self.run(&transient, operation, lent).await,

@@ -4,6 +4,7 @@
 
 mod archive;
 mod containers;
+mod lock;
 mod machine;
 mod replay;
 
@@ -12,16 +13,14 @@ use std::path::PathBuf;
 
 use container_api::roots::create_private;
 use container_api::{Error, Kind};
-use container_ext4::Format;
-use container_files::Links;
+use container_ext4::{DiskError, Format, WIDE};
 use container_resource::bundle;
 use container_resource::label::well_known;
 use container_resource::volume::{
     DRIVER, FORMAT, VolumeConfiguration, VolumeRequest, VolumeResource, check_name,
 };
 use jiff::Timestamp;
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
+use lock::Company;
 
 use crate::containers::kind;
 use crate::{disk_usage, dot_names};
@@ -207,7 +206,11 @@ impl Volumes {
         let name = &unfinished.volume.id;
         create_private(&unfinished.directory).map_err(|error| not_made(name, error))?;
         container_ext4::make(&unfinished.disk(), &format).map_err(|error| {
-            Error::caused(Kind::Internal, error).context(format_args!("create the volume {name}"))
+            let kind = match error {
+                DiskError::TooLarge { .. } => Kind::InvalidArgument,
+                _ => Kind::Internal,
+            };
+            Error::caused(kind, error).context(format_args!("create the volume {name}"))
         })?;
         let path = unfinished.directory.join("config.json");
         bundle::write_json(&path, &unfinished.volume.configuration)
@@ -237,29 +240,12 @@ impl Volumes {
         self.directory.join(dot_names::unfinished())
     }
 
-    /// Takes the disk of the volume `name` as its machines do. A container whose configuration cannot be read may run all the
-    /// same, and nobody knows what it has: this does. A volume without a disk is damaged, and nobody's.
-    fn lock(&self, name: &str) -> Result<Option<std::fs::File>, Error> {
-        let Ok(disk) = container_files::open(&self.disk(name), Links::Refuse) else {
-            return Ok(None);
-        };
-        match rustix::fs::flock(&disk, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(disk)),
-            Err(Errno::WOULDBLOCK) => {
-                let text = format!("volume '{name}' is in use by a machine");
-                Err(Error::new(Kind::InvalidState, text))
-            }
-            Err(error) => Err(Error::caused(Kind::Internal, error)
-                .context(format_args!("lock the volume {name}"))),
-        }
-    }
-
     /// Removes the volume `name`, which nobody has; gives the bytes that it took. The caller holds [`Self::change`].
     async fn remove(&self, name: &str) -> Result<u64, Error> {
         let failed = |error: io::Error| {
             Error::caused(kind(&error), error).context(format_args!("delete the volume {name}"))
         };
-        let _lock = self.lock(name)?;
+        let _lock = self.lock(name, Company::None)?;
         let trash = self.unfinished();
         std::fs::rename(self.directory.join(name), &trash).map_err(failed)?;
         disk_usage::remove(trash).await.map_err(failed)
@@ -277,10 +263,20 @@ impl Volumes {
             let text = format!("volume {name} has {present} bytes: volumes are never made smaller");
             return Err(Error::new(Kind::InvalidArgument, text));
         }
+        if present < WIDE && size >= WIDE {
+            let text = format!(
+                "volume {name} was made with less than {WIDE} bytes, and does not grow to that"
+            );
+            return Err(Error::new(Kind::InvalidArgument, text));
+        }
         let failed = |error: io::Error| {
-            Error::caused(kind(&error), error).context(format_args!("resize the volume {name}"))
+            let kind = match error.kind() {
+                io::ErrorKind::FileTooLarge => Kind::InvalidArgument,
+                _ => kind(&error),
+            };
+            Error::caused(kind, error).context(format_args!("resize the volume {name}"))
         };
-        let _lock = self.lock(name)?;
+        let _lock = self.lock(name, Company::None)?;
         let disk = std::fs::File::options()
             .write(true)
             .open(self.disk(name))
@@ -293,6 +289,8 @@ impl Volumes {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::FlockOperation;
+
     use super::*;
 
     fn request(name: &str, options: &[(&str, &str)]) -> VolumeRequest {
@@ -330,6 +328,9 @@ mod tests {
 
         volumes.grow("v", 32 << 20).unwrap();
         assert!(volumes.grow("v", 16 << 20).is_err());
+        // A machine could not let it grow so far.
+        let error = volumes.grow("v", WIDE).unwrap_err();
+        assert_eq!(error.kind, Kind::InvalidArgument);
         assert_eq!(volumes.get("v").unwrap().configuration.size(), 32 << 20);
         assert_eq!(volumes.disk("v").metadata().unwrap().len(), 32 << 20);
 

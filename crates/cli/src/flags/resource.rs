@@ -38,11 +38,11 @@ const MINIMUM_STORAGE: u64 = 64 << 20;
 
 /// A size of the writable layer in bytes, a multiple of 1 MiB.
 fn storage(text: &str) -> Result<u64, String> {
-    let bytes = volume::parse_size(text).map_err(|error| error.to_string())?;
-    if bytes < MINIMUM_STORAGE {
-        return Err("at least 64M are needed".to_owned());
+    let bytes = size::parse(text).map_err(|error| error.to_string())?;
+    if !(MINIMUM_STORAGE..=volume::MAXIMUM_SIZE).contains(&bytes) {
+        return Err("64M to 256T is expected".to_owned());
     }
-    Ok(bytes)
+    Ok(bytes.next_multiple_of(size::MIB))
 }
 
 impl ResourceFlags {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind, hello};
 use container_engine::{Device, ExitCause, SpawnError, StartError, Vm, VmExit};
+use container_ext4::DiskError;
 use container_resource::bundle::{Boot, Bundle, Timeline};
 use container_resource::container::{ContainerConfiguration, Resources};
 use container_resource::size;
@@ -67,10 +68,10 @@ pub async fn boot(
         &boot.cache,
     )
     .map_err(|error| {
-        let kind = if is_full(&error) {
-            Kind::Exhausted
-        } else {
-            Kind::Internal
+        let kind = match error {
+            DiskError::TooLarge { .. } => Kind::InvalidArgument,
+            _ if is_full(&error) => Kind::Exhausted,
+            _ => Kind::Internal,
         };
         Error::caused(kind, error).context("make the writable layer")
     })?;

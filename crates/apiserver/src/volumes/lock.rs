@@ -1,0 +1,86 @@
+//! Whose a volume's disk is: `flock`(2) of it, held by each machine that has it, and here by whoever changes or copies it.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use container_api::{Error, Kind};
+use container_files::Links;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::Volumes;
+use crate::containers::copy_within;
+
+/// With whom a disk is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    /// With nobody.
+    None,
+    /// With those that only read it.
+    Readers,
+}
+
+impl Volumes {
+    /// Takes the disk of the volume `name` as its machines do. A container whose configuration cannot be read may run all the
+    /// same, and nobody knows what it has: this does. A volume without a disk is damaged, and nobody's.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidState`] where a machine has it in a way that forbids it.
+    pub(super) fn lock(&self, name: &str, company: Company) -> Result<Option<File>, Error> {
+        let Ok(disk) = container_files::open(&self.disk(name), Links::Refuse) else {
+            return Ok(None);
+        };
+        let how = match company {
+            Company::None => FlockOperation::NonBlockingLockExclusive,
+            Company::Readers => FlockOperation::NonBlockingLockShared,
+        };
+        match rustix::fs::flock(&disk, how) {
+            Ok(()) => Ok(Some(disk)),
+            Err(Errno::WOULDBLOCK) => {
+                let text = format!("volume '{name}' is in use by a machine");
+                Err(Error::new(Kind::InvalidState, text))
+            }
+            Err(error) => Err(Error::caused(Kind::Internal, error)
+                .context(format_args!("lock the volume {name}"))),
+        }
+    }
+
+    /// Copies the disk of the volume `name`, which nobody writes to, to `to`. A writer cannot have it meanwhile.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidState`] where a machine has it to write to, and when there is no room.
+    pub(super) async fn copy(&self, name: &str, to: &Path) -> Result<(), Error> {
+        let _lock = self.lock(name, Company::Readers)?;
+        copy_within(Duration::MAX, &self.disk(name), to)
+            .await
+            .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_volume_is_a_reader_s_only_while_it_is_copied() {
+        let scratch = tempfile::tempdir().unwrap();
+        let volumes = Volumes::new(scratch.path().to_owned());
+        let (disk, to) = (volumes.disk("v"), scratch.path().join("to"));
+        assert!(volumes.lock("v", Company::None).unwrap().is_none());
+        assert!(volumes.copy("v", &to).await.is_err());
+        std::fs::create_dir(disk.parent().unwrap()).unwrap();
+        std::fs::write(&disk, "bytes").unwrap();
+        let machine = File::open(&disk).unwrap();
+        rustix::fs::flock(&machine, FlockOperation::LockExclusive).unwrap();
+        let error = volumes.copy("v", &to).await.unwrap_err();
+        assert_eq!(error.kind, Kind::InvalidState);
+        assert!(!to.exists());
+        rustix::fs::flock(&machine, FlockOperation::LockShared).unwrap();
+        volumes.copy("v", &to).await.unwrap();
+        assert_eq!(std::fs::read(&to).unwrap(), b"bytes");
+        let error = volumes.lock("v", Company::None).unwrap_err();
+        assert_eq!(error.kind, Kind::InvalidState);
+        rustix::fs::flock(&machine, FlockOperation::NonBlockingLockExclusive).unwrap();
+    }
+}
