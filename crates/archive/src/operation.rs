@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What [`Operation::Hold`] says.
@@ -123,6 +123,15 @@ impl Operation {
     /// Whether a volume has what it needs: files alone.
     pub fn fits_volumes(&self) -> bool {
         !matches!(self, Self::Differences | Self::Trim | Self::Layer { .. })
+    }
+
+    /// What it reads and writes, where that is not everything.
+    pub fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::Read { path } | Self::Write { path, .. } | Self::Extract { path } => vec![path],
+            Self::Copy { from, to } => vec![from, to],
+            _ => Vec::new(),
+        }
     }
 
     /// Whether it reads standard input.

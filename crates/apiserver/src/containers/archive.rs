@@ -12,6 +12,7 @@ use container_archive::operation::{Subject, Task};
 use rustix::process::Signal;
 use tokio::sync::OwnedMutexGuard;
 
+use super::absent_mounts;
 use super::follow::remove_sockets;
 use super::helper::{Helper, Lent};
 use super::hold::copy_held;
@@ -52,6 +53,11 @@ impl Containers {
                 return self.archive_of_a_moment(&entry, &helper, words, lent).await;
             }
             return operate(&helper, words, lent).await;
+        }
+        if let (Some(task), Some(configuration)) = (Task::parse(&words), entry.readable()) {
+            if task.subject == Subject::Root {
+                absent_mounts::check(&configuration, &task.operation)?;
+            }
         }
         match self.open(&entry).await? {
             Way::Running(helper) => operate(&helper, words, lent).await,

@@ -1,5 +1,6 @@
 //! The containers of the system: one [`Entry`] each, locked one by one, so that a slow boot delays nobody else.
 
+mod absent_mounts;
 mod archive;
 mod attach;
 mod bundles;
