@@ -51,6 +51,7 @@ mod spelling;
 mod standby;
 mod stranger;
 mod streams;
+mod swaps;
 mod system;
 mod templates;
 mod terminal;

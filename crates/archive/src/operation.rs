@@ -128,8 +128,10 @@ impl Operation {
     /// What it reads and writes, where that is not everything.
     pub fn paths(&self) -> Vec<&Path> {
         match self {
-            Self::Read { path } | Self::Write { path, .. } | Self::Extract { path } => vec![path],
-            Self::Copy { from, to } => vec![from, to],
+            Self::Read { path } | Self::Write { path, .. } | Self::Extract { path } => {
+                vec![path.as_path()]
+            }
+            Self::Copy { from, to } => vec![from.as_path(), to.as_path()],
             _ => Vec::new(),
         }
     }

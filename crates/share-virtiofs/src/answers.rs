@@ -59,7 +59,6 @@ macro_rules! passed_on {
 type Handle = <PassthroughFs as FileSystem>::Handle;
 type Inode = <PassthroughFs as FileSystem>::Inode;
 
-#[expect(clippy::too_many_arguments, reason = "the trait's")]
 impl FileSystem for Answers {
     type Inode = Inode;
     type Handle = Handle;
@@ -179,8 +178,8 @@ mod tests {
 
     fn asker() -> Context {
         Context {
-            uid: 0.into(),
-            gid: 0.into(),
+            uid: 0_u32.into(),
+            gid: 0_u32.into(),
             pid: 1,
         }
     }

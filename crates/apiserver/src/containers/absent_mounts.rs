@@ -87,7 +87,7 @@ mod tests {
         };
         let error = check(&configuration, &both).unwrap_err();
         assert_eq!(
-            error.to_string(),
+            error.message(),
             "/bind/x is not there while container q does not run: something is mounted at /bind"
         );
         check(&configuration, &Operation::Export { still: true }).unwrap();

@@ -21,7 +21,7 @@ const SIZE: libc::Ioctl = 0x8008_1272;
 /// Bytes of a step: 64 groups, half a second under an emulator.
 const STEP: u64 = 8 << 30;
 /// How long a start waits for all its volumes to grow. What is left is done while the container runs.
-const AT_ONCE: Duration = Duration::from_secs(4);
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// A file system that is smaller than its disk.
 #[derive(Debug)]

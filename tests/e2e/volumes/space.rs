@@ -1,0 +1,65 @@
+//! Space that comes back.
+
+use std::fs;
+use std::time::Duration;
+
+use super::{allocated, check, disk};
+use crate::system::{System, within};
+
+#[test]
+fn space_that_is_freed_comes_back() {
+    let system = System::start();
+    let fill = "dd if=/dev/urandom of=/big bs=1M count=96 2>/dev/null; dd if=/dev/urandom of=/m/big bs=1M count=96 2>/dev/null; sync; echo ready; sleep 100000";
+    system
+        .run([
+            "run",
+            "-d",
+            "--name",
+            "box",
+            "-m",
+            "256M",
+            "-c",
+            "1",
+            "--network",
+            "none",
+            "-v",
+            "v:/m",
+            "--journal",
+            "writeback:8M",
+            "--storage-size",
+            "2G",
+            "busybox",
+            "sh",
+            "-c",
+            fill,
+        ])
+        .ok();
+    within(Duration::from_secs(60), "the files are written", || {
+        system.run(["logs", "box"]).ok().stdout.contains("ready")
+    });
+    let upper = system.bundle("box").join("upper.ext4");
+    let volume = disk(&system, "v");
+    assert_eq!(fs::metadata(&upper).unwrap().len(), 2 << 30);
+    assert!(allocated(&upper) > 90 << 20 && allocated(&volume) > 90 << 20);
+    // At once, when it is asked for.
+    system.run(["exec", "box", "rm", "/m/big"]).ok();
+    assert_eq!(system.run(["clean", "box"]).ok().stdout, "box\n");
+    assert!(allocated(&volume) < 12 << 20, "{}", allocated(&volume));
+    // By itself.
+    system.run(["exec", "box", "rm", "/big"]).ok();
+    within(Duration::from_secs(60), "the space has come back", || {
+        allocated(&upper) < 16 << 20
+    });
+    let shown = system
+        .run([
+            "exec",
+            "box",
+            "sh",
+            "-c",
+            "grep -c ' / overlay' /proc/mounts",
+        ])
+        .ok();
+    assert_eq!(shown.stdout, "1\n");
+    system.run(["stop", "box"]).ok();
+    check(&upper, system.scratch());
+}
