@@ -4,12 +4,14 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
+use super::health;
+
 /// Why an instruction can't be applied.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
     /// Not one of those that make sense without a build.
     #[error(
-        "the change {0:?} is not supported: one of CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR is"
+        "the change {0:?} is not supported: one of CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR is"
     )]
     Unknown(String),
     /// No value, or not of the needed form.
@@ -61,6 +63,13 @@ pub(super) fn apply(
                     put(&mut config, "Volumes", &path, json!({}));
                 }
             }
+            "HEALTHCHECK" => set(
+                &mut config,
+                "Healthcheck",
+                health::parse(value).ok_or_else(malformed)?,
+            ),
+            // For the builder of an image that begins with this one.
+            "ONBUILD" => push(&mut config, "OnBuild", json!(value)),
             "STOPSIGNAL" => set(&mut config, "StopSignal", json!(value)),
             "USER" => set(&mut config, "User", json!(value)),
             "WORKDIR" if value.starts_with('/') => set(&mut config, "WorkingDir", json!(value)),
@@ -215,6 +224,11 @@ mod tests {
             ("WORKDIR /x", json!({"WorkingDir": "/x"})),
             ("USER 1:2", json!({"User": "1:2"})),
             ("STOPSIGNAL SIGINT", json!({"StopSignal": "SIGINT"})),
+            (
+                "HEALTHCHECK CMD true",
+                json!({"Healthcheck": {"Test": ["CMD-SHELL", "true"]}}),
+            ),
+            ("ONBUILD RUN make", json!({"OnBuild": ["RUN make"]})),
         ] {
             assert_eq!(apply_one(change), Ok(config), "{change}");
         }
@@ -230,6 +244,7 @@ mod tests {
             "EXPOSE x",
             "EXPOSE 70000",
             "WORKDIR x",
+            "HEALTHCHECK true",
             "ENV =x y=z",
         ] {
             assert!(

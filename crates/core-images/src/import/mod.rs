@@ -2,6 +2,7 @@
 
 mod base;
 mod changes;
+mod health;
 
 use std::io::Read;
 use std::sync::Arc;
