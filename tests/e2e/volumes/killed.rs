@@ -35,7 +35,7 @@ fn a_volume_is_whole_or_not_there_when_its_maker_was_killed() {
             "volume",
             "create",
             "-s",
-            "256M",
+            "600M",
             "--opt",
             "journal=journal:64M",
             &name,
@@ -60,7 +60,7 @@ fn a_volume_is_whole_or_not_there_when_its_maker_was_killed() {
         told[0]["configuration"]["sizeInBytes"].as_u64().unwrap()
     };
     let name = "made-1";
-    for (after, mib) in MOMENTS.into_iter().zip(300..) {
+    for (after, mib) in MOMENTS.into_iter().zip(700..) {
         let wanted = format!("{mib}M");
         let words = ["volume", "resize", name, &wanted];
         cut_off(&system, &words, Duration::from_millis(after));
@@ -71,12 +71,12 @@ fn a_volume_is_whole_or_not_there_when_its_maker_was_killed() {
         assert_eq!(size(name), mib << 20);
     }
     // One that has become much larger grows beside its container, is closed meanwhile, and goes on in the next one.
-    system.run(["volume", "resize", name, "60G"]).ok();
+    system.run(["volume", "resize", name, "240G"]).ok();
     let bound = format!("{name}:/m");
     let size = "df -m /m | awk 'NR == 2 { print $2 }'";
-    let wait = format!("until [ $({size}) -gt 55000 ]; do sleep 0.2; done; echo whole");
+    let wait = format!("until [ $({size}) -gt 230000 ]; do sleep 0.2; done; echo whole");
     for (script, expected) in [("echo kept >/m/x", ""), (&*wait, "whole\n")] {
-        let words = ["run", "--rm", "-m", "256M", "-c", "1", "-v", &bound];
+        let words = ["run", "--rm", "-m", "600M", "-c", "1", "-v", &bound];
         let process = ["busybox", "sh", "-c", script];
         let ended = system.run(words.iter().chain(&process)).ok();
         assert_eq!(ended.stdout, expected);

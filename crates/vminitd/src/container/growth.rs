@@ -18,8 +18,8 @@ use crate::fatal::say;
 const RESIZE: libc::Ioctl = 0x4008_6610;
 /// `BLKGETSIZE64` of linux/fs.h: `_IOR(0x12, 114, size_t)`.
 const SIZE: libc::Ioctl = 0x8008_1272;
-/// Bytes of a step: 64 groups, half a second under an emulator.
-const STEP: u64 = 8 << 30;
+/// Groups of blocks that come with a step: half a second under an emulator. A group is 128 MiB, or 8 MiB on small disks.
+const STEP: u64 = 64;
 /// How long a start waits for all its volumes to grow. What is left is done while the container runs.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
@@ -42,8 +42,8 @@ impl Growing {
         if unsafe { libc::ioctl(disk.as_raw_fd(), SIZE, &raw mut bytes) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        let (present, size) = blocks(&disk)?;
-        if bytes / size <= present {
+        let found = Blocks::read(&disk)?;
+        if bytes / found.size <= found.count {
             return Ok(None);
         }
         let root = File::open(target)?;
@@ -52,37 +52,54 @@ impl Growing {
 
     /// Makes one step; false where it was the last one.
     fn step(&self) -> io::Result<bool> {
-        let (present, size) = blocks(&self.disk)?;
-        let wanted = self.bytes / size;
-        let Some(next) = next(present, wanted, size) else {
+        let found = Blocks::read(&self.disk)?;
+        let wanted = self.bytes / found.size;
+        let Some(next) = found.next(wanted) else {
             return Ok(false);
         };
         // SAFETY: EXT4_IOC_RESIZE_FS reads one number of that size.
         if unsafe { libc::ioctl(self.root.as_raw_fd(), RESIZE, &raw const next) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        let (reached, _) = blocks(&self.disk)?;
+        let reached = Blocks::read(&self.disk)?.count;
         // What is less than a group is left out.
-        Ok(reached > present && reached < wanted)
+        Ok(reached > found.count && reached < wanted)
     }
 }
 
-/// Blocks of `size` bytes that a file system of `present` has after its next step towards `wanted`.
-fn next(present: u64, wanted: u64, size: u64) -> Option<u64> {
-    (present < wanted).then(|| present.saturating_add(STEP / size).min(wanted))
+/// What a file system consists of.
+#[derive(Clone, Copy, Debug)]
+struct Blocks {
+    count: u64,
+    /// Bytes of one.
+    size: u64,
+    /// Blocks of a group.
+    group: u64,
 }
 
-/// How many blocks a file system has, and their size in bytes: `s_blocks_count_lo`, `s_log_block_size` and `s_blocks_count_hi` of
-/// the superblock (Documentation/filesystems/ext4/super.rst), which begins at 1024.
-fn blocks(disk: &File) -> io::Result<(u64, u64)> {
-    let number = |at: u64| {
-        let mut bytes = [0; 4];
-        disk.read_exact_at(&mut bytes, 1024 + at)?;
-        Ok::<_, io::Error>(u32::from_le_bytes(bytes))
-    };
-    let (low, high, log) = (number(0x4)?, number(0x150)?, number(0x18)?);
-    // Without 64-bit numbers the upper half is not used, and zero.
-    Ok((u64::from(high) << 32 | u64::from(low), 1024 << log.min(6)))
+impl Blocks {
+    /// By the superblock, which begins at 1024: `s_blocks_count_lo`, `s_log_block_size`, `s_blocks_per_group` and `s_blocks_count_hi`
+    /// (Documentation/filesystems/ext4/super.rst).
+    fn read(disk: &File) -> io::Result<Self> {
+        let number = |at: u64| {
+            let mut bytes = [0; 4];
+            disk.read_exact_at(&mut bytes, 1024 + at)?;
+            Ok::<_, io::Error>(u32::from_le_bytes(bytes))
+        };
+        let (low, log, group, high) = (number(0x4)?, number(0x18)?, number(0x20)?, number(0x150)?);
+        Ok(Self {
+            // Without 64-bit numbers the upper half is not used, and zero.
+            count: u64::from(high) << 32 | u64::from(low),
+            size: 1024 << log.min(6),
+            group: group.into(),
+        })
+    }
+
+    /// How many there are after the next step towards `wanted`.
+    fn next(self, wanted: u64) -> Option<u64> {
+        let next = self.count.saturating_add(STEP * self.group);
+        (self.count < wanted).then_some(next.min(wanted))
+    }
 }
 
 /// What is still to grow.
@@ -152,12 +169,16 @@ mod tests {
 
     #[test]
     fn it_is_done_in_steps() {
-        let step = STEP / 4096;
-        assert_eq!(next(100, 100, 4096), None);
-        assert_eq!(next(200, 100, 4096), None);
-        assert_eq!(next(100, 101, 4096), Some(101));
-        assert_eq!(next(100, 100 + 2 * step, 4096), Some(100 + step));
-        assert_eq!(next(100, 100 + step, 4096), Some(100 + step));
-        assert_eq!(next(0, u64::MAX, 1024), Some(4 * step));
+        let next = |count, wanted| {
+            let (size, group) = (4096, 32768);
+            Blocks { count, size, group }.next(wanted)
+        };
+        let step = STEP * 32768;
+        assert_eq!(next(100, 100), None);
+        assert_eq!(next(200, 100), None);
+        assert_eq!(next(100, 101), Some(101));
+        assert_eq!(next(100, 100 + 2 * step), Some(100 + step));
+        assert_eq!(next(100, 100 + step), Some(100 + step));
+        assert_eq!(next(u64::MAX - 1, u64::MAX), Some(u64::MAX));
     }
 }
