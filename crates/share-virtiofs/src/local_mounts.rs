@@ -6,7 +6,7 @@ use std::path::Path;
 use container_isolation::mountinfo::Mounted;
 use container_resource::share::Source;
 
-/// Those of Linux whose files have no `flush` of their own (`struct file_operations`), and that of OpenZFS.
+/// Those of Linux whose files have no `flush` of their own (`struct file_operations`), and that of ZFS.
 const LOCAL: [&str; 20] = [
     "bcachefs",
     "btrfs",
