@@ -35,7 +35,7 @@ export CONTAINER_COMMIT ?= $(shell git rev-parse --short=7 HEAD 2>/dev/null || e
 
 PLUGINS := container-core-images container-k8s container-network-bridge container-runtime-linux container-share-virtiofs
 
-.PHONY: hello build deb tarball kernel kernel-full boot-full programs next initramfs stage install test unit engine-newer network-newer boot e2e test-kvm test-real lint fuzz bench bench-services bench-builds bench-machines bench-kvm clean packages-% help
+.PHONY: hello build deb tarball kernel kernel-full boot-full programs next initramfs stage install test unit engine-newer network-newer boot e2e test-kvm test-real lint fuzz bench bench-services bench-additions bench-builds bench-machines bench-kvm clean packages-% help
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,6p'
@@ -178,6 +178,10 @@ bench: packages-run packages-build packages-test packages-bench stage $(BUSYBOX)
 # What the services cost without a container.
 bench-services: stage
 	bench/services.py $(STAGE)
+
+# What a NIC, a volume and a share add to a start.
+bench-additions: stage $(BUSYBOX)
+	bench/additions.py $(STAGE) $(BUSYBOX)
 
 # What container machines cost: needs root, and a mirror for the Debian root.
 bench-machines: stage packages-real $(BUSYBOX)
