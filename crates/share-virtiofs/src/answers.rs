@@ -1,5 +1,5 @@
-//! What the guest is answered: by virtiofsd's file server, but for two answers that save it requests. Each costs a guest more than what is
-//! done for it.
+//! What the guest is answered: by virtiofsd's file server, but for two answers that save it requests, each of which costs a guest more than
+//! what is done for it; and an owner that may not be given is no input or output error.
 
 use std::ffi::CStr;
 use std::io;
@@ -49,11 +49,21 @@ impl SerializableFileSystem for Answers {}
 
 /// Requests that are answered by the file server as they are.
 macro_rules! passed_on {
-    ($($request:ident($($argument:ident: $kind:ty),*) $(-> $answer:ty)?;)*) => {
-        $(fn $request(&self, $($argument: $kind),*) $(-> io::Result<$answer>)? {
-            self.files.$request($($argument),*)
+    ($($request:ident($($argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
+        $(fn $request(&self, $($argument: $kind),*) -> io::Result<$answer> {
+            self.files.$request($($argument),*).map_err(numbered)
         })*
     };
+}
+
+/// The same error with a number of the system's. An owner that the map has not is refused without one, which the guest would be told of as
+/// EIO, as of a broken disk.
+fn numbered(error: io::Error) -> io::Error {
+    if error.raw_os_error().is_none() && error.kind() == io::ErrorKind::PermissionDenied {
+        Errno::PERM.into()
+    } else {
+        error
+    }
 }
 
 type Handle = <PassthroughFs as FileSystem>::Handle;
@@ -69,6 +79,18 @@ impl FileSystem for Answers {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => Ok(self.absent()),
             found => found,
         }
+    }
+
+    fn destroy(&self) {
+        self.files.destroy();
+    }
+
+    fn forget(&self, ctx: Context, inode: Inode, count: u64) {
+        self.files.forget(ctx, inode, count);
+    }
+
+    fn batch_forget(&self, ctx: Context, requests: Vec<(Inode, u64)>) {
+        self.files.batch_forget(ctx, requests);
     }
 
     fn flush(&self, ctx: Context, inode: Inode, handle: Handle, owner: u64) -> io::Result<()> {
@@ -123,9 +145,6 @@ impl FileSystem for Answers {
 
     passed_on! {
         init(capable: FsOptions) -> FsOptions;
-        destroy();
-        forget(ctx: Context, inode: Inode, count: u64);
-        batch_forget(ctx: Context, requests: Vec<(Inode, u64)>);
         getattr(ctx: Context, inode: Inode, handle: Option<Handle>) -> (Attr, Duration);
         setattr(ctx: Context, inode: Inode, attr: SetattrIn, handle: Option<Handle>, valid: SetattrValid) -> (Attr, Duration);
         readlink(ctx: Context, inode: Inode) -> Vec<u8>;
@@ -161,6 +180,7 @@ impl FileSystem for Answers {
 mod tests {
     use virtiofsd::fuse::ROOT_ID;
     use virtiofsd::passthrough::Config;
+    use virtiofsd::soft_idmap::cmdline::IdMap;
 
     use super::*;
 
@@ -196,6 +216,30 @@ mod tests {
         // Another error is no absence.
         let file = look(c"file").unwrap().inode;
         assert!(answers.lookup(asker(), file, c"below").is_err());
+    }
+
+    #[test]
+    fn an_owner_that_may_not_be_given_is_not_permitted() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("file"), "").unwrap();
+        let forbidden = IdMap::ForbidGuest {
+            from_guest: 33,
+            count: 1,
+        };
+        let files = PassthroughFs::new(Config {
+            root_dir: root.path().display().to_string(),
+            uid_map: Some(vec![forbidden]),
+            ..Config::default()
+        });
+        let answers = Answers::new(files.unwrap(), ABSENCE, false);
+        answers.init(FsOptions::empty()).unwrap();
+        let file = answers.lookup(asker(), ROOT_ID, c"file").unwrap().inode;
+        let given = SetattrIn {
+            uid: 33.into(),
+            ..SetattrIn::default()
+        };
+        let refused = answers.setattr(asker(), file, given, None, SetattrValid::UID);
+        assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EPERM));
     }
 
     #[test]
