@@ -194,6 +194,7 @@ fn an_ordinary_user_has_a_machine() {
          stat -c '%U %a' d/g d/r; cat d/r
          container machine run --root sh -c 'chown 33:33 d/r 2>&1 || :'
          container machine run --root sh -c 'cat /etc/sudoers.d/*; grep -c : /etc/shadow; stat -c %a /etc/passwd'
+         container system df --format json | grep -A 2 machines | grep -c active.*1
          id -u
          container machine delete -f linux-1",
         copy.image()
@@ -202,7 +203,7 @@ fn an_ordinary_user_has_a_machine() {
     let uid = text.lines().rev().nth(1).unwrap();
     let name = &user.name;
     let expected = format!(
-        "linux-1\n{name}\n{uid}\n/home/{name}/here\nseen\n{name} sudo\n0\n{name}\n{name}\n{name}\n{name} 600\n{name} 644\nroot\nchown: d/r: Operation not permitted\n#{uid} ALL=(ALL:ALL) NOPASSWD: ALL\n2\n644\n"
+        "linux-1\n{name}\n{uid}\n/home/{name}/here\nseen\n{name} sudo\n0\n{name}\n{name}\n{name}\n{name} 600\n{name} 644\nroot\nchown: d/r: Operation not permitted\n#{uid} ALL=(ALL:ALL) NOPASSWD: ALL\n2\n644\n1\n"
     );
     assert!(text.contains(&expected), "{text}");
 }

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use clap::Args;
 use container_api::images::{DiskUsageReply, DiskUsageRequest};
+use container_resource::container::ContainerState;
 use container_resource::size;
 use container_resource::template::TemplateResource;
 use serde::Serialize;
 
-use crate::commands::{network, volume};
+use crate::commands::{machine, network, volume};
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::FormatFlags;
@@ -21,9 +22,9 @@ use super::usage_details::Details;
 /// Bytes of a block that `stat(2)` counts.
 const BLOCK: u64 = 512;
 
-/// Show what images, containers, volumes, networks and the cache take on the disk
+/// Show what images, containers, volumes, machines, networks and the cache take on the disk
 ///
-/// Images are counted by their references, and active are those that a container is made of. RECLAIMABLE is what `image
+/// Images are counted by their references, and active are those that a container or a machine is made of. RECLAIMABLE is what `image
 /// prune --all`, `prune`, `volume prune`, `network prune` and `system template prune` would give back. The cache holds saved machines, the merged metadata
 /// of images, and what was found out about the host.
 #[derive(Args, Debug)]
@@ -46,7 +47,8 @@ struct Report {
     images: Usage,
     containers: Usage,
     volumes: Usage,
-    /// Apple's tool has none of them.
+    /// Apple's tool has none of these.
+    machines: Usage,
     networks: Usage,
     cache: Cache,
 }
@@ -86,6 +88,14 @@ impl DiskUsage {
                 usage.reclaimable += bytes;
             }
         }
+        let machines = machine::list(context).await?;
+        for machine in &machines {
+            let usage = &mut report.machines;
+            usage.total += 1;
+            usage.size_in_bytes +=
+                allocated(&context.roots.containers().join(&machine.container_id));
+            usage.active += u64::from(machine.status != ContainerState::Stopped);
+        }
         let volumes = volume::list(context, &[]).await?;
         for listed in &volumes {
             let usage = &mut report.volumes;
@@ -115,6 +125,7 @@ impl DiskUsage {
             .iter()
             .flat_map(|container| container.configuration.images())
             .map(|image| image.reference.clone())
+            .chain(machines.into_iter().map(|machine| machine.image))
             .collect();
         let images = context
             .images()
@@ -204,6 +215,7 @@ fn table(report: &Report) -> Table {
         ("Images", &report.images),
         ("Containers", &report.containers),
         ("Local Volumes", &report.volumes),
+        ("Machines", &report.machines),
         ("Networks", &report.networks),
         ("Cache", &report.cache.usage),
     ] {
@@ -257,6 +269,7 @@ mod tests {
              Images         2      1       4 KB     1 KB (25%)\n\
              Containers     0      0       Zero KB  Zero KB (0%)\n\
              Local Volumes  0      0       Zero KB  Zero KB (0%)\n\
+             Machines       0      0       Zero KB  Zero KB (0%)\n\
              Networks       0      0       Zero KB  Zero KB (0%)\n\
              Cache          0      0       Zero KB  Zero KB (0%)\n"
         );
@@ -296,7 +309,7 @@ mod tests {
             "templatesInBytes": 0, "viewsInBytes": 0, "probesInBytes": 0
         });
         let expected = json!({
-            "images": usage, "containers": usage, "volumes": usage, "networks": usage, "cache": cache
+            "images": usage, "containers": usage, "volumes": usage, "machines": usage, "networks": usage, "cache": cache
         });
         assert_eq!(serde_json::to_value(Report::default()).unwrap(), expected);
     }
