@@ -17,7 +17,18 @@ const AT_ONCE: usize = 10;
 /// Starts of each kind whose phases are told of.
 const TOLD: usize = 3;
 
-const RUN: [&str; 7] = ["run", "--rm", "-c", "1", "-m", "256M", "--no-template"];
+// The bare VMM has no network either.
+const RUN: [&str; 9] = [
+    "run",
+    "--rm",
+    "-c",
+    "1",
+    "-m",
+    "256M",
+    "--network",
+    "none",
+    "--no-template",
+];
 /// Guest memory of [`RUN`] with its overhead, in MiB.
 const BARE_MEMORY: &str = "384";
 
