@@ -43,6 +43,14 @@ pub fn search(text: &str) -> Result<String, DnsError> {
     if text == "." {
         return Ok(String::new());
     }
+    domain(text)
+}
+
+/// The domain that the container is in.
+///
+/// # Errors
+/// When it is invalid.
+pub fn domain(text: &str) -> Result<String, DnsError> {
     domain_name::parse(text).ok_or_else(|| DnsError::Domain(text.to_owned()))
 }
 

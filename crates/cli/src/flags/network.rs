@@ -7,7 +7,7 @@ use container_resource::connectivity::Connectivity;
 use container_resource::container::{DnsConfiguration, HostEntry, PublishPort, PublishSocket};
 use container_resource::egress::EgressRule;
 use container_resource::{
-    dns, domain_name, egress_policy, host_entry, mac_address, network, publish, publish_socket,
+    dns, egress_policy, host_entry, mac_address, network, publish, publish_socket,
 };
 
 use crate::completion;
@@ -26,7 +26,7 @@ pub struct NetworkFlags {
     dns_servers: Vec<String>,
 
     /// Domain of the container
-    #[arg(long, value_name = "DOMAIN", value_parser = domain)]
+    #[arg(long, value_name = "DOMAIN", value_parser = dns::domain)]
     dns_domain: Option<String>,
 
     /// Option of resolv.conf, such as ndots:1
@@ -183,10 +183,6 @@ pub type Policy = std::sync::Arc<[EgressRule]>;
 /// `none` or `allow=<rule>,…`.
 pub fn policy(text: &str) -> Result<Policy, egress_policy::EgressPolicyError> {
     egress_policy::parse(text).map(Policy::from)
-}
-
-fn domain(text: &str) -> Result<String, String> {
-    domain_name::parse(text).ok_or_else(|| format!("invalid domain '{text}'"))
 }
 
 #[cfg(test)]

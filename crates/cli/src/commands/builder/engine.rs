@@ -17,7 +17,7 @@ use container_resource::container::{
 };
 use container_resource::image_settings::ImageSettings;
 use container_resource::settings::BuildSettings;
-use container_resource::{connectivity::Connectivity, cpus, dns, domain_name, size};
+use container_resource::{connectivity::Connectivity, cpus, dns, size};
 use futures::FutureExt as _;
 use futures::future::select_ok;
 use jiff::Timestamp;
@@ -67,7 +67,7 @@ pub struct Resources {
     dns_search: Vec<String>,
 
     /// Domain of the builder
-    #[arg(long, value_name = "DOMAIN", value_parser = domain)]
+    #[arg(long, value_name = "DOMAIN", value_parser = dns::domain)]
     dns_domain: Option<String>,
 
     /// Option of resolv.conf, such as ndots:1
@@ -208,10 +208,6 @@ impl Resources {
             options: self.dns_options.clone(),
         })
     }
-}
-
-fn domain(text: &str) -> Result<String, String> {
-    domain_name::parse(text).ok_or_else(|| format!("invalid domain '{text}'"))
 }
 
 /// Whether `networks` are the one that is asked for, with what may be reached from it.
