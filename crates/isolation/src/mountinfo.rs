@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A mount.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +25,15 @@ pub fn read() -> io::Result<Vec<Mounted>> {
 /// Those that `text` lists; what is no line of such a list is left out.
 pub fn parse(text: &[u8]) -> Vec<Mounted> {
     text.split(|byte| *byte == b'\n').filter_map(line).collect()
+}
+
+/// The one of `mounts` that `path`, which has no links, is in.
+pub fn around<'a>(mounts: &'a [Mounted], path: &Path) -> Option<&'a Mounted> {
+    let around = mounts
+        .iter()
+        .filter(|mounted| path.starts_with(&mounted.place));
+    // Of those with the same place the last one is seen.
+    around.max_by_key(|mounted| mounted.place.components().count())
 }
 
 fn line(line: &[u8]) -> Option<Mounted> {

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use container_isolation::mountinfo::Mounted;
+use container_isolation::mountinfo::{self, Mounted};
 
 /// Names of their types (`filesystems`(5)), as `mountinfo` has them.
 const KINDS: [&str; 18] = [
@@ -45,12 +45,7 @@ impl KernelMounts {
 
     /// The type of the one that `path`, which has no links, is in.
     pub fn around(&self, path: &Path) -> Option<&str> {
-        let around = self
-            .0
-            .iter()
-            .filter(|mounted| path.starts_with(&mounted.place));
-        // Of those with the same place the last one is seen.
-        let nearest = around.max_by_key(|mounted| mounted.place.components().count())?;
+        let nearest = mountinfo::around(&self.0, path)?;
         is_kernel(nearest).then_some(&*nearest.kind)
     }
 
@@ -64,8 +59,6 @@ impl KernelMounts {
 
 #[cfg(test)]
 mod tests {
-    use container_isolation::mountinfo;
-
     use super::*;
 
     const TABLE: &str = "\

@@ -1,9 +1,7 @@
 //! File systems that have taken what was written before a file is closed. Those of other hosts and of programs may send it only then, and
 //! `close`(2) tells what went wrong.
 
-use std::path::Path;
-
-use container_isolation::mountinfo::Mounted;
+use container_isolation::mountinfo::{Mounted, around};
 use container_resource::share::Source;
 
 /// Those of Linux whose files have no `flush` of their own (`struct file_operations`), and that of ZFS.
@@ -40,15 +38,6 @@ pub fn may_close_fail(shares: &[Source], mounts: &[Mounted]) -> bool {
         let mut seen = below.chain(around(mounts, &share.path));
         seen.any(|mounted| !is_local(mounted))
     })
-}
-
-/// The one that `path` is in.
-fn around<'a>(mounts: &'a [Mounted], path: &Path) -> Option<&'a Mounted> {
-    let around = mounts
-        .iter()
-        .filter(|mounted| path.starts_with(&mounted.place));
-    // Of those with the same place the last one is seen.
-    around.max_by_key(|mounted| mounted.place.components().count())
 }
 
 #[cfg(test)]
