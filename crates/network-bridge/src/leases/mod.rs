@@ -148,6 +148,12 @@ impl Leases {
         &self.state.leases
     }
 
+    /// What containers have that are on the network.
+    pub fn attached(&self) -> impl Iterator<Item = &Attached> {
+        let leases = self.state.leases.values();
+        leases.filter_map(|lease| lease.attached.as_ref())
+    }
+
     /// The container's.
     pub fn get(&self, container: &str) -> Option<&Lease> {
         self.state.leases.get(container)

@@ -222,15 +222,8 @@ impl Network {
     /// That there is a tap of that name, and that it is nobody's.
     pub(super) async fn check_spare(&self, name: &str) -> Result<(), Error> {
         let taps = self.taps().await.map_err(failed("list the taps"))?;
-        let owned = |tap: &str| {
-            let mut attached = self
-                .leases
-                .all()
-                .values()
-                .filter_map(|lease| lease.attached.as_ref());
-            attached.any(|attached| attached.tap == tap)
-        };
-        if !taps.iter().any(|tap| tap == name) || owned(name) {
+        let is_owned = self.leases.attached().any(|attached| attached.tap == name);
+        if !taps.iter().any(|tap| tap == name) || is_owned {
             let text = format!("there is no spare tap {name:?}");
             return Err(Error::new(Kind::NotFound, text));
         }

@@ -123,11 +123,7 @@ impl Network {
     pub async fn close(&mut self) -> io::Result<()> {
         let taps = self.taps().await?;
         // A tap that is nobody's yet, in a machine that waits or a template, keeps nothing.
-        let mut attached = self
-            .leases
-            .all()
-            .values()
-            .filter_map(|lease| lease.attached.as_ref());
+        let mut attached = self.leases.attached();
         if attached.any(|attached| taps.contains(&attached.tap)) {
             tracing::info!("machines are on the network: it stays");
             return Ok(());
