@@ -54,9 +54,9 @@ pub fn prepare(netlink: &Netlink) -> Result<(), NetworkError> {
     set_parameters(&name, &PARAMETERS)?;
     let (parameter, _, none) = OWN_ADDRESS;
     set_parameters(&name, &[(parameter, none)])?;
-    let index = fs::read_to_string(Path::new(INTERFACES).join(&name).join("ifindex"));
-    let index = index.ok().and_then(|text| text.trim().parse().ok());
-    let Some(index) = index else { return Ok(()) };
+    let Some(index) = number(&Path::new(INTERFACES).join(&name)) else {
+        return Ok(());
+    };
     let up = Request::new(RTM_SETLINK, 0, &link(index, IFF_UP, IFF_UP));
     carry_out(netlink, up, &name, "bring it up")
 }
@@ -126,11 +126,14 @@ pub fn exists(name: &str) -> bool {
 pub fn device(number: i32) -> Option<PathBuf> {
     let entries = fs::read_dir(INTERFACES).ok()?.flatten();
     let mut paths = entries.map(|entry| entry.path());
-    let found = paths.find(|path| {
-        let index = fs::read_to_string(path.join("ifindex")).unwrap_or_default();
-        index.trim().parse() == Ok(number)
-    });
+    let found = paths.find(|path| self::number(path) == Some(number));
     Some(found?.join("device"))
+}
+
+/// The number of the interface at `path` in sysfs.
+fn number(path: &Path) -> Option<i32> {
+    let text = fs::read_to_string(path.join("ifindex")).ok()?;
+    text.trim().parse().ok()
 }
 
 /// Index and name of the interface whose own address is `wanted`: its device's, until it gets another one.
@@ -140,11 +143,11 @@ pub fn find(wanted: Mac) -> Result<(i32, String), NetworkError> {
         .map_err(NetworkError::Netlink)?
         .flatten()
     {
-        let read = |file: &str| fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+        let address = fs::read_to_string(entry.path().join("address")).unwrap_or_default();
         let name = entry.file_name().to_string_lossy().into_owned();
         // The loopback interface has an address of zeroes.
-        if name != "lo" && mac(&read("address")) == Ok(wanted) {
-            let index = read("ifindex").trim().parse().map_err(|_| missing())?;
+        if name != "lo" && mac(&address) == Ok(wanted) {
+            let index = number(&entry.path()).ok_or_else(missing)?;
             return Ok((index, name));
         }
     }
