@@ -242,15 +242,7 @@ async fn referrers_of_a_registry_that_misbehaves() {
 async fn a_large_layer_goes_in_chunks() {
     let registry = Registry::start();
     let mut server = Server::start().await;
-    let mut state = 1_u64;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        state.to_be_bytes()[0]
-    })
-    .take(20 << 20)
-    .collect();
+    let noise = tarball::noise(20 << 20);
     let big = Layer::plain(&tarball::archive(&[tarball::file("noise", &noise)]));
     server.load(&oci::archive("big", &[big])).await.unwrap();
     let name = format!("{}/big:1", registry.address);

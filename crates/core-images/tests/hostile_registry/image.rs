@@ -14,16 +14,10 @@ pub struct Image {
 
 impl Image {
     pub fn new() -> Self {
-        let mut state = 1_u64;
-        let noise: Vec<u8> = std::iter::repeat_with(|| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            state.to_be_bytes()[0]
-        })
-        .take(300_000)
-        .collect();
-        let layer = Layer::gzip(&tarball::archive(&[tarball::file("noise", noise)]));
+        let layer = Layer::gzip(&tarball::archive(&[tarball::file(
+            "noise",
+            tarball::noise(300_000),
+        )]));
         let mut layout = Layout::default();
         let layer_digest = oci::digest(&layer.blob);
         let manifest = layout.manifest(oci::host(), &[layer]);

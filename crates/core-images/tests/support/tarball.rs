@@ -147,3 +147,15 @@ pub fn end() -> Vec<u8> {
 pub fn archive(members: &[Vec<u8>]) -> Vec<u8> {
     [members.concat(), end()].concat()
 }
+
+/// So many bytes, always the same, that no compression makes fewer.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
