@@ -36,15 +36,7 @@ pub struct Import {
 
 impl Import {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
-        let source = self
-            .source
-            .as_deref()
-            .filter(|path| *path != Path::new("-"));
-        let input = input(source)?;
-        let called = source.map_or_else(
-            || "standard input".to_owned(),
-            |path| path.display().to_string(),
-        );
+        let (input, called) = input(self.source.as_deref())?;
         let (said, output) = pipe()?;
         let owner = Owner::Volume {
             name: &self.name,
@@ -56,23 +48,25 @@ impl Import {
     }
 }
 
-fn input(source: Option<&Path>) -> Result<OwnedFd, Failure> {
-    if let Some(path) = source {
-        let shown = || path.display().to_string();
-        let file = File::open(path).with_context(shown)?;
-        if file.metadata().with_context(shown)?.is_dir() {
+/// What is read, and what messages call it.
+fn input(source: Option<&Path>) -> Result<(OwnedFd, String), Failure> {
+    if let Some(path) = source.filter(|path| *path != Path::new("-")) {
+        let shown = path.display().to_string();
+        let file = File::open(path).with_context(|| shown.clone())?;
+        if file.metadata().with_context(|| shown.clone())?.is_dir() {
             let error = io::Error::from(rustix::io::Errno::ISDIR);
-            return Err(anyhow::Error::new(error).context(shown()).into());
+            return Err(anyhow::Error::new(error).context(shown).into());
         }
-        return Ok(file.into());
+        return Ok((file.into(), shown));
     }
     if io::stdin().is_terminal() {
         return Err(Failure::usage(
             "a tar is expected on standard input, or its name",
         ));
     }
+    let called = "standard input".to_owned();
     let input = io::stdin().as_fd().try_clone_to_owned();
-    Ok(input.context("standard input")?)
+    Ok((input.with_context(|| called.clone())?, called))
 }
 
 fn name(text: &str) -> Result<String, String> {
