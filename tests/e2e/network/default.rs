@@ -6,6 +6,9 @@ use super::inspect;
 use crate::namespace::Namespace;
 use crate::system::System;
 
+/// A small container that deletes itself.
+const SMALL: [&str; 6] = ["run", "--rm", "-m", "256M", "-c", "1"];
+
 #[test]
 fn a_network_is_the_default_and_never_a_hindrance() {
     let host = Namespace::new();
@@ -13,11 +16,7 @@ fn a_network_is_the_default_and_never_a_hindrance() {
     system.configure("[container]\nstandby = true\n[dns]\ndomain = \"test\"\n");
     system.set_up();
     let own = "ip -o addr show eth0 | grep -c 'inet6\\? ' && cat /etc/resolv.conf && grep -c $(hostname) /etc/hosts";
-    let run = || {
-        system.run([
-            "run", "--rm", "-m", "256M", "-c", "1", "busybox", "sh", "-c", own,
-        ])
-    };
+    let run = || system.run(SMALL.iter().chain(&["busybox", "sh", "-c", own]));
     let first = run().ok();
     assert_eq!(first.stderr, "");
     assert!(first.stdout.contains("nameserver "), "{first:?}");
@@ -39,13 +38,7 @@ fn a_network_is_the_default_and_never_a_hindrance() {
     });
 
     // Flags that write files.
-    let files = system.run([
-        "run",
-        "--rm",
-        "-m",
-        "256M",
-        "-c",
-        "1",
+    let files = [
         "--dns",
         "192.0.2.53",
         "--dns-search",
@@ -60,9 +53,9 @@ fn a_network_is_the_default_and_never_a_hindrance() {
         "sh",
         "-c",
         "cat /etc/resolv.conf; grep -w db /etc/hosts; hostname -f",
-    ]);
+    ];
     assert_eq!(
-        files.ok().stdout,
+        system.run(SMALL.iter().chain(&files)).ok().stdout,
         "nameserver 192.0.2.53\ndomain test\nsearch example.org\noptions ndots:2\n192.0.2.7\tdb\nweb.example.org\n"
     );
 
@@ -74,19 +67,8 @@ fn a_network_is_the_default_and_never_a_hindrance() {
     let lacking = lacking_network(&system, &plugin);
     let system = system.with_prefix(lacking);
     system.run(["system", "start"]).ok();
-    let words = [
-        "run",
-        "--rm",
-        "-m",
-        "256M",
-        "-c",
-        "1",
-        "busybox",
-        "ls",
-        "/sys/class/net",
-    ];
-    let without = system
-        .run(words)
+    let run = |words: &[&str]| system.run(SMALL.iter().chain(words));
+    let without = run(&["busybox", "ls", "/sys/class/net"])
         .ok()
         .says("has no network: network default: there is no nft here");
     assert!(!without.stdout.contains("eth"), "{without:?}");
@@ -95,35 +77,11 @@ fn a_network_is_the_default_and_never_a_hindrance() {
         "{without:?}"
     );
     assert_eq!(without.stderr.lines().count(), 1, "{without:?}");
-    let asked = [
-        "run",
-        "--rm",
-        "-m",
-        "256M",
-        "-c",
-        "1",
-        "--network",
-        "default",
-        "busybox",
-        "true",
-    ];
-    system
-        .run(asked)
+    run(&["--network", "default", "busybox", "true"])
         .code(1)
         .says("network default: there is no nft here");
-    let none = [
-        "run",
-        "--rm",
-        "-m",
-        "256M",
-        "-c",
-        "1",
-        "--network",
-        "none",
-        "busybox",
-        "true",
-    ];
-    assert_eq!(system.run(none).ok().stderr, "");
+    let none = run(&["--network", "none", "busybox", "true"]);
+    assert_eq!(none.ok().stderr, "");
 }
 
 /// A prefix as the system's, whose networks' program finds that the host lacks something.

@@ -28,26 +28,12 @@ fn kill_rounds(modes: &[&str], rounds: u32) {
             // Told only when it is on the disk.
             let script = "i=0; while :; do i=$((i+1)); head -c 20000 /dev/urandom >/m/$i; md5sum /m/$i >/m/$i.sum; sync /m/$i /m/$i.sum /m; echo done $i; rm -f /m/$((i-40)) /m/$((i-40)).sum; done";
             let volume = format!("{name}:/m");
-            system
-                .run([
-                    "run",
-                    "-d",
-                    "--name",
-                    id,
-                    "-m",
-                    "256M",
-                    "-c",
-                    "1",
-                    "--network",
-                    "none",
-                    "-v",
-                    &volume,
-                    "busybox",
-                    "sh",
-                    "-c",
-                    script,
-                ])
-                .ok();
+            let run = |flags: &[&str], script: &str| {
+                let small = ["run", "-m", "256M", "-c", "1", "--network", "none"];
+                let process = ["-v", &volume, "busybox", "sh", "-c", script];
+                system.run(small.iter().chain(flags).chain(&process)).ok()
+            };
+            run(&["-d", "--name", id], script);
             let count = || system.run(["logs", id]).ok().stdout.lines().count();
             // A moment that is another one in each round.
             let wanted = 5 + usize::try_from(round * 7 % 30).unwrap();
@@ -69,24 +55,7 @@ fn kill_rounds(modes: &[&str], rounds: u32) {
             let verify = format!(
                 "cd / && for i in $(seq $(({last} > 38 ? {last} - 38 : 1)) {last}); do md5sum -c /m/$i.sum >/dev/null || echo lost $i; done; rm -rf /m/*"
             );
-            let verified = system
-                .run([
-                    "run",
-                    "--rm",
-                    "-m",
-                    "256M",
-                    "-c",
-                    "1",
-                    "--network",
-                    "none",
-                    "-v",
-                    &volume,
-                    "busybox",
-                    "sh",
-                    "-c",
-                    &verify,
-                ])
-                .ok();
+            let verified = run(&["--rm"], &verify);
             assert_eq!(
                 verified.stdout, "",
                 "{mode}, round {round}, {last} files: {verified:?}"
