@@ -12,6 +12,20 @@ pub struct Mounted {
     pub place: PathBuf,
     /// Type of its file system, as `filesystems`(5) has them.
     pub kind: String,
+    /// What its file system was mounted with: `name` or `name=value`, with commas between and escapes left in.
+    pub options: String,
+}
+
+impl Mounted {
+    /// The value of the option `name` of the file system.
+    pub fn option(&self, name: &str) -> Option<OsString> {
+        let mut pairs = self
+            .options
+            .split(',')
+            .filter_map(|pair| pair.split_once('='));
+        let (_, value) = pairs.find(|(found, _)| *found == name)?;
+        Some(OsString::from_vec(unescaped(value.as_bytes())))
+    }
 }
 
 /// All of them, in the order in which they were mounted.
@@ -41,9 +55,11 @@ fn line(line: &[u8]) -> Option<Mounted> {
     let place = unescaped(fields.nth(4)?);
     fields.find(|field| *field == b"-")?;
     let kind = String::from_utf8_lossy(fields.next()?).into_owned();
+    let options = fields.nth(1).unwrap_or_default();
     Some(Mounted {
         place: OsString::from_vec(place).into(),
         kind,
+        options: String::from_utf8_lossy(options).into_owned(),
     })
 }
 
@@ -85,6 +101,7 @@ mod tests {
         let mounted = |place: &str, kind: &str| Mounted {
             place: place.into(),
             kind: kind.into(),
+            options: "rw".to_owned(),
         };
         let expected = [
             mounted("/", "ext4"),
@@ -93,6 +110,16 @@ mod tests {
             mounted("/srv/9\\999\\0", "tmpfs"),
         ];
         assert_eq!(parse(text.as_bytes()), expected);
+    }
+
+    #[test]
+    fn an_option_is_found_by_its_name() {
+        let text = b"30 22 0:24 / /m rw - overlay o rw,lowerdir=/a:/b,upperdir=/u\\040p,userxattr";
+        let mounts = parse(text);
+        assert_eq!(mounts[0].option("upperdir"), Some("/u p".into()));
+        for none in ["upper", "userxattr", "workdir"] {
+            assert_eq!(mounts[0].option(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub fn enter(request: &Request) -> Result<bool, RootError> {
     calls::make_private().map_err(io::Error::from)?;
     let mut views = Vec::with_capacity(request.shares.len());
     let mounts = mountinfo::read()?;
-    let close_fails = may_close_fail(&request.shares, &mounts);
+    let close_fails = may_close_fail(&request.shares, &mounts, Path::exists);
     let kernel = KernelMounts::among(mounts);
     for share in &request.shares {
         views.push(view(share, &kernel)?);
