@@ -14,7 +14,7 @@ use world::dns::addresses;
 use world::frames::{Mac, ethernet, ipv4, ipv6, mac, syn, udp};
 use world::guest::Guest;
 use world::station::Station;
-use world::{As, HOST, Network, PATIENCE, SERVER, World, ask, ask_udp, serve, serve_udp};
+use world::{As, HOST, Network, PATIENCE, SERVER, World, ask, ask_udp, reached, serve, serve_udp};
 
 const GATEWAY: &str = "192.168.64.1";
 /// The host by its name.
@@ -49,6 +49,7 @@ impl<'w> Others<'w> {
         let (victim, _) = network.guest_with("victim", request);
         let neighbour = network.guest("neighbour");
         serve(&victim.namespace, "[::]:80");
+        reached(&world.outside, &format!("{HOST}:8080"));
         serve_udp(&victim.namespace, "0.0.0.0:53");
         let inspect = |mut client: container_api::network::network_client::NetworkClient<_>| async move {
             client.inspect(InspectRequest {}).await
@@ -195,6 +196,7 @@ fn flood(who: As) {
             network.kill();
             network.start();
         }
+        reached(&world.outside, &format!("{HOST}:8080"));
         ended.store(true, Ordering::Relaxed);
         load.join().unwrap();
     });

@@ -5,12 +5,13 @@
 mod world;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use container_api::Kind;
 use container_api::network::{AllocateRequest, AttachRequest, Port, Protocol};
-use world::{HOST, HOST6, PEER, PEER6, World, ask, ask_udp, serve, serve_udp};
+use world::namespace::Namespace;
+use world::{As, HOST, HOST6, PEER, PEER6, World, ask, ask_udp, reached, serve, serve_udp};
 
 fn port(host_address: &str, host_port: u32, container_port: u32, protocol: Protocol) -> Port {
     Port {
@@ -51,6 +52,7 @@ fn published_ports_lead_into_the_container() {
     serve(&web.namespace, "[::]:80");
     serve_udp(&web.namespace, "[::]:53");
     for again in [false, true] {
+        reached(&world.host, "[::1]:8080");
         // From the outside the source stays what it is.
         assert_eq!(
             ask(&world.outside, &format!("{HOST}:8080")).unwrap(),
@@ -210,8 +212,102 @@ fn a_taken_port_is_refused_with_its_owner_and_nothing_is_left() {
     drop(web);
 }
 
+/// Whether a connection is refused, as by a host where nobody listens.
+fn is_refused(host: &Namespace, address: &str) -> bool {
+    let address = address.parse().unwrap();
+    let connected = host.run(|| TcpStream::connect_timeout(&address, Duration::from_secs(2)));
+    connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+fn refused_while_nobody_listens(who: As, addresses: &[&str]) {
+    let world = World::of(who);
+    let mut network = world.network("one", |_| ());
+    let request = ports(vec![
+        port("", 8080, 80, Protocol::Tcp),
+        port("", 8081, 81, Protocol::Tcp),
+    ]);
+    let (web, _) = network.guest_with("web", request);
+    let are_refused = || {
+        addresses
+            .iter()
+            .all(|address| is_refused(&world.host, address))
+    };
+    let stay_refused = || {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(700) {
+            assert!(are_refused());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let refused_at_last = || {
+        let begun = Instant::now();
+        while !are_refused() {
+            assert!(begun.elapsed() < world::PATIENCE);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    stay_refused();
+    // Who listens for the container itself alone is not reached from elsewhere.
+    let own = ["127.0.0.1:80", "[::1]:80"];
+    let own = own.map(|at| web.namespace.run(|| TcpListener::bind(at).unwrap()));
+    stay_refused();
+    drop(own);
+    for again in [false, true] {
+        let listener = web.namespace.run(|| TcpListener::bind("[::]:80").unwrap());
+        for address in addresses {
+            let begun = Instant::now();
+            while is_refused(&world.host, address) {
+                assert!(begun.elapsed() < world::PATIENCE);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            // It is that connection, and half of it is closed.
+            let (mut accepted, _) = listener.accept().unwrap();
+            let mut said = String::new();
+            accepted.read_to_string(&mut said).unwrap();
+        }
+        // That it is asked for is nothing that it sees.
+        listener.set_nonblocking(true).unwrap();
+        std::thread::sleep(Duration::from_millis(600));
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        // Another program of the host does not get the port meanwhile, whether it is open or shut.
+        let taken = || world.host.run(|| TcpListener::bind("[::]:8080").is_err());
+        assert!(taken());
+        drop(listener);
+        refused_at_last();
+        stay_refused();
+        assert!(taken());
+        if !again {
+            network.kill();
+            refused_at_last();
+            network.start();
+            stay_refused();
+        }
+    }
+    // The other port was no other's business.
+    serve(&web.namespace, "[::]:81");
+    reached(&world.host, &addresses[0].replace("8080", "8081"));
+    stay_refused();
+    // A container that has stopped, or is paused, answers nothing.
+    network.detach("web");
+    assert!(are_refused());
+}
+
 #[test]
-fn connections_are_held_until_somebody_listens_and_closed_by_halves() {
+fn nothing_is_taken_while_nobody_listens() {
+    let addresses = ["127.0.0.1:8080", "[::1]:8080"];
+    refused_while_nobody_listens(As::Root, &addresses);
+}
+
+#[test]
+fn nor_on_a_user_s_network() {
+    let by_lan = [HOST, HOST6].map(|host| SocketAddr::new(host.parse().unwrap(), 8080).to_string());
+    let [ipv4, ipv6] = by_lan.each_ref().map(String::as_str);
+    let addresses = ["127.0.0.1:8080", "[::1]:8080", ipv4, ipv6];
+    refused_while_nobody_listens(As::User, &addresses);
+}
+
+#[test]
+fn a_port_that_a_process_carries_closes_by_halves_and_costs_what_is_used() {
     let world = World::new();
     let network = world.network("one", |_| ());
     let (web, _) = network.guest_with(
@@ -222,14 +318,8 @@ fn connections_are_held_until_somebody_listens_and_closed_by_halves() {
         ]),
     );
     // ::1 is a process's business.
-    let mut early = world.host.run(|| TcpStream::connect("[::1]:8080").unwrap());
-    early.write_all(b"early").unwrap();
-    early.shutdown(std::net::Shutdown::Write).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
     serve(&web.namespace, "[::]:80");
-    let mut answer = String::new();
-    early.read_to_string(&mut answer).unwrap();
-    assert!(answer.ends_with(" early"), "{answer}");
+    reached(&world.host, "[::1]:8080");
     // Many clients: none is lost, and what they cost is given back.
     let descriptors = || {
         std::fs::read_dir(format!("/proc/{}/fd", network.pid()))

@@ -15,7 +15,8 @@ use container_api::network::{
 use hickory_proto::rr::RecordType::A;
 use world::dns::{self, addresses};
 use world::{
-    As, HOST, HOST6, PATIENCE, PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp,
+    As, HOST, HOST6, PATIENCE, PEER, SERVER, SERVER6, World, ask, ask_udp, reached, serve,
+    serve_udp,
 };
 
 const GATEWAY: &str = "192.168.64.1";
@@ -129,6 +130,9 @@ fn a_user_s_network_does_what_root_s_does() {
             assert!(ask(&other.namespace, address).is_err(), "{address}");
         }
         // Ports, from the outside and from the host.
+        for address in ["127.0.0.1:8080", "[::1]:8080"] {
+            reached(&world.host, address);
+        }
         for address in [format!("{HOST}:8080"), format!("[{HOST6}]:8080")] {
             assert!(
                 ask(&world.outside, &address).unwrap().ends_with(" hello"),

@@ -10,6 +10,7 @@ use super::member::Member;
 use super::run::Ruleset;
 use crate::leases::is_host;
 use crate::links::{BRIDGE, UPLINK};
+use crate::relay::listening::MARK;
 
 /// The comment of the rule that counts what no other allowed. The others are numbered: a comment is short (nft(8)), a name is not.
 pub const REFUSED: &str = "!";
@@ -56,6 +57,7 @@ add chain inet {TABLE} input {{ type filter hook input priority filter; policy d
 add chain inet {TABLE} beginning
 add chain inet {TABLE} outgoing
 add chain inet {TABLE} forward {{ type filter hook forward priority filter; policy drop; }}
+add chain inet {TABLE} output {{ type filter hook output priority filter; policy accept; }}
 add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}
 "
     );
@@ -65,6 +67,7 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
         "beginning",
         "outgoing",
         "forward",
+        "output",
         "postrouting",
     ] {
         script.push_str(&format!("flush chain inet {TABLE} {chain}\n"));
@@ -72,6 +75,11 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
     let mut rule = |chain: &str, text: &str| {
         script.push_str(&format!("add rule inet {TABLE} {chain} {text}\n"));
     };
+    // Whether somebody listens is told by the answer to the first segment.
+    rule(
+        "output",
+        &format!("meta mark {MARK:#x} tcp flags & (fin | syn | rst | ack) == ack drop"),
+    );
     rule("input", "iifname lo accept");
     rule("input", "ct state established,related accept");
     rule("input", "ct state invalid drop");

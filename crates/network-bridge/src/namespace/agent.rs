@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use container_api::{Chain, handover};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
@@ -14,6 +14,7 @@ use super::inside::{Reply, Request, Socket};
 use crate::confinement;
 use crate::filter::run;
 use crate::links::{Links, tap};
+use crate::relay::listening;
 
 /// Connections that wait to be taken.
 const BACKLOG: i32 = 1024;
@@ -114,14 +115,20 @@ fn socket(wanted: Socket) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let open =
         |family, kind, protocol| rustix::net::socket_with(family, kind, flags, Some(protocol));
+    let stream = |ipv6| {
+        let family = if ipv6 {
+            AddressFamily::INET6
+        } else {
+            AddressFamily::INET
+        };
+        open(family, SocketType::STREAM, ipproto::TCP)
+    };
     match wanted {
-        Socket::Stream { ipv6 } => {
-            let family = if ipv6 {
-                AddressFamily::INET6
-            } else {
-                AddressFamily::INET
-            };
-            Ok(open(family, SocketType::STREAM, ipproto::TCP)?)
+        Socket::Stream { ipv6 } => Ok(stream(ipv6)?),
+        Socket::Question { ipv6 } => {
+            let socket = stream(ipv6)?;
+            mark(&socket, listening::MARK)?;
+            Ok(socket)
         }
         Socket::Datagram(address) => {
             let socket = open(family(&address), SocketType::DGRAM, ipproto::UDP)?;
@@ -143,4 +150,22 @@ fn socket(wanted: Socket) -> io::Result<OwnedFd> {
             Ok(socket)
         }
     }
+}
+
+/// Gives the packets of a socket a mark that rules match (`SO_MARK`, socket(7)).
+fn mark(socket: &OwnedFd, mark: u32) -> io::Result<()> {
+    // SAFETY: the option takes a number of four bytes, which outlives the call.
+    let outcome = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MARK,
+            (&raw const mark).cast(),
+            4,
+        )
+    };
+    if outcome == 0 {
+        return Ok(());
+    }
+    Err(io::Error::last_os_error())
 }

@@ -85,6 +85,11 @@ pub enum Socket {
         /// Of IPv6.
         ipv6: bool,
     },
+    /// The same, for [`Question`](crate::relay::listening::Question)s.
+    Question {
+        /// Of IPv6.
+        ipv6: bool,
+    },
 }
 
 /// What came of it.

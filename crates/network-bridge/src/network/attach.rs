@@ -56,10 +56,10 @@ impl Network {
         let bound = self.take_ports(&options.ports)?;
         let target = self.leases.get(container).map(|lease| self.target(lease));
         let mut open = Vec::new();
+        let count = bound.len();
         for (bound, target) in bound.into_iter().zip(target.iter().cycle()) {
-            open.push(
-                published::open(bound, target).map_err(failed("open the container's ports"))?,
-            );
+            let opened = published::open(bound, target, count);
+            open.push(opened.map_err(failed("open the container's ports"))?);
         }
         let ports: Vec<Published> = open.iter().map(|open| open.port).collect();
         let (tap, made) = if let Some(spare) = options.spare {

@@ -167,6 +167,7 @@ impl Network {
                 .chain(lease.ipv6.map(IpAddr::from))
                 .collect(),
             inside: self.inside.clone(),
+            is_forwarded: self.uplink == Uplink::Veth,
         }
     }
 

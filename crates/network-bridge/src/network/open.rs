@@ -198,11 +198,13 @@ impl Network {
     /// Those of the containers that are on the network. One that was taken meanwhile stays closed.
     fn open_ports_again(&mut self) {
         for (container, lease) in self.leases.all() {
-            let wanted = lease.attached.iter().flat_map(|attached| &attached.ports);
-            let target = self.target(lease);
-            for port in wanted {
+            let Some(attached) = &lease.attached else {
+                continue;
+            };
+            let (target, count) = (self.target(lease), attached.ports.len());
+            for port in &attached.ports {
                 let opened = bind::bind(port).map_err(anyhow::Error::from);
-                match opened.and_then(|bound| Ok(published::open(bound, &target)?)) {
+                match opened.and_then(|bound| Ok(published::open(bound, &target, count)?)) {
                     Ok(open) => self.ports.entry(container.clone()).or_default().push(open),
                     Err(error) => tracing::warn!("{container}: {error:#}"),
                 }

@@ -134,11 +134,19 @@ fn open(wanted: SocketAddr, protocol: Protocol) -> rustix::io::Result<(SocketAdd
         sockopt::set_socket_reuseaddr(&socket, true)?;
     }
     rustix::net::bind(&socket, &wanted)?;
+    let found = rustix::net::getsockname(&socket)?;
+    let found = SocketAddr::try_from(found).unwrap_or(wanted);
+    if wanted.port() == 0 {
+        // A socket that was given its port loses it when it is shut; one that asked for it does not. Until one of the two listens
+        // both may have it.
+        return match protocol {
+            Protocol::Tcp => open(found, protocol),
+            Protocol::Udp => Ok((found, socket)),
+        };
+    }
     if protocol == Protocol::Tcp {
         rustix::net::listen(&socket, BACKLOG)?;
     }
-    let found = rustix::net::getsockname(&socket)?;
-    let found = SocketAddr::try_from(found).unwrap_or(wanted);
     Ok((found, socket))
 }
 

@@ -2,6 +2,7 @@
 //! forward.
 
 pub mod host;
+pub mod listening;
 pub mod published;
 mod stream;
 mod udp;

@@ -1,17 +1,23 @@
 //! Published ports, as far as the kernel does not forward them: those of `::1`, and all of them without root.
+//!
+//! What the kernel has taken for us can only be reset. So a port takes connections while the container listens, and no others.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
-use tokio::task::AbortHandle;
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
 
+use super::listening::{Question, Said};
 use super::{stream, udp};
 use crate::bounds::{Bounds, Limit};
 use crate::namespace::inside::{Inside, Socket};
 use crate::ports::bind::Bound;
+use crate::ports::door::Door;
 use crate::ports::published::{Protocol, Published};
 
 /// Connections at once through one port. All programs of the host are one client to a port of its loopback.
@@ -19,10 +25,12 @@ const CONNECTIONS: Limit = Limit {
     all: 8192,
     each: 2048,
 };
-/// How long a connection is held while nobody listens in the container: it may just be starting.
-const HOLD: Duration = Duration::from_secs(10);
-/// The first and the longest pause before the container is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
+/// How often the container is asked whether it listens, and how often if it has not answered so many times: it is paused.
+const PERIOD: Duration = Duration::from_millis(250);
+const SELDOM: Duration = Duration::from_secs(2);
+const SILENCES: u32 = 40;
+/// The part of that time which each port of a container has: those with many are asked less often.
+const EACH: Duration = Duration::from_millis(5);
 /// How long nothing is taken after an error.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -33,6 +41,8 @@ pub struct Target {
     pub addresses: Vec<IpAddr>,
     /// Who makes sockets in its network.
     pub inside: Arc<Inside>,
+    /// The kernel forwards to it, where it can.
+    pub is_forwarded: bool,
 }
 
 /// A port that is open; closed when this is dropped.
@@ -41,6 +51,8 @@ pub struct Open {
     /// The port.
     pub port: Published,
     tasks: Vec<AbortHandle>,
+    /// Those that only keep the port from others.
+    _held: Vec<OwnedFd>,
 }
 
 impl Drop for Open {
@@ -51,34 +63,51 @@ impl Drop for Open {
     }
 }
 
-/// Serves a port that is held.
+/// Serves a port that is held, one of `ports` of its container.
 ///
 /// # Errors
 /// When a socket can't be used.
-pub fn open(bound: Bound, target: &Target) -> io::Result<Open> {
-    let mut open = Open {
-        port: bound.port,
-        tasks: Vec::new(),
-    };
+pub fn open(bound: Bound, target: &Target, ports: usize) -> io::Result<Open> {
+    let mut held = Vec::new();
+    let mut tasks = Vec::new();
     for (at, socket) in bound.sockets {
         let Some(address) = target.of_family(at.is_ipv6()) else {
             continue;
         };
+        if target.is_forwarded && forwards(at, address) {
+            held.push(socket);
+            continue;
+        }
         let to = SocketAddr::new(address, bound.port.container_port);
         let inside = target.inside.clone();
         let task = match bound.port.protocol {
             Protocol::Tcp => {
-                let listener = TcpListener::from_std(socket.into())?;
-                tokio::spawn(serve(listener, to, inside)).abort_handle()
+                let door = Door::new(socket)?;
+                tokio::spawn(serve(door, to, inside, period(ports))).abort_handle()
             }
             Protocol::Udp => {
                 let socket = UdpSocket::from_std(socket.into())?;
                 tokio::spawn(udp::serve(socket, to, inside)).abort_handle()
             }
         };
-        open.tasks.push(task);
+        tasks.push(task);
     }
-    Ok(open)
+    Ok(Open {
+        port: bound.port,
+        tasks,
+        _held: held,
+    })
+}
+
+/// Whether the kernel, where it forwards, leads all that is for `at` to `address` (see `filter::host`).
+fn forwards(at: SocketAddr, address: IpAddr) -> bool {
+    let own = at.ip() == Ipv6Addr::UNSPECIFIED || at.ip() == Ipv6Addr::LOCALHOST;
+    at.is_ipv6() == address.is_ipv6() && !own
+}
+
+fn period(ports: usize) -> Duration {
+    let ports = u32::try_from(ports).unwrap_or(u32::MAX);
+    EACH.saturating_mul(ports).max(PERIOD)
 }
 
 impl Target {
@@ -92,14 +121,25 @@ impl Target {
     }
 }
 
-async fn serve(listener: TcpListener, to: SocketAddr, inside: Arc<Inside>) {
+async fn serve(mut door: Door, to: SocketAddr, inside: Arc<Inside>, period: Duration) {
     let bounds = Bounds::new(CONNECTIONS);
     // They end with the port.
-    let mut connections = tokio::task::JoinSet::new();
+    let (mut asking, mut connections) = (JoinSet::new(), JoinSet::new());
+    let (sender, mut said) = mpsc::channel(1);
+    asking.spawn(ask(to, inside.clone(), period, sender));
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
+            accepted = accept(&door) => accepted,
+            Some(said) = said.recv() => {
+                turn(&mut door, said);
+                continue;
+            }
+            Some(ended) = connections.join_next() => {
+                if let Ok(said) = ended {
+                    turn(&mut door, said);
+                }
+                continue;
+            }
         };
         let (from, client) = match accepted {
             Ok(accepted) => accepted,
@@ -115,40 +155,90 @@ async fn serve(listener: TcpListener, to: SocketAddr, inside: Arc<Inside>) {
         };
         let inside = inside.clone();
         connections.spawn(async move {
-            match reach(&from, to, &inside).await {
-                Ok(to) => stream::join(from, to).await,
-                Err(_) => stream::reset(&from),
-            }
+            let said = carry(from, to, &inside).await;
             drop(work);
+            said
         });
     }
 }
 
-/// A connection to the container. While nobody listens there the client is held, not turned away: it has been taken already.
-async fn reach(from: &TcpStream, to: SocketAddr, inside: &Inside) -> io::Result<TcpStream> {
-    let begun = Instant::now();
-    let mut pause = RETRY.0;
-    loop {
-        let socket = inside.socket(Socket::Stream { ipv6: to.is_ipv6() }).await?;
-        let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
-        match stream::connect(socket, to).await {
-            Err(error) if is_refused(&error) && begun.elapsed() < HOLD => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY.1);
-                if has_gone(from) {
-                    return Err(error);
-                }
-            }
-            done => return done,
-        }
+async fn accept(door: &Door) -> io::Result<(TcpStream, SocketAddr)> {
+    match door.listener() {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
     }
 }
 
-fn is_refused(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::ConnectionRefused
+/// Opens or shuts the door, as the container has said.
+fn turn(door: &mut Door, said: Said) {
+    let turned = match said {
+        Said::Listens => door.open(),
+        Said::Refused if door.listener().is_some() => door.shut(),
+        Said::Refused | Said::Nothing => Ok(()),
+    };
+    if let Err(error) = turned {
+        tracing::warn!("a published port: {error:#}");
+    }
 }
 
-/// Whether the client has hung up. One that has only said all that it has to say waits for its answer.
-fn has_gone(stream: &TcpStream) -> bool {
-    rustix::net::sockopt::socket_error(stream).is_ok_and(|error| error.is_err())
+/// Asks the container again and again whether it listens; says what it answers.
+async fn ask(to: SocketAddr, inside: Arc<Inside>, period: Duration, sender: mpsc::Sender<Said>) {
+    let mut question = None;
+    let mut silences = 0;
+    loop {
+        let said = ask_once(&mut question, to, &inside).await;
+        let said = said.unwrap_or_else(|error| {
+            tracing::debug!("cannot ask {to} whether it listens: {error:#}");
+            question = None;
+            Said::Nothing
+        });
+        silences = match said {
+            Said::Nothing => silences + 1,
+            Said::Listens | Said::Refused => 0,
+        };
+        if sender.send(said).await.is_err() {
+            return;
+        }
+        let pause = if silences > SILENCES {
+            SELDOM.max(period)
+        } else {
+            period
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn ask_once(
+    question: &mut Option<Question>,
+    to: SocketAddr,
+    inside: &Inside,
+) -> io::Result<Said> {
+    if question.is_none() {
+        let ipv6 = to.is_ipv6();
+        let socket = inside.socket(Socket::Question { ipv6 }).await?;
+        *question = Some(Question::new(socket, to)?);
+    }
+    match question {
+        Some(question) => question.ask().await,
+        None => Ok(Said::Nothing),
+    }
+}
+
+/// Carries a connection; tells when nobody has listened.
+async fn carry(from: TcpStream, to: SocketAddr, inside: &Inside) -> Said {
+    let connect = async {
+        let socket = inside.socket(Socket::Stream { ipv6: to.is_ipv6() }).await?;
+        let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
+        stream::connect(socket, to).await
+    };
+    match connect.await {
+        Ok(to) => stream::join(from, to).await,
+        Err(error) => {
+            stream::reset(&from);
+            if error.kind() == io::ErrorKind::ConnectionRefused {
+                return Said::Refused;
+            }
+        }
+    }
+    Said::Nothing
 }

@@ -454,6 +454,15 @@ pub fn ask(namespace: &Namespace, address: &str) -> std::io::Result<String> {
     })
 }
 
+/// Waits until such a server is reached: a port that a process carries is open a moment after somebody listens.
+pub fn reached(namespace: &Namespace, address: &str) {
+    let begun = Instant::now();
+    while let Err(error) = ask(namespace, address) {
+        assert!(begun.elapsed() < PATIENCE, "{address}: {error}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// The same by UDP.
 pub fn ask_udp(namespace: &Namespace, address: &str) -> std::io::Result<String> {
     let address: SocketAddr = address.parse().unwrap();
