@@ -197,14 +197,15 @@ bench-builds: stage packages-real $(BUSYBOX)
 # Starts, cold and from a template, and idle machines with KVM, in the nested machine; then the same beside peers with machines of their
 # own, in a second one, whose state is on a disk, as two of them need.
 bench-kvm: packages-run packages-build packages-test packages-bench stage $(BUSYBOX)
+	@scripts/qemu-backports.sh $(QEMU_NEWER)
 	@scripts/peers.sh $(PEERS)
 	$(CARGO) build --release --locked -p container-engine --example bare_vm
 	$(CARGO) build --locked -p container-bench
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_LIMIT=900 \
-	    tests/kvm/machine.sh $(TARGET)/kvm $(CURDIR)/$(TARGET)/debug/container-bench \
+	    PATH=$(CURDIR)/$(QEMU_NEWER)/usr/bin:$$PATH tests/kvm/machine.sh $(TARGET)/kvm $(CURDIR)/$(TARGET)/debug/container-bench \
 	    --bare-vm $(CURDIR)/$(TARGET)/release/examples/bare_vm --only starts --only memory --density 16 --out /run/results $(BENCH)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_LIMIT=3000 KVM_DISK=8G \
-	    tests/kvm/machine.sh $(TARGET)/kvm $(CURDIR)/$(TARGET)/debug/container-bench --bare-vm /none \
+	    PATH=$(CURDIR)/$(QEMU_NEWER)/usr/bin:$$PATH tests/kvm/machine.sh $(TARGET)/kvm $(CURDIR)/$(TARGET)/debug/container-bench --bare-vm /none \
 	    --only peers --peers $(CURDIR)/$(PEERS) --out /run/results/peers $(BENCH)
 
 clean:

@@ -104,8 +104,21 @@ fn flat(system: &System, memory: &str) -> anyhow::Result<f64> {
 
 /// Starts an idle container; gives the process id of its helper.
 fn start(system: &System, name: &str, memory: &str) -> anyhow::Result<u32> {
+    // The nested machine can make no network.
     system.run(&[
-        "run", "-d", "--name", name, "-c", "1", "-m", memory, "busybox", "sleep", "100000",
+        "run",
+        "-d",
+        "--name",
+        name,
+        "--network",
+        "none",
+        "-c",
+        "1",
+        "-m",
+        memory,
+        "busybox",
+        "sleep",
+        "100000",
     ])?;
     system.helper(name).context("no helper")
 }
