@@ -8,7 +8,7 @@ use container_api::network::{AttachRequest, Egress, RuleCount};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType::{A, AAAA};
 use world::dns::{self, addresses};
-use world::{HOST, PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
+use world::{HOST, HOST6, PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
 
 const GATEWAY: &str = "192.168.64.1";
 
@@ -37,6 +37,10 @@ fn addresses_are_allowed_by_rules_and_counted() {
     serve_udp(&world.outside, &format!("{SERVER}:80"));
     serve(&world.host, "127.0.0.1:4000");
     serve(&world.host, "127.0.0.1:4001");
+    for at in ["[::]:4002", "[::]:4003"] {
+        serve(&world.host, at);
+    }
+    let by_lan = format!("{HOST}/32:4002");
     let mut network = world.network("one", |configuration| {
         configuration["egress"] = serde_json::json!([]);
     });
@@ -44,7 +48,12 @@ fn addresses_are_allowed_by_rules_and_counted() {
     let allowed = format!("{SERVER}/32:80");
     let (b, _) = network.guest_with(
         "b",
-        rules(&[&allowed, "2001:db8:2::/64", "host.container.internal:4000"]),
+        rules(&[
+            &allowed,
+            "2001:db8:2::/64",
+            "host.container.internal:4000",
+            &by_lan,
+        ]),
     );
     for again in [false, true] {
         // The network's own rules: nothing but the network.
@@ -54,6 +63,8 @@ fn addresses_are_allowed_by_rules_and_counted() {
             format!("{SERVER}:80"),
             format!("[{SERVER6}]:80"),
             "192.168.64.254:4000".into(),
+            format!("{HOST}:4002"),
+            format!("[{HOST6}]:4002"),
         ] {
             assert!(ask(&a.namespace, &address).is_err(), "{address}");
         }
@@ -69,8 +80,14 @@ fn addresses_are_allowed_by_rules_and_counted() {
         }
         assert!(ask(&b.namespace, "192.168.64.254:4000").is_ok());
         assert!(ask(&b.namespace, "192.168.64.254:4001").is_err());
+        // Of the host itself, by its address, what is allowed and no more.
+        assert!(ask(&b.namespace, &format!("{HOST}:4002")).is_ok());
+        for address in [format!("{HOST}:4003"), format!("[{HOST6}]:4002")] {
+            assert!(ask(&b.namespace, &address).is_err(), "{address}");
+        }
         let counts = network.member("b").egress;
-        assert_eq!(counts.len(), 4);
+        assert_eq!(counts.len(), 5);
+        assert!(packets(&counts, &by_lan) >= 1);
         assert!(packets(&counts, &allowed) >= 2 && packets(&counts, "2001:db8:2::/64") >= 2);
         assert!(packets(&counts, "") >= 2, "{counts:?}");
         assert!(packets(&network.member("a").egress, "") >= 2);

@@ -63,18 +63,25 @@ fn guests_reach_each_other_the_internet_and_the_host_reaches_them() {
         kind(ask(&a.namespace, "192.168.64.1:22")),
         ErrorKind::ConnectionRefused
     );
-    // Nor on any address of the host, whoever listens there; nor on one that another network's gateway is for the host.
+    // Services at the host's addresses on its LAN are for them as for the LAN; what is the host's own is not, whatever its address.
     serve(&world.host, "[::]:22");
-    serve_udp(&world.host, "0.0.0.0:23");
-    assert!(ask(&world.outside, &format!("{HOST}:22")).is_ok());
-    assert!(ask_udp(&world.outside, &format!("{HOST}:23")).is_ok());
-    assert!(ask_udp(&a.namespace, &format!("{HOST}:23")).is_err());
+    // A server of UDP that listens at every address would answer by the one nearest to them.
+    serve_udp(&world.host, &format!("{HOST}:23"));
+    serve_udp(&world.host, &format!("[{HOST6}]:23"));
+    serve(&world.host, "127.0.0.5:24");
+    world.host.sh("ip address add 169.254.7.7/32 dev lo");
+    for address in [HOST, &format!("[{HOST6}]")] {
+        let said = ask(&a.namespace, &format!("{address}:22")).unwrap();
+        assert!(said.ends_with(" hello"), "{said}");
+        assert!(ask_udp(&a.namespace, &format!("{address}:23")).is_ok());
+    }
     for address in [
-        format!("{HOST}:22"),
-        format!("[{HOST6}]:22"),
-        "[fd00:64::ffff:ffff:ffff:fffe]:23".into(),
+        "169.254.7.7:22",
+        "127.0.0.5:24",
+        "[fd00:64::ffff:ffff:ffff:fffe]:24",
+        "192.168.64.254:24",
     ] {
-        assert!(ask(&a.namespace, &address).is_err(), "{address}");
+        assert!(ask(&a.namespace, address).is_err(), "{address}");
     }
     assert!(a.pings(HOST) && a.pings(HOST6));
     // Where clouds keep their secrets there is nothing for them.
@@ -90,7 +97,7 @@ fn guests_reach_each_other_the_internet_and_the_host_reaches_them() {
         .sh("ip route del default; ip -6 route del default");
     let begun = std::time::Instant::now();
     assert!(ask(&a.namespace, "192.0.2.99:80").is_err() && begun.elapsed().as_secs() < 2);
-    world.host.sh(&format!("ip route del 169.254.169.254/32; ip route add default via {PEER}; ip route add default via {PEER6}"));
+    world.host.sh(&format!("ip address del 169.254.7.7/32 dev lo; ip route del 169.254.169.254/32; ip route add default via {PEER}; ip route add default via {PEER6}"));
     // Of all that nothing is left.
     let counters = network.member("a").counters.unwrap();
     assert!(

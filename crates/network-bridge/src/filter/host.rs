@@ -95,11 +95,16 @@ add chain inet {name} forward {{ type filter hook forward priority filter; polic
         "input",
         &format!("iifname {name} ip daddr 127.0.0.0/8 ct status dnat accept"),
     );
-    // The host itself is not for them, whichever of its addresses they try, and of whichever network.
+    // They reach what whoever is on the host's LAN reaches: what listens at the host's addresses there. What only the host itself is to
+    // reach is not for them, and its address in the network is that of its loopback.
     for text in [
         "ct state established,related accept",
         "icmp type echo-request accept",
         "icmpv6 type { echo-request, nd-neighbor-solicit, nd-neighbor-advert } accept",
+        "ip daddr { 127.0.0.0/8, 169.254.0.0/16 } counter reject with icmpx admin-prohibited",
+        "ip6 daddr { ::1, fe80::/10, fd00:ec2::254 } counter reject with icmpx admin-prohibited",
+        "fib daddr . iif type local counter reject with icmpx admin-prohibited",
+        "fib daddr type local accept",
         "counter reject with icmpx admin-prohibited",
     ] {
         rule("input", &format!("iifname {name} {text}"));
