@@ -148,21 +148,42 @@ impl Machine {
     }
 }
 
-/// What of `smaps` is a template's memory.
+/// Bytes. No mapping of a VMM that holds data is as large but the guest's memory, of at least 200 MiB in all measured shapes.
+const LARGEST_OF_VMM: u64 = 128 << 20;
+
+/// What of a VMM's `smaps` is the guest's memory. Its file has no name there: the VMM has a root of its own.
 fn guest_memory(smaps: &str) -> anyhow::Result<f64> {
     let mut inside = false;
     let mut sum = 0.0;
     for line in smaps.lines() {
-        if line
-            .split_once(' ')
-            .is_some_and(|(range, _)| range.contains('-'))
-        {
-            inside = line.contains("/cache/templates/");
+        if let Some(mapping) = Mapping::parse(line) {
+            inside = mapping.data && mapping.size >= LARGEST_OF_VMM;
         } else if let Some(size) = line.strip_prefix("Pss:").filter(|_| inside) {
             sum += mebibytes(size)?;
         }
     }
     Ok(sum)
+}
+
+/// The first line of a mapping in `smaps` (proc(5)).
+struct Mapping {
+    /// Bytes.
+    size: u64,
+    /// It is read and written, and no code, as TCG's translations are.
+    data: bool,
+}
+
+impl Mapping {
+    /// None where `line` is one of the fields below such a line.
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let (begin, end) = words.next()?.split_once('-')?;
+        let address = |text| u64::from_str_radix(text, 16).ok();
+        Some(Self {
+            size: address(end)?.checked_sub(address(begin)?)?,
+            data: words.next()?.starts_with("rw-"),
+        })
+    }
 }
 
 /// Resident set of a process in MiB.
@@ -188,4 +209,18 @@ pub fn field(path: &str, name: &str) -> anyhow::Result<f64> {
 fn mebibytes(kilobytes: &str) -> anyhow::Result<f64> {
     let number: f64 = kilobytes.trim().trim_end_matches("kB").trim().parse()?;
     Ok(number * 1024.0 / MIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guests_memory_is_told_from_the_vmms() -> anyhow::Result<()> {
+        let smaps = "55cacc8ed000-55cacccb8000 rw-p 00000000 00:00 0   [heap]\nPss:   3632 kB\n\
+            7f0000000000-7f0040000000 rwxp 00000000 00:00 0\nPss:   9000 kB\n\
+            7f9d1fe00000-7f9d37e00000 rw-p 00000000 00:17 84   /\nPss:   2048 kB\nPss_Dirty:   1 kB\n";
+        assert!((guest_memory(smaps)? - 2.0).abs() < 0.001);
+        Ok(())
+    }
 }
