@@ -34,6 +34,7 @@ mod memory;
 mod messages;
 mod namespace;
 mod network;
+mod no_room;
 mod oci_bundle;
 mod plugins;
 mod policies;

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::system::{System, eventually, kill};
 
-fn disk(system: &System, name: &str) -> PathBuf {
+pub fn disk(system: &System, name: &str) -> PathBuf {
     system.app().join("volumes").join(name).join("volume.img")
 }
 
@@ -25,7 +25,7 @@ fn allocated(path: &Path) -> u64 {
 }
 
 /// What `e2fsck` says of a disk that nobody uses; its journal is replayed in a copy, as the next mount would do it.
-fn check(disk: &Path, scratch: &Path) {
+pub fn check(disk: &Path, scratch: &Path) {
     let copy = scratch.join("checked.img");
     let copied = Command::new("cp")
         .arg("--sparse=always")

@@ -9,6 +9,10 @@ use container_api::{Error, Kind};
 /// even say so on the disk.
 const LEAST: u64 = 64 << 10;
 
+/// Of the reserve, bytes that keep what exists from being started: as long as there is a little room, what is in a container can be
+/// deleted there, and its space comes back.
+const FOR_WHAT_EXISTS: u64 = 16 << 20;
+
 /// The reserve of the file system that holds containers.
 #[derive(Clone, Debug)]
 pub struct Reserve {
@@ -36,13 +40,25 @@ impl Reserve {
         }
     }
 
-    /// Whether something that writes may begin.
+    /// Whether something new may be made.
     ///
     /// # Errors
     /// [`Kind::Exhausted`] when less than the reserve is left.
     pub fn check(&self) -> Result<(), Error> {
+        self.keep(self.bytes)
+    }
+
+    /// Whether a machine may be started for what exists.
+    ///
+    /// # Errors
+    /// [`Kind::Exhausted`] when less is left than it needs to free space.
+    pub fn check_start(&self) -> Result<(), Error> {
+        self.keep(self.bytes.min(FOR_WHAT_EXISTS))
+    }
+
+    fn keep(&self, bytes: u64) -> Result<(), Error> {
         match free(&self.directory) {
-            Ok(Some(free)) if free < self.bytes => Err(self.refusal(free)),
+            Ok(Some(free)) if free < bytes => Err(self.refusal(free)),
             Ok(Some(free)) if free < LEAST => {
                 let full = io::Error::from(rustix::io::Errno::NOSPC);
                 let text = format!("write to {}", self.directory.display());
@@ -58,14 +74,24 @@ impl Reserve {
     }
 
     fn refusal(&self, free: u64) -> Error {
-        let text = format!(
-            "{} MiB are left on the file system of {}, less than the reserve of {} MiB (storage.reserve)",
-            free >> 20,
-            self.directory.display(),
-            self.bytes >> 20
+        let directory = self.directory.display();
+        let left = format!(
+            "{} MiB are left on the file system of {directory}",
+            free >> 20
         );
+        let text = if free < self.bytes.min(FOR_WHAT_EXISTS) {
+            format!(
+                "{left}: nothing is started with less than {} MiB (storage.reserve)",
+                FOR_WHAT_EXISTS >> 20
+            )
+        } else {
+            format!(
+                "{left}, less than the reserve of {} MiB (storage.reserve)",
+                self.bytes >> 20
+            )
+        };
         Error::new(Kind::Exhausted, text).with_hint(
-            "Free space (`container system df` shows what takes it), or set storage.reserve in config.toml and start the system again.",
+            "Free space (`container system df` shows what takes it; deleting containers, volumes and images works with no room at all), or set storage.reserve in config.toml and start the system again.",
         )
     }
 }

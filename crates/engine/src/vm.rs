@@ -12,7 +12,7 @@ use crate::console::BoundedFile;
 use crate::device::{Disk, MacAddress};
 use crate::exit::VmExit;
 use crate::memory::HostMemory;
-use crate::vmm::{ConnectError, ControlError, ExchangeError, Machine, Running};
+use crate::vmm::{ConnectError, ControlError, ExchangeError, Machine, Running, Stalls};
 
 /// A virtual machine and its VMM process. Dropping it kills both.
 #[derive(Debug)]
@@ -106,6 +106,11 @@ impl Vm {
     /// Lets the virtual CPUs run again.
     pub async fn resume(&self) -> Result<(), ControlError> {
         self.machine.resume().await
+    }
+
+    /// Tells of the moments at which the machine stands still as a disk finds no room on the host, and lets it go on.
+    pub fn stalls(&self) -> Stalls {
+        self.machine.stalls()
     }
 
     /// Puts each of `disks` in the place of the present one of its role. The guest, which must not have them mounted,

@@ -64,11 +64,15 @@ pub enum Action {
     Connect,
     /// It is not on one any more.
     Disconnect,
+    /// Its machine stands still, as the host has no room for what it writes.
+    Stall,
+    /// There is room again, and its machine goes on.
+    Proceed,
 }
 
 impl Action {
     /// Every one.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Create,
         Self::Start,
         Self::Die,
@@ -85,6 +89,8 @@ impl Action {
         Self::Refuse,
         Self::Connect,
         Self::Disconnect,
+        Self::Stall,
+        Self::Proceed,
     ];
 
     /// As it is written.
@@ -106,6 +112,8 @@ impl Action {
             Self::Refuse => "refuse",
             Self::Connect => "connect",
             Self::Disconnect => "disconnect",
+            Self::Stall => "stall",
+            Self::Proceed => "proceed",
         }
     }
 

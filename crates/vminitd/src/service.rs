@@ -9,8 +9,8 @@ use container_api::guest::{
     ArchiveRequest, CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, ForgetReply,
     ForgetRequest, FreezeReply, FreezeRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest,
     ListenersReply, ListenersRequest, ProcessesRequest, ResetReply, ResetRequest, ResizeReply,
-    ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply, SignalRequest, StartReply,
-    StartRequest, StatisticsRequest, WaitReply, WaitRequest,
+    ResizeRequest, SetClockReply, SetClockRequest, ShutdownReply, ShutdownRequest, SignalReply,
+    SignalRequest, StartReply, StartRequest, StatisticsRequest, WaitReply, WaitRequest,
 };
 use container_api::types::{Processes, Statistics};
 use futures::StreamExt as _;
@@ -18,6 +18,7 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::agent::{Agent, AgentError, resize};
+use crate::clock::set_realtime;
 use crate::container::{processes, statistics};
 use crate::network::listeners;
 
@@ -152,6 +153,14 @@ impl Guest for Service {
     async fn forget(&self, _: Request<ForgetRequest>) -> Result<Response<ForgetReply>, Status> {
         self.0.forget().await?;
         Ok(Response::new(ForgetReply {}))
+    }
+
+    async fn set_clock(
+        &self,
+        request: Request<SetClockRequest>,
+    ) -> Result<Response<SetClockReply>, Status> {
+        set_realtime(request.into_inner().realtime_ns).map_err(AgentError::Clock)?;
+        Ok(Response::new(SetClockReply {}))
     }
 
     async fn processes(&self, _: Request<ProcessesRequest>) -> Result<Response<Processes>, Status> {

@@ -327,6 +327,7 @@ impl Entry {
                 published_ports,
                 started_date: Some(started),
                 restart_count: status.restart_count,
+                out_of_room: status.out_of_room,
                 ..ContainerStatus::default()
             };
         });
@@ -342,6 +343,14 @@ impl Entry {
     pub fn show(&self, state: ContainerState) {
         if self.is_active() {
             self.status.send_modify(|status| status.state = state);
+        }
+    }
+
+    /// Shows whether its machine stands still for lack of room, while its helper lives.
+    pub fn stand_still(&self, out_of_room: bool) {
+        if self.is_active() {
+            self.status
+                .send_modify(|status| status.out_of_room = out_of_room);
         }
     }
 

@@ -10,6 +10,7 @@ use container_resource::bundle::{self, Exit};
 use container_resource::container::ContainerState;
 use container_resource::event::{Action, Attribute};
 use jiff::Timestamp;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::entry::Kill;
 use super::helper::Helper;
@@ -25,12 +26,15 @@ const LINGER: Duration = Duration::from_secs(30);
 impl Containers {
     /// Waits for the end of a running container, tells it, and cleans up after it.
     pub async fn follow(self: Arc<Self>, entry: Arc<Entry>, helper: Helper) {
+        let room = tokio::spawn(self.clone().watch_room(entry.clone(), helper.clone()));
+        let room = AbortOnDropHandle::new(room);
         let reply = helper
             .client()
             .wait(WaitRequest {
                 process: String::new(),
             })
             .await;
+        drop(room);
         let mut exit = match reply {
             Ok(reply) => Exit {
                 started: entry.status.borrow().started_date,

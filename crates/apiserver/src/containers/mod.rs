@@ -23,6 +23,7 @@ mod power_off;
 mod process;
 mod rename;
 mod restart;
+mod room;
 mod running_networks;
 mod signal;
 mod start;

@@ -195,7 +195,7 @@ impl Containers {
     pub(super) async fn spawn(&self, entry: &Entry, idle: bool) -> Result<Booting, Error> {
         let requested_us = Timestamp::now().as_microsecond();
         let configuration = &*entry.configuration()?;
-        self.reserve.check()?;
+        self.reserve.check_start()?;
         let runtime = &configuration.runtime_handler;
         let program = plugin::service(&self.roots, runtime, ServiceKind::Runtime)?;
         self.replay_journals(configuration).await?;

@@ -95,9 +95,12 @@ pub fn state(state: ContainerState) -> &'static str {
     }
 }
 
-/// The state, with what the health check says of a running container.
+/// The state, with what the health check says of a running container, or that it stands still.
 fn state_and_health(status: &ContainerStatus) -> String {
     let state = state(status.state);
+    if status.out_of_room {
+        return format!("{state} (host's disk is full)");
+    }
     match status.health {
         Some(HealthState::Starting) => format!("{state} (starting)"),
         Some(HealthState::Healthy) => format!("{state} (healthy)"),

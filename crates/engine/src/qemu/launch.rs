@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -122,7 +123,7 @@ impl Launched {
             Ok(control) => Ok(Answered {
                 machine: QemuMachine {
                     process: self.process,
-                    control,
+                    control: Arc::new(control),
                     console: self.console,
                     messages: self.messages,
                     disks: self.disks,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use crate::device::{Disk, MacAddress};
 use crate::exit::{VmExit, explain};
 use crate::process::VmmProcess;
 use crate::recorder::Recorder;
-use crate::vmm::{ConnectError, ControlError, ExchangeError, Machine};
+use crate::vmm::{ConnectError, ControlError, ExchangeError, Machine, Retry, Stalls};
 
 /// How long QEMU may take over a command.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
@@ -26,7 +27,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct QemuMachine {
     pub(super) process: VmmProcess,
-    pub(super) control: Qmp,
+    pub(super) control: Arc<Qmp>,
     pub(super) console: Recorder,
     pub(super) messages: Recorder,
     pub(super) disks: Backends,
@@ -36,6 +37,14 @@ pub(super) struct QemuMachine {
 impl QemuMachine {
     async fn command(&self, name: &'static str) -> Result<(), ControlError> {
         let answer = self.control.execute(name, Value::Null, COMMAND_LIMIT);
+        answer.await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Retry for Qmp {
+    async fn retry(&self) -> Result<(), ControlError> {
+        let answer = self.execute("cont", Value::Null, COMMAND_LIMIT);
         answer.await.map(drop)
     }
 }
@@ -66,6 +75,10 @@ impl Machine for QemuMachine {
 
     async fn resume(&self) -> Result<(), ControlError> {
         self.command("cont").await
+    }
+
+    fn stalls(&self) -> Stalls {
+        Stalls::new(self.control.stalls(), self.control.clone())
     }
 
     async fn exchange_disks(&mut self, disks: &[&Disk]) -> Result<(), ExchangeError> {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::vmm::ControlError;
@@ -66,6 +66,10 @@ struct State {
     pending: VecDeque<oneshot::Sender<Answer>>,
     /// Names of events, for whoever listens.
     events: broadcast::Sender<String>,
+    /// How many times the machine has stopped as a disk found no room.
+    stalls: watch::Sender<u64>,
+    /// A disk has found no room, and the machine is about to stop.
+    is_stalling: bool,
 }
 
 impl Shared {
@@ -87,6 +91,8 @@ impl Qmp {
         let state = State {
             pending: VecDeque::new(),
             events,
+            stalls: watch::Sender::new(0),
+            is_stalling: false,
         };
         let shared = Arc::new(Shared(Mutex::new(Some(state))));
         let reader = tokio::spawn(read(BufReader::new(reader), Arc::clone(&shared)));
@@ -197,6 +203,18 @@ impl Qmp {
         Ok(receiver)
     }
 
+    /// How many times the machine has stopped as one of its disks found no room, those before included; ends with the connection.
+    pub(crate) fn stalls(&self) -> watch::Receiver<u64> {
+        let mut stalls = match self.shared.state().as_ref() {
+            Some(state) => state.stalls.subscribe(),
+            None => watch::channel(0).1,
+        };
+        if *stalls.borrow() > 0 {
+            stalls.mark_changed();
+        }
+        stalls
+    }
+
     /// Names of the events from now on; ends with the connection.
     pub(crate) fn subscribe(&self) -> Result<broadcast::Receiver<String>, ControlError> {
         let state = self.shared.state();
@@ -256,6 +274,18 @@ fn dispatch(mut message: Value, shared: &Shared) {
     let mut state = shared.state();
     let Some(state) = state.as_mut() else { return };
     if let Some(name) = message["event"].as_str() {
+        match name {
+            "BLOCK_IO_ERROR" if message["data"]["action"] == "stop" => state.is_stalling = true,
+            // A command to go on that came before this would find the machine running, and change nothing.
+            "STOP" if std::mem::take(&mut state.is_stalling) => {
+                state
+                    .stalls
+                    .send_modify(|count| *count = count.wrapping_add(1));
+            }
+            // What failed while the machine stopped is done again.
+            "RESUME" => state.is_stalling = false,
+            _ => {}
+        }
         if name.len() <= EVENT_NAME {
             // Fails when nobody listens.
             let _ = state.events.send(name.to_owned());

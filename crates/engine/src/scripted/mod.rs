@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -63,8 +64,41 @@ pub struct GuestSide {
     pub channel: UnixStream,
     /// Ends the machine.
     pub power: Power,
+    /// The host's room for its disks.
+    pub room: HostRoom,
     /// It goes on where another one was saved: it has said its first words already.
     pub restored: bool,
+}
+
+/// Whether a machine's disks find room on the host.
+#[derive(Debug, Clone)]
+pub struct HostRoom {
+    stalls: watch::Sender<u64>,
+    is_full: Arc<AtomicBool>,
+}
+
+impl HostRoom {
+    fn new() -> Self {
+        Self {
+            stalls: watch::Sender::new(0),
+            is_full: Arc::default(),
+        }
+    }
+
+    /// A disk finds no room: the machine stands still, unless its VMM cannot do that.
+    pub fn runs_out(&self) {
+        self.is_full.store(true, Ordering::Relaxed);
+        self.stall();
+    }
+
+    /// What is tried again from now on finds room.
+    pub fn comes_back(&self) {
+        self.is_full.store(false, Ordering::Relaxed);
+    }
+
+    fn stall(&self) {
+        self.stalls.send_modify(|count| *count += 1);
+    }
 }
 
 /// The switch of a machine.
@@ -163,14 +197,20 @@ impl Script {
     fn run(&self, restored: bool) -> io::Result<Running> {
         let (channel, theirs) = UnixStream::pair()?;
         let power = Power(watch::Sender::new(None));
+        let room = HostRoom::new();
         (self.guest)(GuestSide {
             channel: theirs,
             power: power.clone(),
+            room: room.clone(),
             restored,
         });
         let script = self.clone();
         Ok(Running {
-            machine: Box::new(ScriptedMachine { script, power }),
+            machine: Box::new(ScriptedMachine {
+                script,
+                power,
+                room,
+            }),
             channel,
             spawned: Instant::now(),
         })

@@ -1,6 +1,7 @@
 //! The scripted VMM does what it is told.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use super::*;
 use crate::SaveError;
@@ -93,4 +94,33 @@ fn a_balloon_that_the_vmm_lacks_is_left_out() {
     assert_eq!(devices(&script), 2);
     script.capabilities.balloon = false;
     assert_eq!(devices(&script), 1);
+}
+
+#[tokio::test]
+async fn a_machine_stands_still_until_there_is_room() {
+    let scratch = tempfile::tempdir().unwrap();
+    let spec = spec(scratch.path(), vec![]);
+    let (sender, mut sides) = tokio::sync::mpsc::unbounded_channel();
+    let mut script = Script::new(move |side| drop(sender.send(side)));
+    let vm = script.engine().unwrap().start(&spec).await.unwrap();
+    let side = sides.recv().await.unwrap();
+    let mut stalls = vm.stalls();
+    side.room.runs_out();
+    stalls.next().await.unwrap();
+    // There is still none.
+    stalls.retry().await.unwrap();
+    stalls.next().await.unwrap();
+    side.room.comes_back();
+    stalls.retry().await.unwrap();
+    let more = tokio::time::timeout(Duration::from_millis(1), stalls.next());
+    assert!(more.await.is_err());
+    assert_eq!(script.calls(), ["start", "retry", "retry"]);
+
+    script.capabilities.waits_for_room = false;
+    let vm = script.engine().unwrap().start(&spec).await.unwrap();
+    sides.recv().await.unwrap().room.runs_out();
+    assert!(matches!(
+        vm.stalls().next().await,
+        Err(ControlError::Closed)
+    ));
 }

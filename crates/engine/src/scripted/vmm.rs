@@ -2,10 +2,13 @@
 
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
-use super::{Act, Power, Script, silence};
+use super::{Act, HostRoom, Power, Script, silence};
 use crate::confinement::cgroup::Allowance;
 use crate::console::BoundedFile;
 use crate::device::{Device, Disk, MacAddress};
@@ -15,8 +18,8 @@ use crate::identity::FileIdentity;
 use crate::saving::RestoreError;
 use crate::spec::{Accelerator, VmSpec};
 use crate::vmm::{
-    Capabilities, Conditions, ConnectError, ControlError, ExchangeError, Machine, Running,
-    SavedMachine, Start, Vmm,
+    Capabilities, Conditions, ConnectError, ControlError, ExchangeError, Machine, Retry, Running,
+    SavedMachine, Stalls, Start, Vmm,
 };
 
 #[derive(Debug)]
@@ -84,6 +87,24 @@ impl Vmm for ScriptedVmm {
 pub(super) struct ScriptedMachine {
     pub(super) script: Script,
     pub(super) power: Power,
+    pub(super) room: HostRoom,
+}
+
+#[derive(Debug)]
+struct ScriptedRetry {
+    script: Script,
+    room: HostRoom,
+}
+
+#[async_trait]
+impl Retry for ScriptedRetry {
+    async fn retry(&self) -> Result<(), ControlError> {
+        self.script.called("retry");
+        if self.room.is_full.load(Ordering::Relaxed) {
+            self.room.stall();
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -114,6 +135,19 @@ impl Machine for ScriptedMachine {
     async fn resume(&self) -> Result<(), ControlError> {
         self.script.called("resume");
         Ok(())
+    }
+
+    fn stalls(&self) -> Stalls {
+        let count = if self.script.capabilities.waits_for_room {
+            self.room.stalls.subscribe()
+        } else {
+            watch::channel(0).1
+        };
+        let retry = ScriptedRetry {
+            script: self.script.clone(),
+            room: self.room.clone(),
+        };
+        Stalls::new(count, Arc::new(retry))
     }
 
     async fn exchange_disks(&mut self, disks: &[&Disk]) -> Result<(), ExchangeError> {

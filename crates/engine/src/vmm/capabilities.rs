@@ -12,6 +12,9 @@ pub struct Capabilities {
     pub disk_exchange: bool,
     /// It has a balloon. Without it memory that the guest frees stays the guest's.
     pub balloon: bool,
+    /// A machine stands still while a disk finds no room on the host, and goes on where it was. Without it the guest gets an error,
+    /// and may lose what it has not written yet.
+    pub waits_for_room: bool,
 }
 
 impl Capabilities {
@@ -21,5 +24,6 @@ impl Capabilities {
         late_devices: true,
         disk_exchange: true,
         balloon: true,
+        waits_for_room: true,
     };
 }

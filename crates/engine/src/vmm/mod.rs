@@ -5,6 +5,7 @@
 
 mod capabilities;
 mod error;
+mod stalls;
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -25,6 +26,8 @@ use crate::saving::RestoreError;
 use crate::spec::{Accelerator, VmSpec};
 pub use capabilities::Capabilities;
 pub use error::{ConnectError, ControlError, ExchangeError, FindVmmError};
+pub(crate) use stalls::Retry;
+pub use stalls::Stalls;
 
 /// What the machine boots.
 #[derive(Debug)]
@@ -143,6 +146,9 @@ pub(crate) trait Machine: Debug + Send + Sync {
 
     /// Lets the virtual CPUs run again.
     async fn resume(&self) -> Result<(), ControlError>;
+
+    /// As [`crate::Vm::stalls`].
+    fn stalls(&self) -> Stalls;
 
     /// As [`crate::Vm::exchange_disks`].
     async fn exchange_disks(&mut self, disks: &[&Disk]) -> Result<(), ExchangeError>;

@@ -58,6 +58,9 @@ pub struct ContainerStatus {
     /// Why it ended or cannot be read, where that was not its own process's exit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Its machine stands still, as the host has no room for what it writes. It goes on when there is some.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub out_of_room: bool,
     /// The guest's kernel killed one of its processes for lack of memory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oom_killed: bool,

@@ -20,6 +20,8 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_openat,
     libc::SYS_newfstatat,
     libc::SYS_statx,
+    // What is free around the disks.
+    libc::SYS_fstatfs,
     libc::SYS_ftruncate,
     libc::SYS_fsync,
     libc::SYS_fdatasync,

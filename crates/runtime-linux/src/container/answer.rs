@@ -28,12 +28,18 @@ pub async fn answer<T>(
 }
 
 impl Container {
-    /// Asks the guest what has nothing to wait for. Where it cannot answer any more, its machine is on its way out.
+    /// Asks the guest what has nothing to wait for. Where it cannot answer any more, its machine is on its way out; while it
+    /// stands still for lack of room, that is told.
     pub(super) async fn ask<T>(
         &self,
         call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     ) -> Result<T, Error> {
-        answer(call).await.map_err(|error| match error.kind {
+        let answered = tokio::select! {
+            biased;
+            answered = answer(call) => answered,
+            error = self.starved() => Err(error),
+        };
+        answered.map_err(|error| match error.kind {
             Kind::Unavailable => Error::new(
                 Kind::InvalidState,
                 format!("container {} is stopping", self.configuration.id),

@@ -1,5 +1,7 @@
 //! Operations on the container's files.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use container_api::guest::ArchiveRequest;
 use container_api::{Error, Kind};
@@ -13,7 +15,12 @@ impl Container {
     ///
     /// # Errors
     /// When the container's machine does not run, or its guest does not begin.
-    pub async fn archive(&self, id: &str, words: Vec<Bytes>, stdio: Stdio) -> Result<(), Error> {
+    pub async fn archive(
+        self: &Arc<Self>,
+        id: &str,
+        words: Vec<Bytes>,
+        stdio: Stdio,
+    ) -> Result<(), Error> {
         let guest = self.guest()?;
         let input = stdio.stdin.is_some();
         let request = ArchiveRequest {
@@ -26,7 +33,16 @@ impl Container {
             .map_err(|error| {
                 Error::caused(Kind::Internal, error).context("connect the operation")
             })?;
-        self.remember(id, followed);
+        self.remember(id, followed.clone());
+        tokio::spawn(give_up_without_room(self.clone(), followed));
         Ok(())
+    }
+}
+
+/// Gives `operation` up when the host has no room for it: whoever waits for it is told.
+async fn give_up_without_room(container: Arc<Container>, operation: Arc<Process>) {
+    tokio::select! {
+        _ = operation.ended() => {}
+        error = container.starved() => operation.give_up(error.message()),
     }
 }

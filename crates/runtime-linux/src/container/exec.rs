@@ -50,7 +50,7 @@ impl Container {
             joined.map_err(|error| Error::caused(Kind::Internal, error))?
         };
         if let Err(error) = self.ask(answered).await {
-            if error.kind == Kind::Timeout {
+            if matches!(error.kind, Kind::Timeout | Kind::Exhausted) {
                 tokio::spawn(take_back(guest, id.to_owned(), call));
             }
             return Err(error);

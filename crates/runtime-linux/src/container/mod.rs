@@ -7,6 +7,7 @@ mod exec;
 mod network;
 mod pause;
 mod processes;
+mod room;
 mod signal;
 mod stage;
 mod start;
@@ -26,6 +27,7 @@ use container_resource::container::{ContainerConfiguration, CreateOptions};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
 use crate::machine::{Host, Taken, Volume};
 use crate::process::Process;
@@ -33,6 +35,7 @@ use crate::stdio::Stdio;
 
 pub use answer::answer;
 pub(crate) use network::NicRequest;
+pub(crate) use room::NO_ROOM;
 pub use stage::{Stage, State};
 pub use start::Started;
 pub use statistics::Usage;
@@ -78,6 +81,8 @@ pub struct Container {
     pub(crate) paused: watch::Sender<bool>,
     /// Held while they are being frozen, or let go on.
     pausing: Arc<tokio::sync::Mutex<()>>,
+    /// Since when its machine stands still, if it does, as the host has no room for what it writes.
+    pub(crate) stalled: watch::Sender<Option<Instant>>,
     /// What the machine costs the host, once there is one.
     pub(crate) memory: OnceLock<HostMemory>,
     /// Nothing of the container runs: its files alone are wanted.
@@ -110,6 +115,7 @@ impl Container {
             keep: AtomicBool::new(false),
             paused: watch::Sender::new(false),
             pausing: Arc::default(),
+            stalled: watch::Sender::new(None),
             memory: OnceLock::new(),
             idle: AtomicBool::new(false),
             volumes: OnceLock::new(),

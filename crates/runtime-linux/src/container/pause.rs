@@ -29,7 +29,7 @@ impl Container {
         let before = *self.paused.borrow();
         let frozen = guest.freeze(FreezeRequest { frozen: paused });
         if let Err(error) = self.ask(frozen).await {
-            if error.kind == Kind::Timeout {
+            if matches!(error.kind, Kind::Timeout | Kind::Exhausted) {
                 // A guest that goes on does what it was asked for meanwhile: it is asked to take that back.
                 tokio::spawn(async move { guest.freeze(FreezeRequest { frozen: before }).await });
             }

@@ -42,6 +42,10 @@ impl Container {
             if tokio::time::timeout(wait, step).await.is_ok() {
                 return;
             }
+            // A guest that stands still hears of no signal.
+            if self.waits_for_room() {
+                break;
+            }
             // A client that reads nothing (Ctrl-S, Ctrl-Z) has had its time, and is no reason to cut the machine off.
             let exited = self.process("").is_ok_and(|first| first.let_clients_go());
             if exited {

@@ -20,8 +20,12 @@ impl Container {
         if id.is_empty() {
             return self.ended().await;
         }
-        let ended = self.process(id)?.ended().await;
+        let process = self.process(id)?;
+        let ended = process.ended().await;
         self.forget(id);
+        if process.is_given_up() {
+            return Ok(ended);
+        }
         Ok(self.with_its_container(ended).await)
     }
 

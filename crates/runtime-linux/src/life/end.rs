@@ -11,13 +11,15 @@ use container_engine::{ConnectError, Vm, VmExit};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::container::{Container, Leaves, NicRequest};
+use crate::container::{Container, Leaves, NO_ROOM, NicRequest};
 use crate::limits::limit;
 use crate::machine::{self, Machine, Shares};
 use crate::process::{Ended, Process};
 
-/// How long the guest may take to unmount, sync and power off.
+/// How long the guest may take to unmount, sync and power off, without the time in which the host has no room for that.
 const SHUTDOWN_TIMEOUT: Duration = limit(15);
+/// How long it may take with that time.
+const ROOM_TIMEOUT: Duration = limit(120);
 
 /// Why the guest channel broke: most often the VMM's end is behind it.
 pub(super) async fn why_lost(vm: &mut Vm) -> Option<Error> {
@@ -44,8 +46,7 @@ pub(super) async fn wait(container: &Container, machine: Machine, first: &Proces
         exit = vm.wait() => return (lost(exit), vm),
         () = container.kill_machine.notified() => {
             machine::end(&mut vm).await;
-            let ended = Ended { exit_code: 128 + libc::SIGKILL, at: Timestamp::now(), oom_killed: false, reason: Some("killed: its guest did not obey".into()) };
-            return (ended, vm);
+            return (killed(container), vm);
         }
         error = &mut served => {
             // The machine's end is behind it, or the machine has files no more.
@@ -66,6 +67,21 @@ pub(super) async fn wait(container: &Container, machine: Machine, first: &Proces
     container.stopping.send_replace(true);
     shut_down(container, guest.clone(), &mut vm).await;
     (ended, vm)
+}
+
+/// The machine was ended without its guest.
+fn killed(container: &Container) -> Ended {
+    let reason = if container.waits_for_room() {
+        "killed: it stood still, as the host's file system is full"
+    } else {
+        "killed: its guest did not obey"
+    };
+    Ended {
+        exit_code: 128 + libc::SIGKILL,
+        at: Timestamp::now(),
+        oom_killed: false,
+        reason: Some(reason.into()),
+    }
 }
 
 /// What is asked of the machine's NICs next.
@@ -107,6 +123,16 @@ fn lost(exit: std::io::Result<VmExit>) -> Ended {
     Ended::lost(machine::describe(exit))
 }
 
+/// Waits until somebody ends a machine that stands still for lack of room.
+async fn killed_without_room(container: &Container) {
+    loop {
+        container.kill_machine.notified().await;
+        if container.waits_for_room() {
+            return;
+        }
+    }
+}
+
 async fn shut_down(container: &Container, guest: Guest, vm: &mut Vm) {
     let kept = container.idle.load(Ordering::Relaxed) || container.keep.load(Ordering::Relaxed);
     let leaves = if kept {
@@ -131,21 +157,30 @@ async fn shut_down(container: &Container, guest: Guest, vm: &mut Vm) {
         }
         Ok::<_, tonic::Status>(Some(vm.wait().await))
     };
-    match tokio::time::timeout(SHUTDOWN_TIMEOUT, orderly).await {
-        Ok(Ok(exit)) => {
+    let done = tokio::select! {
+        done = orderly => Some(done),
+        () = container.sleep_of_machine(SHUTDOWN_TIMEOUT) => None,
+        () = tokio::time::sleep(ROOM_TIMEOUT) => None,
+        // Nobody waits for what it has not written.
+        () = killed_without_room(container) => None,
+    };
+    match done {
+        Some(Ok(exit)) => {
             if let Some(exit) = exit {
                 tracing::debug!("{}", machine::describe(exit));
             }
         }
-        Ok(Err(status)) => {
+        Some(Err(status)) => {
             tracing::warn!("the guest did not shut down: {}", Error::of_guest(status));
             machine::end(vm).await;
         }
-        Err(_) => {
-            tracing::warn!(
-                "the guest did not shut down within {} s",
-                SHUTDOWN_TIMEOUT.as_secs()
-            );
+        None => {
+            let why = if container.waits_for_room() {
+                NO_ROOM.to_owned()
+            } else {
+                format!("it had {} s", SHUTDOWN_TIMEOUT.as_secs())
+            };
+            tracing::warn!("the guest did not shut down: {why}");
             machine::end(vm).await;
         }
     }

@@ -4,6 +4,7 @@ mod end;
 mod idle;
 mod phases;
 mod record;
+mod room;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub async fn live(container: &Arc<Container>, taps: Vec<OwnedFd>, standby: Optio
             mut sockets,
             first,
             at,
+            room,
         }) => {
             container.stage.send_replace(Stage::Running {
                 guest: machine.guest.clone(),
@@ -52,7 +54,7 @@ pub async fn live(container: &Arc<Container>, taps: Vec<OwnedFd>, standby: Optio
                 tokio::spawn(end_unused(Arc::downgrade(container)));
             }
             let (ended, vm) = wait(container, machine, &first).await;
-            drop(vm);
+            drop((vm, room));
             if let Some(sockets) = sockets {
                 sockets.end().await;
             }

@@ -9,9 +9,11 @@ use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_resource::bundle::{self, Boot, Interface, Timeline};
 use jiff::Timestamp;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::end::why_lost;
 use super::phases::guest_phases;
+use super::room;
 use crate::container::{Container, answer};
 use crate::limits::limit;
 use crate::machine::{self, Booted, Machine, Origin, Shares, Standby, Way};
@@ -32,10 +34,12 @@ pub(super) struct Running {
     pub first: Arc<Process>,
     /// When the first process was started.
     pub at: Timestamp,
+    /// Lets the machine go on when the host has room again.
+    pub room: AbortOnDropHandle<()>,
 }
 
 pub(super) async fn start(
-    container: &Container,
+    container: &Arc<Container>,
     taps: Vec<OwnedFd>,
     standby: Option<Standby>,
     timeline: &mut Timeline,
@@ -60,6 +64,7 @@ pub(super) async fn start(
         memory,
         volumes,
         sockets,
+        room,
     } = tokio::select! {
         booted = machine::boot(&container.host, &container.bundle, &container.configuration, &boot, taps, way, timeline) => booted?,
         () = container.kill_machine.notified() => return Err(stopped_early(container)),
@@ -69,11 +74,14 @@ pub(super) async fn start(
         let _ = container.memory.set(memory);
     }
     container.hold_volumes(volumes);
+    let kept = room::keep(container.clone(), machine.vm.stalls(), room);
+    let room = AbortOnDropHandle::new(tokio::spawn(kept));
     let started = tokio::select! {
         started = first_process(container, &machine.guest, machine.origin, &boot.interfaces, sockets.as_ref(), timeline) => started,
         exit = machine.vm.wait() => Err(Error::new(Kind::Internal, machine::describe(exit))),
         error = Shares::serve(machine.shares.as_ref(), &machine.guest) => Err(error),
         () = container.kill_machine.notified() => Err(stopped_early(container)),
+        error = container.starved() => Err(error),
     };
     match started {
         Ok((first, at)) => Ok(Running {
@@ -81,6 +89,7 @@ pub(super) async fn start(
             sockets,
             first,
             at,
+            room,
         }),
         Err(error) => {
             let error = match error.kind {

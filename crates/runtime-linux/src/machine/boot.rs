@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 
 use super::nics::{add_spare, nics};
 use super::{
-    Booted, Host, LOST_TIMEOUT, Machine, Origin, Shares, Standby, Taken, describe, end, spec,
+    Booted, Host, LOST_TIMEOUT, Machine, Origin, Room, Shares, Standby, Taken, describe, end, spec,
     template,
 };
 use crate::limits::limit;
@@ -104,6 +104,9 @@ pub async fn boot(
         }
         None => None,
     };
+    let room = Room::of(&spec)
+        .inspect_err(|error| tracing::warn!("cannot tell what is free on the host: {error:#}"))
+        .ok();
     let use_template = !matches!(way, Way::Cold) && engine.excluded_from_templates(&spec).is_none();
     // A kernel that boots would find them, and be slower.
     let mut restored = spec.clone();
@@ -112,14 +115,14 @@ pub async fn boot(
         match standby.take(&restored).await {
             Ok(machine) => {
                 timeline.reached("standby taken");
-                return shut_in(host, machine, bundle, boot, volumes, sockets);
+                return shut_in(host, machine, bundle, boot, volumes, sockets, room);
             }
             Err(error) => tracing::warn!("the standby machine is of no use: {error:#}"),
         }
     }
     if use_template {
         if let Some(machine) = template::restore(&engine, &restored, &boot.cache, timeline).await {
-            return shut_in(host, machine, bundle, boot, volumes, sockets);
+            return shut_in(host, machine, bundle, boot, volumes, sockets, room);
         }
     }
     let mut vm = engine.start(&spec).await.map_err(|error| {
@@ -147,6 +150,7 @@ pub async fn boot(
         memory,
         volumes,
         sockets,
+        room,
     })
 }
 
@@ -157,6 +161,7 @@ fn shut_in(
     boot: &Boot,
     volumes: Taken,
     sockets: Option<HostSockets>,
+    room: Option<Room>,
 ) -> Result<Booted, Error> {
     let memory = host.confine(&machine.vm, bundle, boot)?;
     Ok(Booted {
@@ -164,6 +169,7 @@ fn shut_in(
         memory,
         volumes,
         sockets,
+        room,
     })
 }
 

@@ -6,6 +6,7 @@ mod nesting;
 mod nics;
 mod probe;
 mod rehearsal;
+mod room;
 mod shares;
 mod spec;
 mod standby;
@@ -25,6 +26,7 @@ pub use boot::{Way, boot};
 pub use host::Host;
 pub use nics::mac;
 pub use probe::probe;
+pub use room::Room;
 pub use shares::Shares;
 pub use standby::Standby;
 pub use template::{TemplateRequest, make as make_template};
@@ -57,6 +59,8 @@ pub struct Booted {
     pub volumes: Taken,
     /// Sockets of the host, if it has to do with any.
     pub sockets: Option<HostSockets>,
+    /// What is left for what it writes; nothing where the host does not tell.
+    pub room: Option<Room>,
 }
 
 /// Where a machine comes from.

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use container_api::guest::{WaitReply, WaitRequest};
+use container_api::guest::{SignalRequest, WaitReply, WaitRequest};
 use container_api::guest_channel::Guest;
 use container_api::streams::StandardStream;
 use container_api::{Error, Kind};
@@ -39,6 +39,9 @@ struct Exit {
     told: AtomicBool,
     /// Rung when no client is waited for any more.
     let_go: Notify,
+    /// Rung when the guest is not waited for any more, and why.
+    given_up: Notify,
+    reason: OnceLock<String>,
 }
 
 impl Process {
@@ -88,7 +91,10 @@ impl Process {
         let error = (!terminal).then(|| pump(StandardStream::Stderr, &process.stderr));
         let (guest, id) = (guest.clone(), id.to_owned());
         tokio::spawn(async move {
-            let reply = wait(guest, id).await;
+            let reply = tokio::select! {
+                reply = wait(guest.clone(), id.clone()) => Some(reply),
+                () = exit.given_up.notified() => None,
+            };
             let at = jiff::Timestamp::now();
             exit.told.store(true, Ordering::Relaxed);
             if let Some(feed) = feed {
@@ -96,6 +102,9 @@ impl Process {
             }
             let delivered = async {
                 for pump in [Some(output), error].into_iter().flatten() {
+                    if reply.is_none() {
+                        pump.abort();
+                    }
                     // A pump ends with its stream; a panic in it is not the process's.
                     let _ = pump.await;
                 }
@@ -105,16 +114,20 @@ impl Process {
                 () = exit.let_go.notified() => {}
             }
             let ended = match reply {
-                Ok(WaitReply {
+                None => {
+                    tokio::spawn(kill(guest, id));
+                    Ended::lost(exit.reason.get().cloned().unwrap_or_default())
+                }
+                Some(Ok(WaitReply {
                     exit_code,
                     oom_killed,
-                }) => Ended {
+                })) => Ended {
                     exit_code: exit_code & 0xff,
                     at,
                     oom_killed,
                     reason: None,
                 },
-                Err(status) => {
+                Some(Err(status)) => {
                     let error = Error::of_guest(status);
                     Ended::lost(format!("the guest was lost: {}", error.message()))
                 }
@@ -214,6 +227,18 @@ impl Process {
         told
     }
 
+    /// No longer waits for its guest, and tells `reason` instead. The guest ends it when it hears of that.
+    pub fn give_up(&self, reason: String) {
+        // The first one counts.
+        let _ = self.exit.reason.set(reason);
+        self.exit.given_up.notify_one();
+    }
+
+    /// Whether [`Self::give_up`] was called.
+    pub fn is_given_up(&self) -> bool {
+        self.exit.reason.get().is_some()
+    }
+
     /// Connects a further client.
     ///
     /// # Errors
@@ -226,6 +251,17 @@ impl Process {
             .await
             .map_err(|error| Error::caused(Kind::Internal, error).context("attach"))
     }
+}
+
+/// Waits for a guest that stands still, however long that takes.
+async fn kill(guest: Guest, process: String) {
+    let request = SignalRequest {
+        process,
+        signal: libc::SIGKILL,
+        all: false,
+    };
+    // It may have ended by itself, or the guest with it.
+    let _ = guest.calls().signal(request).await;
 }
 
 async fn wait(guest: Guest, process: String) -> Result<WaitReply, Status> {

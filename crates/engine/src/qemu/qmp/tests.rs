@@ -50,6 +50,35 @@ async fn answers_are_told_from_errors_and_events() {
     );
 }
 
+/// In the order in which QEMU tells it (`qapi/block-core.json`, `qapi/run-state.json`).
+#[tokio::test]
+async fn a_machine_that_stops_for_lack_of_room_is_told_from_others() {
+    const FULL: &str =
+        r#"{"event": "BLOCK_IO_ERROR", "data": {"action": "stop", "nospace": true}}"#;
+    const REPORTED: &str = r#"{"event": "BLOCK_IO_ERROR", "data": {"action": "report"}}"#;
+    const STOP: &str = r#"{"event": "STOP"}"#;
+    const RESUME: &str = r#"{"event": "RESUME"}"#;
+    const DONE: &str = r#"{"return": {}}"#;
+    let cases: [(&[&str], u64); 6] = [
+        (&[STOP, RESUME], 0),
+        (&[REPORTED, STOP], 0),
+        (&[FULL], 0),
+        (&[FULL, FULL, STOP], 1),
+        // Two requests failed at once: both are done again.
+        (&[FULL, STOP, FULL, RESUME, STOP], 1),
+        (&[FULL, STOP, RESUME, FULL, STOP], 2),
+    ];
+    for (events, expected) in cases {
+        let said: &str = [events, &[DONE]].concat().join("\n").leak();
+        let stream = vmm(Box::leak(Box::new([DONE, said])));
+        let qmp = Qmp::negotiate(stream, LIMIT).await.unwrap();
+        let stalls = qmp.stalls();
+        let done = qmp.execute("query-status", Value::Null, LIMIT).await;
+        assert_eq!(done.unwrap(), json!({}));
+        assert_eq!(*stalls.borrow(), expected, "{events:?}");
+    }
+}
+
 #[tokio::test]
 async fn silence_ends_in_a_timeout() {
     let (ours, _theirs) = UnixStream::pair().unwrap();

@@ -10,8 +10,8 @@ use container_api::guest::{
     ArchiveRequest, CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, ForgetReply,
     ForgetRequest, FreezeReply, FreezeRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest,
     ListenersReply, ListenersRequest, ProcessesRequest, ResetReply, ResetRequest, ResizeReply,
-    ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply, SignalRequest, StartReply,
-    StartRequest, StatisticsRequest, WaitReply, WaitRequest,
+    ResizeRequest, SetClockReply, SetClockRequest, ShutdownReply, ShutdownRequest, SignalReply,
+    SignalRequest, StartReply, StartRequest, StatisticsRequest, WaitReply, WaitRequest,
 };
 use container_api::streams::StandardStream;
 use container_api::types::{Processes, Statistics};
@@ -96,6 +96,7 @@ async fn run(manners: Manners, side: GuestSide) {
         mut channel,
         power,
         restored,
+        room: _,
     } = side;
     let hello = format!("{}{{}}\n", greeting::MAGIC);
     let first_words = match manners.hello {
@@ -272,6 +273,10 @@ impl Guest for Scripted {
 
     async fn statistics(&self, _: Request<StatisticsRequest>) -> Reply<Statistics> {
         unused()
+    }
+
+    async fn set_clock(&self, _: Request<SetClockRequest>) -> Reply<SetClockReply> {
+        Ok(Response::new(SetClockReply {}))
     }
 
     async fn forget(&self, _: Request<ForgetRequest>) -> Reply<ForgetReply> {

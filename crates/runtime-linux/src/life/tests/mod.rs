@@ -3,6 +3,7 @@
 //! The limits are shorter here ([`crate::limits`]), so that no test waits for seconds.
 
 mod guest;
+mod room;
 mod system;
 
 use std::time::Duration;

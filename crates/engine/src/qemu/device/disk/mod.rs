@@ -52,12 +52,18 @@ pub(super) fn attach(line: &mut CommandLine, place: Place, disk: &Disk) -> Resul
     };
     let (bus, id) = (bus(place), device(disk.role));
     let (node, serial) = (node(disk.role), disk.role.serial());
-    // A full host is the guest's error to have: by default the machine would stop until somebody resumed it.
+    // A guest that is told of a full host as an error of its disk gives up its file system. So the machine stands still until there is
+    // room (`blk_error_action` of block/block-backend.c); any other error is the guest's.
+    let on_error = if disk.read_only {
+        "rerror=report"
+    } else {
+        "werror=enospc,rerror=report"
+    };
     line.option(
         "-device",
         format!(
             "{kind},{bus},id={id},drive={node},serial={serial},opt_io_size={OPTIMAL_READ},\
-             werror=report,rerror=report"
+             {on_error}"
         ),
     );
     Ok(())

@@ -9,8 +9,9 @@ use container_api::runtime::runtime_server::Runtime;
 use container_api::runtime::{
     self, ArchiveRequest, AttachReply, AttachRequest, ExecReply, ExecRequest, JoinReply,
     JoinRequest, LeaveReply, LeaveRequest, PauseReply, PauseRequest, ProcessesRequest, ResizeReply,
-    ResizeRequest, SignalReply, SignalRequest, StartReply, StartRequest, StateReply, StateRequest,
-    StatisticsReply, StatisticsRequest, StopReply, StopRequest, WaitRequest,
+    ResizeRequest, RoomReply, RoomRequest, SignalReply, SignalRequest, StartReply, StartRequest,
+    StateReply, StateRequest, StatisticsReply, StatisticsRequest, StopReply, StopRequest,
+    WaitRequest,
 };
 use container_api::types::{self, Exit, Processes};
 use container_api::{Error, Kind};
@@ -159,6 +160,12 @@ impl Runtime for Service {
             started_ms: started.map_or(0, jiff::Timestamp::as_millisecond),
             protocol: container_api::protocol::CURRENT,
         }))
+    }
+
+    async fn room(&self, request: Request<RoomRequest>) -> Reply<RoomReply> {
+        let known = request.into_inner().stands_still;
+        let stands_still = self.container.room_changed(known).await;
+        Ok(Response::new(RoomReply { stands_still }))
     }
 
     async fn statistics(&self, _: Request<StatisticsRequest>) -> Reply<StatisticsReply> {

@@ -1,0 +1,138 @@
+//! A host that has no room for what containers write.
+
+use std::time::Duration;
+
+use crate::exhaustion::Disk;
+use crate::system::{System, eventually, within};
+
+/// What is said of a container that stands still.
+const NO_ROOM: &str =
+    "the host's file system is full: the container stands still until there is room";
+
+#[test]
+fn a_container_waits_for_room_on_the_host_and_goes_on() {
+    // Only root may mount a small file system.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let system = System::stopped();
+    std::fs::create_dir(system.app()).unwrap();
+    let disk = Disk::mount(system.app());
+    system.configure("[container]\nstandby = false\n[storage]\nreserve = \"0\"\n");
+    system.set_up();
+    let shared = system.scratch().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::write(shared.join("f"), "shared\n").unwrap();
+    let share = format!("{}:/share", shared.display());
+    let run = |name: &str, more: &[&str]| {
+        let words = [
+            "run",
+            "-d",
+            "--no-template",
+            "-m",
+            "256M",
+            "-c",
+            "1",
+            "--network",
+            "none",
+            "--name",
+            name,
+        ];
+        let words = words
+            .iter()
+            .chain(more)
+            .chain(&["busybox", "sleep", "100000"]);
+        system.run(words).ok();
+    };
+    run("goes-on", &["-v", "data:/data", "-v", &share]);
+    run("ends", &[]);
+    let events = system.spawn(["events"]);
+
+    let fill = disk.fill();
+    // More than the guest's memory may be dirty with, and each byte is looked at again.
+    let script = "yes abcdefg | head -c 100000000 >/data/f && sync && md5sum </data/f && cat /share/f && date +%s";
+    let writes = system.spawn(["exec", "goes-on", "sh", "-c", script]);
+    let full = system.spawn([
+        "exec",
+        "ends",
+        "sh",
+        "-c",
+        "yes | head -c 50000000 >/f; sync",
+    ]);
+    for name in ["goes-on", "ends"] {
+        within(Duration::from_secs(60), "it stands still", || {
+            system.inspect(name)["status"]["outOfRoom"] == true
+        });
+    }
+    let list = system.run(["list"]).ok().stdout;
+    assert_eq!(
+        list.matches("running (host's disk is full)").count(),
+        2,
+        "{list}"
+    );
+    let small = system.scratch().join("small");
+    std::fs::write(&small, "x").unwrap();
+    let small = small.to_str().unwrap();
+    for words in [
+        &["exec", "goes-on", "true"][..],
+        &["cp", small, "goes-on:/data/small"],
+        &["cp", "goes-on:/data/f", "-"],
+        &["pause", "goes-on"],
+        &["kill", "-s", "TERM", "ends"],
+    ] {
+        system.run(words).code(1).says(NO_ROOM);
+    }
+    // It is ended all the same.
+    system.run(["kill", "ends"]).ok();
+    eventually("it has ended", || system.state("ends") == "stopped");
+    assert_eq!(full.outcome().code, 137);
+    let status = &system.inspect("ends")["status"];
+    let reason = status["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("it stood still, as the host's file system is full"),
+        "{reason}"
+    );
+    system
+        .run(["start", "ends"])
+        .code(1)
+        .says("No space left on device");
+    assert_eq!(system.inspect("goes-on")["status"]["outOfRoom"], true);
+
+    std::fs::remove_file(fill).unwrap();
+    let written = writes.outcome().ok().stdout;
+    let lines: Vec<&str> = written.lines().collect();
+    // `yes abcdefg | head -c 100000000 | md5sum`
+    assert_eq!(
+        lines[..2],
+        ["e4e8fdd35b6595654599f9eb45258350  -", "shared"]
+    );
+    system
+        .run([
+            "exec",
+            "goes-on",
+            "sh",
+            "-c",
+            "echo more >>/data/f && sync && dmesg",
+        ])
+        .ok();
+    let now = || {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+    };
+    eventually("the clock is right", || {
+        let time = system.run(["exec", "goes-on", "date", "+%s"]).ok().stdout;
+        time.trim().parse::<u64>().unwrap().abs_diff(now()) <= 2
+    });
+    assert!(system.inspect("goes-on")["status"]["outOfRoom"].is_null());
+    system.run(["start", "ends"]).ok();
+    system.run(["delete", "--force", "ends"]).ok();
+    system.run(["stop", "-t", "0", "goes-on"]).ok();
+    crate::volumes::check(&crate::volumes::disk(&system, "data"), system.scratch());
+    system.run(["system", "stop"]).ok();
+    let events = events.outcome().stdout;
+    for word in ["stall goes-on", "stall ends", "proceed goes-on"] {
+        assert!(events.contains(word), "{events}");
+    }
+}
