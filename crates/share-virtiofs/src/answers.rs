@@ -1,5 +1,5 @@
-//! What the guest is answered: by virtiofsd's file server, but for two answers that save it requests, each of which costs a guest more than
-//! what is done for it; and an owner that may not be given is no input or output error.
+//! What the guest is answered: by virtiofsd's file server, but for what saves it requests, each of which costs a guest more than what is done
+//! for it; and an owner that may not be given is no input or output error.
 
 use std::ffi::CStr;
 use std::io;
@@ -10,9 +10,11 @@ use virtiofsd::filesystem::{
     Context, Entry, Extensions, FileSystem, FsOptions, GetxattrReply, ListxattrReply, OpenOptions,
     SerializableFileSystem, SetattrValid, SetxattrFlags, ZeroCopyReader, ZeroCopyWriter,
 };
-use virtiofsd::fuse::{Attr, SetattrIn};
+use virtiofsd::fuse::{Attr, ROOT_ID, SetattrIn};
 use virtiofsd::passthrough::PassthroughFs;
 use virtiofsd::read_dir::ReadDir;
+
+use crate::leases::{Lease, Leases, OFFER};
 
 /// A file server that is asked less.
 pub struct Answers {
@@ -21,26 +23,78 @@ pub struct Answers {
     absence: Duration,
     /// Closing a file may fail, as what was written leaves only then.
     close_fails: bool,
+    /// Where the host can tell of changes.
+    leases: Option<Leases>,
 }
 
 impl Answers {
     /// Answers for `files`. The guest tells of each file that it closes where `close_fails`.
-    pub fn new(files: PassthroughFs, absence: Duration, close_fails: bool) -> Self {
+    pub fn new(
+        files: PassthroughFs,
+        absence: Duration,
+        close_fails: bool,
+        leases: Option<Leases>,
+    ) -> Self {
         Self {
             files,
             absence,
             close_fails,
+            leases,
         }
     }
 
+    /// The guest has asked for something. Tells of the leases that it may get.
+    fn asked(&self) -> Option<&Leases> {
+        let leases = self.leases.as_ref()?;
+        leases.asked();
+        Some(leases)
+    }
+
+    /// Finds `name` in `parent` by `find`, under a lease if there is one to be had.
+    fn found<T>(
+        &self,
+        parent: Inode,
+        name: &CStr,
+        find: impl FnOnce() -> io::Result<T>,
+        entry: impl FnOnce(&mut T) -> &mut Entry,
+    ) -> io::Result<T> {
+        let leases = self.asked();
+        let lease = leases.and_then(|leases| leases.grant(parent));
+        let mut found = find().map_err(numbered)?;
+        if let Some(leases) = leases {
+            leases.give(lease, parent, name, entry(&mut found));
+        }
+        Ok(found)
+    }
+
+    /// Does `work` with `handle`, or with one for reading that lasts as long, for [`BY_NODE`].
+    fn opened<T>(
+        &self,
+        ctx: Context,
+        inode: Inode,
+        handle: Handle,
+        work: impl FnOnce(Handle) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.asked();
+        if handle != BY_NODE {
+            return work(handle);
+        }
+        let (opened, _) = self.files.open(ctx, inode, false, libc::O_RDONLY as u32)?;
+        let handle = opened.ok_or(Errno::BADF)?;
+        let worked = work(handle);
+        self.files
+            .release(ctx, inode, 0, handle, false, false, None)?;
+        worked
+    }
+
     /// "There is none", to be remembered: an entry without an inode (`fuse_entry_out` of linux/fuse.h).
-    fn absent(&self) -> Entry {
+    fn absent(&self, lease: Option<Lease>) -> Entry {
         Entry {
             inode: 0,
             generation: 0,
             attr: Attr::default(),
             attr_timeout: Duration::ZERO,
-            entry_timeout: self.absence,
+            entry_timeout: lease.map_or(self.absence, Lease::told),
         }
     }
 }
@@ -51,6 +105,7 @@ impl SerializableFileSystem for Answers {}
 macro_rules! passed_on {
     ($($request:ident($($argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
         $(fn $request(&self, $($argument: $kind),*) -> io::Result<$answer> {
+            self.asked();
             self.files.$request($($argument),*).map_err(numbered)
         })*
     };
@@ -67,6 +122,9 @@ fn numbered(error: io::Error) -> io::Error {
 }
 
 type Handle = <PassthroughFs as FileSystem>::Handle;
+/// The handle of a file that the guest has not opened, as it has a lease (`kernel/patches`). virtiofsd counts its own from 0.
+const BY_NODE: Handle = u64::MAX;
+
 type Inode = <PassthroughFs as FileSystem>::Inode;
 
 impl FileSystem for Answers {
@@ -74,26 +132,188 @@ impl FileSystem for Answers {
     type Handle = Handle;
     type DirIter = ReadDir<Vec<u8>>;
 
+    fn init(&self, capable: FsOptions) -> io::Result<FsOptions> {
+        if let Some(leases) = &self.leases {
+            leases.begin();
+        }
+        self.files.init(capable)
+    }
+
     fn lookup(&self, ctx: Context, parent: Inode, name: &CStr) -> io::Result<Entry> {
+        let leases = self.asked();
+        let lease = leases.and_then(|leases| leases.grant(parent));
         match self.files.lookup(ctx, parent, name) {
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => Ok(self.absent()),
-            found => found,
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => {
+                Ok(self.absent(lease))
+            }
+            Ok(mut entry) => {
+                if let Some(leases) = leases {
+                    leases.give(lease, parent, name, &mut entry);
+                }
+                Ok(entry)
+            }
+            failed => failed,
         }
     }
 
+    fn create(
+        &self,
+        ctx: Context,
+        parent: Inode,
+        name: &CStr,
+        mode: u32,
+        kill_priv: bool,
+        flags: u32,
+        umask: u32,
+        extensions: Extensions,
+    ) -> io::Result<(Entry, Option<Handle>, OpenOptions)> {
+        let create = || {
+            self.files
+                .create(ctx, parent, name, mode, kill_priv, flags, umask, extensions)
+        };
+        self.found(parent, name, create, |(entry, ..)| entry)
+    }
+
+    fn mkdir(
+        &self,
+        ctx: Context,
+        parent: Inode,
+        name: &CStr,
+        mode: u32,
+        umask: u32,
+        extensions: Extensions,
+    ) -> io::Result<Entry> {
+        let make = || self.files.mkdir(ctx, parent, name, mode, umask, extensions);
+        self.found(parent, name, make, |entry| entry)
+    }
+
+    fn getattr(
+        &self,
+        ctx: Context,
+        inode: Inode,
+        handle: Option<Handle>,
+    ) -> io::Result<(Attr, Duration)> {
+        let lease = self.asked().and_then(|leases| leases.of_attributes(inode));
+        let (attributes, time) = self.files.getattr(ctx, inode, handle).map_err(numbered)?;
+        let time = Leases::validity(lease, &attributes, time);
+        Ok((attributes, time))
+    }
+
+    fn rename(
+        &self,
+        ctx: Context,
+        from: Inode,
+        old: &CStr,
+        to: Inode,
+        new: &CStr,
+        flags: u32,
+    ) -> io::Result<()> {
+        let renamed = self.files.rename(ctx, from, old, to, new, flags);
+        if let Some(leases) = self.asked() {
+            leases.moved(to);
+        }
+        renamed.map_err(numbered)
+    }
+
+    fn link(&self, ctx: Context, inode: Inode, parent: Inode, name: &CStr) -> io::Result<Entry> {
+        if let Some(leases) = self.asked() {
+            leases.linked(inode);
+        }
+        self.files.link(ctx, inode, parent, name).map_err(numbered)
+    }
+
+    fn setxattr(
+        &self,
+        ctx: Context,
+        inode: Inode,
+        name: &CStr,
+        value: &[u8],
+        flags: u32,
+        extra: SetxattrFlags,
+    ) -> io::Result<()> {
+        if let (Some(leases), ROOT_ID, true) = (&self.leases, inode, name == OFFER) {
+            let is_taken = leases.take(value);
+            return is_taken
+                .then_some(())
+                .ok_or_else(|| Errno::OPNOTSUPP.into());
+        }
+        self.asked();
+        self.files
+            .setxattr(ctx, inode, name, value, flags, extra)
+            .map_err(numbered)
+    }
+
+    fn fsync(&self, ctx: Context, inode: Inode, datasync: bool, handle: Handle) -> io::Result<()> {
+        self.opened(ctx, inode, handle, |handle| {
+            self.files.fsync(ctx, inode, datasync, handle)
+        })
+    }
+
+    fn lseek(
+        &self,
+        ctx: Context,
+        inode: Inode,
+        handle: Handle,
+        offset: u64,
+        whence: u32,
+    ) -> io::Result<u64> {
+        self.opened(ctx, inode, handle, |handle| {
+            self.files.lseek(ctx, inode, handle, offset, whence)
+        })
+    }
+
+    fn copyfilerange(
+        &self,
+        ctx: Context,
+        from: Inode,
+        from_handle: Handle,
+        from_offset: u64,
+        to: Inode,
+        to_handle: Handle,
+        to_offset: u64,
+        length: u64,
+        flags: u64,
+    ) -> io::Result<usize> {
+        self.opened(ctx, from, from_handle, |from_handle| {
+            self.files.copyfilerange(
+                ctx,
+                from,
+                from_handle,
+                from_offset,
+                to,
+                to_handle,
+                to_offset,
+                length,
+                flags,
+            )
+        })
+    }
+
     fn destroy(&self) {
+        if let Some(leases) = &self.leases {
+            leases.end();
+        }
         self.files.destroy();
     }
 
     fn forget(&self, ctx: Context, inode: Inode, count: u64) {
+        if let Some(leases) = &self.leases {
+            leases.forget(inode, count);
+        }
         self.files.forget(ctx, inode, count);
     }
 
     fn batch_forget(&self, ctx: Context, requests: Vec<(Inode, u64)>) {
-        self.files.batch_forget(ctx, requests);
+        for (inode, count) in requests {
+            self.forget(ctx, inode, count);
+        }
     }
 
     fn flush(&self, ctx: Context, inode: Inode, handle: Handle, owner: u64) -> io::Result<()> {
+        if self.close_fails && handle == BY_NODE {
+            // Nothing was written.
+            return Ok(());
+        }
         if self.close_fails {
             return self.files.flush(ctx, inode, handle, owner);
         }
@@ -112,8 +332,10 @@ impl FileSystem for Answers {
         lock_owner: Option<u64>,
         flags: u32,
     ) -> io::Result<usize> {
-        self.files
-            .read(ctx, inode, handle, w, size, offset, lock_owner, flags)
+        self.opened(ctx, inode, handle, |handle| {
+            self.files
+                .read(ctx, inode, handle, w, size, offset, lock_owner, flags)
+        })
     }
 
     fn write<R: ZeroCopyReader>(
@@ -129,7 +351,8 @@ impl FileSystem for Answers {
         kill_priv: bool,
         flags: u32,
     ) -> io::Result<usize> {
-        self.files.write(
+        let leases = self.asked();
+        let written = self.files.write(
             ctx,
             inode,
             handle,
@@ -140,28 +363,25 @@ impl FileSystem for Answers {
             delayed_write,
             kill_priv,
             flags,
-        )
+        );
+        if let Some(leases) = leases {
+            let look = || Ok(self.files.getattr(ctx, inode, Some(handle))?.0);
+            leases.written(inode, offset.saturating_add(size.into()), look);
+        }
+        written
     }
 
     passed_on! {
-        init(capable: FsOptions) -> FsOptions;
-        getattr(ctx: Context, inode: Inode, handle: Option<Handle>) -> (Attr, Duration);
         setattr(ctx: Context, inode: Inode, attr: SetattrIn, handle: Option<Handle>, valid: SetattrValid) -> (Attr, Duration);
         readlink(ctx: Context, inode: Inode) -> Vec<u8>;
         symlink(ctx: Context, target: &CStr, parent: Inode, name: &CStr, extensions: Extensions) -> Entry;
         mknod(ctx: Context, parent: Inode, name: &CStr, mode: u32, device: u32, umask: u32, extensions: Extensions) -> Entry;
-        mkdir(ctx: Context, parent: Inode, name: &CStr, mode: u32, umask: u32, extensions: Extensions) -> Entry;
         unlink(ctx: Context, parent: Inode, name: &CStr) -> ();
         rmdir(ctx: Context, parent: Inode, name: &CStr) -> ();
-        rename(ctx: Context, from: Inode, old: &CStr, to: Inode, new: &CStr, flags: u32) -> ();
-        link(ctx: Context, inode: Inode, parent: Inode, name: &CStr) -> Entry;
         open(ctx: Context, inode: Inode, kill_priv: bool, flags: u32) -> (Option<Handle>, OpenOptions);
-        create(ctx: Context, parent: Inode, name: &CStr, mode: u32, kill_priv: bool, flags: u32, umask: u32, extensions: Extensions) -> (Entry, Option<Handle>, OpenOptions);
-        fsync(ctx: Context, inode: Inode, datasync: bool, handle: Handle) -> ();
         fallocate(ctx: Context, inode: Inode, handle: Handle, mode: u32, offset: u64, length: u64) -> ();
         release(ctx: Context, inode: Inode, flags: u32, handle: Handle, flush: bool, flock_release: bool, owner: Option<u64>) -> ();
         statfs(ctx: Context, inode: Inode) -> libc::statvfs64;
-        setxattr(ctx: Context, inode: Inode, name: &CStr, value: &[u8], flags: u32, extra: SetxattrFlags) -> ();
         getxattr(ctx: Context, inode: Inode, name: &CStr, size: u32) -> GetxattrReply;
         listxattr(ctx: Context, inode: Inode, size: u32) -> ListxattrReply;
         removexattr(ctx: Context, inode: Inode, name: &CStr) -> ();
@@ -170,15 +390,12 @@ impl FileSystem for Answers {
         fsyncdir(ctx: Context, inode: Inode, datasync: bool, handle: Handle) -> ();
         releasedir(ctx: Context, inode: Inode, flags: u32, handle: Handle) -> ();
         access(ctx: Context, inode: Inode, mask: u32) -> ();
-        lseek(ctx: Context, inode: Inode, handle: Handle, offset: u64, whence: u32) -> u64;
-        copyfilerange(ctx: Context, from: Inode, from_handle: Handle, from_offset: u64, to: Inode, to_handle: Handle, to_offset: u64, length: u64, flags: u64) -> usize;
         syncfs(ctx: Context, inode: Inode) -> ();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use virtiofsd::fuse::ROOT_ID;
     use virtiofsd::passthrough::Config;
     use virtiofsd::soft_idmap::cmdline::IdMap;
 
@@ -191,7 +408,7 @@ mod tests {
             root_dir: root.path().display().to_string(),
             ..Config::default()
         });
-        let answers = Answers::new(files.unwrap(), ABSENCE, close_fails);
+        let answers = Answers::new(files.unwrap(), ABSENCE, close_fails, None);
         answers.init(FsOptions::empty()).unwrap();
         answers
     }
@@ -218,6 +435,102 @@ mod tests {
         assert!(answers.lookup(asker(), file, c"below").is_err());
     }
 
+    /// A guest whose kernel knows of leases, and its memory.
+    fn leased(root: &tempfile::TempDir) -> (Answers, crate::leases::Memory) {
+        let ranges = [(vm_memory::GuestAddress(0), 4096)];
+        let memory = vm_memory::GuestMemoryMmap::from_ranges(&ranges).unwrap();
+        let memory = crate::leases::Memory::new(memory);
+        let descriptors = std::fs::File::open("/proc/self/fd").unwrap();
+        let leases = Leases::start(memory.clone(), descriptors.into(), 100).unwrap();
+        let answers = Answers {
+            leases: Some(leases),
+            ..answers(root, false)
+        };
+        answers.leases.as_ref().unwrap().begin();
+        (answers, memory)
+    }
+
+    fn offer(answers: &Answers) -> io::Result<()> {
+        let extra = SetxattrFlags::empty();
+        answers.setxattr(asker(), ROOT_ID, OFFER, &0_u64.to_ne_bytes(), 0, extra)
+    }
+
+    fn is_lease(validity: Duration) -> bool {
+        validity.as_secs() >> 48 == 0x8000
+    }
+
+    #[test]
+    fn only_the_first_request_gives_a_page() {
+        let root = tempfile::tempdir().unwrap();
+        let (answers, _) = leased(&root);
+        answers.lookup(asker(), ROOT_ID, c"none").unwrap();
+        let refused = offer(&answers).unwrap_err().raw_os_error();
+        assert_eq!(refused, Some(libc::EOPNOTSUPP));
+        // A mount anew.
+        answers.destroy();
+        answers.init(FsOptions::empty()).unwrap();
+        offer(&answers).unwrap();
+        offer(&answers).unwrap_err();
+    }
+
+    #[test]
+    fn what_the_host_tells_of_has_a_lease() {
+        let root = tempfile::tempdir().unwrap();
+        let share = root.path().join("0");
+        std::fs::create_dir_all(share.join("directory")).unwrap();
+        for name in ["file", "linked"] {
+            std::fs::write(share.join(name), "").unwrap();
+        }
+        std::fs::hard_link(share.join("linked"), share.join("other")).unwrap();
+        let (answers, memory) = leased(&root);
+        // The share's directory is found below the test's root, not `/`.
+        let leases = answers.leases.as_ref().unwrap();
+        let name = std::ffi::CString::new(share.to_str().unwrap()).unwrap();
+        offer(&answers).unwrap();
+        let share = answers.lookup(asker(), ROOT_ID, c"0").unwrap();
+        let mut entry = answers.lookup(asker(), ROOT_ID, c"0").unwrap();
+        leases.give(None, ROOT_ID, &name, &mut entry);
+        if leases.grant(share.inode).is_none() {
+            // A file system of this host that tells of nothing.
+            return;
+        }
+        let look = |name| {
+            let entry = answers.lookup(asker(), share.inode, name).unwrap();
+            (is_lease(entry.entry_timeout), is_lease(entry.attr_timeout))
+        };
+        assert_eq!(look(c"none"), (true, false));
+        assert_eq!(look(c"file"), (true, true));
+        assert_eq!(look(c"linked"), (true, false));
+        // It was not watched when it was looked at.
+        assert_eq!(look(c"directory"), (true, false));
+        assert_eq!(look(c"directory"), (true, true));
+        let file = answers.lookup(asker(), share.inode, c"file").unwrap();
+        let attributes = || answers.getattr(asker(), file.inode, None).unwrap();
+        assert!(is_lease(attributes().1));
+        // It is read without being opened.
+        answers.fsync(asker(), file.inode, true, BY_NODE).unwrap();
+        answers
+            .link(asker(), file.inode, share.inode, c"more")
+            .unwrap();
+        assert!(!is_lease(attributes().1));
+        // Another process changes something.
+        let before = answers.lookup(asker(), share.inode, c"none").unwrap();
+        let touched = std::process::Command::new("touch")
+            .arg(root.path().join("0/none"))
+            .status();
+        assert!(touched.unwrap().success());
+        let word = || -> u64 {
+            use vm_memory::{Bytes as _, GuestAddressSpace as _};
+            let memory = memory.memory();
+            memory.read_obj(vm_memory::GuestAddress(0)).unwrap()
+        };
+        let begun = std::time::Instant::now();
+        while word() == before.entry_timeout.as_secs() {
+            assert!(begun.elapsed() < Duration::from_secs(20));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     #[test]
     fn an_owner_that_may_not_be_given_is_not_permitted() {
         let root = tempfile::tempdir().unwrap();
@@ -231,7 +544,7 @@ mod tests {
             uid_map: Some(vec![forbidden]),
             ..Config::default()
         });
-        let answers = Answers::new(files.unwrap(), ABSENCE, false);
+        let answers = Answers::new(files.unwrap(), ABSENCE, false, None);
         answers.init(FsOptions::empty()).unwrap();
         let file = answers.lookup(asker(), ROOT_ID, c"file").unwrap().inode;
         let given = SetattrIn {

@@ -21,6 +21,8 @@ const SERVICE: &[libc::c_long] = &[
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_fallocate,
+    // Which directories the host is to tell of changes in.
+    libc::SYS_fanotify_mark,
     libc::SYS_fchdir,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
@@ -56,6 +58,7 @@ const SERVICE: &[libc::c_long] = &[
     libc::SYS_newfstatat,
     libc::SYS_openat,
     libc::SYS_openat2,
+    libc::SYS_ppoll,
     libc::SYS_prctl,
     libc::SYS_preadv,
     libc::SYS_pread64,
@@ -104,6 +107,8 @@ const SERVICE: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_open,
     #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    #[cfg(target_arch = "x86_64")]
     libc::SYS_unlink,
 ];
 
@@ -112,6 +117,7 @@ const START: &[libc::c_long] = &[
     libc::SYS_accept4,
     libc::SYS_clone,
     libc::SYS_clone3,
+    libc::SYS_fanotify_init,
     libc::SYS_unshare,
     libc::SYS_seccomp,
 ];

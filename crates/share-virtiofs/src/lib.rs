@@ -7,6 +7,7 @@ mod crowd;
 pub mod filter;
 mod identity;
 mod kernel_mounts;
+mod leases;
 mod local_mounts;
 mod mount;
 pub mod namespaces;

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use container_api::{Chain, inherited};
-use container_resource::share::{Answer, LIMIT, Request};
+use container_resource::share::{Answer, LIMIT, Request, Source};
 
 use crate::namespaces::ShareError;
 
@@ -55,6 +55,14 @@ fn parse(text: &[u8]) -> Result<Request, RequestError> {
     Ok(request)
 }
 
+/// Whether one of `shares` is in another one, or the same.
+pub fn overlap(shares: &[Source]) -> bool {
+    let mut paths: Vec<_> = shares.iter().map(|share| &share.path).collect();
+    // By components: what is in a directory follows it.
+    paths.sort_unstable();
+    paths.windows(2).any(|pair| pair[1].starts_with(pair[0]))
+}
+
 /// The listening socket. To be called once.
 pub fn listener() -> io::Result<OwnedFd> {
     // SAFETY: the caller of the program promises that descriptor 3 is open and ours alone; if it is not open, fcntl fails.
@@ -91,6 +99,23 @@ fn answer(answer: &Answer) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_in_another_one_overlaps() {
+        let overlap = |paths: &[&str]| {
+            let share = |path: &&str| Source {
+                path: path.into(),
+                read_only: false,
+            };
+            overlap(&paths.iter().map(share).collect::<Vec<_>>())
+        };
+        for apart in [&[][..], &["/a"], &["/a", "/ab", "/a-b", "/b/a"]] {
+            assert!(!overlap(apart), "{apart:?}");
+        }
+        for over in [&["/a", "/a"][..], &["/a/b/c", "/a-b", "/a"], &["/", "/x"]] {
+            assert!(overlap(over), "{over:?}");
+        }
+    }
 
     #[test]
     fn a_request_is_checked() {

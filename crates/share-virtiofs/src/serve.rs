@@ -17,6 +17,7 @@ use crate::answers::Answers;
 use crate::crowd::Watch;
 use crate::filter::{self, FilterError};
 use crate::identity::Identity;
+use crate::leases::{self, Leases};
 use crate::namespaces::Place;
 use crate::request;
 
@@ -61,16 +62,24 @@ pub fn serve(identity: &Identity, request: &Request, place: Place) -> Result<(),
     } = place;
     let listener = request::listener().map_err(ServeError::Socket)?;
     let listed = descriptors.try_clone().map_err(ServeError::Watch)?;
+    let marked = descriptors.try_clone().map_err(ServeError::Watch)?;
     let configuration = configuration(identity, request, descriptors);
     let limit = configuration.guest_fd_limit;
     // Threads inherit it, so it comes before them.
     filter::for_start()?;
     let files = PassthroughFs::new(configuration).map_err(ServeError::Open)?;
+    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+    // The same file by two ways would change unseen.
+    let leases = (!request::overlap(&request.shares))
+        .then(|| Leases::start(memory.clone(), marked, leases::reserve(limit)));
+    let leases = leases.transpose().unwrap_or_else(|error| {
+        tracing::debug!("the host tells of no changes: {error}");
+        None
+    });
     let backend = VhostUserFsBackendBuilder::default()
         .set_tag(Some(TAG.to_owned()))
-        .build(Answers::new(files, VALIDITY, close_fails))
+        .build(Answers::new(files, VALIDITY, close_fails, leases))
         .map_err(ServeError::Make)?;
-    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
     let mut daemon = VhostUserDaemon::new("shares".to_owned(), Arc::new(backend), memory)
         .map_err(ServeError::Serve)?;
     request::answer_ready().map_err(ServeError::Answer)?;
@@ -93,6 +102,7 @@ pub fn serve(identity: &Identity, request: &Request, place: Place) -> Result<(),
 fn configuration(identity: &Identity, request: &Request, descriptors: OwnedFd) -> Config {
     let map = request.idmap.as_ref();
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.unwrap_or(u64::MAX).saturating_sub(RESERVE);
     Config {
         root_dir: "/".to_owned(),
         proc_sfd_rawfd: Some(File::from(descriptors)),
@@ -109,7 +119,7 @@ fn configuration(identity: &Identity, request: &Request, descriptors: OwnedFd) -
         // Else the guest asks for an attribute before each write.
         killpriv_v2: true,
         clean_noatime: true,
-        guest_fd_limit: limit.unwrap_or(u64::MAX).saturating_sub(RESERVE),
+        guest_fd_limit: limit - leases::reserve(limit),
         uid_map: Some(identity.translation(map.map(|map| &*map.users))),
         gid_map: Some(identity.translation(map.map(|map| &*map.groups))),
         ..Config::default()

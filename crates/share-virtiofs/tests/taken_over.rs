@@ -115,6 +115,7 @@ fn who_takes_it_over_has_the_shares_and_nothing_else() {
     }
     for text in [
         "handle",
+        "events",
         "thread",
         "program /0/file",
         "socket",

@@ -1,9 +1,10 @@
 //! What one side changes, and when the other one sees it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use super::{bind, directory, exec, servers, start};
+use super::{bind, directory, exec, servers, start, told};
 use crate::system::{System, eventually};
 
 #[test]
@@ -52,4 +53,67 @@ fn what_the_host_changes_is_seen_within_a_second() {
         })
     });
     system.run(["delete", "--force", "coherent"]).ok();
+}
+
+/// How often the threads of `pid` have waited for something.
+fn waits(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of = |task: fs::DirEntry| -> Option<u64> {
+        let text = fs::read_to_string(task.path().join("status")).ok()?;
+        let mut lines = text.lines();
+        lines
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?
+            .trim()
+            .parse()
+            .ok()
+    };
+    tasks.flatten().filter_map(of).sum()
+}
+
+/// What the guest knows it does not ask for again, and each change of the host ends that, whoever makes it.
+#[test]
+fn what_does_not_change_is_not_asked_for_again() {
+    let system = System::shared();
+    let data = directory(&system, "leased");
+    fs::create_dir(data.join("d")).unwrap();
+    for number in 0..400 {
+        fs::write(data.join("d").join(number.to_string()), "1\n").unwrap();
+    }
+    let bound = bind(&data, "/data");
+    start(&system, "leased", &["-v", &bound]).ok();
+    start(&system, "neighbour", &["-v", &bound]).ok();
+    let inside = servers(&system, "leased")[1];
+    let warm = "cd /data/d; stat * >/dev/null; stat * none >/dev/null 2>&1; sleep 1.2";
+    let look =
+        "cd /data/d; stat * >/dev/null; stat none 2>/dev/null || echo none; cat 7; stat -c %a-%s 8";
+    let mut asked = u64::MAX;
+    // Somebody else's change of the directory above, or the longest time of a lease, may come between, but not always.
+    for _ in 0..5 {
+        exec(&system, "leased", warm).ok();
+        let before = waits(inside);
+        assert_eq!(told(&system, "leased", look), "none\n1\n644-2\n");
+        asked = asked.min(waits(inside) - before);
+        if asked < 100 {
+            break;
+        }
+    }
+    assert!(asked < 100, "{asked} waits for 400 files that are known");
+
+    // Another container's process changes what this one has leases for, and the host itself.
+    let change = "cd /data/d; echo 22 > 7; mv 9 none; rm 10; ln 11 other; chmod 600 12; mkdir made";
+    exec(&system, "neighbour", change).ok();
+    fs::set_permissions(data.join("d/8"), fs::Permissions::from_mode(0o755)).unwrap();
+    let begun = Instant::now();
+    let seen = "cd /data/d; for n in $(seq 400); do \
+                [ \"$(cat 7; cat none; cat 9 10 2>/dev/null; stat -c %h 11; stat -c %a 12 8; ls -d made 2>/dev/null)\" = \"$1\" ] && break; done; echo $n";
+    let expected = "22\n1\n2\n600\n755\nmade";
+    let words = ["exec", "leased", "sh", "-c", seen, "sh", expected];
+    let outcome = system.run(words).ok();
+    assert_ne!(outcome.stdout, "400\n");
+    // Beside a second, what an emulated guest takes to look.
+    let taken = begun.elapsed();
+    assert!(taken < Duration::from_secs(4), "{taken:?}");
+    for id in ["leased", "neighbour"] {
+        system.run(["delete", "--force", id]).ok();
+    }
 }
