@@ -43,6 +43,15 @@ pub enum DockerError {
     /// It says no.
     #[error("the builder refuses: {0}")]
     Refused(String),
+    /// Its answer is not what it should be.
+    #[error("the builder gives an answer that makes no sense")]
+    Answer(#[source] serde_json::Error),
+    /// Its answer is too long, or breaks off.
+    #[error("the builder's answer cannot be read")]
+    Unread(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No image can have this name.
+    #[error("{0} is nothing that a builder can be asked for")]
+    Name(String, #[source] hyper::http::uri::InvalidUri),
     /// Its bytes cannot be handed on.
     #[error("cannot hand on the image")]
     Write(#[source] io::Error),
@@ -71,8 +80,7 @@ impl Docker {
             return Ok(None);
         }
         let text = reply.checked().await?.text().await?;
-        let image: Image = serde_json::from_slice(&text)
-            .map_err(|error| DockerError::Refused(error.to_string()))?;
+        let image: Image = serde_json::from_slice(&text).map_err(DockerError::Answer)?;
         Ok(Some(image.id))
     }
 
@@ -88,8 +96,7 @@ impl Docker {
         }
         let reply = self.ask(Method::GET, "/version", nothing()).await?;
         let text = reply.checked().await?.text().await?;
-        let version: Version = serde_json::from_slice(&text)
-            .map_err(|error| DockerError::Refused(error.to_string()))?;
+        let version: Version = serde_json::from_slice(&text).map_err(DockerError::Answer)?;
         let major = version.version.split('.').next().unwrap_or_default();
         Ok(major.parse().unwrap_or(0))
     }
@@ -150,7 +157,7 @@ impl Docker {
         *request.method_mut() = method;
         *request.uri_mut() = path
             .parse()
-            .map_err(|error| DockerError::Refused(format!("{path}: {error}")))?;
+            .map_err(|error| DockerError::Name(path.to_owned(), error))?;
         let host = header::HeaderValue::from_static("docker");
         request.headers_mut().insert(header::HOST, host);
         let kind = header::HeaderValue::from_static("application/x-tar");
@@ -198,7 +205,7 @@ impl Reply {
         let whole = Limited::new(self.body, ANSWER_LIMIT).collect().await;
         whole
             .map(http_body_util::Collected::to_bytes)
-            .map_err(|error| DockerError::Refused(error.to_string()))
+            .map_err(DockerError::Unread)
     }
 }
 

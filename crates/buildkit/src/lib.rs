@@ -18,7 +18,7 @@ pub use content::{ContentError, Store};
 pub use context::{Context, ContextError, Pattern, PatternError, Wanted, send};
 pub use docker::{Docker, DockerError};
 pub use excerpt::Excerpt;
-pub use session::{Agent, NOT_TAKEN, Secret, Session, SessionError, Sink, Sources, Upload};
+pub use session::{Agent, Secret, Session, SessionError, Sink, Sources, Upload};
 pub use solve::{Build, CacheEntry, Output, SolveError, Solved};
 pub use trace::{Change, Step, StepState, Trace, Transfer, Update, Warning, raw_json};
 

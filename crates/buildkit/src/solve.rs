@@ -14,7 +14,7 @@ use tonic::{Code, Status, Streaming};
 use crate::connection::Connection;
 use crate::context::ContextError;
 use crate::excerpt::{Excerpt, Source};
-use crate::session::{Session, SessionError, Sources};
+use crate::session::{Fault, Session, SessionError, Sources};
 use crate::trace::Update;
 
 /// The frontend that reads Dockerfiles.
@@ -71,6 +71,9 @@ pub enum SolveError {
     /// The context cannot be sent.
     #[error(transparent)]
     Context(#[from] ContextError),
+    /// The result cannot be written on this side.
+    #[error("cannot take the result")]
+    Sink(#[source] std::io::Error),
     /// The build itself.
     #[error("{message}")]
     Failed {
@@ -129,7 +132,8 @@ impl Build {
                 response: reply.into_inner().exporter_response,
             }),
             Err(status) => Err(match session.fault() {
-                Some(fault) => SolveError::Context(fault),
+                Some(Fault::Context(fault)) => SolveError::Context(fault),
+                Some(Fault::Sink(fault)) => SolveError::Sink(fault),
                 None => failure(status),
             }),
         }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Faults, Replies, header};
+use super::{Fault, Faults, Replies, header};
 use crate::context::{Context, ContextError, Wanted, send};
 
 /// Batches of packets that wait for the builder: as many times 128 KiB at the most.
@@ -59,7 +59,7 @@ impl FileSync for Files {
                 None | Some(ContextError::Gone | ContextError::Refused(_)) => {}
                 Some(error) => {
                     let words = error.to_string();
-                    faults.put(error);
+                    faults.put(Fault::Context(error));
                     let _ = out.send(Err(Status::aborted(words))).await;
                 }
             }

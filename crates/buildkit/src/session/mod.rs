@@ -34,8 +34,6 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::metadata::{AsciiMetadataKey, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 
-pub use output::NOT_TAKEN;
-
 use crate::connection::{Connection, MESSAGE_LIMIT};
 use crate::content::Store;
 use crate::context::{Context, ContextError};
@@ -138,12 +136,21 @@ impl std::fmt::Debug for Sources {
     }
 }
 
-/// What went wrong on this side: the builder's own words of it are worse.
+/// What went wrong on this side.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// A context could not be read.
+    Context(ContextError),
+    /// The result could not be written.
+    Sink(std::io::Error),
+}
+
+/// The first fault of a session: the builder's own words of it are worse.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Faults(Arc<Mutex<Option<ContextError>>>);
+pub(crate) struct Faults(Arc<Mutex<Option<Fault>>>);
 
 impl Faults {
-    fn put(&self, error: ContextError) {
+    fn put(&self, error: Fault) {
         let mut first = self
             .0
             .lock()
@@ -151,7 +158,7 @@ impl Faults {
         first.get_or_insert(error);
     }
 
-    fn take(&self) -> Option<ContextError> {
+    fn take(&self) -> Option<Fault> {
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -227,7 +234,7 @@ impl Session {
     }
 
     /// What went wrong on this side, if something did.
-    pub(crate) fn fault(&self) -> Option<ContextError> {
+    pub(crate) fn fault(&self) -> Option<Fault> {
         self.faults.take()
     }
 }
@@ -256,14 +263,14 @@ async fn send_bytes(
 
 async fn serve(stream: DuplexStream, sources: Sources, faults: Faults) {
     let incoming = stream::once(async { Ok::<_, std::io::Error>(stream) }).chain(stream::pending());
-    let files = files::Files::new(sources.contexts, faults);
+    let files = files::Files::new(sources.contexts, faults.clone());
     let served = tonic::transport::Server::builder()
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .add_service(HealthServer::new(Healthy))
         .add_service(FileSyncServer::new(files))
         .add_service(
-            FileSendServer::new(output::Output::new(sources.output))
+            FileSendServer::new(output::Output::new(sources.output, faults))
                 .max_decoding_message_size(MESSAGE_LIMIT),
         )
         .add_service(AuthServer::new(auth::NoLogins))

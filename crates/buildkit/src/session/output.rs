@@ -9,18 +9,20 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Replies, Sink};
+use super::{Fault, Faults, Replies, Sink};
 
 /// Where the result goes. It comes once.
 pub struct Output {
     sink: Mutex<Option<Sink>>,
+    faults: Faults,
 }
 
 impl Output {
     /// `None`: no result is expected this way.
-    pub fn new(sink: Option<Sink>) -> Self {
+    pub fn new(sink: Option<Sink>, faults: Faults) -> Self {
         Self {
             sink: Mutex::new(sink),
+            faults,
         }
     }
 }
@@ -43,30 +45,29 @@ impl FileSend for Output {
         };
         let mut messages = request.into_inner();
         let (out, replies) = mpsc::channel(1);
+        let faults = self.faults.clone();
         tokio::spawn(async move {
-            let taken = async {
-                while let Some(message) = messages.message().await? {
-                    sink.write_all(&message.data).await?;
-                }
-                sink.shutdown().await?;
-                Ok::<_, Failure>(())
-            };
             // The stream of answers ends when all is written, which the builder waits for.
-            if let Err(failure) = taken.await {
-                let _ = out.send(Err(Status::aborted(failure.0))).await;
+            if let Err(status) = take(&mut messages, &mut sink, &faults).await {
+                let _ = out.send(Err(status)).await;
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(replies))))
     }
 }
 
-/// What the builder says of a result that this side could not take: its own failure is told to the caller otherwise.
-pub const NOT_TAKEN: &str = "cannot take the result";
-
-struct Failure(String);
-
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self(format!("{NOT_TAKEN}: {error}"))
+async fn take(
+    messages: &mut Streaming<BytesMessage>,
+    sink: &mut Sink,
+    faults: &Faults,
+) -> Result<(), Status> {
+    let not_taken = |error: std::io::Error| {
+        let status = Status::aborted(format!("the client cannot take the result: {error}"));
+        faults.put(Fault::Sink(error));
+        status
+    };
+    while let Some(message) = messages.message().await? {
+        sink.write_all(&message.data).await.map_err(not_taken)?;
     }
+    sink.shutdown().await.map_err(not_taken)
 }

@@ -217,12 +217,8 @@ impl Build {
         progress.finish(&trace);
         let solved = match (solved, finished) {
             (Ok(solved), finished) => (solved, finished?),
-            // What went wrong on this side is why the builder could not hand it over.
-            (Err(SolveError::Failed { message, .. }), Err(failure))
-                if message.contains(container_buildkit::NOT_TAKEN) =>
-            {
-                return Err(failure);
-            }
+            // Who reads what the sink takes knows why it takes no more.
+            (Err(SolveError::Sink(_)), Err(failure)) => return Err(failure),
             (Err(error), _) => {
                 let text = ready.dockerfile;
                 return Err(progress::failure(&trace, error, &self.builder.name, text));

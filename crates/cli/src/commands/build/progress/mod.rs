@@ -145,11 +145,12 @@ pub fn failure(
             error.into()
         }
         SolveError::Context(error) => Error::caused(Kind::InvalidArgument, error).into(),
+        error @ SolveError::Sink(_) => Error::caused(Kind::Internal, error).into(),
         error @ (SolveError::Lost(_) | SolveError::Session(_)) => {
             let hint = format!(
                 "`container logs {builder}` shows what it said; the next build starts it again."
             );
-            Error::new(Kind::Unavailable, error.to_string())
+            Error::caused(Kind::Unavailable, error)
                 .with_hint(hint)
                 .into()
         }
