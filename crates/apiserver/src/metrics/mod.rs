@@ -153,7 +153,7 @@ impl Metrics {
             if state == ContainerState::Running {
                 running.push(container.id);
             }
-            let state = word(state);
+            let state = state.word().to_owned();
             self.containers.get_or_create(&Of { state }).inc();
         }
         self.memory.clear();
@@ -189,12 +189,6 @@ impl Metrics {
 
 fn start_times() -> Histogram {
     Histogram::new(START_BUCKETS)
-}
-
-/// A state as `inspect` shows it.
-fn word(state: ContainerState) -> String {
-    let value = serde_json::to_value(state).unwrap_or_default();
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

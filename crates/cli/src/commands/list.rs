@@ -1,7 +1,5 @@
 use clap::Args;
-use container_resource::container::{
-    ContainerState, ContainerStatus, HealthState, ManagedContainer,
-};
+use container_resource::container::{ContainerStatus, HealthState, ManagedContainer};
 use container_resource::size::MIB;
 use jiff::{Timestamp, Unit};
 
@@ -83,21 +81,9 @@ fn table(containers: &[ManagedContainer]) -> Table {
     table
 }
 
-/// A state as it is shown and stored.
-pub fn state(state: ContainerState) -> &'static str {
-    match state {
-        ContainerState::Unknown => "unknown",
-        ContainerState::Stopped => "stopped",
-        ContainerState::Running => "running",
-        ContainerState::Paused => "paused",
-        ContainerState::Stopping => "stopping",
-        ContainerState::Restarting => "restarting",
-    }
-}
-
 /// The state, with what the health check says of a running container, or that it stands still.
 fn state_and_health(status: &ContainerStatus) -> String {
-    let state = state(status.state);
+    let state = status.state.word();
     if status.out_of_room {
         return format!("{state} (host's disk is full)");
     }

@@ -35,6 +35,20 @@ pub enum ContainerState {
     Restarting,
 }
 
+impl ContainerState {
+    /// As it is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Stopped => "stopped",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopping => "stopping",
+            Self::Restarting => "restarting",
+        }
+    }
+}
+
 /// The changing part of a container.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -3,7 +3,6 @@ use container_resource::container::ManagedContainer;
 use container_resource::size::MIB;
 use serde::Serialize;
 
-use super::super::list::state;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::FormatFlags;
@@ -56,7 +55,7 @@ fn show(container: ManagedContainer) -> Shown {
     Shown {
         id: container.id,
         image: configuration.image.reference,
-        state: state(container.status.state).to_owned(),
+        state: container.status.state.word().to_owned(),
         ip_address: network.map(|network| network.ipv4_address),
         cpus: configuration.resources.cpus,
         memory_in_bytes: configuration.resources.memory_in_bytes,

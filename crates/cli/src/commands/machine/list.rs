@@ -45,7 +45,7 @@ fn table(machines: &[MachineResource]) -> Table {
             machine.cpus.to_string(),
             format!("{} MB", machine.memory / MIB),
             machine.disk_size.map(size::disk).unwrap_or_default(),
-            super::super::list::state(machine.status).to_owned(),
+            machine.status.word().to_owned(),
             if machine.default { "*" } else { "" }.to_owned(),
         ]);
     }
