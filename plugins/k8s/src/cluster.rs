@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use container_resource::container::ContainerState;
 use container_resource::label::well_known;
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +47,7 @@ struct Published {
 
 #[derive(Debug, Deserialize)]
 struct Status {
-    state: String,
+    state: ContainerState,
     #[serde(default)]
     networks: Vec<Attachment>,
 }
@@ -64,8 +65,8 @@ struct Attachment {
 pub struct Cluster {
     /// Name.
     pub name: String,
-    /// State of its node: `running`, `stopped` and others.
-    pub state: String,
+    /// State of its node.
+    pub state: ContainerState,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Bytes.
@@ -112,6 +113,20 @@ pub fn find(container: &Container, name: &str) -> Result<Cluster, FindError> {
         .find(|listed| listed.id == name)
         .ok_or_else(|| FindError::NotFound(name.to_owned()))?;
     cluster(found).ok_or_else(|| FindError::Foreign(name.to_owned()))
+}
+
+/// The state of the container `name`.
+///
+/// # Errors
+/// When there is none, or it cannot be inspected.
+pub fn state(container: &Container, name: &str) -> Result<ContainerState, FindError> {
+    let text = container.read(["inspect", name])?;
+    let mut inspected: Vec<Listed> =
+        serde_json::from_str(&text).map_err(|error| ContainerError::Answer("inspect", error))?;
+    let found = inspected.pop();
+    found
+        .map(|container| container.status.state)
+        .ok_or_else(|| FindError::NotFound(name.to_owned()))
 }
 
 fn listed(container: &Container) -> Result<Vec<Listed>, ContainerError> {
@@ -185,7 +200,7 @@ pub mod tests {
         let clusters = list(&container).unwrap();
         let expected = Cluster {
             name: "dev".into(),
-            state: "running".into(),
+            state: ContainerState::Running,
             cpus: 2,
             memory: 2 << 30,
             address: Some("10.1.2.3".into()),

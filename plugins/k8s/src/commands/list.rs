@@ -55,7 +55,7 @@ fn rows(clusters: &[Cluster]) -> Vec<Vec<String>> {
             cluster.name.clone(),
             cluster.name.clone(),
             "control-plane".to_owned(),
-            cluster.state.clone(),
+            cluster.state.word().to_owned(),
             cluster.cpus.to_string(),
             format!("{} MB", cluster.memory / size::MIB),
             cluster.address.clone().unwrap_or_default(),

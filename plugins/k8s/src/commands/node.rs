@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use container_resource::container::ContainerState;
 
+use crate::cluster;
 use crate::container::{Container, ContainerError};
 use crate::kubeconfig::Access;
 
@@ -56,9 +58,8 @@ impl<'a> Node<'a> {
                 return Ok(());
             };
             // A node that has ended answers nothing any more.
-            let state = self.container.read(["inspect", self.name]);
-            let state = state.context(format!("wait until {what}"))?;
-            if state.contains("\"stopped\"") {
+            let state = cluster::state(self.container, self.name);
+            if state.context(format!("wait until {what}"))? == ContainerState::Stopped {
                 bail!(
                     "the node has ended: `container logs {}` shows why",
                     self.name
@@ -101,9 +102,12 @@ mod tests {
             waited.map_err(|error| format!("{error:#}"))
         };
         assert_eq!(wait("exit 0"), Ok(()));
-        let slow = "if [ $1 = inspect ]; then echo '\"running\"'; else echo no bus >&2; exit 1; fi";
+        // What else says so is nobody's state.
+        let node = r#"[{"id":"dev","configuration":{"labels":{"was":"stopped"},"resources":{"cpus":1,"memoryInBytes":1}},"status":{"state":"running"}}]"#;
+        let slow =
+            format!("if [ $1 = inspect ]; then echo '{node}'; else echo no bus >&2; exit 1; fi");
         assert_eq!(
-            wait(slow),
+            wait(&slow),
             Err("it is up not within 0 s: no bus".to_owned())
         );
         let ended = slow.replace("running", "stopped");
