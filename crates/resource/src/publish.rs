@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::container::PublishPort;
+use crate::container::{PortProtocol, PublishPort};
 
 /// The most ports that are published with one flag, and of one container by all of them: Apple's.
 pub const MAX_DESCRIPTORS: usize = 64;
@@ -56,7 +56,8 @@ pub fn parse(text: &str) -> Result<PublishPort, PublishError> {
         None => (text, "tcp"),
     };
     let proto = match protocol.to_ascii_lowercase().as_str() {
-        proto @ ("tcp" | "udp") => proto.to_owned(),
+        "tcp" => PortProtocol::Tcp,
+        "udp" => PortProtocol::Udp,
         _ => return Err(PublishError::Protocol(protocol.to_owned())),
     };
     let (address, ports) = split_address(text, ports)?;
@@ -278,7 +279,7 @@ mod tests {
             assert!(error.starts_with(words), "{text}: {error}");
         }
         assert!(exposed("80:80").is_err());
-        assert_eq!(exposed("53/udp").unwrap().proto, "udp");
+        assert_eq!(exposed("53/udp").unwrap().proto, PortProtocol::Udp);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Published ports, as they are stored and as networks take them: ranges and single ports.
 
 use container_api::network::{Port, Protocol};
-use container_resource::container::PublishPort;
+use container_resource::container::{PortProtocol, PublishPort};
 
 /// Each port of `published`, one by one.
 pub fn single(published: &[PublishPort]) -> Vec<Port> {
@@ -23,11 +23,11 @@ fn each(published: &PublishPort) -> impl Iterator<Item = Port> + '_ {
         },
         last_host_port: published.last_host_port.map_or(0, u32::from),
         container_port: u32::from(published.container_port) + u32::from(offset),
-        protocol: if published.proto == "udp" {
-            Protocol::Udp.into()
-        } else {
-            Protocol::Tcp.into()
-        },
+        protocol: match published.proto {
+            PortProtocol::Tcp => Protocol::Tcp,
+            PortProtocol::Udp => Protocol::Udp,
+        }
+        .into(),
     })
 }
 
@@ -47,12 +47,10 @@ pub fn ranges(ports: &[Port]) -> Vec<PublishPort> {
             host_port: number(port.host_port),
             last_host_port: None,
             container_port: number(port.container_port),
-            proto: if port.protocol() == Protocol::Udp {
-                "udp"
-            } else {
-                "tcp"
-            }
-            .to_owned(),
+            proto: match port.protocol() {
+                Protocol::Tcp => PortProtocol::Tcp,
+                Protocol::Udp => PortProtocol::Udp,
+            },
             count: 1,
         };
         match ranges.last_mut() {

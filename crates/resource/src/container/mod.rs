@@ -22,8 +22,8 @@ use crate::platform::Platform;
 
 pub use mounts::{Device, Mount, MountKind};
 pub use network::{
-    AttachmentConfiguration, AttachmentOptions, DnsConfiguration, HostEntry, PublishPort,
-    PublishSocket,
+    AttachmentConfiguration, AttachmentOptions, DnsConfiguration, HostEntry, PortProtocol,
+    PublishPort, PublishSocket,
 };
 pub use policy::{CreateOptions, HealthCheck, RestartPolicy};
 pub use process::{ProcessConfiguration, Rlimit, User};

@@ -1,5 +1,6 @@
 //! A container's side of its networks.
 
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
@@ -22,10 +23,36 @@ pub struct PublishPort {
     pub last_host_port: Option<u16>,
     /// First port in the container.
     pub container_port: u16,
-    /// `tcp` or `udp`.
-    pub proto: String,
+    /// What is spoken there.
+    pub proto: PortProtocol,
     /// Length of the range.
     pub count: u16,
+}
+
+/// What a published port speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortProtocol {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl PortProtocol {
+    /// As it is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for PortProtocol {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.word())
+    }
 }
 
 /// A socket of the container that appears on the host.
