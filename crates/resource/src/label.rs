@@ -22,8 +22,6 @@ pub mod well_known {
     pub const OCI_REF_NAME: &str = "org.opencontainers.image.ref.name";
     /// The full name under which an image was fetched from its registry. None that came in another way has it.
     pub const PULLED_FROM: &str = "com.apple.container.image.pulled-from";
-    /// Marks an index that was made for a single manifest.
-    pub const INDIRECT_INDEX: &str = "com.apple.containerization.index.indirect";
 }
 
 /// Why a text is no label.

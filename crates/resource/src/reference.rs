@@ -136,15 +136,6 @@ impl Reference {
     pub fn version(&self) -> &Version {
         &self.version
     }
-
-    /// The same repository with another tag or digest.
-    #[must_use]
-    pub fn with_version(&self, version: Version) -> Self {
-        Self {
-            version,
-            ..self.clone()
-        }
-    }
 }
 
 impl FromStr for Reference {
