@@ -12,9 +12,20 @@ use super::{Containers, Entry, bundles};
 use crate::disk_usage;
 
 impl Containers {
-    /// Deletes the container `id`; a running one only where `force` is set. Gives the bytes freed.
+    /// Deletes the container `id`, which is no machine's; a running one only where `force` is set. Gives the bytes freed.
     /// Its anonymous `volumes` go with it, as those of a container that deletes itself.
     pub async fn delete(
+        self: &Arc<Self>,
+        id: &str,
+        force: bool,
+        volumes: bool,
+    ) -> Result<u64, Error> {
+        self.check_own(id)?;
+        self.delete_any(id, force, volumes).await
+    }
+
+    /// The same, also of a machine's.
+    pub async fn delete_any(
         self: &Arc<Self>,
         id: &str,
         force: bool,
@@ -101,7 +112,7 @@ impl Containers {
                 if !containers.is_current(&entry) || entry.is_active() {
                     return Ok(());
                 }
-                let deleted = containers.delete(&entry.id, false, true).await;
+                let deleted = containers.delete_any(&entry.id, false, true).await;
                 deleted.map(drop).map_err(std::io::Error::other)
             }
         });

@@ -76,7 +76,7 @@ pub struct Entry {
 }
 
 /// Socket of a client's SSH agent; nothing: it has none.
-type Agent = Option<PathBuf>;
+pub type Agent = Option<PathBuf>;
 
 impl Entry {
     /// A container at rest.
@@ -118,8 +118,7 @@ impl Entry {
     }
 
     /// Takes down where the client that is about to start it has its SSH agent; empty: nowhere.
-    pub fn offer_agent(&self, path: &str) {
-        let agent = (!path.is_empty()).then(|| PathBuf::from(path));
+    pub fn offer_agent(&self, agent: Agent) {
         *self
             .ssh_agent
             .lock()

@@ -84,7 +84,7 @@ impl Containers {
     ///
     /// # Errors
     /// When it is a machine's.
-    pub fn check_own(&self, id: &str) -> Result<(), Error> {
+    pub(super) fn check_own(&self, id: &str) -> Result<(), Error> {
         let entry = self.get(id).ok();
         let configuration = entry.and_then(|entry| entry.readable());
         let Some(machine) = configuration

@@ -48,7 +48,7 @@ pub(crate) use archive::{operate, words};
 use clearing::Clearing;
 pub use create::kind;
 use departed::Departed;
-pub use entry::Entry;
+pub use entry::{Agent, Entry};
 pub(crate) use helper::Helper;
 pub use helper::Lent;
 pub(crate) use hold::{copy_held, copy_within};

@@ -18,7 +18,7 @@ use container_resource::publish;
 use jiff::Timestamp;
 
 use super::create::kind;
-use super::entry::{Kill, Run};
+use super::entry::{Agent, Kill, Run};
 use super::follow::{record_by_hand, recorded, remove_sockets};
 use super::helper::{Helper, Lent};
 use super::{Containers, Entry, not_found};
@@ -103,12 +103,20 @@ pub(super) struct Booting {
 }
 
 impl Containers {
-    /// Starts the container `id`, unless it runs already.
-    pub async fn start(self: &Arc<Self>, id: &str, lent: Option<Lent>) -> Result<Started, Error> {
+    /// Starts the container `id`, unless it runs already; from now on it reaches `agent`, if one is told.
+    pub async fn start(
+        self: &Arc<Self>,
+        id: &str,
+        agent: Option<Agent>,
+        lent: Option<Lent>,
+    ) -> Result<Started, Error> {
         let entry = self.get(id)?;
         entry.stop_by_hand(false);
         entry.status.send_modify(|status| status.restart_count = 0);
         let _operation = entry.operation.lock().await;
+        if let Some(agent) = agent {
+            entry.offer_agent(agent);
+        }
         self.start_entry(&entry, lent).await
     }
 

@@ -10,7 +10,7 @@ use container_resource::event::Action;
 use container_resource::signal;
 use rustix::process::Signal;
 
-use super::entry::Kill;
+use super::entry::{Agent, Kill};
 use super::follow::{record_by_hand, recorded};
 use super::{Containers, Entry, power_off};
 
@@ -36,19 +36,20 @@ impl Containers {
         self.stop_entry(&entry, signal, timeout).await
     }
 
-    /// Stops the container `id`, if it runs, and starts it, whoever waits for that.
+    /// Stops the container `id`, if it runs, and starts it, whoever waits for that; from then on it reaches `agent`.
     pub async fn stop_and_start(
         self: &Arc<Self>,
         id: &str,
         signal: Option<i32>,
         timeout: Option<Duration>,
+        agent: Agent,
     ) -> Result<(), Error> {
         let entry = self.get(id)?;
         let ran = entry.is_active();
         entry.hold(true);
         let stopped = self.stop_entry(&entry, signal, timeout).await;
         let started = match stopped {
-            Ok(()) => self.start(id, None).await.map(drop),
+            Ok(()) => self.start(id, Some(agent), None).await.map(drop),
             Err(error) => Err(error),
         };
         entry.hold(false);

@@ -5,27 +5,24 @@
 
 use std::io;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use container_api::{Error, Kind};
 
 use crate::containers::Entry;
 
-/// Has the machine of `entry` reach the agent at `path`, unless that is empty.
+/// The link at which the machine of `entry` reaches its agent, from now on that at `path`, unless that is empty.
 ///
 /// # Errors
 /// When the link cannot be made.
-pub fn meet(entry: &Entry, path: &str) -> Result<(), Error> {
+pub fn link(entry: &Entry, path: &str) -> Result<PathBuf, Error> {
     let link = entry.bundle.ssh_agent();
     if !path.is_empty() {
         point(&link, Path::new(path)).map_err(|error| {
             Error::caused(Kind::Internal, error).context("take down where the SSH agent is")
         })?;
     }
-    if let Some(link) = link.to_str() {
-        entry.offer_agent(link);
-    }
-    Ok(())
+    Ok(link)
 }
 
 /// Makes `link` lead to `path`, all at once.

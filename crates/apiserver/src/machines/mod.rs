@@ -121,8 +121,11 @@ impl Machines {
         let entry = self.find(&name)?;
         self.containers.follow_plan(&entry.id).await?;
         let entry = self.find(&name)?;
-        agent::meet(&entry, ssh_agent)?;
-        let started = self.containers.start(&entry.id, None).await?;
+        let agent = agent::link(&entry, ssh_agent)?;
+        let started = self
+            .containers
+            .start(&entry.id, Some(Some(agent)), None)
+            .await?;
         let known = self.known(&entry.id);
         let mut run = known.lock().await;
         if *run != started.run {
@@ -182,7 +185,7 @@ impl Machines {
                 ),
             );
         }
-        let freed = self.containers.delete(&entry.id, force, true).await?;
+        let freed = self.containers.delete_any(&entry.id, force, true).await?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.remove(&entry.id);
         if self.default.get().as_deref() == Some(id) {
@@ -193,7 +196,7 @@ impl Machines {
 
     /// Removes the container `id`, which is not finished.
     async fn discard(&self, id: &str) {
-        if let Err(left) = self.containers.delete(id, true, true).await {
+        if let Err(left) = self.containers.delete_any(id, true, true).await {
             tracing::warn!(
                 "what was made of container {id} is left until the next start: {left:#}"
             );

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status};
 
-use crate::containers::{Containers, Started};
+use crate::containers::{Agent, Containers, Started};
 
 /// The calls about containers.
 #[derive(Debug)]
@@ -48,9 +48,9 @@ impl containers_server::Containers for Service {
             ssh_agent,
         } = request.into_inner();
         let lent = self.0.lent(stdio)?;
-        self.0.get(&id)?.offer_agent(&ssh_agent);
+        let agent = Some(agent(ssh_agent));
         let containers = self.0.clone();
-        let started = to_the_end(async move { containers.start(&id, lent).await }).await?;
+        let started = to_the_end(async move { containers.start(&id, agent, lent).await }).await?;
         let Started {
             already_running,
             timeline,
@@ -138,18 +138,17 @@ impl containers_server::Containers for Service {
     }
 
     async fn restart(&self, request: Request<StopRequest>) -> Reply<StopReply> {
-        let agent = request.get_ref().ssh_agent.clone();
+        let agent = agent(request.get_ref().ssh_agent.clone());
         let (id, signal, timeout) = stopping(request);
-        self.0.get(&id)?.offer_agent(&agent);
         let containers = self.0.clone();
-        to_the_end(async move { containers.stop_and_start(&id, signal, timeout).await }).await?;
+        to_the_end(async move { containers.stop_and_start(&id, signal, timeout, agent).await })
+            .await?;
         Ok(Response::new(StopReply {}))
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Reply<DeleteReply> {
         let DeleteRequest { id, force, volumes } = request.into_inner();
         let containers = self.0.clone();
-        containers.check_own(&id)?;
         let reclaimed_bytes =
             to_the_end(async move { containers.delete(&id, force, volumes).await }).await?;
         Ok(Response::new(DeleteReply { reclaimed_bytes }))
@@ -215,6 +214,11 @@ impl containers_server::Containers for Service {
         });
         Ok(Response::new(Box::pin(events)))
     }
+}
+
+/// The SSH agent at `path`, of a client that has one unless that is empty.
+fn agent(path: String) -> Agent {
+    (!path.is_empty()).then(|| path.into())
 }
 
 /// The container, the signal and the grace of a request to stop.
