@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use container_resource::dns_domain::DnsDomain;
-use container_resource::egress::{Destination, EgressRule};
+use container_resource::egress::EgressRule;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -79,17 +79,6 @@ impl Entry {
             IpAddr::V4(address) => self.ipv4 == Some(address),
             IpAddr::V6(address) => self.ipv6 == Some(address) || self.link_local == address,
         }
-    }
-
-    /// Whether it may reach `port` of the host by the host's name.
-    pub fn may_reach_host(&self, port: u16) -> bool {
-        self.egress.as_ref().is_none_or(|rules| {
-            rules.iter().any(|rule| {
-                let is_meant = rule.destination.covers(HOST)
-                    || matches!(&rule.destination, Destination::Name(name) if is_host(name));
-                is_meant && rule.port.is_none_or(|allowed| allowed == port)
-            })
-        })
     }
 }
 

@@ -4,11 +4,14 @@
 
 mod world;
 
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
 use container_api::network::AllocateRequest;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType::{A, AAAA, MX, PTR, TXT};
 use world::dns::{self, By, addresses, exchange, query};
-use world::{As, PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
+use world::{As, PATIENCE, PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
 
 const GATEWAY: &str = "192.168.64.1";
 const GATEWAY6: &str = "fd00:64::1";
@@ -154,8 +157,17 @@ fn other_names_are_the_host_s_resolvers_business() {
 
 #[test]
 fn the_host_s_loopback_has_a_name() {
-    let world = World::new();
-    let network = world.network("one", |_| ());
+    loopback_has_a_name(As::Root);
+}
+
+#[test]
+fn and_a_user_s() {
+    loopback_has_a_name(As::User);
+}
+
+fn loopback_has_a_name(who: As) {
+    let world = World::of(who);
+    let mut network = world.network("one", |_| ());
     let a = network.guest("a");
     let name = "host.container.internal";
     assert_eq!(
@@ -169,22 +181,68 @@ fn the_host_s_loopback_has_a_name() {
     serve(&world.host, "127.0.0.1:4000");
     serve(&world.host, "[::1]:6000");
     serve_udp(&world.host, "127.0.0.1:4000");
-    // Whichever of the two the service is on, and whichever the program tries.
-    for port in [4000, 6000] {
-        for address in [
-            format!("192.168.64.254:{port}"),
-            format!("[{}]:{port}", ipv6[0]),
-        ] {
-            let answer = ask(&a.namespace, &address).unwrap();
-            assert!(answer.ends_with(" hello"), "{address}: {answer}");
+    serve_udp(&world.host, "[::1]:6000");
+    let hosts = ["192.168.64.254", "[fd00:64::ffff:ffff:ffff:fffe]"];
+    for again in [false, true] {
+        for host in hosts {
+            // Whichever of the two the service is on, and whichever the program tries.
+            for port in [4000, 6000] {
+                let address = format!("{host}:{port}");
+                let answer = ask(&a.namespace, &address).unwrap();
+                assert!(answer.ends_with(" hello"), "{address}: {answer}");
+                let answer = ask_udp(&a.namespace, &address).unwrap();
+                assert!(answer.ends_with(" hello"), "{address}: {answer}");
+            }
+            // Nobody there: refused, at once, and as often as it is tried.
+            let begun = Instant::now();
+            for port in [1, 53, 4001, 65535] {
+                let address = format!("{host}:{port}");
+                for error in [
+                    ask(&a.namespace, &address).unwrap_err(),
+                    ask_udp(&a.namespace, &address).unwrap_err(),
+                ] {
+                    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{address}");
+                }
+            }
+            assert!(begun.elapsed() < Duration::from_secs(3));
+        }
+        assert!(a.pings("192.168.64.254") && a.pings("fd00:64::ffff:ffff:ffff:fffe"));
+        // Datagrams of any size, both ways.
+        let big = vec![b'x'; 40_000];
+        let told = a.namespace.run(|| {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket.send_to(&big, "192.168.64.254:4002").unwrap_or(0);
+            let echo = world
+                .host
+                .run(|| std::net::UdpSocket::bind("127.0.0.1:4002").unwrap());
+            let mut buffer = vec![0; 65_535];
+            socket.connect("192.168.64.254:4002").unwrap();
+            loop {
+                // It was refused before the service was there.
+                if socket.send(&big).is_ok() {
+                    break;
+                }
+            }
+            echo.set_read_timeout(Some(PATIENCE)).unwrap();
+            let (length, from) = echo.recv_from(&mut buffer).unwrap();
+            echo.send_to(&buffer[..length], from).unwrap();
+            loop {
+                match socket.recv(&mut buffer) {
+                    Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+                    length => break length.unwrap(),
+                }
+            }
+        });
+        assert_eq!(told, big.len());
+        if !again {
+            network.kill();
+            for host in hosts {
+                assert!(ask(&a.namespace, &format!("{host}:4000")).is_err());
+            }
+            network.start();
         }
     }
-    assert_eq!(
-        ask_udp(&a.namespace, "192.168.64.254:4000").unwrap(),
-        "192.168.64.2 hello"
-    );
-    // Nobody there: no connection that says anything.
-    assert!(ask(&a.namespace, "192.168.64.254:4001").is_err());
 }
 
 #[test]

@@ -71,11 +71,6 @@ add chain inet {name} forward {{ type filter hook forward priority filter; polic
     for (subnet, host) in table.subnets {
         let family = family(*host);
         if host.is_ipv4() {
-            // UDP alone: a process takes the connections, as it can try ::1, too.
-            rule(
-                "prerouting",
-                &format!("iifname {name} ip daddr {host} meta l4proto udp dnat ip to 127.0.0.1"),
-            );
             rule(
                 "postrouting",
                 &format!("oifname {name} ip saddr 127.0.0.0/8 masquerade"),
@@ -91,10 +86,6 @@ add chain inet {name} forward {{ type filter hook forward priority filter; polic
             &format!("oifname != {name} {family} saddr {subnet} masquerade"),
         );
     }
-    rule(
-        "input",
-        &format!("iifname {name} ip daddr 127.0.0.0/8 ct status dnat accept"),
-    );
     // They reach what whoever is on the host's LAN reaches: what listens at the host's addresses there. What only the host itself is to
     // reach is not for them, and its address in the network is that of its loopback.
     for text in [

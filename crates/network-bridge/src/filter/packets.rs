@@ -1,6 +1,6 @@
 //! Packets that leave the bridge: to the network's own services, and out.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use container_resource::egress::{Destination, EgressRule};
 use ipnet::IpNet;
@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use super::TABLE;
 use super::member::Member;
 use super::run::Ruleset;
-use crate::leases::is_host;
+use crate::leases::{HOST, is_host};
+use crate::links::asked::{self, ASKED, TAKEN, WAITING};
 use crate::links::{BRIDGE, UPLINK};
 use crate::relay::listening::MARK;
 
@@ -20,6 +21,10 @@ const NAMES: u32 = 4096;
 const FAMILIES: [(&str, u8); 2] = [("ip", 4), ("ip6", 6)];
 /// The most conversations beyond the bridge that one address has at once: the kernel's tables of them are everybody's.
 const CONVERSATIONS: u32 = 4096;
+
+/// First packets of connections to the host, and datagrams to it, that one address may send in a second: each is a process's business.
+const CONNECTIONS: u32 = 1000;
+const DATAGRAMS: u32 = 20_000;
 
 /// Into how many parts the conversations of a network are counted.
 const PARTS: u32 = 64;
@@ -33,8 +38,12 @@ const NAMES_OF: &str = "names_";
 pub struct Base {
     /// The host's addresses in the network, each with the gateway's; none where there is no way out.
     pub host: Vec<(IpAddr, IpAddr)>,
-    /// TCP port of this namespace at which connections to the host are taken; 0: there is none.
+    /// Port of the gateway's addresses at which connections and datagrams to the host are taken.
     pub relay: u16,
+    /// No interface of the host has its addresses: the gateway answers echo requests for them.
+    pub is_alone: bool,
+    /// The kernel can lead datagrams to a socket whatever they are for (`nft_tproxy`).
+    pub intercepts: bool,
     /// Networks of the way out itself, under whose address packets leave; none where they leave under their own.
     pub uplink: Vec<IpNet>,
     /// The most conversations with the outside that all containers together have at once.
@@ -49,9 +58,16 @@ add map inet {TABLE} policies4 {{ type ipv4_addr : verdict; }}
 add map inet {TABLE} policies6 {{ type ipv6_addr : verdict; }}
 add set inet {TABLE} talking4 {{ type ipv4_addr; flags dynamic; }}
 add set inet {TABLE} talking6 {{ type ipv6_addr; flags dynamic; }}
+add set inet {TABLE} connecting4 {{ type ipv4_addr; size 65535; flags dynamic,timeout; timeout 10s; }}
+add set inet {TABLE} connecting6 {{ type ipv6_addr; size 65535; flags dynamic,timeout; timeout 10s; }}
+add set inet {TABLE} sending4 {{ type ipv4_addr; size 65535; flags dynamic,timeout; timeout 10s; }}
+add set inet {TABLE} sending6 {{ type ipv6_addr; size 65535; flags dynamic,timeout; timeout 10s; }}
 add set inet {TABLE} outside {{ type mark; flags dynamic; }}
 add set inet {TABLE} members4 {{ type ipv4_addr; }}
 add set inet {TABLE} members6 {{ type ipv6_addr; }}
+add chain inet {TABLE} raw {{ type filter hook prerouting priority raw; policy accept; }}
+add chain inet {TABLE} mangle {{ type filter hook prerouting priority mangle; policy accept; }}
+add chain inet {TABLE} to_host
 add chain inet {TABLE} prerouting {{ type nat hook prerouting priority dstnat; policy accept; }}
 add chain inet {TABLE} input {{ type filter hook input priority filter; policy drop; }}
 add chain inet {TABLE} beginning
@@ -62,6 +78,9 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
 "
     );
     for chain in [
+        "raw",
+        "mangle",
+        "to_host",
         "prerouting",
         "input",
         "beginning",
@@ -83,30 +102,27 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
     rule("input", "iifname lo accept");
     rule("input", "ct state established,related accept");
     rule("input", "ct state invalid drop");
-    rule("input", &format!("iifname \"{BRIDGE}\" jump beginning"));
+    rule(
+        "input",
+        &format!("iifname {{ \"{BRIDGE}\", \"{ASKED}\" }} jump beginning"),
+    );
     rule("input", "meta l4proto { icmp, ipv6-icmp } accept");
-    if base.relay != 0 {
-        let relay = base.relay;
-        rule(
-            "input",
-            &format!("iifname \"{BRIDGE}\" ct status dnat tcp dport {relay} accept"),
-        );
-    }
+    let relay = base.relay;
+    rule(
+        "input",
+        &format!("iifname \"{ASKED}\" ct status dnat tcp dport {relay} accept"),
+    );
+    rule(
+        "input",
+        &format!("iifname \"{BRIDGE}\" meta mark {TAKEN} jump to_host"),
+    );
     rule(
         "input",
         &format!("iifname \"{BRIDGE}\" meta l4proto {{ tcp, udp }} th dport 53 accept"),
     );
     for (host, gateway) in &base.host {
         let family = family(*host);
-        if base.relay != 0 {
-            let at = std::net::SocketAddr::new(*gateway, base.relay);
-            rule(
-                "prerouting",
-                &format!(
-                    "iifname \"{BRIDGE}\" {family} daddr {host} meta l4proto tcp dnat {family} to {at}"
-                ),
-            );
-        }
+        lead_to_host(&mut rule, base, *host, *gateway);
         // The host asks for names, too.
         rule(
             "input",
@@ -117,6 +133,32 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
     }
     rule("input", "meta l4proto tcp reject with tcp reset");
     rule("input", "reject with icmpx port-unreachable");
+    for (family, number) in FAMILIES {
+        rule(
+            "to_host",
+            &format!(
+                "tcp flags & (fin | syn | rst | ack) == syn add @connecting{number} {{ {family} saddr limit rate over {CONNECTIONS}/second burst {CONNECTIONS} packets }} counter drop"
+            ),
+        );
+    }
+    rule("to_host", "ip saddr vmap @policies4");
+    rule("to_host", "ip6 saddr vmap @policies6");
+    rule("to_host", "accept");
+    // What the network's process does not let go on.
+    let refused = asked::REFUSED;
+    rule("raw", &format!("iifname \"{refused}\" notrack"));
+    rule(
+        "forward",
+        &format!("iifname \"{refused}\" meta l4proto tcp reject with tcp reset"),
+    );
+    rule(
+        "forward",
+        &format!("iifname \"{refused}\" reject with icmpx port-unreachable"),
+    );
+    rule(
+        "forward",
+        &format!("iifname \"{BRIDGE}\" oifname \"{ASKED}\" meta mark {WAITING} jump to_host"),
+    );
     rule("forward", "ct state established,related accept");
     rule("forward", "ct state invalid drop");
     rule("forward", &format!("iifname \"{BRIDGE}\" jump beginning"));
@@ -179,6 +221,51 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
         rule("postrouting", &format!("oifname \"{UPLINK}\" masquerade"));
     }
     script
+}
+
+/// Leads what is for the host's address to the network's process.
+fn lead_to_host(rule: &mut impl FnMut(&str, &str), base: &Base, host: IpAddr, gateway: IpAddr) {
+    let family = family(host);
+    let number = if host.is_ipv4() { 4 } else { 6 };
+    let relay = base.relay;
+    let at = SocketAddr::new(gateway, relay);
+    let from = format!("iifname \"{BRIDGE}\" {family} daddr {host}");
+    // The first packet of a connection is not one of it before it is known whether there will be one.
+    rule(
+        "raw",
+        &format!(
+            "{from} tcp flags & (fin | syn | rst | ack) == syn meta mark set {WAITING} notrack"
+        ),
+    );
+    rule(
+        "prerouting",
+        &format!(
+            "iifname \"{ASKED}\" {family} daddr {host} meta l4proto tcp dnat {family} to {at}"
+        ),
+    );
+    if base.intercepts {
+        // What answers the host is no question to it.
+        let from = format!("{from} ct direction original");
+        rule(
+            "mangle",
+            &format!(
+                "{from} meta l4proto udp add @sending{number} {{ {family} saddr limit rate over {DATAGRAMS}/second burst {DATAGRAMS} packets }} counter drop"
+            ),
+        );
+        rule(
+            "mangle",
+            &format!(
+                "{from} meta l4proto udp tproxy {family} to {at} meta mark set {TAKEN} accept"
+            ),
+        );
+    }
+    if base.is_alone {
+        let echo = if host.is_ipv4() { "icmp" } else { "icmpv6" };
+        rule(
+            "prerouting",
+            &format!("{from} {echo} type echo-request dnat {family} to {gateway}"),
+        );
+    }
 }
 
 /// Rules that refuse conversations when there are `most`, by the dynamic set `set` of the type `mark`: counted in parts, as the kernel
@@ -282,6 +369,11 @@ pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
                 }
             }
             Destination::Name(_) | Destination::Below(_) => {
+                if rule.destination.covers(HOST) {
+                    for host in host {
+                        add(&format!("{} daddr {host}", family(*host)));
+                    }
+                }
                 let mut sets = String::new();
                 for (family, number) in FAMILIES {
                     let set = names(member.tap, index, number);

@@ -35,6 +35,7 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
         "2001:db8::/32",
         "*.example.org:443",
         "example.org",
+        "*.container.internal",
         "host.container.internal:80",
     ];
     let rules: Vec<_> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
@@ -46,6 +47,8 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
             .zip(addresses(&["192.168.64.1", "fd00::1"]))
             .collect(),
         relay: 4000,
+        is_alone: true,
+        intercepts: true,
         uplink: vec![
             "192.0.0.0/29".parse().unwrap(),
             "fd01::/64".parse().unwrap(),

@@ -13,6 +13,9 @@ use crate::namespace::inside::{Bridge, Uplink};
 /// The namespace routes between bridge and way out, and believes no router. What is bridged is filtered as frames alone.
 const NAMESPACE: &[(&str, &str)] = &[
     ("ipv4/ip_forward", "1"),
+    // What is refused is refused each time, not the first times alone.
+    ("ipv4/icmp_ratelimit", "0"),
+    ("ipv6/icmp/ratelimit", "0"),
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
     ("ipv6/conf/all/accept_ra", "0"),

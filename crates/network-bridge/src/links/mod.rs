@@ -1,5 +1,6 @@
 //! Interfaces, addresses and routes of a namespace (rtnetlink(7)).
 
+pub mod asked;
 mod bridge;
 pub mod sysctl;
 pub mod tap;

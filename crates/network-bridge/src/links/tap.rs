@@ -35,9 +35,7 @@ struct Request {
 /// # Errors
 /// As `open(2)` of `/dev/net/tun` and `ioctl(2)`.
 pub fn create() -> io::Result<(String, OwnedFd)> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let tap = rustix::fs::open("/dev/net/tun", flags, Mode::empty())
-        .map_err(|error| about("/dev/net/tun", error.into()))?;
+    let tap = device()?;
     let kind = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     let kind = c_short::try_from(kind).map_err(io::Error::other)?;
     for _ in 0..TRIES {
@@ -53,6 +51,23 @@ pub fn create() -> io::Result<(String, OwnedFd)> {
         }
     }
     Err(Errno::BUSY.into())
+}
+
+/// Makes the interface `name` in the namespace of the calling thread, whose packets, without frames, are read from and written to the descriptor.
+///
+/// # Errors
+/// As [`create`].
+pub fn packets(name: &str) -> io::Result<OwnedFd> {
+    let tun = device()?;
+    let kind = c_short::try_from(libc::IFF_TUN | libc::IFF_NO_PI).map_err(io::Error::other)?;
+    set(&tun, name, kind)?;
+    Ok(tun)
+}
+
+fn device() -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    rustix::fs::open("/dev/net/tun", flags, Mode::empty())
+        .map_err(|error| about("/dev/net/tun", error.into()))
 }
 
 /// Makes `tap` the interface `name`.

@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use container_api::{Chain, handover};
+use nix::sys::socket::{setsockopt, sockopt as option};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::UnixStream;
@@ -18,6 +20,9 @@ use crate::relay::listening;
 
 /// Connections that wait to be taken.
 const BACKLOG: i32 = 1024;
+/// How often, and after which pause, an interface's name is tried again that is still another's.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The program: enters the namespaces of the process `holder` and does what it is asked on its standard input.
 pub fn run(holder: u32) -> io::Result<()> {
@@ -90,6 +95,14 @@ async fn act(links: &Links, request: Request) -> io::Result<(Reply, Option<Owned
             links.remove(&name).await?;
             Reply::Done
         }
+        Request::Packets(name) => {
+            descriptor = Some(packets(&name).await?);
+            Reply::Done
+        }
+        Request::Lead(host) => {
+            links.lead(&host).await?;
+            Reply::Done
+        }
         Request::Links => Reply::Links(links.list().await?),
         Request::Rules(script) => {
             run::apply(&script).await?;
@@ -104,6 +117,19 @@ async fn act(links: &Links, request: Request) -> io::Result<(Reply, Option<Owned
     Ok((reply, descriptor))
 }
 
+/// The interface of a process before this one is gone in a moment.
+async fn packets(name: &str) -> io::Result<OwnedFd> {
+    for _ in 0..TRIES {
+        match tap::packets(name) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+    tap::packets(name)
+}
+
 fn socket(wanted: Socket) -> io::Result<OwnedFd> {
     let family = |address: &SocketAddr| {
         if address.is_ipv6() {
@@ -115,6 +141,15 @@ fn socket(wanted: Socket) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let open =
         |family, kind, protocol| rustix::net::socket_with(family, kind, flags, Some(protocol));
+    let datagram = |address: &SocketAddr, set: &dyn Fn(&OwnedFd) -> nix::Result<()>| {
+        let socket = open(family(address), SocketType::DGRAM, ipproto::UDP)?;
+        if address.is_ipv6() {
+            sockopt::set_ipv6_v6only(&socket, true)?;
+        }
+        set(&socket)?;
+        rustix::net::bind(&socket, address)?;
+        Ok::<_, io::Error>(socket)
+    };
     let stream = |ipv6| {
         let family = if ipv6 {
             AddressFamily::INET6
@@ -127,17 +162,21 @@ fn socket(wanted: Socket) -> io::Result<OwnedFd> {
         Socket::Stream { ipv6 } => Ok(stream(ipv6)?),
         Socket::Question { ipv6 } => {
             let socket = stream(ipv6)?;
-            mark(&socket, listening::MARK)?;
+            setsockopt(&socket, option::Mark, &listening::MARK)?;
             Ok(socket)
         }
-        Socket::Datagram(address) => {
-            let socket = open(family(&address), SocketType::DGRAM, ipproto::UDP)?;
+        Socket::Datagram(address) => Ok(datagram(&address, &|_| Ok(()))?),
+        Socket::Speaking(address) => Ok(datagram(&address, &|socket| {
+            setsockopt(socket, option::IpTransparent, &true)
+        })?),
+        Socket::Intercepting(address) => Ok(datagram(&address, &|socket| {
+            setsockopt(socket, option::IpTransparent, &true)?;
             if address.is_ipv6() {
-                sockopt::set_ipv6_v6only(&socket, true)?;
+                setsockopt(socket, option::Ipv6OrigDstAddr, &true)
+            } else {
+                setsockopt(socket, option::Ipv4OrigDstAddr, &true)
             }
-            rustix::net::bind(&socket, &address)?;
-            Ok(socket)
-        }
+        })?),
         Socket::Listener(address) => {
             let socket = open(family(&address), SocketType::STREAM, ipproto::TCP)?;
             // Connections of a process before this one may still be closing.
@@ -150,22 +189,4 @@ fn socket(wanted: Socket) -> io::Result<OwnedFd> {
             Ok(socket)
         }
     }
-}
-
-/// Gives the packets of a socket a mark that rules match (`SO_MARK`, socket(7)).
-fn mark(socket: &OwnedFd, mark: u32) -> io::Result<()> {
-    // SAFETY: the option takes a number of four bytes, which outlives the call.
-    let outcome = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MARK,
-            (&raw const mark).cast(),
-            4,
-        )
-    };
-    if outcome == 0 {
-        return Ok(());
-    }
-    Err(io::Error::last_os_error())
 }

@@ -41,6 +41,10 @@ pub enum Request {
     Remove(String),
     /// Lists the interfaces.
     Links,
+    /// Makes an interface of that name, whose packets are read from the descriptor beside the answer.
+    Packets(String),
+    /// Leads packets to the host's addresses to the interfaces that are made for them.
+    Lead(HostAddresses),
     /// Changes rules, all or none.
     Rules(String),
     /// Lists a table's rules as `nft -j` prints them.
@@ -73,11 +77,24 @@ pub struct Uplink {
     pub hosts: Vec<(IpAddr, IpAddr)>,
 }
 
+/// What `host.container.internal` is in the network.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HostAddresses {
+    /// One of each family at most.
+    pub addresses: Vec<IpAddr>,
+    /// No interface of the host has them.
+    pub are_nowhere_else: bool,
+}
+
 /// A socket that is wanted.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Socket {
     /// UDP, bound.
     Datagram(SocketAddr),
+    /// UDP, bound, for datagrams to other addresses that rules lead there; each comes with the address that it was sent to.
+    Intercepting(SocketAddr),
+    /// UDP, bound to an address that the namespace does not have.
+    Speaking(SocketAddr),
     /// TCP, listening.
     Listener(SocketAddr),
     /// TCP, connected to nobody yet.
@@ -224,6 +241,15 @@ impl Inside {
             (Reply::Rules(rules), _) => Ok(rules),
             _ => Err(unexpected()),
         }
+    }
+
+    /// The interface `name` of the namespace: what is read and written is packets.
+    ///
+    /// # Errors
+    /// What it fails with.
+    pub async fn packets(&self, name: &str) -> io::Result<OwnedFd> {
+        let (_, descriptor) = self.ask(Request::Packets(name.to_owned())).await?;
+        descriptor.ok_or_else(unexpected)
     }
 
     /// A socket of the namespace, which does not block.

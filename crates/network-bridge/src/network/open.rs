@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -124,7 +123,9 @@ impl Network {
             .await
             .context("cannot answer questions for names")?;
         if self.uplink != Uplink::None {
-            relay::host::listen(&self.directory, &self.inside, &gateways)
+            let families = self.configuration.families();
+            let is_alone = self.uplink.is_users();
+            relay::host::listen(&self.directory, &self.inside, &families, is_alone)
                 .await
                 .context("cannot take connections to the host")?;
         }
@@ -133,21 +134,9 @@ impl Network {
 
     /// Sets the rules, and takes over the containers that are on the network.
     pub async fn adopt(&mut self) -> anyhow::Result<()> {
-        let families = self.configuration.families();
-        let gateway = |family: &crate::configuration::Family| (family.host, family.gateway);
-        let base = packets::base(&packets::Base {
-            host: families
-                .iter()
-                .filter(|_| self.uplink != Uplink::None)
-                .map(gateway)
-                .collect(),
-            relay: relay::host::PORT,
-            uplink: self.uplink.networks(),
-            conversations: self.configuration.conversations,
-        });
         let taps = self.taps().await?;
         let known = self.inside.rules(Family::Bridge, TABLE).await?.chains;
-        let mut script = frames::base() + &base;
+        let mut script = String::new();
         let mut gone = Vec::new();
         let mut present = Vec::new();
         if !known.is_empty() {
@@ -179,8 +168,7 @@ impl Network {
                 script.insert_str(0, &frames::dismiss(chain));
             }
         }
-        self.inside
-            .run(Request::Rules(script))
+        self.set_rules(&script)
             .await
             .context("cannot set the network's rules")?;
         for container in gone {
@@ -192,6 +180,33 @@ impl Network {
         self.write_host_table()
             .await
             .context("cannot set the host's rules")?;
+        Ok(())
+    }
+
+    /// Sets the network's rules, and behind them those of `members`.
+    async fn set_rules(&self, members: &str) -> io::Result<()> {
+        let families = self.configuration.families();
+        let gateway = |family: &crate::configuration::Family| (family.host, family.gateway);
+        let mut base = packets::Base {
+            host: families
+                .iter()
+                .filter(|_| self.uplink != Uplink::None)
+                .map(gateway)
+                .collect(),
+            relay: relay::host::PORT,
+            is_alone: self.uplink.is_users(),
+            intercepts: true,
+            uplink: self.uplink.networks(),
+            conversations: self.configuration.conversations,
+        };
+        let script = |base: &packets::Base| frames::base() + &packets::base(base) + members;
+        let set = self.inside.run(Request::Rules(script(&base))).await;
+        if set.is_err() {
+            base.intercepts = false;
+            // Where it is not that, the same error comes again.
+            self.inside.run(Request::Rules(script(&base))).await?;
+            tracing::warn!("this kernel leads no datagrams to the host's loopback (nft_tproxy)");
+        }
         Ok(())
     }
 
@@ -216,20 +231,12 @@ impl Network {
         let families = self.configuration.families();
         let gateway =
             |family: &crate::configuration::Family| (family.gateway, family.subnet.prefix_len());
-        let mut bridge = inside::Bridge {
+        let bridge = inside::Bridge {
             addresses: families.iter().map(gateway).collect(),
-            proxied: Vec::new(),
+            proxied: self.host_addresses(),
             mtu: self.configuration.asked.mtu,
             announced: matches!(self.uplink, Uplink::User(Some(program)) if program.announces()),
         };
-        let host = self.host_addresses();
-        if self.uplink.is_users() {
-            // Nobody else has it: connections to it are led to a process.
-            let alone = |address: IpAddr| (address, if address.is_ipv4() { 32 } else { 128 });
-            bridge.addresses.extend(host.into_iter().map(alone));
-        } else {
-            bridge.proxied = host;
-        }
         self.inside.run(Request::Bridge(bridge)).await
     }
 

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Asks a container; one thing at a time.
 #[derive(Debug)]
 pub struct Question {
-    socket: AsyncFd<OwnedFd>,
+    socket: OwnedFd,
     to: SocketAddr,
 }
 
@@ -37,14 +37,8 @@ pub enum Said {
 
 impl Question {
     /// By `socket`, a TCP socket with [`MARK`] that does not block.
-    ///
-    /// # Errors
-    /// When it can't be waited for.
-    pub fn new(socket: OwnedFd, to: SocketAddr) -> io::Result<Self> {
-        let interest = Interest::WRITABLE;
-        // SAFETY: an OwnedFd names one open description as long as it lives.
-        let socket = unsafe { AsyncFd::register_with_interest(socket, interest)? };
-        Ok(Self { socket, to })
+    pub const fn new(socket: OwnedFd, to: SocketAddr) -> Self {
+        Self { socket, to }
     }
 
     /// Asks.
@@ -52,7 +46,7 @@ impl Question {
     /// # Errors
     /// When the socket can't be used any more.
     pub async fn ask(&self) -> io::Result<Said> {
-        let said = match rustix::net::connect(self.socket.get_ref(), &self.to) {
+        let said = match rustix::net::connect(&self.socket, &self.to) {
             Ok(()) => Ok(Said::Listens),
             Err(Errno::INPROGRESS) => {
                 let answered = tokio::time::timeout(PATIENCE, self.answer());
@@ -61,21 +55,23 @@ impl Question {
             Err(errno) => heard(errno),
         };
         // The container's kernel is told that nothing comes of it.
-        rustix::net::connect_unspec(self.socket.get_ref())?;
+        rustix::net::connect_unspec(&self.socket)?;
         said
     }
 
     async fn answer(&self) -> io::Result<Said> {
+        let interest = Interest::WRITABLE;
+        // One for each question: a socket that is connected to nobody is hung up, and what is seen so once stays so here.
+        // SAFETY: the descriptor is open as long as this is borrowed.
+        let socket = unsafe { AsyncFd::register_with_interest(self.socket.as_fd(), interest)? };
         loop {
-            let mut ready = self.socket.writable().await?;
-            let socket = self.socket.get_ref();
-            if let Err(errno) = rustix::net::sockopt::socket_error(socket)? {
+            let mut ready = socket.writable().await?;
+            if let Err(errno) = rustix::net::sockopt::socket_error(&self.socket)? {
                 return heard(errno);
             }
-            if rustix::net::getpeername(socket).is_ok_and(|peer| peer.is_some()) {
+            if rustix::net::getpeername(&self.socket).is_ok_and(|peer| peer.is_some()) {
                 return Ok(Said::Listens);
             }
-            // It was ready before the question.
             ready.clear_ready();
         }
     }

@@ -216,7 +216,7 @@ async fn ask_once(
     if question.is_none() {
         let ipv6 = to.is_ipv6();
         let socket = inside.socket(Socket::Question { ipv6 }).await?;
-        *question = Some(Question::new(socket, to)?);
+        *question = Some(Question::new(socket, to));
     }
     match question {
         Some(question) => question.ask().await,

@@ -1,41 +1,37 @@
-//! `host.container.internal`: the host's loopback, for those who may reach it.
-//!
-//! Connections to the host's address are led to a listener in the network's namespace; each is made anew on the host, to
-//! 127.0.0.1 or `::1`, whichever answers. Only TCP: datagrams are led to 127.0.0.1 by the kernel.
+//! Connections to the host, whose first packets were let through.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::stream;
 use crate::bounds::{Bounds, Limit};
 use crate::directory::{Client, Directory};
 use crate::namespace::inside::{Inside, Socket};
+use crate::relay::stream;
 
-/// The port of the listener in the network's namespace, where nothing else is.
-pub const PORT: u16 = 1;
 /// Connections at once, of all containers and of one.
-const CONNECTIONS: Limit = Limit {
+pub const CONNECTIONS: Limit = Limit {
     all: 4096,
     each: 512,
 };
 /// How long nothing is taken after an error.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes connections at [`PORT`] in the network's namespace.
+/// Takes connections at `at` of the network's namespace.
 ///
 /// # Errors
 /// When a socket can't be had.
-pub async fn listen(directory: &Directory, inside: &Inside, gateways: &[IpAddr]) -> io::Result<()> {
-    let bounds = Bounds::new(CONNECTIONS);
-    for gateway in gateways {
-        let at = SocketAddr::new(*gateway, PORT);
-        let listener = inside.socket(Socket::Listener(at)).await?;
-        let listener = TcpListener::from_std(listener.into())?;
-        tokio::spawn(serve(directory.clone(), listener, bounds.clone()));
-    }
+pub async fn listen(
+    directory: &Directory,
+    inside: &Inside,
+    at: SocketAddr,
+    bounds: &Bounds<String>,
+) -> io::Result<()> {
+    let listener = inside.socket(Socket::Listener(at)).await?;
+    let listener = TcpListener::from_std(listener.into())?;
+    tokio::spawn(serve(directory.clone(), listener, bounds.clone()));
     Ok(())
 }
 
@@ -55,23 +51,21 @@ async fn serve(directory: Directory, listener: TcpListener, bounds: Bounds<Strin
             continue;
         };
         tokio::spawn(async move {
-            carry(stream, from.is_ipv6(), &client).await;
+            if matches!(client, Client::Container(_)) {
+                carry(stream, from.is_ipv6()).await;
+            } else {
+                stream::reset(&stream);
+            }
             drop(work);
         });
     }
 }
 
-async fn carry(from: TcpStream, ipv6: bool, client: &Client) {
-    let allowed = |port| match client {
-        Client::Container(entry) => entry.may_reach_host(port),
-        Client::Host | Client::Stranger => false,
-    };
-    match wanted_port(&from) {
-        Ok(port) if allowed(port) => match reach(port, ipv6).await {
-            Ok(to) => stream::join(from, to).await,
-            Err(_) => stream::reset(&from),
-        },
-        _ => stream::reset(&from),
+async fn carry(from: TcpStream, ipv6: bool) {
+    let reached = async { reach(wanted_port(&from)?, ipv6).await };
+    match reached.await {
+        Ok(to) => stream::join(from, to).await,
+        Err(_) => stream::reset(&from),
     }
 }
 
