@@ -107,6 +107,7 @@ tarball: build
 test: packages-run packages-build packages-test lint stage $(BUSYBOX) unit engine-newer network-newer boot e2e test-kvm
 
 lint: packages-build
+	@scripts/check-spec.py
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --manifest-path fuzz/Cargo.toml --target-dir $(TARGET) --no-default-features --locked -- -D warnings
