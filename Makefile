@@ -202,10 +202,10 @@ bench-kvm: packages-run packages-build packages-test packages-bench stage $(BUSY
 	@scripts/peers.sh $(PEERS)
 	$(CARGO) build --release --locked -p container-engine --example bare_vm
 	$(CARGO) build --locked -p container-bench
-	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_LIMIT=900 \
+	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_LIMIT=900 KVM_CHANCES=3 \
 	    PATH=$(CURDIR)/$(QEMU_NEWER)/usr/bin:$$PATH tests/kvm/machine.sh $(TARGET)/kvm $(CURDIR)/$(TARGET)/debug/container-bench \
 	    --bare-vm $(CURDIR)/$(TARGET)/release/examples/bare_vm --only starts --only memory --density 16 --out /run/results $(BENCH)
-	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_LIMIT=3000 KVM_DISK=8G \
+	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_LIMIT=3000 KVM_CHANCES=3 KVM_DISK=8G \
 	    PATH=$(CURDIR)/$(QEMU_NEWER)/usr/bin:$$PATH tests/kvm/machine.sh $(TARGET)/kvm $(CURDIR)/$(TARGET)/debug/container-bench --bare-vm /none \
 	    --only peers --peers $(CURDIR)/$(PEERS) --out /run/results/peers $(BENCH)
 
