@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 seconds=${FUZZ_SECONDS:-60}
 out=$PWD/target/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
-all=(hello channel qmp bundle oci_config log document reference flags image layer)
+all=(hello channel qmp bundle oci_config log document reference flags image layer unpack builder kernel)
 
 flags=(-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
@@ -44,7 +44,11 @@ seed flags port '127.0.0.1:8080-8090:80-90/tcp'
 seed flags network 'default,ip=10.0.0.2,mac=02:00:00:00:00:01,alias=a,egress=allow=[2001:db8::/32]:443'
 seed flags mount 'type=bind,source=/a,target=/b,readonly,size=1g,mode=1777'
 seed flags short './a:/b:ro,z'
+seed kernel elf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\2\0\76\0'
+seed builder vertex '\14\0\12\12\12\1a\32\5RUN a'
 seed document manifest '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"m","digest":"d","size":1},"layers":[]}'
+mkdir -p "$out/seeds/unpack"
+tar -c --format=pax --sort=name fuzz/targets >"$out/seeds/unpack/tree"
 
 [ $# -gt 0 ] || set -- "${all[@]}"
 for target in "$@"; do
