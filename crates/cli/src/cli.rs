@@ -18,7 +18,7 @@ use crate::{completion, daemon, help, manual, output, plugin, spelling, version,
 #[derive(Debug, Parser)]
 #[command(name = "container", disable_help_subcommand = true)]
 pub struct Cli {
-    /// Tell on standard error what is being done
+    /// Report each step on standard error
     #[arg(long, global = true, env = "CONTAINER_DEBUG", hide_env = true,
           action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     debug: bool,

@@ -43,7 +43,7 @@ pub fn overview(root: &Command, plugins: &[(String, String)], width: usize) -> S
     entry(
         &mut text,
         "--debug",
-        "Tell on standard error what is being done [env: CONTAINER_DEBUG]",
+        "Report each step on standard error [env: CONTAINER_DEBUG]",
     );
     entry(
         &mut text,

@@ -12,14 +12,14 @@ use crate::session::{ClientStdio, Foreground, ProcessRef};
 
 /// Attach to the first process of a running container
 ///
-/// From now on its output comes here, and what is typed here goes to it. Several clients can be attached at
-/// once. Ctrl-P Ctrl-Q leaves a terminal without ending anything. The exit code is that of the process.
+/// Shows the output of the process from now on, and sends it the standard input of this command. Several clients can be attached at once.
+/// Ctrl-P Ctrl-Q detaches the terminal, and the process goes on. The exit code is that of the process.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container attach shell
   container attach --no-stdin web")]
 pub struct Attach {
-    /// Do not hand standard input over
+    /// Do not send standard input to the process
     #[arg(long)]
     no_stdin: bool,
 

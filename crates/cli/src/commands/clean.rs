@@ -15,10 +15,10 @@ use crate::{output, select};
 /// Bytes of a number.
 const NUMBER_MAX: u64 = 32;
 
-/// Give the space that containers have freed back to the host, at once
+/// Give disk space that containers have freed back to the host at once
 ///
-/// That of their writable layers and of volumes that they may write to. It comes back by itself within a minute, too. Without names all
-/// containers that run are cleaned. Prints the ids.
+/// The space is in their writable layers and in volumes that they may write to. Without this command it is given back within a minute.
+/// Without names all running containers are cleaned. Prints the ids.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container clean

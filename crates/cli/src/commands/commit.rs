@@ -19,14 +19,14 @@ const NO_MEMBER: [u8; 512] = [0xff; 512];
 
 /// Make an image of a container's files
 ///
-/// It is the container's image with a layer more, of what the container has changed; volumes are no part of it. The image's own
-/// settings hold, with the given changes. Prints the reference.
+/// The new image has the layers of the container's image, and a further layer with the container's changes. Volumes are not included. The
+/// settings of the image are kept, with the given changes. Prints the reference.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container commit web web:patched
   container commit --change 'CMD [\"serve\"]' --change 'ENV MODE=fast' -m 'a faster one' web fast")]
 pub struct Commit {
-    /// Say who made it
+    /// Author of the image
     #[arg(
         short,
         long,
@@ -46,7 +46,7 @@ pub struct Commit {
     #[arg(value_name = "CONTAINER", add = completion::containers())]
     id: String,
 
-    /// Name of the image (default: none but its digest)
+    /// Name of the image (default: no name, only a digest)
     #[arg(value_name = "IMAGE", default_value = "", hide_default_value = true)]
     reference: String,
 }

@@ -7,8 +7,8 @@ use crate::select::{self, Selection};
 
 /// Delete containers
 ///
-/// With everything they wrote. One that runs is refused (or, with --all, left) unless --force kills it first.
-/// Prints the ids.
+/// Everything that they wrote is deleted, too. A running container is refused (with --all: left alone), unless --force is given, which
+/// kills it first. Prints the ids.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container delete web
@@ -21,7 +21,7 @@ pub struct Delete {
     #[arg(short, long)]
     force: bool,
 
-    /// Delete volumes that nobody has named with them
+    /// Also delete their anonymous volumes: those that got no name from a user
     #[arg(short, long)]
     volumes: bool,
 }

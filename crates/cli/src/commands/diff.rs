@@ -16,10 +16,10 @@ use crate::session::{Owner, operate, pipe};
 /// Bytes of a list that is taken, at most.
 const LIST_MAX: u64 = 1 << 30;
 
-/// Show what a container has changed of its image's files
+/// Show which files of its image a container has changed
 ///
-/// One to a line: A for added, C for changed, D for deleted, and the path. What is mounted in the container is no part of it, nor what
-/// every start writes into /etc (hostname, hosts, resolv.conf).
+/// Each line has A (added), C (changed) or D (deleted), and the path. Mounts are not included, nor are the files that every start writes
+/// into /etc (hostname, hosts, resolv.conf).
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container diff web

@@ -21,13 +21,13 @@ enum EventFormat {
 
 /// Show what happens to containers, as it happens
 ///
-/// Until Ctrl-C. Filters of different kinds must all fit; of several of one kind, one.
+/// Goes on until Ctrl-C. If several filters are given, an event must match one filter of each kind.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container events --filter container=web
   container events --filter event=die --filter event=oom --format json")]
 pub struct Events {
-    /// Only events that fit: container=<id>, event=<action>, <attribute>=<value>
+    /// Only events that match: container=<id>, event=<action>, <attribute>=<value>
     #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = filter)]
     filters: Vec<Filter>,
 

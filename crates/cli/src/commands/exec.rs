@@ -10,10 +10,9 @@ use crate::flags::ProcessFlags;
 use crate::output;
 use crate::session::{self, ClientStdio, Foreground, ProcessRef};
 
-/// Run a further command in a running container
+/// Run another command in a running container
 ///
-/// With the container's environment, directory and user, unless the options say otherwise. Its exit code is this
-/// command's.
+/// The command has the container's environment, directory and user, unless options say otherwise. The exit code is that of the command.
 #[derive(Args, Debug)]
 #[command(override_usage = "container exec [OPTIONS] <CONTAINER> <COMMAND> [ARGUMENT]...")]
 #[command(after_long_help = "Examples:
@@ -27,7 +26,7 @@ pub struct Exec {
     #[arg(short, long)]
     detach: bool,
 
-    /// Give the command every capability, whatever the container has
+    /// Give the command every capability, even those that the container does not have
     #[arg(long)]
     privileged: bool,
 

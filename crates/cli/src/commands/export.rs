@@ -14,14 +14,14 @@ use crate::session::{Output, Owner, operate};
 
 /// Write a container's root file system as a tar
 ///
-/// What is mounted in it (volumes, /proc) is not part of it. A running container stands still while its disk is copied, so that the tar is
-/// of one moment; then it goes on, however slowly the tar is read.
+/// Mounts (volumes, /proc) are not included. A running container is paused while its disk is copied, so that the tar shows the files of one
+/// moment. It goes on as soon as the copy is made, even if the tar is read slowly.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container export -o web.tar web
   container export web | container image import - web-flat")]
 pub struct Export {
-    /// File to write, which appears only when it is complete, or named pipe to write into (default: standard output)
+    /// File to write, which appears only when it is complete, or a named pipe (default: standard output)
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 

@@ -14,12 +14,12 @@ use crate::flags::{DownloadFlags, ProgressFlags, SchemeFlags};
 /// When an image is fetched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum PullPolicy {
-    /// Even if it is here.
+    /// Even if it is stored here.
     Always,
-    /// If it is not here.
+    /// Only if it is not stored here.
     #[default]
     Missing,
-    /// Never: it must be here.
+    /// Never: it must be stored here.
     Never,
 }
 

@@ -15,8 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Send a signal to containers
 ///
-/// To the first process of each. A container that is killed (the default signal) has stopped when this command
-/// ends. Prints the ids.
+/// The signal goes to the first process of each container. With KILL, the default, the command ends when the containers have stopped.
+/// Prints the ids.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container kill web

@@ -11,7 +11,7 @@ use crate::select;
 
 /// List containers
 ///
-/// Only those that run, unless all are wanted.
+/// Lists running containers; with --all, also stopped ones.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   Running containers:
@@ -23,7 +23,7 @@ use crate::select;
   For programs:
     container list --all --format json")]
 pub struct List {
-    /// Also those that do not run
+    /// Also list containers that do not run
     #[arg(short, long)]
     all: bool,
 

@@ -8,7 +8,7 @@ use crate::select::{self, Selection};
 
 /// Freeze all processes of containers
 ///
-/// They keep their memory and take no CPU. Prints the ids.
+/// The processes keep their memory and use no CPU. Prints the ids.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container pause web
@@ -18,7 +18,7 @@ pub struct Pause {
     selection: Selection,
 }
 
-/// Let all processes of paused containers go on
+/// Resume all processes of paused containers
 ///
 /// Prints the ids.
 #[derive(Args, Debug)]

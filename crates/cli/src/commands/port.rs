@@ -11,7 +11,8 @@ use crate::output;
 
 /// Show where a container's ports are published
 ///
-/// One line for each: the container's port, and the host's address and port that lead to it. For one port: the host's alone.
+/// Prints a line for each published port: the container's port, and the host's address and port. If PORT is given, prints only the host's
+/// address and port.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container port web

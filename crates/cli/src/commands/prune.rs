@@ -13,7 +13,7 @@ use crate::select;
 
 /// Delete all containers that do not run
 ///
-/// Prints their ids, and on standard error how much space that gave back.
+/// Prints their ids, and on standard error how much space became free.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container prune")]

@@ -9,7 +9,7 @@ use crate::output;
 
 /// Give a container another name
 ///
-/// Prints the new one.
+/// Prints the new name.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container rename web web-old")]

@@ -9,7 +9,7 @@ use crate::session;
 
 /// Stop containers and start them again
 ///
-/// What they wrote stays. One that does not run is started; one that goes when it stops (--rm) stays. Prints the ids.
+/// The files that they wrote are kept. A stopped container is started. A container with --rm is not deleted. Prints the ids.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container restart web

@@ -11,8 +11,8 @@ use crate::session::{self, ClientStdio, Foreground, ProcessRef};
 
 /// Run a command in a new container
 ///
-/// A virtual machine is booted for the container, which ends with its first process. Its exit code is this
-/// command's; 128 and the number of a signal when one ended it.
+/// The container has a virtual machine of its own, and ends when its first process ends. The exit code is that of the process, or 128 plus
+/// the number of the signal that ended it.
 #[derive(Args, Debug)]
 #[command(override_usage = "container run [OPTIONS] <IMAGE> [ARGUMENT]...")]
 #[command(after_long_help = "Examples:

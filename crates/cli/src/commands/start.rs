@@ -12,7 +12,7 @@ use crate::session::{self, ClientStdio, Foreground, ProcessRef};
 
 /// Start a stopped container
 ///
-/// Prints its id; or, attached, stays until its first process ends and gives its exit code.
+/// Prints its id. With --attach the command waits until the first process ends; the exit code is that of the process.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   Start in the background:
@@ -21,11 +21,11 @@ use crate::session::{self, ClientStdio, Foreground, ProcessRef};
   Start with this terminal as its standard input and output:
     container start -ai shell")]
 pub struct Start {
-    /// Stay, and show what the container's first process prints
+    /// Wait, and show the output of the container's first process
     #[arg(short, long)]
     attach: bool,
 
-    /// Hand standard input to the container's first process
+    /// Send standard input to the container's first process
     #[arg(short, long)]
     interactive: bool,
 

@@ -24,9 +24,9 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// How long a container may take to say what it uses. One that hangs must not hide the others for long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Show what containers use
+/// Show the resources that containers use
 ///
-/// CPU use is that of the last two seconds, in percent of one CPU. On a terminal it goes on until Ctrl-C.
+/// CPU use is an average of the last two seconds, in percent of one CPU. On a terminal it goes on until Ctrl-C.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   Watch everything that runs:

@@ -9,8 +9,7 @@ use crate::select::{self, Selection};
 
 /// Stop containers
 ///
-/// Sends the stop signal and, if that does not help in time, kills. Containers that do not run are left as they
-/// are. Prints the ids.
+/// Sends the stop signal, and kills a container that has not stopped in time. Stopped containers are left as they are. Prints the ids.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   Give it half a minute:
@@ -33,7 +32,7 @@ pub struct StopFlags {
     #[arg(short, long, value_name = "SIGNAL", value_parser = signal::parse)]
     signal: Option<i32>,
 
-    /// Seconds to wait before killing (default: the container's own, else 5; -1: as long as it takes)
+    /// Seconds to wait before killing (default: the container's own, else 5; -1: no limit)
     #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", allow_negative_numbers = true,
           value_parser = parse_grace)]
     time: Option<Grace>,

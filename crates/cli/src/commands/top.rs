@@ -11,7 +11,7 @@ use crate::output::{self, Table};
 
 /// List the processes of a container
 ///
-/// With the numbers that the guest's kernel gives them.
+/// The process ids are those of the guest's kernel.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container top web")]

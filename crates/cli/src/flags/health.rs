@@ -9,7 +9,7 @@ use crate::failure::Failure;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Health options")]
 pub struct HealthFlags {
-    /// Line for the container's shell that succeeds as long as the container is healthy
+    /// Command line for the container's shell, which succeeds while the container is healthy
     #[arg(long, value_name = "LINE")]
     health_cmd: Option<String>,
 
@@ -25,11 +25,11 @@ pub struct HealthFlags {
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     health_start_period: Option<Duration>,
 
-    /// Time that a check may take (default: the image's, else 30s)
+    /// Longest time that a check may take (default: the image's, else 30s)
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     health_timeout: Option<Duration>,
 
-    /// Do not check, even if the image says how
+    /// Do not run health checks, even if the image defines one
     #[arg(long)]
     no_healthcheck: bool,
 }

@@ -61,8 +61,8 @@ pub struct ManagementFlags {
     #[arg(long)]
     init: bool,
 
-    /// Boot the guest from a custom init image, whose /sbin/vminitd is its PID 1 (default: vminit.image of the
-    /// configuration; an empty text: the installation's own init)
+    /// Init image to boot the guest from; its /sbin/vminitd becomes PID 1 (default: vminit.image of the configuration; an empty text: the
+    /// init that is installed)
     #[arg(long, value_name = "IMAGE", add = completion::images())]
     init_image: Option<String>,
 
@@ -82,7 +82,7 @@ pub struct ManagementFlags {
     #[arg(long = "label-file", value_name = "PATH")]
     label_files: Vec<PathBuf>,
 
-    /// Hide a path from the container, beside those hidden by default (NONE: none of those)
+    /// Hide a path from the container, in addition to the default ones (NONE: without the default ones)
     #[arg(long = "masked-path", value_name = "PATH", value_parser = hidden_path::parse)]
     masked_paths: Vec<String>,
 
@@ -96,16 +96,16 @@ pub struct ManagementFlags {
     #[arg(long, value_name = "NAME", value_parser = or_empty(container_name))]
     name: Option<String>,
 
-    /// Boot the machine cold, even where a saved one could be started again
+    /// Boot a new machine, even if a saved machine could be restored
     #[arg(long)]
     pub no_template: bool,
 
-    /// Allow at most so many processes in the container (-1: as many as the guest can have)
+    /// Largest number of processes in the container (-1: no limit but the guest's)
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..=4_194_304))]
     pids_limit: Option<i64>,
 
-    /// Give the container every capability, every device of its machine, and what is read-only or hidden otherwise.
-    /// The machine stays its boundary
+    /// Give the container every capability, every device of its machine, and access to paths that are otherwise read-only or hidden. The
+    /// machine still separates it from the host
     #[arg(long)]
     privileged: bool,
 
@@ -113,7 +113,7 @@ pub struct ManagementFlags {
     #[arg(long)]
     read_only: bool,
 
-    /// Make a path read-only, beside those that are by default (NONE: none of those)
+    /// Make a path read-only, in addition to the default ones (NONE: without the default ones)
     #[arg(long = "read-only-path", value_name = "PATH", value_parser = hidden_path::parse)]
     read_only_paths: Vec<String>,
 
@@ -136,8 +136,8 @@ pub struct ManagementFlags {
     /// Security option: no-new-privileges, seccomp=<path of a profile>, seccomp=unconfined, systempaths=unconfined,
     /// label=disable, apparmor=unconfined
     ///
-    /// No seccomp profile applies unless one is given here: system calls go to the kernel of the container's own
-    /// machine, and what keeps the container apart is the machine, not a filter in it.
+    /// By default no seccomp profile applies: system calls go to the kernel of the container's own machine, and the machine separates the
+    /// container from the host.
     #[arg(long = "security-opt", value_name = "OPTION")]
     security_options: Vec<String>,
 
@@ -145,9 +145,10 @@ pub struct ManagementFlags {
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     shm_size: Option<u64>,
 
-    /// Lend the container your SSH agent, the one that you have at each start
+    /// Let the container use your SSH agent
     ///
-    /// Programs in the container find it as ssh does. They can use its keys while it runs, and never read them.
+    /// Each start uses the agent that SSH_AUTH_SOCK names at that time. Programs in the container find the agent as ssh does. They can use
+    /// its keys while the container runs, but cannot read them.
     #[arg(long)]
     ssh: bool,
 
@@ -155,7 +156,7 @@ pub struct ManagementFlags {
     #[arg(long, value_name = "SIGNAL", value_parser = or_empty(stop_signal))]
     stop_signal: Option<String>,
 
-    /// Seconds that a stop waits before it kills (default: 5; -1: as long as it takes)
+    /// Seconds to wait for a stop before the container is killed (default: 5; -1: no limit)
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = grace::parse)]
     stop_timeout: Option<Grace>,
 
@@ -167,14 +168,14 @@ pub struct ManagementFlags {
     #[arg(long, value_name = "PATH", value_parser = tmpfs::parse)]
     tmpfs: Vec<Mount>,
 
-    /// Let the container run virtual machines, where the host can
+    /// Let the container run virtual machines, if the host supports this
     #[arg(long)]
     virtualization: bool,
 
     /// Mount a directory or a file of the host, or a volume: [<path or volume>:]<path in the container>[:<options>]
     ///
-    /// A volume is made if it is missing, and filled with what the image has there while it is empty; without a name it is a new one.
-    /// Options are joined by commas: ro makes it read-only, whatever the guest does.
+    /// A missing volume is created. An empty volume is filled with the image's files at that path. Without a name a new volume is created.
+    /// Options are separated by commas: ro makes the mount read-only, and the guest cannot undo that.
     #[arg(short = 'v', long = "volume", value_name = "VOLUME", value_parser = mount::parse_short)]
     volumes: Vec<Mount>,
 }

@@ -21,7 +21,7 @@ pub struct NetworkFlags {
     #[arg(long = "add-host", value_name = "HOST", value_parser = host_entry::parse)]
     hosts: Vec<HostEntry>,
 
-    /// Name server of the container (default: its network, which knows the other containers)
+    /// Name server of the container (default: its network, which knows the names of the other containers)
     #[arg(long = "dns", value_name = "ADDRESS", value_parser = dns::server)]
     dns_servers: Vec<String>,
 
@@ -33,15 +33,16 @@ pub struct NetworkFlags {
     #[arg(long = "dns-option", visible_alias = "dns-opt", value_name = "OPTION", value_parser = dns::option)]
     dns_options: Vec<String>,
 
-    /// Domain that short names are tried in
+    /// Domain in which short names are looked up
     #[arg(long, value_name = "DOMAIN", value_parser = dns::search)]
     dns_search: Vec<String>,
 
-    /// What the container may reach outside of its networks: none, or allow=<rule>[,<rule>]...; egress= of a --network comes before it
+    /// Destinations that the container may reach outside of its networks: none, or allow=<rule>[,<rule>]...; egress= of a --network
+    /// overrides it
     #[arg(long, value_name = "EGRESS", value_parser = policy)]
     egress: Option<Policy>,
 
-    /// Port that the container's programs listen at, for --publish-all: <port>[-<port>][/<protocol>]
+    /// Port that the container's programs listen on, for --publish-all: <port>[-<port>][/<protocol>]
     #[arg(long, value_name = "PORT", value_parser = publish::exposed)]
     expose: Vec<PublishPort>,
 
@@ -58,37 +59,37 @@ pub struct NetworkFlags {
     mac_address: Option<String>,
 
     /// Network of the container: <name>[,ip=<address>][,ip6=<address>][,mac=<address>][,mtu=<bytes>][,alias=<name>]
-    /// [,egress=none|allow=<rule>]; none stands for no network, host makes the container's ports the host's (default: default)
+    /// [,egress=none|allow=<rule>]; none: no network; host: the ports that the container opens are opened on the host (default: default)
     ///
-    /// host: the container is on the network default. TCP ports at which its programs listen appear on the host as they are opened, at the
-    /// same addresses: every one, or the loopback one. The host's own loopback is host.container.internal.
+    /// With host the container is on the network `default`. When a program in it listens on a TCP port, the port is opened on the host,
+    /// too: at all addresses, or at the loopback address, as the program does. The host's own loopback is host.container.internal.
     ///
-    /// With egress= the container reaches nothing outside of the network but what its rules allow: an address or a network
-    /// of addresses, a name or *.<name>, each with or without :<port>.
+    /// With egress= the container reaches only those destinations outside of the network that a rule allows. A rule is an address, a range
+    /// of addresses (CIDR), a name or *.<name>, with or without :<port>.
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK", value_parser = attachment::parse,
           add = completion::networks())]
     networks: Vec<Choice>,
 
-    /// Further name of the container on its first network
+    /// Additional name of the container on its first network
     #[arg(long = "network-alias", visible_alias = "net-alias", value_name = "NAME", value_parser = attachment::alias)]
     aliases: Vec<String>,
 
-    /// Write no resolv.conf: the image's stays
+    /// Do not write resolv.conf; keep the image's
     #[arg(long)]
     no_dns: bool,
 
-    /// Publish a port of the container at the host: [[<address>:][<port>[-<port>]]:]<port>[-<port>][/tcp|udp]
+    /// Publish a port of the container on the host: [[<address>:][<port>[-<port>]]:]<port>[-<port>][/tcp|udp]
     #[arg(short, long, value_name = "PORT", value_parser = publish::parse)]
     publish: Vec<PublishPort>,
 
-    /// Publish each port that the image exposes at a free one of the host
+    /// Publish each port that the image exposes on a free port of the host
     #[arg(short = 'P', long)]
     publish_all: bool,
 
-    /// Publish a Unix socket of the container at the host: <path on the host>:<path in the container>
+    /// Publish a Unix socket of the container on the host: <path on the host>:<path in the container>
     ///
-    /// The host's socket is there while the container runs, for its owner alone. A socket that nobody listens at any more is
-    /// replaced; the directory must exist.
+    /// The socket is on the host while the container runs, and only its owner can connect. An old socket without a listener is replaced.
+    /// The directory must exist.
     #[arg(long = "publish-socket", value_name = "SOCKET", value_parser = publish_socket::parse)]
     sockets: Vec<PublishSocket>,
 }

@@ -5,7 +5,7 @@ use container_resource::switch;
 /// [`crate::spelling`] knows.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct PauseFlag {
-    /// Copy the disk first, while the container stands still
+    /// Pause the container while its disk is copied
     #[arg(short, long, action = ArgAction::Set, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value_t = true,
           default_missing_value = "true", value_parser = switch::parse)]
     pub pause: bool,

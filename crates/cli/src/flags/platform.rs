@@ -11,7 +11,7 @@ pub struct PlatformFlags {
     #[arg(long, value_name = "OS")]
     os: Option<String>,
 
-    /// Platform of the image as <os>/<architecture>[/<variant>]; stands above --os and --arch
+    /// Platform of the image as <os>/<architecture>[/<variant>]; overrides --os and --arch
     #[arg(
         long,
         value_name = "PLATFORM",

@@ -28,7 +28,7 @@ pub struct ProcessFlags {
     #[arg(long, value_name = "GID")]
     gid: Option<u32>,
 
-    /// Keep standard input open and hand it to the process
+    /// Keep standard input open and send it to the process
     #[arg(short, long)]
     pub interactive: bool,
 

@@ -13,8 +13,8 @@ pub enum Scheme {
 /// How a registry is spoken to.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SchemeFlags {
-    /// Speak to the registry by this protocol (default: https; http only where TLS is not spoken by this machine's
-    /// own registries and those that the configuration lists as insecure)
+    /// Protocol of the registry (default: https; http for a registry without TLS that is on this host, or that the configuration lists as
+    /// insecure)
     #[arg(long, value_name = "SCHEME", value_enum)]
     scheme: Option<Scheme>,
 }
@@ -34,7 +34,7 @@ impl SchemeFlags {
 /// How an image is fetched.
 #[derive(Args, Clone, Debug)]
 pub struct DownloadFlags {
-    /// Fetch at most so many blobs at once
+    /// Largest number of blobs to fetch at once
     #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = at_least_one)]
     pub max_concurrent_downloads: u32,
 }

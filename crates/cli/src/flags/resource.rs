@@ -15,8 +15,8 @@ const DEFAULT_MEMORY: u64 = 1 << 30;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Resource options")]
 pub struct ResourceFlags {
-    /// Number of CPUs (default: 4, or what the host has). With a fraction, as in 1.5, the machine has the next whole
-    /// number of them and the container may use so much of their time
+    /// Number of CPUs (default: 4, or what the host has). With 1.5, for example, the machine has 2 CPUs, and the container may use the time
+    /// of 1.5
     #[arg(short, long, value_name = "NUMBER", value_parser = cpus::parse)]
     cpus: Option<Cpus>,
 
@@ -28,7 +28,7 @@ pub struct ResourceFlags {
     #[arg(short, long, value_name = "SIZE", value_parser = size::parse_memory)]
     memory: Option<u64>,
 
-    /// Size of the writable layer, which takes only the room of what is written to it (default: 64G)
+    /// Size of the writable layer (default: 64G). It takes disk space only for the data written to it
     #[arg(long, value_name = "SIZE", value_parser = storage)]
     storage_size: Option<u64>,
 }

@@ -23,15 +23,15 @@ pub struct FrontendFlags {
     #[arg(long = "add-host", value_name = "HOST", value_parser = host_entry::parse)]
     hosts: Vec<HostEntry>,
 
-    /// Let steps have a right that the builder knows: network.host, security.insecure
+    /// Give the steps a right: network.host or security.insecure
     #[arg(long, value_name = "RIGHT", value_parser = ["network.host", "security.insecure", "device"])]
     allow: Vec<String>,
 
-    /// Describe the image beside it: type=provenance[,mode=max] or type=sbom[,generator=<image>]
+    /// Attach a description to the image: type=provenance[,mode=max] or type=sbom[,generator=<image>]
     #[arg(long = "attest", value_name = "ATTESTATION", value_parser = attestation)]
     attestations: Vec<(String, String)>,
 
-    /// Architecture of the image, or several with commas (default: the host's)
+    /// Architecture of the image, or several, separated by commas (default: the host's)
     #[arg(
         short,
         long = "arch",
@@ -40,11 +40,11 @@ pub struct FrontendFlags {
     )]
     architectures: Vec<String>,
 
-    /// Further files for the Dockerfile, by the name that it has for them: <name>=<directory>, or <name>=docker-image://<image>
+    /// Additional files for the Dockerfile, with the name that it uses for them: <name>=<directory>, or <name>=docker-image://<image>
     #[arg(long = "build-context", value_name = "NAME=PATH", value_parser = pairs::pair)]
     pub contexts: Vec<(String, String)>,
 
-    /// Set an argument of the Dockerfile: <key>=<value>, or <key> for the variable of that name
+    /// Set an argument of the Dockerfile: <key>=<value>, or <key> for the environment variable of that name
     #[arg(long = "build-arg", value_name = "KEY=VALUE")]
     build_arguments: Vec<String>,
 
@@ -52,17 +52,17 @@ pub struct FrontendFlags {
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pairs::pair)]
     labels: Vec<(String, String)>,
 
-    /// Network of the steps: default, none, host (the builder's own interfaces), or a network that the builder is on from now on
+    /// Network of the steps: default, none, host (the builder's own interfaces), or a network to which the builder is then connected
     ///
-    /// With egress= as with run the builder, and so each step, reaches nothing but what the rules allow.
+    /// With egress= (as with `container run`) the builder, and so each step, reaches only destinations that a rule allows.
     #[arg(long, value_name = "NETWORK", value_parser = attachment::parse)]
     network: Option<Choice>,
 
-    /// Use nothing that is cached
+    /// Do not use the cache
     #[arg(long)]
     no_cache: bool,
 
-    /// Use nothing that is cached of these stages, with commas
+    /// Do not use the cache for these stages, separated by commas
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
 
@@ -75,7 +75,7 @@ pub struct FrontendFlags {
     )]
     os: String,
 
-    /// Platform of the image as <os>/<architecture>[/<variant>], or several with commas; stands above --os and --arch
+    /// Platform of the image as <os>/<architecture>[/<variant>], or several, separated by commas; overrides --os and --arch
     #[arg(
         long = "platform",
         value_name = "PLATFORM",
@@ -85,15 +85,15 @@ pub struct FrontendFlags {
     )]
     platforms: Vec<Platform>,
 
-    /// Say beside the image how it was made: true, mode=min or mode=max (short for --attest=type=provenance)
+    /// Attach a record of how the image was made: true, mode=min or mode=max (short for --attest=type=provenance)
     #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     provenance: Option<String>,
 
-    /// Look for newer base images, even if some are there
+    /// Look for newer base images, even if older ones are stored here
     #[arg(long)]
     pull: bool,
 
-    /// Say beside the image what is in it: true, or generator=<image> (short for --attest=type=sbom)
+    /// Attach a list of the image's contents: true, or generator=<image> (short for --attest=type=sbom)
     #[arg(long, value_name = "GENERATOR", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     sbom: Option<String>,
 

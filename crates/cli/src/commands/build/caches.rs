@@ -18,11 +18,11 @@ const MANIFEST: &str = "cache.manifest";
 /// Caches.
 #[derive(Args, Clone, Debug)]
 pub struct CacheFlags {
-    /// Cache to look into: type=registry,ref=<name>, the name alone, or type=local,src=<directory>
+    /// Cache to read: type=registry,ref=<name>, the name alone, or type=local,src=<directory>
     #[arg(long, alias = "cache-in", value_name = "CACHE", value_parser = cache)]
     cache_from: Vec<CacheWords>,
 
-    /// Cache to fill: type=inline, type=registry,ref=<name>[,mode=max] or type=local,dest=<directory>[,mode=max]
+    /// Cache to write: type=inline, type=registry,ref=<name>[,mode=max] or type=local,dest=<directory>[,mode=max]
     #[arg(long, alias = "cache-out", value_name = "CACHE", value_parser = cache)]
     cache_to: Vec<CacheWords>,
 }

@@ -38,8 +38,8 @@ use without_effect::WithoutEffect;
 
 /// Build an image from a Dockerfile
 ///
-/// BuildKit builds it, in a machine of its own that is started for it and kept (see `container builder`). Prints the image's names, or
-/// with --quiet its id.
+/// BuildKit builds the image in a container of its own, the builder. It is started when it is needed, and kept (see `container builder`).
+/// Prints the names of the image, or with --quiet its id.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   Build what is here, and run it:
@@ -69,12 +69,12 @@ pub struct Build {
     #[arg(short, long = "tag", value_name = "NAME")]
     tags: Vec<String>,
 
-    /// Where the result goes: type=oci|docker|tar|local|image|registry[,dest=<path>][,push=true]; can be given several times (default: to the
-    /// images that are here)
+    /// Destination of the result: type=oci|docker|tar|local|image|registry[,dest=<path>][,push=true]; can be given several times (default:
+    /// the images that are stored here)
     #[arg(short, long = "output", value_name = "OUTPUT", value_parser = output::parse)]
     outputs: Vec<Output>,
 
-    /// Push the image to its registry, too
+    /// Also push the image to its registry
     #[arg(long)]
     push: bool,
 
@@ -89,7 +89,7 @@ pub struct Build {
     #[arg(long, value_name = "PATH")]
     iidfile: Option<PathBuf>,
 
-    /// Write what is known of the result to this file, as JSON
+    /// Write metadata of the result to this file, as JSON
     #[arg(long, value_name = "PATH")]
     metadata_file: Option<PathBuf>,
 

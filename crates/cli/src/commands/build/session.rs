@@ -14,11 +14,11 @@ use crate::failure::Failure;
 /// Secrets and agents.
 #[derive(Args, Clone, Debug)]
 pub struct SessionFlags {
-    /// Secret that steps can mount: id=<id>[,env=<variable>|,src=<path>] (default: the variable of that name)
+    /// Secret that steps can mount: id=<id>[,env=<variable>|,src=<path>] (default: the environment variable of that name)
     #[arg(long = "secret", value_name = "SECRET", value_parser = secret)]
     secrets: Vec<SecretWords>,
 
-    /// SSH agent or keys that steps can mount: default, or <id>=<path of an agent's socket, or of private keys with commas>
+    /// SSH agent or keys that steps can mount: default, or <id>=<path>, which is an agent's socket, or private keys separated by commas
     #[arg(long = "ssh", value_name = "AGENT", num_args = 0..=1, default_missing_value = "default")]
     agents: Vec<String>,
 }

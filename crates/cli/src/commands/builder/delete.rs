@@ -20,11 +20,11 @@ pub struct Delete {
     #[command(flatten)]
     builder: BuilderName,
 
-    /// Even if it runs
+    /// Delete it even if it runs
     #[arg(short, long)]
     force: bool,
 
-    /// Leave the cache, for the next builder of that name
+    /// Keep the cache for the next builder of that name
     #[arg(long)]
     keep_cache: bool,
 }

@@ -62,7 +62,7 @@ pub struct Resources {
     #[arg(long = "dns", value_name = "ADDRESS", value_parser = dns::server)]
     dns_servers: Vec<String>,
 
-    /// Domain that short names are tried in
+    /// Domain in which short names are looked up
     #[arg(long, value_name = "DOMAIN", value_parser = dns::search)]
     dns_search: Vec<String>,
 
@@ -74,7 +74,7 @@ pub struct Resources {
     #[arg(long = "dns-option", visible_alias = "dns-opt", value_name = "OPTION", value_parser = dns::option)]
     dns_options: Vec<String>,
 
-    /// Leave the image's resolv.conf as it is
+    /// Do not write resolv.conf; keep the image's
     #[arg(long)]
     no_dns: bool,
 

@@ -21,7 +21,7 @@ use crate::select;
 pub use emulation::emulate;
 pub use engine::{Resources, ensure};
 
-/// Manage builders: machines in which images are built
+/// Manage builders: containers in which images are built
 #[derive(Debug, Subcommand)]
 pub enum Command {
     #[command(visible_alias = "rm")]
@@ -47,7 +47,7 @@ impl Command {
 /// Which builder is meant.
 #[derive(Args, Clone, Debug)]
 pub struct BuilderName {
-    /// Builder; several are side by side, each with a cache of its own
+    /// Name of the builder; each builder has a cache of its own
     #[arg(long = "builder", value_name = "NAME", default_value = DEFAULT, env = "BUILDX_BUILDER", hide_env = true,
           value_parser = builder::check_name)]
     pub name: String,

@@ -10,9 +10,9 @@ use crate::failure::Failure;
 use crate::flags::UnaskedFlag;
 use crate::output;
 
-/// Drop what a builder has cached and no build uses
+/// Delete those parts of a builder's cache that no build uses
 ///
-/// The builder is started for it. Prints what became free.
+/// The builder is started for this. Prints how much space became free.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container builder prune --all
@@ -21,11 +21,11 @@ pub struct Prune {
     #[command(flatten)]
     builder: BuilderName,
 
-    /// Drop what other parts of the cache are made of, too
+    /// Also delete parts on which other parts of the cache are based
     #[arg(short, long)]
     all: bool,
 
-    /// Keep what was used within so many hours
+    /// Keep parts that were used within this many hours
     #[arg(long, value_name = "HOURS")]
     keep_duration: Option<u32>,
 

@@ -9,7 +9,7 @@ use crate::output;
 
 /// Start a builder
 ///
-/// A build starts it by itself. One that runs with other resources is made anew; its cache stays. Prints its name.
+/// A build starts the builder by itself. A builder that has other resources is created again; its cache stays. Prints its name.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container builder start --cpus 8 --memory 16G
@@ -21,7 +21,7 @@ pub struct Start {
     #[command(flatten)]
     resources: Resources,
 
-    /// Network of the builder, and with egress= what it may reach, as with run
+    /// Network of the builder, written as --network of `container run`, with egress= if wanted
     #[arg(long, value_name = "NETWORK", value_parser = attachment::parse, add = completion::networks())]
     network: Option<Choice>,
 }

@@ -17,7 +17,7 @@ pub struct Status {
     #[command(flatten)]
     format: FormatFlags,
 
-    /// Names alone
+    /// Names only
     #[arg(short, long)]
     quiet: bool,
 }

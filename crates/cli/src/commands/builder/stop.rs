@@ -8,7 +8,7 @@ use crate::output;
 
 /// Stop a builder
 ///
-/// Builds that it is at fail. Its cache stays. Prints its name, if it ran.
+/// Builds in progress fail. The cache stays. Prints the name, if the builder ran.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container builder stop

@@ -12,11 +12,12 @@ pub use self::transfer::Transfer;
 use crate::connection::Context;
 use crate::failure::Failure;
 
-/// Copy files between a container, running or not, and the host, or another container
+/// Copy files between a container and the host, or between two containers
 ///
-/// A directory is copied with what is in it: into a directory that exists, or to become one that does not; of one that is written
-/// with /. at the end, only what is in it. A link that SOURCE names is followed; those below it stay links. With - for SOURCE or DESTINATION a tar comes from standard input, compressed with gzip, zstd, xz, bzip2 or not,
-/// or goes to standard output, with its owners and modes. Prints where the copy is.
+/// A container may be running or stopped. A directory is copied with its contents. If DESTINATION exists, the copy is put inside it;
+/// otherwise the copy gets that name. SOURCE/. copies the contents alone. A link that SOURCE names is followed; links below it stay links.
+/// If SOURCE is -, a tar is read from standard input; it may be compressed with gzip, zstd, xz or bzip2. If DESTINATION is -, a tar is
+/// written to standard output. A tar keeps owners and modes. Prints the path of the copy.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container cp web:/etc/nginx/nginx.conf .
@@ -27,8 +28,8 @@ use crate::failure::Failure;
     container cp web:/var/log - | tar t
     tar -c --owner=33 -C site . | container cp - web:/srv")]
 pub struct Copy {
-    /// Keep owners. Otherwise a copy belongs to root in a container, and to the user on the host, without set-id bits. On the host only
-    /// root can do this: set-id files and file capabilities of the container are then made there, too
+    /// Keep owners. Otherwise a copy belongs to root in a container, and to you on the host, and has no set-id bits. On the host only root
+    /// can keep owners; set-id files and file capabilities of the container are then created on the host, too
     #[arg(short, long)]
     archive: bool,
 
@@ -36,7 +37,7 @@ pub struct Copy {
     #[arg(short = 'L', long, hide = true)]
     follow_link: bool,
 
-    /// Do not print where the copy is
+    /// Do not print the path of the copy
     #[arg(short, long)]
     quiet: bool,
 

@@ -11,8 +11,8 @@ use crate::output;
 
 /// Delete images
 ///
-/// What no other image and no container needs is deleted with them. The last name of an image that a container is made
-/// of is kept, unless --force says otherwise. Prints the references.
+/// Data that no other image and no container needs is deleted, too. An image that a container uses keeps its last name, unless --force is
+/// given. Prints the references.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container image delete busybox
@@ -26,7 +26,7 @@ pub struct Delete {
     #[arg(short, long)]
     all: bool,
 
-    /// Also those that a container is made of, which keeps what it needs; take no offence at images that are not there
+    /// Also delete images that a container uses (the container keeps the data that it needs), and ignore images that do not exist
     #[arg(short, long)]
     force: bool,
 }

@@ -14,7 +14,7 @@ use crate::output;
 
 /// Make an image of a root file system
 ///
-/// Its one layer is the given tar, which may be compressed with gzip, zstd, xz or bzip2. Prints the reference.
+/// The image has one layer: the given tar, which may be compressed with gzip, zstd, xz or bzip2. Prints the reference.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container image import --change 'CMD [\"/bin/sh\"]' rootfs.tar mine:v1

@@ -15,8 +15,8 @@ use crate::output;
 
 /// Load images from an archive
 ///
-/// The archive is an OCI image layout, or what `docker save` writes, as a tar, which may be compressed with gzip,
-/// zstd, xz or bzip2. Prints the references. What can't be used of it is told and left out; the exit code is 1 then.
+/// The archive is an OCI image layout, or what `docker save` writes, as a tar, which may be compressed with gzip, zstd, xz or bzip2. Prints
+/// the references. Images that cannot be used are reported and skipped; the exit code is then 1.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container image load -i busybox.tar
@@ -26,7 +26,7 @@ pub struct Load {
     #[arg(short, long, value_name = "PATH")]
     input: Option<PathBuf>,
 
-    /// Leave out members whose path leads out of the archive, instead of refusing it
+    /// Skip members whose path leads out of the archive, instead of refusing the archive
     #[arg(short, long)]
     force: bool,
 

@@ -9,13 +9,13 @@ use crate::output;
 
 /// Delete images that nothing uses
 ///
-/// Those without a name; with --all also those that no container was made of.
+/// Deletes images without a name; with --all, also images with a name that no container uses.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container image prune
   container image prune --all")]
 pub struct Prune {
-    /// Also images that have a name
+    /// Also delete images that have a name
     #[arg(short, long)]
     all: bool,
 

@@ -10,7 +10,7 @@ use crate::output;
 
 /// Send an image to a registry
 ///
-/// Its name says to which one. Prints the reference.
+/// The name of the image contains the registry. Prints the reference.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container image tag busybox localhost:5000/busybox

@@ -24,18 +24,17 @@ enum ArchiveFormat {
 
 /// Save images to an archive
 ///
-/// A tar, to a file or to standard output. Prints the references (on standard error if the archive is on
-/// standard output).
+/// The archive is a tar. Prints the references (on standard error if the archive goes to standard output).
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container image save -o busybox.tar busybox
   container image save busybox | ssh host container image load")]
 pub struct Save {
-    /// File to write, which appears only when it is complete, or named pipe to write into (default: standard output)
+    /// File to write, which appears only when it is complete, or a named pipe (default: standard output)
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 
-    /// What the archive looks like inside
+    /// Format of the archive
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     format: ArchiveFormat,
 

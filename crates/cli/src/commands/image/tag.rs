@@ -6,9 +6,9 @@ use crate::connection::Context;
 use crate::failure::Failure;
 use crate::output;
 
-/// Give an image a further name
+/// Give an image another name
 ///
-/// A name that another image has is taken from it. Prints the new reference.
+/// If another image has this name, that image loses it. Prints the new reference.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container image tag busybox registry.example/team/busybox:v1")]

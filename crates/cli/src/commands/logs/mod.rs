@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Show what a container printed
 ///
-/// In all of its runs, one after the other. What went to its standard error goes to standard error here.
+/// Shows the output of all its runs, the oldest first. Its standard error is written to standard error.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   The last lines, and what follows:
@@ -46,23 +46,23 @@ pub struct Logs {
 /// What of a log is shown, and how.
 #[derive(Args, Debug)]
 pub struct LogFlags {
-    /// The console of the virtual machine instead
+    /// Show the console of the virtual machine instead
     #[arg(long)]
     boot: bool,
 
-    /// Go on until the container stops and is not started again by its policy
+    /// Show new output, too, until the container has stopped and its restart policy does not start it again
     #[arg(short, long)]
     follow: bool,
 
-    /// Only the last lines (before --since and --until are looked at); all, or a number below 0, is all of them
+    /// Only the last lines, counted before --since and --until apply; all, or a number below 0: every line
     #[arg(short = 'n', long = "tail", value_name = "LINES", allow_negative_numbers = true, value_parser = tail)]
     lines: Option<Tail>,
 
-    /// Only output from then on: a time (RFC 3339, or of here), seconds since 1970, or how long ago (10m, 2h)
+    /// Only output after this time: RFC 3339, or local time, or seconds since 1970, or how long ago (10m, 2h)
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     since: Option<Timestamp>,
 
-    /// Only output until then; with --follow, this is the end
+    /// Only output before this time; --follow ends then
     #[arg(long, value_name = "TIME", value_parser = moment::parse)]
     until: Option<Timestamp>,
 

@@ -7,9 +7,9 @@ use crate::connection::Context;
 use crate::failure::Failure;
 use crate::output;
 
-/// Make a further machine with the disk of another one
+/// Make a copy of a machine
 ///
-/// One that runs stands still while its disk is copied. Each has a disk of its own from then on. Prints the new name.
+/// A running machine is paused while its disk is copied. After that the two disks are independent. Prints the new name.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container machine clone dev dev-old")]
@@ -18,7 +18,7 @@ pub struct Clone {
     #[arg(value_name = "MACHINE", add = completion::machines())]
     id: String,
 
-    /// Name of the new one
+    /// Name of the new machine
     #[arg(value_name = "NAME", value_parser = name)]
     name: String,
 }

@@ -21,9 +21,9 @@ use crate::flags::{PlatformFlags, kernel_path};
 use crate::host;
 use crate::output;
 
-/// Make a machine of an image that has an init
+/// Make a machine from an image that has an init
 ///
-/// The machine has your user, with your home at its own path, and is booted. Prints its name.
+/// The machine has your user, and your home directory at the same path as on the host. It is booted at once. Prints its name.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   A Debian to work in, and a shell in it:
@@ -33,11 +33,11 @@ use crate::output;
   One that sees nothing of the host:
     container machine create --home-mount none debian-systemd")]
 pub struct Create {
-    /// Number of CPUs (default: half of the host's, but 4 if it has them)
+    /// Number of CPUs (default: half of the host's, but at least 4 if the host has them)
     #[arg(short, long, value_name = "NUMBER", value_parser = cpus::parse_whole)]
     cpus: Option<u32>,
 
-    /// How your home is seen in the machine: ro, rw or none (default: rw)
+    /// Access to your home directory: ro, rw or none (default: rw)
     #[arg(long, value_name = "MODE")]
     home_mount: Option<HomeMount>,
 
@@ -60,11 +60,11 @@ pub struct Create {
     #[command(flatten)]
     platform: PlatformFlags,
 
-    /// Make it the one that is meant where no machine is named
+    /// Make it the default machine
     #[arg(long)]
     set_default: bool,
 
-    /// Let it run virtual machines, where the host can
+    /// Let it run virtual machines, if the host supports this
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = switch::parse)]
     virtualization: Option<bool>,

@@ -8,7 +8,7 @@ use crate::select;
 
 /// Delete machines, with all that is on their disks
 ///
-/// Your home is not on them. One that runs is refused. Prints the names.
+/// Your home directory is not deleted: it is on the host. A running machine is refused. Prints the names.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container machine delete dev")]
@@ -17,7 +17,7 @@ pub struct Delete {
     #[arg(value_name = "MACHINE", required = true, add = completion::machines())]
     ids: Vec<String>,
 
-    /// Take running ones too
+    /// Also delete running machines
     #[arg(short, long)]
     force: bool,
 }

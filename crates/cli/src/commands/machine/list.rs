@@ -9,7 +9,7 @@ use crate::output::{self, Table};
 
 /// List machines
 ///
-/// A star marks the one that is meant where none is named.
+/// A star marks the default machine.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container machine list

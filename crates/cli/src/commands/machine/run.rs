@@ -22,9 +22,9 @@ const LOGIN: &str = include_str!("login.sh");
 
 /// Run a command in a machine, or your shell
 ///
-/// As your user, with the environment of a login, in this directory where the machine sees it. The command gets its words as they are:
-/// what is for a shell goes to one, as in `sh -c 'echo $HOME'`. A machine that does not run is booted. The command's exit code is
-/// this one's.
+/// The command runs as your user, with the environment of a login, and in the current directory if the machine can see it. No shell reads
+/// the command; where you need a shell, write `sh -c 'echo $HOME'`. A stopped machine is booted first. The exit code is that of the
+/// command.
 #[derive(Args, Debug)]
 #[command(override_usage = "container machine run [OPTIONS] [COMMAND] [ARGUMENT]...")]
 #[command(after_long_help = "Examples:
@@ -42,7 +42,7 @@ pub struct Run {
     #[arg(short, long, value_name = "MACHINE", add = completion::machines())]
     name: Option<String>,
 
-    /// As root
+    /// Run as root
     #[arg(long)]
     root: bool,
 

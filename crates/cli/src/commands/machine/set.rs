@@ -10,9 +10,9 @@ use crate::failure::Failure;
 use crate::flags::kernel_path;
 use crate::output;
 
-/// Change what a machine has: cpus, memory, home-mount, virtualization, kernel
+/// Change settings of a machine: cpus, memory, home-mount, virtualization, kernel
 ///
-/// A machine that runs has it when it is booted again. Prints the name.
+/// A running machine gets the settings when it is booted again. Prints the name.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   More of everything:
@@ -25,7 +25,7 @@ pub struct Set {
     #[arg(short, long, value_name = "MACHINE", add = completion::machines())]
     name: Option<String>,
 
-    /// Values: <key>=<value>
+    /// Settings: <key>=<value>
     #[arg(value_name = "KEY=VALUE", required = true, value_parser = Change::parse)]
     changes: Vec<Change>,
 }

@@ -6,7 +6,7 @@ use crate::connection::Context;
 use crate::failure::Failure;
 use crate::output;
 
-/// Choose the machine that is meant where none is named
+/// Choose the default machine
 ///
 /// Prints its name.
 #[derive(Args, Debug)]

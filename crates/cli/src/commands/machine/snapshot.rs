@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::flags::FormatFlags;
 use crate::output::{self, Table};
 
-/// Keep a machine's disk as it is, and go back to it
+/// Manage snapshots of a machine's disk
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Create(Create),
@@ -58,10 +58,10 @@ fn name(text: &str) -> Result<String, String> {
     check_snapshot_name(text).map(|()| text.to_owned())
 }
 
-/// Keep the disk of a machine
+/// Make a snapshot of a machine's disk
 ///
-/// A machine that runs stands still while its disk is copied. The snapshot takes room only for what changes on either side, where the file system can share blocks. It goes with its machine.
-/// Prints the snapshot's name.
+/// A running machine is paused while its disk is copied. If the host's file system can share blocks, the snapshot takes disk space only for
+/// later changes. It is deleted with its machine. Prints the snapshot's name.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container machine snapshot create dev before-upgrade")]
@@ -99,7 +99,7 @@ impl Delete {
 
 /// Go back to a snapshot
 ///
-/// What the machine, which must not run, has written since is lost. The snapshot stays. Prints its name.
+/// The machine must not run. Everything that it has written since the snapshot is lost. The snapshot stays. Prints its name.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container machine snapshot restore dev before-upgrade")]

@@ -6,9 +6,9 @@ use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
 
-/// Show what machines use
+/// Show the resources that machines use
 ///
-/// CPU use is that of the last two seconds, in percent of one CPU.
+/// CPU use is an average of the last two seconds, in percent of one CPU.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container machine stats

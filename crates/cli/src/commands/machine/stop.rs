@@ -11,7 +11,7 @@ use crate::select;
 
 /// Shut machines down
 ///
-/// One that has not done so in time is switched off. One that does not run is left as it is. Prints the names.
+/// A machine that has not shut down in time is switched off. A stopped machine is left as it is. Prints the names.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container machine stop
@@ -26,7 +26,7 @@ pub struct Stop {
     #[arg(short, long)]
     all: bool,
 
-    /// Seconds that it has to shut down (default: 10; -1: as long as it takes)
+    /// Seconds to wait for the shutdown (default: 10; -1: no limit)
     #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = parse_grace)]
     time: Option<Grace>,
 }

@@ -10,15 +10,15 @@ use crate::connection::Context;
 use crate::failure::Failure;
 use crate::output;
 
-/// Put a container on a further network
+/// Connect a container to another network
 ///
-/// A container that runs is connected by a spare interface of its machine. One whose machine has none (it was booted, or has no place left)
-/// must be stopped first.
+/// A running container is connected by a spare interface of its machine. If the machine has none (it was booted cold, or has no place
+/// left), stop the container first.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container network connect --alias db backend web")]
 pub struct Connect {
-    /// Further name of the container on the network
+    /// Additional name of the container on the network
     #[arg(long = "alias", value_name = "NAME", value_parser = attachment::alias)]
     aliases: Vec<String>,
 
@@ -30,7 +30,7 @@ pub struct Connect {
     #[arg(long, value_name = "ADDRESS", value_parser = attachment::ipv6)]
     ip6: Option<Ipv6Addr>,
 
-    /// Network: <name>[,mac=<address>][,mtu=<bytes>], and what else --network of run takes
+    /// Network: <name>[,mac=<address>][,mtu=<bytes>], and the other options that --network of `container run` takes
     #[arg(value_name = "NETWORK", value_parser = network, add = completion::networks())]
     network: AttachmentConfiguration,
 
@@ -39,9 +39,9 @@ pub struct Connect {
     container: String,
 }
 
-/// Take a container off a network
+/// Disconnect a container from a network
 ///
-/// Whether it runs or not. Addresses and names that it has there are given back.
+/// The container may be running or stopped. Its addresses and names on the network become free.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container network disconnect backend web")]

@@ -21,18 +21,18 @@ use crate::output;
   container network create --subnet 10.9.0.0/24 --internal db
   container network create --egress allow=packages.example.org:443 build")]
 pub struct Create {
-    /// What containers may reach outside of the network: none, or allow=<rule>[,<rule>]... (default: everything)
+    /// Destinations that containers may reach outside of the network: none, or allow=<rule>[,<rule>]... (default: everything)
     ///
-    /// A rule is an address or a network of addresses, a name or *.<name>, each with or without :<port>. Names are enforced
-    /// by what the network's resolver answered.
+    /// A rule is an address, a range of addresses (CIDR), a name or *.<name>, with or without :<port>. A rule with a name allows the
+    /// addresses that the network's resolver has answered for this name.
     #[arg(long, value_name = "EGRESS", value_parser = policy)]
     egress: Option<Policy>,
 
-    /// docker's word for the plugin: bridge
+    /// Docker's word for the plugin: bridge
     #[arg(short, long, value_name = "DRIVER", value_parser = driver)]
     driver: Option<()>,
 
-    /// No way out: containers on the network reach each other and nothing else
+    /// Give the network no way out: its containers reach each other and nothing else
     #[arg(long)]
     internal: bool,
 
@@ -42,8 +42,8 @@ pub struct Create {
 
     /// Set an option of the plugin, such as mtu=<bytes>
     ///
-    /// conversations=<number> is how many the containers have with the outside, together and at once; without it, an eighth of what the host's
-    /// kernel keeps.
+    /// conversations=<number> limits how many connections with the outside all its containers together have at once (default: an eighth of
+    /// the connections that the host's kernel can track).
     #[arg(short, long = "option", visible_alias = "opt", value_name = "KEY=VALUE", value_parser = option)]
     options: Vec<(String, String)>,
 

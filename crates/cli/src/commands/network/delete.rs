@@ -10,7 +10,7 @@ use crate::select;
 
 /// Delete networks
 ///
-/// One that a container is on, running or not, is refused. Prints the names.
+/// A network that has a container, running or stopped, is refused. Prints the names.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container network delete backend

@@ -9,7 +9,8 @@ use crate::output;
 
 /// Show everything about networks, as JSON
 ///
-/// With the containers that are on them: their addresses, ports and traffic, and what their egress rules let pass and refused.
+/// The containers of each network are included: their addresses, ports and traffic, and the destinations that egress rules allowed and
+/// refused.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   Who is on it?

@@ -6,9 +6,9 @@ use crate::failure::Failure;
 use crate::flags::UnaskedFlag;
 use crate::output;
 
-/// Delete all networks that no container is on
+/// Delete all networks that have no container
 ///
-/// Containers that do not run count. The builtin network stays. Prints the names.
+/// Stopped containers count, too. The builtin network stays. Prints the names.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container network prune")]

@@ -16,8 +16,8 @@ const PASSWORD_LIMIT: u64 = 64 << 10;
 
 /// Store credentials for a registry
 ///
-/// They are tried before they are stored. The password is asked for, or read from standard input: an argument
-/// could be seen by every user of this machine.
+/// The credentials are tried before they are stored. The password is asked for, or read from standard input. It cannot be an argument,
+/// because every user of this host can see arguments.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container registry login registry.example

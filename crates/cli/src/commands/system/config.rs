@@ -15,16 +15,16 @@ pub enum Command {
     Check(Check),
 }
 
-/// Tell what is wrong with the configuration, before the system is started with it
+/// Check the configuration before the system is started with it
 ///
-/// Without a file: the system's own, the user's and what the environment sets. Bad values and unknown keys are told with
-/// their line, and the exit code is then 1.
+/// Without FILE, the system's file, the user's file and the environment variables are checked. Bad values and unknown keys are reported
+/// with their line, and the exit code is then 1.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container system config check
   container system config check ./config.toml && cp config.toml ~/.config/container/")]
 pub struct Check {
-    /// Look at this file instead
+    /// Check this file instead
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     file: Option<PathBuf>,
 }

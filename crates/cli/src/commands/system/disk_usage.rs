@@ -22,11 +22,11 @@ use super::usage_details::Details;
 /// Bytes of a block that `stat(2)` counts.
 const BLOCK: u64 = 512;
 
-/// Show what images, containers, volumes, machines, networks and the cache take on the disk
+/// Show the disk space of images, containers, volumes, machines, networks and the cache
 ///
-/// Images are counted by their references, and active are those that a container or a machine is made of. RECLAIMABLE is what `image
-/// prune --all`, `prune`, `volume prune`, `network prune` and `system template prune` would give back. The cache holds saved machines, the merged metadata
-/// of images, and what was found out about the host.
+/// Images are counted by their references. An image is active if a container or a machine uses it. RECLAIMABLE is the space that `image
+/// prune --all`, `prune`, `volume prune`, `network prune` and `system template prune` would free. The cache holds saved machines, the
+/// merged metadata of images, and facts about the host.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container system df
@@ -35,7 +35,7 @@ pub struct DiskUsage {
     #[command(flatten)]
     format: FormatFlags,
 
-    /// Show each image, container and volume: what it takes on the disk, and what it seems to have
+    /// Show each image, container and volume, with the disk space that it takes and its apparent size
     #[arg(short, long)]
     verbose: bool,
 }

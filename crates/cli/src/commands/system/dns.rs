@@ -44,7 +44,7 @@ pub struct Create {
 
 /// Delete domains
 ///
-/// Prints them.
+/// Prints the domains.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container system dns delete test")]

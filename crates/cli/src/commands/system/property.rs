@@ -23,11 +23,10 @@ pub enum Command {
     List(List),
 }
 
-/// Show the configuration as it holds, and where each value comes from
+/// Show the configuration in effect, and the origin of each value
 ///
-/// The strongest layer that sets a key wins: a variable such as `CONTAINER_CONFIG_CONTAINER_CPUS`; the user's config.toml as
-/// it was when the system was started; etc/container/config.toml of the installed prefix; the default. Flags of a command
-/// are above all of them.
+/// The first of these that sets a key wins: a variable such as `CONTAINER_CONFIG_CONTAINER_CPUS`; the user's config.toml as it was when the
+/// system was started; etc/container/config.toml of the installed prefix; the default. Flags of a command come before all of them.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container system property list
@@ -38,7 +37,7 @@ pub struct List {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     format: PropertyFormat,
 
-    /// With json: a list of keys, values and where they come from
+    /// With json: a list of keys, values and origins
     #[arg(long)]
     origins: bool,
 }
@@ -48,7 +47,7 @@ pub struct List {
 enum PropertyFormat {
     /// For programs
     Json,
-    /// As in the file, each value with where it comes from
+    /// As in the file, each value with its origin
     #[default]
     Toml,
     /// For people

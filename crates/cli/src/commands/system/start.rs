@@ -12,7 +12,7 @@ use crate::output;
 
 /// Start the services that containers need
 ///
-/// They go on in the background until `container system stop`. Where they run already nothing is done.
+/// They run in the background until `container system stop`. If they run already, nothing is done.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container system start
@@ -41,10 +41,10 @@ pub struct Start {
     #[arg(long)]
     disable_kernel_install: bool,
 
-    /// Let containers start where this host cannot confine their VMM
+    /// Whether containers start on a host that cannot confine their VMM
     ///
-    /// A VMM is confined by namespaces, or by Landlock where there are none. On a host that has neither a container does not
-    /// start, as a guest that takes its VMM over would have what you have. "optional" lets it start all the same.
+    /// A VMM is confined by namespaces, or by Landlock on a host without them. On a host that has neither, a guest that takes over its VMM
+    /// would have all your rights. So by default no container starts there; with "optional" containers start all the same.
     #[arg(long, value_name = "required|optional", value_enum)]
     vmm_confinement: Option<Confinement>,
 
@@ -61,9 +61,9 @@ pub struct Start {
 /// The apiserver's words for it.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Confinement {
-    /// A container does not start
+    /// Containers do not start there
     Required,
-    /// It does
+    /// Containers start there, without confinement
     Optional,
 }
 

@@ -17,8 +17,8 @@ const NOT_RUNNING: &str = "not running";
 
 /// Show whether the services run, and where
 ///
-/// With the versions of this command and of the services, the host, and how many containers and images there are. The
-/// exit code is 1 when the services do not run.
+/// Also shows the versions of this command and of the services, the host, and how many containers and images there are. The exit code is 1
+/// if the services do not run.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container system status > /dev/null || container system start

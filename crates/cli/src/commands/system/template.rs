@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::flags::{FormatFlags, UnaskedFlag};
 use crate::output::{self, Table};
 
-/// Manage saved machines that starts are made from
+/// Manage saved machines, from which containers start faster
 #[derive(Debug, Subcommand)]
 pub enum Command {
     #[command(visible_alias = "ls")]
@@ -18,8 +18,8 @@ pub enum Command {
 
 /// List saved machines, and whether one waits for the next container
 ///
-/// MEMORY is the whole guest's: its container's and 128 MB for kernel and init. As for containers, MB are of
-/// 1024 KB; SIZE is on the disk, whose MB are of 1000 KB.
+/// MEMORY is the memory of the whole guest: the container's, and 128 MB for kernel and init. Here 1 MB is 1024 KB, as for containers. SIZE
+/// is the space on the disk, where 1 MB is 1000 KB.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container system template list")]
@@ -34,7 +34,7 @@ pub struct List {
 
 /// Delete all saved machines
 ///
-/// The next start of each shape boots cold and saves it again. Prints their keys.
+/// The next start of each kind of machine boots cold and saves the machine again. Prints the keys.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container system template prune")]

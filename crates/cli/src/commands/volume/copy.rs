@@ -4,10 +4,10 @@ use crate::commands::copy::{Location, Transfer};
 use crate::connection::Context;
 use crate::failure::Failure;
 
-/// Copy files between a volume and the host, or another volume
+/// Copy files between a volume and the host, or between two volumes
 ///
-/// It is `container cp` for volumes, whether a container has them or not: of one that a running container writes to, in that container's
-/// machine. What is written to needs the volume alone. Prints where the copy is.
+/// Like `container cp`, for volumes. A volume that a running container writes to is read inside that container's machine. To write to a
+/// volume, no running container may use it. Prints the path of the copy.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container volume cp ./seed.sql data:/seed.sql
@@ -17,12 +17,12 @@ use crate::failure::Failure;
   As a tar, with owners and modes:
     container volume cp data:/pg_log - | tar t")]
 pub struct Copy {
-    /// Keep owners. Otherwise a copy belongs to root in a volume, and to the user on the host, without set-id bits. On the host only
-    /// root can do this
+    /// Keep owners. Otherwise a copy belongs to root in a volume, and to you on the host, and has no set-id bits. On the host only root can
+    /// keep owners
     #[arg(short, long)]
     archive: bool,
 
-    /// Do not print where the copy is
+    /// Do not print the path of the copy
     #[arg(short, long)]
     quiet: bool,
 

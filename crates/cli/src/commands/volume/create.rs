@@ -11,7 +11,7 @@ use crate::output;
 
 /// Create a volume
 ///
-/// It is an ext4 disk that takes only the room of what is written to it. Prints its name.
+/// A volume is an ext4 disk. It takes disk space only for the data written to it. Prints its name.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container volume create data
@@ -34,7 +34,7 @@ pub struct Create {
     #[arg(short, long, value_name = "SIZE")]
     size: Option<String>,
 
-    /// Name (default: a new UUID, as of a volume that nobody named)
+    /// Name (default: a new UUID, as for an anonymous volume)
     #[arg(value_name = "NAME", default_value = "", hide_default_value = true, value_parser = name)]
     name: String,
 }

@@ -8,9 +8,9 @@ use crate::connection::Context;
 use crate::failure::Failure;
 use crate::select;
 
-/// Delete volumes, with what is in them
+/// Delete volumes and their files
 ///
-/// One that a container has, running or not, is refused (or, with --all, left). Prints the names.
+/// A volume that a container uses, running or stopped, is refused (with --all: left alone). Prints the names.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container volume delete data
@@ -20,11 +20,11 @@ pub struct Delete {
     #[arg(value_name = "VOLUME", add = completion::volumes())]
     names: Vec<String>,
 
-    /// Take all volumes that no container has
+    /// Delete all volumes that no container uses
     #[arg(short, long)]
     all: bool,
 
-    /// Take names without a volume for done
+    /// Ignore volumes that do not exist
     #[arg(short, long)]
     force: bool,
 }

@@ -12,15 +12,15 @@ use crate::session::Owner;
 
 /// Write a volume's files as a tar
 ///
-/// With owners, modes, attributes, links, pipes and holes, as `volume import` reads it. A container that writes to the volume waits while
-/// the disk is copied, so that the tar is of one moment; then it goes on.
+/// The tar has owners, modes, attributes, links, pipes and holes; `volume import` reads it. A container that writes to the volume waits
+/// while the disk is copied, so that the tar shows the files of one moment. Then it goes on.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container volume export -o data.tar data
   container volume export data | zstd >data.tar.zst")]
-#[command(mut_arg("pause", |flag| flag.help("Copy the disk first, while nobody writes to it")))]
+#[command(mut_arg("pause", |flag| flag.help("Copy the disk first, and let writers wait meanwhile")))]
 pub struct Export {
-    /// File to write, which appears only when it is complete, or named pipe to write into (default, and -: standard output)
+    /// File to write, which appears only when it is complete, or a named pipe (default, and -: standard output)
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
 

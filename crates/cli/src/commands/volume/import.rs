@@ -16,9 +16,9 @@ use crate::session::{Owner, operate_on_tar, pipe};
 
 /// Fill a volume with the files of a tar
 ///
-/// With their owners, modes and attributes. The tar may be compressed with gzip, zstd, xz or bzip2. A volume that is not there is made, and is there when the whole tar has been read; in one that
-/// is, files of the same names are replaced and others stay. Links that lead out of the volume are made as they are, but nothing is
-/// written through one. Prints the name.
+/// Owners, modes and attributes are kept. The tar may be compressed with gzip, zstd, xz or bzip2. A missing volume is created, and appears
+/// when the whole tar has been read. In an existing volume, files of the same names are replaced and others stay. Links that lead out of
+/// the volume are created, but nothing is written through them. Prints the name.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container volume import data data.tar

@@ -7,9 +7,9 @@ use crate::failure::Failure;
 use crate::flags::UnaskedFlag;
 use crate::output;
 
-/// Delete all volumes that no container has
+/// Delete all volumes that no container uses
 ///
-/// Named ones, too. Prints their names.
+/// Volumes with a name are deleted, too. Prints the names.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container volume prune")]

@@ -9,8 +9,8 @@ use crate::output;
 
 /// Make a volume larger
 ///
-/// No container that runs may have it. Its file system grows when a container next writes to it. Volumes are never made smaller. Prints
-/// the name.
+/// No running container may use the volume. Its file system grows when a container next writes to it. A volume cannot be made smaller.
+/// Prints the name.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container volume resize data 1T")]

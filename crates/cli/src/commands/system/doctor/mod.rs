@@ -14,8 +14,8 @@ use crate::output::{self, Table};
 
 /// Check that this host can run containers
 ///
-/// Each line is ok, warn or fail; what is not ok comes with the command that mends it. The exit code is 1 when a line
-/// fails. The services need not run.
+/// Each line is ok, warn or fail. After a warn or fail comes the command that solves the problem. The exit code is 1 if a line is fail. The
+/// services need not run.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:\n  \
     container system doctor\n  \

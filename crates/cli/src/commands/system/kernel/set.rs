@@ -21,9 +21,10 @@ use crate::flags::ProgressFlags;
 
 /// Choose the kernel that guests boot
 ///
-/// It is copied to the system's kernels, and is the default of containers that are started from then on. It is an x86-64
-/// ELF kernel or a bzImage, with virtio-mmio, EROFS, ext4 and overlayfs built in, or as modules below --modules: then it may be that of a
-/// distribution. Guests load what their devices and disks need, and what --module names; their machines boot cold.
+/// The kernel is copied to the system's kernels, and becomes the default of containers that are started from then on. It is an x86-64 ELF
+/// kernel or a bzImage, with virtio-mmio, EROFS, ext4 and overlayfs built in. With --modules these may be modules, so the kernel of a
+/// distribution works, too. Guests then load the modules that their devices and disks need, and the modules that --module names; their
+/// machines always boot cold.
 #[derive(Args, Debug)]
 #[command(
     group = ArgGroup::new("source").required(true).multiple(true).args(["recommended", "binary", "tar"]),
@@ -39,11 +40,11 @@ pub struct Set {
     #[arg(long, value_enum, default_value_t = Architecture::HOST)]
     arch: Architecture,
 
-    /// The kernel: a file, or with --tar the name of a member, which may be a link
+    /// File of the kernel; with --tar, the name of a member of the archive, which may be a link
     #[arg(long, value_name = "PATH")]
     binary: Option<String>,
 
-    /// What the archive's, or without --tar the kernel's, SHA-256 has to be
+    /// Expected SHA-256 of the archive, or without --tar, of the kernel
     #[arg(long, value_name = "DIGEST")]
     digest: Option<Digest>,
 
@@ -51,7 +52,7 @@ pub struct Set {
     #[arg(long)]
     force: bool,
 
-    /// A further module that guests load; repeatable
+    /// Additional module that guests load; can be given several times
     #[arg(long, value_name = "NAME", requires = "modules")]
     module: Vec<String>,
 
@@ -59,7 +60,7 @@ pub struct Set {
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "recommended")]
     modules: Option<PathBuf>,
 
-    /// Take the kernel that the configuration names (kernel.url), else the packaged one
+    /// Use the kernel that the configuration names (kernel.url), else the packaged one
     #[arg(long)]
     recommended: bool,
 

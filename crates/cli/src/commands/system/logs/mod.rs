@@ -14,11 +14,11 @@ use jiff::Timestamp;
 use crate::connection::Context;
 use crate::failure::Failure;
 
-/// Show what the services say
+/// Show the log messages of the services
 ///
-/// The messages of all of them in the order of their times, each with the name of its service, and with the container and the request that
-/// it is about. A request has one id in all services; `--debug` shows that of a command. They come from the journal where that runs and no directory of
-/// logs was named (`CONTAINER_LOG_ROOT`), else from files.
+/// The messages of all services are sorted by time. Each message shows its service, its container and its request. A request has the same
+/// id in all services; `--debug` shows the id of a command's request. The messages come from the journal if journald runs and
+/// `CONTAINER_LOG_ROOT` is not set, and otherwise from files.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container system logs --last 1h
