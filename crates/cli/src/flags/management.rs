@@ -147,7 +147,7 @@ pub struct ManagementFlags {
 
     /// Let the container use your SSH agent
     ///
-    /// Each start uses the agent that SSH_AUTH_SOCK names at that time. Programs in the container find the agent as ssh does. They can use
+    /// Each start uses the agent that `SSH_AUTH_SOCK` names at that time. Programs in the container find the agent as ssh does. They can use
     /// its keys while the container runs, but cannot read them.
     #[arg(long)]
     ssh: bool,
