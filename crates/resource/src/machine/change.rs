@@ -117,7 +117,7 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::configuration;
+    use super::super::creation::tests::configuration;
     use super::*;
 
     #[test]
