@@ -1,6 +1,7 @@
 //! Directories and files of the host in a container.
 
 mod changes;
+mod escapes;
 mod files;
 mod owners;
 mod places;

@@ -97,7 +97,13 @@ fn what_does_not_change_is_not_asked_for_again() {
             break;
         }
     }
-    assert!(asked < 100, "{asked} waits for 400 files that are known");
+    // ext, XFS, Btrfs, tmpfs, F2FS: others tell of changes with newer kernels, or not at all.
+    let told_by = [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0xF2F5_2010];
+    let is_told = told_by.contains(&rustix::fs::statfs(&data).unwrap().f_type);
+    assert!(
+        asked < 100 || !is_told,
+        "{asked} waits for 400 files that are known"
+    );
 
     // Another container's process changes what this one has leases for, and the host itself.
     let change = "cd /data/d; echo 22 > 7; mv 9 none; rm 10; ln 11 other; chmod 600 12; mkdir made";
