@@ -122,6 +122,15 @@ fn numbered(error: io::Error) -> io::Error {
 }
 
 type Handle = <PassthroughFs as FileSystem>::Handle;
+/// Why the attribute `name` is not to be had. The file server opens the file for it, which it may not be allowed to; only a user's attributes need that
+/// right (`xattr`(7)), and `ls -l` asks for others.
+fn unreadable(name: &CStr, error: io::Error) -> io::Error {
+    match Errno::from_io_error(&error) {
+        Some(Errno::ACCESS) if !name.to_bytes().starts_with(b"user.") => Errno::NODATA.into(),
+        _ => numbered(error),
+    }
+}
+
 /// The handle of a file that the guest has not opened, as it has a lease (`kernel/patches`). virtiofsd counts its own from 0.
 const BY_NODE: Handle = u64::MAX;
 
@@ -289,6 +298,31 @@ impl FileSystem for Answers {
         })
     }
 
+    fn getxattr(
+        &self,
+        ctx: Context,
+        inode: Inode,
+        name: &CStr,
+        size: u32,
+    ) -> io::Result<GetxattrReply> {
+        self.asked();
+        let got = self.files.getxattr(ctx, inode, name, size);
+        got.map_err(|error| unreadable(name, error))
+    }
+
+    fn listxattr(&self, ctx: Context, inode: Inode, size: u32) -> io::Result<ListxattrReply> {
+        self.asked();
+        match self.files.listxattr(ctx, inode, size) {
+            // It opens the file for that, though a list needs no right to read.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::ACCESS) => Ok(if size == 0 {
+                ListxattrReply::Count(0)
+            } else {
+                ListxattrReply::Names(Vec::new())
+            }),
+            listed => listed.map_err(numbered),
+        }
+    }
+
     fn destroy(&self) {
         if let Some(leases) = &self.leases {
             leases.end();
@@ -382,8 +416,6 @@ impl FileSystem for Answers {
         fallocate(ctx: Context, inode: Inode, handle: Handle, mode: u32, offset: u64, length: u64) -> ();
         release(ctx: Context, inode: Inode, flags: u32, handle: Handle, flush: bool, flock_release: bool, owner: Option<u64>) -> ();
         statfs(ctx: Context, inode: Inode) -> libc::statvfs64;
-        getxattr(ctx: Context, inode: Inode, name: &CStr, size: u32) -> GetxattrReply;
-        listxattr(ctx: Context, inode: Inode, size: u32) -> ListxattrReply;
         removexattr(ctx: Context, inode: Inode, name: &CStr) -> ();
         opendir(ctx: Context, inode: Inode, flags: u32) -> (Option<Handle>, OpenOptions);
         readdir(ctx: Context, inode: Inode, handle: Handle, size: u32, offset: u64) -> Self::DirIter;
@@ -457,6 +489,16 @@ mod tests {
 
     fn is_lease(validity: Duration) -> bool {
         validity.as_secs() >> 48 == 0x8000
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_read_has_no_attributes_of_the_systems() {
+        let told = |name, error: Errno| unreadable(name, error.into()).raw_os_error();
+        for name in [c"security.capability", c"system.posix_acl_access"] {
+            assert_eq!(told(name, Errno::ACCESS), Some(libc::ENODATA));
+        }
+        assert_eq!(told(c"user.mine", Errno::ACCESS), Some(libc::EACCES));
+        assert_eq!(told(c"security.x", Errno::RANGE), Some(libc::ERANGE));
     }
 
     #[test]
