@@ -137,38 +137,20 @@ fn stand_in(interface: &Interface) -> Interface {
     }
 }
 
-/// A container with the machine of `like` and nothing else of it.
+/// A container of the size of `like`, and nothing else of it.
 fn configuration(like: &ContainerConfiguration) -> ContainerConfiguration {
     ContainerConfiguration {
         id: ID.to_owned(),
         init_process: ProcessConfiguration {
             executable: PROGRAM_PATH.to_owned(),
-            arguments: Vec::new(),
             environment: vec!["PATH=/bin".to_owned()],
             working_directory: "/".to_owned(),
-            terminal: false,
             user: User::Id { uid: 0, gid: 0 },
-            supplemental_groups: Vec::new(),
-            privileged: false,
-            rlimits: Vec::new(),
+            ..ProcessConfiguration::default()
         },
-        mounts: Vec::new(),
-        sysctls: BTreeMap::new(),
-        dns: None,
-        read_only: false,
-        use_init: false,
-        cap_add: Vec::new(),
-        cap_drop: Vec::new(),
-        shm_size: None,
-        masked_paths: None,
-        readonly_paths: None,
-        hostname: None,
-        pids_limit: None,
-        privileged: false,
-        devices: Vec::new(),
-        no_new_privileges: false,
-        seccomp_profile: None,
-        ..like.clone()
+        platform: like.platform.clone(),
+        resources: like.resources.clone(),
+        ..ContainerConfiguration::default()
     }
 }
 
