@@ -44,6 +44,40 @@ pub struct Standby {
     waiting: Arc<Mutex<Option<(Preparation, Waiting)>>>,
 }
 
+/// Most volumes of a machine that waits: with a network each of them has a place of its own on the machine.
+const WAITING_VOLUMES: usize = 2;
+
+/// Why no machine is prepared for containers like one that was started from a template. What keeps a container from that is decided by the
+/// engine of its helper, and no machine is prepared after such a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum NotPrepared {
+    /// Others would have to be prepared for the machine's taps.
+    #[error("it is on several networks")]
+    SeveralNetworks,
+    /// A network that it is to be on did not take it in, or its files alone were wanted.
+    #[error("it was started without its network")]
+    WithoutNetwork,
+    /// Its volumes would share a place of the machine.
+    #[error("it has more than {WAITING_VOLUMES} volumes")]
+    ManyVolumes,
+}
+
+impl NotPrepared {
+    /// Nothing, where a machine can be prepared for containers like that of `request`.
+    fn reason(request: &Request) -> Option<Self> {
+        let interfaces = request.boot.interfaces.len();
+        if interfaces > 1 {
+            Some(Self::SeveralNetworks)
+        } else if interfaces != request.configuration.networks.len() {
+            Some(Self::WithoutNetwork)
+        } else if request.boot.volumes.len() > WAITING_VOLUMES {
+            Some(Self::ManyVolumes)
+        } else {
+            None
+        }
+    }
+}
+
 /// What a machine is prepared for.
 #[derive(Clone, Debug)]
 struct Preparation {
@@ -82,13 +116,20 @@ impl Standby {
         }
     }
 
-    /// A container like that of `request` was started by its runtime `program`: another one may follow. One on several networks,
-    /// or without the one that it is to be on, gets a machine of its own.
+    /// A container like that of `request` was started from a template by its runtime `program`: another one may follow.
     pub fn want(&self, program: PathBuf, request: Request) {
-        let interfaces = request.boot.interfaces.len();
-        if self.enabled && interfaces <= 1 && interfaces == request.configuration.networks.len() {
-            self.wanted
-                .send_replace(Some(Preparation { program, request }));
+        if !self.enabled {
+            return;
+        }
+        match NotPrepared::reason(&request) {
+            Some(reason) => {
+                let id = &request.configuration.id;
+                tracing::debug!("no machine is prepared for another container like {id}: {reason}");
+            }
+            None => {
+                self.wanted
+                    .send_replace(Some(Preparation { program, request }));
+            }
         }
     }
 
@@ -297,7 +338,36 @@ impl Drop for Waiting {
 mod tests {
     use std::fs::File;
 
+    use container_resource::bundle::{Interface, VolumeDisk};
+
     use super::*;
+    use crate::templates::tests::request;
+
+    #[test]
+    fn machines_are_prepared_for_one_network_and_few_volumes() {
+        let interface = || -> Interface {
+            let json = serde_json::json!({
+                "network": "n", "hostname": "h", "deviceMac": "", "mac": "", "mtu": 1500
+            });
+            serde_json::from_value(json).unwrap()
+        };
+        let reason = NotPrepared::reason;
+        assert_eq!(reason(&request(&[], &[])), None);
+        let mut networked = request(&["n"], &[]);
+        assert_eq!(reason(&networked), Some(NotPrepared::WithoutNetwork));
+        networked.boot.interfaces = vec![interface()];
+        assert_eq!(reason(&networked), None);
+        let volume = VolumeDisk {
+            size: 1 << 20,
+            read_only: false,
+        };
+        networked.boot.volumes = vec![volume; WAITING_VOLUMES];
+        assert_eq!(reason(&networked), None);
+        networked.boot.volumes.push(volume);
+        assert_eq!(reason(&networked), Some(NotPrepared::ManyVolumes));
+        networked.boot.interfaces.push(interface());
+        assert_eq!(reason(&networked), Some(NotPrepared::SeveralNetworks));
+    }
 
     /// What becomes of a container for a helper that does `answer` with its end of the stream; and whether the helper lives.
     async fn assigned<F: Future<Output = ()> + Send + 'static>(

@@ -175,6 +175,9 @@ pub struct Interface {
     pub hostname: String,
     /// MAC address of the machine's device.
     pub device_mac: String,
+    /// Its device is saved with a template. At most one of a container's is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_saved: bool,
     /// The container's own.
     pub mac: String,
     /// Bytes of a packet.
@@ -203,9 +206,28 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// MAC address of the device of a container's first interface, where its machine may come from a template: it was saved with it. Nothing is
-    /// sent by it, as the guest gives the interface its container's own.
-    pub const SAVED_DEVICE_MAC: &str = "02:00:00:00:00:01";
+    /// MAC address of the device that is saved with a template. Nothing is sent by it, as the guest gives the interface its container's own.
+    const SAVED_DEVICE_MAC: &str = "02:00:00:00:00:01";
+
+    /// Gives it the device that is saved with a template.
+    pub fn save(&mut self) {
+        Self::SAVED_DEVICE_MAC.clone_into(&mut self.device_mac);
+        self.is_saved = true;
+    }
+
+    /// Gives the first of a container's `interfaces`, whose machine may come from a template, the device that is saved with it, unless another one
+    /// has its address.
+    pub fn save_first(interfaces: &mut [Self]) {
+        let Some((first, others)) = interfaces.split_first_mut() else {
+            return;
+        };
+        if others
+            .iter()
+            .all(|other| other.device_mac != Self::SAVED_DEVICE_MAC)
+        {
+            first.save();
+        }
+    }
 
     /// As `list` and `inspect` show it.
     pub fn attachment(&self) -> Attachment {

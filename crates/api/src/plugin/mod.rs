@@ -18,11 +18,20 @@ const OURS: [(&str, ServiceKind); 3] = [
     ("container-runtime-linux", ServiceKind::Runtime),
 ];
 
-/// The program of the plugin `name`, which serves what `wanted` says.
+/// A plugin that serves something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// What is run.
+    pub program: PathBuf,
+    /// It is one of this release, and knows what only our plugins know.
+    pub is_ours: bool,
+}
+
+/// The plugin `name`, which serves what `wanted` says.
 ///
 /// # Errors
 /// [`Kind::NotFound`] when there is none; [`Kind::InvalidArgument`] when it is something else, or its manifest cannot be read.
-pub fn service(roots: &Roots, name: &str, wanted: ServiceKind) -> Result<PathBuf, Error> {
+pub fn service(roots: &Roots, name: &str, wanted: ServiceKind) -> Result<Service, Error> {
     let Some(plugin) = find(&roots.install, name) else {
         let text = format!("there is no {wanted} plugin '{name}'");
         return Err(Error::new(Kind::NotFound, text).with_hint(places(&roots.install)));
@@ -38,7 +47,10 @@ pub fn service(roots: &Roots, name: &str, wanted: ServiceKind) -> Result<PathBuf
         ours.map(|(_, kind)| *kind).collect()
     };
     if kinds.contains(&wanted) {
-        return Ok(plugin.program());
+        return Ok(Service {
+            program: plugin.program(),
+            is_ours: services.is_none(),
+        });
     }
     let told = kinds
         .first()
@@ -74,8 +86,13 @@ mod tests {
         install(&prefix, DIRECTORIES[1], "container-runtime-linux", None);
         let asked = |name: &str, kind| service(&roots, name, kind);
         let mine = prefix.join("libexec/container-plugins/mine/bin/mine");
-        assert_eq!(asked("mine", ServiceKind::Runtime).unwrap(), mine);
-        assert!(asked("container-runtime-linux", ServiceKind::Runtime).is_ok());
+        let found = Service {
+            program: mine,
+            is_ours: false,
+        };
+        assert_eq!(asked("mine", ServiceKind::Runtime).unwrap(), found);
+        let ours = asked("container-runtime-linux", ServiceKind::Runtime);
+        assert!(ours.unwrap().is_ours);
         for (name, wanted, kind, text) in [
             (
                 "none",

@@ -126,15 +126,12 @@ impl Containers {
     pub(super) async fn boot_for_files(&self, entry: &Entry) -> Result<Helper, Error> {
         let Booting {
             helper,
-            program,
+            runtime,
             request,
-            can_be_prepared,
             ..
         } = self.spawn(entry, true).await?;
         match self.start_process(&helper, None).await {
-            Ok(first) if first.template_wanted => self.templates.want(program, request),
-            Ok(_) if can_be_prepared => self.standby.want(program, request),
-            Ok(_) => {}
+            Ok(first) => self.prepare_next(&first, runtime, request),
             Err(error) => {
                 end_machine(entry, &helper).await?;
                 return Err(error);

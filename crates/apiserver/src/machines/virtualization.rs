@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// When the host cannot, with the reason, or the plugin cannot be run.
 pub async fn check(roots: &Roots) -> Result<(), Error> {
-    let program = plugin::service(roots, DEFAULT_RUNTIME, ServiceKind::Runtime)?;
-    let mut command = tokio::process::Command::new(&program);
+    let runtime = plugin::service(roots, DEFAULT_RUNTIME, ServiceKind::Runtime)?;
+    let mut command = tokio::process::Command::new(&runtime.program);
     command.arg("probe").arg("--cache").arg(roots.cache());
     command.stdin(Stdio::null()).kill_on_drop(true);
     let context = "ask whether machines can run virtual machines";

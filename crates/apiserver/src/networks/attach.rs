@@ -261,7 +261,7 @@ impl Networks {
         let mut one_tap = None;
         if let Some(spare) = spare {
             request.spare.clone_from(&spare.name);
-            interface.device_mac.clone_from(&spare.interface.device_mac);
+            interface.save();
         }
         // Ports are taken before anything starts. A network of others need not have taps to spare.
         let is_beside = published.is_empty() && asked.plugin == DEFAULT_PLUGIN;
@@ -421,6 +421,7 @@ fn interface(
         network: attachment.network.clone(),
         hostname: attachment.options.hostname.clone(),
         device_mac: addresses.mac.clone(),
+        is_saved: false,
         mac: addresses.mac.clone(),
         mtu: addresses.mtu,
         ipv4_address: given(&addresses.ipv4),

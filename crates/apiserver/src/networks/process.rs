@@ -252,9 +252,10 @@ impl NetworkProcess {
 
     /// Starts its plugin.
     fn start(&self) -> Result<(tokio::process::Child, LastWords), Error> {
-        let program = plugins::service(&self.roots, &self.plugin, ServiceKind::Network)
+        let plugin = plugins::service(&self.roots, &self.plugin, ServiceKind::Network)
             .map_err(|error| error.context(format_args!("network {}", self.name)))?;
-        self.spawn(&program).map_err(|error| self.failed(error))
+        self.spawn(&plugin.program)
+            .map_err(|error| self.failed(error))
     }
 
     fn spawn(&self, program: &Path) -> std::io::Result<(tokio::process::Child, LastWords)> {
@@ -455,14 +456,14 @@ impl NetworkProcess {
 
     /// Takes away what the network has left in the host, if its processes were all killed: rules that lead its ports nowhere.
     pub async fn clean(&self) {
-        let program = match plugins::service(&self.roots, &self.plugin, ServiceKind::Network) {
-            Ok(program) => program,
+        let plugin = match plugins::service(&self.roots, &self.plugin, ServiceKind::Network) {
+            Ok(plugin) => plugin,
             Err(error) => {
                 tracing::warn!("network {}: {error:#}", self.name);
                 return;
             }
         };
-        let mut command = tokio::process::Command::new(program);
+        let mut command = tokio::process::Command::new(plugin.program);
         command
             .arg("clean")
             .arg("--state")

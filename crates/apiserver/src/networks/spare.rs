@@ -45,13 +45,12 @@ impl Networks {
             return Err(Error::new(Kind::Unavailable, text));
         }
         let (name, tap) = self.new_tap(&network).await?;
+        let mut interface = like.clone();
+        interface.save();
         Ok(Spare {
             name,
             tap,
-            interface: Interface {
-                device_mac: Interface::SAVED_DEVICE_MAC.to_owned(),
-                ..like.clone()
-            },
+            interface,
         })
     }
 }

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use container_api::handover;
 use container_api::roots::Roots;
-use container_resource::bundle::{Boot, Interface};
-use container_resource::container::ContainerConfiguration;
+use container_resource::bundle::Boot;
+use container_resource::container::{ContainerConfiguration, Mount};
 use container_resource::template::TemplateResource;
 use serde::Serialize;
 use tokio::net::UnixStream;
@@ -44,11 +44,15 @@ impl Request {
             configuration,
             boot,
         } = self;
-        // A machine that waits has the tap of one network.
-        let networks = configuration.networks.iter();
+        // Where the container's files alone are wanted, its machine has neither networks nor shares.
+        let is_run = !boot.idle;
+        let networks = configuration.networks.iter().filter(|_| is_run);
         let networks = networks.map(|attachment| (&attachment.network, attachment.options.mtu));
+        let mut mounts = configuration.mounts.iter();
         (
             networks.collect::<Vec<_>>(),
+            is_run && mounts.any(Mount::is_shared),
+            &boot.init,
             &configuration.resources,
             &configuration.kernel,
             &configuration.kernel_arguments,
@@ -125,11 +129,10 @@ impl Templates {
     async fn make(&self, program: &Path, request: &Request) -> io::Result<()> {
         let log = container_files::log(&self.log)?;
         let mut request = request.clone();
-        // Of several the first is saved with it.
+        // The others come late.
         let interfaces = std::mem::take(&mut request.boot.interfaces);
         let mut tap = None;
-        let is_saved = |interface: &Interface| interface.device_mac == Interface::SAVED_DEVICE_MAC;
-        if let Some(interface) = interfaces.into_iter().next().filter(is_saved) {
+        if let Some(interface) = interfaces.into_iter().find(|interface| interface.is_saved) {
             let spare = self.networks.spare(&interface).await;
             let spare = spare.map_err(io::Error::other)?;
             request.boot.interfaces.push(spare.interface);
@@ -204,13 +207,57 @@ impl Templates {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::fs::File;
 
+    use container_resource::container::{AttachmentConfiguration, AttachmentOptions, MountKind};
     use container_resource::settings::NetworkSettings;
 
     use super::*;
     use crate::networks::Networks;
+
+    /// For a container on `networks`, with a share at each of `shares`.
+    pub fn request(networks: &[&str], shares: &[&str]) -> Request {
+        let boot = serde_json::json!({
+            "kernel": "/k", "initramfs": "/i", "cache": "/c", "requestedUs": 0,
+            "root": {"extents": [], "size": 0}
+        });
+        let attachment = |network: &&str| AttachmentConfiguration {
+            network: (*network).to_owned(),
+            options: AttachmentOptions::default(),
+        };
+        let share = |destination: &&str| Mount {
+            destination: (*destination).to_owned(),
+            kind: MountKind::Virtiofs {},
+            source: "/s".to_owned(),
+            options: Vec::new(),
+        };
+        Request {
+            configuration: ContainerConfiguration {
+                networks: networks.iter().map(attachment).collect(),
+                mounts: shares.iter().map(share).collect(),
+                ..ContainerConfiguration::default()
+            },
+            boot: serde_json::from_value(boot).unwrap(),
+        }
+    }
+
+    #[test]
+    fn machines_are_alike_that_have_the_same_devices() {
+        let plain = request(&[], &[]);
+        assert!(plain.is_like(&request(&[], &[])));
+        let others = [request(&["n"], &[]), request(&[], &["/s"])];
+        for other in others {
+            assert!(!plain.is_like(&other));
+            // The container's files alone are wanted.
+            let mut idle = other;
+            idle.boot.idle = true;
+            assert!(plain.is_like(&idle));
+        }
+        let mut booted = request(&[], &[]);
+        booted.boot.init = Some(booted.boot.root.clone());
+        assert!(!plain.is_like(&booted));
+    }
 
     #[tokio::test]
     async fn the_ones_not_used_for_longest_are_collected() {

@@ -10,8 +10,8 @@ use container_resource::mac_address;
 
 /// Spare NICs that a machine gets at most.
 const MOST_SPARE: u8 = 2;
-/// Their addresses, but for the last byte, by which nothing is sent: an interface gets its container's own. A machine that waits has the NIC of
-/// its network at 02:00:00:00:00:01.
+/// Their addresses, but for the last byte, by which nothing is sent: an interface gets its container's own. None of them is that of the NIC that
+/// is saved ([`Interface::save`]).
 const SPARE: [u8; 6] = [2, 0, 0, 0, 1, 0];
 
 /// Adds NICs for networks that come later to a machine that is restored, as far as there is place. One without a network keeps none.
@@ -29,7 +29,7 @@ pub fn add_spare(engine: &Engine, spec: &mut VmSpec) {
         .extend(spare.map(|mac| Device::SpareNic(SpareNic { mac })));
 }
 
-/// The device of each of `interfaces`, whose taps are `taps`. The first is saved with a template if it has the address for that.
+/// The device of each of `interfaces`, whose taps are `taps`.
 pub fn nics(interfaces: &[Interface], taps: Vec<OwnedFd>) -> Result<Vec<Device>, Error> {
     if interfaces.len() != taps.len() {
         let text = format!(
@@ -39,7 +39,7 @@ pub fn nics(interfaces: &[Interface], taps: Vec<OwnedFd>) -> Result<Vec<Device>,
         );
         return Err(Error::new(Kind::Internal, text));
     }
-    let nic = |(index, (interface, tap)): (usize, (&Interface, OwnedFd))| {
+    let nic = |(interface, tap): (&Interface, OwnedFd)| {
         let mac = mac(&interface.device_mac)?;
         let mtu = u16::try_from(interface.mtu).map_err(|_| {
             let text = format!("an MTU of {} bytes is too large", interface.mtu);
@@ -49,10 +49,10 @@ pub fn nics(interfaces: &[Interface], taps: Vec<OwnedFd>) -> Result<Vec<Device>,
             tap: Arc::new(tap),
             mac,
             mtu,
-            saved: index == 0 && interface.device_mac == Interface::SAVED_DEVICE_MAC,
+            saved: interface.is_saved,
         }))
     };
-    interfaces.iter().zip(taps).enumerate().map(nic).collect()
+    interfaces.iter().zip(taps).map(nic).collect()
 }
 
 /// `xx:xx:xx:xx:xx:xx`.
