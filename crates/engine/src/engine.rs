@@ -193,7 +193,7 @@ impl Engine {
     pub(crate) async fn launch(&self, spec: &VmSpec, start: Start) -> Result<Vm, StartError> {
         let spec = self.possible(spec);
         let running = self.vmm.start(&spec, start, &self.conditions).await?;
-        Ok(Vm::new(running, 0))
+        Ok(Vm::new(running))
     }
 
     /// `spec` without what its VMM has not and its guest can do without.

@@ -104,7 +104,7 @@ impl Engine {
     }
 
     /// Starts a machine where `template` was saved. Its devices are those of `spec`: of some its guest knows nothing until it
-    /// binds their transports' driver ([`Vm::late_devices`]). What the guest said on the channel before it was saved, it won't say again.
+    /// binds their transports' driver (`/sys/bus/platform/drivers/virtio-mmio/bind`), and finds them by their roles then. What the guest said on the channel before it was saved, it won't say again.
     ///
     /// As with [`Engine::start`], the VMM dies with the calling thread.
     pub async fn restore(&self, template: &Template, spec: &VmSpec) -> Result<Vm, RestoreError> {
@@ -112,7 +112,9 @@ impl Engine {
         if shape != template.shape {
             return Err(RestoreError::Template(OpenTemplateError::OtherShape));
         }
-        let late_devices = self.late_devices(spec).map_err(RestoreError::Excluded)?;
+        if let Some(reason) = self.excluded_from_templates(spec) {
+            return Err(RestoreError::Excluded(reason));
+        }
         let memory = template.memory.try_clone().map_err(RestoreError::Memory)?;
         let state = reopen(&template.state).map_err(RestoreError::Memory)?;
         let started = |error| RestoreError::Start(Box::new(error));
@@ -124,7 +126,7 @@ impl Engine {
         };
         let spec = self.possible(spec);
         let running = self.vmm.restore(&spec, saved, &self.conditions).await?;
-        Ok(Vm::new(running, late_devices))
+        Ok(Vm::new(running))
     }
 }
 

@@ -21,7 +21,6 @@ pub struct Vm {
     channel: Option<UnixStream>,
     moments: Moments,
     exit: Option<VmExit>,
-    late_devices: u32,
 }
 
 /// When the phases of a start ended.
@@ -35,7 +34,7 @@ pub struct Moments {
 
 impl Vm {
     /// The machine that a VMM has just started.
-    pub(crate) fn new(running: Running, late_devices: u32) -> Self {
+    pub(crate) fn new(running: Running) -> Self {
         Self {
             machine: running.machine,
             channel: Some(running.channel),
@@ -44,7 +43,6 @@ impl Vm {
                 running: Instant::now(),
             },
             exit: None,
-            late_devices,
         }
     }
 
@@ -66,13 +64,6 @@ impl Vm {
     /// When it cannot be put there.
     pub fn admit(&mut self, server: u32, more: Allowance) -> io::Result<()> {
         self.machine.admit(server, more)
-    }
-
-    /// How many devices the guest does not know of, as they were put on transports that were empty when it was saved. It finds
-    /// them when it binds their driver (`/sys/bus/platform/drivers/virtio-mmio/bind`), in the order of the transports'
-    /// names. 0 in a machine that was booted.
-    pub fn late_devices(&self) -> u32 {
-        self.late_devices
     }
 
     /// When the phases of the start ended.

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::transport::{self, TransportError};
 use crate::uevent;
 
 /// sysfs directory with one entry per block device.
 const BLOCK: &str = "/sys/block";
+/// sysfs directory with one entry per unit of a SCSI controller, among others.
+const SCSI_UNITS: &str = "/sys/bus/scsi/devices";
 /// sysfs directory with one entry per SCSI controller.
 const SCSI_HOSTS: &str = "/sys/class/scsi_host";
 /// All units of the only target: where a VMM puts disks that have no transport of their own, which the kernel looks for when it is
@@ -18,6 +21,8 @@ const SCSI_HOSTS: &str = "/sys/class/scsi_host";
 const ALL_UNITS: &str = "0 0 -";
 /// A disk that is missing is on its way, or never comes.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Page 0x80 of a unit's vital product data.
+const SCSI_SERIAL_FILE: &str = "vpd_pg80";
 /// Where a serial number begins on page 0x80 of a SCSI disk's vital product data (SPC-4, 7.8.15).
 const SCSI_SERIAL: usize = 4;
 /// The longest serial number that is told of in an error.
@@ -29,6 +34,9 @@ pub enum DiskError {
     /// The machine has no disk of this serial number.
     #[error("there is no disk `{0}`")]
     None(String),
+    /// The transports of devices that came late.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// sysfs or uevents.
     #[error("cannot wait for the disk `{serial}`")]
     Wait {
@@ -38,17 +46,31 @@ pub enum DiskError {
     },
 }
 
-/// `/dev/<name>` of the disk with this serial number, waited for if need be.
+/// `/dev/<name>` of the disk with this serial number, waited for if need be. A disk that came since the kernel has looked for devices is
+/// behind a transport without a driver: that is bound.
 pub fn find(serial: &str) -> Result<String, DiskError> {
     let shown = || serial.chars().take(SHOWN).collect();
     if let Ok(Some(name)) = look(Path::new(BLOCK), serial) {
         return Ok(format!("/dev/{name}"));
     }
-    if let Err(error) = look_behind_controllers(Path::new(SCSI_HOSTS)) {
-        return Err(DiskError::Wait {
-            serial: shown(),
-            source: error,
-        });
+    // The kernel makes a block device of a unit in its own time.
+    let is_unit = || match look_at_units(Path::new(SCSI_UNITS), serial) {
+        Ok(false) => {
+            look_behind_controllers(Path::new(SCSI_HOSTS))?;
+            look_at_units(Path::new(SCSI_UNITS), serial)
+        }
+        told => told,
+    };
+    let is_unit_now = is_unit().map_err(|source| DiskError::Wait {
+        serial: shown(),
+        source,
+    })?;
+    if !is_unit_now {
+        transport::find(|| {
+            let is_block_device = matches!(look(Path::new(BLOCK), serial), Ok(Some(_)));
+            // What cannot be looked at is not the disk.
+            (is_block_device || is_unit().unwrap_or(false)).then_some(())
+        })?;
     }
     match uevent::wait_for(PATIENCE, || look(Path::new(BLOCK), serial)) {
         Ok(Some(name)) => Ok(format!("/dev/{name}")),
@@ -70,6 +92,21 @@ fn look_behind_controllers(hosts: &Path) -> io::Result<()> {
         fs::write(host?.path().join("scan"), ALL_UNITS)?;
     }
     Ok(())
+}
+
+/// Whether a unit of a SCSI controller that the kernel has looked at has this serial number.
+fn look_at_units(units: &Path, wanted: &str) -> io::Result<bool> {
+    let entries = match fs::read_dir(units) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        entries => entries?,
+    };
+    for unit in entries {
+        let file = unit?.path().join(SCSI_SERIAL_FILE);
+        if read_serial(&file, SCSI_SERIAL)?.is_some_and(|serial| serial == wanted) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Device nodes of all disks that the machine has of its VMM.
@@ -103,14 +140,19 @@ fn names(block: &Path) -> io::Result<Vec<String>> {
 
 /// The serial number of a virtio or SCSI disk. Others, such as loop devices, have none.
 fn serial(block: &Path, name: &str) -> io::Result<Option<String>> {
-    let (path, start) = if name.starts_with("vd") {
-        ("serial", 0)
+    let disk = block.join(name);
+    if name.starts_with("vd") {
+        read_serial(&disk.join("serial"), 0)
     } else if name.starts_with("sd") {
-        ("device/vpd_pg80", SCSI_SERIAL)
+        read_serial(&disk.join("device").join(SCSI_SERIAL_FILE), SCSI_SERIAL)
     } else {
-        return Ok(None);
-    };
-    match fs::read(block.join(name).join(path)) {
+        Ok(None)
+    }
+}
+
+/// The serial number in `file`, which begins at the byte `start`.
+fn read_serial(file: &Path, start: usize) -> io::Result<Option<String>> {
+    match fs::read(file) {
         Ok(bytes) => {
             let text = String::from_utf8_lossy(bytes.get(start..).unwrap_or_default()).into_owned();
             Ok(Some(text.trim_matches(['\0', ' ', '\n']).to_owned()))
@@ -146,5 +188,14 @@ mod tests {
         for none in ["volume-4", "volume", "init", "vda"] {
             assert_eq!(look(none), None, "{none}");
         }
+        let units = tempfile::tempdir().unwrap();
+        let at = |name: &str| look_at_units(&units.path().join(name), "volume-3").unwrap();
+        assert!(!at("none"));
+        fs::create_dir(units.path().join("host0")).unwrap();
+        assert!(!at(""));
+        fs::create_dir(units.path().join("0:0:3:0")).unwrap();
+        let page = units.path().join("0:0:3:0").join(SCSI_SERIAL_FILE);
+        fs::write(page, b"\0\x80\0\x08volume-3").unwrap();
+        assert!(at(""));
     }
 }

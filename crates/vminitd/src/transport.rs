@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use thiserror::Error;
@@ -31,24 +31,14 @@ pub enum TransportError {
         #[source]
         source: io::Error,
     },
-    /// There are fewer than were announced.
-    #[error("the machine lacks {0} of its devices")]
-    Missing(u32),
-}
-
-/// Has the kernel look again at transports that have no driver, in the order of their names, until it has found `count`
-/// devices.
-pub fn bind(count: u32) -> Result<(), TransportError> {
-    if count == 0 {
-        return Ok(());
-    }
-    let unbound = unbound(Path::new(DEVICES)).map_err(TransportError::Look)?;
-    find(count, unbound, |name| drive(BIND, name))
+    /// It is behind none.
+    #[error("the device {0} has no transport")]
+    Missing(PathBuf),
 }
 
 /// Has the kernel look at transports that have no driver until `found` tells that the wanted device is there; nothing, where none of
 /// them has it. Other devices are left as they were.
-pub fn bind_one<T>(found: impl Fn() -> Option<T>) -> Result<Option<T>, TransportError> {
+pub fn find<T>(found: impl Fn() -> Option<T>) -> Result<Option<T>, TransportError> {
     let unbound = unbound(Path::new(DEVICES)).map_err(TransportError::Look)?;
     search(unbound, drive, found)
 }
@@ -69,7 +59,7 @@ fn act_on(acts: &[&str], device: &Path) -> Result<(), TransportError> {
         .components()
         .filter_map(|part| part.as_os_str().to_str());
     let Some(transport) = parts.find(|part| part.starts_with(TRANSPORT)) else {
-        return Err(TransportError::Missing(1));
+        return Err(TransportError::Missing(device));
     };
     for act in acts {
         drive(act, transport).map_err(|source| TransportError::Bind {
@@ -108,25 +98,6 @@ fn search<T>(
         }
     }
     Ok(None)
-}
-
-fn find(
-    mut count: u32,
-    transports: Vec<String>,
-    bind: impl Fn(&str) -> io::Result<()>,
-) -> Result<(), TransportError> {
-    for transport in transports {
-        match bind(&transport) {
-            Ok(()) => count -= 1,
-            // It is empty.
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::NODEV) => {}
-            Err(source) => return Err(TransportError::Bind { transport, source }),
-        }
-        if count == 0 {
-            return Ok(());
-        }
-    }
-    Err(TransportError::Missing(count))
 }
 
 /// Names of the transports that have no driver, sorted.
@@ -188,27 +159,5 @@ mod tests {
         assert_eq!(tried.take(), ["bind a", "bind b", "unbind b", "bind c"]);
         assert_eq!(search(names(), drive, || None::<()>).unwrap(), None);
         assert_eq!(tried.borrow().last().unwrap(), "unbind d");
-    }
-
-    #[test]
-    fn no_more_are_looked_at_than_there_are_devices() {
-        let names = || ["a", "b", "c", "d"].map(str::to_owned).to_vec();
-        let tried = RefCell::new(Vec::new());
-        let bind = |name: &str| {
-            tried.borrow_mut().push(name.to_owned());
-            match name {
-                "b" => Err(Errno::NODEV.into()),
-                "d" => Err(Errno::IO.into()),
-                _ => Ok(()),
-            }
-        };
-        find(2, names(), bind).unwrap();
-        assert_eq!(tried.take(), ["a", "b", "c"]);
-        let error = find(3, names(), bind).unwrap_err();
-        assert_eq!(error.to_string(), "cannot use the device on d");
-        let mut few = names();
-        few.pop();
-        let error = find(3, few, bind).unwrap_err();
-        assert_eq!(error.to_string(), "the machine lacks 1 of its devices");
     }
 }

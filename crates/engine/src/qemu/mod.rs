@@ -56,8 +56,8 @@ impl Vmm for Qemu {
         &self.binary(accelerator).identity
     }
 
-    fn late_devices(&self, devices: &[Device], saved: fn(&Device) -> bool) -> Option<u32> {
-        place::late(devices, saved)
+    fn keeps_places(&self, devices: &[Device], saved: fn(&Device) -> bool) -> bool {
+        place::keeps_places(devices, saved)
     }
 
     fn room_left(&self, devices: &[Device]) -> usize {

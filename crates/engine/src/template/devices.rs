@@ -89,39 +89,34 @@ pub(crate) fn is_saved(device: &Device) -> bool {
 impl Engine {
     /// Why the machine `spec` can be neither saved as a template nor started from one, if it cannot.
     pub fn excluded_from_templates(&self, spec: &VmSpec) -> Option<Exclusion> {
-        self.late_devices(spec).err()
-    }
-
-    /// What keeps machines of this host from being started from a template, for people to read.
-    pub fn exclusions(&self) -> Vec<Exclusion> {
-        Exclusion::under(self.capabilities())
-    }
-
-    /// How many times the guest of a machine that is restored as `spec` has to look for a device that came since it was saved.
-    pub(crate) fn late_devices(&self, spec: &VmSpec) -> Result<u32, Exclusion> {
         let can = self.capabilities();
         if !can.templates {
-            return Err(Exclusion::NoTemplates);
+            return Some(Exclusion::NoTemplates);
         }
         if spec.initramfs.is_none() {
-            return Err(Exclusion::BootsFromDisk);
+            return Some(Exclusion::BootsFromDisk);
         }
         if spec.firmware_tables {
-            return Err(Exclusion::FirmwareTables);
+            return Some(Exclusion::FirmwareTables);
         }
         let mut comes_late = false;
         for device in &spec.devices {
             match arrival(device) {
                 Arrival::Saved => {}
                 Arrival::Late => comes_late = true,
-                Arrival::Never(reason) => return Err(reason),
+                Arrival::Never(reason) => return Some(reason),
             }
         }
         if comes_late && !can.late_devices {
-            return Err(Exclusion::LateDevice);
+            return Some(Exclusion::LateDevice);
         }
-        let late = self.vmm.late_devices(&spec.devices, is_saved);
-        late.ok_or(Exclusion::Crowded)
+        let keeps_places = self.vmm.keeps_places(&spec.devices, is_saved);
+        (!keeps_places).then_some(Exclusion::Crowded)
+    }
+
+    /// What keeps machines of this host from being started from a template, for people to read.
+    pub fn exclusions(&self) -> Vec<Exclusion> {
+        Exclusion::under(self.capabilities())
     }
 }
 
@@ -156,10 +151,9 @@ mod tests {
     fn volumes_come_late_and_a_share_or_a_disk_to_boot_from_never() {
         let engine = Script::new(drop).engine().unwrap();
         let mut roles = vec![DiskRole::Root, DiskRole::Upper];
-        assert_eq!(engine.late_devices(&spec(&roles)), Ok(0));
+        assert_eq!(engine.excluded_from_templates(&spec(&roles)), None);
         roles.extend([DiskRole::Volume(0), DiskRole::Volume(1)]);
         assert_eq!(engine.excluded_from_templates(&spec(&roles)), None);
-        assert_eq!(engine.late_devices(&spec(&roles)), Ok(2));
         let mut shared = spec(&roles);
         let server = std::fs::File::open("/dev/null").unwrap();
         shared.devices.push(Device::Share(Share {
@@ -193,7 +187,8 @@ mod tests {
         script.capabilities.templates = false;
         let engine = script.engine().unwrap();
         let never = Exclusion::NoTemplates;
-        assert_eq!(engine.late_devices(&spec(&roles[..1])), Err(never));
+        let excluded = engine.excluded_from_templates(&spec(&roles[..1]));
+        assert_eq!(excluded, Some(never));
         assert_eq!(engine.exclusions(), [never]);
     }
 }

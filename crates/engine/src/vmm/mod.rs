@@ -102,9 +102,8 @@ pub(crate) trait Vmm: Debug + Send + Sync {
     /// The program: a machine that one program saved, another one does not restore.
     fn identity(&self, accelerator: Accelerator) -> &FileIdentity;
 
-    /// How many times the guest of a restored machine with `devices` has to look for a device that came since, if those that
-    /// `saved` tells of were saved without the others. Nothing where one of these would be in another place then.
-    fn late_devices(&self, devices: &[Device], saved: fn(&Device) -> bool) -> Option<u32>;
+    /// Whether of a restored machine with `devices` those that `saved` tells of are where they would be if they were saved without the others.
+    fn keeps_places(&self, devices: &[Device], saved: fn(&Device) -> bool) -> bool;
 
     /// How many more devices a machine with `devices` has place for, if it was saved before and is restored.
     fn room_left(&self, devices: &[Device]) -> usize;

@@ -131,7 +131,6 @@ async fn first_process(
     } else {
         start_request(configuration, interfaces, input, stdio.size)?
     };
-    request.late_devices = origin.late_devices();
     request.host_sockets = sockets.map(HostSockets::of_guest).unwrap_or_default();
     let sent = Timestamp::now();
     timeline.reached_at("start sent", sent.as_microsecond());

@@ -74,24 +74,12 @@ pub enum Origin {
         template_wanted: bool,
     },
     /// It was saved before, waiting as it waits now.
-    Template {
-        /// Devices that came since, which its guest has to look for.
-        late_devices: u32,
-    },
+    Template,
     /// It was restored and rehearsed before its container was known.
     Standby,
 }
 
 impl Origin {
-    /// Devices that the guest has to look for.
-    pub fn late_devices(self) -> u32 {
-        match self {
-            // The rehearsal of a standby machine has found them.
-            Self::Cold { .. } | Self::Standby => 0,
-            Self::Template { late_devices } => late_devices,
-        }
-    }
-
     /// Whether a template would have been used, had there been one.
     pub fn wants_template(self) -> bool {
         matches!(

@@ -21,7 +21,6 @@ use container_resource::container::{
 use erofs::{LayerWriter, Limits, Metadata, Tree};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::Origin;
 use crate::container::answer;
 use crate::process::Process;
 use crate::request::start_request;
@@ -88,13 +87,11 @@ pub async fn rehearse(
     like: &ContainerConfiguration,
     volumes: &[VolumeDisk],
     interfaces: &[Interface],
-    origin: Origin,
 ) -> Result<(), Error> {
     let mut configuration = configuration(like);
     configuration.mounts = volumes.iter().enumerate().map(mount).collect();
     let interfaces: Vec<Interface> = interfaces.iter().map(stand_in).collect();
     let mut request = start_request(&configuration, &interfaces, false, None)?;
-    request.late_devices = origin.late_devices();
     request.rehearsal = true;
     answer(guest.calls().start(request)).await?;
     let process = Process::follow(guest, ID, false, false, Stdio::default(), None)

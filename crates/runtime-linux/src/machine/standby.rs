@@ -56,18 +56,13 @@ impl Standby {
         let stage = Stage::build(&shape, &request.boot.cache)
             .map_err(|error| internal(error).context("make the disks of the rehearsal"))?;
         let started = template::start(&engine, &saved, &stage.furnish(&shape)).await;
-        let Machine {
-            mut vm,
-            guest,
-            origin,
-            ..
-        } = started.inspect_err(|_| template::discard(&directory))?;
+        let Machine { mut vm, guest, .. } =
+            started.inspect_err(|_| template::discard(&directory))?;
         rehearse(
             &guest,
             &request.configuration,
             &request.boot.volumes,
             &request.boot.interfaces,
-            origin,
         )
         .await
         .map_err(|error| error.context("rehearse"))?;

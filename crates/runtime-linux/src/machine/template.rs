@@ -164,12 +164,11 @@ pub async fn start(engine: &Engine, template: &Template, spec: &VmSpec) -> Resul
         Ok(_) => {}
         Err(_) => return Err(Error::new(Kind::Timeout, "the restored guest is silent")),
     }
-    let late_devices = vm.late_devices();
     Ok(Machine {
         vm,
         guest,
         shares: None,
-        origin: Origin::Template { late_devices },
+        origin: Origin::Template,
     })
 }
 

@@ -18,7 +18,6 @@ use crate::network;
 use crate::process::{self, StdioOptions};
 use crate::sockets::Sockets;
 use crate::spec::{Resources, Spec};
-use crate::transport;
 
 /// Bytes: what the kernel's generator is seeded with.
 const ENTROPY_MIN: usize = 32;
@@ -58,7 +57,6 @@ impl Agent {
         plan.idle = request.idle;
         plan.process.rehearsal = request.rehearsal;
         let limits = settings(&resources)?;
-        transport::bind(request.late_devices)?;
         let interfaces = network::set_up(&request.interfaces)?;
         let network_ready_ns = if interfaces.is_empty() {
             0

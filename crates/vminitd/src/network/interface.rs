@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::NetworkError;
 use super::address::{InterfacePlan, Mac, Prefixed, family, mac, octets};
 use super::netlink::{CREATE, Netlink, Request};
+use crate::transport;
 
 /// Where the kernel lists interfaces.
 const INTERFACES: &str = "/sys/class/net";
@@ -87,10 +88,11 @@ fn set_parameters(name: &str, parameters: &[(&str, &str)]) -> Result<(), Network
 
 /// Gives every interface its name; gives their numbers. Those that are in the way of each other go aside first.
 pub fn name(netlink: &Netlink, wanted: &[InterfacePlan]) -> Result<Vec<i32>, NetworkError> {
+    let devices = wanted.iter().map(|wanted| find_or_bind(wanted.device_mac));
+    let devices = devices.collect::<Result<Vec<_>, _>>()?;
     let mut numbers = Vec::new();
     let mut found = Vec::new();
-    for (position, wanted) in wanted.iter().enumerate() {
-        let (index, current) = find(wanted.device_mac)?;
+    for (position, (wanted, (index, current))) in wanted.iter().zip(devices).enumerate() {
         numbers.push(index);
         if current != wanted.name {
             if is_up(&current) {
@@ -152,6 +154,17 @@ pub fn find(wanted: Mac) -> Result<(i32, String), NetworkError> {
         }
     }
     Err(missing())
+}
+
+/// As [`find`]. Where the kernel does not know the device, it came since that has looked for devices.
+fn find_or_bind(wanted: Mac) -> Result<(i32, String), NetworkError> {
+    match find(wanted) {
+        Err(NetworkError::NoDevice(_)) => {
+            let found = transport::find(|| find(wanted).ok())?;
+            found.ok_or_else(|| NetworkError::no_device(wanted))
+        }
+        found => found,
+    }
 }
 
 /// Makes the interface with that number what is `wanted`, and brings it up.

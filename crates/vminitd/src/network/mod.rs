@@ -86,7 +86,7 @@ pub fn connect(numbers: &mut Numbers, interface: &Interface) -> Result<String, N
     let free = (0..MAX_INTERFACES).find(|index| !interface::exists(&format!("eth{index}")));
     let plan = parse(free.ok_or(NetworkError::TooMany)?, interface)?;
     let netlink = Netlink::open().map_err(NetworkError::Netlink)?;
-    let found = transport::bind_one(|| interface::find(plan.device_mac).ok())?;
+    let found = transport::find(|| interface::find(plan.device_mac).ok())?;
     let (number, _) = found.ok_or_else(|| NetworkError::no_device(plan.device_mac))?;
     let plans = std::slice::from_ref(&plan);
     let set_up = interface::name(&netlink, plans)

@@ -62,7 +62,7 @@ pub(super) enum Place {
 /// The place of each of `devices`, in their order. The same devices have the same places, in whatever order they are.
 ///
 /// NICs, shares and disks are placed from the last transport down: the container's own disks, NICs and shares, volumes, and last the controller of
-/// those disks that have none. So what is put behind a restored machine follows, without a gap, on what was saved.
+/// those disks that have none. So what is put behind a restored machine leaves what was saved where it was.
 pub(super) fn allocate(devices: &[Device]) -> Result<Vec<Place>, PlaceError> {
     unique(devices)?;
     let mut roles: Vec<_> = devices.iter().filter_map(role).collect();
@@ -128,27 +128,19 @@ fn spares(devices: &[Device]) -> usize {
     devices.iter().filter(spare).count()
 }
 
-/// Devices that a machine of `devices` gets late, in transports, without spare ones, if those that `saved` tells of were saved without the others;
-/// nothing if one of these would be somewhere else then.
-pub(in crate::qemu) fn late(devices: &[Device], saved: impl Fn(&Device) -> bool) -> Option<u32> {
+/// Whether those of `devices` that `saved` tells of are where they would be without the others.
+pub(in crate::qemu) fn keeps_places(devices: &[Device], saved: impl Fn(&Device) -> bool) -> bool {
     let before: Vec<_> = devices
         .iter()
         .filter(|device| saved(device))
         .cloned()
         .collect();
-    let places = allocate(devices).ok()?;
-    let mut known = allocate(&before).ok()?.into_iter();
-    let mut late = Vec::new();
-    for (device, place) in devices.iter().zip(places) {
-        if saved(device) {
-            if known.next() != Some(place) {
-                return None;
-            }
-        } else if !matches!(device, Device::SpareNic(_)) && !late.contains(&place.transport()) {
-            late.push(place.transport());
-        }
-    }
-    u32::try_from(late.len()).ok()
+    let (Ok(places), Ok(before)) = (allocate(devices), allocate(&before)) else {
+        return false;
+    };
+    let now = devices.iter().zip(places);
+    let now = now.filter(|(device, _)| saved(device));
+    now.map(|(_, place)| place).eq(before)
 }
 
 impl Place {
@@ -294,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn spare_nics_have_what_is_left_and_are_not_looked_for() {
+    fn spare_nics_have_what_is_left() {
         let spare = |number| {
             let mac = MacAddress::new([2, 0, 0, 0, 1, number]).unwrap();
             Device::SpareNic(SpareNic { mac })
@@ -305,7 +297,7 @@ mod tests {
         devices.extend([spare(1), spare(2)]);
         let places = allocate(&devices).unwrap();
         assert_eq!(places[6..], [5, 4, 3].map(Place::Transport));
-        assert_eq!(late(&devices, saved), Some(1));
+        assert!(keeps_places(&devices, saved));
         assert_eq!(room_left(&devices), 0);
         devices.push(spare(3));
         assert_eq!(allocate(&devices), Err(PlaceError::NoSpare));
@@ -318,32 +310,22 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_late_follows_on_what_was_saved() {
+    fn what_comes_late_leaves_what_was_saved_where_it_was() {
         let saved = |device: &Device| match device {
             Device::Disk(disk) => CONTAINER.contains(&disk.role),
             Device::Nic(_) => false,
             _ => true,
         };
-        let late = |volumes: u32, nics| {
+        let keeps = |volumes: u32, nics| {
             let mut roles = CONTAINER.to_vec();
             roles.extend((0..volumes).map(DiskRole::Volume));
-            let devices = machine(&roles, nics);
-            let late = late(&devices, saved)?;
-            let places = allocate(&devices).unwrap();
-            for transport in TRANSPORTS - 2 - usize::try_from(late).unwrap()..TRANSPORTS - 2 {
-                assert!(places.iter().any(|place| place.transport() == transport));
-            }
-            Some(late)
+            keeps_places(&machine(&roles, nics), saved)
         };
-        assert_eq!(late(0, 0), Some(0));
-        assert_eq!(late(0, 1), Some(1));
-        assert_eq!(late(1, 1), Some(2));
+        assert!(keeps(0, 0) && keeps(0, 1) && keeps(1, 1) && keeps(0, 3));
         // Units are behind one controller.
-        assert_eq!(late(40, 1), Some(3));
-        assert_eq!(late(0, 3), Some(3));
-        // The writable layer would be one of them.
-        assert_eq!(late(1, 3), None);
-        assert_eq!(late(0, 4), None);
+        assert!(keeps(40, 1));
+        // The writable layer would be elsewhere.
+        assert!(!keeps(1, 3) && !keeps(0, 4));
     }
 
     #[test]

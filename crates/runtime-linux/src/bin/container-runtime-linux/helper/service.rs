@@ -56,7 +56,7 @@ impl Runtime for Service {
             template_wanted: started.origin.wants_template(),
             origin: match started.origin {
                 Origin::Cold { .. } => runtime::Origin::Cold,
-                Origin::Template { .. } => runtime::Origin::Template,
+                Origin::Template => runtime::Origin::Template,
                 Origin::Standby => runtime::Origin::Standby,
             }
             .into(),
