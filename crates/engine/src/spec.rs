@@ -39,7 +39,6 @@ pub enum Accelerator {
     /// The host's CPU, through `/dev/kvm`.
     Kvm,
     /// Translation in software: works everywhere, about ten times slower.
-    #[serde(rename = "tcg")]
     Software,
 }
 
@@ -47,8 +46,7 @@ impl std::fmt::Display for Accelerator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Kvm => "KVM",
-            // The name by which people know what QEMU has.
-            Self::Software => "TCG",
+            Self::Software => "software emulation",
         })
     }
 }

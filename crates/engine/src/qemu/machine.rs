@@ -10,12 +10,13 @@ use serde_json::Value;
 
 use super::device::disk::exchange::Backends;
 use super::device::nic::Nics;
+use super::messages::explain;
 use super::migration;
 use super::qmp::Qmp;
 use crate::confinement::cgroup::Allowance;
 use crate::console::BoundedFile;
 use crate::device::{Disk, MacAddress};
-use crate::exit::{VmExit, explain};
+use crate::exit::VmExit;
 use crate::process::VmmProcess;
 use crate::recorder::Recorder;
 use crate::vmm::{ConnectError, ControlError, ExchangeError, Machine, Retry, Stalls};

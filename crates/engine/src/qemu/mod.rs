@@ -5,6 +5,7 @@ pub(crate) mod binary;
 pub(crate) mod device;
 mod launch;
 mod machine;
+mod messages;
 mod migration;
 pub(crate) mod qmp;
 
