@@ -78,6 +78,12 @@ pub enum StartError {
         /// See [`host::vcpu_limit`].
         limit: u32,
     },
+    /// The VMM states that it cannot do it ([`Capabilities`]).
+    #[error("the machine is to have {what}, which its VMM does not give it")]
+    Lacking {
+        /// What the machine needs.
+        what: &'static str,
+    },
     /// The machine can't have its devices.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -164,7 +170,8 @@ impl Engine {
 
     /// How many spare NICs `spec` has place for, if it is restored from a template.
     pub fn room_for_spare_nics(&self, spec: &VmSpec) -> usize {
-        if self.capabilities().late_devices {
+        let can = self.capabilities();
+        if can.late_devices && can.spare_nics {
             self.vmm.room_left(&spec.devices)
         } else {
             0
@@ -191,6 +198,9 @@ impl Engine {
 
     /// Starts the checked machine `spec`.
     pub(crate) async fn launch(&self, spec: &VmSpec, start: Start) -> Result<Vm, StartError> {
+        if let Some(what) = self.capabilities().lacking_for(spec) {
+            return Err(StartError::Lacking { what });
+        }
         let spec = self.possible(spec);
         let running = self.vmm.start(&spec, start, &self.conditions).await?;
         Ok(Vm::new(running))

@@ -124,3 +124,24 @@ async fn a_machine_stands_still_until_there_is_room() {
         Err(ControlError::Closed)
     ));
 }
+
+#[tokio::test]
+async fn what_a_machine_cannot_do_without_is_refused_before_its_start() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut nested = spec(scratch.path(), vec![]);
+    nested.nested_virtualization = true;
+    let mut script = Script::new(drop);
+    script.capabilities.nested_virtualization = false;
+    let engine = script.engine().unwrap();
+    let error = engine.start(&nested).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the machine is to have the CPU's virtualization extensions, which its VMM does not give it"
+    );
+    assert!(script.calls().is_empty());
+    script.capabilities.spare_nics = false;
+    let engine = script.engine().unwrap();
+    let mut plain = nested;
+    plain.nested_virtualization = false;
+    assert_eq!(engine.room_for_spare_nics(&plain), 0);
+}

@@ -277,6 +277,7 @@ pub fn start_error(error: StartError) -> Error {
         StartError::Memory { .. } | StartError::Vcpus { .. } | StartError::Kernel { .. } => {
             Kind::InvalidArgument
         }
+        StartError::Lacking { .. } => Kind::Unsupported,
         StartError::Silent(_) => Kind::Timeout,
         error if is_full(error) => Kind::Exhausted,
         _ => Kind::Internal,
