@@ -3,12 +3,15 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use container_api::guest::Volume;
 use container_api::guest_paths::{self, VOLUME_DATA, VOLUMES};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use thiserror::Error;
 
@@ -110,6 +113,14 @@ pub fn is_empty(target: &Path) -> bool {
     fs::read_dir(target.join(VOLUME_DATA)).is_ok_and(|mut entries| entries.next().is_none())
 }
 
+/// Whether `root` may have a directory at `path`, whose links lead nowhere but into `root`.
+pub fn is_directory(root: &OwnedFd, path: &str) -> bool {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let found = openat2(root, path, flags, Mode::empty(), how);
+    !matches!(found, Err(Errno::NOENT | Errno::NOTDIR))
+}
+
 /// Writes everything out and marks the file systems clean. Needs every writer to be gone. Gives what went wrong.
 pub fn close_volumes() -> Vec<io::Error> {
     let mut errors = Vec::new();
@@ -137,4 +148,34 @@ pub fn mounted() -> Vec<PathBuf> {
         return Vec::new();
     };
     entries.flatten().map(|entry| entry.path()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_looked_for_within_its_root() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join("root");
+        fs::create_dir_all(root.join("var/lib")).unwrap();
+        fs::write(root.join("file"), "").unwrap();
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, root.join(name)).unwrap();
+        link("/var", "inside");
+        link("/../../..", "top");
+        link(scratch.path().to_str().unwrap(), "outside");
+        let root: OwnedFd = fs::File::open(&root).unwrap().into();
+        for (path, expected) in [
+            ("/var/lib", true),
+            ("inside/lib", true),
+            ("top/var", true),
+            ("/", true),
+            ("file", false),
+            ("file/x", false),
+            ("absent", false),
+            ("outside/root", false),
+        ] {
+            assert_eq!(is_directory(&root, path), expected, "{path}");
+        }
+    }
 }
