@@ -95,7 +95,11 @@ impl Containers {
 
     async fn boot_transient(&self, entry: &Entry) -> Result<Helper, Error> {
         let booted = self.boot_for_files(entry).await;
-        booted.map_err(|error| error.context("start a machine for the files"))
+        booted.map_err(|error| match error.kind {
+            // Another one has the volume: what was to be done with it does not matter.
+            Kind::InvalidState => error,
+            _ => error.context("start a machine for the files"),
+        })
     }
 
     /// Removes a bundle behind everything else, with whatever machine it has.
