@@ -374,6 +374,16 @@ fn a_root_is_exported_compared_and_committed() {
         system.run(["run", "--rm", "box-image:1"]).ok().stdout,
         "two\n"
     );
+    // The holes of its files are none in the layer's tar, and take no room all the same.
+    let blobs = fs::read_dir(system.app().join("content/blobs/sha256")).unwrap();
+    let blobs = blobs.map(|blob| blob.unwrap().metadata().unwrap());
+    let layer = blobs.max_by_key(fs::Metadata::len).unwrap();
+    assert!(
+        layer.blocks() * 512 < layer.len() / 2,
+        "{} of {} bytes are allocated",
+        layer.blocks() * 512,
+        layer.len()
+    );
     let layout = format!(
         "oci:{}:docker.io/library/box-image:1",
         system.app().join("content").display()

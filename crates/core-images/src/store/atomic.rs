@@ -45,7 +45,7 @@ impl Temporary {
     /// Syncs the file and gives it its name, in place of what has it.
     pub fn publish(self, destination: &Path) -> io::Result<()> {
         self.file.sync_all()?;
-        fs::rename(&self.path, destination)?;
+        take_place(&self.path, destination)?;
         sync_parent(destination)
     }
 }
@@ -54,6 +54,17 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         // Gone when it was published.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Gives the file `from` the name `to`, in place of what has it: a directory of that name is nothing of ours.
+pub(super) fn take_place(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            fs::remove_dir_all(to)?;
+            fs::rename(from, to)
+        }
+        renamed => renamed,
     }
 }
 
@@ -78,11 +89,30 @@ pub fn write_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let temporary = Temporary::create(directory)?;
     temporary.file().write_all(content)?;
-    fs::rename(&temporary.path, path)
+    take_place(&temporary.path, path)
 }
 
 /// Whether [`Temporary`] made a file of that name.
 pub(super) fn is_temporary(path: &Path) -> bool {
     path.file_name()
         .is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_takes_its_place_from_whatever_has_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("layer");
+        fs::create_dir_all(path.join("inside")).unwrap();
+        write(&path, b"one").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+        write_unsynced(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+    }
 }

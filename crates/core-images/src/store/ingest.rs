@@ -11,6 +11,7 @@ use container_resource::digest::Digest;
 
 use super::atomic;
 use super::pins::Pin;
+use super::sparse::SparseFile;
 use super::{Store, StoreError};
 use crate::layer::Hashing;
 
@@ -50,7 +51,7 @@ pub enum IngestError {
 #[derive(Debug)]
 pub struct BlobWriter {
     path: PathBuf,
-    out: Hashing<File>,
+    out: Hashing<SparseFile>,
 }
 
 impl Write for BlobWriter {
@@ -81,7 +82,7 @@ impl<'s> Ingest<'s> {
         let file = File::create_new(&path).map_err(IngestError::Write)?;
         Ok(BlobWriter {
             path,
-            out: Hashing::new(file),
+            out: Hashing::new(SparseFile::new(file)),
         })
     }
 
@@ -95,11 +96,7 @@ impl<'s> Ingest<'s> {
         if let Some(expected) = expected.filter(|expected| *expected != found) {
             return Err(IngestError::Mismatch { expected, found });
         }
-        writer
-            .out
-            .get_ref()
-            .sync_all()
-            .map_err(IngestError::Write)?;
+        writer.out.get_ref().sync().map_err(IngestError::Write)?;
         fs::rename(&writer.path, self.directory.join(found.hex())).map_err(IngestError::Write)?;
         let size = writer.out.count();
         self.taken.insert(found, size);
@@ -149,7 +146,7 @@ impl<'s> Ingest<'s> {
         for digest in self.taken.keys().filter(|digest| wanted(**digest)) {
             self.pin.hold(*digest);
             let destination = self.store.paths.blob(*digest);
-            fs::rename(self.directory.join(digest.hex()), &destination)
+            atomic::take_place(&self.directory.join(digest.hex()), &destination)
                 .map_err(StoreError::file(&destination))?;
         }
         let blobs = self.store.paths.blobs();

@@ -17,6 +17,7 @@ mod leases;
 mod names;
 mod paths;
 mod pins;
+mod sparse;
 
 use std::fs::File;
 use std::io::{self, Read};
