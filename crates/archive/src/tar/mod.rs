@@ -24,7 +24,7 @@ pub enum TarError {
     #[error("the archive cannot be read")]
     Io(#[from] std::io::Error),
     /// The stream ends inside a member.
-    #[error("the archive is cut off")]
+    #[error("the archive is cut off, or is no tar archive")]
     Truncated,
     /// A header's checksum is wrong.
     #[error("a header has a wrong checksum: this is no tar archive, or it is damaged")]

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
@@ -12,6 +13,7 @@ use container_archive::pack::{Contents, PackError, Packer};
 use container_archive::place::{self, Found, choose};
 use container_archive::tar::{Kind, Member, Reader, Run, TarError};
 use container_archive::unpack::{Mapping, Owners, Rules, UnpackError, unpack as make};
+use rustix::fs::{Timespec, Timestamps};
 use rustix::pipe::fcntl_setpipe_size;
 
 use super::room::Room;
@@ -129,7 +131,7 @@ pub fn unpack(
     let place = choose(name, is_directory, target, found).map_err(|error| failed(error.into()))?;
     let mapping = Mapping::tree(&first, name.is_some(), place.name.clone())?;
     if found == Found::File {
-        overwrite(&mut reader, &first, target)?;
+        overwrite(&mut reader, &first, target, archive)?;
         return Ok(shown());
     }
     let directory = &place.directory;
@@ -164,6 +166,7 @@ fn overwrite(
     reader: &mut Reader<impl Read>,
     member: &Member,
     target: &Path,
+    archive: bool,
 ) -> Result<(), Unpacked> {
     let failed = |error: anyhow::Error| Unpacked::Failed(Failure::Local(error));
     let shown = || target.display().to_string();
@@ -203,9 +206,38 @@ fn overwrite(
     skip(&mut file, member.size - position)
         .with_context(shown)
         .map_err(failed)?;
+    if matches!(output, OutputFile::Whole(_)) {
+        describe(&file, member, archive)
+            .with_context(shown)
+            .map_err(failed)?;
+    }
     drop(file);
     output.keep().map_err(Unpacked::Failed)
 }
+
+/// Gives `file`, which has the mode and owner of the one that it replaces, the time of `member`; for an archive its mode, too, and where
+/// that is allowed its owner.
+fn describe(file: &File, member: &Member, archive: bool) -> io::Result<()> {
+    let privileges = archive && rustix::process::geteuid().is_root();
+    if privileges {
+        std::os::unix::fs::fchown(file, Some(member.uid), Some(member.gid))?;
+    }
+    if archive {
+        let mask = if privileges { 0o7777 } else { 0o777 };
+        let mode = u32::from(member.permissions) & mask;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+    }
+    let (seconds, nanoseconds) = member.mtime;
+    let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
+    let times = Timestamps {
+        last_access: time(0, UTIME_OMIT),
+        last_modification: time(seconds, nanoseconds.into()),
+    };
+    Ok(rustix::fs::futimens(file, &times)?)
+}
+
+/// `utimensat(2)`: this time stays.
+const UTIME_OMIT: i64 = (1 << 30) - 2;
 
 /// Leaves a hole of `length` bytes, or writes zeros where there can be none.
 fn skip(file: &mut File, length: u64) -> io::Result<()> {
@@ -226,7 +258,7 @@ fn skip(file: &mut File, length: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::MetadataExt as _;
 
     use container_archive::tar::Writer;
 
@@ -355,6 +387,32 @@ mod tests {
             let found = fs::metadata(put.unwrap()).unwrap();
             let kept = found.permissions().mode() & 0o6000 != 0;
             assert_eq!(kept, archive && own.is_root());
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_there_gets_the_time_and_for_an_archive_the_mode() {
+        let scratch = tempfile::tempdir().unwrap();
+        let target = scratch.path().join("old");
+        let mut member = Member {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            mtime: (981_173_106, 5),
+            ..Member::new(b"x", Kind::File, 0o640)
+        };
+        member.size = 3;
+        for (archive, mode) in [(false, 0o604), (true, 0o640)] {
+            fs::write(&target, "longer than that").unwrap();
+            fs::set_permissions(&target, fs::Permissions::from_mode(0o604)).unwrap();
+            let put = receive(Some("x"), &target, archive, |tar| {
+                tar.member(&member).unwrap();
+                tar.write_all(b"new").unwrap();
+            });
+            put.unwrap();
+            let found = fs::metadata(&target).unwrap();
+            let times = (found.mtime(), found.mtime_nsec());
+            assert_eq!((found.mode() & 0o7777, times), (mode, (981_173_106, 5)));
+            assert_eq!(fs::read_to_string(&target).unwrap(), "new");
         }
     }
 }
