@@ -29,6 +29,11 @@ fn tun() -> Check {
     let mut options = std::fs::File::options();
     match options.read(true).write(true).open("/dev/net/tun") {
         Ok(_) => Check::ok("tun", "/dev/net/tun opens"),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Check::warn(
+            "tun",
+            "this user may not open /dev/net/tun",
+            "chmod 0666 /dev/net/tun",
+        ),
         Err(error) => Check::warn("tun", format!("/dev/net/tun: {error}"), "modprobe tun"),
     }
 }

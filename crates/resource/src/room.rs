@@ -1,11 +1,15 @@
 //! What a container's machine has room for.
 
-use crate::container::ContainerConfiguration;
+use std::collections::BTreeSet;
+
+use crate::container::{ContainerConfiguration, Mount};
 use crate::share::{self, ServedError};
 
 /// Networks and shares that a machine has room for beside its disks, of which there may be more (`ROOM` of the engine). A guest
 /// that boots from an image of its own takes the place of one.
 pub const MOST: usize = 4;
+/// Most disks of a machine (`MAX_DISKS` of the engine). The image and the writable layer are two of them.
+pub const MOST_DISKS: usize = 64;
 
 /// A container of which no machine can be made.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,8 +19,8 @@ pub enum RoomError {
     Shares(#[from] ServedError),
     /// It asks for more than there is room for.
     #[error(
-        "the container's machine has room for {most} networks and groups of bind mounts with the same idmap: \
-         it is to have {networks} and {shares}"
+        "a container has at most {most} networks, and one less for each kind of `idmap` among its bind mounts: \
+         {networks} networks and {shares} kinds are asked for"
     )]
     Full {
         /// Networks.
@@ -26,6 +30,14 @@ pub enum RoomError {
         /// Most of both.
         most: usize,
     },
+    /// It asks for more volumes than a machine has disks for.
+    #[error("a container has at most {most} volumes: {volumes} are asked for")]
+    Volumes {
+        /// Different ones.
+        volumes: usize,
+        /// Most of them.
+        most: usize,
+    },
 }
 
 /// # Errors
@@ -33,7 +45,8 @@ pub enum RoomError {
 pub fn check(configuration: &ContainerConfiguration) -> Result<(), RoomError> {
     let networks = configuration.networks.len();
     let shares = share::served(&configuration.mounts)?.len();
-    let most = MOST - usize::from(configuration.init_image.is_some());
+    let has_init_image = usize::from(configuration.init_image.is_some());
+    let most = MOST - has_init_image;
     if networks + shares > most {
         return Err(RoomError::Full {
             networks,
@@ -41,13 +54,25 @@ pub fn check(configuration: &ContainerConfiguration) -> Result<(), RoomError> {
             most,
         });
     }
+    let volumes = volumes(&configuration.mounts);
+    let most = MOST_DISKS - 2 - has_init_image;
+    if volumes > most {
+        return Err(RoomError::Volumes { volumes, most });
+    }
     Ok(())
+}
+
+/// How many different volumes `mounts` are: each anonymous one is another.
+fn volumes(mounts: &[Mount]) -> usize {
+    let names = || mounts.iter().filter_map(Mount::volume);
+    let named: BTreeSet<_> = names().filter(|name| !name.is_empty()).collect();
+    named.len() + names().filter(|name| name.is_empty()).count()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::{Mount, MountKind};
+    use crate::container::MountKind;
 
     #[test]
     fn networks_and_shares_share_the_room() {
@@ -87,5 +112,24 @@ mod tests {
             most: MOST,
         };
         assert_eq!(error, full);
+
+        let volume = |name: String| Mount {
+            kind: MountKind::Volume {
+                name,
+                format: String::new(),
+            },
+            ..share("/v", "")
+        };
+        configuration.mounts = (0..61).map(|n| volume(format!("v{n}"))).collect();
+        configuration
+            .mounts
+            .extend([volume("v0".into()), volume(String::new())]);
+        assert_eq!(check(&configuration), Ok(()));
+        configuration.mounts.push(volume(String::new()));
+        let error = check(&configuration).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "a container has at most 62 volumes: 63 are asked for"
+        );
     }
 }

@@ -110,7 +110,7 @@ fn children(pid: u32) -> io::Result<Vec<u32>> {
 pub(crate) fn describe() -> String {
     match own().and_then(|own| delegate(&own)) {
         Ok(()) => "memory and threads, in a cgroup of its own".to_owned(),
-        Err(error) => format!("by the limits of its process alone: {error}"),
+        Err(error) => format!("each process by itself, not a machine as a whole: {error}"),
     }
 }
 
@@ -136,7 +136,7 @@ fn delegate(cgroup: &Path) -> io::Result<()> {
     };
     if let Some(controller) = CONTROLLERS.iter().find(missing) {
         return Err(io::Error::other(format!(
-            "no controller {controller} to be had"
+            "there is no cgroup controller `{controller}` to use"
         )));
     }
     let control = cgroup.join("cgroup.subtree_control");
@@ -199,7 +199,10 @@ mod tests {
         delegate(cgroup.path()).unwrap();
         assert_eq!(fs::read_to_string(&control).unwrap(), "memory pids");
         let error = delegate(pretend("hugetlb", "").path()).unwrap_err();
-        assert_eq!(error.to_string(), "no controller memory to be had");
+        assert_eq!(
+            error.to_string(),
+            "there is no cgroup controller `memory` to use"
+        );
     }
 
     #[test]

@@ -51,8 +51,13 @@ fn accelerator(used: Accelerator, kvm: &Verdict) -> Check {
         return Check::ok("accelerator", kvm.to_string());
     }
     let remedy = match kvm {
-        Verdict::NoPermission => "usermod -aG kvm $USER, then log in again",
-        _ => "enable virtualization in the firmware, or nested virtualization for this machine",
+        Verdict::NoPermission => {
+            "let this user open /dev/kvm: by `usermod -aG kvm $USER` where a group kvm has it, then log in again"
+        }
+        Verdict::Absent => {
+            "enable virtualization in the firmware, or nested virtualization for this machine"
+        }
+        _ => "use a host, or a virtual machine, whose KVM runs stock kernels",
     };
     let detail = format!("{used}, about ten times slower: {kvm}");
     Check::warn("accelerator", detail, remedy)
@@ -61,7 +66,10 @@ fn accelerator(used: Accelerator, kvm: &Verdict) -> Check {
 /// Which machines are not started from a template.
 fn templates(exclusions: &[Exclusion]) -> String {
     let reasons: Vec<_> = exclusions.iter().map(Exclusion::to_string).collect();
-    format!("a machine boots where {}", reasons.join(", or "))
+    format!(
+        "a machine starts from a template, or boots when {}",
+        reasons.join(", or ")
+    )
 }
 
 /// The layers of the VMM's confinement. Its filter of system calls is not among them: without it none starts.
