@@ -11,6 +11,7 @@ use container_api::log::{self, Target};
 use tracing::Level;
 
 use crate::names::process;
+use crate::namespace::handle::Namespaces;
 use crate::namespace::{agent, holder};
 use crate::probe;
 use crate::serve;
@@ -76,6 +77,12 @@ enum Action {
         /// In a user namespace of its own.
         #[arg(long)]
         user_namespace: bool,
+        /// One that is there: its user namespace.
+        #[arg(long, requires = "network")]
+        user: Option<PathBuf>,
+        /// And the network namespace.
+        #[arg(long, requires = "user")]
+        network: Option<PathBuf>,
     },
     /// Keep a network's way out, where this is not root.
     #[command(hide = true)]
@@ -99,9 +106,12 @@ enum Action {
     /// Work in a network's namespace, as standard input asks.
     #[command(hide = true)]
     Inside {
-        /// A process in that namespace.
+        /// The user namespace.
         #[arg(long)]
-        holder: u32,
+        user: PathBuf,
+        /// The network namespace.
+        #[arg(long)]
+        network: PathBuf,
     },
 }
 
@@ -130,7 +140,15 @@ impl Command {
             Action::Hold {
                 lock,
                 user_namespace,
-            } => told(holder::run(&lock, user_namespace).map_err(Into::into)),
+                user,
+                network,
+            } => {
+                let present = user.zip(network);
+                let present = present.map(|(user, network)| Namespaces::open(&user, &network));
+                let present = present.transpose();
+                let held = present.and_then(|present| holder::run(&lock, user_namespace, present));
+                told(held.map_err(Into::into))
+            }
             Action::Uplink {
                 program,
                 lock,
@@ -144,9 +162,11 @@ impl Command {
                 begin_log(false);
                 told(process::run())
             }
-            Action::Inside { holder } => {
+            Action::Inside { user, network } => {
                 begin_log(false);
-                told(agent::run(holder).map_err(Into::into))
+                let namespaces = Namespaces::open(&user, &network);
+                let worked = namespaces.and_then(|namespaces| agent::run(&namespaces));
+                told(worked.map_err(Into::into))
             }
             Action::Clean { state } => {
                 begin_log(false);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use container_api::descriptors::Descriptors;
@@ -15,9 +16,12 @@ use tokio::sync::Mutex;
 use crate::command::Start;
 use crate::configuration::Configuration;
 use crate::leases::Leases;
-use crate::namespace::holder;
+use crate::namespace::holder::{self, End};
 use crate::network::{Network, remains};
 use crate::service::Service;
+
+/// Before it is tried again to have the namespace kept.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Sockets that it listens at.
 pub const LISTENERS: usize = 2;
@@ -95,8 +99,28 @@ async fn serve(
         result = server => result.context("the server failed")?,
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = holder::abandoned(&start.state) => tracing::warn!("the network's directory was removed"),
+        () = keep(&network, &start.state) => tracing::warn!("the network's directory was removed"),
     }
     let closed = network.lock().await.close().await;
     closed.context("cannot remove the network")
+}
+
+/// Sees to it that somebody keeps the network's namespace, until its directory is removed.
+async fn keep(network: &Mutex<Network>, state: &Path) {
+    loop {
+        let kept = match holder::ended(state).await {
+            Ok(End::Abandoned) => return,
+            Ok(End::Killed) => {
+                tracing::warn!(
+                    "the process that keeps the network's namespace was killed: another one keeps it"
+                );
+                network.lock().await.keep().await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            tracing::error!("nobody keeps the network's namespace: {error:#}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
 }

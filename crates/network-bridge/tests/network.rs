@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 
 use container_api::network::{AttachRequest, Egress};
 use world::namespace::Namespace;
-use world::{HOST, HOST6, PEER, PEER6, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
+use world::{As, HOST, HOST6, PEER, PEER6, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
 
 fn kind<T: std::fmt::Debug>(outcome: std::io::Result<T>) -> ErrorKind {
     outcome.unwrap_err().kind()
@@ -185,6 +185,48 @@ fn a_killed_process_harms_no_packet_and_the_next_one_takes_over() {
     // Told to end while machines are there, it leaves the network to the next one.
     network.stop();
     assert!(again.pings("192.168.64.1") && a.hears_nothing_of(again.ipv4()));
+}
+
+#[test]
+fn a_namespace_whose_holder_was_killed_has_another_one() {
+    namespace_outlives_its_holder(As::Root);
+}
+
+#[test]
+fn and_a_user_s() {
+    namespace_outlives_its_holder(As::User);
+}
+
+fn namespace_outlives_its_holder(who: As) {
+    let world = World::of(who);
+    serve(&world.outside, "[::]:80");
+    let mut network = world.network("one", |_| ());
+    let leads_out = network.call(|mut client| async move {
+        client
+            .inspect(container_api::network::InspectRequest {})
+            .await
+    });
+    let leads_out = leads_out.unwrap().problem.is_empty();
+    let (a, b) = (network.guest("a"), network.guest("b"));
+    let lock = network.state.join("namespace.lock");
+    let holder = || container_api::lock::holder(&lock).unwrap();
+    let first = holder().unwrap();
+    container_api::lock::signal_holder(&lock, rustix::process::Signal::KILL).unwrap();
+    let begun = std::time::Instant::now();
+    while holder().is_none_or(|holder| holder == first) {
+        assert!(begun.elapsed() < world::PATIENCE);
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // The next process of the network finds all that there was.
+    network.kill();
+    network.start();
+    assert!(network.member("a").attached && a.pings(b.ipv4()));
+    let begun = std::time::Instant::now();
+    while leads_out && ask(&a.namespace, &format!("{SERVER}:80")).is_err() {
+        assert!(begun.elapsed() < world::PATIENCE);
+    }
+    let again = network.guest("c");
+    assert!(again.pings(a.ipv4()));
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! The process in the network's namespace.
 
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,9 +8,9 @@ use std::time::Duration;
 use container_api::{Chain, handover};
 use nix::sys::socket::{setsockopt, sockopt as option};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::UnixStream;
 
+use super::handle::Namespaces;
 use super::inside::{Reply, Request, Socket};
 use crate::confinement;
 use crate::filter::run;
@@ -24,27 +23,14 @@ const BACKLOG: i32 = 1024;
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The program: enters the namespaces of the process `holder` and does what it is asked on its standard input.
-pub fn run(holder: u32) -> io::Result<()> {
-    enter(holder)?;
+/// The program: enters the namespaces and does what it is asked on its standard input.
+pub fn run(namespaces: &Namespaces) -> io::Result<()> {
+    namespaces.enter()?;
     confinement::keep_those_of_networks()?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
         .block_on(serve())
-}
-
-/// Needs a process of one thread: the user namespace of another can't be entered otherwise (setns(2)).
-fn enter(holder: u32) -> io::Result<()> {
-    let open = |kind: &str| File::open(format!("/proc/{holder}/ns/{kind}"));
-    let (user, network) = (open("user")?, open("net")?);
-    let own = std::fs::metadata("/proc/self/ns/user")?;
-    let theirs = user.metadata()?;
-    if std::os::unix::fs::MetadataExt::ino(&own) != std::os::unix::fs::MetadataExt::ino(&theirs) {
-        move_into_link_name_space(user.as_fd(), Some(LinkNameSpaceType::User))?;
-    }
-    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
-    Ok(())
 }
 
 async fn serve() -> io::Result<()> {

@@ -17,6 +17,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
+use super::handle::Namespaces;
+
 /// What the holder says when it holds the namespace.
 const READY: &[u8] = b"+";
 
@@ -33,15 +35,33 @@ pub fn find(state: &Path) -> io::Result<Option<Pid>> {
     lock::holder(&lock_path(state))
 }
 
-/// Starts a holder with a new namespace. `rootless`: in a user namespace of its own, in which this user is root.
+/// Which namespace a holder is to keep.
+#[derive(Clone, Copy, Debug)]
+pub enum Kept<'n> {
+    /// A new one.
+    New,
+    /// A new one, in a user namespace of its own, in which this user is root.
+    NewOfUser,
+    /// One that is there, and has lost its holder.
+    Present(&'n Namespaces),
+}
+
+/// Starts a holder.
 ///
 /// # Errors
-/// When it can't be started, or can't make the namespace; the error says what the holder said.
-pub fn start(state: &Path, rootless: bool) -> io::Result<Pid> {
+/// When it can't be started, or can't have the namespace; the error says what the holder said.
+pub fn start(state: &Path, kept: Kept<'_>) -> io::Result<Pid> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("hold").arg("--lock").arg(lock_path(state));
-    if rootless {
-        command.arg("--user-namespace");
+    match kept {
+        Kept::New => {}
+        Kept::NewOfUser => {
+            command.arg("--user-namespace");
+        }
+        Kept::Present(namespaces) => {
+            let [user, network] = namespaces.paths();
+            command.args(["--user", &user, "--network", &network]);
+        }
     }
     // A signal to the group of the network's process is not for it.
     let mut child = command
@@ -74,18 +94,35 @@ pub async fn end(state: &Path) -> io::Result<()> {
     lock::released(&path).await
 }
 
-/// Returns when the holder has ended because the network's directory was removed.
-pub async fn abandoned(state: &Path) {
-    let ended = lock::released(&lock_path(state)).await;
-    if ended.is_err() || state.exists() {
-        // The next process of the network makes another namespace.
-        std::future::pending::<()>().await;
-    }
+/// How a holder has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its network's directory was removed.
+    Abandoned,
+    /// It was killed.
+    Killed,
 }
 
-/// The program: makes the namespace, says so, and stays until its lock is removed.
-pub fn run(lock: &Path, user_namespace: bool) -> io::Result<()> {
-    let made = hold(lock, user_namespace);
+/// Waits until the holder has ended.
+///
+/// # Errors
+/// When it can't be watched.
+pub async fn ended(state: &Path) -> io::Result<End> {
+    let path = lock_path(state);
+    lock::released(&path).await?;
+    Ok(if path.exists() {
+        End::Killed
+    } else {
+        End::Abandoned
+    })
+}
+
+/// The program: makes the namespace or enters the `present` one, says so, and stays until its lock is removed.
+pub fn run(lock: &Path, user_namespace: bool, present: Option<Namespaces>) -> io::Result<()> {
+    let made = match present {
+        Some(namespaces) => namespaces.enter().and_then(|()| lock::acquire(lock)),
+        None => hold(lock, user_namespace),
+    };
     let mut output = io::stdout();
     let _lock = match made {
         Ok(lock) => {

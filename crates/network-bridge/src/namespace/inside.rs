@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
+use super::handle::Namespaces;
 use crate::filter::run::{Family, Ruleset};
 
 /// How long the agent may take for one thing.
@@ -145,7 +146,7 @@ pub struct Link {
 /// Who has things done in the namespace.
 #[derive(Debug)]
 pub struct Inside {
-    holder: Pid,
+    namespaces: Namespaces,
     /// Nothing while it is asked: whoever gives up waiting leaves an answer behind that is nobody's, and the next one starts
     /// another agent.
     agent: Mutex<Option<Agent>>,
@@ -159,13 +160,13 @@ struct Agent {
 }
 
 impl Agent {
-    fn start(holder: Pid) -> io::Result<Self> {
+    fn start(namespaces: &Namespaces) -> io::Result<Self> {
+        let [user, network] = namespaces.paths();
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let process = Command::new(std::env::current_exe()?)
             .arg("inside")
-            .arg("--holder")
-            .arg(holder.as_raw_nonzero().to_string())
+            .args(["--user", &user, "--network", &network])
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .kill_on_drop(true)
             .spawn()?;
@@ -196,10 +197,16 @@ impl Inside {
     /// # Errors
     /// When no agent can be started there.
     pub fn start(holder: Pid) -> io::Result<Self> {
+        let namespaces = Namespaces::of(holder)?;
         Ok(Self {
-            holder,
-            agent: Mutex::new(Some(Agent::start(holder)?)),
+            agent: Mutex::new(Some(Agent::start(&namespaces)?)),
+            namespaces,
         })
+    }
+
+    /// The namespaces.
+    pub const fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
     }
 
     /// Has `request` done; for what has no answer.
@@ -265,12 +272,12 @@ impl Inside {
         let mut place = self.agent.lock().await;
         let mut agent = match place.take() {
             Some(agent) => agent,
-            None => Agent::start(self.holder)?,
+            None => Agent::start(&self.namespaces)?,
         };
         let answer = match agent.exchange(&request).await {
             // It was killed since it was asked last.
             Err(error) if is_gone(&error) => {
-                agent = Agent::start(self.holder)?;
+                agent = Agent::start(&self.namespaces)?;
                 agent.exchange(&request).await?
             }
             answer => answer?,

@@ -1,5 +1,6 @@
 //! The network's namespace: who keeps it, and who works in it.
 
 pub mod agent;
+pub mod handle;
 pub mod holder;
 pub mod inside;

@@ -19,7 +19,7 @@ use crate::leases::Leases;
 use crate::links::veth::{HOST_END, HostFamily, HostSide, NETWORK_END};
 use crate::links::{Links, sysctl, tap};
 use crate::names::{Names, Outside, Silent, Ways};
-use crate::namespace::holder;
+use crate::namespace::holder::{self, Kept};
 use crate::namespace::inside::{self, Inside, Request};
 use crate::ports::bind;
 use crate::relay::{self, published};
@@ -67,7 +67,8 @@ impl Network {
         }
         let holder = match found {
             Some(holder) => holder,
-            None => holder::start(&state, !uplink::may_administer())?,
+            None if uplink::may_administer() => holder::start(&state, Kept::New)?,
+            None => holder::start(&state, Kept::NewOfUser)?,
         };
         let inside = Inside::start(holder).context("cannot enter the network's namespace")?;
         let inside = Arc::new(inside);
@@ -96,6 +97,21 @@ impl Network {
             return Err(error);
         }
         Ok(network)
+    }
+
+    /// Has the namespace kept by another holder: the one before was killed.
+    ///
+    /// # Errors
+    /// When there is none to be had.
+    pub async fn keep(&mut self) -> io::Result<()> {
+        let kept = Kept::Present(self.inside.namespaces());
+        let holder = holder::start(&self.state, kept)?;
+        if let Uplink::User(Some(program)) = self.uplink {
+            // The way out was the other one's.
+            user::ended(&self.state).await?;
+            user::start(program, &self.state, holder, self.configuration.asked.mtu)?;
+        }
+        Ok(())
     }
 
     async fn make(&mut self, holder: rustix::process::Pid) -> anyhow::Result<()> {

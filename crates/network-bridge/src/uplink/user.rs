@@ -146,9 +146,16 @@ pub fn start(program: Program, state: &Path, holder: Pid, mtu: u32) -> io::Resul
 /// # Errors
 /// As [`lock::signal_holder`].
 pub async fn end(state: &Path) -> io::Result<()> {
-    let path = lock_path(state);
-    lock::signal_holder(&path, Signal::TERM)?;
-    lock::released(&path).await
+    lock::signal_holder(&lock_path(state), Signal::TERM)?;
+    ended(state).await
+}
+
+/// Waits until there is no keeper.
+///
+/// # Errors
+/// As [`lock::released`].
+pub async fn ended(state: &Path) -> io::Result<()> {
+    lock::released(&lock_path(state)).await
 }
 
 /// The keeper: keeps `program` running until SIGTERM, or the end of the namespaces' holder.
