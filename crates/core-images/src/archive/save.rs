@@ -9,7 +9,7 @@ use container_resource::platform::Platform;
 use serde::Serialize;
 
 use super::docker::DockerImage;
-use crate::image::{Found, Graph, Variant, annotations, media};
+use crate::image::{Found, Graph, NoContent, Variant, annotations, media};
 use crate::store::{LAYOUT, Store, StoreError, UNTAGGED};
 use container_archive::tar::Writer;
 
@@ -22,21 +22,12 @@ pub enum Format {
     Docker,
 }
 
-/// Why an archive can't be written.
+/// Why an archive cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
     /// The image is not there for the platform.
-    #[error(
-        "image {name} has no content for platform {platform}, available platforms: {available}"
-    )]
-    NoPlatform {
-        /// Of the image.
-        name: String,
-        /// As asked for.
-        platform: Platform,
-        /// What there is.
-        available: String,
-    },
+    #[error(transparent)]
+    NoPlatform(#[from] NoContent),
     /// A part of the image is missing.
     #[error("image {name} is damaged")]
     Damaged {
@@ -119,11 +110,12 @@ impl Selection {
             return Ok(());
         };
         let Some(variant) = graph.variant(platform) else {
-            return Err(SaveError::NoPlatform {
+            return Err(NoContent {
                 name: name.clone(),
                 platform: platform.clone(),
                 available: graph.platforms(),
-            });
+            }
+            .into());
         };
         self.blobs.insert(variant.digest, variant.descriptor.size);
         for part in variant

@@ -1,4 +1,4 @@
-//! Everything that a descriptor leads to.
+//! All documents and blobs that a descriptor leads to.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ impl Blobs for Ingest<'_> {
 /// An image for one platform.
 #[derive(Clone, Debug)]
 pub struct Variant {
-    /// What it was built for.
+    /// Platform that it was built for.
     pub platform: Platform,
     /// Of the manifest.
     pub digest: Digest,
@@ -82,7 +82,7 @@ pub struct Graph {
     pub damage: Vec<GraphError>,
 }
 
-/// Why a part of an image can't be used.
+/// Why a part of an image cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
     /// A descriptor's digest is invalid.
@@ -93,7 +93,7 @@ pub enum GraphError {
         /// Why.
         source: DigestError,
     },
-    /// A document can't be read.
+    /// A document cannot be read.
     #[error("the image's document {digest} cannot be used")]
     Document {
         /// Which one.
@@ -110,7 +110,7 @@ pub enum GraphError {
     /// Too many.
     #[error("the image has more than {MAX_MANIFESTS} manifests")]
     TooMany,
-    /// An image without layers can't have a root.
+    /// An image without layers cannot have a root.
     #[error("the image {0} has no layers")]
     NoLayers(Digest),
     /// More layers than can be merged.
@@ -326,7 +326,9 @@ impl Graph {
     }
 }
 
-fn digest_of(descriptor: &Descriptor) -> Result<Digest, GraphError> {
+/// # Errors
+/// When the descriptor has no digest of a known form.
+pub fn digest_of(descriptor: &Descriptor) -> Result<Digest, GraphError> {
     descriptor
         .digest
         .parse()

@@ -1,4 +1,4 @@
-//! All registries: whom to ask for a repository, with which certificates and credentials.
+//! All registries: which hosts to ask for a repository, with which certificates and credentials.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use super::address::{api_host, is_loopback};
 use super::auth::Authority;
 use super::credentials::{CredentialStore, Credentials, server_name};
 use super::error::RegistryError;
-use super::hosts::{self, ClientCertificate, Host};
+use super::hosts::{self, ClientCertificate, ConfigurationError, Host};
 use super::http::{Ask, Session};
 use super::reach::Origin;
 use super::resolver::{Guarded, Lookup, System, proxies};
@@ -42,7 +42,7 @@ pub(super) enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Trust {
     authorities: Vec<PathBuf>,
-    /// What this side shows of itself.
+    /// The client certificate.
     identity: Option<ClientCertificate>,
     skip_verify: bool,
     /// Never through a proxy.
@@ -227,20 +227,20 @@ impl Registries {
             builder = builder.no_proxy();
         }
         for path in &host.authorities {
-            let unusable = |reason: String| RegistryError::Configuration {
+            let unusable = |source| RegistryError::Configuration {
                 path: path.display().to_string(),
-                reason,
+                source,
             };
             let pem = container_files::read(path, MAX_PEM, Links::Follow)
-                .map_err(|error| unusable(error.to_string()))?;
+                .map_err(|error| unusable(error.into()))?;
             let certificates = Certificate::from_pem_bundle(&pem)
-                .map_err(|_| unusable("it holds no certificate in PEM form".into()))?;
+                .map_err(|error| unusable(ConfigurationError::NoCertificate(error)))?;
             builder = builder.tls_certs_merge(certificates);
         }
         if let Some(certificate) = &host.identity {
-            let unusable = |path: &std::path::Path, reason: String| RegistryError::Configuration {
+            let unusable = |path: &std::path::Path, source| RegistryError::Configuration {
                 path: path.display().to_string(),
-                reason,
+                source,
             };
             let mut pem = Vec::new();
             for path in [Some(&certificate.certificate), certificate.key.as_ref()]
@@ -248,12 +248,14 @@ impl Registries {
                 .flatten()
             {
                 let read = container_files::read(path, MAX_PEM, Links::Follow);
-                pem.extend(read.map_err(|error| unusable(path, error.to_string()))?);
+                pem.extend(read.map_err(|error| unusable(path, error.into()))?);
                 pem.push(b'\n');
             }
-            let identity = Identity::from_pem(&pem).map_err(|_| {
-                let reason = "it and its key are no certificate and private key in PEM form";
-                unusable(&certificate.certificate, reason.into())
+            let identity = Identity::from_pem(&pem).map_err(|error| {
+                unusable(
+                    &certificate.certificate,
+                    ConfigurationError::NoIdentity(error),
+                )
             })?;
             builder = builder.identity(identity);
         }

@@ -1,9 +1,10 @@
-//! What goes wrong with registries.
+//! Errors of registries.
 
 use container_resource::digest::Digest;
 use rustls::pki_types::InvalidDnsNameError;
 
 use super::causes;
+use super::hosts::ConfigurationError;
 use super::resolver::{RefusedName, Unresolved};
 
 /// Why a registry did not do what it was asked.
@@ -109,18 +110,18 @@ pub enum RegistryError {
         /// What happened last.
         reason: String,
     },
-    /// The configuration of a registry's host can't be used.
-    #[error("the configuration {path} of a registry cannot be used: {reason}")]
+    /// The configuration of a registry's host cannot be used.
+    #[error("the configuration {path} of a registry cannot be used")]
     Configuration {
         /// Its file.
         path: String,
         /// Why.
-        reason: String,
+        source: ConfigurationError,
     },
-    /// Certificates or proxies can't be set up.
+    /// Certificates or proxies cannot be set up.
     #[error("the HTTP client cannot be set up")]
     Client(#[source] reqwest::Error),
-    /// Credentials can't be read or stored.
+    /// Credentials cannot be read or stored.
     #[error(transparent)]
     Credentials(#[from] super::credentials::CredentialError),
 }

@@ -20,6 +20,56 @@ use super::http::Capabilities;
 /// Most bytes of a `hosts.toml`.
 const MAX_FILE: u64 = 1 << 20;
 
+/// Why a host's configuration, or a certificate that it names, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// `hosts.toml` is no TOML, or a key has a value of another type.
+    #[error(transparent)]
+    Toml(#[from] toml::de::Error),
+    /// A key that is not known, such as `skip_verfy`: the setting would have no effect.
+    #[error("unknown key {key:?}{of}; known are {known}")]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// ` of host <address>`, or empty for a key of the file.
+        of: String,
+        /// The known keys, with commas between them.
+        known: String,
+    },
+    /// `host.<address>` has a value that is no table.
+    #[error("host {0} is no table")]
+    NoTable(String),
+    /// The address of a host is no URL.
+    #[error("{address} is no address")]
+    Address {
+        /// As written.
+        address: String,
+        /// Why.
+        source: <Url as std::str::FromStr>::Err,
+    },
+    /// The address is that of another protocol.
+    #[error("{0} is no HTTP address")]
+    NoHttp(String),
+    /// Several certificates of the client; only one can be shown.
+    #[error("there are {0} client certificates, and one can be shown")]
+    Certificates(usize),
+    /// `client` has another form.
+    #[error("client is a file, or pairs of certificate and key")]
+    Client,
+    /// A header that HTTP does not allow.
+    #[error("{0} is no HTTP header, or its value is not allowed")]
+    Header(String),
+    /// The file of an authority.
+    #[error("it holds no certificate in PEM form")]
+    NoCertificate(#[source] reqwest::Error),
+    /// The files of a client's certificate.
+    #[error("it and its key are no certificate and private key in PEM form")]
+    NoIdentity(#[source] reqwest::Error),
+}
+
 /// Where requests for a registry go, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Host {
@@ -28,7 +78,7 @@ pub(super) struct Host {
     pub capabilities: Capabilities,
     /// PEM files.
     pub authorities: Vec<PathBuf>,
-    /// What this side shows of itself.
+    /// The client certificate.
     pub identity: Option<ClientCertificate>,
     /// Any certificate is accepted.
     pub skip_verify: bool,
@@ -152,15 +202,15 @@ pub(super) fn hosts(
         return Ok(vec![own]);
     };
     let path = directory.join("hosts.toml");
-    let unusable = |reason| RegistryError::Configuration {
+    let unusable = |source| RegistryError::Configuration {
         path: path.display().to_string(),
-        reason,
+        source,
     };
     let beside = Beside::read(&directory).map_err(unusable)?;
     match container_files::read_text(&path, MAX_FILE, Links::Follow) {
         Ok(text) => parse(&text, &directory, &beside, &own).map_err(unusable),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![beside.give(own)]),
-        Err(error) => Err(unusable(error.to_string())),
+        Err(error) => Err(unusable(error.into())),
     }
 }
 
@@ -171,7 +221,7 @@ struct Beside {
 }
 
 impl Beside {
-    fn read(directory: &Path) -> Result<Self, String> {
+    fn read(directory: &Path) -> Result<Self, ConfigurationError> {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         paths.sort();
@@ -200,27 +250,30 @@ impl Beside {
     }
 }
 
-/// The one certificate; nobody would say which of several is shown.
-fn only(mut all: Vec<ClientCertificate>) -> Result<Option<ClientCertificate>, String> {
+/// The one certificate. With several, the choice would not be clear.
+fn only(mut all: Vec<ClientCertificate>) -> Result<Option<ClientCertificate>, ConfigurationError> {
     match all.len() {
         0 | 1 => Ok(all.pop()),
-        count => Err(format!(
-            "there are {count} client certificates, and one can be shown"
-        )),
+        count => Err(ConfigurationError::Certificates(count)),
     }
 }
 
-fn parse(text: &str, directory: &Path, beside: &Beside, own: &Host) -> Result<Vec<Host>, String> {
-    let table: toml::Table = toml::from_str(text).map_err(|error| error.to_string())?;
+fn parse(
+    text: &str,
+    directory: &Path,
+    beside: &Beside,
+    own: &Host,
+) -> Result<Vec<Host>, ConfigurationError> {
+    let table: toml::Table = toml::from_str(text)?;
     check_keys(&table, &[&FILE_KEYS, HOST_KEYS.as_slice()].concat(), "")?;
-    let file: File = table.try_into().map_err(|error| error.to_string())?;
+    let file: File = table.try_into()?;
     let mut hosts = Vec::new();
     for (address, settings) in file.host {
         let table = settings
             .as_table()
-            .ok_or_else(|| format!("host {address} is no table"))?;
+            .ok_or_else(|| ConfigurationError::NoTable(address.clone()))?;
         check_keys(table, &HOST_KEYS, &format!(" of host {address}"))?;
-        let settings: Settings = settings.try_into().map_err(|error| error.to_string())?;
+        let settings: Settings = settings.try_into()?;
         hosts.push(beside.give(host(&address, settings, directory)?));
     }
     let address = file.server.unwrap_or_else(|| own.base.to_string());
@@ -231,18 +284,18 @@ fn parse(text: &str, directory: &Path, beside: &Beside, own: &Host) -> Result<Ve
     Ok(hosts)
 }
 
-/// A key that nobody knows is a setting that would not hold, such as `skip_verfy`.
-fn check_keys(table: &toml::Table, known: &[&str], of: &str) -> Result<(), String> {
+fn check_keys(table: &toml::Table, known: &[&str], of: &str) -> Result<(), ConfigurationError> {
     match table.keys().find(|key| !known.contains(&key.as_str())) {
-        Some(key) => Err(format!(
-            "unknown key {key:?}{of}; known are {}",
-            known.join(", ")
-        )),
+        Some(key) => Err(ConfigurationError::UnknownKey {
+            key: key.clone(),
+            of: of.to_owned(),
+            known: known.join(", "),
+        }),
         None => Ok(()),
     }
 }
 
-fn host(address: &str, settings: Settings, directory: &Path) -> Result<Host, String> {
+fn host(address: &str, settings: Settings, directory: &Path) -> Result<Host, ConfigurationError> {
     let whole = if address.contains("://") {
         address.to_owned()
     } else {
@@ -250,9 +303,12 @@ fn host(address: &str, settings: Settings, directory: &Path) -> Result<Host, Str
     };
     let mut base: Url = whole
         .parse()
-        .map_err(|_| format!("{address} is no address"))?;
+        .map_err(|source| ConfigurationError::Address {
+            address: address.to_owned(),
+            source,
+        })?;
     if !matches!(base.scheme(), "http" | "https") {
-        return Err(format!("{address} is no HTTP address"));
+        return Err(ConfigurationError::NoHttp(address.to_owned()));
     }
     let path = base.path().trim_end_matches('/').to_owned();
     let path = if settings.override_path || path.ends_with("/v2") {
@@ -284,7 +340,10 @@ fn host(address: &str, settings: Settings, directory: &Path) -> Result<Host, Str
     })
 }
 
-fn identity(client: ClientKey, directory: &Path) -> Result<Option<ClientCertificate>, String> {
+fn identity(
+    client: ClientKey,
+    directory: &Path,
+) -> Result<Option<ClientCertificate>, ConfigurationError> {
     let entries = match client {
         ClientKey::One(path) => vec![OneOrMore::One(path)],
         ClientKey::More(entries) => entries,
@@ -297,7 +356,7 @@ fn identity(client: ClientKey, directory: &Path) -> Result<Option<ClientCertific
                 certificate.clone(),
                 Some(key.clone()).filter(|key| !key.is_empty()),
             )),
-            _ => Err("client is a file, or pairs of certificate and key".to_owned()),
+            _ => Err(ConfigurationError::Client),
         });
     let certificates = entries.map(|entry| {
         let (certificate, key) = entry?;
@@ -306,19 +365,19 @@ fn identity(client: ClientKey, directory: &Path) -> Result<Option<ClientCertific
             key: key.map(|key| directory.join(key)),
         })
     });
-    only(certificates.collect::<Result<_, String>>()?)
+    only(certificates.collect::<Result<_, ConfigurationError>>()?)
 }
 
-fn headers(table: BTreeMap<String, OneOrMore>) -> Result<Vec<(String, String)>, String> {
+fn headers(
+    table: BTreeMap<String, OneOrMore>,
+) -> Result<Vec<(String, String)>, ConfigurationError> {
     let mut headers = Vec::new();
     for (name, values) in table {
         for value in values.all() {
             let is_header = HeaderName::from_bytes(name.as_bytes()).is_ok()
                 && HeaderValue::from_str(&value).is_ok();
             if !is_header {
-                return Err(format!(
-                    "{name} is no HTTP header, or its value is not allowed"
-                ));
+                return Err(ConfigurationError::Header(name));
             }
             headers.push((name.clone(), value));
         }

@@ -27,6 +27,7 @@ pub use attached::Part;
 pub use client::Registries;
 pub use error::RegistryError;
 pub use fetch::FetchError;
+pub use hosts::ConfigurationError;
 pub use progress::{Phase, Progress, Report};
 pub use resolver::Lookup;
 pub use retry::Retry;

@@ -17,13 +17,13 @@ use super::progress::{Phase, Progress, Report};
 use super::referrers::Referrer;
 use super::scheme::Scheme;
 use super::upload::Upload;
-use crate::image::{Document, Found, Graph, GraphError, MAX_DOCUMENT, media};
+use crate::image::{Document, Found, Graph, GraphError, MAX_DOCUMENT, NoContent, digest_of, media};
 use crate::store::{Store, StoreError};
 
 /// Blobs on their way out at a time.
 const PARALLEL: usize = 3;
 
-/// Why an image can't be pushed.
+/// Why an image cannot be pushed.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// The registry.
@@ -33,17 +33,8 @@ pub enum PushError {
     #[error("image {0} has no tag to push it under: tag it first")]
     NoName(String),
     /// The image is not there for the platform.
-    #[error(
-        "image {name} has no content for platform {platform}, available platforms: {available}"
-    )]
-    NoPlatform {
-        /// Of the image.
-        name: String,
-        /// As asked for.
-        platform: Platform,
-        /// What there is.
-        available: String,
-    },
+    #[error(transparent)]
+    NoPlatform(#[from] NoContent),
     /// A part of the image is missing here.
     #[error("image {name} cannot be pushed")]
     Image {
@@ -60,7 +51,7 @@ pub enum PushError {
         /// What there is.
         available: String,
     },
-    /// A manifest's subject can't be read.
+    /// A manifest's subject cannot be read.
     #[error("the manifest {digest} is malformed")]
     Referrer {
         /// Of the manifest.
@@ -223,11 +214,12 @@ fn select(
         Some(platform) => match graph.variant(platform) {
             Some(variant) => variant.descriptor.clone(),
             None => {
-                return Err(PushError::NoPlatform {
+                return Err(NoContent {
                     name: name.clone(),
                     platform: platform.clone(),
                     available: graph.platforms(),
-                });
+                }
+                .into());
             }
         },
     };
@@ -278,14 +270,4 @@ fn neighbours(store: &Store, reference: &Reference) -> Result<BTreeMap<Digest, S
         }
     }
     Ok(found)
-}
-
-fn digest_of(descriptor: &Descriptor) -> Result<Digest, GraphError> {
-    descriptor
-        .digest
-        .parse()
-        .map_err(|source| GraphError::Digest {
-            digest: descriptor.digest.clone(),
-            source,
-        })
 }

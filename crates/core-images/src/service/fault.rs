@@ -1,4 +1,4 @@
-//! Which kind of error each failure is to a client.
+//! Maps each failure to the kind of error that a client gets.
 
 use std::io;
 
@@ -176,7 +176,7 @@ impl Fault for LoadError {
 impl Fault for SaveError {
     fn kind(&self) -> Kind {
         match self {
-            Self::NoPlatform { .. } => Kind::Unsupported,
+            Self::NoPlatform(_) => Kind::Unsupported,
             Self::Damaged { .. } => Kind::InvalidState,
             Self::Write(error) => of_io(error),
             Self::Store(error) => error.kind(),
@@ -240,7 +240,7 @@ impl Fault for PullError {
         match self {
             Self::Registry(error) => error.kind(),
             Self::Document { .. } => Kind::InvalidArgument,
-            Self::NoPlatform { .. } => Kind::Unsupported,
+            Self::NoPlatform(_) => Kind::Unsupported,
             Self::Image(error) => error.kind(),
             Self::Ingest(error) => error.kind(),
             Self::Unpack(error) => error.kind(),
@@ -265,7 +265,7 @@ impl Fault for PushError {
         match self {
             Self::Registry(error) => error.kind(),
             Self::NoName(_) | Self::Referrer { .. } => Kind::InvalidArgument,
-            Self::NoPlatform { .. } | Self::Incomplete { .. } => Kind::Unsupported,
+            Self::NoPlatform(_) | Self::Incomplete { .. } => Kind::Unsupported,
             Self::Image { .. } => Kind::InvalidState,
             Self::Store(error) => error.kind(),
         }

@@ -5,7 +5,7 @@ use container_api::{Error, Kind};
 use container_resource::platform::{ANY, Platform};
 
 use super::fault::Fault;
-use crate::image::{self, Graph};
+use crate::image::{self, Graph, NoContent};
 use crate::store::Store;
 
 pub(super) fn list(store: &Store) -> Result<ListReply, Error> {
@@ -52,14 +52,17 @@ pub(super) fn no_variant(name: &str, platform: &Platform, graph: Graph) -> Error
             .with_hint("Pull or load it again.");
     }
     if let Some(kind) = graph.artifacts.first().filter(|_| is_empty) {
-        let text =
-            format!("{name} is no image that can run: its configuration is of the type {kind:?}");
+        let text = format!(
+            "{name} is not an image that can run: its configuration is of the type {kind:?}"
+        );
         return Error::new(Kind::Unsupported, text);
     }
-    let text = format!(
-        "image {name} has no content for platform {platform}, available platforms: {available}"
-    );
-    Error::new(Kind::Unsupported, text)
+    let error = NoContent {
+        name: name.to_owned(),
+        platform: platform.clone(),
+        available,
+    };
+    Error::caused(Kind::Unsupported, error)
 }
 
 fn json<T: From<Vec<u8>>>(value: &impl serde::Serialize) -> Result<T, Error> {

@@ -8,8 +8,10 @@ use container_resource::image::Descriptor;
 use container_resource::platform::Platform;
 
 use super::super::manifest::Fetched;
-use super::{Choice, Pull, PullError, PulledManifest, digest_of, parse};
-use crate::image::{Config, Document, GraphError, MAX_DOCUMENT, Manifest, media};
+use super::{Choice, Pull, PullError, PulledManifest, parse};
+use crate::image::{
+    Config, Document, GraphError, MAX_DOCUMENT, Manifest, NoContent, digest_of, media,
+};
 use crate::store::{Pin, StoreError};
 
 /// Most levels of indexes.
@@ -97,7 +99,7 @@ impl Pull<'_> {
         if chosen.is_empty() {
             let names = children.iter().filter_map(own);
             let names: Vec<String> = names.map(|platform| platform.to_string()).collect();
-            return Err(PullError::NoPlatform {
+            return Err(NoContent {
                 name: self.reference.to_string(),
                 platform: platform.clone(),
                 available: if names.is_empty() {
@@ -105,7 +107,8 @@ impl Pull<'_> {
                 } else {
                     names.join(", ")
                 },
-            });
+            }
+            .into());
         }
         Ok(chosen)
     }

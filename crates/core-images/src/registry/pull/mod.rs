@@ -18,7 +18,9 @@ use super::http::Session;
 use super::manifest::Fetched;
 use super::progress::{Phase, Progress, Report};
 use super::scheme::Scheme;
-use crate::image::{Document, DocumentError, Graph, GraphError, Manifest, annotations, media};
+use crate::image::{
+    Document, DocumentError, Graph, GraphError, Manifest, NoContent, annotations, media,
+};
 use crate::keyed::KeyedLocks;
 use crate::layer::bounds::Allowance;
 use crate::layer::unpack::{UnpackError, Unpacker};
@@ -34,13 +36,13 @@ pub enum Choice {
     All,
 }
 
-/// Why an image can't be pulled.
+/// Why an image cannot be pulled.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A document can't be used.
+    /// A document cannot be used.
     #[error("the image's document {digest} cannot be used")]
     Document {
         /// Which one.
@@ -49,27 +51,18 @@ pub enum PullError {
         source: DocumentError,
     },
     /// The image is not made for the platform.
-    #[error(
-        "image {name} has no content for platform {platform}, available platforms: {available}"
-    )]
-    NoPlatform {
-        /// Of the image.
-        name: String,
-        /// As asked for.
-        platform: Platform,
-        /// What there is.
-        available: String,
-    },
-    /// The image can't be used.
+    #[error(transparent)]
+    NoPlatform(#[from] NoContent),
+    /// The image cannot be used.
     #[error(transparent)]
     Image(#[from] GraphError),
-    /// A blob can't be taken in.
+    /// A blob cannot be taken in.
     #[error(transparent)]
     Ingest(#[from] IngestError),
-    /// A layer can't be unpacked.
+    /// A layer cannot be unpacked.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
-    /// The root can't be made.
+    /// The root cannot be made.
     #[error(transparent)]
     Root(#[from] RootError),
     /// The store failed.
@@ -256,15 +249,5 @@ fn parse(fetched: &Fetched) -> Result<Document, PullError> {
             digest: fetched.digest,
             source,
         }
-    })
-}
-
-fn digest_of(descriptor: &Descriptor) -> Result<Digest, PullError> {
-    descriptor.digest.parse().map_err(|source| {
-        GraphError::Digest {
-            digest: descriptor.digest.clone(),
-            source,
-        }
-        .into()
     })
 }
