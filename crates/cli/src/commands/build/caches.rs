@@ -1,6 +1,7 @@
-//! Caches of a build: where it looks, and what it fills.
+//! Caches of a build: those that it reads, and those that it writes.
 
 use std::path::Path;
+use std::str::FromStr;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
@@ -10,7 +11,7 @@ use super::pairs;
 use crate::failure::Failure;
 use crate::output;
 
-/// What a cache in a directory is called where nobody names it, as buildx has it.
+/// Default name of a cache in a directory, as with buildx.
 const TAG: &str = "latest";
 /// Where the builder says what it has written.
 const MANIFEST: &str = "cache.manifest";
@@ -27,30 +28,82 @@ pub struct CacheFlags {
     cache_to: Vec<CacheWords>,
 }
 
-/// A kind, and what else is said of it.
-type CacheWords = (String, Vec<(String, String)>);
+/// Kinds of caches that BuildKit knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CacheKind {
+    /// An image of its own in a registry.
+    Registry,
+    /// In the image that is built.
+    Inline,
+    /// A directory of this host.
+    Local,
+    /// The cache of GitHub Actions.
+    GitHub,
+    /// A bucket of S3.
+    S3,
+    /// Azure's blob storage.
+    Azure,
+}
+
+impl CacheKind {
+    const ALL: [Self; 6] = [
+        Self::Registry,
+        Self::Inline,
+        Self::Local,
+        Self::GitHub,
+        Self::S3,
+        Self::Azure,
+    ];
+
+    /// BuildKit's word.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Registry => "registry",
+            Self::Inline => "inline",
+            Self::Local => "local",
+            Self::GitHub => "gha",
+            Self::S3 => "s3",
+            Self::Azure => "azblob",
+        }
+    }
+
+    /// Whether each builder has it, and not only one that takes image layouts.
+    fn is_everywhere(self) -> bool {
+        matches!(self, Self::Inline | Self::Registry)
+    }
+}
+
+impl FromStr for CacheKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|kind| kind.word() == text);
+        known.ok_or_else(|| {
+            format!("unknown type '{text}' of a cache: registry, inline and local are known")
+        })
+    }
+}
+
+/// A kind, and the other attributes of the cache.
+type CacheWords = (CacheKind, Vec<(String, String)>);
 
 fn cache(text: &str) -> Result<CacheWords, String> {
-    let mut kind = String::new();
+    let mut kind = None;
     let mut attributes = Vec::new();
     for (key, value) in pairs::parse(text)? {
         match (key.as_str(), value) {
-            ("type", Some(value)) => kind = value,
+            ("type", Some(value)) if !value.is_empty() => kind = Some(value.parse()?),
+            ("type", Some(_)) => kind = None,
             (_, Some(value)) => attributes.push((key, value)),
             // As docker has it: a name alone is a cache in a registry.
             (_, None) => {
-                "registry".clone_into(&mut kind);
+                kind = Some(CacheKind::Registry);
                 attributes.push(("ref".to_owned(), key));
             }
         }
     }
-    match kind.as_str() {
-        "registry" | "inline" | "local" | "gha" | "s3" | "azblob" => Ok((kind, attributes)),
-        "" => Err("type=<type> is expected".to_owned()),
-        other => Err(format!(
-            "unknown type '{other}' of a cache: registry, inline and local are known"
-        )),
-    }
+    let kind = kind.ok_or("type=<type> is expected")?;
+    Ok((kind, attributes))
 }
 
 /// The caches of one build, opened.
@@ -69,10 +122,10 @@ impl CacheFlags {
     pub fn open(&self, connection: &Connection, sources: &mut Sources) -> Result<Caches, Failure> {
         let all = self.cache_from.iter().chain(&self.cache_to);
         for (kind, _) in all {
-            let is_everywhere = matches!(kind.as_str(), "inline" | "registry");
-            if !is_everywhere && !connection.has_layouts() {
+            if !kind.is_everywhere() && !connection.has_layouts() {
                 let text = format!(
-                    "a cache of type {kind} needs a builder with buildkitd, or a dockerd with containerd's image store"
+                    "a cache of type {} needs a builder with buildkitd, or a dockerd with containerd's image store",
+                    kind.word()
                 );
                 return Err(anyhow!(text).into());
             }
@@ -80,7 +133,7 @@ impl CacheFlags {
         let mut caches = Caches::default();
         for (number, words) in self.cache_from.iter().enumerate() {
             let mut entry = entry(words);
-            if entry.kind == "local" {
+            if words.0 == CacheKind::Local {
                 let directory = take(&mut entry, "src")?;
                 let tag = tag(&mut entry);
                 let store = Store::read(Path::new(&directory));
@@ -104,7 +157,7 @@ impl CacheFlags {
         }
         for words in &self.cache_to {
             let mut entry = entry(words);
-            if entry.kind == "local" {
+            if words.0 == CacheKind::Local {
                 if caches.filled.is_some() {
                     return Err(Failure::usage("one --cache-to of type local is possible"));
                 }
@@ -138,7 +191,7 @@ impl Caches {
 
 fn entry((kind, attributes): &CacheWords) -> CacheEntry {
     CacheEntry {
-        kind: kind.clone(),
+        kind: kind.word().to_owned(),
         attributes: attributes.iter().cloned().collect(),
     }
 }
@@ -164,9 +217,9 @@ mod tests {
     #[test]
     fn caches() {
         let (kind, words) = cache("example/cache").unwrap();
-        assert_eq!((kind.as_str(), words[0].0.as_str()), ("registry", "ref"));
-        assert_eq!(cache("type=inline").unwrap().0, "inline");
-        assert_eq!(cache("type=local,dest=x").unwrap().0, "local");
+        assert_eq!((kind.word(), words[0].0.as_str()), ("registry", "ref"));
+        assert_eq!(cache("type=inline").unwrap().0, CacheKind::Inline);
+        assert_eq!(cache("type=local,dest=x").unwrap().0, CacheKind::Local);
         assert!(cache("mode=max").is_err());
         assert!(cache("type=x").unwrap_err().contains("unknown type"));
     }
