@@ -108,6 +108,7 @@ test: packages-run packages-build packages-test lint stage $(BUSYBOX) unit engin
 
 lint: packages-build
 	@scripts/check-spec.py
+	@scripts/check-words.sh
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --manifest-path fuzz/Cargo.toml --target-dir $(TARGET) --no-default-features --locked -- -D warnings
