@@ -224,7 +224,7 @@ impl From<Status> for Error {
             // Said by the transport, not by the service: it has no such call.
             return Self::new(
                 kind,
-                "the service that runs does not know this call: it is of another version",
+                "the running service does not know this call: it has another version",
             )
             .with_hint("Start it again: `container system stop` and `container system start`.");
         }

@@ -29,7 +29,7 @@ pub struct Auxiliary {
     tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
-/// One of them.
+/// An auxiliary service.
 #[derive(Clone, Debug)]
 struct Service {
     plugin: Plugin,

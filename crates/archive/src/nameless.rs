@@ -1,4 +1,4 @@
-//! Files that have no name before they are whole (`O_TMPFILE` of `open(2)`): whoever writes one may be killed, and leaves nothing.
+//! Files that have no name before they are whole (`O_TMPFILE` of `open(2)`): if the writer is killed, nothing is left.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What [`Operation::Hold`] says.
 pub const HELD: &[u8] = b"held\n";
-/// How long a file system is held at most: whoever writes to it may be somebody's database.
+/// How long a file system is frozen at most: a database may be waiting to write.
 pub const HOLD_LIMIT: Duration = Duration::from_secs(60);
 /// The word before the number of a volume.
 const VOLUME: &[u8] = b"volume";
@@ -22,7 +22,7 @@ pub enum Subject {
     Volume(u32),
 }
 
-/// An operation on the files of somebody.
+/// An operation on the files of a container or a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
     /// Whose.
@@ -101,8 +101,8 @@ pub enum Operation {
     Differences,
     /// Gives the space that is free on its disks back to the host. Says on standard output how many bytes that were.
     Trim,
-    /// Keeps the file system as it is: everything is on its disk, and whoever writes waits. Says [`HELD`] on standard output when that
-    /// holds, until standard input ends. After [`HOLD_LIMIT`] it fails, and holds nothing any more.
+    /// Freezes the file system: everything is on its disk, and writers wait. Says [`HELD`] on standard output when that holds, until
+    /// standard input ends. After [`HOLD_LIMIT`] it fails, and holds nothing any more.
     Hold,
     /// Writes what differs from the image as a layer (OCI image specification, "Image Layer Filesystem Changeset").
     Layer {

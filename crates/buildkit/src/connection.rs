@@ -53,7 +53,7 @@ pub struct Abilities {
 /// Why a builder cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
-    /// Nobody is at the socket.
+    /// No program listens at the socket.
     #[error("cannot connect to the builder")]
     Connect(#[source] io::Error),
     /// It speaks, but not BuildKit's protocol.
@@ -77,14 +77,13 @@ impl Connection {
 
     /// Connects to the engine at `socket`, which has said before what it can do.
     ///
-    /// # Errors
-    /// When nobody is there.
+    /// # Errors When no program listens there.
     pub async fn resume(
         socket: &Path,
         engine: Engine,
         abilities: Abilities,
     ) -> Result<Self, ConnectionError> {
-        // The first connection is made here, so that nobody there is an `io::Error`.
+        // The first connection is made here, so that a missing listener is an `io::Error`.
         let first = dial(socket, engine)
             .await
             .map_err(ConnectionError::Connect)?;

@@ -1,4 +1,4 @@
-//! What of dockerd's own API a build needs: its BuildKit writes images into dockerd's store, and takes base images out of it.
+//! The parts of dockerd's own API that a build needs: its BuildKit writes images into dockerd's store, and reads base images from it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,13 +44,13 @@ pub enum DockerError {
     #[error("the builder refuses: {0}")]
     Refused(String),
     /// Its answer is not what it should be.
-    #[error("the builder gives an answer that makes no sense")]
+    #[error("the builder gave an answer that makes no sense")]
     Answer(#[source] serde_json::Error),
     /// Its answer is too long, or breaks off.
     #[error("the builder's answer cannot be read")]
     Unread(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// No image can have this name.
-    #[error("{0} is nothing that a builder can be asked for")]
+    #[error("{0} cannot be asked for at a builder")]
     Name(String, #[source] hyper::http::uri::InvalidUri),
     /// Its bytes cannot be handed on.
     #[error("cannot hand on the image")]
@@ -121,7 +121,7 @@ impl Docker {
         out.shutdown().await.map_err(DockerError::Write)
     }
 
-    /// Takes the images of the `archive`. It is let go of when dockerd wants no more of it, so that whoever writes it learns of that.
+    /// Takes the images of the `archive`. It is dropped when dockerd has read enough of it, so that its writer learns of that.
     ///
     /// # Errors
     /// See [`DockerError`].
@@ -263,7 +263,7 @@ mod tests {
             dockerd(&socket, answer);
             let (reader, writer) = rustix::pipe::pipe().unwrap();
             rustix::fs::fcntl_setfl(&reader, rustix::fs::OFlags::NONBLOCK).unwrap();
-            // It writes until nobody reads any more.
+            // It writes until the reader has gone.
             let writing = std::thread::spawn(move || {
                 let piece = vec![0; 64 << 10];
                 let mut writer = std::fs::File::from(writer);

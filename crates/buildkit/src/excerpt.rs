@@ -1,4 +1,4 @@
-//! The lines of a Dockerfile around what failed, as buildx shows them.
+//! The lines of a Dockerfile around the failed step, as buildx shows them.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! A build: what is asked of the builder, and how it went.
+//! A build: the request to the builder, and its outcome.
 
 use std::collections::HashMap;
 use std::time::Duration;

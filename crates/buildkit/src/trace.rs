@@ -1,4 +1,4 @@
-//! The progress of a build: its steps, as the builder tells of them.
+//! The progress of a build: its steps, as the builder reports them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -45,7 +45,7 @@ pub enum StepState {
 /// A step.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// From 1, in the order in which they were told of.
+    /// From 1, in the order in which they were reported.
     pub number: usize,
     /// What it does, such as `[2/3] RUN make`.
     pub name: String,
@@ -88,11 +88,11 @@ pub struct Warning {
 /// What an update has changed. Steps are given by their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A step began, ended, or was told of.
+    /// A step began, ended, or was reported.
     Step(usize),
     /// A line of its output, and the tenths of a second since it began.
     Line(usize, i64, String),
-    /// A transfer of it, by its place, has come to its end.
+    /// A transfer of it, by its place, has ended.
     Transferred(usize, usize),
 }
 
@@ -219,7 +219,7 @@ impl Step {
         is_new
     }
 
-    /// Takes a transfer in; its place, if it has come to its end now.
+    /// Records a transfer; gives its place if it has ended now.
     fn transfer(&mut self, transfer: Transfer) -> Option<usize> {
         let found = self
             .transfers

@@ -209,7 +209,7 @@ fn plainly(text: &str) -> String {
     text
 }
 
-/// What is told of a wrong command line.
+/// The message for a wrong command line.
 #[cfg(test)]
 pub fn mistake(arguments: &[OsString]) -> Option<String> {
     match explain(parse(arguments).err()?, arguments) {
@@ -297,7 +297,7 @@ mod tests {
         super::parse(&arguments(words))
     }
 
-    /// What is told of a wrong command line.
+    /// The message for a wrong command line.
     fn told(words: &[&str]) -> String {
         let failure = explain(parse(words).unwrap_err(), &arguments(words)).unwrap_err();
         match failure {

@@ -1,4 +1,4 @@
-//! The servers, as a command reaches them.
+//! A command's connections to the services.
 
 use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;

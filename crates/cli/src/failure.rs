@@ -1,4 +1,4 @@
-//! How a command fails: what is told, and the exit code (as Apple's container has it).
+//! How a command fails: its message and its exit code (as Apple's container has it).
 
 use std::io;
 
@@ -10,7 +10,7 @@ use crate::output;
 pub const USAGE: u8 = 64;
 /// What a shell sees of a process that died of SIGPIPE.
 const BROKEN_PIPE: u8 = 141;
-/// What to do when nobody listens.
+/// The hint when the services do not run.
 const START_HINT: &str =
     "Ensure container system service has been started with `container system start`.";
 
@@ -25,7 +25,7 @@ pub enum Failure {
     Local(anyhow::Error),
     /// Several things were asked for, and these of them failed.
     Several(Vec<Failure>),
-    /// Nobody reads the output any more: nothing to tell.
+    /// The reader of the output has gone: there is no message.
     BrokenPipe,
     /// Everything is told already; this is the exit code.
     Exit(u8),
@@ -153,7 +153,8 @@ impl From<anyhow::Error> for Failure {
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
         Self::Local(
-            anyhow::Error::new(error).context("the container system service answered nonsense"),
+            anyhow::Error::new(error)
+                .context("the container system service gave an answer that cannot be read"),
         )
     }
 }

@@ -1,4 +1,4 @@
-//! What the host has, for a virtual machine to have a part of.
+//! The host's CPUs and memory, of which a virtual machine gets a part.
 
 use std::thread;
 

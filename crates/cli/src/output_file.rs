@@ -175,7 +175,7 @@ fn parent(target: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-/// A name beside `target` that nobody else has.
+/// A name beside `target` that no other file has.
 fn beside(target: &Path) -> PathBuf {
     let mut name = target.as_os_str().to_owned();
     name.push(format!(".{}", uuid::Uuid::new_v4()));

@@ -139,7 +139,7 @@ mod tests {
         }
         let names: Vec<String> = list(root).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["hello", "k8s"]);
-        // A person's own comes before the system's, whatever each is called; one that cannot be read is told of.
+        // The user's own come before the system's, whatever their names are; one that cannot be read is reported.
         install(root, DIRECTORIES[0], "k8s", None);
         let own = root.join("libexec/container-plugins/k8s/bin/k8s");
         assert_eq!(found("k8s").unwrap(), own);

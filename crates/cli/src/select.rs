@@ -1,4 +1,4 @@
-//! Which containers a command is about: those named, or `--all`.
+//! The containers that a command works on: those named, or `--all`.
 
 use clap::Args;
 use container_api::api::ListRequest;

@@ -1,5 +1,5 @@
-//! How options may be spelled, as people know it from Docker: of an option that is given twice the last one holds, and a
-//! flag may be set to a value (`--rm=false`, `-it=false`).
+//! The spelling of options, as with Docker: of an option that is given twice the last one holds, and a flag may be set to a value
+//! (`--rm=false`, `-it=false`).
 
 use clap::{Arg, ArgAction, Command};
 use container_resource::switch;

@@ -1,4 +1,4 @@
-//! What is told of a wrong command line is part of the interface, too: for each command that there is, its mistakes and their messages.
+//! The messages for a wrong command line are part of the interface, too. Snapshots of them for each command.
 //!
 //! The mistakes are made by the definition itself, so a new option has its messages here without anybody's doing.
 
@@ -63,7 +63,7 @@ fn file(directory: &Path, name: &str) -> PathBuf {
     directory.join(name.replace(' ', "-") + ".txt")
 }
 
-/// The command line and what is told of it, if that is wrong.
+/// The command line, and the message if it is wrong.
 fn told(text: &mut String, line: &[&str]) {
     let arguments: Vec<OsString> = std::iter::once(&"container")
         .chain(line)

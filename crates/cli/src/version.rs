@@ -3,7 +3,7 @@
 /// Version of the workspace.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Abbreviated commit, given by whoever builds.
+/// Abbreviated commit, given by the build.
 pub const COMMIT: &str = match option_env!("CONTAINER_COMMIT") {
     Some(commit) => commit,
     None => "unspecified",

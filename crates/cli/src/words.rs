@@ -1,5 +1,4 @@
-//! Words that people bring from Docker, podman and Apple's tool and that are no commands or options here: what to use
-//! instead, or that it is not there yet.
+//! Words of Docker, podman and Apple's tool that are no commands or options here: what to use instead, or that it is not there yet.
 
 /// What to say of a word.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! Streams that may bring so many bytes and no more.
+//! Streams with a largest number of bytes.
 
 use std::io::{self, Read};
 

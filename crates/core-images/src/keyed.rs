@@ -1,4 +1,4 @@
-//! One lock per key, for as long as somebody holds or awaits it.
+//! One lock per key, while a task holds or awaits it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -17,7 +17,7 @@ impl<K> Default for KeyedLocks<K> {
 }
 
 impl<K: Copy + Eq + Hash> KeyedLocks<K> {
-    /// Waits until nobody else holds `key`.
+    /// Waits until `key` is free.
     pub async fn lock(&self, key: K) -> OwnedMutexGuard<()> {
         self.of(key).lock_owned().await
     }

@@ -1,4 +1,4 @@
-//! Layers on their way in, in a compression that every tool reads.
+//! Recompresses incoming layers in a form that every tool reads.
 
 use std::io::{self, BufReader, Read};
 

@@ -32,7 +32,7 @@ pub struct Extent {
     pub stamp: Stamp,
 }
 
-/// Why an image's root can't be made.
+/// Why an image's root cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
     /// No such image, or not one that has a root.
@@ -46,10 +46,10 @@ pub enum RootError {
         /// How.
         source: GraphError,
     },
-    /// A layer can't be unpacked.
+    /// A layer cannot be unpacked.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
-    /// The layers can't be merged.
+    /// The layers cannot be merged.
     #[error(transparent)]
     Merge(#[from] MergeLayersError),
     /// The store failed.

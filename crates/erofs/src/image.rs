@@ -16,7 +16,7 @@ use crate::tree::{
 };
 use crate::xattr::Xattrs;
 
-/// Why an image can't be read.
+/// Why an image cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The source failed or ends early.

@@ -8,7 +8,7 @@ use crate::tree::{FileData, Tree};
 
 const BUFFER: usize = 256 * 1024;
 
-/// Why an image can't be written.
+/// Why an image cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The output failed.

@@ -26,7 +26,7 @@ pub(crate) const LOWER_LINK: (&[u8], &[u8]) = (b"trusted.container.lower-link", 
 pub(crate) struct Plan<'t> {
     tree: &'t Tree,
     slots: Vec<Slot>,
-    /// Index in `slots` by inode; `usize::MAX` for what can't be reached.
+    /// Index in `slots` by inode; `usize::MAX` for what cannot be reached.
     slot_of: Vec<usize>,
     inode_blocks: u64,
     blocks: u32,

@@ -33,7 +33,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Of a directory that nobody described: 0755, root, the epoch.
+    /// For a directory without a description: 0755, root, the epoch.
     pub fn of_implicit_directory() -> Self {
         Self {
             permissions: 0o755,
@@ -219,7 +219,7 @@ pub enum TreeError {
     /// A hard link to a directory.
     #[error("a hard link cannot name a directory")]
     LinkToDirectory,
-    /// An extended attribute that can't be stored.
+    /// An extended attribute that cannot be stored.
     #[error(transparent)]
     Xattr(#[from] XattrError),
 }
@@ -233,7 +233,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// An empty root that nobody described.
+    /// An empty root without a description.
     pub fn new(limits: Limits) -> Self {
         let mut root = Directory::new(InodeId::ROOT);
         root.implicit = true;

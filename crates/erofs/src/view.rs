@@ -11,7 +11,7 @@ use crate::tree::{Limits, Tree, TreeError};
 /// Most layers of one view, as many as an image may have with Docker.
 pub const MAX_LAYERS: usize = 127;
 
-/// Why layers can't be merged.
+/// Why layers cannot be merged.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
     /// More than [`MAX_LAYERS`].

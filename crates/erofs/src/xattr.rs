@@ -26,7 +26,7 @@ const PREFIXES: [(u8, &[u8]); 5] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Xattrs(BTreeMap<Box<[u8]>, Box<[u8]>>);
 
-/// Why an attribute can't be stored.
+/// Why an attribute cannot be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum XattrError {
     /// Its namespace is none of user, trusted, security and POSIX ACL, or its name is empty or over 255 bytes.

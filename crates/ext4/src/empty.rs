@@ -30,7 +30,7 @@ pub fn prepare(path: &Path, format: &Format, cache: &Path) -> Result<(), DiskErr
     })
 }
 
-/// Makes an empty disk that has no name: it is gone when nobody has it open.
+/// Makes an empty disk that has no name: it is gone when no process has it open.
 ///
 /// # Errors
 /// As [`prepare`].

@@ -1,4 +1,4 @@
-//! What an empty disk is, and making one.
+//! Formats of empty disks, and how to make one.
 
 use std::ffi::OsStr;
 use std::io;

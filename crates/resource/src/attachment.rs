@@ -12,7 +12,7 @@ use crate::network_name::{self, NetworkNameError};
 
 /// Bytes of a packet (as Apple's container has it): IPv6 needs 1280, and a packet has no more than 65535.
 const MTU: std::ops::RangeInclusive<u32> = 1280..=65535;
-/// What makes the container's ports the host's.
+/// The word for a container whose ports are opened on the host.
 const HOST: &str = "host";
 /// The most aliases of a container on one network.
 const MAX_ALIASES: usize = 64;
@@ -39,10 +39,10 @@ pub enum AttachmentError {
         "network '{0}' is not available yet: a container has a machine, and so a network stack, of its own"
     )]
     Shared(String),
-    /// What has no network has no options of one.
+    /// `none` and `host` have no options of a network.
     #[error("network 'none' has no options")]
     NoneOptions,
-    /// It is no network of its own.
+    /// `host` is no network of its own.
     #[error(
         "network 'host' has no options: the container is on the network default, with its options"
     )]
@@ -50,7 +50,7 @@ pub enum AttachmentError {
     /// A key that networks do not have.
     #[error("unexpected key '{key}' in '{field}': ip, ip6, mac, mtu, alias and egress are known")]
     Key {
-        /// What stands before the `=`.
+        /// The text before the `=`.
         key: String,
         /// The whole field.
         field: String,
@@ -60,9 +60,9 @@ pub enum AttachmentError {
     Value {
         /// The key as it was given.
         key: &'static str,
-        /// What stands behind the `=`.
+        /// The text behind the `=`.
         value: String,
-        /// What may stand there.
+        /// The expected value.
         expected: &'static str,
     },
     /// The MAC address.

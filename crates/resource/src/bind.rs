@@ -37,7 +37,7 @@ const NEEDLESS: [&str; 10] = [
     "default",
 ];
 
-/// Why something of the host can't be mounted.
+/// Why something of the host cannot be mounted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
     /// Where it is to be.
@@ -64,7 +64,7 @@ pub enum BindError {
 /// Why the host has not what is to be mounted.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// It is not there, or can't be looked at.
+    /// It is not there, or cannot be read.
     #[error("bind mount source {}", path.display())]
     Missing {
         /// The path.
@@ -127,8 +127,7 @@ pub fn mount<'a>(
 /// The mount with the source's own path, seen from the directory `current`, if the host has it. Links on the way are followed
 /// now, once: a container that writes beside its own sources could put others in their place, and each start will refuse them.
 ///
-/// # Errors
-/// When it has not, or it is of a kind that can't be shared.
+/// # Errors When it has not, or it is of a kind that cannot be shared.
 pub fn resolve(mount: &mut Mount, current: &Path) -> Result<(), SourceError> {
     if mount.kind != (MountKind::Virtiofs {}) {
         return Ok(());

@@ -137,7 +137,7 @@ pub struct Boot {
     /// Whether the machine's VMM must be confined.
     #[serde(default)]
     pub vmm_confinement: VmmConfinement,
-    /// The container's files alone are wanted: nothing of it runs, and nothing of this is told of as a run.
+    /// Only the container's files are needed: none of its processes runs, and this is not recorded as a run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub idle: bool,
     /// Network interfaces of this run, in order.

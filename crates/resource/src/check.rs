@@ -1,4 +1,4 @@
-//! What a part of the system says of the host, for `container system doctor`.
+//! Findings about the host, for `container system doctor`.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ pub enum Status {
 /// One finding: a line of the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What was looked at, in a word or two.
+    /// The subject, in a word or two.
     pub name: Cow<'static, str>,
     /// How it is.
     pub status: Status,

@@ -5,7 +5,7 @@ use crate::container::{AttachmentConfiguration, DnsConfiguration, HostEntry, Pub
 use crate::network::DEFAULT;
 use crate::publish::{self, PublishError, TogetherError};
 
-/// What is asked for, each part by itself right.
+/// The request; each part is valid by itself.
 #[derive(Clone, Debug, Default)]
 pub struct Connectivity {
     /// Networks in order; nothing: the default one, without its being asked for.
@@ -33,13 +33,13 @@ pub enum ConnectivityError {
     HostAndOthers,
     /// Ports that are published by themselves.
     #[error(
-        "ports are not published with network host: those at which the container listens are the host's by themselves"
+        "ports are not published with network host: the ports at which the container listens are opened on the host in any case"
     )]
     HostPorts,
     /// One network twice.
     #[error("network '{0}' is given twice")]
     Twice(String),
-    /// What leads nowhere.
+    /// Ports without a network.
     #[error("ports cannot be published without a network")]
     NoNetwork,
     /// The ports.
@@ -99,7 +99,7 @@ impl Connectivity {
         let mut networks: Vec<_> = self.chosen().cloned().collect();
         if self.choices.is_empty() || self.is_host() {
             let mut default = attachment::plain(DEFAULT);
-            // Whoever publishes a port asks for a network.
+            // Publishing a port asks for a network.
             default.options.implied = self.ports.is_empty() && !self.publish_all;
             networks.push(default);
         }

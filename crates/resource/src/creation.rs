@@ -144,7 +144,7 @@ impl Creation {
         let mut labels = image.labels.clone();
         labels.extend(self.labels);
         let hidden = |given: &[String], defaults: &[&str]| {
-            // Whoever may do everything is still not shown what was asked to be hidden.
+            // A privileged container does not see the paths that the user hides either.
             hidden_path::resolve(given, if self.privileged { &[] } else { defaults })
         };
         let published_ports = self.connectivity.published(&image.exposed_ports)?;

@@ -1,4 +1,4 @@
-//! What goes into a container's `resolv.conf`: `--dns`, `--dns-search`, `--dns-option`, `--dns-domain`.
+//! Contents of a container's `resolv.conf`: `--dns`, `--dns-search`, `--dns-option`, `--dns-domain`.
 
 use std::net::IpAddr;
 

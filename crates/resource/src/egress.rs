@@ -1,4 +1,4 @@
-//! What a container may reach outside of its networks: `--egress none|allow=RULE,…`.
+//! Destinations that a container may reach outside of its networks: `--egress none|allow=RULE,…`.
 
 use std::fmt;
 use std::net::IpAddr;

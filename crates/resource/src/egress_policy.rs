@@ -1,4 +1,4 @@
-//! What may be reached outside of a network, as flags say it: `none`, or `allow=<rule>[,<rule>]...`.
+//! Destinations outside of a network, as flags have them: `none`, or `allow=<rule>[,<rule>]...`.
 
 use crate::egress::{EgressError, EgressRule};
 

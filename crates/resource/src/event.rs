@@ -1,4 +1,4 @@
-//! What happens to containers, as `events` shows it.
+//! Events of containers, as `events` shows them.
 
 use std::collections::BTreeMap;
 use std::fmt;

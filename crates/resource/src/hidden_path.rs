@@ -2,7 +2,7 @@
 
 use crate::tmpfs::is_absolute;
 
-/// What clears the defaults.
+/// The word that clears the defaults.
 pub const NONE: &str = "NONE";
 
 /// Masked in every container unless it says otherwise (as Apple's container has it).

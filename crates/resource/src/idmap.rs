@@ -11,7 +11,7 @@ const MOST: usize = 340;
 /// Ids of Linux, without the last one, which means none.
 const IDS: u64 = u32::MAX as u64;
 
-/// Who owns what has no owner in the container: the kernel's `overflowuid`.
+/// Owner of files without an owner in the container: the kernel's `overflowuid`.
 pub const NOBODY: u32 = 65534;
 
 /// Ids of files that are others in the container.
@@ -41,7 +41,7 @@ pub struct IdMap {
 /// Why a text is no map.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "invalid idmap '{0}': uids=<of the files>-<in the container>-<count>[#...][;gids=...] is expected, and no id twice"
+    "invalid idmap '{0}': uids=<of the files>-<in the container>-<count>[#...][;gids=...] is expected, with each id at most once"
 )]
 pub struct IdMapError(String);
 

@@ -1,4 +1,4 @@
-//! What is stored and shown of an image (as Apple's container has it).
+//! An image, as it is stored and shown (as Apple's container has it).
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use crate::platform::Platform;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What the blob is; empty where nothing says so.
+    /// Media type of the blob; empty if not given.
     #[serde(default, deserialize_with = "or_default")]
     pub media_type: String,
     /// `sha256:…`.
     pub digest: String,
     /// Bytes.
     pub size: u64,
-    /// Where else it can be had.
+    /// Other addresses of the blob.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub urls: Option<Vec<String>>,
     /// Free-form.
@@ -100,7 +100,7 @@ pub struct ImageConfiguration {
 /// An image for one platform.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ImageVariant {
-    /// What it was built for.
+    /// Platform that it was built for.
     pub platform: Platform,
     /// Of the manifest.
     pub digest: String,

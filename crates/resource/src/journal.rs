@@ -9,7 +9,7 @@ const MINIMUM: u64 = 4 << 20;
 /// The most, in bytes: what `mke2fs(8)` takes.
 const MAXIMUM: u64 = 40 << 30;
 
-/// How a file system is kept whole over a crash.
+/// How a file system stays valid over a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Journal {
@@ -20,7 +20,7 @@ pub struct Journal {
     pub size_in_bytes: Option<u64>,
 }
 
-/// What goes into a journal.
+/// Contents of a journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JournalMode {

@@ -1,4 +1,4 @@
-//! Labels, and the ones that mean something to this tool.
+//! Labels, and the labels that this tool itself uses.
 
 /// The longest key, in bytes.
 const MAX_KEY: usize = 128;
@@ -11,7 +11,7 @@ pub mod well_known {
     pub const PLUGIN: &str = "com.apple.container.plugin";
     /// What the resource is to the system itself: `builder`, `builtin`.
     pub const ROLE: &str = "com.apple.container.resource.role";
-    /// A volume that nobody named.
+    /// An anonymous volume.
     pub const ANONYMOUS: &str = "com.apple.container.resource.anonymous";
 
     /// An image's full name, by Apple's library. The keys are looked up in this order.

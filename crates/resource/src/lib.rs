@@ -1,4 +1,4 @@
-//! What `container` stores and shows, and the grammars of what people type.
+//! Everything that `container` stores and shows, and the grammars of its options.
 
 pub mod attachment;
 pub mod bind;

@@ -22,7 +22,7 @@ pub enum MacAddressError {
 pub struct MacAddress([u8; 6]);
 
 impl MacAddress {
-    /// That of `bytes`, in the order in which they are sent; nothing where they are no address of a single interface.
+    /// The address of `bytes`, in the order in which they are sent; `None` if they are no address of a single interface.
     pub fn new(bytes: [u8; 6]) -> Option<Self> {
         // IEEE 802: the lowest bit of the first byte is set in addresses of groups.
         (bytes[0] & 1 == 0 && bytes != [0; 6]).then_some(Self(bytes))

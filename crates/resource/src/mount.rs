@@ -13,7 +13,7 @@ pub enum MountError {
     /// A key that no mount has, or none at all.
     #[error("unexpected key '{key}' in '{field}'")]
     Key {
-        /// What stands before the `=`.
+        /// The text before the `=`.
         key: String,
         /// The whole field.
         field: String,
@@ -23,10 +23,10 @@ pub enum MountError {
     Value {
         /// The key as it was given.
         key: String,
-        /// What stands behind the `=`.
+        /// The text behind the `=`.
         value: String,
     },
-    /// No `type`, or one that nobody knows.
+    /// No `type`, or one that is not known.
     #[error("invalid mount type '{0}': bind, virtiofs, volume or tmpfs is expected")]
     Type(String),
     /// What there is elsewhere.
@@ -218,8 +218,8 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
     Ok(tmpfs::mount(&target, options))
 }
 
-/// What `-v` takes: `[<source>:]<target>[:<options>]`, options joined by commas. A source with a slash, or that begins with a dot, is
-/// a path of the host; any other is a volume.
+/// The grammar of `-v`: `[<source>:]<target>[:<options>]`, options joined by commas. A source with a slash, or that begins with a dot, is a
+/// path of the host; any other is a volume.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
@@ -335,7 +335,7 @@ mod tests {
             ),
             (
                 "type=bind,src=/s,dst=/m,idmap=uids=x",
-                "invalid idmap 'uids=x': uids=<of the files>-<in the container>-<count>[#...][;gids=...] is expected, and no id twice",
+                "invalid idmap 'uids=x': uids=<of the files>-<in the container>-<count>[#...][;gids=...] is expected, with each id at most once",
             ),
             (
                 "type=tmpfs,target=/a,foo=b",

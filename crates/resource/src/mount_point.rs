@@ -8,14 +8,14 @@ pub enum MountPointError {
     /// Not an absolute path below the root, or one that climbs with `..`.
     #[error("invalid mount point '{0}': an absolute path below / is expected, without '..'")]
     Path(String),
-    /// What every container has there is needed for it to run.
+    /// Every container needs its own mount at this path.
     #[error(
         "invalid mount point '{0}': every container has {1} of its own there; a place below it can be one"
     )]
     Taken(String, &'static str),
 }
 
-/// What is at these places cannot be covered.
+/// Paths that cannot be mounted over.
 const TAKEN: [(&str, &str); 2] = [("/dev", "devices"), ("/proc", "a view of processes")];
 
 /// The path as everybody writes it who writes it in the shortest way: no `.`, no doubled slash, none at the end. So what is mounted at one

@@ -1,4 +1,4 @@
-//! A network as it was asked for.
+//! The configuration of a network.
 
 use std::collections::BTreeMap;
 

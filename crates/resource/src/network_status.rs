@@ -58,7 +58,7 @@ pub struct NetworkStatus {
     /// Why packets do not leave, though they should.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// Containers that are on it, running or not; absent where nobody asked for them.
+    /// Containers that are on it, running or not; absent if they were not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containers: Option<Vec<NetworkMember>>,
 }

@@ -94,14 +94,13 @@ impl Platform {
         )
     }
 
-    /// Whether an image for `self` is what somebody who asks for `wanted` means.
+    /// Whether an image for `self` will do for `wanted`.
     pub fn satisfies(&self, wanted: &Self) -> bool {
         self.distance(wanted).is_some()
     }
 
-    /// How far an image for `self` is from what somebody who asks for `wanted` means; `None`: it is not that. A CPU runs
-    /// what was built for earlier variants (containerd `platforms/compare.go`), and the nearest is the best; a wanted
-    /// platform without a variant takes any, the plain one before others.
+    /// How far an image for `self` is from `wanted`; `None`: it will not do. A CPU runs what was built for earlier variants (containerd
+    /// `platforms/compare.go`), and the nearest is the best; a wanted platform without a variant takes any, the plain one before others.
     pub fn distance(&self, wanted: &Self) -> Option<u32> {
         /// Beyond every difference of variants.
         const ANY: u32 = 1000;

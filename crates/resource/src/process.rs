@@ -1,4 +1,4 @@
-//! Which process a container runs, of what the image, the container and the flags say.
+//! The process that a container runs, from the image, the container and the flags.
 
 use container_api::process::DEFAULT_PATH;
 use serde::{Deserialize, Serialize};

@@ -27,7 +27,7 @@ pub enum PublishSocketError {
     /// Not a path of a file.
     #[error("invalid path '{0}' of a socket on the host: a path of a file is expected")]
     Host(String),
-    /// Nobody could listen there.
+    /// No program could listen there.
     #[error("the path '{0}' is too long for a socket: {PATH_MAX} bytes are allowed")]
     TooLong(String),
     /// Two of them want one path of the host.

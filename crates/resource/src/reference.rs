@@ -25,7 +25,7 @@ pub struct Reference {
     version: Version,
 }
 
-/// What of a repository is meant.
+/// A version of a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Version {
     /// A name that may move.
@@ -170,8 +170,7 @@ pub fn is_registry(text: &str) -> bool {
     is_domain(text) && split_domain(&format!("{text}/x"), "") == (text, "x")
 }
 
-/// The first part is a registry when it can't be a repository: it has a dot, a colon or an upper-case letter,
-/// or is `localhost`.
+/// The first part is a registry when it cannot be a repository: it has a dot, a colon or an upper-case letter, or is `localhost`.
 fn split_domain<'t>(name: &'t str, default: &'t str) -> (&'t str, &'t str) {
     match name.split_once('/') {
         Some((first, rest))

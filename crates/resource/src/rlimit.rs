@@ -2,7 +2,7 @@
 
 use crate::container::Rlimit;
 
-/// What can be limited, as it is typed (`getrlimit(2)`).
+/// Resources that can be limited, by their words (`getrlimit(2)`).
 pub const TYPES: [&str; 15] = [
     "core",
     "cpu",

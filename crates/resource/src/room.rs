@@ -1,4 +1,4 @@
-//! What a container's machine has room for.
+//! The number of devices that a container's machine has room for.
 
 use std::collections::BTreeSet;
 

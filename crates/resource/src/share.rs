@@ -1,4 +1,4 @@
-//! What a runtime helper asks the process of its machine's shares for.
+//! Requests of a runtime helper to the process of its machine's shares.
 
 use std::path::PathBuf;
 
@@ -109,7 +109,7 @@ pub struct Source {
 pub enum Answer {
     /// It serves.
     Ready,
-    /// Later, and many times: the guest is to let go of files that nobody uses there, as few descriptors are left.
+    /// Later, and many times: the guest must drop unused files, because few descriptors are left.
     Crowded,
     /// It does not, and ends.
     Failed {

@@ -1,4 +1,4 @@
-//! What tells, by one `stat`, that a file is still the one that was looked at.
+//! A stamp of a file: one `stat` shows whether the file is unchanged.
 
 use std::fmt;
 use std::fs::Metadata;
@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 /// Where the kernel tells which of the host's boots this is (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The host's boot, and a file's device, inode, size, modification and change times. The change time can't be set by
-/// whoever writes to the file, so equal stamps are of equal content. Of another boot nothing is taken over: the file
-/// system may have lost what was written last.
+/// The host's boot, and a file's device, inode, size, modification and change times. The change time cannot be set by whichever process
+/// writes to the file, so equal stamps mean equal content. Of another boot nothing is taken over: the file system may have lost what was
+/// written last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Stamp(String);

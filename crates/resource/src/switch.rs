@@ -1,4 +1,4 @@
-//! Switches: what a flag without a value of its own may be set to (`--rm=false`).
+//! Switches: the optional value of a flag (`--rm=false`).
 
 /// Not a switch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

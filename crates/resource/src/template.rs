@@ -1,4 +1,4 @@
-//! Saved machines that starts are made from.
+//! Saved machines, from which containers start.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -73,7 +73,7 @@ pub struct VolumeConfiguration {
 }
 
 impl VolumeConfiguration {
-    /// Whether nobody has named it.
+    /// Whether it is anonymous.
     pub fn is_anonymous(&self) -> bool {
         self.labels.contains_key(well_known::ANONYMOUS)
     }

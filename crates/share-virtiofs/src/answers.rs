@@ -1,5 +1,5 @@
-//! What the guest is answered: by virtiofsd's file server, but for what saves it requests, each of which costs a guest more than what is done
-//! for it; and an owner that may not be given is no input or output error.
+//! virtiofsd's file server answers the guest. Some answers are changed: they let the guest send fewer requests, as a request costs it more
+//! than its execution here. And a forbidden change of owner is reported as `EPERM`, not as `EIO`.
 
 use std::ffi::CStr;
 use std::io;

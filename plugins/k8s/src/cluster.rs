@@ -1,4 +1,4 @@
-//! The clusters that there are: containers with this plugin's label.
+//! The clusters: containers with this plugin's label.
 
 use std::collections::BTreeMap;
 
@@ -83,7 +83,7 @@ pub struct Cluster {
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
     /// There is no such cluster.
-    #[error("cluster not found: {0}: `container k8s list` shows those that there are")]
+    #[error("cluster not found: {0}: `container k8s list` shows all clusters")]
     NotFound(String),
     /// The container of this name is something else.
     #[error("container {0} is no cluster")]
@@ -217,6 +217,9 @@ pub mod tests {
         }
         std::fs::write(scratch.path().join("list.json"), "[").unwrap();
         let error = list(&container).unwrap_err().to_string();
-        assert!(error.starts_with("`container list` answered"), "{error}");
+        assert!(
+            error.starts_with("`container list` did not answer"),
+            "{error}"
+        );
     }
 }

@@ -21,7 +21,7 @@ pub enum ContainerError {
     #[error("{0}")]
     Failed(String),
     /// It said nothing that can be understood.
-    #[error("`container {0}` answered with something else than JSON")]
+    #[error("`container {0}` did not answer with JSON")]
     Answer(&'static str, #[source] serde_json::Error),
 }
 
@@ -129,7 +129,7 @@ impl Container {
         reader.stdin(output.map_or_else(Stdio::null, Stdio::from));
         let read = reader.output();
         let written = writer.wait_with_output().map_err(failed)?;
-        // A writer that failed is the cause; one that nobody read is not.
+        // A writer that failed is the cause; a writer without a reader is not.
         let read = read.map_err(failed)?;
         if read.status.success() || written.stderr.is_empty() {
             return succeeded(&read);

@@ -1,4 +1,4 @@
-//! What `kubeadm` is told of a node (kubeadm.k8s.io/v1beta4, kubelet.config.k8s.io/v1beta1, kubeproxy.config.k8s.io/v1alpha1).
+//! The configuration of a node for `kubeadm` (kubeadm.k8s.io/v1beta4, kubelet.config.k8s.io/v1beta1, kubeproxy.config.k8s.io/v1alpha1).
 
 use serde_json::json;
 

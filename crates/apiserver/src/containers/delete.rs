@@ -122,7 +122,7 @@ impl Containers {
 fn not_stopped(id: &str) -> Error {
     Error::new(
         Kind::InvalidState,
-        format!("container {id} is not yet stopped and can not be deleted"),
+        format!("container {id} is not yet stopped and cannot be deleted"),
     )
     .with_hint(format!(
         "Stop it first: `container stop {id}`, or use `container delete --force {id}`."

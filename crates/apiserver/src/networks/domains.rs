@@ -67,7 +67,7 @@ impl Networks {
         let _changing = self.changing.lock().await;
         let missing = || {
             Error::new(Kind::NotFound, format!("domain not found: {name}"))
-                .with_hint("`container system dns list` shows those that there are.")
+                .with_hint("`container system dns list` shows all domains.")
         };
         let name = domain_name::parse(name).ok_or_else(missing)?;
         if !self.domains().iter().any(|domain| domain.domain == name) {

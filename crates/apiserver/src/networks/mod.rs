@@ -228,7 +228,7 @@ impl Networks {
             let hint = if name == "bridge" {
                 "What docker calls `bridge` is the network `default` here."
             } else {
-                "`container network list` shows those that there are."
+                "`container network list` shows all networks."
             };
             Error::new(Kind::NotFound, format!("network not found: {name}")).with_hint(hint)
         })

@@ -33,7 +33,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 const CLEAN_LIMIT: Duration = Duration::from_secs(5);
 /// The first and the longest pause before it is started again, for containers that are on it.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
-/// How long nothing has to happen until what was before it is over.
+/// After this long without a failure, earlier failures no longer count.
 const CALM: Duration = Duration::from_secs(60);
 /// Bytes of the reason of its end that are told.
 const LAST_WORDS: u64 = 4096;

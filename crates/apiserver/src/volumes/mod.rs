@@ -35,7 +35,7 @@ pub struct Volumes {
     replay: tokio::sync::Mutex<()>,
 }
 
-/// A volume without its name, which goes unless it is kept.
+/// A volume that has no name yet. Dropping it deletes it.
 #[derive(Debug)]
 struct Unfinished {
     directory: PathBuf,

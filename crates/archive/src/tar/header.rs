@@ -168,12 +168,12 @@ pub(super) fn until_nul(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or(field)
 }
 
-/// A number that can't be negative.
+/// A number that cannot be negative.
 pub(super) fn unsigned(field: &[u8]) -> Option<u64> {
     numeric(field).and_then(|value| u64::try_from(value).ok())
 }
 
-/// Octal text, or base 256 as GNU writes what octal can't hold.
+/// Octal text, or base 256 as GNU writes what octal cannot hold.
 fn numeric(field: &[u8]) -> Option<i128> {
     if field[0] & 0x80 == 0 {
         return octal(field).map(i128::from);

@@ -327,7 +327,7 @@ impl<R: Read> Reader<R> {
     }
 
     fn skip_rest(&mut self) -> Result<(), TarError> {
-        // Can't overflow a stream that exists, but a header may claim anything.
+        // Cannot overflow a stream that exists, but a header may claim anything.
         let skip = self
             .left
             .checked_add(self.padding)

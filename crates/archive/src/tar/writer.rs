@@ -1,4 +1,4 @@
-//! Writing archives: ustar headers, with pax records for what they can't hold.
+//! Writing archives: ustar headers, with pax records for what they cannot hold.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};

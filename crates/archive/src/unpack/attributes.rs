@@ -22,7 +22,7 @@ impl Tree {
             Owners::All(user, group) => Some((user, group)),
             Owners::Own => None,
         };
-        // Set-id bits and capabilities of somebody else's file are not for the owner that it has instead.
+        // A file that gets another owner loses its set-id bits and capabilities.
         let mut given = true;
         if let Some((user, group)) = owner {
             let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));

@@ -26,7 +26,7 @@ impl Tree {
             Ok(_) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
-        // Whoever looks meanwhile sees what was there before, or the whole file.
+        // A reader meanwhile sees the old file, or the whole new one.
         let Some(file) = nameless::create(parent, Mode::RUSR | Mode::WUSR)? else {
             return self.named(parent, name, member, reader);
         };
@@ -63,7 +63,7 @@ impl Tree {
         Ok(true)
     }
 
-    /// Gives the whole `file` a name that nobody else has, from which it takes its place.
+    /// Gives the whole `file` a unique name, from which it is renamed to its place.
     fn linked(&mut self, parent: &OwnedFd, file: &OwnedFd) -> io::Result<CString> {
         loop {
             let name = self.new_name()?;

@@ -1,7 +1,7 @@
 //! The members of a tar, made beneath a directory.
 //!
-//! They come from a guest, or from whoever made the archive. So what an archive names is looked up beneath the directory only, and never
-//! through a link (`openat2(2)`): what would lead elsewhere is left out. Links lead only in an archive that may write everywhere
+//! They come from a guest, or from the maker of an archive. So a path that an archive names is looked up beneath the directory only, and
+//! never through a link (`openat2(2)`): what would lead elsewhere is left out. Links lead only in an archive that may write everywhere
 //! anyway: one that is unpacked in the container's own root.
 mod attributes;
 mod file;
@@ -38,7 +38,7 @@ pub enum Owners {
     Keep,
     /// This user and group.
     All(u32, u32),
-    /// Whoever this process is.
+    /// The user of this process.
     Own,
 }
 

@@ -1,4 +1,4 @@
-//! What an archive can do, and what it cannot.
+//! Tests of hostile archives.
 
 use std::fs;
 use std::io::Write as _;
@@ -179,7 +179,7 @@ fn a_new_file_is_whole_or_missing() {
     let archive = writer.finish().unwrap();
     assert!(unpack_all(&archive[..515], scratch.path(), &Mapping::default()).is_err());
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
-    // What a killed process has left is in nobody's way.
+    // Files that a killed process has left do no harm.
     let left = format!(".container-{}-1", std::process::id());
     fs::write(scratch.path().join(&left), "").unwrap();
     unpack_all(&archive, scratch.path(), &Mapping::default()).unwrap();

@@ -1,5 +1,5 @@
-//! Files that the builder has asked for and not got. It asks faster than files are sent, and is never kept waiting: HTTP/2 takes a connection on
-//! which much lies unread for an attack. One bit for each file that was told of is all that is kept.
+//! The files that the builder has asked for and that are not sent yet. It asks faster than files are sent. Its requests are read at once,
+//! because HTTP/2 takes a connection with much unread data for an attack. One bit is kept for each announced file.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -23,7 +23,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// Each change is whole, whoever panicked.
+    /// Each change is complete, even after a panic elsewhere.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

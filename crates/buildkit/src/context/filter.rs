@@ -1,4 +1,4 @@
-//! Which files of a context a builder asks for.
+//! The builder's selection of a context's files.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};

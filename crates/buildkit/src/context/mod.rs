@@ -1,4 +1,4 @@
-//! A directory whose files a builder is sent, as far as it asks for them: the sender's side of fsutil's protocol.
+//! A directory whose files are sent to a builder when it asks for them: the sender's side of fsutil's protocol.
 
 mod asked;
 mod filter;
@@ -50,9 +50,9 @@ pub enum ContextError {
     #[error("the name of '{0}' in the build context is not UTF-8: exclude it in .dockerignore")]
     Name(String),
     /// What the builder wants is no pattern.
-    #[error("cannot tell what of the build context is wanted")]
+    #[error("cannot tell which files of the build context the builder wants")]
     Pattern(#[from] PatternError),
-    /// The builder asked for a file that it was not told of.
+    /// The builder asked for a file that was not announced.
     #[error("the builder asked for file {0} of the build context, which is not there")]
     Number(u32),
     /// The builder's own words.
@@ -62,7 +62,7 @@ pub enum ContextError {
     #[error("cannot keep the paths of the build context")]
     Spool(#[source] io::Error),
     /// The builder has gone away.
-    #[error("the builder takes no more of the build context")]
+    #[error("the builder has stopped reading the build context")]
     Gone,
 }
 
@@ -81,7 +81,7 @@ impl Context {
     /// # Errors
     /// As `open(2)`.
     pub fn open(path: &Path) -> io::Result<Self> {
-        // Nothing else is opened: a FIFO would keep whoever opens it waiting.
+        // Nothing else is opened: opening a FIFO would block.
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())?;
         Ok(Self {

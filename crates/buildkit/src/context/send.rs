@@ -1,4 +1,4 @@
-//! Sends a context: first what is told of its files, and then the bytes of those that the builder asks for.
+//! Sends a context: first a `Stat` of each file, then the bytes of the files that the builder asks for.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -22,9 +22,9 @@ use super::{Context, ContextError};
 
 /// Bytes of a file in one packet.
 const CHUNK: usize = 128 << 10;
-/// Files that are told of at once: a message of its own for each costs the builder, and all on the way to it, more than what it says.
+/// Files that are announced in one message: a message for each file would cost more than its content.
 const TOLD: usize = 256;
-/// How long a file waits for others to be told of with it.
+/// How long the announcement of a file waits for others to go with it.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Packets that are sent together, or why there are no more.
@@ -247,7 +247,7 @@ mod tests {
             }
             got.push(batch);
             if left == 0 && (is_told || !asked.is_empty()) {
-                // Nobody takes it where the sender has failed.
+                // If the sender has failed, there is no receiver.
                 let _ = ask.send(Ok(packet_of(PacketType::PacketFin))).await;
             }
         }
@@ -287,7 +287,7 @@ mod tests {
         for number in 0..2_000 {
             std::fs::write(directory.path().join(number.to_string()), "x").unwrap();
         }
-        // Nobody takes what is sent once all is told of.
+        // After the last announcement there is no receiver any more.
         let (out, mut batches) = mpsc::channel(1);
         let (ask, packets) = mpsc::channel(1);
         let context = Context::open(directory.path()).unwrap();

@@ -1,5 +1,5 @@
-//! The paths that were told of, by their number: the builder may ask for any of them. They are in a file without a name, so that a context
-//! of any size takes no memory.
+//! The paths of the announced files, by their number: the builder may ask for any of them. They are in a file without a name, so that a
+//! context of any size takes no memory.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! What is told of a file: fsutil's `Stat`, whose mode has the bits of Go's `os.FileMode`.
+//! The announcement of a file: fsutil's `Stat`, whose mode has the bits of Go's `os.FileMode`.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -44,7 +44,7 @@ pub fn has_bytes(go_mode: u32) -> bool {
     go_mode & (go::DIRECTORY | go::SYMLINK | go::DEVICE | go::FIFO) == 0
 }
 
-/// What is told of the entry `name` of `directory`, whose path in the context is `path`. All belongs to root, as the users of the host are
+/// The `Stat` of the entry `name` of `directory`, whose path in the context is `path`. All belongs to root, as the users of the host are
 /// not the image's.
 pub fn tell(
     directory: impl AsFd,

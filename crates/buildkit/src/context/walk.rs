@@ -1,4 +1,4 @@
-//! Tells of the files of a context, directory by directory, in the order of their names: fsutil's receiver wants it so.
+//! Announces the files of a context, directory by directory, in the order of their names: fsutil's receiver expects this order.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -24,7 +24,7 @@ struct Level {
     /// With its slash; empty for the root.
     prefix: String,
     above: Above,
-    /// What is told of it before the first of its files; `None`: it was told already.
+    /// Its own `Stat`, sent before the first of its files; `None`: it was sent already.
     untold: Option<Stat>,
 }
 

@@ -8,7 +8,7 @@ use bollard_buildkit_proto::moby::filesync::v1::{
 };
 use tonic::{Request, Response, Status};
 
-/// No logins: all registries are read by nobody in particular.
+/// No logins: all registries are read anonymously.
 pub struct NoLogins;
 
 #[tonic::async_trait]

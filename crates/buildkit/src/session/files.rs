@@ -1,4 +1,4 @@
-//! `FileSync`: the builder takes what it wants of a context.
+//! `FileSync`: the builder gets files of a context.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Contexts by their names, and who is told of what goes wrong.
+    /// Contexts by their names, and the receiver of their faults.
     pub fn new(contexts: HashMap<String, Context>, faults: Faults) -> Self {
         Self { contexts, faults }
     }

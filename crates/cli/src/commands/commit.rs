@@ -101,7 +101,7 @@ impl Commit {
 fn relay(from: OwnedFd, to: OwnedFd, whole: &std::sync::mpsc::Receiver<bool>) {
     let (mut from, mut to) = (File::from(from), File::from(to));
     let copied = io::copy(&mut from, &mut to);
-    // Whoever writes learns that nobody reads any more.
+    // The writer learns that its reader has gone.
     drop(from);
     if !whole.recv().unwrap_or(false) || copied.is_err() {
         let _ = to.write_all(&NO_MEMBER);

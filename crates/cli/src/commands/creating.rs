@@ -1,4 +1,4 @@
-//! What `run` and `create` have in common: from words to a created container.
+//! The common part of `run` and `create`: from the words of the command line to a created container.
 
 use anyhow::Context as _;
 use clap::Args;

@@ -1,4 +1,4 @@
-//! The image of a new container: the one that is here, or one from a registry.
+//! The image of a new container: from the store, or from a registry.
 
 use clap::{Args, ValueEnum};
 use container_api::images::{GetReply, GetRequest, PullRequest};
@@ -40,7 +40,7 @@ pub struct FetchFlags {
 }
 
 impl FetchFlags {
-    /// Where nobody is asked: what is not here is fetched.
+    /// Without a policy: an image that is missing is fetched.
     pub fn missing() -> Self {
         Self {
             pull: PullPolicy::Missing,

@@ -1,4 +1,4 @@
-//! Reading a file that somebody writes to.
+//! Reading a file while another process writes to it.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -76,7 +76,7 @@ impl Follower {
                 continue;
             }
             if let Some(file) = self.successor() {
-                // Nobody writes to a file that has been replaced: this is its end.
+                // No process writes to a file that has been replaced: this is its end.
                 if self.pieces(&mut each)?.is_break() {
                     return Ok(());
                 }

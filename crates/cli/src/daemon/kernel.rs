@@ -20,7 +20,7 @@ pub enum Answer {
     Install,
     /// Leave things as they are.
     Leave,
-    /// Ask whoever sits at the terminal; install it where nobody does.
+    /// Ask at the terminal; without a terminal, install it.
     Ask,
 }
 
@@ -183,7 +183,7 @@ fn file_name() -> String {
     format!("vmlinux-{ARCHITECTURE}")
 }
 
-/// Whether the link names a kernel that is not the packaged one: somebody wants it so.
+/// Whether the link names a kernel that is not the packaged one: the user has chosen it.
 fn is_chosen(link: &Path) -> bool {
     fs::read_link(link).is_ok_and(|target| target.file_name() != Some(file_name().as_ref()))
         && link.exists()

@@ -17,7 +17,7 @@ use crate::connection::{Context, prompt};
 use crate::failure::Failure;
 use crate::output;
 
-/// How long the services may take to answer that nobody has asked for.
+/// How long services that start by themselves may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How the apiserver is to be started.
@@ -69,7 +69,7 @@ fn provide(roots: &Roots, kernel: kernel::Answer) -> Result<(), Failure> {
     kernel::provide(roots, kernel)
 }
 
-/// Starts the services for a command that needs them, where nobody listens and the configuration has it so.
+/// Starts the services for a command that needs them, if they do not run and the configuration says so.
 pub async fn start_for_command(context: &Context) -> Result<(), Failure> {
     let roots = &context.roots;
     if socket::open(&roots.apiserver_socket()).is_ok() {

@@ -79,7 +79,7 @@ pub async fn start(roots: &Roots, order: &Order) -> Result<(), Failure> {
             Err(anyhow::anyhow!("the container system service did not start{said}").into())
         }
         Err(_) => {
-            // It was ours to start, so it is ours to end: half a service helps nobody.
+            // We started it, so we end it: half a service is of no use.
             let leader = child.id().and_then(|id| i32::try_from(id).ok());
             if let Some(group) = leader.and_then(Pid::from_raw) {
                 // Gone by itself is as good.
@@ -115,7 +115,7 @@ async fn another_serves(roots: &Roots, limit: Duration) -> bool {
             // First: one that has just begun to serve has the lock.
             biased;
             serves = serves => serves,
-            // Nobody has the lock: there is none.
+            // The lock is free: there is no process.
             _ = lock::released(&lock) => false,
         }
     };
@@ -165,8 +165,8 @@ fn spawn(
     Ok(child.with_context(|| format!("start {}", program.display()))?)
 }
 
-/// Whoever called this command may have left descriptors open (locks, pipes) that a daemon must not hold: none
-/// beyond standard error outlives the start of another program.
+/// The caller of this command may have left descriptors open (locks, pipes) that a daemon must not hold: none beyond standard error
+/// outlives the start of another program.
 fn keep_none() -> io::Result<()> {
     for entry in std::fs::read_dir("/proc/self/fd")? {
         let number = entry?

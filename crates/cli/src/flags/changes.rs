@@ -1,4 +1,4 @@
-//! What an image that is made here is to say of itself.
+//! Metadata for an image that is made here.
 
 use clap::Args;
 

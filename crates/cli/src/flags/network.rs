@@ -368,9 +368,12 @@ mod tests {
             ),
             (
                 &["--network", "host", "-p", "80"],
-                "are the host's by themselves",
+                "are opened on the host in any case",
             ),
-            (&["--network", "host", "-P"], "are the host's by themselves"),
+            (
+                &["--network", "host", "-P"],
+                "are opened on the host in any case",
+            ),
             (&["--network", "none", "-p", "80"], "without a network"),
             (&["--network", "a", "--network", "a"], "'a' is given twice"),
             (&["-p", "80:80", "-p", "80:81"], "may not overlap: 80"),

@@ -1,6 +1,6 @@
 use clap::Args;
 
-/// docker's `--force` of commands that would ask first. Here nobody is asked, so it changes nothing.
+/// Docker's `--force` for commands that would ask first. Here no command asks, so it changes nothing.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct UnaskedFlag {
     #[arg(short, long, hide = true)]

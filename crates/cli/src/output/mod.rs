@@ -86,8 +86,7 @@ pub fn print_error(bytes: &[u8]) -> Result<(), Failure> {
     written.map_err(|error| stream_failure("standard error", &error))
 }
 
-/// Tells people something, made [`printable`], on a line of standard error. Where nobody reads that, there is nobody
-/// to tell.
+/// Prints a message, made [`printable`], on a line of standard error. If there is no reader, there is nobody to tell.
 pub fn tell(message: impl fmt::Display) {
     say(&format!("{}\n", printable(&message.to_string())));
 }

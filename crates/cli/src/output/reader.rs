@@ -1,11 +1,11 @@
-//! Whether anybody reads standard output.
+//! Whether standard output has a reader.
 
 use std::io;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Waits until nobody reads standard output any more; for ever where that cannot be told, as of a file.
+/// Waits until standard output has no reader any more; for ever if that cannot be known, as for a file.
 pub async fn reader_gone() {
     // SAFETY: standard output stays open as long as this process lives.
     let watched = unsafe { AsyncFd::register_with_interest(io::stdout(), Interest::ERROR) };

@@ -1,4 +1,4 @@
-//! Waiting for an end, whoever tells it.
+//! Waiting for the end of a container, from any source.
 
 use std::time::{Duration, Instant};
 

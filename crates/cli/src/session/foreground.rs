@@ -70,7 +70,7 @@ impl Foreground {
         })
     }
 
-    /// Attached to a process that somebody else started: it goes on when this client cannot.
+    /// Attached to a process that another client started: the process goes on if this client ends.
     pub fn onlooker(streams: ClientStdio) -> Result<Self, Failure> {
         Ok(Self {
             onlooker: true,
@@ -240,7 +240,7 @@ impl Foreground {
         Ok(())
     }
 
-    /// The terminal has gone: so has that of the process, unless somebody else started it.
+    /// The terminal has gone: the process loses its own, too, unless another client started the process.
     fn hang_up(&self) -> Failure {
         if !self.onlooker {
             self.streams.say(Saying::HangUp);
@@ -295,7 +295,7 @@ async fn passed(moment: Option<Instant>) {
     }
 }
 
-/// Ends when nothing more is typed; never when nobody types.
+/// Ends at the end of the keyboard input; never without a keyboard.
 async fn typed(keyboard: &mut Option<Keyboard>) -> Over {
     match keyboard {
         Some(keyboard) => keyboard.over().await,

@@ -36,7 +36,7 @@ impl Lifeline {
         })
     }
 
-    /// The end to hand over, once: it must be nobody's but the helper's then.
+    /// The end to hand over, once: after that only the helper may have it.
     pub fn lend(&mut self) -> io::Result<OwnedFd> {
         let again = || io::Error::other("the lifeline was lent already");
         self.theirs.take().ok_or_else(again)
@@ -59,7 +59,7 @@ impl Lifeline {
         }
     }
 
-    /// The next failure that was told of by now.
+    /// The next failure that has been reported.
     pub fn told(&mut self) -> Option<Failed> {
         let mut byte = [0];
         while !self.closed {

@@ -29,7 +29,7 @@ const MOMENT: Duration = Duration::from_secs(1);
 pub enum Owner<'a> {
     /// A container, running or not.
     Container(&'a str),
-    /// A volume, whoever has it.
+    /// A volume, whether a container uses it or not.
     Volume {
         /// Its name.
         name: &'a str,
@@ -199,7 +199,7 @@ fn text(said: OwnedFd) -> String {
     let mut said = File::from(said);
     let mut bytes = Vec::new();
     let _ = said.by_ref().take(TEXT_MAX).read_to_end(&mut bytes);
-    // Whoever writes is not to wait.
+    // The writer must not wait.
     let _ = io::copy(&mut said, &mut io::sink());
     String::from_utf8_lossy(&bytes).into_owned()
 }

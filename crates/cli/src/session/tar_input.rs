@@ -1,4 +1,4 @@
-//! An operation that reads a tar which a person gives: compressed or not, as with `image import`.
+//! An operation that reads a tar of the user's: compressed or not, as with `image import`.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read as _, Write as _};

@@ -1,4 +1,4 @@
-//! The images that an archive names, before anybody has looked whether they are whole.
+//! The images that an archive names, before it is known whether they are complete.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(super) struct Candidate {
     pub descriptor: Descriptor,
 }
 
-/// What an archive names. What can't be read of it spoils no other part.
+/// What an archive names. What cannot be read of it spoils no other part.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     pub images: Vec<Candidate>,

@@ -1,4 +1,4 @@
-//! Taking in the files of an archive, in whatever order they come.
+//! Storing the files of an archive, in any order.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Write};

@@ -86,7 +86,7 @@ fn manifest(
         let path = format!("{id}/layer.tar");
         let (digest, size) = content.resolve(&path).ok_or_else(|| missing("layer.tar"))?;
         let head = compression::head(&mut ingest.open(digest)?).map_err(IngestError::Read)?;
-        // Parents may go round in circles; more than that can't be merged anyway.
+        // Parents may go round in circles; more than that cannot be merged anyway.
         if Compression::of(&head) != Compression::None || diff_ids.len() > erofs::MAX_LAYERS {
             return Err(LoadError::Member(path));
         }

@@ -39,7 +39,7 @@ pub struct Loaded {
     pub failures: Vec<LoadError>,
 }
 
-/// Why an archive, or a part of it, can't be loaded. Nothing of it stays.
+/// Why an archive, or a part of it, cannot be loaded. Nothing of it stays.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The stream failed.
@@ -72,7 +72,7 @@ pub enum LoadError {
     /// More members than make sense.
     #[error("the archive has more than {0} members")]
     TooMany(usize),
-    /// A member can't be copied.
+    /// A member cannot be copied.
     #[error("the archive's member {path:?} cannot be copied")]
     Copy {
         /// Which one.
@@ -118,7 +118,7 @@ pub enum LoadError {
     /// Taking blobs in failed.
     #[error(transparent)]
     Ingest(#[from] IngestError),
-    /// A root can't be made of it.
+    /// A root cannot be made of it.
     #[error("the archive's image {0} cannot be unpacked")]
     Root(String, #[source] Box<RootError>),
     /// The store failed.
@@ -132,8 +132,8 @@ pub enum LoadError {
 /// Told the bytes read so far; says whether to go on.
 pub type Progress = Box<dyn FnMut(u64) -> bool + Send>;
 
-/// Loads the images of an archive: those that can run here are unpacked before they get their names. One that
-/// can't be used spoils no other; when there is no other, its failure is the answer.
+/// Loads the images of an archive: those that can run here are unpacked before they get their names. One that cannot be used spoils no
+/// other; when there is no other, its failure is the answer.
 pub async fn load(
     store: Arc<Store>,
     unpacker: &Unpacker,
@@ -185,7 +185,7 @@ async fn blocking<T: Send + 'static>(
 /// Images whose blobs are in the store, without names yet.
 struct Arrived {
     images: Vec<Image>,
-    /// What there is to tell so far.
+    /// The report so far.
     loaded: Loaded,
     pin: Pin,
 }
@@ -293,7 +293,7 @@ fn name_image(images: &mut Vec<Image>, image: Image, warnings: &mut Vec<String>)
     });
 }
 
-/// Unpacks what runs here; those that can't be unpacked are taken out of `images`.
+/// Unpacks what runs here; those that cannot be unpacked are taken out of `images`.
 async fn unpack(
     store: &Arc<Store>,
     unpacker: &Unpacker,
@@ -345,7 +345,7 @@ fn check(
         }
         if let Some(kind) = graph.artifacts.first() {
             loaded.warnings.push(format!(
-                "{name} is no image that can run: its configuration is of the type {kind:?}"
+                "{name} is not an image that can run: its configuration is of the type {kind:?}"
             ));
         }
     }

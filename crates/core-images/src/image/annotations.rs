@@ -1,7 +1,7 @@
 //! The annotations that hold an image's name: one rule for reading and writing them.
 //!
-//! Programs use three keys. Read, the first of them that holds a reference counts. Written, all of them are, with
-//! the same name, so that nobody finds a name that the image once had. The store itself uses one.
+//! Programs use three keys. Read, the first of them that holds a reference counts. Written, all of them are, with the same name, so that no
+//! tool finds a name that the image once had. The store itself uses one.
 
 use container_resource::image::Descriptor;
 use container_resource::label::well_known::{
@@ -25,7 +25,7 @@ pub fn clear_names(descriptor: &mut Descriptor) {
     clear(descriptor, &KEYS);
 }
 
-/// Takes the word from a descriptor that its image was pulled: an archive may say of itself what it likes, and is nobody's business elsewhere.
+/// Removes the mark from a descriptor that its image was pulled: an archive may claim anything about itself.
 pub fn clear_origin(descriptor: &mut Descriptor) {
     clear(descriptor, &[PULLED_FROM]);
 }

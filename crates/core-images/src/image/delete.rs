@@ -1,4 +1,4 @@
-//! Taking names away, and what is left without one.
+//! Removing names, and images that have no name then.
 
 use container_resource::digest::Digest;
 use container_resource::image::Descriptor;

@@ -1,4 +1,4 @@
-//! The JSON documents of an image, as far as they matter here.
+//! The JSON documents of an image: the fields that are used here.
 
 use container_resource::digest::Digest;
 use container_resource::image::Descriptor;
@@ -55,7 +55,7 @@ pub struct RootFs {
     pub diff_ids: Vec<Digest>,
 }
 
-/// Why a document can't be used.
+/// Why a document cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// No JSON, or not of the form that is needed.

@@ -1,4 +1,4 @@
-//! From what a user types to an image.
+//! Finds the image for a reference or id that a user types.
 
 use container_resource::image::Descriptor;
 use container_resource::reference::{Reference, ReferenceError, Version};
@@ -21,7 +21,7 @@ pub enum FindError {
     #[error("image not found: {0}")]
     NotFound(String),
     /// An id's start fits several.
-    #[error("the id {0} fits more than one image")]
+    #[error("the id {0} matches more than one image")]
     Ambiguous(String),
     /// The text is neither reference nor id.
     #[error(transparent)]

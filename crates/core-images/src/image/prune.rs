@@ -1,4 +1,4 @@
-//! Removing what no container uses, and what that would give back.
+//! Removing images that no container uses, and the space that this would free.
 
 use std::collections::BTreeSet;
 

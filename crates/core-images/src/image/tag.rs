@@ -1,4 +1,4 @@
-//! A further name for an image.
+//! Another name for an image.
 
 use container_resource::reference::{Reference, ReferenceError, Version};
 
@@ -11,7 +11,7 @@ pub enum TagError {
     /// It is no name.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
-    /// Nobody can choose that.
+    /// A digest cannot be chosen.
     #[error("cannot tag as {0}: a digest cannot be chosen")]
     Digest(Reference),
     /// There is no such image.
@@ -32,7 +32,7 @@ pub fn tag(store: &Store, source: &str, target: &str) -> Result<String, TagError
         return Err(TagError::Digest(target));
     }
     let name = target.to_string();
-    // Found under the lock, so that the image can't be deleted in between.
+    // Found under the lock, so that the image cannot be deleted in between.
     let guard = store.lock();
     let found = find(store, source)?;
     let new = name.clone();

@@ -23,18 +23,18 @@ pub(super) struct Base {
     pub platform: Option<Platform>,
 }
 
-/// Why an image can't be the base of another.
+/// Why an image cannot be the base of another.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
     /// A document is missing.
     #[error("the image that the container was made of cannot be read")]
     Store(#[from] StoreError),
-    /// A document can't be used.
+    /// A document cannot be used.
     #[error("the image that the container was made of is damaged")]
     Document(#[from] DocumentError),
     /// Its layers and what its configuration says of them differ.
     #[error(
-        "the image that the container was made of is damaged: it has {layers} layers, and digests of {digests}"
+        "the image that the container was made of is damaged: it has {layers} layers, but {digests} digests"
     )]
     Layers {
         /// In the manifest.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::health;
 
-/// Why an instruction can't be applied.
+/// Why an instruction cannot be applied.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
     /// Not one of those that make sense without a build.

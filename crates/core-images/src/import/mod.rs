@@ -34,13 +34,13 @@ pub struct Import {
     pub changes: Vec<String>,
     /// For the history.
     pub message: String,
-    /// Who made it; empty: nobody says.
+    /// Author; empty: not given.
     pub author: String,
     /// Manifest of the image that the tar is a layer over.
     pub base: Option<Digest>,
 }
 
-/// Why an image can't be made.
+/// Why an image cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// An instruction is wrong.
@@ -49,13 +49,13 @@ pub enum ImportError {
     /// The tar is no layer.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
-    /// The blobs can't be taken in.
+    /// The blobs cannot be taken in.
     #[error(transparent)]
     Ingest(#[from] IngestError),
-    /// The image that it is a layer over can't be read.
+    /// The image that it is a layer over cannot be read.
     #[error(transparent)]
     Base(#[from] BaseError),
-    /// A root can't be made of it.
+    /// A root cannot be made of it.
     #[error(transparent)]
     Root(#[from] RootError),
     /// The store failed.

@@ -21,7 +21,7 @@ pub struct Converted {
     pub entries: u64,
 }
 
-/// Why a layer can't be converted.
+/// Why a layer cannot be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
     /// The stream failed.

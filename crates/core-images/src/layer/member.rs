@@ -17,7 +17,7 @@ pub(super) enum Meaning {
     Ignored,
 }
 
-/// A path that a layer can't have.
+/// A path that a layer cannot have.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// It has a part `..`.
@@ -96,8 +96,8 @@ pub(super) fn enter(tree: &mut Tree, path: &[u8], member: &tar::Member) -> Resul
             tree.insert_link(path, &member.link)?;
             return Ok(());
         }
-        // Overlayfs's own way to write a whiteout. One that is content of a nested container store can't be kept: it
-        // would be taken for a whiteout by the guest's overlayfs as well.
+        // Overlayfs's own way to write a whiteout. One that is content of a nested container store cannot be kept: it would be taken for a
+        // whiteout by the guest's overlayfs as well.
         tar::Kind::Character if member.device == (0, 0) => {
             tree.insert_whiteout(path)?;
             return Ok(());

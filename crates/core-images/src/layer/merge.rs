@@ -52,7 +52,7 @@ pub enum MergeLayersError {
     /// The worker ended without a verdict.
     #[error("the worker that merges the image's layers ended with {0}")]
     Died(ExitStatus),
-    /// The worker can't be run.
+    /// The worker cannot be run.
     #[error("the worker that merges layers cannot be run")]
     Worker(#[source] io::Error),
 }

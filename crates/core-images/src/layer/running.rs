@@ -1,4 +1,4 @@
-//! A worker at work.
+//! A running worker process.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;

@@ -1,4 +1,4 @@
-//! What the worker may still do once it is shut in: compute, read, write, end.
+//! The sandbox of a worker: it may only compute, read, write and end.
 
 use container_isolation::calls::{Rules, SeccompAction, allow, any_of, program};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
@@ -13,7 +13,7 @@ const FILE_OVERHEAD: u64 = 1 << 20;
 /// CPU time, in seconds: much more than the largest layer takes, which a hostile one may want for ever.
 pub(super) const CPU_SECONDS: u64 = 30 * 60;
 
-/// Why the worker can't be shut in.
+/// Why the worker cannot be shut in.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SandboxError {
     #[error("a resource limit cannot be set")]
@@ -67,7 +67,7 @@ pub(super) fn enter(budget: u64) -> Result<(), SandboxError> {
         };
         setrlimit(resource, limit).map_err(|error| SandboxError::Limit(error.into()))?;
     }
-    // Nobody would read what it writes when the service is killed.
+    // If the service is killed, its output has no reader.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .and_then(|()| rustix::thread::set_no_new_privs(true))
         .map_err(|error| SandboxError::Privileges(error.into()))?;

@@ -1,4 +1,4 @@
-//! Which layers are unpacked, and where their images go.
+//! Unpacks layers, and stores their images.
 
 use std::io;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ pub struct Layer {
     pub diff_id: Digest,
 }
 
-/// Why a layer can't be unpacked.
+/// Why a layer cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     /// The worker refused it.
@@ -118,7 +118,7 @@ pub enum UnpackError {
         /// What there was.
         budget: Budget,
     },
-    /// The worker can't be run.
+    /// The worker cannot be run.
     #[error("the worker for layers cannot be run")]
     Worker(#[source] io::Error),
     /// The store failed.
@@ -224,7 +224,7 @@ impl Unpacker {
         .await
     }
 
-    /// Unpacks a blob of the store whose diff id nobody knows yet, and gives that, pinned.
+    /// Unpacks a blob of the store whose diff id is not known yet, and gives the diff id, pinned.
     pub async fn convert(
         &self,
         store: &Arc<Store>,
@@ -273,7 +273,7 @@ impl UnpackError {
     }
 }
 
-/// Compares a file with its seal where that holds nobody up.
+/// Compares a file with its seal in the background.
 pub(crate) async fn check(
     store: &Store,
     path: PathBuf,

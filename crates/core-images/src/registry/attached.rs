@@ -1,4 +1,4 @@
-//! What refers to an image in its registry: artifacts (distribution specification 1.1, "Listing Referrers"), read whole.
+//! Artifacts that refer to an image in its registry (distribution specification 1.1, "Listing Referrers"), read whole.
 
 use bytes::Bytes;
 use container_resource::digest::Digest;

@@ -1,4 +1,4 @@
-//! Showing a registry who asks.
+//! Authentication at a registry.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -34,7 +34,7 @@ pub(super) struct Download<'d> {
 /// How one stream ended.
 enum Ended {
     Complete,
-    /// Nobody wants the rest.
+    /// The rest is not needed.
     Unwanted,
     Broken(String),
 }

@@ -1,4 +1,4 @@
-//! What is behind an error of the HTTP client, by its type.
+//! The causes of an error of the HTTP client, by their types.
 
 use std::error::Error;
 use std::io;

@@ -1,4 +1,4 @@
-//! A file that lies at an address, for who asked for it by that address.
+//! Downloads a file from an address that the user gave.
 
 use std::fs::File;
 use std::io::Write;

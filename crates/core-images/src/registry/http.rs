@@ -227,7 +227,7 @@ impl Session {
         };
         let mut shown = target.clone();
         shown.set_query(None);
-        // Both fail only on addresses that can't have them.
+        // Both fail only on addresses that cannot have them.
         let _ = shown.set_password(None);
         let _ = shown.set_username("");
         Err(RegistryError::Refused {
@@ -319,7 +319,7 @@ pub(super) async fn read_limited(
     }
 }
 
-/// Why a body can't be read.
+/// Why a body cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadLimitedError {
     #[error("the answer stalls")]

@@ -1,4 +1,4 @@
-//! What a transfer tells while it goes on.
+//! Progress reports of a transfer.
 
 use container_api::images as wire;
 use container_resource::digest::Digest;

@@ -1,5 +1,5 @@
-//! Telling a registry without a referrers API what refers to a manifest (distribution specification 1.1,
-//! "Pushing Manifests with Subject"): an index under a tag made of the manifest's digest.
+//! Tells a registry without a referrers API which manifests refer to another one (distribution specification 1.1, "Pushing Manifests with
+//! Subject"): an index under a tag made of the manifest's digest.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::http::{Ask, Session};
 use super::manifest::Fetched;
 use crate::image::{MAX_DOCUMENT, media};
 
-/// How often the index is read again when somebody else has changed it meanwhile.
+/// How often the index is read again if another client has changed it meanwhile.
 const TRIES: u32 = 5;
 
 /// A manifest that refers to another one.
@@ -36,7 +36,7 @@ struct SubjectFields {
     annotations: Option<BTreeMap<String, String>>,
 }
 
-/// Why the index can't be kept.
+/// Why the index cannot be kept.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum IndexError {
     #[error("it is no image index")]

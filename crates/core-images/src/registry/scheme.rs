@@ -1,4 +1,4 @@
-//! Whether a registry is spoken to with TLS.
+//! Whether TLS is used for a registry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(chosen(&[21, 3, 3]).await, "https");
         assert_eq!(chosen(b"HTTP/1.0 400 Bad Request").await, "http");
         assert_eq!(chosen(b"").await, "http");
-        // Nobody there: the request itself tells.
+        // No listener: the request itself fails.
         assert_eq!(Scheme::Default.of("127.0.0.1:1", &[]).await, "http");
         assert_eq!(Scheme::Https.of("127.0.0.1:1", &[]).await, "https");
         assert_eq!(Scheme::Http.of("docker.io", &[]).await, "http");

@@ -1,11 +1,8 @@
 //! Unpacked layers and views are not trusted because they are there: each has a *seal*, the digest that was recorded
 //! when it was written, in a file beside it.
 //!
-//! ```text
-//! layers/<diff id>.erofs      the image, which nobody may write to
-//! layers/<diff id>.seal       `sha256:<hex> <diff id>.erofs`, as `fsverity digest` prints it
-//! cache/verified.json         stamps of files that were found to be what their seals say
-//! ```
+//! ```text layers/<diff id>.erofs the image, which is read-only layers/<diff id>.seal `sha256:<hex> <diff id>.erofs`, as `fsverity digest`
+//! prints it cache/verified.json stamps of files that were found to be what their seals say ```
 //!
 //! A file is compared with its seal once per boot of the host, and again whenever its stamp is another. What was
 //! found is remembered, so that a further start costs one `stat` per file.
@@ -44,13 +41,13 @@ pub struct Intact {
     pub stamp: Stamp,
 }
 
-/// Why a file can't be used as it is.
+/// Why a file cannot be used as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
     /// There is none.
     #[error("it is not there")]
     Missing,
-    /// It was never finished, or somebody else put it there.
+    /// It was never finished, or another program put it there.
     #[error("it has no seal")]
     Unsealed,
     /// The content is another than what was written.
@@ -61,7 +58,7 @@ pub enum Damage {
         /// In fact.
         found: Digest,
     },
-    /// It can't be read to its end.
+    /// It cannot be read to its end.
     #[error("it cannot be read")]
     Read(#[source] io::Error),
 }
@@ -113,7 +110,7 @@ impl Seals {
         let before = file.metadata().map_err(Damage::Read)?;
         let found = match self.verity.measure(&file) {
             Some(measured) => {
-                // The kernel compares each block: a damaged one can't be read.
+                // The kernel compares each block: a damaged one cannot be read.
                 io::copy(&mut &file, &mut io::sink()).map_err(Damage::Read)?;
                 measured
             }
@@ -155,7 +152,7 @@ impl Seals {
         )?;
         let open = file.file().try_clone()?;
         file.publish(destination)?;
-        // Of this very file, whatever has the name by now. Nobody can have written to it.
+        // Of this very file, even if another file has the name by now. It cannot have been written to.
         let metadata = open.metadata()?;
         let (length, stamp) = (metadata.len(), Stamp::of(&metadata));
         self.remember(destination, stamp.clone());
@@ -364,7 +361,7 @@ mod tests {
                     "{content:?}"
                 );
             }
-            // Put right by whoever has a copy.
+            // Repaired by a caller that has a copy.
             scene.overwrite(b"content");
             assert!(seals.check(&path).is_ok());
             fs::remove_file(seal_path(&path)).unwrap();

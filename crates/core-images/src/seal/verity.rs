@@ -8,7 +8,7 @@ use container_resource::digest::Digest;
 
 /// What this process asks of the kernel; tests have one of their own.
 pub trait Verity: std::fmt::Debug + Send + Sync {
-    /// Makes the kernel check `file` for ever; nobody can write to it any more. False where that can't be had.
+    /// Makes the kernel check `file` for ever; it cannot be written any more. False if the file system does not support this.
     fn enable(&self, file: &File) -> bool;
 
     /// The digest that the kernel holds `file` to; `None` where it holds it to none.

@@ -1,4 +1,4 @@
-//! Which names there are, and what goes with them, translated: what it means is in `image/`.
+//! Calls about names of images, translated: their meaning is in `image/`.
 
 use container_api::Error;
 use container_api::images::{

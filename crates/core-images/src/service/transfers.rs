@@ -167,7 +167,7 @@ fn reporter(sender: Sender) -> Report {
             total_bytes: progress.total,
             ..TransferProgress::default()
         };
-        // Progress that nobody reads in time is not worth waiting for.
+        // The work does not wait for a slow reader of the progress.
         let _ = sender.try_send(Ok(line));
     })
 }

@@ -1,4 +1,4 @@
-//! Files that are there as a whole or not at all.
+//! Files that are complete or not there.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -32,7 +32,7 @@ impl Temporary {
         &self.file
     }
 
-    /// Lets nobody write to the file any more, this process included.
+    /// Makes the file read-only for every process, this one included.
     pub fn close_for_writing(&mut self) -> io::Result<()> {
         use std::os::unix::fs::PermissionsExt;
         self.file

@@ -1,4 +1,4 @@
-//! Removing what nothing leads to, and counting what takes space.
+//! Removes blobs that no name leads to, and counts disk space.
 
 use std::collections::BTreeSet;
 use std::fs;

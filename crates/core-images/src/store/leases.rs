@@ -1,4 +1,4 @@
-//! Which manifests each container's roots were made of: its own, and its guest's if that has an image.
+//! The manifests that each container's roots were made of: its own root, and its guest's if it has an init image.
 //!
 //! A lease lives as long as the container's directory. The apiserver says when a directory has gone
 //! ([`Leases::drop_departed`]), and a start of this process looks by itself. Where the root is asked for before there
@@ -148,7 +148,7 @@ mod tests {
         fs::remove_dir(paths.container("gone")).unwrap();
         assert_eq!(store.leases().held(&store.lock()), [digest, digest]);
         assert_eq!(names(&store), ["here", "to-come"]);
-        // A process that starts waits for nobody.
+        // A process that starts does not wait.
         drop(store);
         let store = Store::open(paths, DEFAULT_DOMAIN).unwrap();
         assert_eq!(names(&store), ["here"]);

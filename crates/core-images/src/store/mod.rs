@@ -1,4 +1,4 @@
-//! What is on disk: an OCI image layout that others can read in place, and what is derived from it.
+//! The store on disk: an OCI image layout that other tools can read in place, and data derived from it.
 //!
 //! ```text
 //! content/                    oci-layout, index.json and its copy, blobs/sha256/<hex>
@@ -56,7 +56,7 @@ pub struct Store {
     reserve: u64,
 }
 
-/// Why the store can't do something to its own files.
+/// Why the store cannot do something to its own files.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file of the store fails.
@@ -230,7 +230,7 @@ impl Store {
     pub fn discard_damaged(&self, digest: Digest) -> Result<bool, StoreError> {
         let path = self.paths.blob(digest);
         let mut hashing = Hashing::new(self.open_blob(digest)?);
-        // One that can't be read to its end is as bad.
+        // One that cannot be read to its end is as bad.
         let read = io::copy(&mut hashing, &mut io::sink());
         if read.is_ok() && hashing.digest() == digest {
             return Ok(false);

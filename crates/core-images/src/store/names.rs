@@ -96,7 +96,7 @@ pub(super) fn open(paths: &Paths) -> Result<(), StoreError> {
     atomic::write(&layout, LAYOUT).map_err(StoreError::file(&layout))?;
     let missing = match load(&paths.index()) {
         Ok(Some(names)) if !paths.index_copy().exists() => return write(paths, &names),
-        // Nothing was ever in it, or somebody took it away; the copy tells.
+        // It was never written, or it was removed; the copy tells.
         Ok(None) => read(paths),
         Ok(Some(_)) => return Ok(()),
         Err(error) => Err(error),
@@ -309,7 +309,7 @@ mod tests {
         fs::remove_file(first.paths().index()).unwrap();
         assert_eq!(names(&store(&scratch).unwrap()), ["one"]);
         assert!(first.paths().index().exists());
-        // A damaged copy harms nobody, and is written anew.
+        // A damaged copy does no harm, and is written again.
         fs::write(first.paths().index_copy(), "{").unwrap();
         add(&first, "two").unwrap();
         assert!(matches!(load(&first.paths().index_copy()), Ok(Some(_))));

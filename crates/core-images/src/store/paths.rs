@@ -136,7 +136,7 @@ impl Paths {
     }
 }
 
-/// Paths in a directory; none where it can't be read.
+/// Paths in a directory; none where it cannot be read.
 pub(super) fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     fs::read_dir(directory)
         .into_iter()

@@ -1,4 +1,4 @@
-//! Digests in use by work that goes on.
+//! Digests that running work uses.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -171,7 +171,7 @@ async fn a_later_cpu_takes_an_image_for_an_earlier_one() {
     server.client.get(request).await.unwrap();
 }
 
-/// An artifact is kept and can be passed on; that it can't run is told at once.
+/// An artifact is kept and can be passed on; that it cannot run is told at once.
 #[tokio::test]
 async fn an_artifact_is_no_image() {
     let mut server = Server::start().await;
@@ -184,7 +184,7 @@ async fn an_artifact_is_no_image() {
     let told = server.load_telling(file, false).await.unwrap();
     assert_eq!(told.references, ["docker.io/library/chart:latest"]);
     assert!(
-        told.warnings[0].contains("no image that can run"),
+        told.warnings[0].contains("not an image that can run"),
         "{told:?}"
     );
     server.save("chart", ArchiveFormat::Oci).await.unwrap();

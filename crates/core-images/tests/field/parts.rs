@@ -12,7 +12,7 @@ fn image(content: &str) -> Image {
     Image::new(&[oci::tool(content)])
 }
 
-/// A layer that can't be unpacked.
+/// A layer that cannot be unpacked.
 fn bad_layer() -> Layer {
     Layer::gzip(&tarball::archive(&[tarball::file("../x", "")]))
 }

@@ -5,8 +5,8 @@
 //! switched on: the saved state says nothing of it, and the guest binds its driver when it is told to start.
 //!
 //! The container's two disks, and its first NIC, could come late, too. Under an emulator their drivers' first steps then cost every start
-//! some 40 ms (of 500), so they are saved: disks are empty, and what is behind them is exchanged; a NIC has an address that is nobody's, and a tap
-//! that is on no network, so a template with a NIC is another one than that without.
+//! some 40 ms (of 500), so they are saved: disks are empty, and their contents are exchanged. The NIC has an unused address, and a tap that
+//! is on no network. So there is one template with a NIC and one without.
 
 use crate::device::{Device, DiskRole};
 use crate::engine::Engine;

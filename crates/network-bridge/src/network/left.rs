@@ -1,5 +1,6 @@
-//! Rules of containers that went. They let nothing through, as the tap is gone, and the kernel takes some 20 ms to free them, in which no
-//! other rule can be set: they are removed when nobody comes or goes, or when what they speak of is somebody's again.
+//! Rules of containers that have ended. They let nothing through, because the tap is gone. The kernel takes some 20 ms to free them, and no
+//! other rule can be set meanwhile. So they are removed while no container starts or ends, or when their address is given to another
+//! container.
 
 use std::net::IpAddr;
 

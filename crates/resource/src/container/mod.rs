@@ -1,4 +1,4 @@
-//! What is stored and shown of a container (as Apple's container has it).
+//! A container, as it is stored and shown (as Apple's container has it).
 //!
 //! The JSON is that of Apple's tool, so that programs written for it work unchanged. Keys that Apple does not
 //! have are optional and left out when unset.

@@ -23,13 +23,13 @@ pub struct PublishPort {
     pub last_host_port: Option<u16>,
     /// First port in the container.
     pub container_port: u16,
-    /// What is spoken there.
+    /// The protocol.
     pub proto: PortProtocol,
     /// Length of the range.
     pub count: u16,
 }
 
-/// What a published port speaks.
+/// The protocol of a published port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PortProtocol {
@@ -96,7 +96,7 @@ pub struct AttachmentOptions {
     /// What it may reach outside of the network, absent: what the network lets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<Vec<EgressRule>>,
-    /// Nobody asked for this network: where the host can have none, the container starts without it.
+    /// The user did not ask for this network: on a host without networks the container starts without it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub implied: bool,
     /// `xx:xx:xx:xx:xx:xx`.

@@ -1,4 +1,4 @@
-//! What a container uses.
+//! Resources that a container uses.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What is: the changing part of a container.
+//! Status: the changing part of a container.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use super::{ContainerConfiguration, PublishPort};
 pub struct ManagedContainer {
     /// The container's name.
     pub id: String,
-    /// What was asked for; never changes after creation, except by `rename` and `machine set`.
+    /// The configuration; never changes after creation, except by `rename` and `machine set`.
     pub configuration: ContainerConfiguration,
     /// What is.
     pub status: ContainerStatus,

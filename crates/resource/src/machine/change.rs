@@ -1,4 +1,4 @@
-//! `machine set <key>=<value>`: what of a machine can be changed after its creation.
+//! `machine set <key>=<value>`: the settings of a machine that can be changed after its creation.
 
 use serde::{Deserialize, Serialize};
 

@@ -22,7 +22,7 @@ impl MissingMachine {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Named(_) => "`container machine list` shows those that there are.",
+            Self::Named(_) => "`container machine list` shows all machines.",
             Self::Default => {
                 "Make one with `container machine create <image>`, or name one: see `container machine list`."
             }

@@ -1,4 +1,4 @@
-//! Container machines: long-lived containers with an init of their own, for people to live in (as Apple's container has it).
+//! Container machines: long-lived containers with an init of their own, to work in (as Apple's container has it).
 //!
 //! A machine is a container whose configuration has a part for it: [`MachineSettings`]. What follows from that part and the image
 //! is decided here, at creation and whenever a value is changed.

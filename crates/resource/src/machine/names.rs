@@ -3,7 +3,7 @@
 use super::{NAME_MAX, SNAPSHOT_NAME_MAX};
 use crate::reference::{Reference, Version};
 
-/// The name of a machine that nobody named: the image's last word and its tag.
+/// The default name of a machine: the image's last word and its tag.
 pub fn default_name(reference: &Reference) -> String {
     let last = reference.path().rsplit('/').next().unwrap_or_default();
     let version = match reference.version() {

@@ -1,4 +1,4 @@
-//! What may be the value of a key.
+//! The kinds of values of keys.
 
 use std::path::Path;
 

@@ -10,7 +10,7 @@ use super::problem::{Problem, SettingsError};
 use super::source::{Origin, Source};
 use super::{Settings, snapshot_path, system_path};
 
-/// A value that somebody has set.
+/// A value that was set, and not the default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
     /// The value.
@@ -54,7 +54,7 @@ impl Configuration {
         let (mut problems, mut is_wrong) = (Vec::new(), false);
         for source in sources {
             is_wrong |= !source.problems.is_empty();
-            // Where something is wrong, all is told: a key that nobody knows may be why.
+            // After a mistake unknown keys are reported, too: one of them may be the cause.
             let told = problems.len();
             problems.extend(source.problems);
             problems.extend(source.unknown.iter().cloned());
@@ -81,7 +81,7 @@ impl Configuration {
         self.set.get(name)
     }
 
-    /// Keys that nobody knows. They are for another release perhaps, so nobody is refused for them.
+    /// Unknown keys. They may be for another release, so they are no error.
     pub fn unknown(&self) -> &[Problem] {
         &self.unknown
     }

@@ -75,7 +75,7 @@ pub struct BuildSettings {
     /// Virtual CPUs of a builder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u32>,
-    /// Seconds after which a builder that nobody uses is stopped; 0: never.
+    /// Seconds without a build after which a builder is stopped; 0: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<u32>,
     /// Image of a builder.
@@ -251,7 +251,7 @@ impl MachineDefaults {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MetricsSettings {
-    /// Whether figures are given to whoever asks at `metrics.sock`.
+    /// Whether `metrics.sock` serves metrics.
     pub enabled: Option<bool>,
 }
 
@@ -336,14 +336,14 @@ pub struct VmmSettings {
     pub confinement: Option<VmmConfinement>,
 }
 
-/// What becomes of a start on a host that cannot confine the VMM, having neither namespaces nor Landlock for it.
+/// Whether containers start on a host that cannot confine the VMM, because it has neither namespaces nor Landlock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VmmConfinement {
     /// It is refused.
     #[default]
     Required,
-    /// It is made: a guest that takes its VMM over then has what the user has.
+    /// They start: a guest that takes over its VMM then has all rights of the user.
     Optional,
 }
 

@@ -1,4 +1,4 @@
-//! What is wrong with the configuration.
+//! Mistakes in the configuration.
 
 use std::fmt;
 

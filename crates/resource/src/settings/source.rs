@@ -19,7 +19,7 @@ const PLUGINS: &str = "plugin";
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody has set it.
+    /// It is not set.
     Default,
     /// A line of a file, from 1.
     File(PathBuf, usize),
@@ -43,7 +43,7 @@ pub(super) struct Source {
     pub values: Vec<(&'static Key, Value, Origin)>,
     /// Bad values; nothing of the source may be used then.
     pub problems: Vec<Problem>,
-    /// Keys that nobody knows.
+    /// Unknown keys.
     pub unknown: Vec<Problem>,
 }
 

@@ -20,7 +20,7 @@ const MOST: usize = 1024;
 /// State of a socket that listens (`TCP_LISTEN` of `linux/tcp_states.h`).
 const LISTEN: &str = "0A";
 
-/// One of them.
+/// A port at which a program listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Listening {
     port: u16,

@@ -15,7 +15,7 @@ use super::SocketError;
 /// How long nothing is accepted after an error: most often there are no descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// One of them.
+/// A socket of the host, at which a guest listens.
 #[derive(Debug)]
 pub struct Listening(UnixListener);
 

@@ -17,7 +17,7 @@ const FULL: Duration = Duration::from_secs(10);
 /// The first and the longest pause before it is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
-/// One of them.
+/// A published socket.
 #[derive(Debug)]
 pub struct Published {
     path: String,

@@ -1,4 +1,4 @@
-//! Which kubeconfig is meant.
+//! Finds the kubeconfig.
 
 use std::path::PathBuf;
 

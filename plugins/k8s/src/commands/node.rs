@@ -1,4 +1,4 @@
-//! What is done inside a node.
+//! Commands inside a node.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// That of the cluster `name`.
+    /// The node of the cluster `name`.
     pub fn new(container: &'a Container, name: &'a str) -> Self {
         Self { container, name }
     }
@@ -102,7 +102,7 @@ mod tests {
             waited.map_err(|error| format!("{error:#}"))
         };
         assert_eq!(wait("exit 0"), Ok(()));
-        // What else says so is nobody's state.
+        // The same word in another field is no state.
         let node = r#"[{"id":"dev","configuration":{"labels":{"was":"stopped"},"resources":{"cpus":1,"memoryInBytes":1}},"status":{"state":"running"}}]"#;
         let slow =
             format!("if [ $1 = inspect ]; then echo '{node}'; else echo no bus >&2; exit 1; fi");

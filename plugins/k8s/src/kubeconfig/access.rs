@@ -1,4 +1,4 @@
-//! What opens a cluster, as its node's `admin.conf` has it.
+//! The credentials of a cluster, from its node's `admin.conf`.
 //!
 //! The node is hostile: a kubeconfig may name programs that kubectl runs (`exec`), so nothing is taken over but three texts of base64.
 
@@ -29,7 +29,7 @@ pub enum AccessError {
 }
 
 impl Access {
-    /// That of an `admin.conf`.
+    /// The credentials of an `admin.conf`.
     ///
     /// # Errors
     /// When it has not all of it.

@@ -38,7 +38,7 @@ pub enum FileError {
     /// Another program holds it.
     #[error("kubeconfig {} is locked: remove {} if nobody changes it", .0.display(), lock_of(.0).display())]
     Locked(PathBuf),
-    /// Nobody says where it is.
+    /// No path is known.
     #[error("there is no home directory: say where the kubeconfig is with --kubeconfig")]
     NoHome,
 }
@@ -57,8 +57,7 @@ pub fn default_path() -> Result<PathBuf, FileError> {
 
 /// Puts the cluster `name`, whose API is at `port` of the host, into the file `path`.
 ///
-/// # Errors
-/// When it is no kubeconfig, somebody else's entry has the name, or it cannot be written.
+/// # Errors When it is no kubeconfig, an entry of another program has the name, or it cannot be written.
 pub fn merge(path: &Path, name: &str, port: u16, access: &Access) -> Result<(), FileError> {
     change(path, |config| {
         put(config, name, port, access).map(|()| true)
@@ -67,8 +66,7 @@ pub fn merge(path: &Path, name: &str, port: u16, access: &Access) -> Result<(), 
 
 /// Whether the file `path` could take the cluster `name`: said before there is one.
 ///
-/// # Errors
-/// When it is no kubeconfig, or somebody else's entry has the name.
+/// # Errors When it is no kubeconfig, or an entry of another program has the name.
 pub fn check(path: &Path, name: &str) -> Result<(), FileError> {
     let nothing = Access {
         authority: String::new(),
@@ -154,7 +152,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
         })
 }
 
-/// The file by which kubectl and others know that somebody changes a kubeconfig.
+/// The lock file of kubectl and others for a kubeconfig.
 struct Lock(PathBuf);
 
 impl Lock {

@@ -25,7 +25,7 @@ pub enum MergeError {
     Shape(String),
     /// Somebody else's entry has the name.
     #[error(
-        "it has an entry {0} of somebody else under `{1}`: choose another name for the cluster"
+        "it has an entry {0} of another program under `{1}`: choose another name for the cluster"
     )]
     Taken(String, &'static str),
 }

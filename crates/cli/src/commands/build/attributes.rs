@@ -1,4 +1,4 @@
-//! What the flags say to the frontend that reads the Dockerfile (BuildKit's `frontend/dockerfile`).
+//! The flags, as attributes for the frontend that reads the Dockerfile (BuildKit's `frontend/dockerfile`).
 
 use std::collections::HashMap;
 

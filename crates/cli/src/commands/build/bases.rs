@@ -257,7 +257,7 @@ async fn lend(
     let reader = Receiver::from_owned_fd(reader).context("the pipe")?;
     let mut images = context.images().await?;
     let (saved, loaded) = tokio::join!(images.save(request), docker.load(reader));
-    // A pipe that nobody reads any more is not what went wrong.
+    // A pipe whose reader has gone is not the cause.
     loaded.with_context(|| format!("give image {name} to the builder"))?;
     saved?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Takes the result of a build, and puts it where it is wanted.
+//! Takes the result of a build, and delivers it to its destinations.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -373,7 +373,7 @@ async fn take_out(
         let (sink, loading) = into_store(context, names.clone()).await?;
         let (saved, loaded) = tokio::join!(docker.save(lent, sink), loading);
         let deleted = docker.delete(lent).await;
-        // A pipe that nobody reads any more is not what went wrong.
+        // A pipe whose reader has gone is not the cause.
         loaded?;
         saved.context("take the image out of the builder")?;
         deleted.context("tidy the builder")?;

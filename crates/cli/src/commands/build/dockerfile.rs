@@ -149,7 +149,7 @@ impl Dockerfile {
                 set(&name);
                 let opened = Directory::open(&directory);
                 let opened = opened.with_context(|| directory.display().to_string())?;
-                // Whoever has the builder reads nothing else of that directory.
+                // A builder that was taken over reads nothing else of that directory.
                 let ignore = format!("{name}.dockerignore");
                 let opened = opened.only(vec![name, ignore]);
                 attributes.insert(SOURCE.to_owned(), "dockerfile".to_owned());

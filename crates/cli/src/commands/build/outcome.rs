@@ -1,4 +1,4 @@
-//! What a build has made, as it is told.
+//! The result of a build, as it is printed.
 
 use std::path::{Path, PathBuf};
 

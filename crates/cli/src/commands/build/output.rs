@@ -1,4 +1,4 @@
-//! `--output`: what becomes of the result.
+//! `--output`: the destinations of the result.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What steps may ask this side for, beside files: secrets and SSH agents.
+//! Things that steps may ask the client for, beside files: secrets and SSH agents.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Options of others that ask for what is done in any case, or for nothing that there is here: scripts have them.
+//! Options of other tools that change nothing here. Scripts have them, so they are accepted.
 
 use clap::Args;
 

@@ -1,4 +1,4 @@
-//! A builder that runs and answers: made, started and waited for as far as it takes.
+//! Gets a builder that runs and answers: creates it, starts it and waits for it if necessary.
 
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,8 @@ pub struct Running {
     _lock: Lock,
 }
 
-/// The builder `name`, with what `resources` ask for. One that is otherwise is made anew, unless somebody uses it; its cache stays.
+/// The builder `name`, with what `resources` ask for. A builder with other resources is created again, unless a client uses it; its cache
+/// stays.
 pub async fn ensure(
     context: &Context,
     name: &str,
@@ -110,7 +111,9 @@ pub async fn ensure(
         let others = lock.other_holder().context("look who uses the builder")?;
         let is_used = is_there && others.is_some();
         if is_used {
-            let text = format!("builder {name} is in use, and has not what is asked for");
+            let text = format!(
+                "builder {name} is in use, and has other settings than those that are asked for"
+            );
             let hint = "Wait for its builds to end, or take another one with --builder.";
             return Err(Error::new(Kind::InvalidState, text).with_hint(hint).into());
         }
@@ -166,7 +169,7 @@ impl Resources {
         let configuration = &found.configuration;
         let resources = &configuration.resources;
         let image = settings.image.as_deref();
-        // What nobody asks for is as it is.
+        // A resource without a request stays as it is.
         let cpus = self.cpus.or(settings.cpus);
         let set = settings.memory.as_ref().map(|_| settings.memory());
         let memory = self.memory.or(set);
@@ -325,7 +328,7 @@ async fn start(context: &Context, name: &str, deadline: Instant) -> Result<Conne
         return Ok(connection);
     }
     loop {
-        // Whichever answers: a socket that nobody listens at in the guest may hold its clients for a while.
+        // The first that answers: a socket without a listener in the guest may hold its clients for a while.
         let asked = SOCKETS.map(|(engine, socket, _)| {
             let path = context.roots.builder_socket(name, socket);
             async move { Connection::open(&path, engine).await }.boxed()
@@ -355,7 +358,7 @@ fn silent(name: &str, what: &str, cause: Option<ConnectionError>) -> Failure {
         Some(cause) => Error::caused(Kind::Unavailable, cause).context(text),
         None => Error::new(Kind::Unavailable, text),
     };
-    let hint = format!("`container logs {name}` shows what it says.");
+    let hint = format!("`container logs {name}` shows its messages.");
     error.with_hint(hint).into()
 }
 

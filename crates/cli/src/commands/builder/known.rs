@@ -1,4 +1,4 @@
-//! What a builder has said of itself: a builder that runs on is not asked again.
+//! The stored answers of a builder about itself: while it runs, it is not asked again.
 
 use std::io;
 
@@ -17,7 +17,7 @@ struct Known {
     abilities: Abilities,
 }
 
-/// Connects to the builder `name` in this `run` of it, if it has told of itself already.
+/// Connects to the builder `name` in this `run` of it, if its answers are stored already.
 pub async fn resume(context: &Context, name: &str, run: &str) -> Option<Connection> {
     let known: Known = bundle::read_json(&context.roots.builder_abilities(name)).ok()?;
     if run.is_empty() || known.run != run {
@@ -31,7 +31,7 @@ pub async fn resume(context: &Context, name: &str, run: &str) -> Option<Connecti
     resumed.ok()
 }
 
-/// Keeps what the builder `name` has told of itself.
+/// Stores the answers of the builder `name` about itself.
 pub fn keep(context: &Context, name: &str, run: &str, connection: &Connection) {
     let known = Known {
         run: run.to_owned(),
@@ -40,7 +40,7 @@ pub fn keep(context: &Context, name: &str, run: &str, connection: &Connection) {
     };
     // Without it the builder is asked again.
     if let Err(error) = bundle::write_json(&context.roots.builder_abilities(name), &known) {
-        context.debug(|| format!("what the builder can do is not kept: {error}"));
+        context.debug(|| format!("the abilities of the builder cannot be stored: {error}"));
     }
 }
 

@@ -141,7 +141,7 @@ pub fn unpack(
         .map_err(failed)?;
     let rules = Rules {
         owners: if archive { Owners::Keep } else { Owners::Own },
-        // Whoever is not root keeps no owner: a set-id file of a guest's making would be this user's own.
+        // Only root keeps owners: otherwise a set-id file that a guest made would belong to this user.
         privileges: archive && rustix::process::geteuid().is_root(),
         ..Rules::default()
     };
@@ -155,7 +155,7 @@ pub fn unpack(
     };
     if left_out > 0 {
         output::tell(format_args!(
-            "Warning: {left_out} files were left out: they are devices, or lead elsewhere"
+            "Warning: {left_out} files were left out: they are devices, or their path leads elsewhere"
         ));
     }
     Ok(place.path().display().to_string())

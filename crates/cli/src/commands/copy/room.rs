@@ -1,4 +1,4 @@
-//! A bound for what a guest sends: it says itself how much that is, and would fill the disk of whoever asked for a file.
+//! A bound for data that a guest sends: the guest itself says how much there is, and could fill the user's disk.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};

@@ -69,7 +69,7 @@ impl Transfer {
                 let packed = tokio::task::spawn_blocking(move || source.pack(tar, archive));
                 let written = write(context, self.owner(id), path, name, archive, input).await;
                 match done(packed, written.is_err()).await? {
-                    // What went wrong on the other side is what there is to tell.
+                    // The failure of the other side is the one to report.
                     Some(Err(failure)) if !matches!(failure, Failure::BrokenPipe) => {
                         return Err(failure);
                     }
@@ -85,7 +85,7 @@ impl Transfer {
                 });
                 let read = operate(context, self.owner(id), &operation, None, output).await;
                 match (done(unpacked, read.is_err()).await?, read) {
-                    // A stream that ends is no reason: whoever ended it has one.
+                    // The end of a stream is no reason: the side that ended it has one.
                     (None, Err(failure)) => return Err(failure),
                     (Some(Err(host::Unpacked::Cut(_))), Err(failure))
                         if !matches!(failure, Failure::BrokenPipe) =>

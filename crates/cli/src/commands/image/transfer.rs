@@ -1,4 +1,4 @@
-//! Progress of what moves image data, on standard error.
+//! The progress of transfers of image data, on standard error.
 
 use std::collections::HashMap;
 

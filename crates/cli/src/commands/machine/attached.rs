@@ -1,4 +1,4 @@
-//! What is attached to an image for machines, in its registry: a shell, and a script that sets the user up.
+//! The artifact for machines that is attached to an image in its registry: a shell, and a script that sets the user up.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ const CONFIG: &str = "application/vnd.apple.container.machine.config.v1+json";
 /// The type of the part that is a script.
 const SETUP: &str = "application/vnd.apple.container.machine.setup.v1+sh";
 
-/// Asks the registry that `image` came from, now or some time ago; one that did not come from a registry is nobody's but its maker's. An
-/// artifact that cannot be read is an error: without it the machine would be another one. But an image that is here needs no registry.
+/// Asks the registry that `image` came from, now or some time ago; an image that did not come from a registry has none. An artifact that
+/// cannot be read is an error: without it the machine would be another one. But an image that is here needs no registry.
 pub async fn find(
     context: &Context,
     image: &GetReply,

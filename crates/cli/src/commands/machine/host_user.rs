@@ -1,4 +1,4 @@
-//! Who the user is that a machine is made for.
+//! The user of the host that a machine is made for.
 
 use anyhow::Context as _;
 use container_resource::machine::MachineUser;

@@ -101,7 +101,7 @@ async fn ask(question: &str, echo: Echo) -> Result<String, Failure> {
     std::thread::spawn(move || {
         let mut line = String::new();
         let read = io::stdin().lock().take(PASSWORD_LIMIT).read_line(&mut line);
-        // Nobody waits any more after a signal.
+        // After a signal there is no waiter any more.
         let _ = sender.send(read.map(|_| line));
     });
     let answer = tokio::select! {

@@ -82,7 +82,7 @@ struct Paths {
     log_root: String,
 }
 
-/// What could be counted: whoever does not answer is left out.
+/// The numbers: a service that does not answer is left out.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Counts {

@@ -1,4 +1,4 @@
-//! `system df --verbose`: one by one.
+//! `system df --verbose`: each image, container and volume.
 
 use container_resource::container::ManagedContainer;
 use container_resource::size;
@@ -25,7 +25,7 @@ pub struct Details {
 #[serde(rename_all = "camelCase")]
 struct Row {
     id: String,
-    /// Bytes that it takes on the disk. Of an image, those of its blobs, which it may share with others.
+    /// Bytes that it takes on the disk. For an image, the bytes of its blobs, which other images may share.
     size_in_bytes: u64,
     /// Bytes that it seems to have.
     apparent_size_in_bytes: u64,

@@ -1,4 +1,4 @@
-//! What a module says of itself, in its section `.modinfo`: texts, each with a NUL behind it (include/linux/moduleinfo.h).
+//! A module's own description, in its section `.modinfo`: texts, each followed by a NUL (include/linux/moduleinfo.h).
 
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object as _, ObjectSection as _};

@@ -1,4 +1,4 @@
-//! The modules of a distribution's kernel, as a guest needs them: what a machine's devices and disks take, and what that depends on.
+//! The modules of a distribution's kernel that a guest needs: for a machine's devices and disks, and their dependencies.
 
 mod archive;
 mod information;
@@ -65,7 +65,7 @@ pub enum ModulesError {
     Write(#[source] std::io::Error),
 }
 
-/// Writes the archive for the kernel whose modules are below `directory` to `target`, with the `further` ones that somebody asks for; gives
+/// Writes the archive for the kernel whose modules are below `directory` to `target`, with the `further` ones that the user asks for; gives
 /// the names in it, in the order in which they are to be loaded.
 pub fn pack(
     directory: &Path,

@@ -38,7 +38,7 @@ pub(super) async fn get(name: &str, server: &str) -> Result<Option<Credentials>,
         .map_err(|_| fail("it does not answer"))?
         .map_err(|error| fail(&error.to_string()))?;
     if !success {
-        // Its text is not shown: nobody knows what it holds. "Not found" is the usual reason.
+        // Its text is not shown: it may hold a secret. "Not found" is the usual reason.
         return Ok(None);
     }
     let answer: Answer =

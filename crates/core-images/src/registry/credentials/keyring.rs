@@ -24,7 +24,7 @@ const USERNAME: &str = "username";
 /// What all our items have in common.
 const OURS: (&str, &str) = ("application", "container-registry");
 
-/// Why the keyring can't be used.
+/// Why the keyring cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeyringError {
     #[error("the keyring cannot be used")]

@@ -1,9 +1,9 @@
 //! User names and passwords for registries.
 //!
-//! Looked for in this order: the environment (as Apple's container has it), the desktop's keyring, our own file, the one
-//! that `REGISTRY_AUTH_FILE` names, Docker's configuration with its helpers, podman's file. The environment is that
-//! of this process, and so of whoever started the system; a client's own does not count. A login is kept in the keyring where there is one, else
-//! in our own file. Secrets are never shown: not in logs, errors or arguments.
+//! Looked for in this order: the environment (as Apple's container has it), the desktop's keyring, our own file, the one that
+//! `REGISTRY_AUTH_FILE` names, Docker's configuration with its helpers, podman's file. The environment is that of this process, so those
+//! with which the system was started; a client's own variables do not count. A login is kept in the keyring where there is one, else in our
+//! own file. Secrets are never shown: not in logs, errors or arguments.
 
 mod docker;
 mod file;
@@ -40,7 +40,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Why credentials can't be read or stored.
+/// Why credentials cannot be read or stored.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
     /// A file with credentials fails.

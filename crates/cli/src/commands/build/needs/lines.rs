@@ -1,4 +1,4 @@
-//! A Dockerfile's instructions: what goes on in the next line is put together, comments and the texts of heredocs are left out.
+//! A Dockerfile's instructions: continued lines are joined; comments and the texts of heredocs are left out.
 
 /// Instructions that may be followed by heredocs.
 const WITH_HEREDOCS: [&str; 4] = ["add", "copy", "run", "onbuild"];

@@ -1,5 +1,5 @@
-//! Which images a build needs: those that its target, and what that is made of, begin from and use. It is not the builder's own parser: what it
-//! misses the builder asks a registry for.
+//! The images that a build needs: those that its target, and the stages that it is made of, begin from and use. It is not the builder's own
+//! parser: what it misses the builder asks a registry for.
 
 mod expand;
 mod lines;
@@ -36,7 +36,7 @@ pub struct Need {
 #[derive(Debug)]
 pub struct Needs {
     stages: Vec<Stage>,
-    /// Names that somebody has given another meaning.
+    /// Names to which the user has given another meaning.
     replaced: HashSet<String>,
     visited: HashSet<usize>,
     told: HashSet<Need>,

@@ -1,4 +1,4 @@
-//! The stages of a Dockerfile, as far as they say what a build needs.
+//! The stages of a Dockerfile, as far as they name images that a build needs.
 
 use std::collections::HashMap;
 

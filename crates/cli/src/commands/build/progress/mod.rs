@@ -1,4 +1,4 @@
-//! What a build does, on standard error.
+//! The progress of a build, on standard error.
 
 mod live;
 mod plain;

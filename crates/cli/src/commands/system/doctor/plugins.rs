@@ -1,4 +1,4 @@
-//! Plugins say of themselves what they find: the one that starts machines, and the one that makes networks.
+//! The findings of plugins: of the one that starts machines, and of the one that makes networks.
 
 use std::path::Path;
 use std::process::Command;

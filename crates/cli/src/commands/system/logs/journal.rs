@@ -1,4 +1,4 @@
-//! The services' records in the journal, as `journalctl` gives them. Its own library is not the host's to have; its files have many forms.
+//! The services' records in the journal, as `journalctl` gives them. Its library need not be on the host, and its files have many formats.
 
 use std::fmt::Write as _;
 use std::io;

@@ -1,4 +1,4 @@
-//! What the services say, from the journal where that has it, else from their files.
+//! The log messages of the services: from the journal if they are there, otherwise from their files.
 
 mod files;
 mod journal;

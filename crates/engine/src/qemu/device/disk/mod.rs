@@ -21,8 +21,8 @@ pub(super) const CONTROLLER: &str = "scsi";
 /// kernel): each request costs an exit, a thread's turn and an interrupt.
 const OPTIMAL_READ: u32 = 256 * 1024;
 
-/// The kernel's name of the disk that it boots from, before there is anybody who could look at serial numbers: it names
-/// virtio disks as it meets them, QEMU tells of transports from the last one down, and that one is [`DiskRole::Init`]'s.
+/// The kernel mounts this disk before vminitd runs, so it needs a device name instead of a serial number. QEMU announces the last transport
+/// first, and the allocator puts the disk of [`DiskRole::Init`] there, so it is the first virtio disk.
 pub(in crate::qemu) const BOOT_DISK: &str = "/dev/vda";
 
 /// Name of the guest's side of a disk.
