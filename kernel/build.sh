@@ -186,7 +186,7 @@ compile() {
 
 install_result() {
   strip -o "$work/vmlinux" "$obj/vmlinux"
-  # Note 18 of Xen is the PVH entry point: without it QEMU can't start an ELF file.
+  # Note 18 of Xen is the PVH entry point: without it QEMU cannot start an ELF file.
   readelf -nW "$work/vmlinux" 2>/dev/null | grep -Eq 'Xen +0x[0-9a-f]+.*(0x0*12)' ||
     die "the kernel has no PVH entry"
   rm -f "$out/vmlinux.inputs"

@@ -207,7 +207,7 @@ fn make_fifo(path: &Path) {
 #[test]
 fn a_fifo_in_the_place_of_any_file_is_waited_for_by_nobody() {
     let system = System::start();
-    // Those without which a container can't be started, and those without which it can.
+    // Those without which a container cannot be started, and those without which it can.
     let needed = [
         "config.json",
         "options.json",

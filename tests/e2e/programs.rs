@@ -121,7 +121,7 @@ fn redis_and_nginx_serve() {
     debian.end();
 }
 
-/// Walks the whole root: a number that JavaScript can't hold is another file's, too.
+/// Walks the whole root: a number that JavaScript cannot hold is another file's, too.
 const INODES: &str = r"
 const fs = require('fs'), path = require('path'), seen = new Map();
 const root = fs.lstatSync('/', { bigint: true }).dev;

@@ -132,7 +132,7 @@ impl Recording {
         *self.file() = Some(file);
     }
 
-    /// A file that can't be written to (a full disk) costs the log, never the guest.
+    /// A file that cannot be written to (a full disk) costs the log, never the guest.
     pub(crate) fn append(&self, data: &[u8]) {
         let mut file = self.file();
         if let Some(Err(error)) = file.as_mut().map(|file| file.append(data)) {

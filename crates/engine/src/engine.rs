@@ -84,10 +84,10 @@ pub enum StartError {
         /// What the machine needs.
         what: &'static str,
     },
-    /// The machine can't have its devices.
+    /// The machine cannot have its devices.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The console's file can't be created.
+    /// The console's file cannot be created.
     #[error("cannot create the console's file {}", path.display())]
     Console {
         /// The file.
@@ -96,7 +96,7 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// The guest's memory can't be made.
+    /// The guest's memory cannot be made.
     #[error("cannot prepare the guest's memory")]
     Prepare(#[source] io::Error),
     /// The VMM's process could not be started.

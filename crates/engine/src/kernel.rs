@@ -8,10 +8,10 @@ use std::path::Path;
 
 use container_files::Links;
 
-/// Why a kernel image can't be started.
+/// Why a kernel image cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// The file can't be opened or read.
+    /// The file cannot be opened or read.
     #[error("cannot read the kernel")]
     Read(#[source] io::Error),
     /// Neither an x86-64 ELF executable nor a bzImage.

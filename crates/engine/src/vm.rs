@@ -74,7 +74,7 @@ impl Vm {
     /// Waits for the end of the machine. May be cancelled, and asked again.
     ///
     /// # Errors
-    /// Only if the process can't be waited for, which the kernel doesn't do.
+    /// Only if the process cannot be waited for, which the kernel doesn't do.
     pub async fn wait(&mut self) -> io::Result<VmExit> {
         if let Some(exit) = &self.exit {
             return Ok(exit.clone());

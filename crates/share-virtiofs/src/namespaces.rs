@@ -19,7 +19,7 @@ pub enum ShareError {
     /// The host gives no namespaces.
     #[error("this host cannot confine the process that serves the shares")]
     Confine(#[source] io::Error),
-    /// Something can't be shared.
+    /// Something cannot be shared.
     #[error(transparent)]
     Root(#[from] RootError),
     /// The process keeps more than it is to have.

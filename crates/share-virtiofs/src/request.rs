@@ -15,7 +15,7 @@ const SIZE_LIMIT: u64 = 2 << 20;
 /// Why there is nothing to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// Standard input can't be read.
+    /// Standard input cannot be read.
     #[error("read the request")]
     Read(#[source] io::Error),
     /// It is no request.
@@ -27,7 +27,7 @@ pub enum RequestError {
     /// A path that depends on where this process is.
     #[error("{0}: an absolute path is needed")]
     Relative(String),
-    /// What was asked for can't be shared.
+    /// What was asked for cannot be shared.
     #[error(transparent)]
     Share(#[from] ShareError),
 }

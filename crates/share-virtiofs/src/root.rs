@@ -21,7 +21,7 @@ use crate::kernel_mounts::KernelMounts;
 use crate::local_mounts::may_close_fail;
 use crate::mount;
 
-/// Why something can't be shared.
+/// Why something cannot be shared.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
     /// The path leads nowhere, or not where this user may look.
@@ -59,7 +59,7 @@ pub enum RootError {
         /// The file system's type.
         kind: String,
     },
-    /// The root can't be made.
+    /// The root cannot be made.
     #[error("make a root of the shares")]
     Make(#[from] io::Error),
 }

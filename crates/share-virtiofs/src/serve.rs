@@ -37,13 +37,13 @@ pub enum ServeError {
     /// The lists of system calls.
     #[error(transparent)]
     Filter(#[from] FilterError),
-    /// The file system can't be read.
+    /// The file system cannot be read.
     #[error("open the shares")]
     Open(#[source] io::Error),
-    /// Its server can't be made.
+    /// Its server cannot be made.
     #[error("make the file server")]
     Make(#[source] virtiofsd::vhost_user::Error),
-    /// Its threads can't be started, or the VMM does not connect.
+    /// Its threads cannot be started, or the VMM does not connect.
     #[error("serve: {0}")]
     Serve(vhost_user_backend::Error),
     /// The descriptors cannot be watched.

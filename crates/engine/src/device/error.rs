@@ -1,17 +1,17 @@
-//! Why a machine can't have its devices.
+//! Why a machine cannot have its devices.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::{DiskRole, MacAddress, NicError, ShareError};
 
-/// Why a machine can't have its devices.
+/// Why a machine cannot have its devices.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// There is no place for all of them.
     #[error(transparent)]
     Place(#[from] PlaceError),
-    /// A disk can't be opened or composed.
+    /// A disk cannot be opened or composed.
     #[error("cannot attach the disk `{role}`")]
     Disk {
         /// Which one.
@@ -20,7 +20,7 @@ pub enum DeviceError {
         #[source]
         source: DiskError,
     },
-    /// A network interface can't be given to a guest.
+    /// A network interface cannot be given to a guest.
     #[error("cannot attach the NIC {mac}")]
     Nic {
         /// Which one.
@@ -29,7 +29,7 @@ pub enum DeviceError {
         #[source]
         source: NicError,
     },
-    /// A share can't be given to a guest.
+    /// A share cannot be given to a guest.
     #[error("cannot attach the share `{tag}`")]
     Share {
         /// Which one.
@@ -66,10 +66,10 @@ pub enum PlaceError {
     },
 }
 
-/// Why a disk can't be given to a guest.
+/// Why a disk cannot be given to a guest.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// A file can't be opened as the disk needs it.
+    /// A file cannot be opened as the disk needs it.
     #[error("cannot open {} {}", path.display(), if *read_only { "for reading" } else { "for writing" })]
     Open {
         /// The file.
@@ -96,7 +96,7 @@ pub enum DiskError {
     /// The extents and the size contradict each other or the sector size.
     #[error("a disk's layout is invalid: {0}")]
     Layout(&'static str),
-    /// A temporary description of the disk can't be made.
+    /// A temporary description of the disk cannot be made.
     #[error("cannot describe a disk to the VMM")]
     Describe(#[source] io::Error),
 }

@@ -36,12 +36,12 @@ pub struct SpareNic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MacAddress([u8; 6]);
 
-/// Why an address can't be a NIC's.
+/// Why an address cannot be a NIC's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not the MAC address of one interface: it is empty or a group's")]
 pub struct MacAddressError(String);
 
-/// Why a NIC can't be given to a guest.
+/// Why a NIC cannot be given to a guest.
 #[derive(Debug, thiserror::Error)]
 pub enum NicError {
     /// The descriptor is not a tap's.

@@ -19,7 +19,7 @@ pub struct Share {
     pub server: Arc<OwnedFd>,
 }
 
-/// Why a share can't be given to a guest.
+/// Why a share cannot be given to a guest.
 #[derive(Debug, thiserror::Error)]
 pub enum ShareError {
     /// The device has no room for the tag.

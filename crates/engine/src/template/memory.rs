@@ -64,7 +64,7 @@ fn sum(file: &File, mut each: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::R
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
-        // Writing to a String can't fail.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
     text

@@ -7,7 +7,7 @@
 //! Machines of one template read the same physical pages until they write to them. As with every
 //! sharing of memory, a guest that measures time closely can learn which of these pages another
 //! one has touched, and where the template's kernel lies in memory is the same for all of them.
-//! What a guest writes is never shared. Who can't accept that boots each machine.
+//! What a guest writes is never shared. Who cannot accept that boots each machine.
 
 pub(crate) mod devices;
 pub(crate) mod memory;
@@ -56,7 +56,7 @@ pub(crate) struct Saved {
     pub(crate) console: File,
 }
 
-/// Why a saved machine can't be used.
+/// Why a saved machine cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenTemplateError {
     /// There is none.
@@ -71,7 +71,7 @@ pub enum OpenTemplateError {
     /// What describes it is not what was written.
     #[error("the template's description is damaged")]
     Description(#[source] io::Error),
-    /// Its files can't be read.
+    /// Its files cannot be read.
     #[error("cannot read the template")]
     Read(#[source] io::Error),
 }

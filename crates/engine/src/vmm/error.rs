@@ -17,7 +17,7 @@ pub enum FindVmmError {
         /// The packages that have it, by distribution.
         packages: &'static str,
     },
-    /// It can't be run.
+    /// It cannot be run.
     #[error("cannot run {} --version", path.display())]
     Run {
         /// The program.
@@ -102,7 +102,7 @@ pub enum ExchangeError {
     /// The machine was made without such a disk.
     #[error("the machine has no disk `{0}`")]
     Unknown(DiskRole),
-    /// The disk can't be opened or composed.
+    /// The disk cannot be opened or composed.
     #[error("cannot attach the disk `{role}`")]
     Disk {
         /// Which one.

@@ -29,10 +29,10 @@ const IN_THE_MAKING: u64 = 60;
 /// How often a socket may come to be at the path while another one is taken away.
 const TRIES: usize = 8;
 
-/// Why a socket can't be published.
+/// Why a socket cannot be published.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// The directory is not there, or can't be looked into.
+    /// The directory is not there, or cannot be looked into.
     #[error("the directory of the socket {}", path.display())]
     Directory {
         path: PathBuf,

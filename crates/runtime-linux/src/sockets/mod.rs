@@ -52,7 +52,7 @@ impl HostSockets {
     /// Starts the keeper, if the container has such sockets.
     ///
     /// # Errors
-    /// When the process can't be started.
+    /// When the process cannot be started.
     pub async fn start(
         configuration: &ContainerConfiguration,
         boot: &Boot,

@@ -12,7 +12,7 @@ use super::protocol::Target;
 /// What every user of the container may use: it is the container's alone.
 const AGENT_MODE: u32 = 0o666;
 
-/// Why a socket of the host can't be mounted.
+/// Why a socket of the host cannot be mounted.
 #[derive(Debug, thiserror::Error)]
 #[error("bind mount source {}", path.display())]
 pub struct ReachError {

@@ -42,10 +42,10 @@ pub enum AgentError {
     /// Not JSON, or JSON of another form.
     #[error("invalid OCI specification")]
     Json(#[source] serde_json::Error),
-    /// A specification that can't be carried out.
+    /// A specification that cannot be carried out.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// A limit that can't be expressed.
+    /// A limit that cannot be expressed.
     #[error(transparent)]
     Limit(#[from] LimitError),
     /// A kernel parameter of the guest.
@@ -95,7 +95,7 @@ pub enum AgentError {
     /// The process did not start.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
-    /// The process started but can't be watched.
+    /// The process started but cannot be watched.
     #[error("cannot watch the process")]
     Watch(#[source] io::Error),
     /// The table of processes.
@@ -131,7 +131,7 @@ pub enum AgentError {
     /// There are not so many.
     #[error("the container has no socket {0}")]
     NoSocket(usize),
-    /// Nobody listens in the container, or a connection can't be made.
+    /// Nobody listens in the container, or a connection cannot be made.
     #[error("cannot connect to the container's socket")]
     Socket(#[source] io::Error),
     /// The kernel's caches.

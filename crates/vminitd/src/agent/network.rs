@@ -52,7 +52,7 @@ impl Agent {
     }
 }
 
-/// Writes `file` below `root`, which links can't leave, unless it is another one by now. What is mounted there is somebody else's.
+/// Writes `file` below `root`, which links cannot leave, unless it is another one by now. What is mounted there is somebody else's.
 fn write(root: &OwnedFd, file: &Rewrite) -> io::Result<()> {
     let path = file.path.trim_start_matches('/');
     // A FIFO would block without NONBLOCK.

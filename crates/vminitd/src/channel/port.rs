@@ -18,7 +18,7 @@ const PORTS: &str = "/sys/class/virtio-ports";
 /// The kernel learns the names of ports after it has started PID 1.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why the host can't be reached.
+/// Why the host cannot be reached.
 #[derive(Debug, Error)]
 pub enum ChannelError {
     /// The VMM has no such device.

@@ -14,7 +14,7 @@ pub struct Setting {
     pub value: String,
 }
 
-/// A limit that can't be expressed.
+/// A limit that cannot be expressed.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum LimitError {
     /// A `unified` key that is no file of the group.

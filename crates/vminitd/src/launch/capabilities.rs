@@ -81,7 +81,7 @@ impl CapabilityPlan {
     pub fn bound(&self) -> Result<(), Failure> {
         for capability in all().filter(|capability| !self.bounding.contains(*capability)) {
             match remove_capability_from_bounding_set(capability) {
-                // A kernel that does not know a capability can't grant it either.
+                // A kernel that does not know a capability cannot grant it either.
                 Err(Errno::INVAL) => {}
                 result => result.context(|| "cannot reduce the bounding capabilities")?,
             }

@@ -13,7 +13,7 @@ use super::failure::{Context, Failure};
 /// Bytes of the path that a symbolic link may lead to (`PATH_MAX`).
 const TARGET_MAX: usize = 4096;
 
-/// Writes `file` below the root of the calling process, which symbolic links can't leave: it is the
+/// Writes `file` below the root of the calling process, which symbolic links cannot leave: it is the
 /// container's. Links are followed, because images point /etc/resolv.conf to where they want it.
 pub fn write(file: &File) -> Result<(), Failure> {
     let path = Path::new("/").join(file.path.trim_start_matches('/'));

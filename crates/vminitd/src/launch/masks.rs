@@ -38,7 +38,7 @@ pub fn mask(paths: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes what is at each path read-only, with all that is mounted below. What does not exist can't change.
+/// Makes what is at each path read-only, with all that is mounted below. What does not exist cannot change.
 pub fn protect(paths: &[String]) -> Result<(), Failure> {
     for path in paths {
         let step = || format!("cannot make {path} read-only");

@@ -15,7 +15,7 @@ use super::seccomp::{self, SeccompError};
 use crate::mount::{MountOptions, Propagation};
 use crate::spec::{self, Spec};
 
-/// A specification that can't be carried out.
+/// A specification that cannot be carried out.
 #[derive(Debug, Error)]
 pub enum PlanError {
     /// A field that the guest does not implement.

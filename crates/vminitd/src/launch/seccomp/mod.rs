@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::failure::{Context, Failure};
 pub use profile::compile;
 
-/// A profile that can't be carried out.
+/// A profile that cannot be carried out.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum SeccompError {
     /// An action that does not exist or needs a listener.

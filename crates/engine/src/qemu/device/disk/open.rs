@@ -189,7 +189,7 @@ fn descriptor_text(parts: &[Part], number: impl Fn(usize) -> usize) -> String {
          createType=\"twoGbMaxExtentFlat\"\n",
     );
     for part in parts {
-        // Writing to a String can't fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(
             text,
             "RW {} FLAT \"/dev/fdset/{}\" {}",
