@@ -1,0 +1,189 @@
+//! Answers, as a guest gets them.
+
+use virtiofsd::passthrough::Config;
+use virtiofsd::soft_idmap::cmdline::IdMap;
+
+use super::*;
+
+const ABSENCE: Duration = Duration::from_millis(700);
+
+fn answers(root: &tempfile::TempDir, close_fails: bool) -> Answers {
+    let files = PassthroughFs::new(Config {
+        root_dir: root.path().display().to_string(),
+        ..Config::default()
+    });
+    let answers = Answers::new(files.unwrap(), ABSENCE, close_fails, None);
+    answers.init(FsOptions::empty()).unwrap();
+    answers
+}
+
+fn asker() -> Context {
+    Context {
+        uid: 0_u32.into(),
+        gid: 0_u32.into(),
+        pid: 1,
+    }
+}
+
+#[test]
+fn that_there_is_none_may_be_remembered() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("file"), "").unwrap();
+    let answers = answers(&root, false);
+    let look = |name| answers.lookup(asker(), ROOT_ID, name);
+    let none = look(c"none").unwrap();
+    assert_eq!((none.inode, none.entry_timeout), (0, ABSENCE));
+    assert_ne!(look(c"file").unwrap().inode, 0);
+    // Another error is no absence.
+    let file = look(c"file").unwrap().inode;
+    assert!(answers.lookup(asker(), file, c"below").is_err());
+}
+
+/// A guest whose kernel knows of leases, and its memory.
+fn leased(root: &tempfile::TempDir) -> (Answers, crate::leases::Memory) {
+    let ranges = [(vm_memory::GuestAddress(0), 4096)];
+    let memory = vm_memory::GuestMemoryMmap::from_ranges(&ranges).unwrap();
+    let memory = crate::leases::Memory::new(memory);
+    let descriptors = std::fs::File::open("/proc/self/fd").unwrap();
+    let leases = Leases::start(memory.clone(), descriptors.into(), 100).unwrap();
+    let answers = Answers {
+        leases: Some(leases),
+        ..answers(root, false)
+    };
+    answers.leases.as_ref().unwrap().begin();
+    (answers, memory)
+}
+
+fn offer(answers: &Answers) -> io::Result<()> {
+    let extra = SetxattrFlags::empty();
+    answers.setxattr(asker(), ROOT_ID, OFFER, &0_u64.to_ne_bytes(), 0, extra)
+}
+
+fn is_lease(validity: Duration) -> bool {
+    validity.as_secs() >> 48 == 0x8000
+}
+
+#[test]
+fn a_file_that_may_not_be_read_has_no_attributes_of_the_systems() {
+    let told = |name, error: Errno| unreadable(name, error.into()).raw_os_error();
+    for name in [c"security.capability", c"system.posix_acl_access"] {
+        assert_eq!(told(name, Errno::ACCESS), Some(libc::ENODATA));
+    }
+    assert_eq!(told(c"user.mine", Errno::ACCESS), Some(libc::EACCES));
+    assert_eq!(told(c"security.x", Errno::RANGE), Some(libc::ERANGE));
+}
+
+#[test]
+fn only_the_first_request_gives_a_page() {
+    let root = tempfile::tempdir().unwrap();
+    let (answers, _) = leased(&root);
+    answers.lookup(asker(), ROOT_ID, c"none").unwrap();
+    let refused = offer(&answers).unwrap_err().raw_os_error();
+    assert_eq!(refused, Some(libc::EOPNOTSUPP));
+    // A mount anew.
+    answers.destroy();
+    answers.init(FsOptions::empty()).unwrap();
+    offer(&answers).unwrap();
+    offer(&answers).unwrap_err();
+}
+
+#[test]
+fn what_the_host_tells_of_has_a_lease() {
+    let root = tempfile::tempdir().unwrap();
+    let share = root.path().join("0");
+    std::fs::create_dir_all(share.join("directory")).unwrap();
+    for name in ["file", "linked"] {
+        std::fs::write(share.join(name), "").unwrap();
+    }
+    std::fs::hard_link(share.join("linked"), share.join("other")).unwrap();
+    let (answers, memory) = leased(&root);
+    // The share's directory is found below the test's root, not `/`.
+    let leases = answers.leases.as_ref().unwrap();
+    let name = std::ffi::CString::new(share.to_str().unwrap()).unwrap();
+    offer(&answers).unwrap();
+    let share = answers.lookup(asker(), ROOT_ID, c"0").unwrap();
+    let mut entry = answers.lookup(asker(), ROOT_ID, c"0").unwrap();
+    leases.give(None, ROOT_ID, &name, &mut entry);
+    if leases.grant(share.inode).is_none() {
+        // A file system of this host that tells of nothing.
+        return;
+    }
+    let look = |name| {
+        let entry = answers.lookup(asker(), share.inode, name).unwrap();
+        (is_lease(entry.entry_timeout), is_lease(entry.attr_timeout))
+    };
+    assert_eq!(look(c"none"), (true, false));
+    assert_eq!(look(c"file"), (true, true));
+    assert_eq!(look(c"linked"), (true, false));
+    // It was not watched when it was looked at.
+    assert_eq!(look(c"directory"), (true, false));
+    assert_eq!(look(c"directory"), (true, true));
+    let file = answers.lookup(asker(), share.inode, c"file").unwrap();
+    let attributes = || answers.getattr(asker(), file.inode, None).unwrap();
+    assert!(is_lease(attributes().1));
+    // It is read without being opened.
+    answers.fsync(asker(), file.inode, true, BY_NODE).unwrap();
+    answers
+        .link(asker(), file.inode, share.inode, c"more")
+        .unwrap();
+    assert!(!is_lease(attributes().1));
+    // Another process changes something.
+    let before = answers.lookup(asker(), share.inode, c"none").unwrap();
+    let touched = std::process::Command::new("touch")
+        .arg(root.path().join("0/none"))
+        .status();
+    assert!(touched.unwrap().success());
+    let word = || -> u64 {
+        use vm_memory::{Bytes as _, GuestAddressSpace as _};
+        let memory = memory.memory();
+        memory.read_obj(vm_memory::GuestAddress(0)).unwrap()
+    };
+    let begun = std::time::Instant::now();
+    while word() == before.entry_timeout.as_secs() {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn an_owner_that_may_not_be_given_is_not_permitted() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("file"), "").unwrap();
+    let forbidden = IdMap::ForbidGuest {
+        from_guest: 33,
+        count: 1,
+    };
+    let files = PassthroughFs::new(Config {
+        root_dir: root.path().display().to_string(),
+        uid_map: Some(vec![forbidden]),
+        ..Config::default()
+    });
+    let answers = Answers::new(files.unwrap(), ABSENCE, false, None);
+    answers.init(FsOptions::empty()).unwrap();
+    let file = answers.lookup(asker(), ROOT_ID, c"file").unwrap().inode;
+    let given = SetattrIn {
+        uid: 33.into(),
+        ..SetattrIn::default()
+    };
+    let refused = answers.setattr(asker(), file, given, None, SetattrValid::UID);
+    assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EPERM));
+}
+
+#[test]
+fn a_guest_tells_of_what_it_closes_only_where_that_may_fail() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("file"), "").unwrap();
+    for close_fails in [false, true] {
+        let answers = answers(&root, close_fails);
+        let file = answers.lookup(asker(), ROOT_ID, c"file").unwrap().inode;
+        let (handle, _) = answers.open(asker(), file, false, 0).unwrap();
+        let flushed = answers.flush(asker(), file, handle.unwrap(), 0);
+        let answer = flushed.map_err(|error| error.raw_os_error());
+        let expected = if close_fails {
+            Ok(())
+        } else {
+            Err(Some(libc::ENOSYS))
+        };
+        assert_eq!(answer, expected);
+    }
+}
