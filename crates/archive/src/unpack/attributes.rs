@@ -17,14 +17,12 @@ const UTIME_OMIT: i64 = (1 << 30) - 2;
 impl Tree {
     /// Owner, mode, attributes and times of an open file or directory.
     pub(super) fn finish(&self, file: &OwnedFd, member: &Member) -> io::Result<()> {
-        let owner = match self.rules.owners {
-            Owners::Keep => Some((member.uid, member.gid)),
-            Owners::All(user, group) => Some((user, group)),
-            Owners::Own => None,
-        };
+        // What is so already is not set again: each change is one of the file system's journal.
+        let found = rustix::fs::fstat(file)?;
         // A file that gets another owner loses its set-id bits and capabilities.
         let mut given = true;
-        if let Some((user, group)) = owner {
+        let owner = self.owner(member);
+        if let Some((user, group)) = owner.filter(|owner| *owner != (found.st_uid, found.st_gid)) {
             let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
             let done = rustix::fs::fchown(file, Some(user), Some(group));
             given = done.is_ok();
@@ -32,10 +30,11 @@ impl Tree {
         }
         let privileges = self.rules.privileges && given;
         let mask = if privileges { 0o7777 } else { 0o1777 };
-        tolerate(rustix::fs::fchmod(
-            file,
-            Mode::from_raw_mode(u32::from(member.permissions) & mask),
-        ))?;
+        let mode = u32::from(member.permissions) & mask;
+        // Giving it away has taken set-id bits.
+        if mode != found.st_mode & 0o7777 || mode & 0o6000 != 0 {
+            tolerate(rustix::fs::fchmod(file, Mode::from_raw_mode(mode)))?;
+        }
         for (name, value) in &member.xattrs {
             if name.starts_with(b"user.") || privileges {
                 tolerate(rustix::fs::fsetxattr(
@@ -47,6 +46,25 @@ impl Tree {
             }
         }
         Ok(tolerate(rustix::fs::futimens(file, &times(member)))?)
+    }
+
+    /// Whom `member` is to belong to; nothing where that is whoever makes it.
+    fn owner(&self, member: &Member) -> Option<(u32, u32)> {
+        match self.rules.owners {
+            Owners::Keep => Some((member.uid, member.gid)),
+            Owners::All(user, group) => Some((user, group)),
+            Owners::Own => None,
+        }
+    }
+
+    /// What a file is made with: that of `member`, where neither a change of its owner nor an attribute is still to bound who may read it.
+    pub(super) fn first_mode(&self, member: &Member) -> Mode {
+        let owner = self.owner(member);
+        if member.xattrs.is_empty() && owner.is_none_or(|owner| owner == self.maker) {
+            Mode::from_raw_mode(u32::from(member.permissions) & 0o777)
+        } else {
+            Mode::RUSR | Mode::WUSR
+        }
     }
 
     pub(super) fn own_as(

@@ -19,6 +19,14 @@ impl Tree {
         member: &Member,
         reader: &mut Reader<R>,
     ) -> io::Result<bool> {
+        if self.rules.in_place && self.is_new {
+            match self.made(parent, name, member) {
+                Ok(file) => return self.whole(parent, name, &file, member, reader),
+                // Another member of this name, or somebody of the same power.
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Directory => {
                 return Err(Errno::ISDIR.into());
@@ -27,7 +35,7 @@ impl Tree {
             Err(error) => return Err(error.into()),
         }
         // A reader meanwhile sees the old file, or the whole new one.
-        let Some(file) = nameless::create(parent, Mode::RUSR | Mode::WUSR)? else {
+        let Some(file) = nameless::create(parent, self.first_mode(member))? else {
             return self.named(parent, name, member, reader);
         };
         self.fill(&file, member, reader)?;
@@ -50,17 +58,41 @@ impl Tree {
         member: &Member,
         reader: &mut Reader<R>,
     ) -> io::Result<bool> {
-        let (temporary, file) = self.temporary(parent)?;
-        let made = self
-            .fill(&file, member, reader)
-            .and_then(|()| self.finish(&file, member));
-        if made.is_err() {
-            // The first error is the one to tell.
-            let _ = rustix::fs::unlinkat(parent, &temporary, AtFlags::empty());
-        }
-        made?;
+        let (temporary, file) = self.temporary(parent, member)?;
+        self.whole(parent, &temporary, &file, member, reader)?;
         place(parent, &temporary, &file, name)?;
         Ok(true)
+    }
+
+    /// Makes the new `file` called `name` whole, or removes it.
+    fn whole<R: Read>(
+        &mut self,
+        parent: &OwnedFd,
+        name: &CString,
+        file: &OwnedFd,
+        member: &Member,
+        reader: &mut Reader<R>,
+    ) -> io::Result<bool> {
+        let made = self
+            .fill(file, member, reader)
+            .and_then(|()| self.finish(file, member));
+        if made.is_err() {
+            // The first error is the one to tell.
+            let _ = rustix::fs::unlinkat(parent, name, AtFlags::empty());
+        }
+        made.map(|()| true)
+    }
+
+    /// A new file of `parent` called `name`.
+    fn made(
+        &self,
+        parent: &OwnedFd,
+        name: &CString,
+        member: &Member,
+    ) -> rustix::io::Result<OwnedFd> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(parent, name, flags, self.first_mode(member))
     }
 
     /// Gives the whole `file` a unique name, from which it is renamed to its place.
@@ -82,12 +114,10 @@ impl Tree {
     }
 
     /// A new file of `parent`, and its name.
-    fn temporary(&mut self, parent: &OwnedFd) -> io::Result<(CString, OwnedFd)> {
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fn temporary(&mut self, parent: &OwnedFd, member: &Member) -> io::Result<(CString, OwnedFd)> {
         loop {
             let name = self.new_name()?;
-            match rustix::fs::openat(parent, &name, flags, Mode::RUSR | Mode::WUSR) {
+            match self.made(parent, &name, member) {
                 Ok(file) => return Ok((name, file)),
                 // The archive has such a name, too, or a process of this number was killed.
                 Err(Errno::EXIST) => {}

@@ -16,6 +16,7 @@ const RULES: Rules = Rules {
     privileges: false,
     special: false,
     top: false,
+    in_place: false,
 };
 
 fn directory(path: &Path) -> OwnedFd {
@@ -375,4 +376,160 @@ fn a_volume_s_own_mode_and_its_pipes_are_made_when_that_is_asked_for() {
     );
     assert_eq!(left_out.unwrap(), 0);
     assert_eq!((mode(&to), mode(&to.join("pipe"))), (0o1750, 0o640));
+}
+
+/// A stream that looks into a directory each time when it is read.
+struct Watched<'a> {
+    archive: &'a [u8],
+    directory: &'a Path,
+    seen: &'a mut Vec<String>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let entries = fs::read_dir(self.directory).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        self.seen.extend(names);
+        self.archive.read(buffer)
+    }
+}
+
+fn file_below(directory: &str) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new());
+    writer.directory(directory).unwrap();
+    writer.start_file(&format!("{directory}file"), 10).unwrap();
+    writer.write_all(b"0123456789").unwrap();
+    writer.finish().unwrap()
+}
+
+const IN_PLACE: Rules = Rules {
+    in_place: true,
+    ..RULES
+};
+
+#[test]
+fn only_files_of_new_directories_are_written_in_their_places() {
+    let archive = file_below("d/");
+    for (exists, rules, shown) in [
+        (false, IN_PLACE, true),
+        (true, IN_PLACE, false),
+        (false, RULES, false),
+    ] {
+        let scratch = tempfile::tempdir().unwrap();
+        let place = scratch.path().join("d");
+        if exists {
+            fs::create_dir(&place).unwrap();
+        }
+        let mut seen = Vec::new();
+        let watched = Watched {
+            // Its content is the last that is read.
+            archive: &archive[..archive.len() - 1024],
+            directory: &place,
+            seen: &mut seen,
+        };
+        let mut reader = Reader::new(watched);
+        let mapping = Mapping::default();
+        let mut tree = Tree::new(directory(scratch.path()), rules);
+        for _ in 0..2 {
+            let member = reader.next_member().unwrap().unwrap();
+            let path = mapping.apply(&member.path).unwrap();
+            assert!(tree.member(&path, &member, &mapping, &mut reader).unwrap());
+            if member.kind == Kind::Directory && !exists {
+                let mode = fs::metadata(&place).unwrap().mode();
+                assert_eq!(mode & 0o7777, 0o700, "nobody else enters");
+            }
+        }
+        tree.settle().unwrap();
+        let during = seen.contains(&"file".to_owned());
+        assert_eq!(during, shown, "{exists} {rules:?}");
+        assert_eq!(fs::read(place.join("file")).unwrap(), b"0123456789");
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_off_in_its_place_is_removed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let archive = file_below("d/");
+    let mut reader = Reader::new(&archive[..1024 + 5]);
+    let root = directory(scratch.path());
+    assert!(unpack(&mut reader, None, root, &Mapping::default(), IN_PLACE).is_err());
+    assert_eq!(
+        fs::read_dir(scratch.path().join("d")).unwrap().count(),
+        0,
+        "nothing half made"
+    );
+}
+
+#[test]
+fn a_second_member_of_a_name_replaces_the_first_also_in_a_new_directory() {
+    let scratch = tempfile::tempdir().unwrap();
+    fs::write(scratch.path().join("outside"), "outside").unwrap();
+    let mut writer = Writer::new(Vec::new());
+    writer.directory("d/").unwrap();
+    writer.file("d/twice", b"first").unwrap();
+    writer.file("d/twice", b"second").unwrap();
+    let link = Member {
+        link: b"../outside".to_vec(),
+        ..Member::new(b"d/link", Kind::Symlink, 0o777)
+    };
+    writer.member(&link).unwrap();
+    writer.file("d/link", b"a file").unwrap();
+    let archive = writer.finish().unwrap();
+    let mut reader = Reader::new(archive.as_slice());
+    let root = directory(scratch.path());
+    unpack(&mut reader, None, root, &Mapping::default(), IN_PLACE).unwrap();
+    let read = |name: &str| fs::read_to_string(scratch.path().join(name)).unwrap();
+    assert_eq!(
+        (read("d/twice"), read("d/link"), read("outside")),
+        ("second".into(), "a file".into(), "outside".into())
+    );
+}
+
+/// Also what differs from what a new file has, and what the process's mask would take.
+#[test]
+fn modes_and_owners_are_set_where_they_differ() {
+    let own = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    let other = if own.0 == 0 { (12, 34) } else { own };
+    let mut expected = Vec::new();
+    let mut writer = Writer::new(Vec::new());
+    writer.directory("d/").unwrap();
+    for (uid, gid) in [own, other] {
+        for permissions in [
+            0o600, 0o644, 0o666, 0o777, 0o000, 0o444, 0o4755, 0o2755, 0o1777,
+        ] {
+            let name = format!("d/{uid}-{permissions:o}");
+            let member = Member {
+                uid,
+                gid,
+                ..Member::new(name.as_bytes(), Kind::File, permissions)
+            };
+            writer.member(&member).unwrap();
+            expected.push((name, uid, gid, u32::from(permissions)));
+        }
+    }
+    let archive = writer.finish().unwrap();
+    for in_place in [false, true] {
+        let scratch = tempfile::tempdir().unwrap();
+        let rules = Rules {
+            owners: Owners::Keep,
+            privileges: true,
+            in_place,
+            ..RULES
+        };
+        let mut reader = Reader::new(archive.as_slice());
+        let root = directory(scratch.path());
+        unpack(&mut reader, None, root, &Mapping::default(), rules).unwrap();
+        for (name, uid, gid, mode) in &expected {
+            let found = fs::metadata(scratch.path().join(name)).unwrap();
+            assert_eq!(
+                (found.uid(), found.gid(), found.mode() & 0o7777),
+                (*uid, *gid, *mode),
+                "{name}"
+            );
+        }
+    }
 }

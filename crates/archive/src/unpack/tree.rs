@@ -1,5 +1,6 @@
 //! The directories of a tree, and what is made in them.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,7 +24,7 @@ fn pending_bytes(path: &[Vec<u8>], member: &Member) -> usize {
     let xattrs: usize = xattrs
         .map(|(name, value)| name.len() + value.len() + 96)
         .sum();
-    path + member.path.len() + xattrs + 256
+    2 * path + member.path.len() + xattrs + 256
 }
 
 /// A tree that is being made.
@@ -31,8 +32,14 @@ fn pending_bytes(path: &[Vec<u8>], member: &Member) -> usize {
 pub struct Tree {
     root: OwnedFd,
     pub(super) rules: Rules,
+    /// User and group that new files belong to.
+    pub(super) maker: (u32, u32),
     /// The directory of the last member: that of the next one, mostly.
     parent: Option<(Vec<Vec<u8>>, OwnedFd)>,
+    /// Whether that directory is one of `new`.
+    pub(super) is_new: bool,
+    /// Directories that this tree has made, of those in `pending`.
+    new: HashSet<Vec<Vec<u8>>>,
     /// Directories whose modes and times are set at the end.
     pending: Vec<(Vec<Vec<u8>>, Member)>,
     pending_bytes: usize,
@@ -46,7 +53,13 @@ impl Tree {
         Self {
             root,
             rules,
+            maker: (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            ),
             parent: None,
+            is_new: false,
+            new: HashSet::new(),
             pending: Vec::new(),
             pending_bytes: 0,
             buffer: vec![0; BUFFER],
@@ -107,6 +120,7 @@ impl Tree {
                 return Ok(Some(opened));
             }
         }
+        self.is_new = self.new.contains(path);
         match self.open(path, OFlags::PATH) {
             Err(Errno::NOENT) => self.make_parents(path),
             Err(error) if self.leads_elsewhere(error) => Ok(None),
@@ -172,39 +186,42 @@ impl Tree {
         path: &[Vec<u8>],
         member: &Member,
     ) -> io::Result<bool> {
-        match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
-            Ok(()) => {}
+        let new = match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
+            Ok(()) => true,
             Err(Errno::EXIST) => {
                 match self.open_in(parent.as_fd(), name.as_bytes(), OFlags::PATH) {
-                    Ok(_) => {}
+                    Ok(_) => false,
                     Err(error) if self.leads_elsewhere(error) => return Ok(false),
                     Err(error) => return Err(error.into()),
                 }
             }
             Err(error) => return Err(error.into()),
+        };
+        if self.remember(path, member)? && new && self.rules.in_place {
+            self.new.insert(path.to_vec());
         }
-        self.remember(path, member)?;
         Ok(true)
     }
 
-    /// Keeps what the directory `path` is to be like until nothing is made in it any more.
-    fn remember(&mut self, path: &[Vec<u8>], member: &Member) -> io::Result<()> {
+    /// Keeps what the directory `path` is to be like until nothing is made in it any more; false where there is no room, and it is so
+    /// from now on.
+    fn remember(&mut self, path: &[Vec<u8>], member: &Member) -> io::Result<bool> {
         let bytes = pending_bytes(path, member);
         if self.pending_bytes + bytes > PENDING_MAX {
             self.finish_directory(path, member)?;
-        } else {
-            self.pending_bytes += bytes;
-            let needed = Member {
-                xattrs: member.xattrs.clone(),
-                permissions: member.permissions,
-                uid: member.uid,
-                gid: member.gid,
-                mtime: member.mtime,
-                ..Member::new(&member.path, Kind::Directory, 0)
-            };
-            self.pending.push((path.to_vec(), needed));
+            return Ok(false);
         }
-        Ok(())
+        self.pending_bytes += bytes;
+        let needed = Member {
+            xattrs: member.xattrs.clone(),
+            permissions: member.permissions,
+            uid: member.uid,
+            gid: member.gid,
+            mtime: member.mtime,
+            ..Member::new(&member.path, Kind::Directory, 0)
+        };
+        self.pending.push((path.to_vec(), needed));
+        Ok(true)
     }
 
     /// Sets modes and times of directories, inner ones first.

@@ -62,6 +62,7 @@ fn copy(from: OwnedFd, to: &Path) -> Result<(), ArchiveError> {
         privileges: true,
         special: true,
         top: false,
+        in_place: true,
     };
     let target = fs::File::open(to).map_err(ArchiveError::at(to))?;
     piped(

@@ -130,6 +130,7 @@ fn put<R: Read>(
     let rules = Rules {
         owners,
         privileges: true,
+        in_place: true,
         ..Rules::default()
     };
     make(reader, Some(first), &place.directory, &mapping, rules)?;
@@ -146,6 +147,7 @@ pub fn extract(path: &Path) -> Result<(), ArchiveError> {
     let rules = Rules {
         owners: Owners::Keep,
         privileges: true,
+        in_place: true,
         ..Rules::default()
     };
     make(&mut reader, None, path, &Mapping::default(), rules)?;
@@ -161,6 +163,7 @@ pub fn import() -> Result<(), ArchiveError> {
         privileges: true,
         special: true,
         top: true,
+        in_place: true,
         links: Links::Refuse,
     };
     let root = directory(Path::new("/"))?;
