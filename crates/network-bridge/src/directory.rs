@@ -74,6 +74,13 @@ pub enum Known {
 }
 
 impl Entry {
+    /// Whether its rules let it ask for `name`, which is of the outside.
+    pub fn may_ask(&self, name: &str) -> bool {
+        let covers =
+            |rules: &Vec<EgressRule>| rules.iter().any(|rule| rule.destination.covers(name));
+        self.egress.as_ref().is_none_or(covers)
+    }
+
     fn has(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(address) => self.ipv4 == Some(address),

@@ -4,11 +4,13 @@
 
 mod world;
 
+use std::time::{Duration, Instant};
+
 use container_api::network::{AttachRequest, Egress, RuleCount};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType::{A, AAAA};
 use world::dns::{self, addresses};
-use world::{HOST, HOST6, PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
+use world::{HOST, HOST6, Network, PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
 
 const GATEWAY: &str = "192.168.64.1";
 
@@ -26,6 +28,50 @@ fn packets(counts: &[RuleCount], rule: &str) -> u64 {
         .find(|count| count.rule == rule)
         .unwrap()
         .packets
+}
+
+/// The names that a container was refused, with the number of their questions, when there were `questions` for `name`.
+fn names_refused(
+    network: &Network,
+    container: &str,
+    name: &str,
+    questions: u64,
+) -> Vec<(String, u64)> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let counts = network.member(container).refused_names;
+        let counts: Vec<_> = counts
+            .into_iter()
+            .map(|count| (count.name, count.questions))
+            .collect();
+        if counts.contains(&(name.to_owned(), questions)) {
+            return counts;
+        }
+        assert!(Instant::now() < deadline, "{counts:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn names_that_are_refused_are_counted_and_bounded() {
+    let world = World::new();
+    let network = world.network("one", |_| ());
+    let (a, _) = network.guest_with("a", rules(&["www.example.org"]));
+    for number in 0..100 {
+        let name = format!("{number}.secret.example.com");
+        let answer = addresses(&a.namespace, GATEWAY, &name, A);
+        assert_eq!(answer, Err(ResponseCode::Refused));
+    }
+    let named = names_refused(&network, "a", "99.secret.example.com", 1);
+    let member = network.member("a");
+    assert_eq!((named.len(), member.refused_other_names), (32, 68));
+    // Another run counts anew, and one without rules is refused nothing.
+    drop(a);
+    network.detach("a");
+    let (a, _) = network.guest_with("a", rules(&["www.example.org"]));
+    assert_eq!(network.member("a").refused_names, []);
+    assert!(addresses(&a.namespace, GATEWAY, "x.example.com", A).is_err());
+    assert_eq!(names_refused(&network, "a", "x.example.com", 1).len(), 1);
 }
 
 #[test]
@@ -194,6 +240,14 @@ fn names_are_allowed_by_what_the_resolver_answered() {
     assert_eq!(from(link_local, "example.com"), Some(ResponseCode::Refused));
     assert_eq!(from(link_local, "b"), Some(ResponseCode::NoError));
     assert_eq!(asked.lock().unwrap().len(), before);
+    // What was refused is told by name; what is known here was not.
+    let refused = names_refused(&network, "a", "example.com", 2);
+    let names = ["other.example.org", "secret.www.example.org", "example.com"];
+    assert_eq!(
+        refused.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        names
+    );
+    assert_eq!(names_refused(&network, "b", "example.org", 1).len(), 1);
     assert!(addresses(&b.namespace, GATEWAY, "deep.www.example.org", A).is_ok());
     assert!(ask(&b.namespace, &server).is_ok());
     // Containers find each other all the same.

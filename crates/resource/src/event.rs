@@ -58,7 +58,7 @@ pub enum Action {
     Health,
     /// A further process runs in it.
     Exec,
-    /// Its egress rules refused packets.
+    /// Its egress rules refused packets or names.
     Refuse,
     /// It is on a further network.
     Connect,
@@ -171,14 +171,18 @@ pub enum Attribute {
     Machine,
     /// How long the start took.
     Milliseconds,
-    /// Network on which packets were refused, or that it came to or left.
+    /// Network on which something was refused, or that it came to or left.
     Network,
+    /// Names that were refused, the last ones, with a comma between them.
+    Names,
     /// The name that it had.
     OldId,
     /// How many packets were refused.
     Packets,
     /// Id of the further process.
     Process,
+    /// How many questions for names were refused.
+    Questions,
     /// Why it ended, where that was not its own process's exit.
     Reason,
     /// Number of the signal.
@@ -187,16 +191,18 @@ pub enum Attribute {
 
 impl Attribute {
     /// Every one.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Attempt,
         Self::ExitCode,
         Self::Health,
         Self::Machine,
         Self::Milliseconds,
         Self::Network,
+        Self::Names,
         Self::OldId,
         Self::Packets,
         Self::Process,
+        Self::Questions,
         Self::Reason,
         Self::Signal,
     ];
@@ -210,9 +216,11 @@ impl Attribute {
             Self::Machine => "machine",
             Self::Milliseconds => "milliseconds",
             Self::Network => "network",
+            Self::Names => "names",
             Self::OldId => "oldId",
             Self::Packets => "packets",
             Self::Process => "process",
+            Self::Questions => "questions",
             Self::Reason => "reason",
             Self::Signal => "signal",
         }

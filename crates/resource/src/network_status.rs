@@ -111,6 +111,27 @@ pub struct NetworkMember {
     /// What its egress rules let pass, and what none of them allowed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<EgressCount>,
+    /// Names that no egress rule allowed, and that were refused: those that it asked for last, at most some dozens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_names: Vec<RefusedName>,
+    /// Questions for all other names that were refused.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused_other_names: u64,
+}
+
+/// Whether there is nothing to show.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// How often a container asked for a name that it may not ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedName {
+    /// The name; a question mark stands for each character that names of hosts do not have.
+    pub name: String,
+    /// Questions for it; a program asks for each family of addresses.
+    pub questions: u64,
 }
 
 /// How often a rule applied.

@@ -14,6 +14,7 @@ use container_resource::network::{DEFAULT_PLUGIN, NetworkMode};
 
 use super::joining::{Joining, Step, without};
 use super::process::Running;
+use super::refusals::Told;
 use super::{Network, Networks, Spare, address, ports};
 
 /// What a run of a container has of its networks.
@@ -296,7 +297,7 @@ impl Networks {
         }
         network.process.want(true);
         if is_limited {
-            self.limit(&network.name, &configuration.id, Some(0));
+            self.limit(&network.name, &configuration.id, Some(Told::default()));
         }
         Ok(One {
             interface,

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use container_api::network::{self, InspectReply, Member};
 use container_resource::network::NetworkConfiguration;
 use container_resource::network_status::{
-    EgressCount, ManagedNetwork, NetworkMember, NetworkStatus, Uplink,
+    EgressCount, ManagedNetwork, NetworkMember, NetworkStatus, RefusedName, Uplink,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -123,6 +123,15 @@ fn member(id: String, told: &[Member]) -> NetworkMember {
                 bytes: count.bytes,
             })
             .collect(),
+        refused_names: member
+            .refused_names
+            .iter()
+            .map(|count| RefusedName {
+                name: count.name.clone(),
+                questions: count.questions,
+            })
+            .collect(),
+        refused_other_names: member.refused_other_names,
     }
 }
 

@@ -143,6 +143,7 @@ fn check(attribute: Attribute, value: &str) -> Result<(), String> {
         | Attribute::ExitCode
         | Attribute::Milliseconds
         | Attribute::Packets
+        | Attribute::Questions
         | Attribute::Signal => match value.parse::<u64>() {
             Ok(number) if number.to_string() == value => Ok(()),
             _ => Err(format!("{value:?} is no number")),
@@ -158,7 +159,11 @@ fn check(attribute: Attribute, value: &str) -> Result<(), String> {
             let origin = value.parse::<Origin>();
             origin.map(drop).map_err(|error| error.to_string())
         }
-        Attribute::Network | Attribute::OldId | Attribute::Process | Attribute::Reason => Ok(()),
+        Attribute::Names
+        | Attribute::Network
+        | Attribute::OldId
+        | Attribute::Process
+        | Attribute::Reason => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::exchange::{Answer, Ask};
+use crate::refused_names::Tally;
 
 /// Questions that wait.
 const WAITING: usize = 512;
@@ -91,6 +92,18 @@ impl Asker {
             seconds,
         };
         match self.ask(ask).await? {
+            (Answer::Done, _) => Ok(()),
+            (answer, _) => Err(refused(answer)),
+        }
+    }
+
+    /// Tells which names the container behind `tap` was refused.
+    ///
+    /// # Errors
+    /// When nobody takes it.
+    pub async fn refused(&self, tap: &str, tally: Tally) -> io::Result<()> {
+        let tap = tap.to_owned();
+        match self.ask(Ask::Refused { tap, tally }).await? {
             (Answer::Done, _) => Ok(()),
             (answer, _) => Err(refused(answer)),
         }

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::directory::Entry;
+use crate::refused_names::Tally;
 
 /// The beginning. Beside it travel three sockets to ask on, for servers, for rules and for names of other networks, and for each gateway the socket
 /// for datagrams and the one for connections.
@@ -67,6 +68,13 @@ pub enum Ask {
         addresses: Vec<IpAddr>,
         /// For how long, in seconds.
         seconds: u32,
+    },
+    /// That these names are counted as refused to the container behind a tap.
+    Refused {
+        /// The container's tap.
+        tap: String,
+        /// Those since the last time.
+        tally: Tally,
     },
 }
 

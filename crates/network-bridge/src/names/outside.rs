@@ -24,6 +24,7 @@ use crate::directory::Directory;
 use crate::filter::packets;
 use crate::links::Links;
 use crate::namespace::inside::{Inside, Request};
+use crate::refused_names::RefusedNames;
 use crate::resolver::learn;
 use crate::resolver::resolv_conf::ResolvConf;
 
@@ -70,6 +71,8 @@ pub struct Outside {
     pub runtime: PathBuf,
     /// Ways to the host's resolvers.
     pub ways: Ways,
+    /// Names that containers were refused.
+    pub refused: Arc<RefusedNames>,
     /// Networks that did not answer.
     pub silent: Silent,
 }
@@ -125,6 +128,13 @@ impl Outside {
                 let script = self.lesson(&tap, rule, addresses, seconds).await?;
                 if !script.is_empty() {
                     self.inside.run(Request::Rules(script)).await?;
+                }
+                Answer::Done
+            }
+            Ask::Refused { tap, tally } => {
+                let known = self.directory.behind(&tap);
+                if known.is_some_and(|entry| entry.egress.is_some()) {
+                    self.refused.merge(&tap, &tally);
                 }
                 Answer::Done
             }

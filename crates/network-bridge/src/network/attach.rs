@@ -125,8 +125,11 @@ impl Network {
         removed.map_err(failed("remove the container's tap"))?;
         self.leases
             .change(container, |lease| lease.attached = None)?;
+        let tap = tap.clone();
         self.leave(container, lease).await?;
         self.tell().await;
+        // A tap of the same name is another run's.
+        self.refused.keep(|other| other != tap);
         if self
             .ports
             .remove(container)
@@ -249,6 +252,7 @@ impl Network {
             self.leave(&container, lease).await?;
             self.ports.remove(&container);
             self.tell().await;
+            self.refused.keep(|other| other != tap);
             self.write_host_table()
                 .await
                 .map_err(failed("close a container's ports"))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use container_api::Error;
-use container_api::network::{Counters, InspectReply, Member, RuleCount};
+use container_api::network::{Counters, InspectReply, Member, NameCount, RuleCount};
 
 use super::{Network, failed};
 use crate::filter::run::{Counted, Family};
@@ -66,6 +66,8 @@ impl Network {
             tx_bytes: tap.from_machine.0,
             tx_packets: tap.from_machine.1,
         });
+        let refused = attached.map(|attached| self.refused.of(&attached.tap));
+        let refused = refused.unwrap_or_default();
         let ports = attached.iter().flat_map(|attached| &attached.ports);
         Member {
             container: container.to_owned(),
@@ -79,6 +81,12 @@ impl Network {
                 .filter(|attached| attached.egress.is_some())
                 .map(|attached| counts(attached, counted))
                 .unwrap_or_default(),
+            refused_names: refused
+                .names
+                .into_iter()
+                .map(|(name, questions)| NameCount { name, questions })
+                .collect(),
+            refused_other_names: refused.others,
         }
     }
 }

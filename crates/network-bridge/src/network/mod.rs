@@ -29,6 +29,7 @@ use crate::links::Links;
 use crate::names::Names;
 use crate::namespace::holder;
 use crate::namespace::inside::Inside;
+use crate::refused_names::RefusedNames;
 use crate::relay::published::{Open, Target};
 use crate::resolved::Lead;
 use crate::uplink::{Uplink, user};
@@ -54,6 +55,8 @@ pub struct Network {
     names: Names,
     /// Containers that went, whose rules are still there.
     left: Vec<Left>,
+    /// Names that containers with egress rules were refused.
+    refused: Arc<RefusedNames>,
 }
 
 impl Network {

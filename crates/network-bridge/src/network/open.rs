@@ -85,6 +85,7 @@ impl Network {
             directory,
             names: Names::new(),
             left: Vec::new(),
+            refused: Arc::default(),
             configuration,
         };
         if let Err(error) = network.make(holder).await {
@@ -132,6 +133,7 @@ impl Network {
             host: self.host.clone(),
             runtime: runtime.to_owned(),
             ways: Ways::default(),
+            refused: self.refused.clone(),
             silent: Silent::default(),
         };
         self.names

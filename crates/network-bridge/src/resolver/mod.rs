@@ -6,6 +6,7 @@ pub mod listen;
 pub mod resolv_conf;
 mod upstream;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use container_resource::dns_domain::DnsDomain;
@@ -17,6 +18,7 @@ use self::learn::Learned;
 use self::upstream::Upstream;
 use crate::directory::{Client, Directory, Entry};
 use crate::names::Asker;
+use crate::refused_names::RefusedNames;
 
 /// The port of the domain name system.
 pub const PORT: u16 = 53;
@@ -24,6 +26,8 @@ pub const PORT: u16 = 53;
 const MAX_DATAGRAM: u16 = 4096;
 /// How long the host's resolvers may take together for one question.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long refused names are gathered before they are told of.
+const GATHERING: Duration = Duration::from_millis(200);
 /// Bytes of a message's header.
 const HEADER: usize = 12;
 
@@ -43,17 +47,21 @@ pub struct Resolver {
     others: Asker,
     upstream: Upstream,
     learned: Learned,
+    refused: Arc<RefusedNames>,
 }
 
 impl Resolver {
     /// For the containers in `directory`; `servers` leads to the host's resolvers, `rules` changes what containers reach, `others`
     /// knows names of other networks.
     pub fn new(directory: Directory, servers: Asker, rules: Asker, others: Asker) -> Self {
+        let refused = Arc::new(RefusedNames::default());
+        tokio::spawn(tell_refused(refused.clone(), rules.clone()));
         Self {
             directory,
             others,
             upstream: Upstream::new(servers),
             learned: Learned::new(rules),
+            refused,
         }
     }
 
@@ -61,10 +69,12 @@ impl Resolver {
     pub fn update(&self, entries: Vec<Entry>, domains: Vec<DnsDomain>) {
         // The rules of a tap that is another's, or has other rules, are new ones.
         let before = self.directory.entries();
-        self.learned.keep(|tap| {
+        let is_same = |tap: &str| {
             let of = |entries: &[Entry]| entries.iter().find(|entry| entry.tap == tap).cloned();
             of(&before) == of(&entries)
-        });
+        };
+        self.learned.keep(is_same);
+        self.refused.keep(is_same);
         self.directory.set(entries);
         self.directory.set_domains(domains);
     }
@@ -133,11 +143,9 @@ impl Resolver {
             Local::Elsewhere if self.directory.is_internal() => Err(ResponseCode::NXDomain),
             Local::Elsewhere => {
                 let name = answer::plain(question.name());
-                let rules = client.and_then(|client| client.egress.as_deref());
                 // A name that may not be reached is not asked for either: a question carries words out.
-                if rules
-                    .is_some_and(|rules| !rules.iter().any(|rule| rule.destination.covers(&name)))
-                {
+                if let Some(client) = client.filter(|client| !client.may_ask(&name)) {
+                    self.refused.note(&client.tap, &name);
                     return Err(ResponseCode::Refused);
                 }
                 let asked = self.upstream.ask(query, transport);
@@ -174,6 +182,19 @@ impl Resolver {
             .await;
         let addresses = addresses.map_err(failed).ok()?;
         (!addresses.is_empty()).then(|| answer::records(name, kind, addresses))
+    }
+}
+
+/// Hands over which names were refused, for as long as somebody takes it.
+async fn tell_refused(refused: Arc<RefusedNames>, rules: Asker) {
+    loop {
+        refused.noted().await;
+        tokio::time::sleep(GATHERING).await;
+        for (tap, tally) in refused.take() {
+            if let Err(error) = rules.refused(&tap, tally).await {
+                tracing::debug!("tell of refused names: {error:#}");
+            }
+        }
     }
 }
 

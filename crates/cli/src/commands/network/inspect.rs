@@ -9,8 +9,8 @@ use crate::output;
 
 /// Show everything about networks, as JSON
 ///
-/// The containers of each network are included: their addresses, ports and traffic, and the destinations that egress rules allowed and
-/// refused.
+/// The containers of each network are included: their addresses, ports and traffic, and what egress rules allowed and refused:
+/// destinations, and names that were asked for.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   Who is on it?
