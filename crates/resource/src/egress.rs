@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain_name;
 
+/// The name of the count of what no rule allowed. It has a space, as no rule does.
+pub const EVERYTHING_ELSE: &str = "everything else";
+
 /// One destination that may be reached: `CIDR[:port]`, `name[:port]` or `*.name[:port]`. An IPv6 network with a port is in
 /// brackets: `[fd00::/8]:443`. Without a port every protocol and port is meant; with one, TCP and UDP.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -137,7 +137,7 @@ pub struct RefusedName {
 /// How often a rule applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EgressCount {
-    /// The rule; empty: what none of them allowed, and was refused.
+    /// The rule; [`EVERYTHING_ELSE`](crate::egress::EVERYTHING_ELSE): what none of them allowed, and was refused.
     pub rule: String,
     /// Packets.
     pub packets: u64,

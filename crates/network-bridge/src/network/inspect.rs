@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use container_api::Error;
 use container_api::network::{Counters, InspectReply, Member, NameCount, RuleCount};
+use container_resource::egress::EVERYTHING_ELSE;
 
 use super::{Network, failed};
 use crate::filter::run::{Counted, Family};
@@ -112,6 +113,6 @@ fn counts(attached: &Attached, counted: &[Counted]) -> Vec<RuleCount> {
     let mut counts: Vec<RuleCount> = rules
         .map(|(index, rule)| count(&index.to_string(), rule.to_string()))
         .collect();
-    counts.push(count(packets::REFUSED, String::new()));
+    counts.push(count(packets::REFUSED, EVERYTHING_ELSE.to_owned()));
     counts
 }
