@@ -159,8 +159,13 @@ fn apply(
 }
 
 fn allow(options: &mut AttachmentOptions, value: &str) -> Result<(), AttachmentError> {
+    let rules = egress_policy::parse(value)?;
+    let before = options.egress.as_ref();
+    if before.is_some_and(|before| before.is_empty() != rules.is_empty()) {
+        return Err(EgressPolicyError::None.into());
+    }
     let allowed = options.egress.get_or_insert_default();
-    allowed.extend(egress_policy::parse(value)?);
+    allowed.extend(rules);
     egress_policy::check(allowed)?;
     Ok(())
 }
@@ -307,6 +312,18 @@ mod tests {
             ("a,mac=zz", "invalid MAC address 'zz'"),
             ("a,alias=a b", "invalid value for alias: 'a b'"),
             ("a,egress=all", "invalid egress 'all'"),
+            (
+                "a,egress=allow=192.0.2.1,none",
+                "'none' in an egress policy stands alone",
+            ),
+            (
+                "a,egress=none,egress=allow=192.0.2.1",
+                "'none' in an egress policy stands alone",
+            ),
+            (
+                "a,egress=allow=192.0.2.1,egress=none",
+                "'none' in an egress policy stands alone",
+            ),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(words), "{text}: {error}");

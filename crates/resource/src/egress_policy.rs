@@ -11,6 +11,11 @@ pub enum EgressPolicyError {
     /// Neither `none` nor `allow=`.
     #[error("invalid egress '{0}': none, or allow=<rule>[,<rule>]... is expected")]
     Form(String),
+    /// `none` beside rules, or as one of them.
+    #[error(
+        "'none' in an egress policy stands alone, without allow= and without rules: it allows nothing"
+    )]
+    None,
     /// A rule of it.
     #[error(transparent)]
     Rule(#[from] EgressError),
@@ -30,6 +35,13 @@ pub fn parse(text: &str) -> Result<Vec<EgressRule>, EgressPolicyError> {
     let rules = text
         .strip_prefix("allow=")
         .ok_or_else(|| EgressPolicyError::Form(text.to_owned()))?;
+    // A host of that name could not be reached either: names of one part are those of containers.
+    if rules
+        .split(',')
+        .any(|rule| rule.eq_ignore_ascii_case("none"))
+    {
+        return Err(EgressPolicyError::None);
+    }
     let rules = rules
         .split(',')
         .map(str::parse)
@@ -75,6 +87,9 @@ mod tests {
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(words), "{text}: {error}");
+        }
+        for text in ["allow=none", "allow=192.0.2.1,none", "allow=None,a.example"] {
+            assert_eq!(parse(text), Err(EgressPolicyError::None), "{text}");
         }
         let many = vec!["a"; MAX_RULES + 1].join(",");
         assert_eq!(

@@ -66,6 +66,11 @@ pub struct Create {
 
 impl Create {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        if self.internal && self.egress.as_ref().is_some_and(|rules| !rules.is_empty()) {
+            return Err(Failure::usage(
+                "an internal network has no way out: --egress rules would lead nowhere; leave out --internal or --egress",
+            ));
+        }
         let mut mtu = DEFAULT_MTU;
         let mut options = std::collections::BTreeMap::new();
         for (key, value) in self.options {
