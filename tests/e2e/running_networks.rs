@@ -130,6 +130,23 @@ fn networks_of_a_container_that_runs_come_and_go() {
     assert!(before.contains("inet 10.9.1.77/24"), "{before}");
     assert!(!before.contains("default via 10.9.1.1"), "{before}");
     assert_eq!(before.matches("default via").count(), 1, "{before}");
+    // What went through is counted for each.
+    let sample = system.sample("web");
+    let counted = sample["networks"].as_object().unwrap();
+    let counter = |network: &str, name: &str| counted[network][name].as_u64().unwrap();
+    assert_eq!(counted.len(), 2, "{sample}");
+    assert_eq!(counted["default"]["interface"], "eth0");
+    assert_eq!(counted["b"]["interface"], "eth1");
+    for name in ["rxBytes", "rxPackets", "txBytes", "txPackets"] {
+        assert!(counter("b", name) > 0, "{name}: {sample}");
+    }
+    for name in ["rxErrors", "rxDropped", "txErrors", "txDropped"] {
+        assert!(counted["b"][name].is_u64(), "{name}: {sample}");
+    }
+    for (sum, name) in [("networkRxBytes", "rxBytes"), ("networkTxBytes", "txBytes")] {
+        let both = counter("default", name) + counter("b", name);
+        assert_eq!(sample[sum].as_u64(), Some(both), "{sample}");
+    }
 
     // What is known of it outlives the apiserver.
     for pid in system.pids("container-apiserver start") {
@@ -147,6 +164,9 @@ fn networks_of_a_container_that_runs_come_and_go() {
         .ok()
         .says("until it is started again they lead nowhere");
     assert_eq!(networks(&system, "web"), on[1..]);
+    let sample = system.sample("web");
+    let counted: Vec<_> = sample["networks"].as_object().unwrap().keys().collect();
+    assert_eq!(counted, ["b"]);
     assert_eq!(members(&system, "default"), "cold");
     let script =
         "! ls /sys/class/net/eth0 && ip route && cat /etc/resolv.conf && ping -c 1 -W 5 db";

@@ -14,12 +14,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use container_api::types::Statistics;
 use container_archive::operation::Subject;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::ThreadNameSpaceType;
 use tokio::sync::watch;
 
-use crate::container::{Cgroup, Growth};
+use crate::container::{Cgroup, Growth, statistics};
 use crate::launch::seccomp;
 use crate::network::Numbers;
 use crate::process::{Process, Table};
@@ -96,6 +97,13 @@ impl Agent {
     /// The container, running or not.
     pub fn container(&self) -> Result<Arc<Container>, AgentError> {
         self.state().container.clone().ok_or(AgentError::NotStarted)
+    }
+
+    /// What the container uses.
+    pub fn statistics(&self) -> Result<Statistics, AgentError> {
+        let cgroup = Arc::clone(&self.container()?.cgroup);
+        let interfaces = self.state().interfaces.clone();
+        Ok(statistics(&cgroup, &interfaces))
     }
 
     /// A process by its id.

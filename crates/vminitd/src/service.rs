@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use crate::agent::{Agent, AgentError, resize};
 use crate::clock::set_realtime;
-use crate::container::{processes, statistics};
+use crate::container::processes;
 use crate::network::listeners;
 
 /// Serves one agent.
@@ -139,7 +139,7 @@ impl Guest for Service {
         &self,
         _: Request<StatisticsRequest>,
     ) -> Result<Response<Statistics>, Status> {
-        Ok(Response::new(statistics(&self.0.container()?.cgroup)))
+        Ok(Response::new(self.0.statistics()?))
     }
 
     async fn freeze(

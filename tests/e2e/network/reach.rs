@@ -137,7 +137,12 @@ fn containers_reach_each_other_and_the_host_reaches_their_ports() {
     };
     assert_eq!(member("web")["publishedPorts"][0]["hostPort"], 8080);
     assert!(member("peer")["txBytes"].as_u64().unwrap() > 0);
-    assert!(system.sample("peer")["networkRxBytes"].as_u64().unwrap() > 0);
+    let sample = system.sample("peer");
+    assert!(sample["networkRxBytes"].as_u64().unwrap() > 0);
+    assert_eq!(
+        sample["networks"]["default"]["rxBytes"],
+        sample["networkRxBytes"]
+    );
     let listed = system.run(["list"]).ok().stdout;
     assert!(listed.contains(&format!("{web}/24")), "{listed}");
     system

@@ -127,7 +127,7 @@ fn store(entry: &Entry, configuration: &ContainerConfiguration) -> Result<(), Er
     write(entry, &planned)
 }
 
-fn read_boot(entry: &Entry) -> Result<Boot, Error> {
+pub(super) fn read_boot(entry: &Entry) -> Result<Boot, Error> {
     bundle::read_json(&entry.bundle.boot())
         .map_err(|error| Error::caused(Kind::Internal, error).context("read boot.json"))
 }

@@ -1,9 +1,17 @@
 //! `stats` and `top`: what a container uses, and its processes.
 
+use std::collections::BTreeMap;
+
+use container_api::types::InterfaceStatistics;
 use container_api::{Error, Kind, runtime, types};
-use container_resource::container::ContainerStatistics;
+use container_resource::bundle::Interface;
+use container_resource::container::{ContainerStatistics, NetworkStatistics};
 
 use super::Containers;
+use super::running_networks::read_boot;
+
+/// The longest name of an interface, in bytes (`IFNAMSIZ` of linux/if.h, with its zero).
+const MAX_INTERFACE_NAME: usize = 15;
 
 impl Containers {
     /// What the container `id` uses.
@@ -15,6 +23,7 @@ impl Containers {
         let guest = sample.guest.ok_or_else(|| {
             Error::new(Kind::Internal, "the runtime helper has left the guest out")
         })?;
+        let networks = networks(&read_boot(&entry)?.interfaces, &guest.interfaces);
         Ok(ContainerStatistics {
             id: id.to_owned(),
             memory_usage_bytes: Some(guest.memory_usage_bytes),
@@ -23,6 +32,7 @@ impl Containers {
             cpu_usage_usec: Some(guest.cpu_usage_usec),
             network_rx_bytes: Some(guest.network_rx_bytes),
             network_tx_bytes: Some(guest.network_tx_bytes),
+            networks,
             block_read_bytes: Some(guest.block_read_bytes),
             block_write_bytes: Some(guest.block_write_bytes),
             num_processes: Some(guest.processes),
@@ -39,5 +49,98 @@ impl Containers {
         entry
             .ask(|mut client| async move { client.processes(runtime::ProcessesRequest {}).await })
             .await
+    }
+}
+
+/// What the guest counted, by the networks of `interfaces`, which are the container's: what it tells of others is nothing to us.
+fn networks(
+    interfaces: &[Interface],
+    counted: &[InterfaceStatistics],
+) -> BTreeMap<String, NetworkStatistics> {
+    let of = |interface: &Interface| {
+        let is_it = |counted: &&InterfaceStatistics| {
+            counted
+                .device_mac
+                .eq_ignore_ascii_case(&interface.device_mac)
+                && counted.name.len() <= MAX_INTERFACE_NAME
+        };
+        let counted = counted.iter().find(is_it)?;
+        let statistics = NetworkStatistics {
+            interface: counted.name.clone(),
+            rx_bytes: counted.rx_bytes,
+            rx_packets: counted.rx_packets,
+            rx_errors: counted.rx_errors,
+            rx_dropped: counted.rx_dropped,
+            tx_bytes: counted.tx_bytes,
+            tx_packets: counted.tx_packets,
+            tx_errors: counted.tx_errors,
+            tx_dropped: counted.tx_dropped,
+        };
+        Some((interface.network.clone(), statistics))
+    };
+    interfaces.iter().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_counts_is_told_by_its_networks() {
+        let interface = |network: &str, device_mac: &str| Interface {
+            network: network.into(),
+            hostname: "web".into(),
+            device_mac: device_mac.into(),
+            is_saved: false,
+            mac: "f2:00:00:00:00:01".into(),
+            mtu: 1500,
+            ipv4_address: None,
+            ipv4_gateway: None,
+            ipv6_address: None,
+            ipv6_gateway: None,
+            default_route: false,
+            resolvers: Vec::new(),
+            host_addresses: Vec::new(),
+        };
+        let counted = |device_mac: &str, name: &str, rx_bytes, tx_dropped| InterfaceStatistics {
+            device_mac: device_mac.into(),
+            name: name.into(),
+            rx_bytes,
+            tx_dropped,
+            ..InterfaceStatistics::default()
+        };
+        let (a, b, c) = (
+            "f2:00:00:00:00:0a",
+            "02:00:00:00:01:01",
+            "02:00:00:00:01:02",
+        );
+        let interfaces = [
+            interface("default", "F2:00:00:00:00:0A"),
+            interface("b", b),
+            interface("c", c),
+        ];
+        let long = "x".repeat(MAX_INTERFACE_NAME + 1);
+        let found = networks(
+            &interfaces,
+            &[
+                counted(b, "eth1", 2, 0),
+                counted(a, "eth0", 1, 3),
+                // A second time, too long, of no network.
+                counted(b, "eth7", 9, 9),
+                counted(c, &long, 9, 9),
+                counted("02:00:00:00:01:03", "eth3", 9, 9),
+            ],
+        );
+        let expected = |interface: &str, rx_bytes, tx_dropped| NetworkStatistics {
+            interface: interface.into(),
+            rx_bytes,
+            tx_dropped,
+            ..NetworkStatistics::default()
+        };
+        let expected = BTreeMap::from([
+            ("b".to_owned(), expected("eth1", 2, 0)),
+            ("default".to_owned(), expected("eth0", 1, 3)),
+        ]);
+        assert_eq!(found, expected);
     }
 }

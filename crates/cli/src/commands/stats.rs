@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Show the resources that containers use
 ///
 /// CPU use is an average of the last two seconds, in percent of one CPU. On a terminal it goes on until Ctrl-C.
+///
+/// Net Rx/Tx is the sum of all networks. The other formats have each network, too: `networks.<name>` with bytes, packets, errors and what was dropped.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   Watch everything that runs:

@@ -1,5 +1,7 @@
 //! Resources that a container uses.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A sample of what a container uses. Counters are totals since its start.
@@ -20,12 +22,15 @@ pub struct ContainerStatistics {
     /// Microseconds of CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_usage_usec: Option<u64>,
-    /// Bytes.
+    /// Bytes, of all networks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_rx_bytes: Option<u64>,
-    /// Bytes.
+    /// Bytes, of all networks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_tx_bytes: Option<u64>,
+    /// Of each network that it is connected to, by the network's name.
+    #[serde(default)]
+    pub networks: BTreeMap<String, NetworkStatistics>,
     /// Bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block_read_bytes: Option<u64>,
@@ -47,4 +52,28 @@ pub struct ContainerStatistics {
     /// Microseconds in which some process waited for a disk (PSI).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io_pressure_usec: Option<u64>,
+}
+
+/// What went through a container's interface on one network, as its guest counts it: totals since it was connected.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkStatistics {
+    /// What the container calls it, such as `eth0`.
+    pub interface: String,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Packets that came damaged.
+    pub rx_errors: u64,
+    /// Packets that came, and for which there was no place or no use.
+    pub rx_dropped: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Packets that could not be sent.
+    pub tx_errors: u64,
+    /// Packets that were to be sent, and for which there was no place.
+    pub tx_dropped: u64,
 }

@@ -1,17 +1,16 @@
 //! Resource use of the container, from its control group and the guest's interfaces.
 
-use std::fs;
-
 use container_api::types::Statistics;
 
 use super::cgroup::{Cgroup, field};
+use crate::network::{Counters, Numbers};
 
 /// Reads everything once. What the kernel does not have counts as zero; no limit is zero too.
-pub fn statistics(cgroup: &Cgroup) -> Statistics {
+pub fn statistics(cgroup: &Cgroup, interfaces: &Numbers) -> Statistics {
     let number = |file: &str| cgroup.read(file).trim().parse().unwrap_or_default();
     let io = cgroup.read("io.stat");
-    let network = fs::read_to_string("/proc/net/dev").unwrap_or_default();
-    let (network_rx_bytes, network_tx_bytes) = network_bytes(&network);
+    let counters = Counters::read();
+    let (network_rx_bytes, network_tx_bytes) = counters.bytes();
     let memory_current_bytes = number("memory.current");
     Statistics {
         memory_usage_bytes: used(memory_current_bytes, &cgroup.read("memory.stat")),
@@ -22,6 +21,7 @@ pub fn statistics(cgroup: &Cgroup) -> Statistics {
         block_write_bytes: io_bytes(&io, "wbytes"),
         network_rx_bytes,
         network_tx_bytes,
+        interfaces: counters.of(interfaces),
         processes: number("pids.current"),
         oom_kills: cgroup.oom_kills(),
         cpu_pressure_usec: pressure(&cgroup.read("cpu.pressure")),
@@ -53,22 +53,6 @@ fn io_bytes(text: &str, key: &str) -> u64 {
         .sum()
 }
 
-/// Received and sent bytes of all interfaces but `lo` (/proc/net/dev: fields 1 and 9 after the name).
-fn network_bytes(text: &str) -> (u64, u64) {
-    let interfaces = text.lines().filter_map(|line| line.split_once(':'));
-    interfaces
-        .filter(|(name, _)| name.trim() != "lo")
-        .fold((0, 0), |(rx, tx), (_, counters)| {
-            let mut counters = counters
-                .split_whitespace()
-                .map(|n| n.parse::<u64>().unwrap_or_default());
-            (
-                rx + counters.next().unwrap_or_default(),
-                tx + counters.nth(7).unwrap_or_default(),
-            )
-        })
-}
-
 /// Total of the "some" line of a pressure file, in microseconds.
 fn pressure(text: &str) -> u64 {
     text.lines()
@@ -90,20 +74,12 @@ mod tests {
     fn kernel_texts_are_understood() {
         let io = "254:0 rbytes=100 wbytes=1 rios=3\n254:16 rbytes=20 wbytes=2 rios=1\n";
         assert_eq!((io_bytes(io, "rbytes"), io_bytes(io, "wbytes")), (120, 3));
-        let network = "Inter-|   Receive                                                |  Transmit\n \
-            face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets\n    \
-            lo:    9999     1 0 0 0 0 0 0 9999 1 0 0 0 0 0 0\n  \
-            eth0: 10 1 0 0 0 0 0 0 20 2 0 0 0 0 0 0\n  eth1:1 1 0 0 0 0 0 0 2 2 0 0 0 0 0 0\n";
-        assert_eq!(network_bytes(network), (11, 22));
         let memory = "some avg10=0.00 avg60=0.00 avg300=0.00 total=77\nfull avg10=0.00 total=5\n";
         assert_eq!(pressure(memory), 77);
         let stat = "anon 4096\nfile 900000\ninactive_file 800000\nactive_file 1\n";
         assert_eq!(used(1_000_000, stat), 200_000);
         assert_eq!(used(1_000, stat), 1_000);
         assert_eq!(used(1_000, ""), 1_000);
-        assert_eq!(
-            (io_bytes("", "rbytes"), network_bytes(""), pressure("")),
-            (0, (0, 0), 0)
-        );
+        assert_eq!((io_bytes("", "rbytes"), pressure("")), (0, 0));
     }
 }

@@ -69,6 +69,11 @@ pub fn mac(text: &str) -> Result<Mac, Malformed> {
     bytes.try_into().map_err(|_| Malformed(text.to_owned()))
 }
 
+/// As [`mac`] reads it.
+pub fn spelled(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
 fn prefixed(text: &str) -> Result<Prefixed, Malformed> {
     let malformed = || Malformed(text.to_owned());
     let (address, length) = text.split_once('/').ok_or_else(malformed)?;

@@ -126,10 +126,18 @@ pub fn exists(name: &str) -> bool {
 
 /// The device, in sysfs, of the interface with that number.
 pub fn device(number: i32) -> Option<PathBuf> {
+    Some(path(number)?.join("device"))
+}
+
+/// What the interface with that number is called by now.
+pub fn called(number: i32) -> Option<String> {
+    path(number)?.file_name()?.to_str().map(str::to_owned)
+}
+
+fn path(number: i32) -> Option<PathBuf> {
     let entries = fs::read_dir(INTERFACES).ok()?.flatten();
     let mut paths = entries.map(|entry| entry.path());
-    let found = paths.find(|path| self::number(path) == Some(number));
-    Some(found?.join("device"))
+    paths.find(|path| self::number(path) == Some(number))
 }
 
 /// The number of the interface at `path` in sysfs.

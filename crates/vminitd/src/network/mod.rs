@@ -1,10 +1,12 @@
 //! The container's network interfaces, as the host wants them.
 
 mod address;
+mod counters;
 mod interface;
 mod listeners;
 mod netlink;
 
+pub use counters::Counters;
 pub use listeners::watch as listeners;
 
 use std::collections::BTreeMap;
@@ -14,7 +16,7 @@ use container_api::guest::Interface;
 use thiserror::Error;
 
 use crate::transport::{self, TransportError};
-use address::{Mac, Malformed, mac, parse};
+use address::{Mac, Malformed, mac, parse, spelled};
 use netlink::Netlink;
 
 /// The most interfaces: a machine has eight devices, and two of them are disks.
@@ -142,7 +144,6 @@ fn give_up(number: i32, device_mac: &str) -> Result<(), NetworkError> {
 
 impl NetworkError {
     fn no_device(mac: Mac) -> Self {
-        let bytes: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self::NoDevice(bytes.join(":"))
+        Self::NoDevice(spelled(mac))
     }
 }

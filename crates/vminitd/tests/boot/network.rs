@@ -67,12 +67,25 @@ async fn interfaces_are_found_by_their_devices_and_set_up() {
     // Nobody answers, but what is asked for is on the wire, and counted.
     let sent = async || {
         let reply = guest.calls().statistics(StatisticsRequest {}).await;
-        reply.unwrap().into_inner().network_tx_bytes
+        reply.unwrap().into_inner()
     };
     let before = sent().await;
     let ping = ["ping", "-c", "1", "-W", "1", "192.0.2.1"];
     assert_ne!(guest.exec("ping", &ping).await.0, 0);
-    assert!(sent().await > before);
+    let after = sent().await;
+    assert!(after.network_tx_bytes > before.network_tx_bytes);
+    let of = |device: &str| {
+        let mut all = after.interfaces.iter();
+        all.find(|one| one.device_mac == device).unwrap()
+    };
+    let (first, second) = (of(FIRST), of(SECOND));
+    assert_eq!(after.interfaces.len(), 2);
+    assert_eq!(
+        (first.name.as_str(), second.name.as_str()),
+        ("eth0", "eth1")
+    );
+    assert!(first.tx_packets > 0, "{first:?}");
+    assert_eq!(first.tx_bytes + second.tx_bytes, after.network_tx_bytes);
     guest.shut_down().await;
 }
 

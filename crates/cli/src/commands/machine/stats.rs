@@ -9,6 +9,8 @@ use crate::failure::Failure;
 /// Show the resources that machines use
 ///
 /// CPU use is an average of the last two seconds, in percent of one CPU.
+///
+/// Net Rx/Tx is the sum of all networks. The other formats have each network, too: `networks.<name>` with bytes, packets, errors and what was dropped.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container machine stats
