@@ -31,8 +31,6 @@ fn networks_are_made_listed_and_deleted() {
         "--label",
         "a=b",
         "--internal",
-        "--egress",
-        "allow=*.Example.org:443,10.0.0.0/8",
         "--option",
         "mtu=1400",
         "backend",
@@ -44,7 +42,6 @@ fn networks_are_made_listed_and_deleted() {
     assert_eq!(configuration["labels"]["a"], "b");
     assert_eq!(configuration["mtu"], 1400);
     assert_eq!(configuration["options"]["mtu"], "1400");
-    assert_eq!(configuration["egress"][0], "*.example.org:443");
     assert_eq!(backend["status"]["ipv4Subnet"], "10.9.0.0/24");
     assert_eq!(backend["status"]["ipv4Gateway"], "10.9.0.1");
     assert_eq!(backend["status"]["ipv6Subnet"], "fd00:9::/64");
@@ -82,7 +79,14 @@ fn networks_are_made_listed_and_deleted() {
         .run(["run", "--rm", "--network", "bridge", "busybox", "true"])
         .code(1)
         .says("is the network `default` here");
-    create(&["-d", "bridge", "first"]).ok();
+    // Rules would lead nowhere.
+    create(&["--internal", "--egress", "allow=10.0.0.0/8", "other"])
+        .code(64)
+        .says("internal");
+    let rules = "allow=*.Example.org:443,10.0.0.0/8";
+    create(&["-d", "bridge", "--egress", rules, "first"]).ok();
+    let first = inspect(&system, "first");
+    assert_eq!(first["configuration"]["egress"][0], "*.example.org:443");
     create(&["second"]).ok();
     assert_eq!(listed(&["-q"]), "backend\ndefault\nfirst\nsecond\n");
     assert_ne!(
