@@ -117,8 +117,8 @@ async fn packets(name: &str) -> io::Result<OwnedFd> {
 }
 
 fn socket(wanted: Socket) -> io::Result<OwnedFd> {
-    let family = |address: &SocketAddr| {
-        if address.is_ipv6() {
+    let family = |ipv6| {
+        if ipv6 {
             AddressFamily::INET6
         } else {
             AddressFamily::INET
@@ -128,7 +128,7 @@ fn socket(wanted: Socket) -> io::Result<OwnedFd> {
     let open =
         |family, kind, protocol| rustix::net::socket_with(family, kind, flags, Some(protocol));
     let datagram = |address: &SocketAddr, set: &dyn Fn(&OwnedFd) -> nix::Result<()>| {
-        let socket = open(family(address), SocketType::DGRAM, ipproto::UDP)?;
+        let socket = open(family(address.is_ipv6()), SocketType::DGRAM, ipproto::UDP)?;
         if address.is_ipv6() {
             sockopt::set_ipv6_v6only(&socket, true)?;
         }
@@ -136,14 +136,7 @@ fn socket(wanted: Socket) -> io::Result<OwnedFd> {
         rustix::net::bind(&socket, address)?;
         Ok::<_, io::Error>(socket)
     };
-    let stream = |ipv6| {
-        let family = if ipv6 {
-            AddressFamily::INET6
-        } else {
-            AddressFamily::INET
-        };
-        open(family, SocketType::STREAM, ipproto::TCP)
-    };
+    let stream = |ipv6| open(family(ipv6), SocketType::STREAM, ipproto::TCP);
     match wanted {
         Socket::Stream { ipv6 } => Ok(stream(ipv6)?),
         Socket::Question { ipv6 } => {
@@ -164,7 +157,7 @@ fn socket(wanted: Socket) -> io::Result<OwnedFd> {
             }
         })?),
         Socket::Listener(address) => {
-            let socket = open(family(&address), SocketType::STREAM, ipproto::TCP)?;
+            let socket = open(family(address.is_ipv6()), SocketType::STREAM, ipproto::TCP)?;
             // Connections of a process before this one may still be closing.
             sockopt::set_socket_reuseaddr(&socket, true)?;
             if address.is_ipv6() {

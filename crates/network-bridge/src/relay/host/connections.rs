@@ -1,11 +1,12 @@
 //! Connections to the host, whose first packets were let through.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use super::services;
 use crate::bounds::{Bounds, Limit};
 use crate::directory::{Client, Directory};
 use crate::namespace::inside::{Inside, Socket};
@@ -79,15 +80,8 @@ fn wanted_port(stream: &TcpStream) -> io::Result<u16> {
     Ok(port)
 }
 
-/// Services listen on one of the two, and programs try the other first.
 async fn reach(port: u16, ipv6_first: bool) -> io::Result<TcpStream> {
-    let ipv4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let ipv6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
-    let (first, second) = if ipv6_first {
-        (ipv6, ipv4)
-    } else {
-        (ipv4, ipv6)
-    };
+    let [first, second] = services(port, ipv6_first);
     match connect(first).await {
         Ok(stream) => Ok(stream),
         Err(error) => connect(second).await.map_err(|_| error),

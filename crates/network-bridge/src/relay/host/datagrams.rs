@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Weak};
 
@@ -15,6 +15,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{Mutex, mpsc};
 
 use super::questions::Refusal;
+use super::services;
 use crate::bounds::Limit;
 use crate::directory::{Client, Directory};
 use crate::namespace::inside::{Inside, Socket};
@@ -110,20 +111,13 @@ async fn carry(
     voices: &Voices,
     mut datagrams: mpsc::Receiver<Vec<u8>>,
 ) -> io::Result<()> {
-    let port = to.port();
-    let ipv4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let ipv6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
-    let mut others = if to.is_ipv6() {
-        [ipv6, ipv4]
-    } else {
-        [ipv4, ipv6]
-    }
-    .into_iter();
+    let [service, other] = services(to.port(), to.is_ipv6());
+    let mut other = Some(other);
     let Some(mut first) = datagrams.recv().await else {
         return Ok(());
     };
     let mut outer = None;
-    let mut inner = speak(others.next().unwrap_or(ipv4), &first).await?;
+    let mut inner = speak(service, &first).await?;
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
         let outcome = tokio::select! {
@@ -148,7 +142,7 @@ async fn carry(
             }
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && outer.is_none() => {
-                inner = speak(others.next().ok_or(error)?, &first).await?;
+                inner = speak(other.take().ok_or(error)?, &first).await?;
             }
             Err(error) => return Err(error),
         }

@@ -10,7 +10,7 @@ mod packet;
 mod questions;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::bounds::Bounds;
@@ -49,4 +49,15 @@ pub async fn listen(
     }
     tokio::spawn(questions::serve(asked, refusal));
     Ok(())
+}
+
+/// Where on the host a service at `port` may be: services listen on one of the two, and programs try that of their own family first.
+fn services(port: u16, ipv6_first: bool) -> [SocketAddr; 2] {
+    let ipv4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let ipv6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    if ipv6_first {
+        [ipv6, ipv4]
+    } else {
+        [ipv4, ipv6]
+    }
 }
