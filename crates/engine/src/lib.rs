@@ -54,7 +54,7 @@ pub use exit::{ExitCause, VmExit};
 pub use memory::HostMemory;
 pub use process::SpawnError;
 pub use qemu::binary::INSTALL;
-pub use qemu::device::place::ROOM;
+pub use qemu::device::place::{MAX_DISKS, ROOM};
 pub use saving::{RestoreError, SaveError, Saveable};
 pub use spec::{Accelerator, VmSpec};
 pub use template::devices::Exclusion;

@@ -138,5 +138,7 @@ mod tests {
     #[test]
     fn what_may_be_created_has_room() {
         assert_eq!(container_resource::room::MOST, container_engine::ROOM);
+        let most_disks = container_resource::room::MOST_DISKS;
+        assert_eq!(most_disks, container_engine::MAX_DISKS);
     }
 }

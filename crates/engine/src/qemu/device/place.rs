@@ -46,7 +46,7 @@ const CONSOLE_PORT: usize = 0;
 const CHANNEL_PORT: usize = 1;
 
 /// Most disks: a bound on descriptors, not of the machine.
-const MAX_DISKS: usize = 64;
+pub const MAX_DISKS: usize = 64;
 
 /// Where a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
