@@ -15,9 +15,9 @@ use crate::events::Events;
 /// How often counts are looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// The most names of a network's answer that are looked at, and the most of one event.
+/// The most names of a network's answer that are looked at.
 const MOST_NAMES: usize = 64;
-/// The same.
+/// The most names that one event tells.
 const MOST_TOLD: usize = 8;
 
 /// By network and container: what was told of; nothing where that is not known, as another apiserver told.
