@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use container_api::runtime::RoomRequest;
+use container_resource::container::OUT_OF_ROOM;
 use container_resource::event::Action;
 
 use super::helper::Helper;
@@ -21,10 +22,7 @@ impl Containers {
             };
             stands_still = reply.into_inner().stands_still;
             let action = if stands_still {
-                tracing::warn!(
-                    container = %entry.id,
-                    "the host's file system is full: the container stands still until there is room"
-                );
+                tracing::warn!(container = %entry.id, "{OUT_OF_ROOM}");
                 Action::Stall
             } else {
                 tracing::info!(container = %entry.id, "there is room again: the container goes on");

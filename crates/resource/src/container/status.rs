@@ -35,6 +35,10 @@ pub enum ContainerState {
     Restarting,
 }
 
+/// What is said of a container with [`ContainerStatus::out_of_room`].
+pub const OUT_OF_ROOM: &str =
+    "the host's file system is full: the container stands still until there is room";
+
 impl ContainerState {
     /// As it is written.
     pub const fn word(self) -> &'static str {

@@ -35,7 +35,6 @@ use crate::stdio::Stdio;
 
 pub use answer::answer;
 pub(crate) use network::NicRequest;
-pub(crate) use room::NO_ROOM;
 pub use stage::{Stage, State};
 pub use start::Started;
 pub use statistics::Usage;

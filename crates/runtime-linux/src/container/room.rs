@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use container_api::guest::SetClockRequest;
 use container_api::{Error, Kind};
+use container_resource::container::OUT_OF_ROOM;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -12,10 +13,6 @@ use crate::limits::limit;
 
 /// How long whoever wants something of the guest waits for room, before that is told instead.
 const PATIENCE: Duration = limit(2);
-
-/// What is said of a machine that stands still.
-pub(crate) const NO_ROOM: &str =
-    "the host's file system is full: the container stands still until there is room";
 
 impl Container {
     /// Whether its machine stands still as the host has no room for what it writes.
@@ -42,7 +39,7 @@ impl Container {
                 Some(since) => {
                     let patience = tokio::time::timeout_at(since + PATIENCE, changed);
                     if patience.await.is_err() {
-                        return Error::new(Kind::Exhausted, NO_ROOM).with_hint(
+                        return Error::new(Kind::Exhausted, OUT_OF_ROOM).with_hint(
                             "Free space on the host: `container system df` shows what takes it.",
                         );
                     }

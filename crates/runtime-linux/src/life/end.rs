@@ -8,10 +8,11 @@ use container_api::guest::ShutdownRequest;
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_engine::{ConnectError, Vm, VmExit};
+use container_resource::container::OUT_OF_ROOM;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::container::{Container, Leaves, NO_ROOM, NicRequest};
+use crate::container::{Container, Leaves, NicRequest};
 use crate::limits::limit;
 use crate::machine::{self, Machine, Shares};
 use crate::process::{Ended, Process};
@@ -176,7 +177,7 @@ async fn shut_down(container: &Container, guest: Guest, vm: &mut Vm) {
         }
         None => {
             let why = if container.waits_for_room() {
-                NO_ROOM.to_owned()
+                OUT_OF_ROOM.to_owned()
             } else {
                 format!("it had {} s", SHUTDOWN_TIMEOUT.as_secs())
             };

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use container_engine::Stalls;
+use container_resource::container::OUT_OF_ROOM;
 use tokio::time::Instant;
 
-use crate::container::{Container, NO_ROOM};
+use crate::container::Container;
 use crate::limits::limit;
 use crate::machine::Room;
 
@@ -24,7 +25,7 @@ const STEADY: Duration = limit(1);
 pub(super) async fn keep(container: Arc<Container>, mut stalls: Stalls, room: Option<Room>) {
     let id = &container.configuration.id;
     while stalls.next().await.is_ok() {
-        tracing::warn!("container {id}: {NO_ROOM}");
+        tracing::warn!("container {id}: {OUT_OF_ROOM}");
         container.stalled.send_replace(Some(Instant::now()));
         let mut pause = PAUSES[0];
         loop {

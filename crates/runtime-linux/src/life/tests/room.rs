@@ -2,10 +2,10 @@
 
 use container_api::Kind;
 use container_engine::scripted::HostRoom;
+use container_resource::container::OUT_OF_ROOM;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
-use crate::container::NO_ROOM;
 
 /// Longer than whoever wants something of the guest waits (two seconds, of which each has 20 ms here).
 const AGES: Duration = Duration::from_millis(120);
@@ -43,7 +43,7 @@ async fn it_waits_for_room_and_goes_on() {
     let error = container.signal("", libc::SIGTERM).await.unwrap_err();
     assert_eq!(
         (error.kind, error.message().as_str()),
-        (Kind::Exhausted, NO_ROOM)
+        (Kind::Exhausted, OUT_OF_ROOM)
     );
     let error = container.signal("", libc::SIGUSR1).await.unwrap_err();
     assert_eq!(error.kind, Kind::Exhausted);
@@ -112,7 +112,7 @@ async fn a_start_that_finds_no_room_fails_with_the_reason() {
     let error = started.unwrap_err();
     assert_eq!(
         (error.kind, error.message().as_str()),
-        (Kind::Exhausted, NO_ROOM)
+        (Kind::Exhausted, OUT_OF_ROOM)
     );
     life.over().await;
 }
