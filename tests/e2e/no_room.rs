@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::exhaustion::Disk;
-use crate::system::{System, eventually, within};
+use crate::system::{SMALL, System, eventually, within};
 
 /// What is said of a container that stands still.
 const NO_ROOM: &str =
@@ -25,21 +25,10 @@ fn a_container_waits_for_room_on_the_host_and_goes_on() {
     std::fs::write(shared.join("f"), "shared\n").unwrap();
     let share = format!("{}:/share", shared.display());
     let run = |name: &str, more: &[&str]| {
-        let words = [
-            "run",
-            "-d",
-            "--no-template",
-            "-m",
-            "256M",
-            "-c",
-            "1",
-            "--network",
-            "none",
-            "--name",
-            name,
-        ];
+        let words = ["run", "-d", "--no-template", "--name", name];
         let words = words
             .iter()
+            .chain(&SMALL)
             .chain(more)
             .chain(&["busybox", "sleep", "100000"]);
         system.run(words).ok();

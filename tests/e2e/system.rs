@@ -16,6 +16,9 @@ const DEADLINE: &str = "120";
 /// What containers' helpers are started from.
 const RUNTIME: &str = "container-runtime-linux";
 
+/// Flags of a container with little of everything.
+pub const SMALL: [&str; 6] = ["-m", "256M", "-c", "1", "--network", "none"];
+
 /// What a command under test printed, and how it ended.
 #[derive(Debug)]
 pub struct Outcome {

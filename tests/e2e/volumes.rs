@@ -13,7 +13,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::system::{System, eventually, kill};
+use crate::system::{SMALL, System, eventually, kill};
 
 pub fn disk(system: &System, name: &str) -> PathBuf {
     system.app().join("volumes").join(name).join("volume.img")
@@ -142,21 +142,10 @@ fn volumes_outlive_containers_and_belong_to_one_writer() {
     assert_eq!(names, "data\nfresh\nother\nunused\n");
 
     // One writer, or many readers.
-    let hold = [
-        "run",
-        "-d",
-        "-m",
-        "256M",
-        "-c",
-        "1",
-        "--network",
-        "none",
-        "--name",
-    ];
     let holder = |name: &str, volume: &str| {
-        let mut words = hold.to_vec();
-        words.extend([name, "-v", volume, "busybox", "sleep", "100000"]);
-        system.run(words)
+        let words = ["-v", volume, "busybox", "sleep", "100000"];
+        let hold = ["run", "-d", "--name", name];
+        system.run(hold.iter().chain(&SMALL).chain(&words))
     };
     holder("writer", "data:/m").ok();
     holder("second", "data:/m:ro")

@@ -4,36 +4,26 @@ use std::fs;
 use std::time::Duration;
 
 use super::{allocated, check, disk};
-use crate::system::{System, within};
+use crate::system::{SMALL, System, within};
 
 #[test]
 fn space_that_is_freed_comes_back() {
     let system = System::start();
     let fill = "dd if=/dev/urandom of=/big bs=1M count=96 2>/dev/null; dd if=/dev/urandom of=/m/big bs=1M count=96 2>/dev/null; sync; echo ready; sleep 100000";
-    system
-        .run([
-            "run",
-            "-d",
-            "--name",
-            "box",
-            "-m",
-            "256M",
-            "-c",
-            "1",
-            "--network",
-            "none",
-            "-v",
-            "v:/m",
-            "--journal",
-            "writeback:8M",
-            "--storage-size",
-            "2G",
-            "busybox",
-            "sh",
-            "-c",
-            fill,
-        ])
-        .ok();
+    let run = ["run", "-d", "--name", "box"];
+    let words = [
+        "-v",
+        "v:/m",
+        "--journal",
+        "writeback:8M",
+        "--storage-size",
+        "2G",
+        "busybox",
+        "sh",
+        "-c",
+        fill,
+    ];
+    system.run(run.iter().chain(&SMALL).chain(&words)).ok();
     within(Duration::from_secs(60), "the files are written", || {
         system.run(["logs", "box"]).ok().stdout.contains("ready")
     });
