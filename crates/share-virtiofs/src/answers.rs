@@ -201,6 +201,10 @@ impl FileSystem for Answers {
         new: &CStr,
         flags: u32,
     ) -> io::Result<()> {
+        // It would leave a device of the host, which is not to be made in another way either (`mknod`).
+        if flags & libc::RENAME_WHITEOUT != 0 {
+            return Err(Errno::INVAL.into());
+        }
         let renamed = self.files.rename(ctx, from, old, to, new, flags);
         if let Some(leases) = self.asked() {
             leases.moved(to);

@@ -146,6 +146,19 @@ fn what_the_host_tells_of_has_a_lease() {
 }
 
 #[test]
+fn a_rename_leaves_no_device() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("a"), "").unwrap();
+    let answers = answers(&root, false);
+    let rename = |flags| answers.rename(asker(), ROOT_ID, c"a", ROOT_ID, c"b", flags);
+    let refused = rename(libc::RENAME_WHITEOUT).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EINVAL));
+    assert!(root.path().join("a").exists());
+    rename(libc::RENAME_NOREPLACE).unwrap();
+    assert!(root.path().join("b").exists());
+}
+
+#[test]
 fn an_owner_that_may_not_be_given_is_not_permitted() {
     let root = tempfile::tempdir().unwrap();
     std::fs::write(root.path().join("file"), "").unwrap();
