@@ -1,5 +1,6 @@
 //! The container's life: boot, start, wait, shut down, and say how it ended.
 
+mod clock;
 mod end;
 mod idle;
 mod phases;

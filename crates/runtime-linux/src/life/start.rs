@@ -11,6 +11,7 @@ use container_resource::bundle::{self, Boot, Interface, Timeline};
 use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::clock;
 use super::end::why_lost;
 use super::phases::guest_phases;
 use super::room;
@@ -84,13 +85,18 @@ pub(super) async fn start(
         error = container.starved() => Err(error),
     };
     match started {
-        Ok((first, at)) => Ok(Running {
-            machine,
-            sockets,
-            first,
-            at,
-            room,
-        }),
+        Ok((first, at)) => {
+            if machine.shares.is_some() {
+                clock::adjust(&machine.guest);
+            }
+            Ok(Running {
+                machine,
+                sockets,
+                first,
+                at,
+                room,
+            })
+        }
         Err(error) => {
             let error = match error.kind {
                 Kind::Unavailable => why_lost(&mut machine.vm).await.unwrap_or(error),
