@@ -4,15 +4,21 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <poll.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 static int failures;
@@ -124,6 +130,9 @@ static void links_and_renames(void) {
     ino_t a = of("a").st_ino;
     FAILS(rename2("a", "b", 1), EEXIST);
     HOLDS(rename2("a", "b", 2) == 0 && of("b").st_ino == a);
+    // A device is left by that, on file systems that have it; on a share nobody may make one.
+    HOLDS(rename2("a", "whiteout", 4) == 0 || errno == EINVAL || errno == EPERM);
+    HOLDS(access("a", F_OK) == 0 || access("whiteout", F_OK) == 0);
     // What is open goes on without a name.
     int file = make("gone", 0600);
     char byte = 0;
@@ -193,6 +202,188 @@ static void locks(void) {
     waitpid(child, &status, 0);
     HOLDS(status == 0);
     close(file);
+}
+
+// Open file descriptions have locks of their own, which threads of a process do not share.
+static void description_locks(void) {
+    int one = open("lock", O_RDWR), other = open("lock", O_RDWR);
+    struct flock first = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 10}, same = first, next = first;
+    next.l_start = 10;
+    HOLDS(fcntl(one, F_OFD_SETLK, &first) == 0);
+    FAILS(fcntl(other, F_OFD_SETLK, &same), EAGAIN);
+    HOLDS(fcntl(other, F_OFD_SETLK, &next) == 0);
+    close(one);
+    HOLDS(fcntl(other, F_OFD_SETLK, &same) == 0);
+    close(other);
+}
+
+// What a program puts into a directory to talk with another one of this machine, as databases do.
+static void sockets_and_pipes(void) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = "socket"};
+    int server = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0), accepted = -1;
+    char byte = 0;
+    HOLDS(bind(server, (struct sockaddr *)&name, sizeof name) == 0 && listen(server, 1) == 0);
+    HOLDS(S_ISSOCK(of("socket").st_mode));
+    HOLDS(connect(client, (struct sockaddr *)&name, sizeof name) == 0 && (accepted = accept(server, NULL, NULL)) >= 0);
+    HOLDS(write(client, "s", 1) == 1 && read(accepted, &byte, 1) == 1 && byte == 's');
+    close(accepted); close(client);
+    // Also when what is known of the name is over, and under another one.
+    sleep(2);
+    HOLDS(rename("socket", "moved.socket") == 0);
+    strcpy(name.sun_path, "moved.socket");
+    client = socket(AF_UNIX, SOCK_STREAM, 0);
+    HOLDS(connect(client, (struct sockaddr *)&name, sizeof name) == 0);
+    close(client);
+    int again = socket(AF_UNIX, SOCK_STREAM, 0);
+    FAILS(bind(again, (struct sockaddr *)&name, sizeof name), EADDRINUSE);
+    close(again); close(server);
+    client = socket(AF_UNIX, SOCK_STREAM, 0);
+    FAILS(connect(client, (struct sockaddr *)&name, sizeof name), ECONNREFUSED);
+    close(client);
+    HOLDS(mkfifo("pipe", 0600) == 0 && S_ISFIFO(of("pipe").st_mode));
+    pid_t child = fork();
+    if (child == 0) {
+        int out = open("pipe", O_WRONLY);
+        _exit(write(out, "p", 1) == 1 ? 0 : 1);
+    }
+    int in = open("pipe", O_RDONLY), status = -1;
+    HOLDS(read(in, &byte, 1) == 1 && byte == 'p');
+    waitpid(child, &status, 0);
+    HOLDS(status == 0);
+    close(in);
+}
+
+// Whether `queue` tells of a change of `kind`, of `name` if it has one.
+static int tells(int queue, uint32_t kind, const char *name) {
+    struct pollfd waits = {.fd = queue, .events = POLLIN};
+    char text[4096] __attribute__((aligned(8)));
+    while (poll(&waits, 1, 5000) == 1) {
+        ssize_t length = read(queue, text, sizeof text);
+        for (char *at = text; at < text + length; at += sizeof(struct inotify_event) + ((struct inotify_event *)at)->len) {
+            struct inotify_event *event = (struct inotify_event *)at;
+            if (event->mask & kind && (!name || (event->len && !strcmp(event->name, name)))) return 1;
+        }
+    }
+    return 0;
+}
+static void watched(void) {
+    int queue = inotify_init1(IN_CLOEXEC);
+    HOLDS(mkdir("watched", 0700) == 0 && inotify_add_watch(queue, "watched", IN_ALL_EVENTS) >= 0);
+    int file = make("watched/f", 0600);
+    HOLDS(tells(queue, IN_CREATE, "f"));
+    HOLDS(write(file, "x", 1) == 1 && tells(queue, IN_MODIFY, "f"));
+    close(file);
+    HOLDS(tells(queue, IN_CLOSE_WRITE, "f"));
+    HOLDS(rename("watched/f", "watched/g") == 0 && tells(queue, IN_MOVED_TO, "g"));
+    HOLDS(unlink("watched/g") == 0 && tells(queue, IN_DELETE, "g"));
+    close(queue);
+}
+
+// A file without a name, where the file system has such; else it says so.
+static void nameless(void) {
+    int file = open(".", O_TMPFILE | O_RDWR, 0600);
+    if (file < 0) { HOLDS(errno == EOPNOTSUPP); return; }
+    char path[64];
+    sprintf(path, "/proc/self/fd/%d", file);
+    HOLDS(write(file, "x", 1) == 1 && linkat(AT_FDCWD, path, AT_FDCWD, "named", AT_SYMLINK_FOLLOW) == 0);
+    HOLDS(of("named").st_size == 1 && of("named").st_nlink == 1);
+    close(file);
+}
+
+// Lists of rights, where the file system has such; else it says so, whatever is asked.
+static void rights(void) {
+    // version 2; user::rw-, user:1000:r--, group::---, mask::r--, other::---
+    static const unsigned char list[] = {2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 232, 3, 0, 0,
+        4, 0, 0, 0, 255, 255, 255, 255, 16, 0, 4, 0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255};
+    char back[sizeof list];
+    close(make("listed", 0600));
+    if (setxattr("listed", "system.posix_acl_access", list, sizeof list, 0) != 0) {
+        HOLDS(errno == EOPNOTSUPP);
+        FAILS(getxattr("listed", "system.posix_acl_access", back, sizeof back), EOPNOTSUPP);
+        FAILS(setxattr(".", "system.posix_acl_default", list, sizeof list, 0), EOPNOTSUPP);
+        HOLDS((of("listed").st_mode & 0777) == 0600);
+        return;
+    }
+    HOLDS(getxattr("listed", "system.posix_acl_access", back, sizeof back) == sizeof list && !memcmp(list, back, sizeof list));
+}
+
+// What is made or changed now is of now by this machine's clock, whoever stamps it: make asks for that. The stamp may be a tick late.
+static double seconds(struct timespec of) { return of.tv_sec + of.tv_nsec / 1e9; }
+static void times(void) {
+    struct timespec begun, ended;
+    int file = make("timed", 0600);
+    for (int round = 0; round < 3; round++) {
+        usleep(30000);
+        clock_gettime(CLOCK_REALTIME, &begun);
+        HOLDS(round == 0 ? write(file, "x", 1) == 1 : round == 1 ? utimensat(AT_FDCWD, "timed", NULL, 0) == 0 : ftruncate(file, 5) == 0);
+        clock_gettime(CLOCK_REALTIME, &ended);
+        double stamp = seconds(of("timed").st_mtim);
+        if (stamp < seconds(begun) - 0.03 || stamp > seconds(ended) + 0.01) {
+            printf("%d: a stamp of %.4f s after the begin and %.4f s before the end\n", round, stamp - seconds(begun), seconds(ended) - stamp);
+            failures++;
+        }
+    }
+    // Whatever is made later is not older, so that make finds its order.
+    struct stat before = of("timed"), after;
+    for (int number = 0; number < 20; number++) {
+        char name[16];
+        sprintf(name, "timed%d", number);
+        close(make(name, 0600));
+        after = of(name);
+        HOLDS(seconds(after.st_mtim) >= seconds(before.st_mtim));
+        before = after;
+    }
+    close(file);
+}
+
+// Small files that are read in a row, the next one of which is changed just before: each is read as it is.
+static int holds(const char *name, const char *expected) {
+    char text[64] = {0};
+    int file = open(name, O_RDONLY);
+    ssize_t length = read(file, text, sizeof text - 1), more = read(file, text + 32, 1);
+    close(file);
+    return length == (ssize_t)strlen(expected) && more == 0 && !memcmp(text, expected, length);
+}
+static void read_in_a_row(void) {
+    enum { ROW = 60, KINDS = 7 };
+    static char text[ROW + 1][32];
+    char name[32];
+    int file;
+    HOLDS(mkdir("row", 0700) == 0 && chdir("row") == 0);
+    for (int n = 0; n <= ROW; n++) {
+        sprintf(name, "%d", n);
+        sprintf(text[n], "file %d", n);
+        file = make(name, 0600);
+        HOLDS(write(file, text[n], strlen(text[n])) == (ssize_t)strlen(text[n]));
+        close(file);
+    }
+    for (int kind = 0; kind < KINDS; kind++)
+        for (int n = 0; n < ROW; n++) {
+            sprintf(name, "%d", n);
+            HOLDS(holds(name, text[n]));
+            sprintf(name, "%d", n + 1);
+            char *next = text[n + 1];
+            size_t length = strlen(next);
+            switch (n % 3 ? -1 : kind) {
+            case 0: file = open(name, O_WRONLY); next[0] = 'F'; HOLDS(write(file, "F", 1) == 1); close(file); break;
+            case 1: file = open(name, O_WRONLY | O_TRUNC); strcpy(next, "short"); HOLDS(write(file, next, 5) == 5); close(file); break;
+            case 2: HOLDS(truncate(name, length - 1) == 0); next[length - 1] = 0; break;
+            case 3: file = open(name, O_WRONLY | O_APPEND); strcat(next, "+"); HOLDS(write(file, "+", 1) == 1); close(file); break;
+            case 4: {
+                file = open(name, O_RDWR);
+                char *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+                next[1] = map[1] = 'M';
+                HOLDS(holds(name, next));
+                munmap(map, 4096);
+                close(file);
+                break;
+            }
+            case 5: file = make("new", 0600); sprintf(next, "new %d", n); HOLDS(write(file, next, strlen(next)) > 0 && rename("new", name) == 0); close(file); break;
+            case 6: file = open(name, O_RDWR); HOLDS(fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1) == 0); next[0] = 0; close(file); text[n + 1][0] = 0; strcpy(text[n + 1], ""); HOLDS(truncate(name, 0) == 0); break;
+            }
+            HOLDS(of(name).st_size == (off_t)strlen(text[n + 1]));
+        }
+    HOLDS(chdir("..") == 0);
 }
 
 // One renames over a name for ever while another looks it up: it is always there, and whole.
@@ -286,6 +477,13 @@ int main(int argc, char **argv) {
     attributes();
     contents();
     locks();
+    description_locks();
+    sockets_and_pipes();
+    watched();
+    nameless();
+    rights();
+    times();
+    read_in_a_row();
     races();
     fsx(argc > 1 ? atol(argv[1]) : 1000);
     puts("done");

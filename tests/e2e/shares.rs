@@ -1,5 +1,6 @@
 //! Directories and files of the host in a container.
 
+mod between;
 mod changes;
 mod escapes;
 mod files;
