@@ -50,6 +50,22 @@ pub fn parse(text: &str) -> Result<Vec<EgressRule>, EgressPolicyError> {
     Ok(rules)
 }
 
+/// The rules of a flag that was given several times; absent: it was not given.
+///
+/// # Errors
+/// When `none` is beside rules, or there are too many rules together.
+pub fn join(
+    policies: &[impl AsRef<[EgressRule]>],
+) -> Result<Option<Vec<EgressRule>>, EgressPolicyError> {
+    let lists = || policies.iter().map(AsRef::as_ref);
+    let rules: Vec<EgressRule> = lists().flatten().cloned().collect();
+    if !rules.is_empty() && lists().any(<[EgressRule]>::is_empty) {
+        return Err(EgressPolicyError::None);
+    }
+    check(&rules)?;
+    Ok((!policies.is_empty()).then_some(rules))
+}
+
 /// Whether `rules` are not too many.
 ///
 /// # Errors
@@ -66,6 +82,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn several_policies_are_one_or_none() {
+        let parsed = |texts: &[&str]| -> Vec<Vec<EgressRule>> {
+            texts.iter().map(|text| parse(text).unwrap()).collect()
+        };
+        assert_eq!(join::<Vec<EgressRule>>(&[]), Ok(None));
+        assert_eq!(join(&parsed(&["none", "none"])), Ok(Some(Vec::new())));
+        let both = join(&parsed(&["allow=10.0.0.0/8", "allow=a.example"]));
+        assert_eq!(both.unwrap().unwrap().len(), 2);
+        let mixed = join(&parsed(&["allow=a.example", "none"]));
+        assert_eq!(mixed, Err(EgressPolicyError::None));
+    }
 
     #[test]
     fn a_policy_is_none_or_rules() {

@@ -3,7 +3,7 @@
 use crate::network::NONE;
 
 /// Names that mean something else than a network.
-const RESERVED: [&str; 3] = [NONE, "host", "container"];
+const RESERVED: [&str; 4] = [NONE, "host", "container", "ns"];
 /// The longest name, in bytes.
 const MAX_LENGTH: usize = 63;
 
@@ -75,7 +75,7 @@ mod tests {
                 "{name}"
             );
         }
-        for name in ["none", "host"] {
+        for name in RESERVED {
             assert!(matches!(validate(name), Err(NetworkNameError::Reserved(_))));
         }
     }

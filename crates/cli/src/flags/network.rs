@@ -40,7 +40,7 @@ pub struct NetworkFlags {
     /// Destinations that the container may reach outside of its networks: none, or allow=<rule>[,<rule>]...; egress= of a --network
     /// overrides it
     #[arg(long, value_name = "EGRESS", value_parser = policy)]
-    egress: Option<Policy>,
+    egress: Vec<Policy>,
 
     /// Port that the container's programs listen on, for --publish-all: <port>[-<port>][/<protocol>]
     #[arg(long, value_name = "PORT", value_parser = publish::exposed)]
@@ -123,7 +123,7 @@ impl NetworkFlags {
         let own = self.ip.is_some()
             || self.ip6.is_some()
             || self.mac_address.is_some()
-            || self.egress.is_some()
+            || !self.egress.is_empty()
             || !self.aliases.is_empty();
         if !own {
             return Ok(choices);
@@ -142,11 +142,11 @@ impl NetworkFlags {
         options.ipv6_address = self.ip6.or(options.ipv6_address);
         options.mac_address = self.mac_address.clone().or(options.mac_address.take());
         options.aliases.extend(self.aliases.iter().cloned());
-        if let Some(rules) = &self.egress {
+        if let Some(rules) = egress_policy::join(&self.egress).map_err(Failure::usage)? {
             for choice in &mut choices {
                 if let Choice::Network(network) = choice {
                     let egress = &mut network.options.egress;
-                    egress.get_or_insert_with(|| rules.to_vec());
+                    egress.get_or_insert_with(|| rules.clone());
                 }
             }
         }

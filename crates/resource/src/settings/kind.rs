@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use ipnet::{Ipv4Net, Ipv6Net};
 use toml::Value;
 
 use crate::digest::Digest;
 use crate::reference::{self, Reference};
-use crate::{domain_name, insecure, size};
+use crate::{domain_name, insecure, size, subnet};
 
 /// A kind of values.
 #[derive(Clone, Copy, Debug)]
@@ -88,14 +87,14 @@ impl Kind {
                 let parsed = text.parse::<Reference>();
                 parsed.err().map(|error| error.to_string())
             }
-            Self::Subnet4 => expected(
-                text.parse::<Ipv4Net>().is_ok(),
-                "an IPv4 network such as 10.9.0.0/24",
-            ),
-            Self::Subnet6 => expected(
-                text.parse::<Ipv6Net>().is_ok(),
-                "an IPv6 network such as fd00:9::/64",
-            ),
+            Self::Subnet4 => {
+                let parsed = subnet::ipv4(text);
+                parsed.err().map(|error| error.to_string())
+            }
+            Self::Subnet6 => {
+                let parsed = subnet::ipv6(text);
+                parsed.err().map(|error| error.to_string())
+            }
             Self::Domain => expected(domain_name::parse(text).is_some(), "a domain name"),
             Self::Digest => {
                 let parsed = text.parse::<Digest>();

@@ -228,13 +228,18 @@ mod tests {
                 "[vmm]\nconfinement = \"no\"",
                 "\"required\" or \"optional\" is expected",
             ),
+            ("[network]\nsubnet = \"10.0.0.0/33\"", "a network such as"),
             (
-                "[network]\nsubnet = \"10.0.0.0/33\"",
-                "an IPv4 network such as",
+                "[network]\nsubnet = \"127.0.0.0/24\"",
+                "no addresses that hosts can have",
+            ),
+            (
+                "[network]\nsubnet = \"10.57.0.5/24\"",
+                "10.57.0.0/24 is meant",
             ),
             (
                 "[network]\nsubnetv6 = \"10.0.0.0/8\"",
-                "an IPv6 network such as",
+                "this is an IPv4 network",
             ),
             (
                 "[registry]\ninsecure = [\"http://registry.example\"]",
