@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
 use tonic::{Response, Status};
 
+use super::patience::patiently;
 use crate::plugin;
 use crate::trouble::Trouble;
 
@@ -56,6 +58,8 @@ pub struct NetworkProcess {
     died: Arc<Notify>,
     /// How it failed lately.
     failed: watch::Sender<Failed>,
+    /// How often it has answered: whether one that does not answer one call is busy with others.
+    answered: AtomicU64,
 }
 
 /// Ends of a process that was wanted.
@@ -163,6 +167,7 @@ impl NetworkProcess {
             wanted: watch::Sender::new(false),
             died: died.clone(),
             failed: watch::Sender::default(),
+            answered: AtomicU64::new(0),
         });
         tokio::spawn(keep(Arc::downgrade(&process), died));
         process
@@ -388,12 +393,12 @@ impl NetworkProcess {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let Running { client, .. } = self.serving().await?;
-        match tokio::time::timeout(ANSWER_LIMIT, call(client)).await {
-            Ok(Ok(reply)) => Ok(reply.into_inner()),
-            Ok(Err(status)) => {
+        match patiently(call(client), &self.answered, ANSWER_LIMIT).await {
+            Some(Ok(reply)) => Ok(reply.into_inner()),
+            Some(Err(status)) => {
                 Err(Error::from(status).context(format_args!("network {}", self.name)))
             }
-            Err(_) => {
+            None => {
                 // It may hang for ever: the next one goes on with what is there.
                 let _ = lock::signal_holder(&self.lock_path(), Signal::KILL);
                 let text = format!("network {}: its process does not answer", self.name);
