@@ -1,5 +1,6 @@
 //! Networks, in network namespaces of the tests' own.
 
+mod builtin;
 mod default;
 mod host_ports;
 mod making;

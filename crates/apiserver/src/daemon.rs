@@ -94,6 +94,7 @@ pub async fn serve(
     ));
     containers.volumes.sweep().context("tidy the volumes")?;
     containers.load().await.context("load the containers")?;
+    networks.settle_builtin().await;
     if let Some(idle) = settings.build.idle() {
         tokio::spawn(builders::stop_idle(containers.clone(), roots.clone(), idle));
     }

@@ -1,4 +1,4 @@
-//! Processes that end again and again, as people are told of them.
+//! What is wrong with a part of the system, as people are told of it: mostly that its process ends again and again.
 
 /// From so many ends in a row on, people are told: one may be an accident.
 pub const MANY: u32 = 2;
@@ -6,9 +6,9 @@ pub const MANY: u32 = 2;
 /// Ends of a process in a row.
 #[derive(Clone, Debug, Default)]
 pub struct Trouble {
-    /// How often it has ended lately.
+    /// How often it has ended lately; 0: something else is wrong.
     pub failures: u32,
-    /// What was said of its last end.
+    /// What was said of its last end, or what else is wrong.
     pub message: String,
 }
 

@@ -14,7 +14,7 @@ enum Answer {
 use Answer::{Needless, NotYet, Use};
 
 /// Commands, with the groups that they are looked for in.
-const COMMANDS: [(&str, Answer); 44] = [
+const COMMANDS: &[(&str, Answer)] = &[
     ("ps", Use("container list")),
     ("containers", Use("container list")),
     (
@@ -58,6 +58,15 @@ const COMMANDS: [(&str, Answer); 44] = [
     ("image remove", Use("container image delete")),
     ("image rmi", Use("container image delete")),
     ("image untag", Use("container image delete")),
+    ("image exists", Use("container image inspect")),
+    ("network exists", Use("container network inspect")),
+    ("network remove", Use("container network delete")),
+    ("network reload", NotYet),
+    ("network update", NotYet),
+    ("volume exists", Use("container volume inspect")),
+    ("volume remove", Use("container volume delete")),
+    ("volume mount", NotYet),
+    ("volume update", NotYet),
     ("system events", Use("container events")),
     ("system info", Use("container system status")),
     (
@@ -71,7 +80,7 @@ const COMMANDS: [(&str, Answer); 44] = [
 ];
 
 /// Options, with the commands that they are looked for at. The list holds those that Docker or Apple's tool has.
-const OPTIONS: [(&[&str], &[&str], Answer); 15] = [
+const OPTIONS: &[(&[&str], &[&str], Answer)] = &[
     (
         CREATING,
         &["--link"],
@@ -179,8 +188,65 @@ const OPTIONS: [(&[&str], &[&str], Answer); 15] = [
     ),
     (
         &["network create"],
-        &["--gateway", "--ip-range", "--aux-address", "--ipam-driver"],
+        &["--ipv4"],
+        Needless("every network has IPv4 addresses: --subnet chooses them"),
+    ),
+    (
+        &["network create"],
+        &["--dns", "--disable-dns"],
+        Needless("names are a container's: see --dns, --no-dns of `container run`"),
+    ),
+    (
+        &["network create"],
+        &["--interface-name"],
+        Needless("a network's bridge is in a namespace of its own"),
+    ),
+    (
+        &["network create"],
+        &[
+            "--aux-address",
+            "--config-from",
+            "--config-only",
+            "--gateway",
+            "--ignore",
+            "--ip-range",
+            "--ipam-driver",
+            "--ipam-opt",
+            "--no-default-route",
+            "--route",
+        ],
         NotYet,
+    ),
+    (
+        &[
+            "network list",
+            "network ls",
+            "network prune",
+            "volume list",
+            "volume ls",
+        ],
+        &["--filter"],
+        NotYet,
+    ),
+    (
+        &["network list", "network ls"],
+        &["--no-trunc"],
+        Needless("names are never shortened"),
+    ),
+    (
+        &["network connect"],
+        &["--link"],
+        Needless("containers on one network find each other by name"),
+    ),
+    (
+        &["network connect"],
+        &["--driver-opt", "--gw-priority", "--link-local-ip"],
+        NotYet,
+    ),
+    (
+        &["network disconnect"],
+        &["--force", "-f"],
+        Needless("no container can refuse"),
     ),
 ];
 
@@ -272,7 +338,7 @@ mod tests {
     fn no_answer_is_to_what_is_there() {
         let mut root = Cli::command();
         root.build();
-        for (words, answer) in COMMANDS {
+        for &(words, answer) in COMMANDS {
             assert!(find(&root, words).is_none(), "{words}");
             if let Use(instead) = answer {
                 for instead in instead.split(", ").flat_map(|part| part.split(" and ")) {
@@ -287,9 +353,9 @@ mod tests {
             }
         }
         for (commands, names, _) in OPTIONS {
-            for command in commands {
+            for command in *commands {
                 let found = find(&root, command).unwrap();
-                for name in names {
+                for name in *names {
                     let known = |argument: &clap::Arg| match name.strip_prefix("--") {
                         Some(long) => argument
                             .get_long_and_visible_aliases()

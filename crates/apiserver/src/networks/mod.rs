@@ -1,10 +1,12 @@
 //! The networks of the system: one directory and, while somebody needs it, one process each.
 
 mod attach;
+mod builtin;
 mod change;
 mod departure;
 mod domains;
 mod joining;
+mod patience;
 mod ports;
 mod process;
 mod refusals;
@@ -24,13 +26,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use container_api::roots::Roots;
 use container_api::{Error, Kind};
 use container_resource::dns_domain::DnsDomain;
-use container_resource::label::well_known;
-use container_resource::network::{
-    DEFAULT, DEFAULT_MTU, DEFAULT_PLUGIN, NetworkConfiguration, NetworkMode,
-};
-use container_resource::network_status::BUILTIN;
+use container_resource::network::{DEFAULT, DEFAULT_PLUGIN, NetworkConfiguration};
 use container_resource::settings::NetworkSettings;
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 pub use attach::Attached;
@@ -49,6 +46,8 @@ pub struct Networks {
     roots: Roots,
     debug: bool,
     settings: NetworkSettings,
+    /// Why the builtin network is not as the settings ask.
+    builtin: Mutex<Option<String>>,
     /// Tells this system from others on the host; absent: the user's default one.
     system: Option<PathBuf>,
     entries: Mutex<BTreeMap<String, Arc<Network>>>,
@@ -99,6 +98,7 @@ impl Networks {
             roots: roots.clone(),
             debug,
             settings,
+            builtin: Mutex::default(),
             system: (!roots.is_default()).then(|| roots.app.clone()),
             entries: Mutex::default(),
             members: Mutex::default(),
@@ -109,7 +109,7 @@ impl Networks {
         })
     }
 
-    /// Finds the networks that there are, and makes the builtin one where it is missing.
+    /// Finds the networks that there are. The builtin one may be missing: see [`Self::settle_builtin`].
     ///
     /// # Errors
     /// When their directory cannot be read.
@@ -125,9 +125,6 @@ impl Networks {
             };
             self.insert(name, configuration);
         }
-        if let Err(error) = self.make_builtin() {
-            tracing::warn!("there is no network {DEFAULT}: {error:#}");
-        }
         Ok(())
     }
 
@@ -141,49 +138,6 @@ impl Networks {
         };
         let used = networks.iter().filter(used);
         futures::future::join_all(used.map(|network| network.process.clean())).await;
-    }
-
-    /// Makes the builtin network. It has the subnets of the configuration file, which may have changed.
-    fn make_builtin(&self) -> Result<(), Error> {
-        let present = self.find(DEFAULT).ok();
-        let asked = (self.settings.subnet, self.settings.subnetv6);
-        if let Some(network) = &present {
-            let Ok(configuration) = &network.configuration else {
-                return Ok(());
-            };
-            let as_asked = asked
-                .0
-                .is_none_or(|net| configuration.ipv4_subnet == Some(net))
-                && asked
-                    .1
-                    .is_none_or(|net| configuration.ipv6_subnet == Some(net));
-            // Containers keep their addresses.
-            if as_asked || self.roots.network(DEFAULT).join("leases.json").exists() {
-                return Ok(());
-            }
-        }
-        let mut configuration = NetworkConfiguration {
-            name: DEFAULT.to_owned(),
-            creation_date: Timestamp::now(),
-            mode: NetworkMode::Nat,
-            ipv4_subnet: asked.0,
-            ipv6_subnet: asked.1,
-            mtu: DEFAULT_MTU,
-            egress: None,
-            labels: [(well_known::ROLE.to_owned(), BUILTIN.to_owned())].into(),
-            plugin: DEFAULT_PLUGIN.to_owned(),
-            options: BTreeMap::new(),
-        };
-        self.settle(&mut configuration)?;
-        if present.is_some() {
-            // Leases of other subnets are of no use.
-            store::remove(&self.roots, DEFAULT)
-                .map_err(|error| Error::caused(Kind::Internal, error))?;
-        }
-        store::write(&self.roots, &configuration)
-            .map_err(|error| Error::caused(Kind::Internal, error))?;
-        self.insert(DEFAULT.to_owned(), Ok(configuration));
-        Ok(())
     }
 
     /// Gives `configuration` free addresses.
@@ -225,10 +179,12 @@ impl Networks {
     /// The network `name`.
     fn find(&self, name: &str) -> Result<Arc<Network>, Error> {
         self.entries().get(name).cloned().ok_or_else(|| {
-            let hint = if name == "bridge" {
-                "What docker calls `bridge` is the network `default` here."
-            } else {
-                "`container network list` shows all networks."
+            let hint = match name {
+                "bridge" => "What docker calls `bridge` is the network `default` here.",
+                "pasta" | "private" | "slirp4netns" => {
+                    "What podman calls so is the network `default` here."
+                }
+                _ => "`container network list` shows all networks.",
             };
             Error::new(Kind::NotFound, format!("network not found: {name}")).with_hint(hint)
         })
@@ -242,14 +198,15 @@ impl Networks {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Networks whose processes end again and again, though containers are on them.
+    /// Networks whose processes end again and again, though containers are on them, and what is wrong with the builtin one.
     pub fn troubles(&self) -> Vec<(String, Trouble)> {
         let networks = self.entries();
         let trouble = |network: &Arc<Network>| {
             let trouble = network.process.trouble()?;
             Some((format!("network {}", network.name), trouble))
         };
-        networks.values().filter_map(trouble).collect()
+        let ended = networks.values().filter_map(trouble);
+        ended.chain(self.builtin_trouble()).collect()
     }
 
     /// Containers on `network`, running or not.

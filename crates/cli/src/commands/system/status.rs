@@ -232,9 +232,12 @@ fn table(report: &Report) -> Table {
             failures,
             message,
         } = trouble;
-        let text = format!(
-            "{service} has failed {failures} times in a row ({message}); see `container system logs`"
-        );
+        let text = match failures {
+            0 => format!("{service}: {message}"),
+            _ => format!(
+                "{service} has failed {failures} times in a row ({message}); see `container system logs`"
+            ),
+        };
         row("trouble", text);
     }
     table
