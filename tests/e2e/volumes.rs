@@ -3,6 +3,7 @@
 mod durability;
 mod files;
 mod killed;
+mod mounts;
 mod space;
 
 use std::fs;

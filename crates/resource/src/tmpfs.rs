@@ -54,14 +54,23 @@ pub fn parse(text: &str) -> Result<Mount, TmpfsError> {
         .filter(|option| !option.is_empty())
         .map(str::to_owned)
         .collect();
+    check(&options)?;
+    Ok(mount(&destination, options))
+}
+
+/// Whether a tmpfs may have all of `options`.
+///
+/// # Errors
+/// The first one that it does not have.
+pub(crate) fn check(options: &[String]) -> Result<(), TmpfsError> {
     let known = |option: &&String| match option.split_once('=') {
         Some((name, value)) => VALUES.contains(&name) && !value.is_empty(),
         None => FLAGS.contains(&option.as_str()),
     };
-    if let Some(unknown) = options.iter().find(|option| !known(option)) {
-        return Err(TmpfsError::Option(unknown.clone()));
+    match options.iter().find(|option| !known(option)) {
+        Some(unknown) => Err(TmpfsError::Option(unknown.clone())),
+        None => Ok(()),
     }
-    Ok(mount(&destination, options))
 }
 
 /// A new, empty file system in memory at `destination`.

@@ -19,12 +19,42 @@ pub const MINIMUM_SIZE: u64 = 1 << 20;
 pub const MAXIMUM_SIZE: u64 = 256 << 40;
 /// Size unless asked otherwise: Apple's 512 GiB. Only what is written takes room.
 pub const DEFAULT_SIZE: u64 = 512 << 30;
+/// The longest path in a volume, in bytes: that of the kernel, without its end.
+const MAX_SUBPATH: usize = 4095;
 /// The only driver there is.
 pub const DRIVER: &str = "local";
 /// The only format there is.
 pub const FORMAT: &str = "ext4";
 /// A mount's option: an empty volume is not filled with what the image has in its place.
 pub const NO_COPY: &str = "nocopy";
+/// Begins a mount's option with what is mounted: a path in the volume.
+pub const SUBPATH: &str = "volume-subpath=";
+/// Begins a mount's option with an option of the volume, if that is yet to be made.
+pub const OPTION: &str = "volume-opt=";
+/// Begins a mount's option with a label of the volume, if that is yet to be made.
+pub const LABEL: &str = "volume-label=";
+/// Options of a mount that change what can be done through it (`mount(8)`).
+const FLAGS: [&str; 13] = [
+    "ro",
+    "rw",
+    "exec",
+    "noexec",
+    "suid",
+    "nosuid",
+    "dev",
+    "nodev",
+    "atime",
+    "noatime",
+    "diratime",
+    "nodiratime",
+    "relatime",
+];
+/// Options that say how mounts below spread.
+const PROPAGATION: [&str; 6] = [
+    "private", "rprivate", "shared", "rshared", "slave", "rslave",
+];
+/// Options that are not the kernel's: labels of the host do not matter to a machine.
+const OTHERS: [&str; 4] = [NO_COPY, "copy", "z", "Z"];
 
 /// A volume as `list` and `inspect` show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,8 +156,21 @@ pub enum VolumeError {
     #[error(transparent)]
     Place(#[from] MountPointError),
     /// An option that no mount of a volume has.
-    #[error("unknown option '{0}' of a volume's mount: ro, rw, nocopy and propagation are known")]
+    #[error(
+        "unknown option '{0}' of a volume's mount: ro, rw, nocopy, exec, noexec, suid, nosuid, dev, nodev, noatime and propagation are known"
+    )]
     MountOption(String),
+    /// podman's change of owners.
+    #[error(
+        "option U is not available here: a volume is filled with the image's owners, and `chown` in the container changes them"
+    )]
+    Owners,
+    /// A path in the volume that leads elsewhere, or nowhere.
+    #[error("invalid volume-subpath '{0}': a relative path is expected, without '..'")]
+    Subpath(String),
+    /// There is nothing in a new volume.
+    #[error("a volume without a name is empty: there is no volume-subpath in it")]
+    SubpathOfNew,
 }
 
 impl VolumeRequest {
@@ -168,6 +211,11 @@ pub fn parse_size(text: &str) -> Result<u64, VolumeError> {
     } else {
         Err(VolumeError::Bounds(text.to_owned()))
     }
+}
+
+/// Whether a mount itself has `option` of one of a volume's.
+fn is_for_the_kernel(option: &str) -> bool {
+    FLAGS.contains(&option) || PROPAGATION.contains(&option)
 }
 
 /// Checks `^[A-Za-z0-9][A-Za-z0-9_.-]*$`, at most 255 bytes.
@@ -217,25 +265,17 @@ pub fn mount(name: &str, target: &str, options: Vec<String>) -> Result<Mount, Vo
     }
     let target = mount_point::parse(target)?;
     for option in &options {
-        let known = matches!(
-            option.as_str(),
-            "ro" | "rw"
-                | NO_COPY
-                | "copy"
-                | "z"
-                | "Z"
-                | "U"
-                | "private"
-                | "rprivate"
-                | "shared"
-                | "rshared"
-                | "slave"
-                | "rslave"
-        );
-        if !known {
-            return Err(VolumeError::MountOption(option.clone()));
+        match option.as_str() {
+            known if is_for_the_kernel(known) || OTHERS.contains(&known) => {}
+            "U" => return Err(VolumeError::Owners),
+            other => match other.strip_prefix(SUBPATH) {
+                Some(path) => check_subpath(name, path)?,
+                None if other.starts_with(OPTION) || other.starts_with(LABEL) => {}
+                None => return Err(VolumeError::MountOption(option.clone())),
+            },
         }
     }
+    request(name, &options).check()?;
     Ok(Mount {
         kind: MountKind::Volume {
             name: name.to_owned(),
@@ -247,7 +287,54 @@ pub fn mount(name: &str, target: &str, options: Vec<String>) -> Result<Mount, Vo
     })
 }
 
+/// A path that begins in the volume `name`. Whether a link in it leads out of the volume is seen where it is mounted.
+fn check_subpath(name: &str, path: &str) -> Result<(), VolumeError> {
+    if name.is_empty() {
+        return Err(VolumeError::SubpathOfNew);
+    }
+    let leads_out = path.starts_with('/') || path.split('/').any(|part| part == "..");
+    if path.is_empty() || path.len() > MAX_SUBPATH || path.contains('\0') || leads_out {
+        return Err(VolumeError::Subpath(path.to_owned()));
+    }
+    Ok(())
+}
+
+/// What is asked for by a mount with `options` if there is no volume `name` yet.
+fn request(name: &str, options: &[String]) -> VolumeRequest {
+    let given = |prefix: &'static str| {
+        let given = options
+            .iter()
+            .filter_map(move |option| option.strip_prefix(prefix)?.split_once('='));
+        given.map(|(key, value)| (key.to_owned(), value.to_owned()))
+    };
+    VolumeRequest {
+        name: name.to_owned(),
+        labels: given(LABEL).collect(),
+        options: given(OPTION).collect(),
+    }
+}
+
 impl Mount {
+    /// What is asked for if the volume that it mounts is not there yet. The mount has these options no more.
+    pub fn take_volume_request(&mut self) -> VolumeRequest {
+        let request = request(self.volume().unwrap_or_default(), &self.options);
+        self.options
+            .retain(|option| !option.starts_with(LABEL) && !option.starts_with(OPTION));
+        request
+    }
+
+    /// What is mounted of a volume, unless it is all of it: a path in it.
+    pub fn subpath(&self) -> Option<&str> {
+        let mut options = self.options.iter().rev();
+        options.find_map(|option| option.strip_prefix(SUBPATH))
+    }
+
+    /// Options that change what can be done through a mount of a volume.
+    pub fn volume_flags(&self) -> impl Iterator<Item = &str> {
+        let kept = |option: &&str| !matches!(*option, "ro" | "rw") && is_for_the_kernel(option);
+        self.options.iter().map(String::as_str).filter(kept)
+    }
+
     /// The volume that is mounted, if it is one.
     pub fn volume(&self) -> Option<&str> {
         match &self.kind {
@@ -293,11 +380,46 @@ mod tests {
             ("v:/a/../b", "invalid mount point"),
             ("v:/", "invalid mount point '/'"),
             ("v:/a:wx", "unknown option 'wx'"),
+            ("v:/a:U", "option U is not available here"),
             ("/host:/a", "invalid volume name '/host'"),
             ("-v:/a", "invalid volume name '-v'"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_path_in_a_volume_stays_there() {
+        let of = |name: &str, path: &str| mount(name, "/m", vec![format!("{SUBPATH}{path}")]);
+        for path in ["a", "a/b", "./a", "a b", "..."] {
+            assert_eq!(of("v", path).unwrap().subpath(), Some(path));
+        }
+        for path in ["", "/a", "..", "a/..", "a/../b", "a\0b"] {
+            let expected = Err(VolumeError::Subpath(path.to_owned()));
+            assert_eq!(of("v", path), expected, "{path:?}");
+        }
+        assert_eq!(of("", "a"), Err(VolumeError::SubpathOfNew));
+    }
+
+    #[test]
+    fn a_mount_says_what_volume_is_made() {
+        let options = ["ro", "volume-opt=size=1m", "volume-label=a=b=c", "noexec"];
+        let mut mounted = mount("v", "/m", options.map(str::to_owned).into()).unwrap();
+        let request = mounted.take_volume_request();
+        assert_eq!(
+            (request.name.as_str(), &*request.options["size"]),
+            ("v", "1m")
+        );
+        assert_eq!(request.labels["a"], "b=c");
+        assert_eq!(mounted.options, ["ro", "noexec"]);
+        assert_eq!(mounted.volume_flags().collect::<Vec<_>>(), ["noexec"]);
+        for (option, words) in [
+            ("volume-opt=type=nfs", "unknown volume option 'type'"),
+            ("volume-opt=size=1k", "invalid volume size"),
+        ] {
+            let error = mount("v", "/m", vec![option.to_owned()]).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
         }
     }
 

@@ -122,15 +122,12 @@ impl Containers {
         let mut made = Made::default();
         let mut prepare = || {
             for mount in &mut configuration.mounts {
+                let request = mount.take_volume_request();
                 if let MountKind::Volume { name, .. } = &mut mount.kind {
                     if name.is_empty()
                         || matches!(self.volumes.get(name), Err(error) if error.kind == Kind::NotFound)
                     {
                         self.reserve.check()?;
-                        let request = VolumeRequest {
-                            name: name.clone(),
-                            ..VolumeRequest::default()
-                        };
                         *name = self.volumes.make(request)?.id;
                         made.0.push(name.clone());
                     }

@@ -89,6 +89,10 @@ pub struct ManagementFlags {
     /// Mount a directory or a file of the host: type=bind,source=<path>,target=<path>[,readonly]; a volume:
     /// type=volume,source=<volume>,target=<path>[,readonly]; or a file system in memory:
     /// type=tmpfs,target=<path>[,size=<size>][,mode=<mode>][,readonly]
+    ///
+    /// Of a volume also: volume-subpath=<path in the volume>, which has to be there, and mounts only what is there; volume-nocopy does not
+    /// fill it; volume-opt=<key>=<value> and volume-label=<key>=<value> are for a volume that is created by this. noexec, nosuid, nodev and
+    /// noatime may follow with each type.
     #[arg(long = "mount", value_name = "MOUNT", value_parser = mount::parse)]
     mounts: Vec<Mount>,
 

@@ -40,7 +40,10 @@ impl Volume {
             let mounts: Vec<_> = mounts
                 .filter(|mount| mount.volume() == Some(name))
                 .collect();
-            let fills = |mount: &&&Mount| !mount.options.iter().any(|option| option == NO_COPY);
+            // What is mounted a part of has to be there, so it is not empty.
+            let fills = |mount: &&&Mount| {
+                mount.subpath().is_none() && !mount.options.iter().any(|option| option == NO_COPY)
+            };
             Self {
                 name: name.to_owned(),
                 // All of them have one.

@@ -4,7 +4,6 @@ use container_api::guest_paths;
 use container_resource::bind::IDMAP;
 use container_resource::container::{self, ContainerConfiguration, MountKind};
 use container_resource::share::{self, Served};
-use container_resource::volume;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{Mount, MountBuilder};
 
@@ -130,16 +129,17 @@ fn volume(
     entry: &container::Mount,
     name: &str,
 ) -> Result<Mount, OciSpecError> {
-    const OURS: [&str; 6] = [volume::NO_COPY, "copy", "z", "Z", "U", "rw"];
     let all = Volume::all(configuration);
     let number = all.iter().position(|volume| volume.name == name);
     let disk = Volume::role(number.unwrap_or_default()).serial();
-    let mut options = vec!["bind"];
-    let given = entry.options.iter().map(String::as_str);
-    options.extend(given.filter(|option| *option != "ro" && !OURS.contains(option)));
-    if entry.is_read_only() {
-        options.push("ro");
-    }
+    let part = entry.subpath().map(|path| format!("X-mount.subdir={path}"));
+    let read_only = entry.is_read_only().then_some("ro");
+    let options: Vec<&str> = ["bind"]
+        .into_iter()
+        .chain(entry.volume_flags())
+        .chain(read_only)
+        .chain(part.as_deref())
+        .collect();
     let source = guest_paths::volume_data(&disk);
     mount(&entry.destination, "bind", &source, &options)
 }
@@ -194,9 +194,12 @@ mod tests {
     #[test]
     fn a_volume_is_a_view_of_its_disk() {
         let mut configuration = crate::oci::tests::configuration();
-        for text in ["v:/b/c:ro", "w:/b", "v:/a:nocopy"] {
+        for text in ["v:/b/c:ro", "w:/b", "v:/a:nocopy,noexec,rw"] {
             configuration.mounts.push(volume::parse(text).unwrap());
         }
+        let part = vec!["volume-subpath=x/y".into(), "ro".into()];
+        let part = volume::mount("w", "/z", part).unwrap();
+        configuration.mounts.push(part);
         let shown: Vec<_> = volumes(&configuration)
             .map(|mount| {
                 let options = mount.options().clone().unwrap_or_default().join(",");
@@ -212,7 +215,8 @@ mod tests {
             shown,
             [
                 "/b /run/volumes/volume-1/data bind",
-                "/a /run/volumes/volume-0/data bind",
+                "/a /run/volumes/volume-0/data bind,noexec",
+                "/z /run/volumes/volume-1/data bind,ro,X-mount.subdir=x/y",
                 "/b/c /run/volumes/volume-0/data bind,ro"
             ]
         );

@@ -61,6 +61,14 @@ pub enum Failure {
         #[source]
         source: FilesystemError,
     },
+    /// A part of a volume that is not there, or elsewhere.
+    #[error("cannot mount '{part}' of the volume at {target}")]
+    Part {
+        part: String,
+        target: String,
+        #[source]
+        source: io::Error,
+    },
     /// Any other step.
     #[error("{step}")]
     Step {
@@ -131,7 +139,8 @@ impl Failure {
             | Self::WorkingDirectory { .. }
             | Self::WorkingDirectoryOutside(_)
             | Self::Sysctl(_)
-            | Self::Mount { .. } => FailureKind::InvalidArgument,
+            | Self::Mount { .. }
+            | Self::Part { .. } => FailureKind::InvalidArgument,
             Self::ContainerStopped => FailureKind::InvalidState,
             Self::Step { .. } => FailureKind::Internal,
         }

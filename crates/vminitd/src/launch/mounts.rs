@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, fstat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 
@@ -46,11 +46,33 @@ pub fn prepare<'a>(plans: &'a [PlannedMount]) -> Result<Vec<Prepared<'a>>, Failu
 fn bind(plan: &PlannedMount) -> Result<OwnedFd, Failure> {
     let options = &plan.options;
     let step = || format!("cannot bind {} to {}", plan.source, plan.target);
-    let mount = mount::view(CWD, &plan.source, options.recursive).context(step)?;
+    let mount = match &options.part {
+        None => mount::view(CWD, &plan.source, options.recursive).context(step)?,
+        Some(part) => part_of_directory(plan, part)?,
+    };
     if !options.set.is_empty() {
         mount::set_attributes(&mount, options.set, options.recursive).context(step)?;
     }
     Ok(mount)
+}
+
+/// A view of `part` of the directory that `plan` names. The directory may be anybody's: a link on the way leads nowhere but into it, or is refused.
+fn part_of_directory(plan: &PlannedMount, part: &str) -> Result<OwnedFd, Failure> {
+    let look = || {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let whole = open(&*plan.source, flags | OFlags::DIRECTORY, Mode::empty())?;
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let found = openat2(whole, part, flags, Mode::empty(), how)?;
+        mount::view(found, c"", plan.options.recursive)
+    };
+    look().map_err(|errno| Failure::Part {
+        part: part.to_owned(),
+        target: plan.target.clone(),
+        source: match errno {
+            Errno::XDEV => io::Error::other("a symbolic link leads out of the volume"),
+            errno => errno.into(),
+        },
+    })
 }
 
 fn filesystem(plan: &PlannedMount) -> Result<OwnedFd, Failure> {
