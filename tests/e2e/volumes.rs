@@ -14,6 +14,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::pty::Pty;
 use crate::system::{SMALL, System, eventually, kill};
 
 pub fn disk(system: &System, name: &str) -> PathBuf {
@@ -220,7 +221,16 @@ fn volumes_outlive_containers_and_belong_to_one_writer() {
     assert_eq!(system.run(["volume", "list", "-q"]).ok().stdout, before);
     system.run(["volume", "delete", "data", "data"]).ok();
     assert!(!disk(&system, "data").exists());
-    let pruned = system.run(["volume", "prune"]).ok();
+    let labelled = ["volume", "prune", "--filter", "label=none"];
+    assert_eq!(system.run(labelled).ok().stdout, "");
+    // Whoever sits at a terminal is told, and asked.
+    let mut pty = Pty::spawn(system.command(["volume", "prune"]), 24, 80);
+    pty.expect("  fresh\r\n  other\r\n  unused\r\n");
+    pty.expect("[y/N] ");
+    pty.send("\n");
+    assert_eq!(pty.finish().0.code(), Some(0));
+    assert!(disk(&system, "fresh").exists());
+    let pruned = system.run(["volume", "prune", "-a"]).ok();
     assert_eq!(pruned.stdout, "fresh\nother\nunused\n");
     assert!(pruned.stderr.contains("Reclaimed"), "{pruned:?}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use container_api::call::to_the_end;
 use container_api::volume::{
     ArchiveReply, ArchiveRequest, CreateReply, CreateRequest, DeleteReply, DeleteRequest,
-    ListReply, ListRequest, PruneReply, PruneRequest, ResizeReply, ResizeRequest, volumes_server,
+    ListReply, ListRequest, ResizeReply, ResizeRequest, volumes_server,
 };
 use tonic::{Request, Response, Status};
 
@@ -43,16 +43,6 @@ impl volumes_server::Volumes for Service {
         let reclaimed_bytes =
             to_the_end(async move { containers.delete_volume(&name).await }).await?;
         Ok(Response::new(DeleteReply { reclaimed_bytes }))
-    }
-
-    async fn prune(&self, _: Request<PruneRequest>) -> Reply<PruneReply> {
-        let containers = self.0.clone();
-        let (names, reclaimed_bytes) =
-            to_the_end(async move { containers.prune_volumes().await }).await?;
-        Ok(Response::new(PruneReply {
-            names,
-            reclaimed_bytes,
-        }))
     }
 
     async fn archive(&self, request: Request<ArchiveRequest>) -> Reply<ArchiveReply> {

@@ -51,31 +51,6 @@ impl Containers {
         self.volumes.remove(name).await
     }
 
-    /// Deletes the volumes that no container has; gives their names and the bytes that they took.
-    ///
-    /// # Errors
-    /// When they cannot be listed.
-    pub async fn prune_volumes(&self) -> Result<(Vec<String>, u64), Error> {
-        let _change = self.volumes.change.lock().await;
-        let all = self.volumes.list();
-        let all =
-            all.map_err(|error| Error::caused(Kind::Internal, error).context("list the volumes"))?;
-        let (mut names, mut bytes) = (Vec::new(), 0);
-        for volume in all {
-            if self.user_of(&volume.id).is_some() {
-                continue;
-            }
-            match self.volumes.remove(&volume.id).await {
-                Ok(freed) => {
-                    names.push(volume.id);
-                    bytes += freed;
-                }
-                Err(error) => tracing::warn!("{error:#}"),
-            }
-        }
-        Ok((names, bytes))
-    }
-
     /// Makes the volume `name` larger.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 use clap::Args;
 
-/// Docker's `--force` for commands that would ask first. Here no command asks, so it changes nothing.
+/// Docker's `--force` for commands that would ask first. These do not, so it changes nothing.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct UnaskedFlag {
     #[arg(short, long, hide = true)]
