@@ -125,3 +125,53 @@ fn a_container_waits_for_room_on_the_host_and_goes_on() {
         assert!(events.contains(word), "{events}");
     }
 }
+
+#[test]
+fn a_disk_that_may_grow_no_further_stops_its_container_and_harms_no_file_system() {
+    // Only root may change the limits of a VMM, which has another id.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let system = System::start();
+    let words = ["run", "-d", "--name", "limited", "-v", "data:/data"];
+    let words = words.into_iter().chain(SMALL);
+    system.run(words.chain(["busybox", "sleep", "100000"])).ok();
+    let pid = i32::try_from(system.vmm("limited")).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid);
+    let limit = |current| {
+        let limit = rustix::process::Rlimit {
+            current,
+            maximum: None,
+        };
+        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit).unwrap();
+    };
+    let events = system.spawn(["events"]);
+    limit(Some(1 << 20));
+    let script = "yes abcdefg | head -c 50000000 >/data/f && sync && md5sum </data/f";
+    let writes = system.spawn(["exec", "limited", "sh", "-c", script]);
+    within(Duration::from_secs(60), "it stands still", || {
+        system.inspect("limited")["status"]["standstill"] == "fileSize"
+    });
+    let list = system.run(["list"]).ok().stdout;
+    assert!(
+        list.contains("running (host's limit of file sizes)"),
+        "{list}"
+    );
+    let told =
+        "the host lets a disk's file grow no further: the container stands still until it may";
+    system.run(["exec", "limited", "true"]).code(1).says(told);
+    limit(None);
+    // `yes abcdefg | head -c 50000000 | md5sum`
+    assert_eq!(
+        writes.outcome().ok().stdout,
+        "451165ad42333bd73807326ec93dd805  -\n"
+    );
+    let script = "echo more >>/data/f && sync && echo x >/root/f && sync";
+    system.run(["exec", "limited", "sh", "-c", script]).ok();
+    assert!(system.inspect("limited")["status"]["standstill"].is_null());
+    system.run(["stop", "-t", "0", "limited"]).ok();
+    crate::volumes::check(&crate::volumes::disk(&system, "data"), system.scratch());
+    system.run(["system", "stop"]).ok();
+    let events = events.outcome().stdout;
+    assert!(events.contains("reason=fileSize"), "{events}");
+}

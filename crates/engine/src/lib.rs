@@ -60,4 +60,6 @@ pub use spec::{Accelerator, VmSpec};
 pub use template::devices::Exclusion;
 pub use template::{OpenTemplateError, Template};
 pub use vm::{Moments, Vm};
-pub use vmm::{Capabilities, ConnectError, ControlError, ExchangeError, FindVmmError, Stalls};
+pub use vmm::{
+    Capabilities, ConnectError, ControlError, ExchangeError, FindVmmError, Refusal, Stalls,
+};

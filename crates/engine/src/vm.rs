@@ -99,7 +99,7 @@ impl Vm {
         self.machine.resume().await
     }
 
-    /// Tells of the moments at which the machine stands still as a disk finds no room on the host, and lets it go on.
+    /// Tells of the moments at which the machine stands still as the host does not take what it writes to a disk, and lets it go on.
     pub fn stalls(&self) -> Stalls {
         self.machine.stalls()
     }

@@ -183,7 +183,7 @@ pub enum Attribute {
     Process,
     /// How many questions for names were refused.
     Questions,
-    /// Why it ended, where that was not its own process's exit.
+    /// Why it ended, where that was not its own process's exit; or what a stall is for: [`crate::standstill::Standstill`].
     Reason,
     /// Number of the signal.
     Signal,

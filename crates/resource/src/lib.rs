@@ -52,6 +52,7 @@ pub mod share;
 pub mod signal;
 pub mod size;
 pub mod stamp;
+pub mod standstill;
 pub mod subnet;
 pub mod switch;
 pub mod sysctl;

@@ -13,6 +13,7 @@ use container_resource::container::{
     Attachment, ContainerConfiguration, ContainerState, ContainerStatus, CreateOptions,
     ManagedContainer, PublishPort,
 };
+use container_resource::standstill::Standstill;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tonic::{Response, Status};
@@ -327,6 +328,7 @@ impl Entry {
                 started_date: Some(started),
                 restart_count: status.restart_count,
                 out_of_room: status.out_of_room,
+                standstill: status.standstill,
                 ..ContainerStatus::default()
             };
         });
@@ -345,11 +347,13 @@ impl Entry {
         }
     }
 
-    /// Shows whether its machine stands still for lack of room, while its helper lives.
-    pub fn stand_still(&self, out_of_room: bool) {
+    /// Shows why its machine stands still, if it does, while its helper lives.
+    pub fn stand_still(&self, why: Option<Standstill>) {
         if self.is_active() {
-            self.status
-                .send_modify(|status| status.out_of_room = out_of_room);
+            self.status.send_modify(|status| {
+                status.out_of_room = why.is_some();
+                status.standstill = why;
+            });
         }
     }
 

@@ -1,10 +1,10 @@
-//! A container that stands still as the host has no room for what it writes, as people are told of it.
+//! A container that stands still as the host does not take what it writes, as people are told of it.
 
 use std::sync::Arc;
 
 use container_api::runtime::RoomRequest;
-use container_resource::container::OUT_OF_ROOM;
-use container_resource::event::Action;
+use container_resource::event::{Action, Attribute};
+use container_resource::standstill::Standstill;
 
 use super::helper::Helper;
 use super::{Containers, Entry};
@@ -20,16 +20,19 @@ impl Containers {
                 // It has ended, or is one that does not tell.
                 return;
             };
-            stands_still = reply.into_inner().stands_still;
-            let action = if stands_still {
-                tracing::warn!(container = %entry.id, "{OUT_OF_ROOM}");
+            let reply = reply.into_inner();
+            stands_still = reply.stands_still;
+            let why = stands_still.then(|| Standstill::of_word(&reply.why));
+            let action = if let Some(why) = why {
+                tracing::warn!(container = %entry.id, "{}", why.text());
                 Action::Stall
             } else {
-                tracing::info!(container = %entry.id, "there is room again: the container goes on");
+                tracing::info!(container = %entry.id, "what it writes is taken again: the container goes on");
                 Action::Proceed
             };
-            entry.stand_still(stands_still);
-            self.events.tell(action, &entry.id, []);
+            entry.stand_still(why);
+            let reason = why.map(|why| (Attribute::Reason, why.word().to_owned()));
+            self.events.tell(action, &entry.id, reason);
         }
     }
 }

@@ -84,8 +84,8 @@ fn table(containers: &[ManagedContainer]) -> Table {
 /// The state, with what the health check says of a running container, or that it stands still.
 fn state_and_health(status: &ContainerStatus) -> String {
     let state = status.state.word();
-    if status.out_of_room {
-        return format!("{state} (host's disk is full)");
+    if let Some(why) = status.standstill {
+        return format!("{state} ({})", why.label());
     }
     match status.health {
         Some(HealthState::Starting) => format!("{state} (starting)"),

@@ -54,6 +54,9 @@ fn confine(plan: &Plan, report: &OwnedFd) -> io::Result<()> {
     if owner_is_gone(report)? {
         return Err(Errno::PIPE.into());
     }
+    // A file that the host lets grow no further is an error of one write, and not the end of the machine.
+    // SAFETY: changes what a signal does to this process, which has one thread; execve(2) keeps what is ignored.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     rustix::process::setsid()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     rustix::stdio::dup2_stdin(&plan.input)?;

@@ -16,7 +16,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::vmm::ControlError;
+use crate::vmm::{ControlError, Count, Refusal};
 
 /// Longest line accepted, in bytes. The answers to the commands used here are far shorter.
 const LINE_LIMIT: u64 = 256 << 10;
@@ -66,10 +66,10 @@ struct State {
     pending: VecDeque<oneshot::Sender<Answer>>,
     /// Names of events, for whoever listens.
     events: broadcast::Sender<String>,
-    /// How many times the machine has stopped as a disk found no room.
-    stalls: watch::Sender<u64>,
-    /// A disk has found no room, and the machine is about to stop.
-    is_stalling: bool,
+    /// How many times the machine has stopped as the host did not take what it wrote.
+    stalls: watch::Sender<Count>,
+    /// Why it did not, just now: the machine is about to stop.
+    refusal: Option<Refusal>,
 }
 
 impl Shared {
@@ -91,8 +91,8 @@ impl Qmp {
         let state = State {
             pending: VecDeque::new(),
             events,
-            stalls: watch::Sender::new(0),
-            is_stalling: false,
+            stalls: watch::Sender::default(),
+            refusal: None,
         };
         let shared = Arc::new(Shared(Mutex::new(Some(state))));
         let reader = tokio::spawn(read(BufReader::new(reader), Arc::clone(&shared)));
@@ -203,13 +203,13 @@ impl Qmp {
         Ok(receiver)
     }
 
-    /// How many times the machine has stopped as one of its disks found no room, those before included; ends with the connection.
-    pub(crate) fn stalls(&self) -> watch::Receiver<u64> {
+    /// How many times the machine has stopped as the host did not take what it wrote, those before included; ends with the connection.
+    pub(crate) fn stalls(&self) -> watch::Receiver<Count> {
         let mut stalls = match self.shared.state().as_ref() {
             Some(state) => state.stalls.subscribe(),
-            None => watch::channel(0).1,
+            None => watch::channel(Count::default()).1,
         };
-        if *stalls.borrow() > 0 {
+        if stalls.borrow().stalls > 0 {
             stalls.mark_changed();
         }
         stalls
@@ -270,20 +270,37 @@ async fn read(mut stream: BufReader<OwnedReadHalf>, shared: Arc<Shared>) {
     shared.state().take();
 }
 
+/// Why a write failed. QEMU has a word for `ENOSPC` alone; the others are seen from what the C library says of them, in no language but
+/// English, as the VMM has no environment (`block/block-backend.c`).
+fn refusal(event: &Value) -> Refusal {
+    if event["nospace"] == true {
+        return Refusal::Full;
+    }
+    match event["reason"].as_str() {
+        Some("No space left on device") => Refusal::Full,
+        Some("Disk quota exceeded") => Refusal::Quota,
+        Some("File too large") => Refusal::FileSize,
+        Some("Read-only file system") => Refusal::ReadOnly,
+        _ => Refusal::Failed,
+    }
+}
+
 fn dispatch(mut message: Value, shared: &Shared) {
     let mut state = shared.state();
     let Some(state) = state.as_mut() else { return };
     if let Some(name) = message["event"].as_str() {
         match name {
-            "BLOCK_IO_ERROR" if message["data"]["action"] == "stop" => state.is_stalling = true,
+            "BLOCK_IO_ERROR" if message["data"]["action"] == "stop" => {
+                state.refusal = Some(refusal(&message["data"]));
+            }
             // A command to go on that came before this would find the machine running, and change nothing.
-            "STOP" if std::mem::take(&mut state.is_stalling) => {
-                state
-                    .stalls
-                    .send_modify(|count| *count = count.wrapping_add(1));
+            "STOP" => {
+                if let Some(refusal) = state.refusal.take() {
+                    state.stalls.send_modify(|count| count.add(refusal));
+                }
             }
             // What failed while the machine stopped is done again.
-            "RESUME" => state.is_stalling = false,
+            "RESUME" => state.refusal = None,
             _ => {}
         }
         if name.len() <= EVENT_NAME {

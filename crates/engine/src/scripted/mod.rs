@@ -23,7 +23,7 @@ use crate::accelerator::Verdict;
 use crate::engine::{Engine, StartError};
 use crate::exit::{ExitCause, VmExit};
 use crate::identity::FileIdentity;
-use crate::vmm::{Capabilities, Conditions, ControlError, Running};
+use crate::vmm::{Capabilities, Conditions, ControlError, Count, Refusal, Running};
 use vmm::{ScriptedMachine, ScriptedVmm};
 
 /// What a VMM does when it is to start or to restore a machine.
@@ -73,20 +73,28 @@ pub struct GuestSide {
 /// Whether a machine's disks find room on the host.
 #[derive(Debug, Clone)]
 pub struct HostRoom {
-    stalls: watch::Sender<u64>,
+    stalls: watch::Sender<Count>,
+    refusal: Arc<Mutex<Refusal>>,
     is_full: Arc<AtomicBool>,
 }
 
 impl HostRoom {
     fn new() -> Self {
         Self {
-            stalls: watch::Sender::new(0),
+            stalls: watch::Sender::default(),
+            refusal: Arc::default(),
             is_full: Arc::default(),
         }
     }
 
     /// A disk finds no room: the machine stands still, unless its VMM cannot do that.
     pub fn runs_out(&self) {
+        self.refuses(Refusal::Full);
+    }
+
+    /// The host does not take what is written, for this reason.
+    pub fn refuses(&self, why: Refusal) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = why;
         self.is_full.store(true, Ordering::Relaxed);
         self.stall();
     }
@@ -97,7 +105,8 @@ impl HostRoom {
     }
 
     fn stall(&self) {
-        self.stalls.send_modify(|count| *count += 1);
+        let why = *self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        self.stalls.send_modify(|count| count.add(why));
     }
 }
 

@@ -106,7 +106,7 @@ async fn a_machine_stands_still_until_there_is_room() {
     let side = sides.recv().await.unwrap();
     let mut stalls = vm.stalls();
     side.room.runs_out();
-    stalls.next().await.unwrap();
+    assert_eq!(stalls.next().await.unwrap(), Refusal::Full);
     // There is still none.
     stalls.retry().await.unwrap();
     stalls.next().await.unwrap();
@@ -114,6 +114,8 @@ async fn a_machine_stands_still_until_there_is_room() {
     stalls.retry().await.unwrap();
     let more = tokio::time::timeout(Duration::from_millis(1), stalls.next());
     assert!(more.await.is_err());
+    side.room.refuses(Refusal::Quota);
+    assert_eq!(stalls.next().await.unwrap(), Refusal::Quota);
     assert_eq!(script.calls(), ["start", "retry", "retry"]);
 
     script.capabilities.waits_for_room = false;

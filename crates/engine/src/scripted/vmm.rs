@@ -18,8 +18,8 @@ use crate::identity::FileIdentity;
 use crate::saving::RestoreError;
 use crate::spec::{Accelerator, VmSpec};
 use crate::vmm::{
-    Capabilities, Conditions, ConnectError, ControlError, ExchangeError, Machine, Retry, Running,
-    SavedMachine, Stalls, Start, Vmm,
+    Capabilities, Conditions, ConnectError, ControlError, Count, ExchangeError, Machine, Retry,
+    Running, SavedMachine, Stalls, Start, Vmm,
 };
 
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl Machine for ScriptedMachine {
         let count = if self.script.capabilities.waits_for_room {
             self.room.stalls.subscribe()
         } else {
-            watch::channel(0).1
+            watch::channel(Count::default()).1
         };
         let retry = ScriptedRetry {
             script: self.script.clone(),

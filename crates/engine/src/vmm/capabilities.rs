@@ -22,7 +22,7 @@ pub struct Capabilities {
     pub disk_exchange: bool,
     /// It has a balloon. Without it memory that the guest frees stays the guest's.
     pub balloon: bool,
-    /// A machine stands still while a disk finds no room on the host, and goes on where it was. Without it the guest gets an error,
+    /// A machine stands still while the host does not take what it writes to a disk, and goes on where it was. Without it the guest gets an error,
     /// and may lose what it has not written yet.
     pub waits_for_room: bool,
 }

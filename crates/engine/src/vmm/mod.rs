@@ -26,8 +26,8 @@ use crate::saving::RestoreError;
 use crate::spec::{Accelerator, VmSpec};
 pub use capabilities::Capabilities;
 pub use error::{ConnectError, ControlError, ExchangeError, FindVmmError};
-pub(crate) use stalls::Retry;
-pub use stalls::Stalls;
+pub(crate) use stalls::{Count, Retry};
+pub use stalls::{Refusal, Stalls};
 
 /// What the machine boots.
 #[derive(Debug)]

@@ -28,9 +28,7 @@ pub use network::{
 pub use policy::{CreateOptions, HealthCheck, RestartPolicy};
 pub use process::{ProcessConfiguration, Rlimit, User};
 pub use statistics::{ContainerStatistics, NetworkStatistics};
-pub use status::{
-    Attachment, ContainerState, ContainerStatus, HealthState, ManagedContainer, OUT_OF_ROOM,
-};
+pub use status::{Attachment, ContainerState, ContainerStatus, HealthState, ManagedContainer};
 
 /// Everything that was asked for when the container was created.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ContainerConfiguration, PublishPort};
+use crate::standstill::Standstill;
 
 /// A container as `list` and `inspect` show it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,10 +35,6 @@ pub enum ContainerState {
     /// It has ended, and its policy starts it again after a pause.
     Restarting,
 }
-
-/// What is said of a container with [`ContainerStatus::out_of_room`].
-pub const OUT_OF_ROOM: &str =
-    "the host's file system is full: the container stands still until there is room";
 
 impl ContainerState {
     /// As it is written.
@@ -76,9 +73,12 @@ pub struct ContainerStatus {
     /// Why it ended or cannot be read, where that was not its own process's exit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Its machine stands still, as the host has no room for what it writes. It goes on when there is some.
+    /// Its machine stands still, as the host does not take what it writes. It goes on when the host does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub out_of_room: bool,
+    /// Why, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standstill: Option<Standstill>,
     /// The guest's kernel killed one of its processes for lack of memory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oom_killed: bool,

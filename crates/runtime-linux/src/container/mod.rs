@@ -27,8 +27,8 @@ use container_resource::container::{ContainerConfiguration, CreateOptions};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::Instant;
 
+pub(crate) use self::room::Stalled;
 use crate::machine::{Host, Taken, Volume};
 use crate::process::Process;
 use crate::stdio::Stdio;
@@ -80,8 +80,8 @@ pub struct Container {
     pub(crate) paused: watch::Sender<bool>,
     /// Held while they are being frozen, or let go on.
     pausing: Arc<tokio::sync::Mutex<()>>,
-    /// Since when its machine stands still, if it does, as the host has no room for what it writes.
-    pub(crate) stalled: watch::Sender<Option<Instant>>,
+    /// Its machine stands still, as the host does not take what it writes.
+    pub(crate) stalled: watch::Sender<Option<Stalled>>,
     /// What the machine costs the host, once there is one.
     pub(crate) memory: OnceLock<HostMemory>,
     /// Nothing of the container runs: its files alone are wanted.

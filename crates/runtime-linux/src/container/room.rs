@@ -1,10 +1,10 @@
-//! A host that has no room for what the container writes: its machine stands still until there is some.
+//! A host that does not take what the container writes: its machine stands still until it does.
 
 use std::time::Duration;
 
 use container_api::guest::SetClockRequest;
 use container_api::{Error, Kind};
-use container_resource::container::OUT_OF_ROOM;
+use container_resource::standstill::Standstill;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -14,34 +14,44 @@ use crate::limits::limit;
 /// How long whoever wants something of the guest waits for room, before that is told instead.
 const PATIENCE: Duration = limit(2);
 
+/// A machine that stands still.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stalled {
+    pub(crate) since: Instant,
+    pub(crate) why: Standstill,
+}
+
 impl Container {
-    /// Whether its machine stands still as the host has no room for what it writes.
-    pub fn waits_for_room(&self) -> bool {
-        self.stalled.borrow().is_some()
+    /// Why its machine stands still, if it does as the host does not take what it writes.
+    pub fn standstill(&self) -> Option<Standstill> {
+        self.stalled.borrow().map(|stalled| stalled.why)
     }
 
-    /// Waits until [`Self::waits_for_room`] is not `known` any more; gives what it is then.
-    pub async fn room_changed(&self, known: bool) -> bool {
+    /// Whether it does.
+    pub fn waits_for_room(&self) -> bool {
+        self.standstill().is_some()
+    }
+
+    /// Waits until [`Self::waits_for_room`] is not `known` any more; gives why it stands still then, if it does.
+    pub async fn room_changed(&self, known: bool) -> Option<Standstill> {
         let mut stalled = self.stalled.subscribe();
-        let changed = stalled.wait_for(|since| since.is_some() != known).await;
+        let changed = stalled.wait_for(|now| now.is_some() != known).await;
         // The sender lives as long as `self`, so there is no error.
-        changed.map_or(known, |since| since.is_some())
+        changed.map_or(None, |now| now.map(|stalled| stalled.why))
     }
 
     /// Waits until its machine has stood still for longer than anybody who wants something of its guest should wait.
     pub(crate) async fn starved(&self) -> Error {
         let mut stalled = self.stalled.subscribe();
         loop {
-            let since = *stalled.borrow_and_update();
+            let now = *stalled.borrow_and_update();
             let changed = stalled.changed();
-            match since {
+            match now {
                 None => drop(changed.await),
-                Some(since) => {
+                Some(Stalled { since, why }) => {
                     let patience = tokio::time::timeout_at(since + PATIENCE, changed);
                     if patience.await.is_err() {
-                        return Error::new(Kind::Exhausted, OUT_OF_ROOM).with_hint(
-                            "Free space on the host: `container system df` shows what takes it.",
-                        );
+                        return Error::new(Kind::Exhausted, why.text()).with_hint(why.hint());
                     }
                 }
             }

@@ -8,7 +8,6 @@ use container_api::guest::ShutdownRequest;
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
 use container_engine::{ConnectError, Vm, VmExit};
-use container_resource::container::OUT_OF_ROOM;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
@@ -72,16 +71,15 @@ pub(super) async fn wait(container: &Container, machine: Machine, first: &Proces
 
 /// The machine was ended without its guest.
 fn killed(container: &Container) -> Ended {
-    let reason = if container.waits_for_room() {
-        "killed: it stood still, as the host's file system is full"
-    } else {
-        "killed: its guest did not obey"
+    let reason = match container.standstill() {
+        Some(why) => format!("killed: it stood still, as {}", why.cause()),
+        None => "killed: its guest did not obey".to_owned(),
     };
     Ended {
         exit_code: 128 + libc::SIGKILL,
         at: Timestamp::now(),
         oom_killed: false,
-        reason: Some(reason.into()),
+        reason: Some(reason),
     }
 }
 
@@ -176,10 +174,9 @@ async fn shut_down(container: &Container, guest: Guest, vm: &mut Vm) {
             machine::end(vm).await;
         }
         None => {
-            let why = if container.waits_for_room() {
-                OUT_OF_ROOM.to_owned()
-            } else {
-                format!("it had {} s", SHUTDOWN_TIMEOUT.as_secs())
+            let why = match container.standstill() {
+                Some(why) => why.text(),
+                None => format!("it had {} s", SHUTDOWN_TIMEOUT.as_secs()),
             };
             tracing::warn!("the guest did not shut down: {why}");
             machine::end(vm).await;

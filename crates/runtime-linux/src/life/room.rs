@@ -1,13 +1,13 @@
-//! A machine that has no room on the host: it is let go on when there is some.
+//! A machine whose writes the host does not take: it is let go on when it does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use container_engine::Stalls;
-use container_resource::container::OUT_OF_ROOM;
+use container_engine::{Refusal, Stalls};
+use container_resource::standstill::Standstill;
 use tokio::time::Instant;
 
-use crate::container::Container;
+use crate::container::{Container, Stalled};
 use crate::limits::limit;
 use crate::machine::Room;
 
@@ -24,9 +24,14 @@ const STEADY: Duration = limit(1);
 /// Lets the machine of `container` go on after each of its `stalls`, as soon as there is room; returns when the machine has ended.
 pub(super) async fn keep(container: Arc<Container>, mut stalls: Stalls, room: Option<Room>) {
     let id = &container.configuration.id;
-    while stalls.next().await.is_ok() {
-        tracing::warn!("container {id}: {OUT_OF_ROOM}");
-        container.stalled.send_replace(Some(Instant::now()));
+    while let Ok(refusal) = stalls.next().await {
+        let since = Instant::now();
+        let stands_still = |refusal| {
+            let why = why(refusal);
+            tracing::warn!("container {id}: {}", why.text());
+            container.stalled.send_replace(Some(Stalled { since, why }));
+        };
+        stands_still(refusal);
         let mut pause = PAUSES[0];
         loop {
             freed(room.as_ref(), pause).await;
@@ -34,15 +39,32 @@ pub(super) async fn keep(container: Arc<Container>, mut stalls: Stalls, room: Op
                 tracing::warn!("container {id}: it cannot be let go on: {error:#}");
             }
             match tokio::time::timeout(STEADY, stalls.next()).await {
-                Ok(Ok(())) => pause = PAUSES[1].min(pause * 2),
+                Ok(Ok(again)) => {
+                    // The same reason is not told each time.
+                    if container.standstill() != Some(why(again)) {
+                        stands_still(again);
+                    }
+                    pause = PAUSES[1].min(pause * 2);
+                }
                 Ok(Err(_)) => return,
                 Err(_) => break,
             }
         }
-        tracing::info!("container {id}: there is room, it goes on");
+        tracing::info!("container {id}: what it writes is taken, it goes on");
         container.stalled.send_replace(None);
         // A guest that hangs is no reason to miss the next stall.
         let _ = tokio::time::timeout(STEADY, container.set_clock()).await;
+    }
+}
+
+/// What users are told of it.
+fn why(refusal: Refusal) -> Standstill {
+    match refusal {
+        Refusal::Full => Standstill::Full,
+        Refusal::Quota => Standstill::Quota,
+        Refusal::FileSize => Standstill::FileSize,
+        Refusal::ReadOnly => Standstill::ReadOnly,
+        Refusal::Failed => Standstill::Failed,
     }
 }
 

@@ -52,7 +52,7 @@ async fn answers_are_told_from_errors_and_events() {
 
 /// In the order in which QEMU tells it (`qapi/block-core.json`, `qapi/run-state.json`).
 #[tokio::test]
-async fn a_machine_that_stops_for_lack_of_room_is_told_from_others() {
+async fn a_machine_that_stops_for_a_disk_is_told_from_others() {
     const FULL: &str =
         r#"{"event": "BLOCK_IO_ERROR", "data": {"action": "stop", "nospace": true}}"#;
     const REPORTED: &str = r#"{"event": "BLOCK_IO_ERROR", "data": {"action": "report"}}"#;
@@ -75,7 +75,45 @@ async fn a_machine_that_stops_for_lack_of_room_is_told_from_others() {
         let stalls = qmp.stalls();
         let done = qmp.execute("query-status", Value::Null, LIMIT).await;
         assert_eq!(done.unwrap(), json!({}));
-        assert_eq!(*stalls.borrow(), expected, "{events:?}");
+        assert_eq!(stalls.borrow().stalls, expected, "{events:?}");
+    }
+}
+
+#[test]
+fn why_the_host_refuses_is_seen_from_the_event() {
+    for (event, expected) in [
+        (json!({ "nospace": true, "reason": "x" }), Refusal::Full),
+        (
+            json!({ "nospace": false, "reason": "Disk quota exceeded" }),
+            Refusal::Quota,
+        ),
+        (
+            json!({ "nospace": false, "reason": "File too large" }),
+            Refusal::FileSize,
+        ),
+        (
+            json!({ "nospace": false, "reason": "Read-only file system" }),
+            Refusal::ReadOnly,
+        ),
+        (
+            json!({ "nospace": false, "reason": "Input/output error" }),
+            Refusal::Failed,
+        ),
+        (json!({ "reason": 7 }), Refusal::Failed),
+    ] {
+        assert_eq!(refusal(&event), expected, "{event}");
+    }
+    // As the C library of this build says it.
+    for (errno, expected) in [
+        (libc::ENOSPC, Refusal::Full),
+        (libc::EDQUOT, Refusal::Quota),
+        (libc::EFBIG, Refusal::FileSize),
+        (libc::EROFS, Refusal::ReadOnly),
+        (libc::EIO, Refusal::Failed),
+    ] {
+        let text = std::io::Error::from_raw_os_error(errno).to_string();
+        let reason = text.split(" (os error").next();
+        assert_eq!(refusal(&json!({ "reason": reason })), expected, "{text}");
     }
 }
 

@@ -1,8 +1,9 @@
 //! A host without room for what a container writes: the guest stands still, and so hears of nothing.
 
 use container_api::Kind;
+use container_engine::Refusal;
 use container_engine::scripted::HostRoom;
-use container_resource::container::OUT_OF_ROOM;
+use container_resource::standstill::Standstill;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
@@ -38,12 +39,12 @@ async fn it_waits_for_room_and_goes_on() {
     let room = rooms.recv().await.unwrap();
     assert!(!container.waits_for_room());
     room.runs_out();
-    assert!(container.room_changed(false).await);
+    assert_eq!(container.room_changed(false).await, Some(Standstill::Full));
     // Who wants something of the guest is told, and soon.
     let error = container.signal("", libc::SIGTERM).await.unwrap_err();
     assert_eq!(
-        (error.kind, error.message().as_str()),
-        (Kind::Exhausted, OUT_OF_ROOM)
+        (error.kind, error.message()),
+        (Kind::Exhausted, Standstill::Full.text())
     );
     let error = container.signal("", libc::SIGUSR1).await.unwrap_err();
     assert_eq!(error.kind, Kind::Exhausted);
@@ -53,15 +54,24 @@ async fn it_waits_for_room_and_goes_on() {
     assert!(container.waits_for_room());
     assert!((1..20).contains(&retries(&script)), "{:?}", script.calls());
     room.comes_back();
-    assert!(!container.room_changed(true).await);
+    assert_eq!(container.room_changed(true).await, None);
     let calls = script.calls();
     tokio::time::sleep(AGES).await;
     assert_eq!(script.calls(), calls);
-    // And once more.
-    room.runs_out();
-    assert!(container.room_changed(false).await);
+    // And once more, for another reason; and for one more while it stands still.
+    room.refuses(Refusal::Quota);
+    assert_eq!(container.room_changed(false).await, Some(Standstill::Quota));
+    room.refuses(Refusal::ReadOnly);
+    let told = || async {
+        while container.standstill() != Some(Standstill::ReadOnly) {
+            tokio::task::yield_now().await;
+        }
+    };
+    told().await;
+    let error = container.signal("", libc::SIGTERM).await.unwrap_err();
+    assert_eq!(error.message(), Standstill::ReadOnly.text());
     room.comes_back();
-    assert!(!container.room_changed(true).await);
+    assert_eq!(container.room_changed(true).await, None);
     container.stop(libc::SIGTERM, GRACE, false).await;
     assert_eq!(left(&life.over().await).1, 128 + libc::SIGKILL);
 }
@@ -80,7 +90,7 @@ async fn a_guest_that_stands_still_is_ended_all_the_same() {
         let container = &life.container;
         container.start(Stdio::default()).await.unwrap();
         rooms.recv().await.unwrap().runs_out();
-        assert!(container.room_changed(false).await);
+        assert_eq!(container.room_changed(false).await, Some(Standstill::Full));
         if signal == libc::SIGKILL {
             container.signal("", signal).await.unwrap();
         } else {
@@ -111,8 +121,8 @@ async fn a_start_that_finds_no_room_fails_with_the_reason() {
     let (started, ()) = tokio::join!(starting, full);
     let error = started.unwrap_err();
     assert_eq!(
-        (error.kind, error.message().as_str()),
-        (Kind::Exhausted, OUT_OF_ROOM)
+        (error.kind, error.message()),
+        (Kind::Exhausted, Standstill::Full.text())
     );
     life.over().await;
 }
@@ -130,7 +140,7 @@ async fn what_was_written_last_waits_for_room_unless_somebody_ends_it() {
         container.start(Stdio::default()).await.unwrap();
         let room = rooms.recv().await.unwrap();
         room.runs_out();
-        assert!(container.room_changed(false).await);
+        assert_eq!(container.room_changed(false).await, Some(Standstill::Full));
         // The scripted guest hears of this all the same, and its process ends.
         container.signal("", libc::SIGTERM).await.unwrap();
         let over = tokio::spawn(life.over());

@@ -52,12 +52,12 @@ pub(super) fn attach(line: &mut CommandLine, place: Place, disk: &Disk) -> Resul
     };
     let (bus, id) = (bus(place), device(disk.role));
     let (node, serial) = (node(disk.role), disk.role.serial());
-    // A guest that is told of a full host as an error of its disk gives up its file system. So the machine stands still until there is
-    // room (`blk_error_action` of block/block-backend.c); any other error is the guest's.
+    // A guest that is told of an error of the host's as one of its disk gives up its file system. So the machine stands still until the
+    // host takes what it writes (`blk_error_action` of block/block-backend.c). What cannot be read is the guest's to know.
     let on_error = if disk.read_only {
         "rerror=report"
     } else {
-        "werror=enospc,rerror=report"
+        "werror=stop,rerror=report"
     };
     line.option(
         "-device",

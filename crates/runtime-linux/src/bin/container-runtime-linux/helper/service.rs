@@ -164,8 +164,11 @@ impl Runtime for Service {
 
     async fn room(&self, request: Request<RoomRequest>) -> Reply<RoomReply> {
         let known = request.into_inner().stands_still;
-        let stands_still = self.container.room_changed(known).await;
-        Ok(Response::new(RoomReply { stands_still }))
+        let why = self.container.room_changed(known).await;
+        Ok(Response::new(RoomReply {
+            stands_still: why.is_some(),
+            why: why.map(|why| why.word().to_owned()).unwrap_or_default(),
+        }))
     }
 
     async fn statistics(&self, _: Request<StatisticsRequest>) -> Reply<StatisticsReply> {
