@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::system::{System, eventually, within};
+use crate::system::{System, eventually, kill, within};
 use crate::templates::{restored, wait_for_template};
 
 /// Fakes the wall clock of the programs that it is loaded into (Debian's libfaketime), by what a file says.
@@ -165,5 +165,81 @@ fn a_clock_that_jumps_breaks_nothing() {
     system.run(["stop", "-t", "0", "usual"]).ok();
     assert_eq!(follower.outcome().stdout, told);
     system.run(["start", "usual"]).ok();
+    system.run(["delete", "--all", "--force"]).ok();
+}
+
+/// By how much the clock of container `id` differs from the host's, in microseconds, as well as that can be told from here: of many
+/// answers the fastest one counts, and half of the time that it took is subtracted.
+fn difference(system: &System, id: &str) -> i64 {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let script = "while read -r line; do echo $EPOCHREALTIME; done";
+    let mut child = system
+        .command(["exec", "-i", id, "sh", "-c", script])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let us = |time: SystemTime| {
+        let since = time.duration_since(UNIX_EPOCH).unwrap();
+        i64::try_from(since.as_micros()).unwrap()
+    };
+    let mut answer = || {
+        let before = us(SystemTime::now());
+        stdin.write_all(b"\n").unwrap();
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let after = us(SystemTime::now());
+        let guest: i64 = line.trim().replace('.', "").parse().unwrap();
+        let half = (after - before) / 2;
+        (half, guest - before - half)
+    };
+    let (half, off) = (0..100).map(|_| answer()).min().unwrap();
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+    println!("{id}: {off} us, in an answer that took {} us", 2 * half);
+    (off.abs() - half).max(0)
+}
+
+#[test]
+fn a_guest_s_clock_is_the_host_s() {
+    let system = System::start();
+    let is_right = |id: &str| {
+        // The container's start is left alone for a while; a look on a busy host is not exact at once.
+        within(Duration::from_secs(20), "its clock is right", || {
+            difference(&system, id) <= 5_000
+        });
+    };
+    let run = |id: &str, more: &[&str]| {
+        let words = ["run", "-d", "--name", id].into_iter();
+        let words = words
+            .chain(crate::system::SMALL)
+            .chain(more.iter().copied());
+        system.run(words.chain(["busybox", "sleep", "100000"])).ok();
+    };
+    run("cold", &["--no-template"]);
+    is_right("cold");
+    run("first", &[]);
+    wait_for_template(&system);
+    run("restored", &["--cap-add", "SYS_TIME"]);
+    assert!(restored(&system, "restored"));
+    is_right("restored");
+    system.run(["pause", "restored"]).ok();
+    system.run(["unpause", "restored"]).ok();
+    is_right("restored");
+    // Its whole machine stands still for a while.
+    let vmm = system.vmm("restored");
+    kill(vmm, rustix::process::Signal::STOP);
+    std::thread::sleep(Duration::from_secs(1));
+    kill(vmm, rustix::process::Signal::CONT);
+    is_right("restored");
+    // As after a night in which the host slept, or as with a counter that was measured wrong.
+    for script in ["date -s @1000000000", "date -s @2000000000"] {
+        system.run(["exec", "restored", "sh", "-c", script]).ok();
+        within(Duration::from_secs(60), "its clock is set", || {
+            difference(&system, "restored") <= 5_000
+        });
+    }
     system.run(["delete", "--all", "--force"]).ok();
 }

@@ -29,6 +29,33 @@ pub fn set_realtime(ns: u64) -> io::Result<()> {
     Ok(clock_settime(ClockId::Realtime, time)?)
 }
 
+/// Nanoseconds of `CLOCK_REALTIME` since the epoch.
+pub fn realtime_ns() -> u64 {
+    let now = clock_gettime(ClockId::Realtime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    seconds.saturating_mul(1_000_000_000) + u64::try_from(now.tv_nsec).unwrap_or_default()
+}
+
+/// Moves `CLOCK_REALTIME` by `ns`: at once, or by 500 millionths of the time that passes (adjtimex(2)).
+pub fn shift_realtime(ns: i64, at_once: bool) -> io::Result<()> {
+    // SAFETY: numbers alone, of which all may be zero.
+    let mut change: libc::timex = unsafe { std::mem::zeroed() };
+    if at_once {
+        change.modes = libc::ADJ_SETOFFSET | libc::ADJ_NANO;
+        change.time.tv_sec = ns.div_euclid(1_000_000_000);
+        // Nanoseconds here, as the mode says.
+        change.time.tv_usec = ns.rem_euclid(1_000_000_000);
+    } else {
+        change.modes = libc::ADJ_OFFSET_SINGLESHOT;
+        change.offset = ns / 1000;
+    }
+    // SAFETY: adjtimex(2) reads and writes the structure, which outlives the call.
+    match unsafe { libc::adjtimex(&raw mut change) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// `struct rand_pool_info` of linux/random.h with its flexible array given a size.
 #[repr(C)]
 struct RandPoolInfo {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use container_api::call::to_the_end;
 use container_api::guest::guest_server::Guest;
 use container_api::guest::{
-    ArchiveRequest, CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, ForgetReply,
-    ForgetRequest, FreezeReply, FreezeRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest,
-    ListenersReply, ListenersRequest, ProcessesRequest, ResetReply, ResetRequest, ResizeReply,
-    ResizeRequest, SetClockReply, SetClockRequest, ShutdownReply, ShutdownRequest, SignalReply,
+    ArchiveRequest, ClockReply, ClockRequest, CloseOutputReply, CloseOutputRequest, ExecReply,
+    ExecRequest, ForgetReply, ForgetRequest, FreezeReply, FreezeRequest, JoinReply, JoinRequest,
+    LeaveReply, LeaveRequest, ListenersReply, ListenersRequest, ProcessesRequest, ResetReply,
+    ResetRequest, ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply,
     SignalRequest, StartReply, StartRequest, StatisticsRequest, WaitReply, WaitRequest,
 };
 use container_api::types::{Processes, Statistics};
@@ -18,7 +18,7 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::agent::{Agent, AgentError, resize};
-use crate::clock::set_realtime;
+use crate::clock::{realtime_ns, shift_realtime};
 use crate::container::processes;
 use crate::network::listeners;
 
@@ -155,12 +155,13 @@ impl Guest for Service {
         Ok(Response::new(ForgetReply {}))
     }
 
-    async fn set_clock(
-        &self,
-        request: Request<SetClockRequest>,
-    ) -> Result<Response<SetClockReply>, Status> {
-        set_realtime(request.into_inner().realtime_ns).map_err(AgentError::Clock)?;
-        Ok(Response::new(SetClockReply {}))
+    async fn clock(&self, request: Request<ClockRequest>) -> Result<Response<ClockReply>, Status> {
+        let ClockRequest { shift_ns, at_once } = request.into_inner();
+        if shift_ns != 0 {
+            shift_realtime(shift_ns, at_once).map_err(AgentError::Clock)?;
+        }
+        let realtime_ns = realtime_ns();
+        Ok(Response::new(ClockReply { realtime_ns }))
     }
 
     async fn processes(&self, _: Request<ProcessesRequest>) -> Result<Response<Processes>, Status> {

@@ -53,6 +53,9 @@ const ALLOWED: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_poll,
     libc::SYS_nanosleep,
+    // The host's clock was set, or the host suspended.
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
     // Who answers the VMM's system calls looks into it. Landlock keeps other threads from that.
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,

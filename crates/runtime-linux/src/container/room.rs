@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use container_api::guest::SetClockRequest;
 use container_api::{Error, Kind};
 use container_resource::standstill::Standstill;
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Container;
@@ -55,18 +53,6 @@ impl Container {
                     }
                 }
             }
-        }
-    }
-
-    /// Gives the guest the time, which it has lost by standing still.
-    pub(crate) async fn set_clock(&self) {
-        let Ok(guest) = self.guest() else { return };
-        let now = Timestamp::now().as_nanosecond();
-        let request = SetClockRequest {
-            realtime_ns: u64::try_from(now).unwrap_or_default(),
-        };
-        if let Err(error) = self.ask(guest.calls().set_clock(request)).await {
-            tracing::warn!("the guest's clock is late: {error:#}");
         }
     }
 

@@ -38,6 +38,7 @@ pub async fn live(container: &Arc<Container>, taps: Vec<OwnedFd>, standby: Optio
             first,
             at,
             room,
+            clock,
         }) => {
             container.stage.send_replace(Stage::Running {
                 guest: machine.guest.clone(),
@@ -55,7 +56,7 @@ pub async fn live(container: &Arc<Container>, taps: Vec<OwnedFd>, standby: Optio
                 tokio::spawn(end_unused(Arc::downgrade(container)));
             }
             let (ended, vm) = wait(container, machine, &first).await;
-            drop((vm, room));
+            drop((vm, room, clock));
             if let Some(sockets) = sockets {
                 sockets.end().await;
             }

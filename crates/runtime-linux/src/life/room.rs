@@ -52,8 +52,6 @@ pub(super) async fn keep(container: Arc<Container>, mut stalls: Stalls, room: Op
         }
         tracing::info!("container {id}: what it writes is taken, it goes on");
         container.stalled.send_replace(None);
-        // A guest that hangs is no reason to miss the next stall.
-        let _ = tokio::time::timeout(STEADY, container.set_clock()).await;
     }
 }
 

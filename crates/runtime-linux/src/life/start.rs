@@ -37,6 +37,8 @@ pub(super) struct Running {
     pub at: Timestamp,
     /// Lets the machine go on when the host has room again.
     pub room: AbortOnDropHandle<()>,
+    /// Keeps its clock right.
+    pub clock: AbortOnDropHandle<()>,
 }
 
 pub(super) async fn start(
@@ -86,15 +88,14 @@ pub(super) async fn start(
     };
     match started {
         Ok((first, at)) => {
-            if machine.shares.is_some() {
-                clock::adjust(&machine.guest);
-            }
+            let clock = clock::keep(container.clone(), machine.guest.clone());
             Ok(Running {
                 machine,
                 sockets,
                 first,
                 at,
                 room,
+                clock: AbortOnDropHandle::new(tokio::spawn(clock)),
             })
         }
         Err(error) => {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use container_api::guest::guest_server::{Guest, GuestServer};
 use container_api::guest::{
-    ArchiveRequest, CloseOutputReply, CloseOutputRequest, ExecReply, ExecRequest, ForgetReply,
-    ForgetRequest, FreezeReply, FreezeRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest,
-    ListenersReply, ListenersRequest, ProcessesRequest, ResetReply, ResetRequest, ResizeReply,
-    ResizeRequest, SetClockReply, SetClockRequest, ShutdownReply, ShutdownRequest, SignalReply,
+    ArchiveRequest, ClockReply, ClockRequest, CloseOutputReply, CloseOutputRequest, ExecReply,
+    ExecRequest, ForgetReply, ForgetRequest, FreezeReply, FreezeRequest, JoinReply, JoinRequest,
+    LeaveReply, LeaveRequest, ListenersReply, ListenersRequest, ProcessesRequest, ResetReply,
+    ResetRequest, ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply,
     SignalRequest, StartReply, StartRequest, StatisticsRequest, WaitReply, WaitRequest,
 };
 use container_api::streams::StandardStream;
@@ -275,8 +275,8 @@ impl Guest for Scripted {
         unused()
     }
 
-    async fn set_clock(&self, _: Request<SetClockRequest>) -> Reply<SetClockReply> {
-        Ok(Response::new(SetClockReply {}))
+    async fn clock(&self, _: Request<ClockRequest>) -> Reply<ClockReply> {
+        Ok(Response::new(ClockReply::default()))
     }
 
     async fn forget(&self, _: Request<ForgetRequest>) -> Reply<ForgetReply> {
