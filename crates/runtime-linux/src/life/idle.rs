@@ -7,22 +7,25 @@ use container_api::guest::SignalRequest;
 
 use crate::container::Container;
 
-/// How long a machine is kept for a container's files while nobody does anything with them. Whoever asked for it ends it earlier.
-const IDLE_LIMIT: Duration = Duration::from_secs(30);
+/// Between two looks at what is done with the files.
+const LOOK: Duration = Duration::from_secs(1);
+/// After how many looks in a row at which nobody did anything with them the machine is ended. Whoever asked for it ends it earlier.
+const LOOKS: u32 = 30;
 
 /// Ends a machine that is there for the container's files alone, when nobody works on them any more.
 pub(super) async fn end_unused(container: Weak<Container>) {
+    let mut unused = Unused::default();
     loop {
+        tokio::time::sleep(LOOK).await;
         let Some(container) = container.upgrade() else {
             return;
         };
-        let was_busy = container.is_busy();
+        let ends = unused.look(container.is_busy());
         let guest = container.guest();
         let name = container.configuration.id.clone();
         drop(container);
-        tokio::time::sleep(IDLE_LIMIT).await;
         let Ok(guest) = guest else { return };
-        if !was_busy {
+        if ends {
             let request = SignalRequest {
                 process: name,
                 signal: libc::SIGKILL,
@@ -31,5 +34,36 @@ pub(super) async fn end_unused(container: Weak<Container>) {
             // It may be on its way out already.
             let _ = guest.calls().signal(request).await;
         }
+    }
+}
+
+/// For how long nobody has done anything.
+#[derive(Debug, Default)]
+struct Unused(u32);
+
+impl Unused {
+    /// Whether that is long enough, after a look at which the machine was `busy` or not.
+    fn look(&mut self, busy: bool) -> bool {
+        self.0 = if busy { 0 } else { self.0 + 1 };
+        self.0 >= LOOKS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_not_ended_however_late_it_began() {
+        let mut unused = Unused::default();
+        // Nothing yet, and then something long: what was seen before it began says nothing.
+        assert!(!unused.look(false));
+        for _ in 0..10 * LOOKS {
+            assert!(!unused.look(true));
+        }
+        for _ in 1..LOOKS {
+            assert!(!unused.look(false));
+        }
+        assert!(unused.look(false));
     }
 }
