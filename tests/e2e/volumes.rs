@@ -111,7 +111,7 @@ fn volumes_outlive_containers_and_belong_to_one_writer() {
         .says("volume not found: none");
 
     // Filled from the image while it is empty; nothing of ext4's own is seen; mounts in any order.
-    let listed = sh(&["-v", "data:/etc", "--tmpfs", "/etc/x/y", "-v", "other:/etc/x"], "ls -A /etc | tr '\\n' ' '; echo mark >/etc/mark; stat -c %a /etc; grep ' /etc' /proc/mounts | cut -d' ' -f2 | tr '\\n' ' '").ok().stdout;
+    let listed = sh(&["-v", "data:/etc", "--tmpfs", "/etc/x/y", "-v", "other:/etc/x"], "ls -A /etc | tr '\\n' ' '; echo mark >/etc/mark; stat -c %a /etc; grep -E ' /etc(/x.*)? ' /proc/mounts | cut -d' ' -f2 | tr '\\n' ' '").ok().stdout;
     assert!(
         listed.contains("passwd")
             && !listed.contains("lost+found")
@@ -268,4 +268,42 @@ fn an_image_s_volumes_are_volumes() {
     );
     system.run(["delete", "-v", "has"]).ok();
     assert_eq!(system.run(["volume", "list", "-q"]).ok().stdout, "");
+}
+
+#[test]
+fn a_volume_that_was_named_by_its_user_outlives_containers_whoever_made_it() {
+    let system = System::start();
+    let create = |name: &str, mount: &str| {
+        let words = ["create", "--rm", "--name", name].into_iter();
+        let words = words.chain(SMALL).chain(["-v", mount, "busybox", "true"]);
+        system.run(words).ok();
+    };
+    let volumes = || system.run(["volume", "list", "-q"]).ok().stdout;
+    // Without a name of its own, and with the label of such a one.
+    let made = system.run(["volume", "create"]).ok().stdout;
+    let label = "com.apple.container.resource.anonymous=";
+    system
+        .run(["volume", "create", "--label", label, "labelled"])
+        .ok();
+    for volume in [made.trim(), "labelled"] {
+        let mount = format!("{volume}:/d");
+        create("first", &mount);
+        system.run(["delete", "first"]).ok();
+        create("second", &mount);
+        system.run(["delete", "-v", "second"]).ok();
+        system
+            .run(["run", "--rm", "-v", &mount, "busybox", "true"])
+            .ok();
+    }
+    let kept = volumes();
+    assert_eq!(kept.lines().count(), 2, "{kept}");
+    // One that a container's own mount made goes with that container, and not with another one that looked at it.
+    create("owner", "/d");
+    let all = volumes();
+    let own = all.lines().find(|name| !kept.contains(name)).unwrap();
+    create("looks", &format!("{own}:/d:ro"));
+    system.run(["delete", "looks"]).ok();
+    assert_eq!(volumes(), all);
+    system.run(["delete", "owner"]).ok();
+    assert_eq!(volumes(), kept);
 }

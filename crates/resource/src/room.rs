@@ -117,6 +117,7 @@ mod tests {
             kind: MountKind::Volume {
                 name,
                 format: String::new(),
+                anonymous: false,
             },
             ..share("/v", "")
         };

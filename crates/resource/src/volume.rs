@@ -53,8 +53,18 @@ const FLAGS: [&str; 13] = [
 const PROPAGATION: [&str; 6] = [
     "private", "rprivate", "shared", "rshared", "slave", "rslave",
 ];
-/// Options that are not the kernel's: labels of the host do not matter to a machine.
-const OTHERS: [&str; 4] = [NO_COPY, "copy", "z", "Z"];
+/// Options that are not the kernel's: labels of the host do not matter to a machine, and caches are as they are.
+const OTHERS: [&str; 9] = [
+    NO_COPY,
+    "copy",
+    "z",
+    "Z",
+    "cached",
+    "consistent",
+    "delegated",
+    "bind",
+    "rbind",
+];
 
 /// A volume as `list` and `inspect` show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,7 +167,7 @@ pub enum VolumeError {
     Place(#[from] MountPointError),
     /// An option that no mount of a volume has.
     #[error(
-        "unknown option '{0}' of a volume's mount: ro, rw, nocopy, exec, noexec, suid, nosuid, dev, nodev, noatime and propagation are known"
+        "unknown option '{0}' of a volume's mount: ro, rw, copy, nocopy, exec, noexec, suid, nosuid, dev, nodev, atime, noatime, propagation, consistency, z and Z are known"
     )]
     MountOption(String),
     /// podman's change of owners.
@@ -280,6 +290,7 @@ pub fn mount(name: &str, target: &str, options: Vec<String>) -> Result<Mount, Vo
         kind: MountKind::Volume {
             name: name.to_owned(),
             format: FORMAT.to_owned(),
+            anonymous: false,
         },
         source: String::new(),
         destination: target,

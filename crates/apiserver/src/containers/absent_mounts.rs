@@ -123,6 +123,7 @@ mod tests {
         let volume = MountKind::Volume {
             name: "v".into(),
             format: "ext4".into(),
+            anonymous: false,
         };
         let mounts = [
             ("/bind", MountKind::Virtiofs {}),

@@ -98,7 +98,11 @@ impl Containers {
         let mut prepare = || {
             for mount in &mut configuration.mounts {
                 let request = mount.take_volume_request();
-                if let MountKind::Volume { name, .. } = &mut mount.kind {
+                if let MountKind::Volume {
+                    name, anonymous, ..
+                } = &mut mount.kind
+                {
+                    *anonymous = name.is_empty();
                     if name.is_empty()
                         || matches!(self.volumes.get(name), Err(error) if error.kind == Kind::NotFound)
                     {
@@ -139,13 +143,21 @@ impl Containers {
         }
     }
 
-    /// Removes the volumes of `entry`, which is gone, that nobody has named and no other container has.
+    /// Removes the volumes that were made for mounts of `entry`, which is gone, without a name, and that no other container has. One that
+    /// was named when the container was created stays, whoever made it.
     pub async fn remove_anonymous_volumes(&self, entry: &Entry) {
         let Some(configuration) = entry.readable() else {
             return;
         };
-        for name in configuration.volumes() {
-            self.remove_anonymous_volume(name).await;
+        for mount in &configuration.mounts {
+            if let MountKind::Volume {
+                name,
+                anonymous: true,
+                ..
+            } = &mount.kind
+            {
+                self.remove_anonymous_volume(name).await;
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use container_api::{Error, Kind};
 use container_ext4::{DiskError, Format, WIDE};
 use container_resource::bundle;
 use container_resource::label::well_known;
+use container_resource::size;
 use container_resource::volume::{
     DRIVER, FORMAT, VolumeConfiguration, VolumeRequest, VolumeResource, check_name,
 };
@@ -257,15 +258,22 @@ impl Volumes {
             mut configuration, ..
         } = self.get(name)?;
         // Whoever was killed while it was made larger may not have said so yet, and a machine may have grown its file system since.
-        let disk = self.disk(name).metadata().map_or(0, |disk| disk.len());
+        let disk = self
+            .disk(name)
+            .symlink_metadata()
+            .map_or(0, |disk| disk.len());
         let present = configuration.size().max(disk);
         if size < present {
-            let text = format!("volume {name} has {present} bytes: volumes are never made smaller");
+            let text = format!(
+                "volume {name} has {}: volumes are never made smaller",
+                size::memory(present)
+            );
             return Err(Error::new(Kind::InvalidArgument, text));
         }
         if present < WIDE && size >= WIDE {
             let text = format!(
-                "volume {name} was made with less than {WIDE} bytes, and does not grow to that"
+                "volume {name} was made with less than {}, and does not grow to that",
+                size::memory(WIDE)
             );
             return Err(Error::new(Kind::InvalidArgument, text));
         }
@@ -276,7 +284,11 @@ impl Volumes {
             };
             Error::caused(kind, error).context(format_args!("resize the volume {name}"))
         };
-        let _lock = self.lock(name, Company::None)?;
+        // It follows no link.
+        let Some(_lock) = self.lock(name, Company::None)? else {
+            let text = format!("volume {name} is damaged: its disk is no file");
+            return Err(Error::new(Kind::InvalidState, text));
+        };
         let disk = std::fs::File::options()
             .write(true)
             .open(self.disk(name))
@@ -326,6 +338,14 @@ mod tests {
         assert!(anonymous.configuration.is_anonymous());
         assert_eq!(volumes.list().unwrap().len(), 2);
 
+        // What a link in its place leads to is not touched.
+        let other = scratch.path().join("other");
+        std::fs::write(&other, "x").unwrap();
+        std::fs::rename(volumes.disk("v"), scratch.path().join("aside")).unwrap();
+        std::os::unix::fs::symlink(&other, volumes.disk("v")).unwrap();
+        assert!(volumes.grow("v", 32 << 20).is_err());
+        assert_eq!(std::fs::read(&other).unwrap(), b"x");
+        std::fs::rename(scratch.path().join("aside"), volumes.disk("v")).unwrap();
         volumes.grow("v", 32 << 20).unwrap();
         assert!(volumes.grow("v", 16 << 20).is_err());
         // A machine could not let it grow so far.

@@ -60,5 +60,8 @@ pub enum MountKind {
         name: String,
         /// `ext4`.
         format: String,
+        /// It was made for this mount, which gave it no name, and goes with the container.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        anonymous: bool,
     },
 }

@@ -115,6 +115,7 @@ fn mount((number, volume): (usize, &VolumeDisk)) -> Mount {
         kind: MountKind::Volume {
             name,
             format: "ext4".to_owned(),
+            anonymous: false,
         },
         source: String::new(),
         options: read_only.into_iter().collect(),

@@ -102,7 +102,11 @@ impl Volume {
                         "volume '{}' is currently in use and cannot be accessed by another container, or deleted",
                         self.name
                     );
-                    let hint = "Many containers may have a volume that none of them writes to: `-v <volume>:<path>:ro`.";
+                    let hint = if self.read_only {
+                        "A container that writes to it has it: `container list` shows those that run."
+                    } else {
+                        "Many containers may have a volume that none of them writes to: `-v <volume>:<path>:ro`."
+                    };
                     return Err(Error::new(Kind::InvalidState, text).with_hint(hint));
                 }
                 Err(error) => return Err(failed(error.into())),
