@@ -14,8 +14,10 @@ use rustix::io::Errno;
 
 use crate::tar::{Kind, Member, Run, Writer};
 
-/// Directories inside directories, at most: each costs a descriptor while it is read.
-const DEPTH_MAX: usize = 512;
+/// Directories inside directories, at most: more than any path that is a path can name.
+const DEPTH_MAX: usize = 16 << 10;
+/// Directories on the way down that are open at a time. Those above them are found again from below.
+const OPEN_MAX: usize = 64;
 /// Files with several names that are remembered, at most. Those beyond are written once for each name.
 const LINKS_MAX: usize = 1 << 20;
 /// Bytes of all attributes of one file, at most: what Linux takes (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
@@ -55,6 +57,9 @@ pub enum PackError {
     /// What is asked for is none of the kinds that are copied.
     #[error("cannot copy {}: it is neither a file nor a directory", .0.display())]
     Kind(PathBuf),
+    /// What stands for a share of a container that does not run.
+    #[error("{} is not there while the container does not run: something is mounted there", .0.display())]
+    Absent(PathBuf),
     /// The stream.
     #[error("cannot write the archive")]
     Write(#[from] io::Error),
@@ -103,7 +108,15 @@ impl<W: Write> Packer<W> {
         name: &CStr,
         path: &[u8],
     ) -> Result<(), PackError> {
-        self.entry(directory.as_fd(), name, path, 0)
+        let directory = directory.as_fd();
+        let Some(found) = stat(directory, name, path)? else {
+            return Ok(());
+        };
+        self.write(directory, name, path, &found)?;
+        match enter(directory, name, path, &found)? {
+            Some(opened) => self.below(opened, path),
+            None => Ok(()),
+        }
     }
 
     /// Writes what is in `directory`, below `path`; an empty one means that names stand alone.
@@ -111,7 +124,8 @@ impl<W: Write> Packer<W> {
     /// # Errors
     /// As [`Self::tree`].
     pub fn children(&mut self, directory: impl AsFd, path: &[u8]) -> Result<(), PackError> {
-        self.below(directory.as_fd(), path, 1)
+        let directory = directory.as_fd().try_clone_to_owned()?;
+        self.below(directory, path)
     }
 
     /// Writes what is at `real`, a path without links, as the tree that `cp` copies: called `name`, or without one the contents of a
@@ -167,49 +181,42 @@ impl<W: Write> Packer<W> {
         self.writer.member(member)
     }
 
-    fn entry(
-        &mut self,
-        directory: BorrowedFd<'_>,
-        name: &CStr,
-        path: &[u8],
-        depth: usize,
-    ) -> Result<(), PackError> {
-        let Some(found) = stat(directory, name, path)? else {
-            return Ok(());
-        };
-        self.write(directory, name, path, &found)?;
-        if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
-            return Ok(());
-        }
-        if depth >= DEPTH_MAX {
-            return Err(read_error(path)(Errno::NAMETOOLONG));
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-            // What the kernel makes up has no end.
-            Ok(opened) if depth > 0 && is_made_up(&opened) => Ok(()),
-            Ok(opened) => self.below(opened.as_fd(), path, depth + 1),
-            // It is gone, or something else is there by now.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
-            Err(error) => Err(read_error(path)(error)),
-        }
-    }
-
-    /// What is in a directory `depth` levels down.
-    fn below(
-        &mut self,
-        directory: BorrowedFd<'_>,
-        path: &[u8],
-        depth: usize,
-    ) -> Result<(), PackError> {
-        for name in names(directory).map_err(read_error(path))? {
-            let mut inner = Vec::with_capacity(path.len() + 1 + name.as_bytes().len());
-            inner.extend_from_slice(path);
+    /// What is in `directory`, level by level without recursion: how deep a tree is its maker decides.
+    fn below(&mut self, directory: OwnedFd, path: &[u8]) -> Result<(), PackError> {
+        let mut path = path.to_vec();
+        let mut levels = vec![Level::new(directory, &path)?];
+        while let Some(level) = levels.last_mut() {
+            path.truncate(level.path);
+            let Some(name) = level.names.next() else {
+                let left = levels.pop();
+                if let (Some(above), Some(left)) = (levels.last_mut(), left) {
+                    above.return_from(&left, &path)?;
+                }
+                continue;
+            };
             if !path.is_empty() {
-                inner.push(b'/');
+                path.push(b'/');
             }
-            inner.extend_from_slice(name.as_bytes());
-            self.entry(directory, &name, &inner, depth)?;
+            path.extend_from_slice(name.as_bytes());
+            let directory = level.directory()?.as_fd();
+            let Some(found) = stat(directory, &name, &path)? else {
+                continue;
+            };
+            self.write(directory, &name, &path, &found)?;
+            let Some(opened) = enter(directory, &name, &path, &found)? else {
+                continue;
+            };
+            // What the kernel makes up has no end.
+            if is_made_up(&opened) {
+                continue;
+            }
+            if levels.len() >= DEPTH_MAX {
+                return Err(read_error(&path)(Errno::NAMETOOLONG));
+            }
+            levels.push(Level::new(opened, &path)?);
+            if let Some(far) = levels.len().checked_sub(OPEN_MAX + 1) {
+                levels[far].directory = None;
+            }
         }
         Ok(())
     }
@@ -378,6 +385,77 @@ impl<W: Write> Packer<W> {
     }
 }
 
+/// A directory that is being read.
+#[derive(Debug)]
+struct Level {
+    /// Closed while what is read is far below.
+    directory: Option<OwnedFd>,
+    /// Device and inode.
+    identity: (u64, u64),
+    /// Names that are still to be read.
+    names: std::vec::IntoIter<CString>,
+    /// Bytes of its path.
+    path: usize,
+}
+
+impl Level {
+    fn new(directory: OwnedFd, path: &[u8]) -> Result<Self, PackError> {
+        let failed = read_error(path);
+        Ok(Self {
+            identity: identity(&directory).map_err(&failed)?,
+            names: names(&directory).map_err(&failed)?.into_iter(),
+            path: path.len(),
+            directory: Some(directory),
+        })
+    }
+
+    fn directory(&self) -> io::Result<&OwnedFd> {
+        // The last level is open.
+        self.directory.as_ref().ok_or_else(|| Errno::BADF.into())
+    }
+
+    /// Goes on with this level, after the one below.
+    fn return_from(&mut self, below: &Self, path: &[u8]) -> Result<(), PackError> {
+        if self.directory.is_some() {
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(below.directory()?, c"..", flags, Mode::empty());
+        let opened = opened.map_err(read_error(path))?;
+        if identity(&opened).map_err(read_error(path))? != self.identity {
+            // It was moved meanwhile.
+            return Err(read_error(path)(Errno::STALE));
+        }
+        self.directory = Some(opened);
+        Ok(())
+    }
+}
+
+fn identity(directory: &OwnedFd) -> rustix::io::Result<(u64, u64)> {
+    rustix::fs::fstat(directory).map(|found| (found.st_dev, found.st_ino))
+}
+
+/// Opens `name` if it is a directory, as it was `found`; nothing where it is gone, or something else is there by now.
+fn enter(
+    directory: BorrowedFd<'_>,
+    name: &CStr,
+    path: &[u8],
+    found: &Stat,
+) -> Result<Option<OwnedFd>, PackError> {
+    if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
+        return Ok(None);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+        Ok(opened) if stands_for_a_share(&opened) => {
+            Err(PackError::Absent(OsStr::from_bytes(path).into()))
+        }
+        Ok(opened) => Ok(Some(opened)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(error) => Err(read_error(path)(error)),
+    }
+}
+
 fn read_error(path: &[u8]) -> impl Fn(Errno) -> PackError + '_ {
     move |source| PackError::Read {
         path: Path::new(OsStr::from_bytes(path)).to_owned(),
@@ -403,6 +481,13 @@ fn is_made_up(directory: &OwnedFd) -> bool {
     const MQUEUE: i64 = 0x1980_0202;
     rustix::fs::fstatfs(directory)
         .is_ok_and(|found| [PROC, SYSFS, CGROUP2, DEVPTS, MQUEUE].contains(&found.f_type))
+}
+
+/// Whether `directory` is what the guest puts in the place of a share that is not there, which nothing else in a container is
+/// (linux/magic.h).
+fn stands_for_a_share(directory: &OwnedFd) -> bool {
+    const RAMFS: i64 = 0x8584_58f6;
+    rustix::fs::fstatfs(directory).is_ok_and(|found| found.f_type == RAMFS)
 }
 
 /// Names in `directory`, sorted: the same tree gives the same archive.

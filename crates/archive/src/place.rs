@@ -69,7 +69,8 @@ pub fn choose(
     target: &Path,
     found: Found,
 ) -> Result<Place, PlaceError> {
-    let slash = target.as_os_str().as_encoded_bytes().ends_with(b"/");
+    let text = target.as_os_str().as_encoded_bytes();
+    let slash = text.ends_with(b"/") || text.ends_with(b"/.");
     let itself = || match (target.parent(), target.file_name()) {
         (Some(parent), Some(name)) => Place {
             directory: if parent.as_os_str().is_empty() {
@@ -120,6 +121,9 @@ mod tests {
             (false, "/d/new", Found::Missing, Some("/d/new")),
             (false, "/d/new/", Found::Missing, None),
             (false, "/d/", Found::File, None),
+            (false, "/d/new/.", Found::Missing, None),
+            (false, "/d/.", Found::File, None),
+            (true, "/d/new/.", Found::Missing, Some("/d/new")),
             (true, "/d", Found::File, None),
             (true, "/d", Found::Directory, Some("/d/src")),
             (true, "/d/", Found::Directory, Some("/d/src")),

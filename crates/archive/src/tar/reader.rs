@@ -66,6 +66,10 @@ pub struct Reader<R> {
     left: u64,
     /// Bytes of padding behind them.
     padding: u64,
+    /// See [`Self::whole`].
+    whole: bool,
+    /// The stream does not end before the blocks of zeros.
+    needs_end: bool,
 }
 
 #[derive(Default)]
@@ -82,6 +86,18 @@ impl<R: Read> Reader<R> {
             input,
             left: 0,
             padding: 0,
+            whole: false,
+            needs_end: false,
+        }
+    }
+
+    /// An archive without the blocks of zeros at its end is one that was cut off, as it may be between two members. Only for those that no
+    /// digest covers: some programs end theirs without.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        Self {
+            whole: true,
+            ..self
         }
     }
 
@@ -145,8 +161,13 @@ impl<R: Read> Reader<R> {
 
     fn header(&mut self) -> Result<Option<Header>, TarError> {
         let Some(block) = self.block()? else {
-            return Ok(None);
+            return if self.needs_end {
+                Err(TarError::Truncated)
+            } else {
+                Ok(None)
+            };
         };
+        self.needs_end = self.whole;
         if block != [0; BLOCK] {
             return Header::parse(&block).map(Some);
         }

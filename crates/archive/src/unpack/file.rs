@@ -19,26 +19,26 @@ impl Tree {
         member: &Member,
         reader: &mut Reader<R>,
     ) -> io::Result<bool> {
-        if self.rules.in_place && self.is_new {
+        // Of a stream that ends too early nothing has come to be.
+        let held = self.hold(member, reader)?;
+        if self.rules.in_place && self.is_new && held.is_some() {
             match self.made(parent, name, member) {
-                Ok(file) => return self.whole(parent, name, &file, member, reader),
+                Ok(file) => return self.whole(parent, name, &file, member, (reader, held)),
                 // Another member of this name, or somebody of the same power.
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Directory => {
-                return Err(Errno::ISDIR.into());
-            }
-            Ok(_) | Err(Errno::NOENT) => {}
+            Ok(found) => replaceable(FileType::from_raw_mode(found.st_mode))?,
+            Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
         // A reader meanwhile sees the old file, or the whole new one.
         let Some(file) = nameless::create(parent, self.first_mode(member))? else {
-            return self.named(parent, name, member, reader);
+            return self.named(parent, name, member, (reader, held));
         };
-        self.fill(&file, member, reader)?;
+        self.fill(&file, member, (reader, held))?;
         self.finish(&file, member)?;
         match nameless::link(&file, parent, name) {
             Err(Errno::EXIST) => {
@@ -56,10 +56,10 @@ impl Tree {
         parent: &OwnedFd,
         name: &CString,
         member: &Member,
-        reader: &mut Reader<R>,
+        content: Content<'_, R>,
     ) -> io::Result<bool> {
         let (temporary, file) = self.temporary(parent, member)?;
-        self.whole(parent, &temporary, &file, member, reader)?;
+        self.whole(parent, &temporary, &file, member, content)?;
         place(parent, &temporary, &file, name)?;
         Ok(true)
     }
@@ -71,10 +71,10 @@ impl Tree {
         name: &CString,
         file: &OwnedFd,
         member: &Member,
-        reader: &mut Reader<R>,
+        content: Content<'_, R>,
     ) -> io::Result<bool> {
         let made = self
-            .fill(file, member, reader)
+            .fill(file, member, content)
             .and_then(|()| self.finish(file, member));
         if made.is_err() {
             // The first error is the one to tell.
@@ -126,12 +126,35 @@ impl Tree {
         }
     }
 
+    /// Reads all of a small file; gives how much that is.
+    fn hold<R: Read>(
+        &mut self,
+        member: &Member,
+        reader: &mut Reader<R>,
+    ) -> io::Result<Option<usize>> {
+        let size = usize::try_from(member.size).unwrap_or(usize::MAX);
+        if member.sparse.is_some() || size > BUFFER {
+            return Ok(None);
+        }
+        let mut filled = 0;
+        while filled < size {
+            match reader.read(&mut self.buffer[filled..size])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => filled += count,
+            }
+        }
+        Ok(Some(size))
+    }
+
     fn fill<R: Read>(
         &mut self,
         file: &OwnedFd,
         member: &Member,
-        reader: &mut Reader<R>,
+        (reader, held): Content<'_, R>,
     ) -> io::Result<()> {
+        if let Some(held) = held {
+            return self.write(file, held, 0);
+        }
         let whole = [Run {
             offset: 0,
             length: member.size,
@@ -144,16 +167,7 @@ impl Tree {
                 if count == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                let mut written = 0;
-                while written < count {
-                    written += rustix::io::retry_on_intr(|| {
-                        rustix::io::pwrite(
-                            file,
-                            &self.buffer[written..count],
-                            offset + written as u64,
-                        )
-                    })?;
-                }
+                self.write(file, count, offset)?;
                 offset += count as u64;
                 left -= count as u64;
             }
@@ -163,6 +177,33 @@ impl Tree {
         }
         Ok(())
     }
+
+    /// Writes the first `count` bytes of the buffer.
+    fn write(&self, file: &OwnedFd, count: usize, offset: u64) -> io::Result<()> {
+        let mut written = 0;
+        while written < count {
+            written += rustix::io::retry_on_intr(|| {
+                rustix::io::pwrite(file, &self.buffer[written..count], offset + written as u64)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the content of a file comes from: the stream, unless so many bytes of the buffer are all of it.
+type Content<'a, R> = (&'a mut Reader<R>, Option<usize>);
+
+/// Whether a file takes the place of what is there. A device, a FIFO or a socket is somebody's way to something else: without its
+/// `/dev/null` a container runs no program any more.
+pub(super) fn replaceable(there: FileType) -> io::Result<()> {
+    let what = match there {
+        FileType::RegularFile | FileType::Symlink => return Ok(()),
+        FileType::Directory => return Err(Errno::ISDIR.into()),
+        FileType::Fifo => "a FIFO",
+        FileType::Socket => "a socket",
+        _ => "a device",
+    };
+    Err(io::Error::other(format!("{what} is there")))
 }
 
 /// As [`take_place`]; a file that cannot is removed.

@@ -55,9 +55,9 @@ pub struct Rules {
     pub special: bool,
     /// A member `./` tells what the directory itself is to be like.
     pub top: bool,
-    /// Files of directories that this very unpacking makes are written in their places, which spares the file system two changes for
-    /// each. Such a directory has mode 0700 until all is made. Where the process is killed before, it keeps that mode, and the last file
-    /// may be cut off. All other files are whole or not there.
+    /// Small files of directories that this very unpacking makes are written in their places, which spares the file system two changes for
+    /// each. They have been read before, so one that the stream has only a part of is not made. Such a directory has mode 0700 until all
+    /// is made. All other files are whole or not there.
     pub in_place: bool,
 }
 

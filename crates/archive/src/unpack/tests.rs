@@ -533,3 +533,98 @@ fn modes_and_owners_are_set_where_they_differ() {
         }
     }
 }
+
+#[test]
+fn what_leads_to_something_else_is_not_replaced() {
+    let scratch = tempfile::tempdir().unwrap();
+    let fifo = scratch.path().join("file");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    for kind in [Kind::File, Kind::Symlink] {
+        let mut member = Member::new(b"file", kind, 0o644);
+        if kind == Kind::Symlink {
+            member.link = b"x".to_vec();
+        }
+        let mut writer = Writer::new(Vec::new());
+        writer.member(&member).unwrap();
+        let archive = writer.finish().unwrap();
+        let error = unpack_all(&archive, scratch.path(), &Mapping::default()).unwrap_err();
+        let error = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(error, "a FIFO is there");
+    }
+    use std::os::unix::fs::FileTypeExt as _;
+    assert!(fifo.symlink_metadata().unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn an_archive_that_must_be_whole_ends_in_zeros() {
+    let mut writer = Writer::new(Vec::new());
+    writer
+        .member(&Member::new(b"a", Kind::File, 0o644))
+        .unwrap();
+    let archive = writer.finish().unwrap();
+    let end = |archive: &[u8], whole: bool| {
+        let mut reader = Reader::new(archive);
+        if whole {
+            reader = reader.whole();
+        }
+        while reader.next_member()?.is_some() {}
+        Ok::<_, TarError>(())
+    };
+    let cut = &archive[..512];
+    end(&archive, true).unwrap();
+    end(&archive[..1024], true).unwrap();
+    end(cut, false).unwrap();
+    assert!(matches!(end(cut, true), Err(TarError::Truncated)));
+    // What is no archive is for others to tell.
+    end(b"", true).unwrap();
+}
+
+#[test]
+fn a_deep_tree_is_read_with_few_descriptors() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut directory = directory(scratch.path());
+    let depth = 1500;
+    for _ in 0..depth {
+        rustix::fs::mkdirat(&directory, c"d", rustix::fs::Mode::RWXU).unwrap();
+        // Behind the directory in the order of names.
+        rustix::fs::mknodat(
+            &directory,
+            c"f",
+            rustix::fs::FileType::RegularFile,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::RDONLY;
+        directory =
+            rustix::fs::openat(&directory, c"d", flags, rustix::fs::Mode::empty()).unwrap();
+    }
+    let contents = Contents {
+        sparse: false,
+        special: false,
+        xattrs: false,
+        owners: false,
+    };
+    let mut packer = Packer::new(Vec::new(), contents);
+    packer.children(fs::File::open(scratch.path()).unwrap(), b"").unwrap();
+    let archive = packer.finish().unwrap();
+    let mut reader = Reader::new(archive.as_slice()).whole();
+    let (mut directories, mut files) = (0, 0);
+    while let Some(member) = reader.next_member().unwrap() {
+        match member.kind {
+            Kind::Directory => directories += 1,
+            _ => files += 1,
+        }
+    }
+    assert_eq!((directories, files), (depth, depth));
+    let into = scratch.path().join("into");
+    fs::create_dir(&into).unwrap();
+    assert_eq!(unpack_all(&archive, &into, &Mapping::default()).unwrap(), 0);
+}

@@ -9,6 +9,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::attributes::times;
+use super::file::replaceable;
 use super::{Links, Mapping, Rules, UnpackError, shown};
 use crate::tar::{Kind, Member, Reader};
 
@@ -246,6 +247,9 @@ impl Tree {
     }
 
     fn symlink(&self, parent: &OwnedFd, name: &CString, member: &Member) -> io::Result<bool> {
+        if let Ok(found) = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            replaceable(FileType::from_raw_mode(found.st_mode))?;
+        }
         let target = member.link.as_slice();
         replacing(parent, name, || rustix::fs::symlinkat(target, parent, name))?;
         self.own_as(parent.as_fd(), name, member)?;

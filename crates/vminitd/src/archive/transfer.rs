@@ -117,6 +117,10 @@ fn put<R: Read>(
             (place.directory, place.name) = (parent.to_owned(), Some(name.to_owned()));
         }
     }
+    if is_written_anew(&place) {
+        let lost = io::Error::other("each start of the container writes it anew");
+        return Err(ArchiveError::at(path)(lost));
+    }
     let mapping = Mapping::tree(&first, name.is_some(), place.name.clone())?;
     let mut parents = fs::DirBuilder::new();
     // This process has no mask of its own that would take anything away.
@@ -127,9 +131,11 @@ fn put<R: Read>(
     } else {
         Owners::All(0, 0)
     };
+    // Without its owner a set-id program would be root's.
+    let privileges = matches!(owners, Owners::Keep);
     let rules = Rules {
         owners,
-        privileges: true,
+        privileges,
         in_place: true,
         ..Rules::default()
     };
@@ -139,6 +145,18 @@ fn put<R: Read>(
     } else {
         place.path()
     })
+}
+
+/// Whether what is put at `place` is lost with the next start, as the container does not run now: it has no `/proc` then.
+fn is_written_anew(place: &place::Place) -> bool {
+    const PROC: i64 = 0x9fa0;
+    const WRITTEN: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
+    let name = place.name.as_deref().and_then(OsStr::to_str);
+    if !name.is_some_and(|name| WRITTEN.contains(&name)) {
+        return false;
+    }
+    let runs = rustix::fs::statfs("/proc").is_ok_and(|found| found.f_type == PROC);
+    !runs && fs::canonicalize(&place.directory).is_ok_and(|real| real == Path::new("/etc"))
 }
 
 /// Makes what comes on standard input in the directory `path`, with its owners.
@@ -242,7 +260,7 @@ fn directory(path: &Path) -> Result<OwnedFd, ArchiveError> {
 }
 
 fn input() -> Reader<BufReader<Stdin>> {
-    Reader::new(BufReader::with_capacity(BUFFER, io::stdin()))
+    Reader::new(BufReader::with_capacity(BUFFER, io::stdin())).whole()
 }
 
 /// Standard output, without the line buffer that std puts before it.

@@ -37,6 +37,11 @@ pub struct Transfer {
 impl Transfer {
     /// Makes the copy, and prints where it is.
     pub async fn execute(&self, context: &Context) -> Result<(), Failure> {
+        for operand in [&self.source, &self.destination] {
+            if matches!(operand, Location::Host(path) if path.as_os_str().is_empty()) {
+                return Err(Failure::usage("SOURCE and DESTINATION cannot be empty"));
+            }
+        }
         let archive = self.archive;
         let shown = match (&self.source, &self.destination) {
             (Location::Inside { id, path }, Location::Stream) => {
@@ -143,7 +148,8 @@ impl Transfer {
                 )));
             }
         };
-        if self.quiet {
+        // Where the copy itself went to standard output, nothing else does.
+        if self.quiet || matches!(&self.destination, Location::Host(path) if is_output(path)) {
             return Ok(());
         }
         output::write_lines([shown])
@@ -156,6 +162,16 @@ impl Transfer {
             Owner::Container(name)
         }
     }
+}
+
+/// Whether `path` leads to the standard output (`/dev/stdout`).
+fn is_output(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let output = io::stdout().as_fd().try_clone_to_owned();
+    let output = output.and_then(|output| File::from(output).metadata());
+    let identity =
+        |found: io::Result<std::fs::Metadata>| found.map(|found| (found.dev(), found.ino()));
+    matches!((identity(output), identity(path.metadata())), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Has the tree that `input` reads put at `path` of `owner`, called `name`; gives where it is.
