@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::system::{Outcome, System};
+use crate::system::{Outcome, SMALL, System};
 
 /// Makes the container `id`, whose files are not its image's any more.
 fn changed(system: &System, id: &str) {
@@ -401,4 +401,56 @@ fn a_root_is_exported_compared_and_committed() {
         .code(1)
         .says("not supported");
     system.run(["image", "inspect", "bad"]).code(1);
+}
+
+#[test]
+fn links_lead_to_no_place_that_is_not_there_while_a_container_does_not_run() {
+    let system = System::start();
+    let shared = system.scratch().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::write(shared.join("h"), "host\n").unwrap();
+    let share = format!("{}:/srv/bind", shared.display());
+    let script = "ln -s /srv/bind /l; ln -s /srv/mem /lm; ln -s /proc /lp; ln -s /etc /le; ln -s etc/hosts /lh; ln -s /srv /ls";
+    let words = ["run", "--name", "qx", "-v", &share, "--tmpfs", "/srv/mem", "-v", "qv:/srv/vol"];
+    let words = words.into_iter().chain(SMALL);
+    system.run(words.chain(["busybox", "sh", "-c", script])).ok();
+    let file = system.scratch().join("f");
+    fs::write(&file, "x\n").unwrap();
+    let file = file.to_str().unwrap();
+    for path in ["/l/", "/lm/", "/lp/x", "/le/hosts", "/lh", "/ls/bind/", "/srv/vol/../bind/"] {
+        system.run(["cp", file, &format!("qx:{path}")]).code(1);
+    }
+    assert_eq!(fs::read_dir(&shared).unwrap().count(), 1);
+    let place = system.scratch().join("out");
+    system
+        .run(["cp", "qx:/ls", place.to_str().unwrap()])
+        .code(1)
+        .says("is not there while the container does not run");
+    // What is there is reached by links, too: the volume, and the root.
+    system.run(["cp", file, "qx:/ls/vol/f"]).ok();
+    system.run(["cp", file, "qx:/le/f"]).ok();
+    system.run(["cp", "qx:/ls/vol/f", "-"]).ok();
+}
+
+#[test]
+fn a_copy_replaces_no_device_and_makes_no_program_root_s() {
+    let system = System::start();
+    system.sleeper("su");
+    let file = system.scratch().join("f");
+    fs::write(&file, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o6755)).unwrap();
+    let file = file.to_str().unwrap();
+    system.run(["exec", "su", "mkfifo", "/ff"]).ok();
+    for (path, what) in [("/dev/null", "a device is there"), ("/ff", "a FIFO is there")] {
+        system.run(["cp", file, &format!("su:{path}")]).code(1).says(what);
+    }
+    system.run(["exec", "su", "true"]).ok();
+    system.run(["cp", file, "su:/x"]).ok();
+    system.run(["cp", "-a", file, "su:/y"]).ok();
+    let modes = system.run(["exec", "su", "stat", "-c", "%a", "/x", "/y"]).ok();
+    assert_eq!(modes.stdout, "755\n6755\n");
+    // A file has no place in a directory that is not there, and the copy to standard output is alone there.
+    system.run(["cp", file, "su:/none/."]).code(1);
+    system.run(["cp", "su:/x", "/dev/stdout"]).ok();
+    system.run(["cp", "", "su:/x"]).code(64);
 }

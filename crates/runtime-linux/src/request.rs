@@ -80,7 +80,8 @@ pub fn given_start_request(
 
 /// What the guest needs to know of a container of which nothing is to run.
 pub fn idle_request(configuration: &ContainerConfiguration) -> Result<StartRequest, Error> {
-    let spec = oci::idle_spec(configuration);
+    let spec = oci::idle_spec(configuration)
+        .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
     Ok(StartRequest {
         idle: true,
         ..basis(configuration, &spec)?

@@ -20,7 +20,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::ThreadNameSpaceType;
 use tokio::sync::watch;
 
-use crate::container::{Cgroup, Growth, statistics};
+use crate::container::{Cgroup, Growth, Leftover, statistics};
 use crate::launch::seccomp;
 use crate::network::Numbers;
 use crate::process::{Process, Table};
@@ -46,6 +46,8 @@ struct State {
     started: bool,
     /// A writable disk is mounted; it is closed in order even if the start failed after that.
     has_upper_disk: bool,
+    /// For the container's end.
+    leftover: Leftover,
     container: Option<Arc<Container>>,
     /// Holds the container's root beyond its last process: unmounting writes to the disk, which whoever waits for the
     /// process need not wait for.

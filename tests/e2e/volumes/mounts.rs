@@ -94,3 +94,32 @@ fn a_part_of_a_volume_is_mounted_and_nothing_beside_it() {
         sh(&[mount], "true").code(64).says(words);
     }
 }
+
+#[test]
+fn what_is_mounted_over_etc_hides_no_file_of_the_network() {
+    let system = System::start();
+    let shared = system.scratch().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    let share = format!("{}:/etc", shared.display());
+    let see = |mount: &[&str]| {
+        let words = ["run", "--rm", "--hostname", "seen"].into_iter();
+        let words = words.chain(SMALL).chain(mount.iter().copied());
+        let script = "cat /etc/hostname; grep -c localhost /etc/hosts";
+        system.run(words.chain(["busybox", "sh", "-c", script]))
+    };
+    for mount in [
+        &["--tmpfs", "/etc"][..],
+        &["--tmpfs", "/etc", "--read-only"],
+        &["--mount", "type=volume,src=empty,dst=/etc,volume-nocopy"],
+        &["-v", "filled:/etc"],
+    ] {
+        let told = see(mount).ok().stdout;
+        assert!(
+            told.starts_with("seen\n") && !told.ends_with("\n0\n"),
+            "{mount:?}: {told}"
+        );
+    }
+    // The host's directory gets no files of ours.
+    see(&["-v", &share]).code(1);
+    assert_eq!(std::fs::read_dir(&shared).unwrap().count(), 0);
+}

@@ -53,3 +53,30 @@ fn space_that_is_freed_comes_back() {
     system.run(["stop", "box"]).ok();
     check(&upper, system.scratch());
 }
+
+#[test]
+fn what_is_deleted_just_before_the_end_comes_back_too() {
+    let system = System::start();
+    let run = |flags: &[&str], script: &str| {
+        let words = ["run"]
+            .into_iter()
+            .chain(SMALL)
+            .chain(flags.iter().copied());
+        system
+            .run(words.chain(["busybox", "sh", "-c", script]))
+            .ok();
+    };
+    let script = "dd if=/dev/urandom of=/v/x bs=1M count=96 2>/dev/null; sync; rm /v/x";
+    run(&["--rm", "-v", "v:/v"], script);
+    run(
+        &["--name", "root"],
+        "mkdir /v; dd if=/dev/urandom of=/v/x bs=1M count=96 2>/dev/null; sync; rm /v/x",
+    );
+    let upper = system.bundle("root").join("upper.ext4");
+    for disk in [disk(&system, "v"), upper] {
+        within(Duration::from_secs(30), "the space has come back", || {
+            allocated(&disk) < 16 << 20
+        });
+    }
+    check(&disk(&system, "v"), system.scratch());
+}

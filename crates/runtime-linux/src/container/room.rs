@@ -35,7 +35,9 @@ impl Container {
         let mut stalled = self.stalled.subscribe();
         let changed = stalled.wait_for(|now| now.is_some() != known).await;
         // The sender lives as long as `self`, so there is no error.
-        changed.map_or(None, |now| now.map(|stalled| stalled.why))
+        changed
+            .ok()
+            .and_then(|now| (*now).map(|stalled| stalled.why))
     }
 
     /// Waits until its machine has stood still for longer than anybody who wants something of its guest should wait.

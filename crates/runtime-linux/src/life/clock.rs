@@ -68,10 +68,8 @@ pub(super) async fn keep(container: Arc<Container>, guest: Guest) {
     loop {
         // The sender lives as long as the container. A guest that stands still answers nothing.
         let _ = stalled.wait_for(Option::is_none).await;
-        let exact = match look(&guest, sets).await {
-            Some(uncertainty) => uncertainty <= EXACT,
-            None => false,
-        };
+        let known = look(&guest, sets).await;
+        let exact = known.is_some_and(|uncertainty| uncertainty <= EXACT);
         pause = if exact { PERIOD } else { PERIOD.min(pause * 2) };
         sets = false;
         let changed = async {
@@ -115,8 +113,8 @@ async fn look(guest: &Guest, sets: bool) -> Option<Duration> {
 
 async fn ask(guest: &Guest) -> Option<Reading> {
     let (time, begun) = (Timestamp::now().as_nanosecond(), Instant::now());
-    let request = guest.calls().clock(ClockRequest::default());
-    let answer = tokio::time::timeout(PATIENCE, request).await.ok()?.ok()?;
+    let asked = tokio::time::timeout(PATIENCE, guest.calls().clock(ClockRequest::default())).await;
+    let answer = asked.ok()?.ok()?;
     Some(reading(
         time,
         begun.elapsed(),

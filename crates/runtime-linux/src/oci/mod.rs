@@ -75,13 +75,13 @@ pub fn spec(
 }
 
 /// The same for one of which nothing runs: its root, and what is kept elsewhere.
-pub fn idle_spec(configuration: &ContainerConfiguration) -> serde_json::Value {
-    serde_json::json!({
+pub fn idle_spec(configuration: &ContainerConfiguration) -> Result<serde_json::Value, SpecError> {
+    Ok(serde_json::json!({
         "ociVersion": "1.2.0",
         "root": { "path": "rootfs", "readonly": configuration.read_only },
-        "mounts": mounts::volumes(configuration).collect::<Vec<_>>(),
+        "mounts": mounts::idle(configuration)?,
         "linux": { "namespaces": [{ "type": "mount" }] },
-    })
+    }))
 }
 
 fn linux(configuration: &ContainerConfiguration) -> Result<Linux, SpecError> {

@@ -15,6 +15,9 @@ use crate::sockets;
 /// Bytes of `/dev/shm` unless asked otherwise: Docker's and Apple's 64 MiB.
 const SHM_SIZE: u64 = 64 << 20;
 
+/// What every container gets with its start.
+const GIVEN: [&str; 3] = ["/dev", "/proc", "/sys"];
+
 /// Those every container has, then the user's, outer before inner.
 ///
 /// A privileged container sees the devices of its machine as they come and go, and may write to sysfs. Its control groups may be
@@ -97,10 +100,19 @@ pub fn mounts(configuration: &ContainerConfiguration) -> Result<Vec<Mount>, Spec
     Ok(mounts)
 }
 
-/// Those of the container's volumes alone, outer before inner.
-pub fn volumes(configuration: &ContainerConfiguration) -> impl Iterator<Item = Mount> {
-    let mounts = by_depth(configuration).into_iter();
-    mounts.filter_map(|entry| volume(configuration, entry, entry.volume()?).ok())
+/// Those of a container that does not run: its volumes, and guards where something else is while it runs. What is in memory then is empty;
+/// what is a share's is not there, and nobody is told otherwise.
+pub fn idle(configuration: &ContainerConfiguration) -> Result<Vec<Mount>, OciSpecError> {
+    const ABSENT: &[&str] = &["ro", "X-absent"];
+    let given = GIVEN.iter();
+    let given = given.map(|place| mount(place, "tmpfs", "absent", ABSENT));
+    let own = by_depth(configuration).into_iter();
+    let own = own.map(|entry| match (&entry.kind, entry.volume()) {
+        (_, Some(name)) => volume(configuration, entry, name),
+        (MountKind::Tmpfs {}, _) => mount(&entry.destination, "tmpfs", "absent", ABSENT),
+        _ => mount(&entry.destination, "ramfs", "absent", ABSENT),
+    });
+    given.chain(own).collect()
 }
 
 /// The user's mounts, outer before inner, whatever the order of the flags.
@@ -165,6 +177,8 @@ fn mount(
 
 #[cfg(test)]
 mod tests {
+    use container_resource::volume;
+
     use super::*;
 
     #[test]
@@ -200,7 +214,10 @@ mod tests {
         let part = vec!["volume-subpath=x/y".into(), "ro".into()];
         let part = volume::mount("w", "/z", part).unwrap();
         configuration.mounts.push(part);
-        let shown: Vec<_> = volumes(&configuration)
+        let shown: Vec<_> = idle(&configuration)
+            .unwrap()
+            .iter()
+            .filter(|mount| mount.typ().as_deref() == Some("bind"))
             .map(|mount| {
                 let options = mount.options().clone().unwrap_or_default().join(",");
                 let source = mount.source().clone().unwrap_or_default();

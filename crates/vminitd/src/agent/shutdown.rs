@@ -1,8 +1,10 @@
 //! Shutdown: nothing runs, nothing is unwritten, and the host has its answer before the machine goes.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Agent, Container};
+use crate::boot::UPPER;
 use crate::container::{close_upper, close_volumes};
 use crate::fatal::say;
 
@@ -17,6 +19,9 @@ impl Agent {
             self.end(&container).await;
         }
         self.growth.stop();
+        let leftover = std::mem::take(&mut self.state().leftover);
+        leftover.give_back(|place| place != Path::new(UPPER));
+        self.state().leftover = leftover;
         for error in close_volumes() {
             say(&format!("cannot close a volume: {error}"));
             rustix::fs::sync();
@@ -30,6 +35,8 @@ impl Agent {
         let root = self.state().root.take();
         drop(root);
         if self.state().has_upper_disk {
+            let leftover = std::mem::take(&mut self.state().leftover);
+            leftover.give_back(|place| place == Path::new(UPPER));
             if let Err(error) = close_upper() {
                 say(&format!("cannot close the writable layer: {error}"));
                 rustix::fs::sync();

@@ -1,5 +1,6 @@
 //! Start: from a bare kernel to a running container.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use container_api::guest::{StartReply, StartRequest, Timeline};
@@ -8,10 +9,12 @@ use super::archive;
 use super::exec::adopt;
 use super::trim::trim;
 use super::{Agent, AgentError, Container, check_id};
+use crate::boot::UPPER;
 use crate::clock::{add_entropy, boottime_ns, set_realtime};
 use crate::container::volumes::{is_directory, is_empty};
 use crate::container::{
-    Cgroup, forgive_standstill, guest_device, mount_root, mount_volumes, settings, trim_cache,
+    Cgroup, Leftover, forgive_standstill, guest_device, mount_root, mount_volumes, settings,
+    trim_cache,
 };
 use crate::launch::ContainerPlan;
 use crate::network;
@@ -67,6 +70,10 @@ impl Agent {
         self.state().has_upper_disk = root.upper_disk.is_some();
         let root = mount_root(&root)?;
         let volumes = mount_volumes(&request.volumes, &self.growth)?;
+        let written = request.volumes.iter().zip(&volumes);
+        let written = written.filter(|(volume, _)| !volume.read_only);
+        let written = written.map(|(_, place)| place.as_path());
+        self.state().leftover = Leftover::new(written.chain([Path::new(UPPER)]));
         let sockets = Sockets::open(&request.host_sockets, request.published_sockets)?;
         let root_mounted_ns = boottime_ns();
         let cgroup =

@@ -26,6 +26,7 @@ use rustix::fs::syncfs;
 use crate::boot::UPPER;
 use error::ArchiveError;
 pub use hold::release;
+pub use trim::give_back;
 
 /// The name by which the binary knows that it is to do one.
 pub const NAME: &[u8] = b"container-archive";

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
+use std::time::Instant;
 
 use super::error::ArchiveError;
 use crate::boot::UPPER;
@@ -13,6 +14,9 @@ use crate::container::volumes;
 const FITRIM: libc::Ioctl = 0xc018_5879;
 /// Bytes of a run that is not worth a request.
 const MINIMUM: u64 = 64 << 10;
+
+/// Bytes of a file system that are trimmed at a time where there is a limit.
+const STEP: u64 = 8 << 30;
 
 /// `struct fstrim_range` of linux/fs.h.
 #[repr(C)]
@@ -28,18 +32,32 @@ pub fn trim() -> Result<(), ArchiveError> {
     let mut trimmed = 0_u64;
     let all = std::iter::once(Path::new(UPPER).to_owned()).chain(volumes::mounted());
     for place in all {
-        trimmed = trimmed.saturating_add(one(&place).map_err(ArchiveError::at(&*place))?);
+        let given = give_back(&place, None).map_err(ArchiveError::at(&*place))?;
+        trimmed = trimmed.saturating_add(given);
     }
     write!(io::stdout(), "{trimmed}").map_err(ArchiveError::Write)
 }
 
-fn one(place: &Path) -> io::Result<u64> {
+/// Trims the file system at `place`, or as much of it as there is time for before `until`; gives the bytes.
+pub fn give_back(place: &Path, until: Option<Instant>) -> io::Result<u64> {
     let root = File::open(place)?;
     // What was deleted is free when the journal says so.
     rustix::fs::syncfs(&root)?;
+    let found = rustix::fs::fstatvfs(&root)?;
+    let size = found.f_blocks.saturating_mul(found.f_frsize);
+    let step = if until.is_some() { STEP } else { u64::MAX };
+    let (mut start, mut trimmed) = (0_u64, 0_u64);
+    while start < size && until.is_none_or(|until| Instant::now() < until) {
+        trimmed = trimmed.saturating_add(part(&root, start, step)?);
+        start = start.saturating_add(step);
+    }
+    Ok(trimmed)
+}
+
+fn part(root: &File, start: u64, length: u64) -> io::Result<u64> {
     let mut range = Range {
-        start: 0,
-        length: u64::MAX,
+        start,
+        length,
         minimum: MINIMUM,
     };
     // SAFETY: FITRIM reads and writes one `fstrim_range`.

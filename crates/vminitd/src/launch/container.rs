@@ -13,7 +13,7 @@ use rustix::thread::{ThreadNameSpaceType, UnshareFlags, unshare_unsafe};
 
 use super::failure::{Context, Failure};
 use super::plan::ContainerPlan;
-use super::{devices, files, masks, mounts};
+use super::{devices, files, hidden, masks, mounts};
 use crate::boot::GUEST_MOUNTS;
 use crate::container::{Cgroup, set_sysctl, volumes};
 use crate::mount;
@@ -44,8 +44,12 @@ pub fn build(plan: &ContainerPlan, root: &OwnedFd, cgroup: &Cgroup) -> Result<()
     for file in &plan.files {
         files::write(file)?;
     }
+    let hidden = hidden::find(plan)?;
     for mount in prepared {
         mount.attach()?;
+    }
+    for file in hidden {
+        file.show()?;
     }
     let foreign_dev = plan
         .mounts

@@ -9,6 +9,7 @@ mod devices;
 mod executable;
 mod failure;
 mod files;
+mod hidden;
 mod identity;
 mod masks;
 mod mounts;

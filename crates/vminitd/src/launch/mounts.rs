@@ -160,9 +160,10 @@ impl Wholes {
     }
 }
 
-/// Device nodes are still to be made in /dev; [`seal`] comes after them.
+/// Device nodes are still to be made in /dev, and mount points in what is absent; [`seal`] comes after them.
 fn read_only_late(plan: &PlannedMount) -> bool {
-    plan.options.is_read_only() && !plan.options.bind && is_dev(&plan.target)
+    let late = is_dev(&plan.target) || plan.options.absent;
+    plan.options.is_read_only() && !plan.options.bind && late
 }
 
 /// Whether `target` is /dev.
@@ -176,12 +177,31 @@ impl Prepared<'_> {
     pub fn attach(self) -> Result<(), Failure> {
         let target = &self.plan.target;
         let step = || format!("cannot mount {target}");
+        if self.plan.options.absent {
+            return self.guard().context(step);
+        }
         self.place().context(step)?;
         mount::attach(&self.mount, target).context(step)?;
         for change in &self.plan.options.propagation {
             mount::set_propagation(target, *change).context(step)?;
         }
         Ok(())
+    }
+
+    /// Keeps what is done with the files of a container that does not run from a place that something is mounted over while it does: it
+    /// would be hidden. Nothing is made for it, as it is not known whether that is a file. A file is only not to be written to.
+    fn guard(&self) -> io::Result<()> {
+        let target = &self.plan.target;
+        match fs::metadata(target) {
+            Ok(found) if found.is_dir() => Ok(mount::attach(&self.mount, target)?),
+            Ok(_) => {
+                let view = mount::view(CWD, target, false)?;
+                mount::set_attributes(&view, self.plan.options.set, false)?;
+                Ok(mount::attach(view, target)?)
+            }
+            // A link to nowhere leads to no place either.
+            Err(_) => Ok(()),
+        }
     }
 
     fn place(&self) -> io::Result<()> {
@@ -218,7 +238,8 @@ impl Prepared<'_> {
 
 /// Does what had to wait until the container was furnished.
 pub fn seal(plan: &PlannedMount) -> Result<(), Failure> {
-    if !read_only_late(plan) {
+    let nowhere = plan.options.absent && !Path::new(&plan.target).is_dir();
+    if !read_only_late(plan) || nowhere {
         return Ok(());
     }
     super::masks::make_read_only(&plan.target)

@@ -20,6 +20,8 @@ pub struct MountOptions {
     pub propagation: Vec<Propagation>,
     /// The mount shows what is below this path of the file system, `X-mount.subdir=` of mount(8).
     pub part: Option<String>,
+    /// The mount keeps others from what is not there, `X-absent`: see [`crate::launch`].
+    pub absent: bool,
     /// The rest: for the file system.
     pub data: Vec<(String, Option<String>)>,
 }
@@ -103,6 +105,7 @@ impl MountOptions {
                 "rslave" => parsed.propagation.push(Spread::DOWNSTREAM | Spread::REC),
                 "unbindable" => parsed.propagation.push(Spread::UNBINDABLE),
                 "runbindable" => parsed.propagation.push(Spread::UNBINDABLE | Spread::REC),
+                "X-absent" => parsed.absent = true,
                 other if other.starts_with("X-mount.subdir=") => {
                     parsed.part = other.split_once('=').map(|(_, part)| part.to_owned());
                 }
