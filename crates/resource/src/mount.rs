@@ -166,7 +166,14 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
             }
             // Caches are as they are.
             "consistency" => {}
-            // podman's; each type of mount knows those that it has.
+            // podman's: the volume becomes the container's user's.
+            "u" | "chown" => {
+                let wanted = value.map_or(Ok(true), switch::parse);
+                if wanted.map_err(|_| invalid())? {
+                    options.push("U".to_owned());
+                }
+            }
+            // Each type of mount knows those that it has.
             flag if value.is_none() && keys::FLAGS.contains(&flag) => options.push(flag.to_owned()),
             _ => {
                 return Err(MountError::Key {
@@ -212,8 +219,8 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
     if source.is_some() {
         return Err(MountError::Source);
     }
-    tmpfs::check(&options)?;
-    Ok(tmpfs::mount(&target, options))
+    let options: Result<_, _> = options.iter().map(|text| tmpfs::option(text)).collect();
+    Ok(tmpfs::mount(&target, options?))
 }
 
 /// The grammar of `-v`: `[<source>:]<target>[:<options>]`, options joined by commas. A source with a slash, or that begins with a dot, is a

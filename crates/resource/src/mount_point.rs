@@ -8,6 +8,9 @@ pub enum MountPointError {
     /// Not an absolute path below the root, or one that climbs with `..`.
     #[error("invalid mount point '{0}': an absolute path below / is expected, without '..'")]
     Path(String),
+    /// No file system has such a path.
+    #[error("invalid mount point: a name in it has more than 255 bytes, or the whole of it more than 4095")]
+    Length,
     /// Every container needs its own mount at this path.
     #[error(
         "invalid mount point '{0}': every container has {1} of its own there; a place below it can be one"
@@ -30,6 +33,9 @@ pub fn parse(path: &str) -> Result<String, MountPointError> {
         return Err(MountPointError::Path(path.to_owned()));
     }
     let place = format!("/{}", parts.join("/"));
+    if place.len() > 4095 || parts.iter().any(|part| part.len() > 255) {
+        return Err(MountPointError::Length);
+    }
     match TAKEN.iter().find(|(taken, _)| *taken == place) {
         Some((_, what)) => Err(MountPointError::Taken(place, what)),
         None => Ok(place),
@@ -44,6 +50,10 @@ mod tests {
 
     #[test]
     fn a_place_has_one_name() {
+        let long = |count| format!("/{}", "x".repeat(count));
+        assert!(parse(&long(255)).is_ok() && parse(&long(200).repeat(20)).is_ok());
+        assert_eq!(parse(&long(256)), Err(MountPointError::Length));
+        assert_eq!(parse(&long(200).repeat(21)), Err(MountPointError::Length));
         for (text, place) in [
             ("/a", "/a"),
             ("/a/", "/a"),

@@ -2,6 +2,7 @@
 
 use crate::container::{Mount, MountKind};
 use crate::mount_point::{self, MountPointError};
+use crate::size;
 
 /// Options without a value that a tmpfs may have (`mount(8)`).
 const FLAGS: [&str; 20] = [
@@ -26,8 +27,6 @@ const FLAGS: [&str; 20] = [
     "sync",
     "async",
 ];
-/// Options with a value (`tmpfs(5)`).
-const VALUES: [&str; 6] = ["size", "nr_blocks", "mode", "nr_inodes", "uid", "gid"];
 /// What `mount(2)` is given as the source of a file system that has none.
 const SOURCE: &str = "tmpfs";
 
@@ -40,6 +39,14 @@ pub enum TmpfsError {
     /// An option that a tmpfs does not have.
     #[error("invalid tmpfs option '{0}'")]
     Option(String),
+    /// A value that its option cannot have.
+    #[error("invalid value for {option}: '{value}'")]
+    Value {
+        /// Its name.
+        option: String,
+        /// The text behind the `=`.
+        value: String,
+    },
 }
 
 /// A mount of a new, empty file system at an absolute path of the container.
@@ -49,28 +56,49 @@ pub enum TmpfsError {
 pub fn parse(text: &str) -> Result<Mount, TmpfsError> {
     let (destination, options) = text.split_once(':').unwrap_or((text, ""));
     let destination = mount_point::parse(destination)?;
-    let options: Vec<String> = options
-        .split(',')
-        .filter(|option| !option.is_empty())
-        .map(str::to_owned)
-        .collect();
-    check(&options)?;
-    Ok(mount(&destination, options))
+    let given = options.split(',').filter(|option| !option.is_empty());
+    let options: Result<_, _> = given.map(option).collect();
+    Ok(mount(&destination, options?))
 }
 
-/// Whether a tmpfs may have all of `options`.
+/// An option as the kernel takes it.
 ///
 /// # Errors
-/// The first one that it does not have.
-pub(crate) fn check(options: &[String]) -> Result<(), TmpfsError> {
-    let known = |option: &&String| match option.split_once('=') {
-        Some((name, value)) => VALUES.contains(&name) && !value.is_empty(),
-        None => FLAGS.contains(&option.as_str()),
+/// When a tmpfs does not have it, or not with this value.
+pub(crate) fn option(text: &str) -> Result<String, TmpfsError> {
+    let Some((name, value)) = text.split_once('=') else {
+        return if FLAGS.contains(&text) {
+            Ok(text.to_owned())
+        } else {
+            Err(TmpfsError::Option(text.to_owned()))
+        };
     };
-    match options.iter().find(|option| !known(option)) {
-        Some(unknown) => Err(TmpfsError::Option(unknown.clone())),
-        None => Ok(()),
-    }
+    let wrong = || TmpfsError::Value {
+        option: name.to_owned(),
+        value: value.to_owned(),
+    };
+    let number = |radix, most| {
+        let number = u32::from_str_radix(value, radix).ok();
+        // No sign.
+        let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+        number.filter(|number| digits && *number <= most)
+    };
+    let known = match name {
+        "size" => match value.strip_suffix('%') {
+            Some(percent) => percent
+                .parse::<u8>()
+                .is_ok_and(|percent| percent <= 100)
+                .then(|| value.to_owned()),
+            None => size::parse(value).ok().map(|bytes| bytes.to_string()),
+        },
+        "nr_blocks" | "nr_inodes" => size::parse(value).ok().map(|count| count.to_string()),
+        "mode" => number(8, 0o7777).map(|_| value.to_owned()),
+        // The last one means none.
+        "uid" | "gid" => number(10, u32::MAX - 1).map(|_| value.to_owned()),
+        _ => return Err(TmpfsError::Option(text.to_owned())),
+    };
+    let value = known.ok_or_else(wrong)?;
+    Ok(format!("{name}={value}"))
 }
 
 /// A new, empty file system in memory at `destination`.
@@ -104,7 +132,7 @@ mod tests {
         }
         assert_eq!(
             parse("/t:size=64m,mode=1777,ro").unwrap().options,
-            ["size=64m", "mode=1777", "ro"]
+            ["size=67108864", "mode=1777", "ro"]
         );
     }
 
@@ -113,7 +141,17 @@ mod tests {
         for text in ["", "run", "/", "//", "/.", "/a/../..", "/a\0", "/proc"] {
             assert!(matches!(parse(text), Err(TmpfsError::Place(_))), "{text:?}");
         }
-        for option in ["size", "size=", "bind", "lowerdir=/"] {
+        for option in [
+            "size=", "size=abc", "size=-1", "size=101%", "size=x%", "mode=9", "mode=+7", "mode=17777",
+            "uid=abc", "gid=-1", "uid=4294967295", "nr_inodes=x", "size=1m:ro",
+        ] {
+            let error = parse(&format!("/t:{option}")).unwrap_err();
+            assert!(matches!(error, TmpfsError::Value { .. }), "{option}: {error}");
+        }
+        for option in ["size=50%", "size=1.5g", "size=10mb", "uid=0", "nr_inodes=1k", "mode=0755"] {
+            assert!(parse(&format!("/t:{option}")).is_ok(), "{option}");
+        }
+        for option in ["size", "bind", "lowerdir=/"] {
             assert_eq!(
                 parse(&format!("/t:{option}")),
                 Err(TmpfsError::Option(option.into()))

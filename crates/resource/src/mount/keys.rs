@@ -28,7 +28,7 @@ const KEYS: [&str; 24] = [
     "consistency",
 ];
 /// Keys without one (`mount(8)`).
-pub(super) const FLAGS: [&str; 10] = [
+pub(super) const FLAGS: [&str; 9] = [
     "exec",
     "noexec",
     "suid",
@@ -38,7 +38,6 @@ pub(super) const FLAGS: [&str; 10] = [
     "noatime",
     "nodiratime",
     "relatime",
-    "U",
 ];
 /// From here on two keys are alike (Jaro-Winkler, 0 to 1).
 const ALIKE: f64 = 0.8;

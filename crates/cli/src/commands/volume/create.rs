@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use container_api::volume::CreateRequest;
 use container_resource::label;
-use container_resource::volume::{DRIVER, VolumeRequest, VolumeResource, check_name};
+use container_resource::volume::{DRIVER, VolumeRequest, VolumeResource, check_name, parse_size};
 
 use crate::connection::Context;
 use crate::failure::Failure;
@@ -43,7 +43,12 @@ impl Create {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let mut options: BTreeMap<_, _> = self.options.into_iter().collect();
         if let Some(size) = self.size {
-            options.insert("size".to_owned(), size);
+            let other = options.insert("size".to_owned(), size.clone());
+            if other.is_some_and(|other| parse_size(&other) != parse_size(&size)) {
+                return Err(Failure::usage(
+                    "conflicting options: --size and --opt size=",
+                ));
+            }
         }
         let request = VolumeRequest {
             name: self.name,

@@ -1,6 +1,7 @@
 use clap::Args;
 use container_resource::volume::VolumeResource;
 
+use super::filter::{self, Filter};
 use super::list;
 use crate::connection::Context;
 use crate::failure::Failure;
@@ -11,10 +12,16 @@ use crate::output::{self, Table};
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container volume list
+  container volume list --filter label=team=web
   container volume list --format json | jq -r '.[].id'")]
 pub struct List {
     #[command(flatten)]
     format: FormatFlags,
+
+    /// List only those that fit: label=<key>[=<value>], label!=<key>[=<value>], name=<part of the name>, dangling=<true|false>: whether no
+    /// container uses them
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = filter::parse)]
+    filters: Vec<Filter>,
 
     /// Names only
     #[arg(short, long)]
@@ -24,7 +31,8 @@ pub struct List {
 impl List {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let all = list(context, &[]).await?.into_iter();
-        let volumes: Vec<VolumeResource> = all.map(|listed| listed.volume).collect();
+        let fitting = all.filter(|listed| self.filters.iter().all(|filter| filter.fits(listed)));
+        let volumes: Vec<VolumeResource> = fitting.map(|listed| listed.volume).collect();
         if self.quiet {
             return output::write_lines(volumes.iter().map(|volume| &volume.id));
         }

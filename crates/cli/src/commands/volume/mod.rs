@@ -4,6 +4,7 @@ mod copy;
 mod create;
 mod delete;
 mod export;
+mod filter;
 mod import;
 mod inspect;
 mod list;

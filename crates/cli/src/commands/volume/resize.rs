@@ -20,15 +20,20 @@ pub struct Resize {
     name: String,
 
     /// New size, with an optional unit (K, M, G, T or P)
-    #[arg(value_name = "SIZE", value_parser = volume::parse_size)]
-    size: u64,
+    #[arg(value_name = "SIZE", value_parser = volume::parse_size, required_unless_present = "size_option")]
+    size: Option<u64>,
+
+    /// As SIZE, the way `volume create` has it
+    #[arg(id = "size_option", short, long = "size", value_name = "SIZE", value_parser = volume::parse_size, conflicts_with = "size", hide = true)]
+    size_option: Option<u64>,
 }
 
 impl Resize {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let request = ResizeRequest {
             name: self.name.clone(),
-            size_bytes: self.size,
+            // There is one.
+            size_bytes: self.size.or(self.size_option).unwrap_or_default(),
         };
         context.volumes()?.resize(request).await?;
         output::write_lines([self.name])
