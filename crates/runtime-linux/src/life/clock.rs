@@ -53,8 +53,9 @@ struct Reading {
     uncertainty: Duration,
 }
 
-/// Keeps the clock of `guest` right, until this is dropped.
-pub(super) async fn keep(container: Arc<Container>, guest: Guest) {
+/// Keeps the clock of `guest` right, until this is dropped. What it writes to a share the host stamps with its own clock, and `make` in the
+/// guest compares both: so one with `shares` is not left alone at first.
+pub(super) async fn keep(container: Arc<Container>, guest: Guest, shares: bool) {
     let id = &container.configuration.id;
     let changes = Changes::new();
     if let Err(error) = &changes {
@@ -62,7 +63,9 @@ pub(super) async fn keep(container: Arc<Container>, guest: Guest) {
     }
     let mut changes = changes.ok();
     let mut stalled = container.stalled.subscribe();
-    tokio::time::sleep(AT_FIRST).await;
+    if !shares {
+        tokio::time::sleep(AT_FIRST).await;
+    }
     let mut sets = true;
     let mut pause = AGAIN;
     loop {

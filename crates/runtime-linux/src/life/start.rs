@@ -88,7 +88,8 @@ pub(super) async fn start(
     };
     match started {
         Ok((first, at)) => {
-            let clock = clock::keep(container.clone(), machine.guest.clone());
+            let shares = machine.shares.is_some();
+            let clock = clock::keep(container.clone(), machine.guest.clone(), shares);
             Ok(Running {
                 machine,
                 sockets,
