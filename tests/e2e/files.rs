@@ -411,13 +411,33 @@ fn links_lead_to_no_place_that_is_not_there_while_a_container_does_not_run() {
     fs::write(shared.join("h"), "host\n").unwrap();
     let share = format!("{}:/srv/bind", shared.display());
     let script = "ln -s /srv/bind /l; ln -s /srv/mem /lm; ln -s /proc /lp; ln -s /etc /le; ln -s etc/hosts /lh; ln -s /srv /ls";
-    let words = ["run", "--name", "qx", "-v", &share, "--tmpfs", "/srv/mem", "-v", "qv:/srv/vol"];
+    let words = [
+        "run",
+        "--name",
+        "qx",
+        "-v",
+        &share,
+        "--tmpfs",
+        "/srv/mem",
+        "-v",
+        "qv:/srv/vol",
+    ];
     let words = words.into_iter().chain(SMALL);
-    system.run(words.chain(["busybox", "sh", "-c", script])).ok();
+    system
+        .run(words.chain(["busybox", "sh", "-c", script]))
+        .ok();
     let file = system.scratch().join("f");
     fs::write(&file, "x\n").unwrap();
     let file = file.to_str().unwrap();
-    for path in ["/l/", "/lm/", "/lp/x", "/le/hosts", "/lh", "/ls/bind/", "/srv/vol/../bind/"] {
+    for path in [
+        "/l/",
+        "/lm/",
+        "/lp/x",
+        "/le/hosts",
+        "/lh",
+        "/ls/bind/",
+        "/srv/vol/../bind/",
+    ] {
         system.run(["cp", file, &format!("qx:{path}")]).code(1);
     }
     assert_eq!(fs::read_dir(&shared).unwrap().count(), 1);
@@ -441,13 +461,21 @@ fn a_copy_replaces_no_device_and_makes_no_program_root_s() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o6755)).unwrap();
     let file = file.to_str().unwrap();
     system.run(["exec", "su", "mkfifo", "/ff"]).ok();
-    for (path, what) in [("/dev/null", "a device is there"), ("/ff", "a FIFO is there")] {
-        system.run(["cp", file, &format!("su:{path}")]).code(1).says(what);
+    for (path, what) in [
+        ("/dev/null", "a device is there"),
+        ("/ff", "a FIFO is there"),
+    ] {
+        system
+            .run(["cp", file, &format!("su:{path}")])
+            .code(1)
+            .says(what);
     }
     system.run(["exec", "su", "true"]).ok();
     system.run(["cp", file, "su:/x"]).ok();
     system.run(["cp", "-a", file, "su:/y"]).ok();
-    let modes = system.run(["exec", "su", "stat", "-c", "%a", "/x", "/y"]).ok();
+    let modes = system
+        .run(["exec", "su", "stat", "-c", "%a", "/x", "/y"])
+        .ok();
     assert_eq!(modes.stdout, "755\n6755\n");
     // A file has no place in a directory that is not there, and the copy to standard output is alone there.
     system.run(["cp", file, "su:/none/."]).code(1);

@@ -9,7 +9,9 @@ pub enum MountPointError {
     #[error("invalid mount point '{0}': an absolute path below / is expected, without '..'")]
     Path(String),
     /// No file system has such a path.
-    #[error("invalid mount point: a name in it has more than 255 bytes, or the whole of it more than 4095")]
+    #[error(
+        "invalid mount point: a name in it has more than 255 bytes, or the whole of it more than 4095"
+    )]
     Length,
     /// Every container needs its own mount at this path.
     #[error(

@@ -142,13 +142,34 @@ mod tests {
             assert!(matches!(parse(text), Err(TmpfsError::Place(_))), "{text:?}");
         }
         for option in [
-            "size=", "size=abc", "size=-1", "size=101%", "size=x%", "mode=9", "mode=+7", "mode=17777",
-            "uid=abc", "gid=-1", "uid=4294967295", "nr_inodes=x", "size=1m:ro",
+            "size=",
+            "size=abc",
+            "size=-1",
+            "size=101%",
+            "size=x%",
+            "mode=9",
+            "mode=+7",
+            "mode=17777",
+            "uid=abc",
+            "gid=-1",
+            "uid=4294967295",
+            "nr_inodes=x",
+            "size=1m:ro",
         ] {
             let error = parse(&format!("/t:{option}")).unwrap_err();
-            assert!(matches!(error, TmpfsError::Value { .. }), "{option}: {error}");
+            assert!(
+                matches!(error, TmpfsError::Value { .. }),
+                "{option}: {error}"
+            );
         }
-        for option in ["size=50%", "size=1.5g", "size=10mb", "uid=0", "nr_inodes=1k", "mode=0755"] {
+        for option in [
+            "size=50%",
+            "size=1.5g",
+            "size=10mb",
+            "uid=0",
+            "nr_inodes=1k",
+            "mode=0755",
+        ] {
             assert!(parse(&format!("/t:{option}")).is_ok(), "{option}");
         }
         for option in ["size", "bind", "lowerdir=/"] {

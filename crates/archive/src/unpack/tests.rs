@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 
 use proptest::prelude::*;
 
@@ -558,7 +558,6 @@ fn what_leads_to_something_else_is_not_replaced() {
         let error = std::error::Error::source(&error).unwrap().to_string();
         assert_eq!(error, "a FIFO is there");
     }
-    use std::os::unix::fs::FileTypeExt as _;
     assert!(fifo.symlink_metadata().unwrap().file_type().is_fifo());
 }
 
@@ -603,8 +602,7 @@ fn a_deep_tree_is_read_with_few_descriptors() {
         )
         .unwrap();
         let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::RDONLY;
-        directory =
-            rustix::fs::openat(&directory, c"d", flags, rustix::fs::Mode::empty()).unwrap();
+        directory = rustix::fs::openat(&directory, c"d", flags, rustix::fs::Mode::empty()).unwrap();
     }
     let contents = Contents {
         sparse: false,
@@ -613,7 +611,9 @@ fn a_deep_tree_is_read_with_few_descriptors() {
         owners: false,
     };
     let mut packer = Packer::new(Vec::new(), contents);
-    packer.children(fs::File::open(scratch.path()).unwrap(), b"").unwrap();
+    packer
+        .children(fs::File::open(scratch.path()).unwrap(), b"")
+        .unwrap();
     let archive = packer.finish().unwrap();
     let mut reader = Reader::new(archive.as_slice()).whole();
     let (mut directories, mut files) = (0, 0);

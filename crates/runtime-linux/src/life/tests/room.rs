@@ -62,12 +62,9 @@ async fn it_waits_for_room_and_goes_on() {
     room.refuses(Refusal::Quota);
     assert_eq!(container.room_changed(false).await, Some(Standstill::Quota));
     room.refuses(Refusal::ReadOnly);
-    let told = || async {
-        while container.standstill() != Some(Standstill::ReadOnly) {
-            tokio::task::yield_now().await;
-        }
-    };
-    told().await;
+    while container.standstill() != Some(Standstill::ReadOnly) {
+        tokio::task::yield_now().await;
+    }
     let error = container.signal("", libc::SIGTERM).await.unwrap_err();
     assert_eq!(error.message(), Standstill::ReadOnly.text());
     room.comes_back();
