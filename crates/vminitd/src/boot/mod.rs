@@ -39,6 +39,11 @@ const PARAMETERS: [(&str, &str); 5] = [
     ("net.ipv4.ping_group_range", "0 2147483647"),
 ];
 
+/// Whoever takes something away waits until the kernel's readers have let go of it. By itself the kernel waits for its next ticks, 4 ms each:
+/// so a file system with nothing to write took 9 to 13 ms to become read-only, and takes 0.2 where its few CPUs are asked instead
+/// (`rcupdate.rcu_expedited` of kernel-parameters.txt).
+const EXPEDITED: &str = "/sys/kernel/rcu_expedited";
+
 /// A step of the early boot that failed; the guest is of no use then.
 #[derive(Debug, Error)]
 pub enum BootError {
@@ -93,6 +98,8 @@ pub fn prepare() -> Result<(), BootError> {
     for (name, value) in PARAMETERS {
         set_sysctl(name, value)?;
     }
+    // A kernel without it is slower.
+    let _ = fs::write(EXPEDITED, "1");
     setrlimit(Resource::Nofile, limit).map_err(|source| BootError::OpenFiles(source.into()))?;
     loopback::up().map_err(BootError::Loopback)
 }

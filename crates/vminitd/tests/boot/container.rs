@@ -71,8 +71,9 @@ async fn the_container_is_what_the_specification_says() {
         sh("shmmax", "cat /proc/sys/kernel/shmmax").await,
         "12345678\n"
     );
-    let parameters = "cd /proc/sys/vm; cat max_map_count overcommit_memory";
-    assert_eq!(sh("parameters", parameters).await, "262144\n0\n");
+    let parameters =
+        "cd /proc/sys/vm; cat max_map_count overcommit_memory /sys/kernel/rcu_expedited";
+    assert_eq!(sh("parameters", parameters).await, "262144\n0\n1\n");
     assert_eq!(sh("oom", "cat /proc/1/oom_score_adj").await, "100\n");
     let limits = "cd /sys/fs/cgroup; cat memory.max pids.max cpu.max";
     assert_eq!(sh("limits", limits).await, "67108864\n50\n50000 100000\n");
