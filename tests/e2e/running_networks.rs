@@ -73,6 +73,7 @@ fn networks_of_a_container_that_runs_come_and_go() {
     let network = |words: &[&str]| system.run(["network"].iter().chain(words));
     network(&["create", "--subnet", "10.9.1.0/24", "b"]).ok();
     network(&["create", "c"]).ok();
+    network(&["create", "d"]).ok();
     let run = |id: &str, words: &[&str]| {
         let small = ["run", "-d", "-m", "256M", "-c", "1", "--name", id];
         system.run(small.iter().chain(words)).ok();
@@ -179,18 +180,21 @@ fn networks_of_a_container_that_runs_come_and_go() {
 
     // It comes again, and the interface of one that went is another one's.
     network(&["connect", "default", "web"]).ok();
-    network(&["connect", "c", "web"])
+    network(&["connect", "c", "web"]).ok();
+    network(&["connect", "d", "web"])
         .code(1)
         .says("no spare network interface");
     network(&["disconnect", "b", "web"]).ok();
     shell(&system, "db", "ping -c 1 -W 1 10.9.1.77").code(1);
-    network(&["connect", "c", "web"]).ok();
-    let told: Vec<String> = told.take_while(|event| event != "connect c").collect();
+    network(&["connect", "d", "web"]).ok();
+    let told: Vec<String> = told.take_while(|event| event != "connect d").collect();
     let last = told.last().map(String::as_str);
     assert_eq!(last, Some("disconnect b"), "{told:?}");
     let script = "ls /sys/class/net && ping -c 1 -W 5 cold";
     let after = shell(&system, "web", script).ok().stdout;
-    assert!(after.contains("eth0") && after.contains("eth1"), "{after}");
+    for name in ["eth0", "eth1", "eth2"] {
+        assert!(after.contains(name), "{after}");
+    }
 
     // A start has them all, and its ports.
     let on = networks(&system, "web");
@@ -200,9 +204,62 @@ fn networks_of_a_container_that_runs_come_and_go() {
     eventually("the published port leads to the container", || {
         fetch(&host, "127.0.0.1", "8080") == "hello\n"
     });
-    for name in ["b", "c"] {
+    for name in ["c", "d"] {
         network(&["delete", name]).code(1).says("is in use by");
     }
     system.run(["delete", "--force", "web", "db"]).ok();
-    network(&["delete", "b", "c"]).ok();
+    network(&["delete", "b", "c", "d"]).ok();
+}
+
+#[test]
+fn the_only_interface_of_a_machine_serves_one_network_after_the_other() {
+    let host = Namespace::new();
+    let system = System::stopped().in_namespace(&host);
+    system.configure("");
+    system.set_up();
+    let network = |words: &[&str]| system.run(["network"].iter().chain(words));
+    network(&["create", "b"]).ok();
+    let run = |id: &str, words: &[&str]| {
+        let small = ["run", "-d", "-m", "256M", "-c", "1", "--no-template", "--name", id];
+        let sleep = ["busybox", "sleep", "1000"];
+        system.run(small.iter().chain(words).chain(&sleep)).ok();
+    };
+    // A machine that was booted has no spare interface.
+    run("web", &["--privileged", "--network", "default"]);
+    run("one", &["--network", "default"]);
+    run("two", &["--network", "b"]);
+    let address = |id: &str| networks(&system, id)[0].1.clone();
+    let (one, two) = (address("one"), address("two"));
+    for round in 0..5 {
+        let (left, lost, joined, peer) = if round % 2 == 0 {
+            ("default", ("one", &one), "b", ("two", &two))
+        } else {
+            ("b", ("two", &two), "default", ("one", &one))
+        };
+        let before = address("web");
+        network(&["disconnect", left, "web"]).ok();
+        assert_eq!(networks(&system, "web"), []);
+        // A guest that keeps its interface and its address reaches nobody.
+        let (id, other) = lost;
+        let script = format!(
+            "cd /sys/bus/platform/drivers/virtio-mmio && \
+             ! ls /sys/class/net/eth0 && \
+             for at in 5 6 7; do echo virtio-mmio.$at >bind && ls /sys/class/net/eth0 && break; done; \
+             ip addr add {before}/16 dev eth0 && ip link set eth0 up && \
+             ping -c 2 -W 1 {other}; echo $?; echo virtio-mmio.$at >unbind"
+        );
+        let kept = shell(&system, "web", &script).ok().stdout;
+        assert!(kept.ends_with("100% packet loss\n1\n"), "{kept}");
+        network(&["connect", joined, "web"]).ok();
+        let now = address("web");
+        let (peer, its) = peer;
+        let script = format!(
+            "ping -c 1 -W 5 {peer} && ping -c 1 -W 5 {its} && ip route && ! ping -c 1 -W 1 {other}"
+        );
+        let reached = shell(&system, "web", &script).ok().stdout;
+        assert!(reached.contains("default via"), "{reached}");
+        shell(&system, peer, &format!("ping -c 1 -W 5 web && ping -c 1 -W 5 {now}")).ok();
+        shell(&system, id, "ping -c 1 -W 1 web").code(1);
+        shell(&system, id, &format!("ping -c 1 -W 1 {before}")).code(1);
+    }
 }

@@ -120,17 +120,23 @@ impl Vm {
         self.machine.close_exchanged_disks().await
     }
 
-    /// Puts `tap` behind a spare NIC of the machine; gives the address by which its guest finds that when it binds the driver of its
-    /// transport. The tap is as one of a [`crate::Nic`].
+    /// Puts `tap` behind a NIC of the machine that is not connected; gives the address by which its guest finds that when it binds the driver
+    /// of its transport. The tap is as one of a [`crate::Nic`], and `mtu`, in bytes, what its interface is to have in the guest: a NIC that
+    /// the machine had from its start takes no more than it was made with.
     ///
     /// # Errors
-    /// When there is no spare NIC left, or the VMM does not take the tap.
-    pub async fn connect_nic(&mut self, tap: BorrowedFd<'_>) -> Result<MacAddress, ConnectError> {
-        self.machine.connect_nic(tap).await
+    /// When there is no such NIC left, or the VMM does not take the tap.
+    pub async fn connect_nic(
+        &mut self,
+        tap: BorrowedFd<'_>,
+        mtu: u16,
+    ) -> Result<MacAddress, ConnectError> {
+        self.machine.connect_nic(tap, mtu).await
     }
 
-    /// Closes the tap behind the NIC `mac`, which the guest should have given up before. One that was spare is so again; another one
-    /// leads nowhere as long as the machine lives.
+    /// Makes the NIC `mac` lead nowhere, until it is connected again. The guest should have given it up before. The VMM keeps the tap of a
+    /// NIC that the machine had from its start open until then, and neither reads from it for the guest nor writes to it: who made that
+    /// tap should take it off its network.
     ///
     /// # Errors
     /// When there is no such NIC, or the VMM does not obey.

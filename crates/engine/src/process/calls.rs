@@ -179,6 +179,24 @@ impl Calls {
         u64::try_from(number).map_err(io::Error::other)
     }
 
+    /// Makes the descriptor `number` of the process, which makes `call` and waits for its answer, one of `file`.
+    pub(super) fn replace(
+        &self,
+        call: &Call,
+        number: RawFd,
+        file: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let mut addition = libc::seccomp_notif_addfd {
+            id: call.0.id,
+            flags: u32::try_from(libc::SECCOMP_ADDFD_FLAG_SETFD).unwrap_or_default(),
+            srcfd: file.as_raw_fd().unsigned_abs(),
+            newfd: number.unsigned_abs(),
+            newfd_flags: libc::O_CLOEXEC.unsigned_abs(),
+        };
+        self.control(libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw mut addition)
+            .map(drop)
+    }
+
     fn control<T>(&self, request: libc::Ioctl, argument: *mut T) -> io::Result<i32> {
         // SAFETY: each request comes with the structure that its number encodes the size of.
         let result = unsafe { libc::ioctl(self.0.as_raw_fd(), request, argument) };

@@ -25,6 +25,7 @@ use crate::confinement::cgroup::{Allowance, Cgroup};
 use crate::confinement::identity::Identity;
 use crate::confinement::{Isolation, Libraries};
 use loan::Loan;
+pub(crate) use supervisor::Replacement;
 use supervisor::State;
 
 pub use spawn::SpawnError;
@@ -86,6 +87,11 @@ impl VmmProcess {
     /// Name of the system call for which the process was ended.
     pub(crate) fn forbidden(&self) -> Option<&str> {
         self.state.forbidden()
+    }
+
+    /// Sets which descriptor is replaced when the process opens [`Replacement::PATH`], or none; gives the one that has not been.
+    pub(crate) fn replace_next(&self, next: Option<Replacement>) -> Option<Replacement> {
+        self.state.replace_next(next)
     }
 
     /// Waits for the end of the process. May be called again and cancelled at any time.

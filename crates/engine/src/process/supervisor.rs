@@ -5,9 +5,9 @@
 //! is what a guest may have made of it, and the first call that a VMM has no use for ends it.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
@@ -57,12 +57,37 @@ const LIBRARIES: [&str; 6] = [
 pub(crate) struct State {
     running: AtomicBool,
     forbidden: OnceLock<String>,
+    replacement: Mutex<Option<Replacement>>,
+}
+
+/// A file that is to take the place of another one in the VMM.
+#[derive(Debug)]
+pub(crate) struct Replacement {
+    /// The descriptor, in the VMM.
+    pub(crate) number: RawFd,
+    pub(crate) file: OwnedFd,
+}
+
+impl Replacement {
+    /// What the VMM is to open, for writing: this fails, and the replacement has been made by then. There is no such file.
+    pub(crate) const PATH: &str = "/guest/replacement";
 }
 
 impl State {
     /// From now on a guest's bytes are in the VMM's hands.
     pub(super) fn machine_runs(&self) {
         self.running.store(true, Ordering::SeqCst);
+    }
+
+    /// Sets what is replaced next, or nothing; gives what has not been replaced.
+    pub(super) fn replace_next(&self, next: Option<Replacement>) -> Option<Replacement> {
+        std::mem::replace(&mut *self.replacement(), next)
+    }
+
+    fn replacement(&self) -> std::sync::MutexGuard<'_, Option<Replacement>> {
+        self.replacement
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The call for which the VMM was ended.
@@ -120,10 +145,27 @@ impl Supervisor {
         if PATHS.contains(&call.number()) || looks_for_the_systems(call) {
             return self.calls.answer(call, Answer::Fails(Errno::NOENT));
         }
+        if asks_for_replacement(call) {
+            let replaced = self.replace(call);
+            if let Err(error) = replaced {
+                tracing::warn!(%error, "a descriptor of the VMM was not replaced");
+            }
+            return self.calls.answer(call, Answer::Fails(Errno::NOENT));
+        }
         let _ = self.state.forbidden.set(name(call));
         tracing::warn!("the VMM made the system call {}: it is ended", name(call));
         pidfd_send_signal(&self.process, Signal::KILL)?;
         self.calls.answer(call, Answer::Fails(Errno::NOSYS))
+    }
+
+    /// Replaces what is to be replaced. It stays to be when that fails.
+    fn replace(&self, call: &Call) -> io::Result<()> {
+        let mut replacement = self.state.replacement();
+        if let Some(Replacement { number, file }) = &*replacement {
+            self.calls.replace(call, *number, file.as_fd())?;
+        }
+        *replacement = None;
+        Ok(())
     }
 
     /// An open while the VMM starts: its program's files can be read, and what it was lent is lent.
@@ -189,6 +231,12 @@ fn looks_for_the_systems(call: &Call) -> bool {
             let mut known = LIBRARIES.iter();
             known.any(|start| path.starts_with(start.as_bytes()))
         })
+}
+
+/// Whether a call is the one by which the VMM, told to, lets one of its descriptors be replaced.
+fn asks_for_replacement(call: &Call) -> bool {
+    let path = Replacement::PATH.as_bytes();
+    call.number() == libc::SYS_openat && call.text::<PATH_LIMIT>(1).is_ok_and(|asked| asked == path)
 }
 
 /// Whether an `openat` is for writing, or makes a file.

@@ -90,8 +90,14 @@ impl Machine for QemuMachine {
         self.disks.close_replaced(&self.control).await
     }
 
-    async fn connect_nic(&mut self, tap: BorrowedFd<'_>) -> Result<MacAddress, ConnectError> {
-        self.nics.connect(&self.control, tap).await
+    async fn connect_nic(
+        &mut self,
+        tap: BorrowedFd<'_>,
+        mtu: u16,
+    ) -> Result<MacAddress, ConnectError> {
+        self.nics
+            .connect(&self.control, &self.process, tap, mtu)
+            .await
     }
 
     async fn disconnect_nic(&mut self, mac: MacAddress) -> Result<(), ConnectError> {

@@ -160,7 +160,7 @@ impl Machine for ScriptedMachine {
         Ok(())
     }
 
-    async fn connect_nic(&mut self, _: BorrowedFd<'_>) -> Result<MacAddress, ConnectError> {
+    async fn connect_nic(&mut self, _: BorrowedFd<'_>, _: u16) -> Result<MacAddress, ConnectError> {
         self.script.called("connect");
         MacAddress::new([2, 0, 0, 0, 0, 2]).map_err(|_| ConnectError::NoSpare)
     }

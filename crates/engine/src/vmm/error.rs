@@ -85,6 +85,9 @@ pub enum ConnectError {
     /// The descriptor is of no use.
     #[error("cannot use the tap")]
     Tap(#[source] NicError),
+    /// It did not get into the place of the one before.
+    #[error("cannot put the tap in the place of the one that the VMM has")]
+    Replace(#[source] io::Error),
     /// The VMM did not obey.
     #[error("the VMM did not change the NIC {mac}")]
     Refused {

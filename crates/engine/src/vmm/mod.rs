@@ -156,7 +156,11 @@ pub(crate) trait Machine: Debug + Send + Sync {
     async fn close_exchanged_disks(&mut self) -> Result<(), ControlError>;
 
     /// As [`crate::Vm::connect_nic`].
-    async fn connect_nic(&mut self, tap: BorrowedFd<'_>) -> Result<MacAddress, ConnectError>;
+    async fn connect_nic(
+        &mut self,
+        tap: BorrowedFd<'_>,
+        mtu: u16,
+    ) -> Result<MacAddress, ConnectError>;
 
     /// As [`crate::Vm::disconnect_nic`].
     async fn disconnect_nic(&mut self, mac: MacAddress) -> Result<(), ConnectError>;

@@ -1,13 +1,14 @@
 //! The guest finds its devices by their roles, wherever they are.
 
 use std::net::UdpSocket;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{Guest, engine, spec};
 use crate::tap;
-use container_engine::{Device, Disk, DiskRole, MacAddress, Nic, StartError};
+use container_engine::{ConnectError, Device, Disk, DiskRole, MacAddress, Nic, StartError};
 
 /// The guest's address on a [`tap`].
 const GUEST: &str = "10.77.0.2";
@@ -16,17 +17,21 @@ const GUEST: &str = "10.77.0.2";
 pub async fn expect_a_network(guest: &mut Guest, mac: &str, mtu: &str, socket: UdpSocket) {
     let address = GUEST.replace('.', " ");
     assert_eq!(guest.ask(&format!("nic {mac} {address}")).await, mtu);
-    let answered = tokio::task::spawn_blocking(move || is_answered(&socket));
-    assert!(answered.await.unwrap());
+    assert!(is_answered(socket, 30).await);
 }
 
-/// Whether a packet reaches the guest, and its answer (that nobody listens at the port) comes back.
-fn is_answered(socket: &UdpSocket) -> bool {
+/// Whether a packet reaches the guest, and its answer (that nobody listens at the port) comes back, in so many seconds.
+async fn is_answered(socket: UdpSocket, seconds: u32) -> bool {
+    let answered = tokio::task::spawn_blocking(move || ask(&socket, seconds));
+    answered.await.unwrap()
+}
+
+fn ask(socket: &UdpSocket, seconds: u32) -> bool {
     socket.connect((GUEST, 9)).unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(1)))
         .unwrap();
-    (0..30).any(|_| {
+    (0..seconds).any(|_| {
         let sent = socket.send(&[7; 1000]);
         let answer = sent.and_then(|_| socket.recv(&mut [0]));
         answer.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
@@ -83,6 +88,49 @@ async fn disks_and_a_nic_are_found_by_their_roles() {
     if let Some(socket) = socket {
         expect_a_network(&mut guest, &mac.to_string(), "1400", socket).await;
     }
+    // The VMM made no call that it has no use for.
+    guest.send("exit").await;
+    let exit = guest.vm.wait().await.unwrap();
+    assert_eq!(exit.cause, container_engine::ExitCause::Guest, "{exit:?}");
+}
+
+#[tokio::test]
+async fn a_nic_of_the_start_is_given_to_other_networks() {
+    // Only root makes taps.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let engine = engine().await;
+    let (tap, mut socket) = tap::make();
+    let mac = MacAddress::new([2, 0, 0, 0xaa, 0, 7]).unwrap();
+    let mut spec = spec(&engine, Vec::new());
+    spec.devices.push(Device::Nic(Nic {
+        tap: Arc::new(tap),
+        mac,
+        mtu: 1400,
+        saved: false,
+    }));
+    let mut guest = Guest::boot(&engine, &spec).await;
+    drop(spec);
+    let text = mac.to_string();
+    for number in 0..4 {
+        expect_a_network(&mut guest, &text, "1400", socket.try_clone().unwrap()).await;
+        guest.vm.disconnect_nic(mac).await.unwrap();
+        // Whatever the guest does: this one still has its driver and its address.
+        assert!(!is_answered(socket, 1).await, "{number}");
+        let again = guest.vm.disconnect_nic(mac).await.unwrap_err();
+        assert!(matches!(again, ConnectError::Unknown(_)), "{again}");
+        let (tap, next) = tap::make();
+        let longer = guest.vm.connect_nic(tap.as_fd(), 1500).await.unwrap_err();
+        assert!(matches!(longer, ConnectError::NoSpare), "{longer}");
+        assert_eq!(guest.vm.connect_nic(tap.as_fd(), 1400).await.unwrap(), mac);
+        let more = guest.vm.connect_nic(tap.as_fd(), 1400).await.unwrap_err();
+        assert!(matches!(more, ConnectError::NoSpare), "{more}");
+        // It is on the last transport.
+        assert_eq!(guest.ask("renew 7").await, "0");
+        socket = next;
+    }
+    expect_a_network(&mut guest, &text, "1400", socket).await;
     // The VMM made no call that it has no use for.
     guest.send("exit").await;
     let exit = guest.vm.wait().await.unwrap();

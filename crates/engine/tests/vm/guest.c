@@ -6,6 +6,7 @@
  *   look                 looks for SCSI disks; answers 0 or the negated errno
  *   bind COUNT           has the kernel look again at transports without a driver, until it has found so many devices;
  *                        answers how many it looked at
+ *   renew NUMBER         takes the driver from that transport and gives it back; answers 0 or the negated errno
  *   (DISK is a serial number)
  *   read DISK SECTOR     answers the first 16 bytes of a sector, "." for bytes that are not letters
  *   write DISK SECTOR    fills a sector with 'W' and flushes; answers 0 or the negated errno
@@ -285,6 +286,11 @@ static void obey(char *command)
 			left -= result == 0;
 		}
 		answer_number(looked);
+	} else if ((rest = after(command, "renew"))) {
+		char name[] = "virtio-mmio.0";
+		name[12] += number(&rest);
+		long result = write_file("/sys/bus/platform/drivers/virtio-mmio/unbind", name);
+		answer_number(result ? result : write_file("/sys/bus/platform/drivers/virtio-mmio/bind", name));
 	} else if ((rest = after(command, "nic"))) {
 		nic(rest);
 	} else if ((rest = after(command, "touch"))) {

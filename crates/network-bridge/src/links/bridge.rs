@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::neighbour::NeighbourFlags;
-use rtnetlink::{LinkBridge, LinkMessageBuilder};
+use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
 
 use super::{BRIDGE, Links, Route, UPLINK, is, sysctl, told};
 use crate::namespace::inside::{Bridge, Uplink};
@@ -93,6 +93,21 @@ impl Links {
         sysctl::set(&format!("ipv6/conf/{tap}/disable_ipv6"), "1")?;
         self.set(index, |link| link.mtu(mtu).controller(bridge).up())
             .await
+    }
+
+    /// Takes a tap off the bridge and down, if it is there.
+    pub async fn part(&self, tap: &str) -> io::Result<()> {
+        let Some(link) = self.find(tap).await? else {
+            return Ok(());
+        };
+        let message = LinkUnspec::new_with_index(link.header.index)
+            .nocontroller()
+            .down()
+            .build();
+        match self.handle.link().set(message).execute().await {
+            Err(error) if is(&error, libc::ENODEV) => Ok(()),
+            done => done.map_err(told),
+        }
     }
 
     /// Sets addresses and routes of the way out.

@@ -77,8 +77,8 @@ async fn act(links: &Links, request: Request) -> io::Result<(Reply, Option<Owned
             links.join(&tap, mtu).await?;
             Reply::Done
         }
-        Request::Remove(name) => {
-            links.remove(&name).await?;
+        Request::Part(tap) => {
+            links.part(&tap).await?;
             Reply::Done
         }
         Request::Packets(name) => {

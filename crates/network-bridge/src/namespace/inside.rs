@@ -38,8 +38,8 @@ pub enum Request {
         /// Bytes of a packet.
         mtu: u32,
     },
-    /// Removes an interface, if it is there.
-    Remove(String),
+    /// Takes a tap off the bridge, if it is there: whoever has it open has an end that leads nowhere.
+    Part(String),
     /// Lists the interfaces.
     Links,
     /// Makes an interface of that name, whose packets are read from the descriptor beside the answer.

@@ -120,9 +120,10 @@ impl Network {
         let Some(Attached { tap, .. }) = &lease.attached else {
             return Ok(());
         };
-        // Whoever still has it open has an end that leads nowhere.
-        let removed = self.inside.run(Request::Remove(tap.clone())).await;
-        removed.map_err(failed("remove the container's tap"))?;
+        // It goes when nobody has it open any more. A machine that goes on keeps it until that NIC gets another one, and a VMM would ask
+        // a tap that has been removed without end.
+        let parted = self.inside.run(Request::Part(tap.clone())).await;
+        parted.map_err(failed("take the container's tap off the bridge"))?;
         self.leases
             .change(container, |lease| lease.attached = None)?;
         let tap = tap.clone();

@@ -11,15 +11,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Container;
 use crate::files::files;
-use crate::machine::mac;
+use crate::machine::{mac, mtu};
 use crate::request;
 
 /// What is asked of the machine, which its life has.
 #[derive(Debug)]
 pub(crate) enum NicRequest {
-    /// Put the tap behind a spare NIC; gives that one's address.
-    Connect(OwnedFd, oneshot::Sender<Result<MacAddress, Error>>),
-    /// Close the tap behind the NIC.
+    /// Put the tap behind a NIC that is free, for packets of so many bytes; gives that one's address.
+    Connect(OwnedFd, u16, oneshot::Sender<Result<MacAddress, Error>>),
+    /// Make the NIC lead nowhere.
     Disconnect(MacAddress, oneshot::Sender<Result<(), Error>>),
 }
 
@@ -34,8 +34,9 @@ impl Container {
         let Some((new, before)) = interfaces.split_last() else {
             return Err(Error::new(Kind::InvalidArgument, "no interface was told"));
         };
+        let mtu = mtu(new.mtu)?;
         let mac = self
-            .ask_machine(|reply| NicRequest::Connect(tap, reply))
+            .ask_machine(|reply| NicRequest::Connect(tap, mtu, reply))
             .await?;
         let interface = Interface {
             device_mac: mac.to_string(),

@@ -99,8 +99,8 @@ async fn next(asked: Option<&mut mpsc::Receiver<NicRequest>>) -> NicRequest {
 /// Whoever asked may have gone: then nobody hears the answer.
 async fn serve_nics(vm: &mut Vm, request: NicRequest) {
     match request {
-        NicRequest::Connect(tap, reply) => {
-            let connected = vm.connect_nic(tap.as_fd()).await;
+        NicRequest::Connect(tap, mtu, reply) => {
+            let connected = vm.connect_nic(tap.as_fd(), mtu).await;
             let _ = reply.send(connected.map_err(refused));
         }
         NicRequest::Disconnect(mac, reply) => {

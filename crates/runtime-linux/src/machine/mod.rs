@@ -24,7 +24,7 @@ use crate::sockets::HostSockets;
 
 pub use boot::{Way, boot};
 pub use host::Host;
-pub use nics::mac;
+pub use nics::{mac, mtu};
 pub use probe::probe;
 pub use room::Room;
 pub use shares::Shares;

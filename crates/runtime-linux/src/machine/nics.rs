@@ -41,18 +41,22 @@ pub fn nics(interfaces: &[Interface], taps: Vec<OwnedFd>) -> Result<Vec<Device>,
     }
     let nic = |(interface, tap): (&Interface, OwnedFd)| {
         let mac = mac(&interface.device_mac)?;
-        let mtu = u16::try_from(interface.mtu).map_err(|_| {
-            let text = format!("an MTU of {} bytes is too large", interface.mtu);
-            Error::new(Kind::InvalidArgument, text)
-        })?;
         Ok(Device::Nic(Nic {
             tap: Arc::new(tap),
             mac,
-            mtu,
+            mtu: mtu(interface.mtu)?,
             saved: interface.is_saved,
         }))
     };
     interfaces.iter().zip(taps).map(nic).collect()
+}
+
+/// Bytes of a packet.
+pub fn mtu(bytes: u32) -> Result<u16, Error> {
+    u16::try_from(bytes).map_err(|_| {
+        let text = format!("an MTU of {bytes} bytes is too large");
+        Error::new(Kind::InvalidArgument, text)
+    })
 }
 
 /// `xx:xx:xx:xx:xx:xx`.

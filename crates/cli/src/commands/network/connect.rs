@@ -12,8 +12,8 @@ use crate::output;
 
 /// Connect a container to another network
 ///
-/// A running container is connected by a spare interface of its machine. If the machine has none (it was booted cold, or has no place
-/// left), stop the container first.
+/// A running container is connected by an interface of its machine that is spare, or was disconnected. If the machine has none, stop the
+/// container first.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container network connect --alias db backend web")]

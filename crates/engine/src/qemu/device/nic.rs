@@ -4,9 +4,14 @@
 //! virtio-mmio has no hot-plug, and QEMU gives a device another backend only where that is behind a hub. So a NIC that is spare is there from
 //! the beginning, behind a hub of its own, to which a tap is added later. A hub carries no virtio headers: what such a NIC sends has no
 //! offloads.
+//!
+//! A NIC of the start stands before its tap itself, and cannot get another backend. So it gets another tap behind the descriptor that the
+//! backend has ([`Replacement`]): QEMU, which is told so by a command that does nothing else, sees the same number. Until then its link
+//! is down, and QEMU passes nothing on in either direction.
 
 use std::collections::BTreeMap;
-use std::os::fd::BorrowedFd;
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,6 +19,7 @@ use serde_json::{Value, json};
 use super::bus;
 use super::place::Place;
 use crate::device::{MacAddress, Nic, NicError, SpareNic, check_tap};
+use crate::process::{Replacement, VmmProcess};
 use crate::qemu::arguments::CommandLine;
 use crate::qemu::qmp::Qmp;
 use crate::vmm::{ConnectError, ControlError};
@@ -58,7 +64,12 @@ pub(super) fn attach(line: &mut CommandLine, place: Place, nic: &Nic) -> Result<
         format!("virtio-net-device,{bus},netdev={id},mac={mac},host_mtu={mtu},{WITHOUT}"),
     );
     line.needs.requests(REQUESTS);
-    let behind = Behind::Tap(id);
+    let behind = Behind::Tap(Tap {
+        id,
+        number,
+        mtu,
+        connected: true,
+    });
     line.nics.0.insert(nic.mac, behind);
     Ok(())
 }
@@ -86,20 +97,50 @@ pub(crate) struct Nics(BTreeMap<MacAddress, Behind>);
 /// What stands behind a NIC.
 #[derive(Debug)]
 enum Behind {
-    /// The tap that QEMU knows by this name.
-    Tap(String),
+    Tap(Tap),
     /// This hub, and a tap if it is connected.
-    Hub { hub: usize, connected: bool },
+    Hub {
+        hub: usize,
+        connected: bool,
+    },
+}
+
+/// The tap of a NIC of the start.
+#[derive(Debug)]
+struct Tap {
+    /// QEMU's name for it.
+    id: String,
+    /// QEMU's descriptor.
+    number: RawFd,
+    /// The guest's driver takes no longer packets.
+    mtu: u16,
+    connected: bool,
 }
 
 impl Nics {
-    /// Puts `tap` behind the first NIC that is spare.
+    /// Puts `tap` behind the first NIC that is free; one of the start before others, as it has offloads.
     pub(crate) async fn connect(
         &mut self,
         control: &Qmp,
+        process: &VmmProcess,
         tap: BorrowedFd<'_>,
+        mtu: u16,
     ) -> Result<MacAddress, ConnectError> {
         check_tap(tap).map_err(ConnectError::Tap)?;
+        for (mac, behind) in &mut self.0 {
+            if let Behind::Tap(own) = behind {
+                if !own.connected && mtu <= own.mtu {
+                    let refused = |source| ConnectError::Refused { mac: *mac, source };
+                    replace(control, process, own.number, tap)
+                        .await
+                        .map_err(refused)?
+                        .map_err(ConnectError::Replace)?;
+                    link(control, &own.id, true).await.map_err(refused)?;
+                    own.connected = true;
+                    return Ok(*mac);
+                }
+            }
+        }
         for (mac, behind) in &mut self.0 {
             if let Behind::Hub { hub, connected } = behind {
                 if !*connected {
@@ -113,7 +154,7 @@ impl Nics {
         Err(ConnectError::NoSpare)
     }
 
-    /// Closes the tap behind the NIC `mac`.
+    /// Makes the NIC `mac` lead nowhere.
     pub(crate) async fn disconnect(
         &mut self,
         control: &Qmp,
@@ -121,9 +162,9 @@ impl Nics {
     ) -> Result<(), ConnectError> {
         let refused = |source| ConnectError::Refused { mac, source };
         match self.0.get_mut(&mac) {
-            Some(Behind::Tap(tap)) => {
-                delete(control, tap).await.map_err(refused)?;
-                self.0.remove(&mac);
+            Some(Behind::Tap(tap)) if tap.connected => {
+                link(control, &tap.id, false).await.map_err(refused)?;
+                tap.connected = false;
                 Ok(())
             }
             Some(Behind::Hub { hub, connected }) if *connected => {
@@ -133,6 +174,36 @@ impl Nics {
             }
             _ => Err(ConnectError::Unknown(mac)),
         }
+    }
+}
+
+/// Lets QEMU pass on what goes through the NIC before the tap `id`, or drop it.
+async fn link(control: &Qmp, id: &str, up: bool) -> Result<(), ControlError> {
+    let arguments = json!({ "name": id, "up": up });
+    let set = control.execute("set_link", arguments, LIMIT);
+    set.await.map(|_: Value| ())
+}
+
+/// Puts `tap` in the place of the one that QEMU has as `number`, which is closed by that.
+async fn replace(
+    control: &Qmp,
+    process: &VmmProcess,
+    number: RawFd,
+    tap: BorrowedFd<'_>,
+) -> Result<io::Result<()>, ControlError> {
+    // How long its headers are, and which offloads it has, is said anew when the guest's driver begins.
+    let file = match tap.try_clone_to_owned() {
+        Ok(file) => file,
+        Err(error) => return Ok(Err(error)),
+    };
+    process.replace_next(Some(Replacement { number, file }));
+    // QEMU opens the file before all else, and that fails: nothing is saved. It does so on the thread that reads from the tap, and with
+    // the lock that a vCPU has to have which writes to it: nobody uses the descriptor meanwhile.
+    let arguments = json!({ "val": 0, "size": 0, "filename": Replacement::PATH });
+    let answer = control.execute("pmemsave", arguments, LIMIT).await;
+    match process.replace_next(None) {
+        None => Ok(Ok(())),
+        Some(_) => answer.map(|_| Err(io::ErrorKind::Unsupported.into())),
     }
 }
 
