@@ -15,8 +15,10 @@ use crate::leases::{HOST, Leases, is_host};
 #[derive(Clone, Debug)]
 pub struct Directory {
     subnets: Arc<[IpNet]>,
-    /// The host's addresses; none where there is no way out.
+    /// The host's addresses.
     host: Arc<[IpAddr]>,
+    /// There is a way out, to the host and beyond.
+    leads_out: bool,
     entries: Arc<RwLock<Vec<Entry>>>,
     domains: Arc<RwLock<Vec<DnsDomain>>>,
 }
@@ -93,19 +95,18 @@ impl Directory {
     /// Of a network with nobody on it.
     pub fn new(configuration: &Configuration) -> Self {
         let families = configuration.families();
-        let mut host: Vec<IpAddr> = families.iter().map(|family| family.host).collect();
-        if configuration.is_internal() {
-            host.clear();
-        }
+        let host = families.iter().map(|family| family.host);
         let subnets = families.iter().map(|family| family.subnet);
-        Self::of(subnets.collect(), host)
+        let leads_out = !configuration.is_internal();
+        Self::of(subnets.collect(), host.collect(), leads_out)
     }
 
     /// Of a network with these subnets, in which the host has these addresses, with nobody on it.
-    pub fn of(subnets: Vec<IpNet>, host: Vec<IpAddr>) -> Self {
+    pub fn of(subnets: Vec<IpNet>, host: Vec<IpAddr>, leads_out: bool) -> Self {
         Self {
             subnets: subnets.into(),
             host: host.into(),
+            leads_out,
             entries: Arc::default(),
             domains: Arc::default(),
         }
@@ -116,7 +117,7 @@ impl Directory {
         self.subnets.to_vec()
     }
 
-    /// The host's addresses in the network; none where there is no way out.
+    /// The host's addresses in the network.
     pub fn host(&self) -> Vec<IpAddr> {
         self.host.to_vec()
     }
@@ -198,7 +199,7 @@ impl Directory {
             _ => name,
         };
         if is_host(name) {
-            return Some(self.host.to_vec()).filter(|host| !host.is_empty());
+            return self.leads_out.then(|| self.host.to_vec());
         }
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         let named: Vec<&Entry> = entries
@@ -214,7 +215,7 @@ impl Directory {
 
     /// What is known of an address.
     pub fn name(&self, address: IpAddr) -> Known {
-        if self.host.contains(&address) {
+        if self.leads_out && self.host.contains(&address) {
             return Known::Name(HOST.to_owned());
         }
         if !self.contains(address) {
@@ -233,6 +234,6 @@ impl Directory {
 
     /// Whether the network leads nowhere.
     pub fn is_internal(&self) -> bool {
-        self.host.is_empty()
+        !self.leads_out
     }
 }

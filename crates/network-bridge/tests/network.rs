@@ -148,10 +148,38 @@ fn networks_are_apart_and_an_internal_one_has_no_way_out() {
             .inspect(container_api::network::InspectRequest {})
             .await
     });
-    assert_eq!(
-        reply.unwrap().uplink(),
-        container_api::network::Uplink::None
-    );
+    let reply = reply.unwrap();
+    assert_eq!(reply.uplink(), container_api::network::Uplink::None);
+    world.outside.sh(&format!(
+        "ip route add 192.168.66.0/24 via {HOST}; ip -6 route add fd00:66::/64 via {HOST6}"
+    ));
+    // The host reaches who is there, and nobody behind the host does; nor does who is there begin to speak to the host.
+    serve(&c.namespace, "[::]:80");
+    serve(&world.host, "[::]:8000");
+    for address in [c.ipv4().to_owned(), format!("[{}]", c.ipv6())] {
+        ask(&world.host, &format!("{address}:80")).unwrap();
+        for other in [&world.outside, &a.namespace, &b.namespace] {
+            assert!(ask(other, &format!("{address}:80")).is_err());
+        }
+    }
+    for address in [
+        format!("{}:8000", reply.host),
+        format!("[{}]:8000", reply.host6),
+        format!("{HOST}:8000"),
+    ] {
+        assert!(ask(&c.namespace, &address).is_err(), "{address}");
+    }
+    assert!(c.hears_nothing_of(&reply.host) && c.hears_nothing_of(&reply.host6));
+    // The next process finds it so, and it goes with the last.
+    let (mut inner, pair) = (inner, "ip -o link show type veth | grep -c cnb");
+    assert_eq!(world.host.sh(pair).trim(), "3");
+    inner.kill();
+    inner.start();
+    ask(&world.host, &format!("{}:80", c.ipv4())).unwrap();
+    inner.detach("c");
+    inner.detach("d");
+    inner.stop();
+    assert_eq!(world.host.sh(pair).trim(), "2");
 }
 
 #[test]

@@ -31,6 +31,34 @@ fn ports(ports: Vec<Port>) -> AttachRequest {
 }
 
 #[test]
+fn published_ports_lead_into_an_internal_network() {
+    into_an_internal_network(As::Root);
+}
+
+#[test]
+fn and_a_user_s() {
+    into_an_internal_network(As::User);
+}
+
+/// By them alone a user's host reaches it; the container still reaches nobody.
+fn into_an_internal_network(who: As) {
+    let world = World::of(who);
+    let network = world.network("inner", |configuration| {
+        configuration["mode"] = "hostOnly".into();
+    });
+    let wanted = ports(vec![port("", 8080, 80, Protocol::Tcp)]);
+    let (web, _) = network.guest_with("web", wanted);
+    serve(&web.namespace, "[::]:80");
+    serve(&world.outside, "[::]:80");
+    reached(&world.host, "127.0.0.1:8080");
+    reached(&world.host, "[::1]:8080");
+    reached(&world.outside, &format!("{HOST}:8080"));
+    assert!(ask(&web.namespace, &format!("{SERVER}:80")).is_err());
+    let directly = ask(&world.host, &format!("{}:80", web.ipv4()));
+    assert_eq!(directly.is_ok(), who == As::Root, "{directly:?}");
+}
+
+#[test]
 fn published_ports_lead_into_the_container() {
     let world = World::new();
     let mut network = world.network("one", |_| ());

@@ -35,6 +35,8 @@ pub struct Table<'t> {
     pub network: &'t str,
     /// Subnets, with the host's address in each.
     pub subnets: &'t [(IpNet, IpAddr)],
+    /// Whether packets leave the network by the host.
+    pub leads_out: bool,
     /// Ports.
     pub forwards: &'t [Forward<'t>],
 }
@@ -60,6 +62,19 @@ add chain inet {name} forward {{ type filter hook forward priority filter; polic
     // Whom the kernel leads away from 127.0.0.1 it must not have let in there: it looks where a packet goes only afterwards.
     rule("raw", "iifname != lo ip daddr 127.0.0.0/8 counter drop");
     rule("raw", "iifname != lo ip6 daddr ::1 counter drop");
+    if !table.leads_out {
+        // The host itself speaks to who is there, and is answered. Nobody else is.
+        rule("forward", &format!("oifname {name} counter drop"));
+        rule("forward", &format!("iifname {name} counter drop"));
+        for text in [
+            "ct state established,related accept",
+            "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
+            "counter reject with icmpx admin-prohibited",
+        ] {
+            rule("input", &format!("iifname {name} {text}"));
+        }
+        return script;
+    }
     // What is not a reply comes in by a published port alone, from the outside and from other networks alike.
     rule(
         "forward",

@@ -36,8 +36,10 @@ const NAMES_OF: &str = "names_";
 /// What the whole network's rules depend on.
 #[derive(Clone, Debug)]
 pub struct Base {
-    /// The host's addresses in the network, each with the gateway's; none where there is no way out.
+    /// The host's addresses in the network, each with the gateway's; none where the host does not reach it.
     pub host: Vec<(IpAddr, IpAddr)>,
+    /// Containers reach the host, and what is beyond; else the host alone begins to speak.
+    pub leads_out: bool,
     /// Port of the gateway's addresses at which connections and datagrams to the host are taken.
     pub relay: u16,
     /// No interface of the host has its addresses: the gateway answers echo requests for them.
@@ -122,7 +124,9 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
     );
     for (host, gateway) in &base.host {
         let family = family(*host);
-        lead_to_host(&mut rule, base, *host, *gateway);
+        if base.leads_out {
+            lead_to_host(&mut rule, base, *host, *gateway);
+        }
         // The host asks for names, too.
         rule(
             "input",
@@ -188,10 +192,12 @@ add chain inet {TABLE} postrouting {{ type nat hook postrouting priority srcnat;
             ),
         );
     }
-    rule(
-        "forward",
-        &format!("iifname \"{BRIDGE}\" oifname \"{UPLINK}\" jump outgoing"),
-    );
+    if base.leads_out {
+        rule(
+            "forward",
+            &format!("iifname \"{BRIDGE}\" oifname \"{UPLINK}\" jump outgoing"),
+        );
+    }
     rule("forward", "reject with icmpx admin-prohibited");
     // Where clouds tell machines their secrets.
     rule(

@@ -40,12 +40,13 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
     ];
     let rules: Vec<_> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
     let host = addresses(&["192.168.64.254", "fd00::fffe"]);
-    let base = packets::base(&Base {
+    let base = Base {
         host: host
             .iter()
             .copied()
             .zip(addresses(&["192.168.64.1", "fd00::1"]))
             .collect(),
+        leads_out: true,
         relay: 4000,
         is_alone: true,
         intercepts: true,
@@ -54,7 +55,12 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
             "fd01::/64".parse().unwrap(),
         ],
         conversations: 4096,
-    });
+    };
+    accepted(&packets::base(&Base {
+        leads_out: false,
+        ..base.clone()
+    }));
+    let base = packets::base(&base);
     let mut script = String::new();
     let open = Member {
         container: "one",
@@ -149,8 +155,13 @@ fn nft_takes_the_host_s_table() {
         name: "cnb0123456789",
         network: "default",
         subnets: &subnets,
+        leads_out: true,
         forwards: &forwards,
     };
+    accepted(&host::table(&Table {
+        leads_out: false,
+        ..table.clone()
+    }));
     let script = host::table(&table);
     // Nobody is led away from ::1.
     let leads = |line: &&str| line.contains(" dnat ip");

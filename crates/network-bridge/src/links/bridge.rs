@@ -130,6 +130,9 @@ impl Links {
                 from: None,
             };
             self.route(index, to_host).await?;
+            if !uplink.leads_out {
+                continue;
+            }
             let out = Route {
                 to: (everything, 0),
                 router: Some(*router),

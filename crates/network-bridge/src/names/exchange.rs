@@ -15,8 +15,10 @@ use crate::refused_names::Tally;
 pub struct Begin {
     /// The network's subnets.
     pub subnets: Vec<IpNet>,
-    /// The host's addresses in them; none where there is no way out.
+    /// The host's addresses in them.
     pub host: Vec<IpAddr>,
+    /// There is a way out.
+    pub leads_out: bool,
 }
 
 /// Who is on the network from now on.

@@ -190,6 +190,7 @@ async fn begin(outside: &Arc<Outside>, sockets: &[OwnedFd]) -> io::Result<Begun>
     let begin = Begin {
         subnets: outside.directory.subnets(),
         host: outside.directory.host(),
+        leads_out: !outside.directory.is_internal(),
     };
     handover::send(&mut stream, &begin, &descriptors).await?;
     for stream in [servers, rules, others] {

@@ -74,8 +74,10 @@ pub struct Uplink {
     pub mtu: u32,
     /// The interface's own addresses.
     pub addresses: Vec<(IpAddr, u8)>,
-    /// The host's address in each family, and the next router: to it goes all that is not the network's.
+    /// The host's address in each family, and the next router to it.
     pub hosts: Vec<(IpAddr, IpAddr)>,
+    /// To that router goes all that is not the network's.
+    pub leads_out: bool,
 }
 
 /// What `host.container.internal` is in the network.

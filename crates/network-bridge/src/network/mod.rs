@@ -94,7 +94,7 @@ impl Network {
         let before = self.directory.domains();
         self.directory.set_domains(domains.clone());
         self.tell().await;
-        if self.uplink != Uplink::Veth {
+        if !self.uplink.is_pair() {
             let name = &self.configuration.asked.name;
             return Err(format!("the host does not reach network {name}"));
         }
@@ -133,7 +133,7 @@ impl Network {
         }
         // As much as can be.
         let mut outcome = Ok(());
-        if self.uplink == Uplink::Veth {
+        if self.uplink.is_pair() {
             let removed = remains::remove(&self.host, &self.host_name).await;
             let released = forwarding::release(&self.host).await;
             outcome = outcome.and(removed).and(released);
@@ -183,9 +183,9 @@ impl Network {
             .collect())
     }
 
-    /// The host's addresses in the network; none where there is no way out.
+    /// The host's addresses in the network that containers may reach; none where there is no way out.
     fn host_addresses(&self) -> Vec<IpAddr> {
-        if self.uplink == Uplink::None {
+        if !self.uplink.leads_out() {
             return Vec::new();
         }
         let families = self.configuration.families();
@@ -194,14 +194,16 @@ impl Network {
 
     /// Writes the host's table, with the ports of everybody who is attached.
     async fn write_host_table(&self) -> io::Result<()> {
-        if self.uplink != Uplink::Veth {
+        if !self.uplink.is_pair() {
             return Ok(());
         }
         let subnet = |family: &crate::configuration::Family| (family.subnet, family.host);
         let subnets: Vec<(IpNet, IpAddr)> =
             self.configuration.families().iter().map(subnet).collect();
         let mut forwards = Vec::new();
-        for (container, open) in &self.ports {
+        // Into an internal network the process carries them.
+        let led = self.ports.iter().filter(|_| self.uplink.leads_out());
+        for (container, open) in led {
             let Some(lease) = self.leases.get(container) else {
                 continue;
             };
@@ -218,6 +220,7 @@ impl Network {
             name: &self.host_name,
             network: &self.configuration.asked.name,
             subnets: &subnets,
+            leads_out: self.uplink.leads_out(),
             forwards: &forwards,
         };
         let script = filter::host::table(&table) + &filter::host::together(conversations_of_all());

@@ -140,7 +140,7 @@ impl Network {
             .listen(&gateways, outside)
             .await
             .context("cannot answer questions for names")?;
-        if self.uplink != Uplink::None {
+        if self.uplink.leads_out() {
             let families = self.configuration.families();
             let is_alone = self.uplink.is_users();
             relay::host::listen(&self.directory, &self.inside, &families, is_alone)
@@ -211,6 +211,7 @@ impl Network {
                 .filter(|_| self.uplink != Uplink::None)
                 .map(gateway)
                 .collect(),
+            leads_out: self.uplink.leads_out(),
             relay: relay::host::PORT,
             is_alone: self.uplink.is_users(),
             intercepts: true,
@@ -249,9 +250,14 @@ impl Network {
         let families = self.configuration.families();
         let gateway =
             |family: &crate::configuration::Family| (family.gateway, family.subnet.prefix_len());
+        let is_there = self.uplink != Uplink::None;
         let bridge = inside::Bridge {
             addresses: families.iter().map(gateway).collect(),
-            proxied: self.host_addresses(),
+            proxied: families
+                .iter()
+                .filter(|_| is_there)
+                .map(|family| family.host)
+                .collect(),
             mtu: self.configuration.asked.mtu,
             announced: matches!(self.uplink, Uplink::User(Some(program)) if program.announces()),
         };
@@ -261,7 +267,7 @@ impl Network {
     async fn make_uplink(&mut self, holder: rustix::process::Pid) -> io::Result<()> {
         let mtu = self.configuration.asked.mtu;
         match self.uplink {
-            Uplink::Veth => {}
+            Uplink::Veth | Uplink::Inward => {}
             Uplink::User(Some(program)) => {
                 return user::start(program, &self.state, holder, mtu);
             }
@@ -292,6 +298,7 @@ impl Network {
             mtu,
             addresses: Vec::new(),
             hosts: Vec::new(),
+            leads_out: self.uplink.leads_out(),
         };
         for family in &families {
             if family.host.is_ipv4() {
@@ -303,7 +310,9 @@ impl Network {
         }
         self.inside.run(Request::Uplink(uplink)).await?;
         let ipv6 = families.iter().any(|family| family.host.is_ipv6());
-        forwarding::enable(&self.host, ipv6).await?;
+        if self.uplink.leads_out() {
+            forwarding::enable(&self.host, ipv6).await?;
+        }
         // The interface itself is not among those that are told so above.
         sysctl::set(&format!("ipv6/conf/{}/accept_ra", self.host_name), "0")
     }

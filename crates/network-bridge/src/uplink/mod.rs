@@ -1,4 +1,4 @@
-//! How packets leave the network.
+//! How packets leave the network, and how the host reaches it.
 
 mod pasta;
 mod slirp4netns;
@@ -15,6 +15,8 @@ use self::user::Program;
 pub enum Uplink {
     /// A pair of interfaces, one of them the host's, and the host's address.
     Veth,
+    /// The same pair for an internal network: the host reaches who is there, and nothing leaves.
+    Inward,
     /// A program that makes every connection one of its own; none: there is no such program.
     User(Option<Program>),
     /// There is none.
@@ -27,22 +29,32 @@ impl Uplink {
         matches!(self, Self::User(_))
     }
 
+    /// Whether the host has an interface to the network.
+    pub const fn is_pair(self) -> bool {
+        matches!(self, Self::Veth | Self::Inward)
+    }
+
+    /// Whether packets are led out, or would be if there were a program.
+    pub const fn leads_out(self) -> bool {
+        matches!(self, Self::Veth | Self::User(_))
+    }
+
     /// Its own networks, under whose addresses packets leave; none where they leave under their own.
     pub fn networks(self) -> Vec<IpNet> {
         match self {
             Self::User(Some(program)) => program.networks(),
-            Self::Veth | Self::User(None) | Self::None => Vec::new(),
+            Self::Veth | Self::Inward | Self::User(None) | Self::None => Vec::new(),
         }
     }
 
-    /// The one for this process; none for an internal network.
+    /// The one for this process.
     pub fn choose(internal: bool) -> Self {
-        if internal {
-            Self::None
-        } else if may_administer() {
-            Self::Veth
-        } else {
-            Self::User(None)
+        match (internal, may_administer()) {
+            (true, true) => Self::Inward,
+            // A user's programs carry connections out, and none in: the host reaches what is published.
+            (true, false) => Self::None,
+            (false, true) => Self::Veth,
+            (false, false) => Self::User(None),
         }
     }
 
@@ -52,7 +64,7 @@ impl Uplink {
             Self::Veth => network::Uplink::Veth,
             Self::User(Some(Program::Pasta)) => network::Uplink::Pasta,
             Self::User(Some(Program::Slirp4netns)) => network::Uplink::Slirp4netns,
-            Self::User(None) | Self::None => network::Uplink::None,
+            Self::Inward | Self::User(None) | Self::None => network::Uplink::None,
         }
     }
 }
