@@ -76,6 +76,35 @@ fn names_that_are_refused_are_counted_and_bounded() {
 }
 
 #[test]
+fn a_rule_is_for_its_ports_and_its_protocol() {
+    let world = World::new();
+    for port in 8000..8004 {
+        serve(&world.outside, &format!("[::]:{port}"));
+        serve_udp(&world.outside, &format!("{SERVER}:{port}"));
+    }
+    let network = world.network("one", |_| ());
+    let (tcp, udp) = (
+        format!("{SERVER}:8001-8002/tcp"),
+        format!("{SERVER}:8002-8003/udp"),
+    );
+    let both = format!("[{SERVER6}]:8000-8001");
+    let (a, _) = network.guest_with("a", rules(&[&tcp, &udp, &both]));
+    for (port, tcp, udp, tcp6) in [
+        (8000, false, false, true),
+        (8001, true, false, true),
+        (8002, true, true, false),
+        (8003, false, true, false),
+    ] {
+        let reached = (
+            ask(&a.namespace, &format!("{SERVER}:{port}")).is_ok(),
+            ask_udp(&a.namespace, &format!("{SERVER}:{port}")).is_ok(),
+            ask(&a.namespace, &format!("[{SERVER6}]:{port}")).is_ok(),
+        );
+        assert_eq!(reached, (tcp, udp, tcp6), "{port}");
+    }
+}
+
+#[test]
 fn addresses_are_allowed_by_rules_and_counted() {
     let world = World::new();
     for at in ["[::]:80", "[::]:81"] {

@@ -12,14 +12,32 @@ use crate::domain_name;
 /// The name of the count of what no rule allowed. It has a space, as no rule does.
 pub const EVERYTHING_ELSE: &str = "everything else";
 
-/// One destination that may be reached: `CIDR[:port]`, `name[:port]` or `*.name[:port]`. An IPv6 network with a port is in
-/// brackets: `[fd00::/8]:443`. Without a port every protocol and port is meant; with one, TCP and UDP.
+/// One destination that may be reached: a CIDR, a name or `*.name`, then `[:port[-last]][/tcp|/udp]`. An IPv6 network with a port is in
+/// brackets: `[fd00::/8]:443`. Without a port and a protocol everything is meant; with a port alone, TCP and UDP.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EgressRule {
     /// Where to.
     pub destination: Destination,
-    /// The only port, never 0; none: all.
-    pub port: Option<u16>,
+    /// The only ports; none: all.
+    pub ports: Option<PortRange>,
+    /// The only protocol; none: both where there are ports, else every one.
+    pub protocol: Option<EgressProtocol>,
+}
+
+/// Ports, the last one included: from 1 to 65535, and no fewer than one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortRange {
+    first: u16,
+    last: u16,
+}
+
+/// A protocol with ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EgressProtocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
 }
 
 /// Where a rule leads.
@@ -36,8 +54,8 @@ pub enum Destination {
 /// Not a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "invalid egress rule '{0}': CIDR[:port], name[:port] or *.name[:port] is expected, such as 192.0.2.0/24, \
-     [2001:db8::/32]:443 or *.example.org:443"
+    "invalid egress rule '{0}': a CIDR, a name or *.name is expected, with or without :port, :first-last, /tcp and /udp, such as \
+     192.0.2.0/24, 10.0.0.0/8:8000-8999/tcp, [2001:db8::/32]:443 or *.example.org:443"
 )]
 pub struct EgressError(String);
 
@@ -63,27 +81,74 @@ impl FromStr for EgressRule {
 }
 
 fn parse(text: &str) -> Option<EgressRule> {
-    if let Some(destination) = network(text) {
-        return Some(EgressRule {
-            destination,
-            port: None,
-        });
-    }
-    if let Some(rest) = text.strip_prefix('[') {
-        let (inner, port) = rest.split_once(']')?;
-        let destination = network(inner).filter(|_| inner.contains(':'))?;
-        let port = match port {
-            "" => None,
-            port => Some(self::port(port.strip_prefix(':')?)?),
+    let (text, protocol) = protocol(text);
+    let (destination, ports) = if let Some(destination) = network(text) {
+        (destination, None)
+    } else if let Some(rest) = text.strip_prefix('[') {
+        let (inner, rest) = rest.split_once(']')?;
+        // The length of the prefix may stand in the brackets or behind them.
+        let (length, ports) = match rest.split_once(':') {
+            Some((length, ports)) => (length, Some(PortRange::parse(ports)?)),
+            None => (rest, None),
         };
-        return Some(EgressRule { destination, port });
-    }
-    let (destination, port) = match text.split_once(':') {
-        Some((destination, port)) => (destination, Some(self::port(port)?)),
-        None => (text, None),
+        let destination = network(&format!("{inner}{length}"));
+        (destination.filter(|_| inner.contains(':'))?, ports)
+    } else {
+        let (destination, ports) = match text.split_once(':') {
+            Some((destination, ports)) => (destination, Some(PortRange::parse(ports)?)),
+            None => (text, None),
+        };
+        (network(destination).or_else(|| name(destination))?, ports)
     };
-    let destination = network(destination).or_else(|| name(destination))?;
-    Some(EgressRule { destination, port })
+    Some(EgressRule {
+        destination,
+        ports,
+        protocol,
+    })
+}
+
+/// What stands before the protocol, and that, if one is named.
+fn protocol(text: &str) -> (&str, Option<EgressProtocol>) {
+    for protocol in [EgressProtocol::Tcp, EgressProtocol::Udp] {
+        if let Some((before, word)) = text.rsplit_once('/') {
+            if word.eq_ignore_ascii_case(protocol.name()) {
+                return (before, Some(protocol));
+            }
+        }
+    }
+    (text, None)
+}
+
+impl EgressProtocol {
+    /// As people and rules of the kernel have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl PortRange {
+    /// From `first` to `last`; nothing where that is no range, or has the port 0.
+    pub fn new(first: u16, last: u16) -> Option<Self> {
+        (0 < first && first <= last).then_some(Self { first, last })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        Self::new(port(first)?, port(last)?)
+    }
+}
+
+impl fmt::Display for PortRange {
+    /// `80` or `8000-8999`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            return self.first.fmt(f);
+        }
+        write!(f, "{}-{}", self.first, self.last)
+    }
 }
 
 /// An address or a CIDR; bits beyond its prefix are taken for zero.
@@ -104,7 +169,7 @@ fn name(text: &str) -> Option<Destination> {
 
 fn port(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|port| digits && *port > 0)
+    text.parse().ok().filter(|_| digits)
 }
 
 impl fmt::Display for EgressRule {
@@ -114,11 +179,13 @@ impl fmt::Display for EgressRule {
             Destination::Name(name) => name.clone(),
             Destination::Below(name) => format!("*.{name}"),
         };
-        match self.port {
-            None => f.write_str(&destination),
-            Some(port) if destination.contains(':') => write!(f, "[{destination}]:{port}"),
-            Some(port) => write!(f, "{destination}:{port}"),
+        match self.ports {
+            None => f.write_str(&destination)?,
+            Some(ports) if destination.contains(':') => write!(f, "[{destination}]:{ports}")?,
+            Some(ports) => write!(f, "{destination}:{ports}")?,
         }
+        self.protocol
+            .map_or(Ok(()), |protocol| write!(f, "/{}", protocol.name()))
     }
 }
 
@@ -157,6 +224,15 @@ mod tests {
             ("*.example.org:443", "*.example.org:443"),
             ("localhost:1", "localhost:1"),
             ("0.0.0.0/0", "0.0.0.0/0"),
+            ("10.0.0.0/8:8000-8999", "10.0.0.0/8:8000-8999"),
+            ("10.0.0.0/8:1-65535/TCP", "10.0.0.0/8:1-65535/tcp"),
+            ("a.example:53-53/udp", "a.example:53/udp"),
+            ("10.0.0.0/8/udp", "10.0.0.0/8/udp"),
+            ("*.example.org/tcp", "*.example.org/tcp"),
+            ("2001:db8::/32/udp", "2001:db8::/32/udp"),
+            ("[2001:db8::/32]/udp", "2001:db8::/32/udp"),
+            ("[2001:db8::1]:443/tcp", "[2001:db8::1/128]:443/tcp"),
+            ("[2001:db8::]/32:8000-8001", "[2001:db8::/32]:8000-8001"),
         ] {
             assert_eq!(rule(typed).to_string(), shown);
             assert_eq!(rule(shown), rule(typed));
@@ -172,6 +248,24 @@ mod tests {
             "a:",
             "a:0",
             "a:65536",
+            "a:0-1",
+            "a:2-1",
+            "a:1-",
+            "a:-1",
+            "a:1-2-3",
+            "a:1-65536",
+            "a:1/icmp",
+            "a:1/",
+            "a/1",
+            "a:1/tcp/udp",
+            "a/tcp:1",
+            "/tcp",
+            "tcp/",
+            "[2001:db8::/32]/32:1",
+            "[2001:db8::]/129:1",
+            "[a.example]:1",
+            "[]:1",
+            "[::1]:",
             "a:+1",
             "a:1:2",
             "1.2.3.4/33",
@@ -212,9 +306,49 @@ mod tests {
         assert!(rule("example.org").destination.covers("example.org"));
     }
 
+    prop_compose! {
+        fn destination()(
+            kind in 0..4,
+            address: [u8; 16],
+            length in 0..=128_u8,
+            name in "[a-z]{1,8}(\\.[a-z0-9]{1,8}){0,3}",
+        ) -> String {
+            let [a, b, c, d, ..] = address;
+            match kind {
+                0 => format!("{a}.{b}.{c}.{d}/{}", length % 33),
+                1 => format!("[{}/{length}]", std::net::Ipv6Addr::from(address)),
+                2 => name,
+                _ => format!("*.{name}"),
+            }
+        }
+    }
+
     proptest! {
+        /// Each part is what was written, whatever the others are.
         #[test]
-        fn whatever_parses_is_shown_as_it_parses(text in "\\PC{0,40}|[*0-9a-f.:\\[\\]/-]{0,20}") {
+        fn a_rule_has_the_parts_it_was_made_of(
+            destination in destination(),
+            ports in proptest::option::of((1..=u16::MAX, 0..=u16::MAX)),
+            protocol in proptest::option::of(prop_oneof![Just(EgressProtocol::Tcp), Just(EgressProtocol::Udp)]),
+        ) {
+            let ports = ports.map(|(first, more)| PortRange {
+                first,
+                last: first.saturating_add(more),
+            });
+            let mut text = destination.clone();
+            if let Some(ports) = ports {
+                text.push_str(&format!(":{ports}"));
+            }
+            if let Some(protocol) = protocol {
+                text.push_str(&format!("/{}", protocol.name()));
+            }
+            let rule = rule(&text);
+            prop_assert_eq!((rule.ports, rule.protocol), (ports, protocol), "{}", text);
+            prop_assert_eq!(rule.destination, self::rule(&destination).destination);
+        }
+
+        #[test]
+        fn whatever_parses_is_shown_as_it_parses(text in "\\PC{0,40}|[*0-9a-f.:\\[\\]/-]{0,20}|[*0-9a-f.:\\[\\]/-]{0,12}(/tcp|/udp)?") {
             if let Ok(rule) = text.parse::<EgressRule>() {
                 prop_assert_eq!(rule.to_string().parse::<EgressRule>().unwrap(), rule);
             }

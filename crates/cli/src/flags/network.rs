@@ -65,7 +65,7 @@ pub struct NetworkFlags {
     /// too: at all addresses, or at the loopback address, as the program does. The host's own loopback is host.container.internal.
     ///
     /// With egress= the container reaches only those destinations outside of the network that a rule allows. A rule is an address, a range
-    /// of addresses (CIDR), a name or *.<name>, with or without :<port>.
+    /// of addresses (CIDR), a name or *.<name>, with or without :<port>[-<port>] and /tcp or /udp; an IPv6 address with a port is in brackets.
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK", value_parser = attachment::parse,
           add = completion::networks())]
     networks: Vec<Choice>,

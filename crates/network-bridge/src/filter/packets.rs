@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use container_resource::egress::{Destination, EgressRule};
+use container_resource::egress::{Destination, EgressProtocol, EgressRule};
 use ipnet::IpNet;
 
 use super::TABLE;
@@ -358,11 +358,9 @@ pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
     script.push_str(&format!("create chain inet {TABLE} {chain}\n"));
     for (index, rule) in rules.iter().enumerate() {
         let mut add = |matched: &str| {
-            let port = rule.port.map_or_else(String::new, |port| {
-                format!(" meta l4proto {{ tcp, udp }} th dport {port}")
-            });
+            let service = service(rule);
             script.push_str(&format!(
-                "add rule inet {TABLE} {chain} {matched}{port} counter accept comment \"{index}\"\n"
+                "add rule inet {TABLE} {chain} {matched}{service} counter accept comment \"{index}\"\n"
             ));
         };
         match &rule.destination {
@@ -445,6 +443,17 @@ add element inet {TABLE} {set} {{ {address} timeout {seconds}s }}
         ));
     }
     script
+}
+
+/// What a rule says of protocol and ports.
+fn service(rule: &EgressRule) -> String {
+    let protocol = rule.protocol.map(EgressProtocol::name);
+    match (protocol, rule.ports) {
+        (None, None) => String::new(),
+        (Some(protocol), None) => format!(" meta l4proto {protocol}"),
+        (None, Some(ports)) => format!(" meta l4proto {{ tcp, udp }} th dport {ports}"),
+        (Some(protocol), Some(ports)) => format!(" {protocol} dport {ports}"),
+    }
 }
 
 /// Whether the addresses of a rule are those that its names resolve to.

@@ -36,6 +36,11 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
         "*.example.org:443",
         "example.org",
         "*.container.internal",
+        "10.0.0.0/8:8000-8999",
+        "10.0.0.0/8:53/udp",
+        "[2001:db8::/32]:1-65535/tcp",
+        "*.example.net/udp",
+        "host.container.internal:80-81/tcp",
         "host.container.internal:80",
     ];
     let rules: Vec<_> = rules.iter().map(|rule| rule.parse().unwrap()).collect();

@@ -8,6 +8,7 @@ use container_resource::container::AttachmentConfiguration;
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::flags::network::{Policy, policy};
 use crate::output;
 
 /// Connect a container to another network
@@ -16,11 +17,17 @@ use crate::output;
 /// container first.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
-  container network connect --alias db backend web")]
+  container network connect --alias db backend web
+  container network connect --egress allow=10.0.0.0/8:8000-8999/tcp backend web")]
 pub struct Connect {
     /// Additional name of the container on the network
     #[arg(long = "alias", value_name = "NAME", value_parser = attachment::alias)]
     aliases: Vec<String>,
+
+    /// Destinations that the container may reach outside of the network: none, or allow=<rule>[,<rule>]..., as with `network create`
+    /// (default: what the network allows)
+    #[arg(long, value_name = "EGRESS", value_parser = policy)]
+    egress: Option<Policy>,
 
     /// IPv4 address (default: a free one)
     #[arg(long, value_name = "ADDRESS", value_parser = attachment::ipv4)]
@@ -60,6 +67,9 @@ impl Connect {
         let mut attachment = self.network;
         let options = &mut attachment.options;
         options.aliases.extend(self.aliases);
+        if let Some(rules) = self.egress {
+            options.egress.get_or_insert_with(|| rules.to_vec());
+        }
         options.ipv4_address = self.ip.or(options.ipv4_address);
         options.ipv6_address = self.ip6.or(options.ipv6_address);
         let request = JoinRequest {

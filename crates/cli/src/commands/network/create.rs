@@ -21,8 +21,8 @@ use crate::output;
 pub struct Create {
     /// Destinations that containers may reach outside of the network: none, or allow=<rule>[,<rule>]... (default: everything)
     ///
-    /// A rule is an address, a range of addresses (CIDR), a name or *.<name>, with or without :<port>. A rule with a name allows the
-    /// addresses that the network's resolver has answered for this name.
+    /// A rule is an address, a range of addresses (CIDR), a name or *.<name>, with or without :<port>[-<port>] and /tcp or /udp; an IPv6
+    /// address with a port is in brackets. A rule with a name allows the addresses that the network's resolver has answered for this name.
     #[arg(long, value_name = "EGRESS", value_parser = policy)]
     egress: Vec<Policy>,
 
