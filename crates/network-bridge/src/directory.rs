@@ -19,8 +19,23 @@ pub struct Directory {
     host: Arc<[IpAddr]>,
     /// There is a way out, to the host and beyond.
     leads_out: bool,
+    /// The network's name, in lower case: what stands before it and a dot is one of the network's names, too.
+    network: Arc<str>,
     entries: Arc<RwLock<Vec<Entry>>>,
     domains: Arc<RwLock<Vec<DnsDomain>>>,
+}
+
+/// What is known about a network, whoever is on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Its name.
+    pub network: String,
+    /// Its subnets.
+    pub subnets: Vec<IpNet>,
+    /// The host's addresses in them.
+    pub host: Vec<IpAddr>,
+    /// There is a way out, to the host and beyond.
+    pub leads_out: bool,
 }
 
 /// A container that is on the network.
@@ -97,29 +112,34 @@ impl Directory {
         let families = configuration.families();
         let host = families.iter().map(|family| family.host);
         let subnets = families.iter().map(|family| family.subnet);
-        let leads_out = !configuration.is_internal();
-        Self::of(subnets.collect(), host.collect(), leads_out)
+        Self::of(About {
+            network: configuration.asked.name.clone(),
+            subnets: subnets.collect(),
+            host: host.collect(),
+            leads_out: !configuration.is_internal(),
+        })
     }
 
-    /// Of a network with these subnets, in which the host has these addresses, with nobody on it.
-    pub fn of(subnets: Vec<IpNet>, host: Vec<IpAddr>, leads_out: bool) -> Self {
+    /// The same of a network that this is known about.
+    pub fn of(about: About) -> Self {
         Self {
-            subnets: subnets.into(),
-            host: host.into(),
-            leads_out,
+            subnets: about.subnets.into(),
+            host: about.host.into(),
+            leads_out: about.leads_out,
+            network: about.network.to_ascii_lowercase().into(),
             entries: Arc::default(),
             domains: Arc::default(),
         }
     }
 
-    /// The network's subnets.
-    pub fn subnets(&self) -> Vec<IpNet> {
-        self.subnets.to_vec()
-    }
-
-    /// The host's addresses in the network.
-    pub fn host(&self) -> Vec<IpAddr> {
-        self.host.to_vec()
+    /// What is known about the network itself.
+    pub fn about(&self) -> About {
+        About {
+            network: self.network.to_string(),
+            subnets: self.subnets.to_vec(),
+            host: self.host.to_vec(),
+            leads_out: self.leads_out,
+        }
     }
 
     /// Who is on the network.
@@ -202,15 +222,22 @@ impl Directory {
             return self.leads_out.then(|| self.host.to_vec());
         }
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let named: Vec<&Entry> = entries
-            .iter()
-            .filter(|entry| entry.names.iter().any(|known| known == name))
-            .collect();
+        let named = |name: &str| -> Vec<&Entry> {
+            let has = |entry: &&Entry| entry.names.iter().any(|known| known == name);
+            entries.iter().filter(has).collect()
+        };
+        let mut found = named(name);
+        if found.is_empty() {
+            // As docker has it.
+            let short = name.strip_suffix(&*self.network);
+            let short = short.and_then(|short| short.strip_suffix('.'));
+            found = short.map_or_else(Vec::new, named);
+        }
         let addresses = |entry: &&Entry| {
             let ipv4 = entry.ipv4.map(IpAddr::from);
             ipv4.into_iter().chain(entry.ipv6.map(IpAddr::from))
         };
-        (!named.is_empty()).then(|| named.iter().flat_map(addresses).collect())
+        (!found.is_empty()).then(|| found.iter().flat_map(addresses).collect())
     }
 
     /// What is known of an address.

@@ -31,7 +31,16 @@ fn containers_are_found_by_their_names() {
         })
         .unwrap();
     let found = |name: &str, kind| addresses(&a.namespace, GATEWAY, name, kind);
-    for name in ["b", "db", "Db", "web.internal"] {
+    for name in [
+        "b",
+        "db",
+        "Db",
+        "web.internal",
+        // By the network's name, too.
+        "b.one",
+        "DB.One",
+        "web.internal.one",
+    ] {
         assert_eq!(found(name, A).unwrap(), [b.ipv4()], "{name}");
         assert_eq!(found(name, AAAA).unwrap(), [b.ipv6()], "{name}");
     }
@@ -67,10 +76,12 @@ fn containers_are_found_by_their_names() {
         Err(ResponseCode::NXDomain)
     );
     // Nobody else is asked for what nobody else can know.
-    for name in ["absent", "B2", "other.container.internal"] {
+    for name in ["absent", "B2", "one", "other.container.internal"] {
         assert_eq!(found(name, A), Err(ResponseCode::NXDomain));
     }
     assert_eq!(*asked.lock().unwrap(), Vec::<String>::new());
+    // Another program may have it.
+    assert!(found("b.two", A).is_err() && found("absent.one", A).is_err());
     // Who has gone is not found any more; who is on another network never was.
     network.detach("b");
     assert_eq!(found("b", A), Err(ResponseCode::NXDomain));
@@ -308,7 +319,7 @@ fn a_container_on_several_networks_finds_the_names_of_all() {
             .unwrap();
         two.allocate(names("b", &["b", "db"], &[])).unwrap();
         let found = |name: &str, kind| addresses(&both.namespace, GATEWAY, name, kind);
-        for name in ["b", "DB"] {
+        for name in ["b", "DB", "b.two", "db.two"] {
             assert_eq!(found(name, A).unwrap(), [b.ipv4()], "{name}");
             assert_eq!(found(name, AAAA).unwrap(), [b.ipv6()], "{name}");
         }

@@ -3,23 +3,15 @@
 use std::net::IpAddr;
 
 use container_resource::dns_domain::DnsDomain;
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::directory::Entry;
+use crate::directory::{About, Entry};
 use crate::refused_names::Tally;
 
 /// The beginning. Beside it travel three sockets to ask on, for servers, for rules and for names of other networks, and for each gateway the socket
 /// for datagrams and the one for connections.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Begin {
-    /// The network's subnets.
-    pub subnets: Vec<IpNet>,
-    /// The host's addresses in them.
-    pub host: Vec<IpAddr>,
-    /// There is a way out.
-    pub leads_out: bool,
-}
+pub struct Begin(pub About);
 
 /// Who is on the network from now on.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

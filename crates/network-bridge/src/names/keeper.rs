@@ -187,11 +187,7 @@ async fn begin(outside: &Arc<Outside>, sockets: &[OwnedFd]) -> io::Result<Begun>
         their_others.as_fd(),
     ];
     descriptors.extend(sockets.iter().map(AsFd::as_fd));
-    let begin = Begin {
-        subnets: outside.directory.subnets(),
-        host: outside.directory.host(),
-        leads_out: !outside.directory.is_internal(),
-    };
+    let begin = Begin(outside.directory.about());
     handover::send(&mut stream, &begin, &descriptors).await?;
     for stream in [servers, rules, others] {
         let outside = outside.clone();

@@ -28,12 +28,7 @@ async fn serve() -> anyhow::Result<()> {
     let input = rustix::io::dup(rustix::stdio::stdin())?;
     let mut stream = unix(input)?;
     let begin = handover::receive::<Begin>(&mut stream).await?;
-    let (begin, descriptors) = begin.context("nobody says what to do")?;
-    let Begin {
-        subnets,
-        host,
-        leads_out,
-    } = begin;
+    let (Begin(about), descriptors) = begin.context("nobody says what to do")?;
     confinement::enter().context("cannot confine the process that answers for names")?;
     let mut descriptors = descriptors.into_iter();
     let mut next = || {
@@ -42,7 +37,7 @@ async fn serve() -> anyhow::Result<()> {
     };
     let mut asker = || Ok::<_, io::Error>(Asker::new(unix(next()?)?));
     let (servers, rules, others) = (asker()?, asker()?, asker()?);
-    let directory = Directory::of(subnets, host, leads_out);
+    let directory = Directory::of(about);
     let resolver = Arc::new(Resolver::new(directory, servers, rules, others));
     // Nobody is answered before it is known who is there.
     let mut sockets = Vec::new();

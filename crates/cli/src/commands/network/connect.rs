@@ -8,7 +8,7 @@ use container_resource::container::AttachmentConfiguration;
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
-use crate::flags::network::{Policy, policy};
+use crate::flags::{Policy, policy};
 use crate::output;
 
 /// Connect a container to another network
