@@ -115,6 +115,8 @@ fn networks_are_made_listed_and_deleted() {
     delete(&["absent"])
         .code(1)
         .says("network not found: absent");
+    delete(&["--force", "default"]).code(1).says("builtin");
+    delete(&["--force", "absent"]).ok();
     assert_eq!(delete(&["second", "second"]).ok().stdout, "second\n");
     let pruned = system.run(["network", "prune"]).ok();
     assert_eq!(pruned.stdout, "backend\nfirst\n");

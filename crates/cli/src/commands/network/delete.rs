@@ -1,4 +1,5 @@
 use clap::Args;
+use container_api::Kind;
 use container_api::api::DeleteNetworkRequest;
 use container_resource::network_status::ManagedNetwork;
 
@@ -23,6 +24,10 @@ pub struct Delete {
     /// Delete all networks but the builtin one
     #[arg(short, long)]
     all: bool,
+
+    /// Ignore networks that do not exist
+    #[arg(short, long)]
+    force: bool,
 }
 
 impl Delete {
@@ -56,8 +61,11 @@ impl Delete {
         select::for_each(names, |name| {
             let mut networks = networks.clone();
             async move {
-                let request = DeleteNetworkRequest { name };
-                Ok(networks.delete(request).await.map(drop)?)
+                let deleted = networks.delete(DeleteNetworkRequest { name }).await;
+                match deleted.map(drop).map_err(Failure::from) {
+                    Err(failure) if self.force && failure.kind() == Some(Kind::NotFound) => Ok(()),
+                    deleted => deleted,
+                }
             }
         })
         .await
