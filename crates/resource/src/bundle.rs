@@ -200,6 +200,9 @@ pub struct Interface {
     /// Who answers questions for names.
     #[serde(default)]
     pub resolvers: Vec<String>,
+    /// Nothing leaves its network: those who answer there know its containers alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_internal: bool,
     /// Addresses under which the host is reached.
     #[serde(default)]
     pub host_addresses: Vec<IpAddr>,

@@ -100,6 +100,7 @@ mod tests {
             ipv6_gateway: None,
             default_route: false,
             resolvers: Vec::new(),
+            is_internal: false,
             host_addresses: Vec::new(),
         };
         let counted = |device_mac: &str, name: &str, rx_bytes, tx_dropped| InterfaceStatistics {

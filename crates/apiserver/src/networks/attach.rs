@@ -46,7 +46,7 @@ impl Networks {
     /// Notes that the container `id` is on `networks`, which must exist.
     ///
     /// # Errors
-    /// The first of them that does not.
+    /// The first of them that does not, or has a container with the same name but for its case.
     pub fn join<'n>(
         &self,
         id: &str,
@@ -56,10 +56,21 @@ impl Networks {
         // Held until it is noted: a network on which nobody is may be deleted at any moment.
         let mut members = self.members();
         for attachment in networks {
-            match self.find(&attachment.network) {
+            let network = &attachment.network;
+            match self.find(network) {
                 Err(error) if !attachment.options.implied => return Err(error),
-                _ => names.insert(attachment.network.clone()),
+                _ => names.insert(network.clone()),
             };
+            // Names have no case: half of what is for one would reach the other.
+            let other = members.iter().find(|(other, on)| {
+                other.as_str() != id && other.eq_ignore_ascii_case(id) && on.contains(network)
+            });
+            if let Some((other, _)) = other {
+                let text = format!(
+                    "container {other} is on network {network}, where {id} would have the same name"
+                );
+                return Err(Error::new(Kind::Exists, text));
+            }
         }
         members.insert(id.to_owned(), names);
         Ok(())
@@ -431,6 +442,7 @@ fn interface(
         ipv6_gateway: given(&addresses.gateway6),
         default_route: mode == NetworkMode::Nat,
         resolvers: addresses.resolvers.clone(),
+        is_internal: mode == NetworkMode::HostOnly,
         host_addresses: [&running.about.host, &running.about.host6]
             .into_iter()
             .filter_map(|text| address(text))

@@ -12,8 +12,13 @@ pub fn resolv_conf(dns: Option<&DnsConfiguration>, interfaces: &[Interface]) -> 
     let dns = dns?;
     let servers: Vec<&str> = if dns.nameservers.is_empty() {
         let mut servers: Vec<&str> = Vec::new();
-        // Those of the first network know the world; each other one knows its own containers.
-        for server in interfaces.iter().flat_map(|interface| &interface.resolvers) {
+        // Each knows the containers of all. One of an internal network knows of nothing else that it is not there, and says so; where another
+        // knows the world, nobody asks it.
+        let knows_all = interfaces.iter().any(|interface| !interface.is_internal);
+        let asked = interfaces
+            .iter()
+            .filter(|interface| !(knows_all && interface.is_internal));
+        for server in asked.flat_map(|interface| &interface.resolvers) {
             if !servers.contains(&server.as_str()) {
                 servers.push(server);
             }
@@ -71,6 +76,18 @@ mod tests {
         assert_eq!(
             resolv_conf(Some(&dns), &interfaces).as_deref(),
             Some("nameserver 10.0.0.1\nnameserver fd00::1\nnameserver 10.1.0.1\n")
+        );
+        // An internal one is asked where there is no other.
+        let mut inner = interface(&["10.2.0.1"]);
+        inner.is_internal = true;
+        let both = [inner.clone(), interfaces[0].clone()];
+        assert_eq!(
+            resolv_conf(Some(&dns), &both).as_deref(),
+            Some("nameserver 10.0.0.1\nnameserver fd00::1\n")
+        );
+        assert_eq!(
+            resolv_conf(Some(&dns), &[inner]).as_deref(),
+            Some("nameserver 10.2.0.1\n")
         );
         assert_eq!(resolv_conf(None, &interfaces), None);
         assert_eq!(resolv_conf(Some(&dns), &[]), None);
