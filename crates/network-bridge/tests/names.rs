@@ -5,13 +5,14 @@
 mod world;
 
 use std::io::ErrorKind;
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use container_api::network::AllocateRequest;
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::RecordType::{A, AAAA, MX, PTR, TXT};
+use hickory_proto::rr::RecordType::{A, AAAA, MX, NS, PTR, SOA, TXT};
 use world::dns::{self, By, addresses, exchange, query};
-use world::{As, PATIENCE, PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
+use world::{As, HOST, PATIENCE, PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
 
 const GATEWAY: &str = "192.168.64.1";
 const GATEWAY6: &str = "fd00:64::1";
@@ -80,8 +81,15 @@ fn containers_are_found_by_their_names() {
         assert_eq!(found(name, A), Err(ResponseCode::NXDomain));
     }
     assert_eq!(*asked.lock().unwrap(), Vec::<String>::new());
-    // Another program may have it.
-    assert!(found("b.two", A).is_err() && found("absent.one", A).is_err());
+    // What a zone says of itself is the world's business, and so is a name with another network behind it.
+    for (name, kind) in [("org", NS), ("org", SOA), ("b.two", A), ("absent.one", A)] {
+        let _ = found(name, kind);
+        let asked = asked.lock().unwrap();
+        assert!(
+            asked.iter().any(|one| one.contains(name)),
+            "{name}: {asked:?}"
+        );
+    }
     // Who has gone is not found any more; who is on another network never was.
     network.detach("b");
     assert_eq!(found("b", A), Err(ResponseCode::NXDomain));
@@ -164,6 +172,24 @@ fn other_names_are_the_host_s_resolvers_business() {
         );
     }
     assert_eq!(stub.lock().unwrap().len(), before);
+}
+
+#[test]
+fn a_silent_resolver_is_asked_last_the_next_time() {
+    let world = World::new();
+    let network = world.network("one", |_| ());
+    let a = network.guest("a");
+    let _asked = dns::serve(&world.outside, PEER);
+    // One that never answers, one that is not there, and one that knows.
+    let _silent = world.outside.run(|| UdpSocket::bind((SERVER, 53)).unwrap());
+    let servers = [SERVER, HOST, PEER].map(|server| format!("nameserver {server}\n"));
+    std::fs::write(world.resolv_conf(), servers.concat()).unwrap();
+    for most in [Duration::from_secs(3), Duration::from_secs(1)] {
+        let begun = Instant::now();
+        let found = addresses(&a.namespace, GATEWAY, "www.example.org", A);
+        assert_eq!(found.unwrap(), [SERVER]);
+        assert!(begun.elapsed() < most, "{:?}", begun.elapsed());
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use tokio::io::Interest;
 use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::sync::Semaphore;
 
@@ -70,8 +71,18 @@ async fn carry(ours: &UnixDatagram, server: &UdpSocket) -> io::Result<()> {
                     Err(error) => return Err(error),
                 }
             }
-            ready = server.readable() => {
-                ready?;
+            ready = server.ready(Interest::READABLE.add(Interest::ERROR)) => {
+                if ready?.is_error() {
+                    // Such as that nobody listens there, which is no datagram.
+                    if let Some(error) = server.take_error()? {
+                        return Err(error);
+                    }
+                    let none = server.try_io(Interest::ERROR, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+                    none.or_else(|error| match error.kind() {
+                        io::ErrorKind::WouldBlock => Ok(()),
+                        _ => Err(error),
+                    })?;
+                }
                 let mut datagram = vec![0; MAX_DATAGRAM];
                 match server.try_recv(&mut datagram) {
                     // An empty one would be the end.
@@ -112,6 +123,18 @@ mod tests {
         drop(resolver);
         socket.send(b"again").await.unwrap();
         assert_eq!(socket.recv(&mut buffer).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_is_not_there_is_known_at_once() {
+        let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = gone.local_addr().unwrap();
+        drop(gone);
+        let socket = Ways::default().open(address).unwrap();
+        let socket = UnixDatagram::from_std(socket.into()).unwrap();
+        socket.send(b"ask").await.unwrap();
+        let told = tokio::time::timeout(LIFE / 2, socket.recv(&mut [0; 16])).await;
+        assert_eq!(told.unwrap().unwrap(), 0);
     }
 
     #[tokio::test]

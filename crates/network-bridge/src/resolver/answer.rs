@@ -38,14 +38,28 @@ pub fn local(directory: &Directory, question: &Query) -> Local {
     if let Some(addresses) = directory.addresses(&plain) {
         return Local::Records(records(name, kind, addresses));
     }
-    // A name of one part is a container's or nobody's: it is not asked for elsewhere.
-    if name.num_labels() <= 1
+    // A name of one part is a container's or nobody's: its addresses are not asked for elsewhere. What zones say of themselves is: "org" is one.
+    if (name.num_labels() <= 1 && leads_to_host(kind))
         || directory.domain(&plain).is_some()
         || plain.ends_with(".container.internal")
     {
         return Local::Nothing;
     }
     Local::Elsewhere
+}
+
+/// Whether who asks for `kind` wants to reach a host of that name.
+const fn leads_to_host(kind: RecordType) -> bool {
+    matches!(
+        kind,
+        RecordType::A
+            | RecordType::AAAA
+            | RecordType::ANY
+            | RecordType::HTTPS
+            | RecordType::SVCB
+            | RecordType::MX
+            | RecordType::SRV
+    )
 }
 
 /// What the host itself is told of a domain that stands for its loopback; nothing where `question` is for none.

@@ -2,43 +2,69 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixDatagram};
+use tokio::time::Instant;
 
 use super::Transport;
 use super::resolv_conf::MAX_SERVERS;
 use crate::names::Asker;
 
-/// How long one resolver may take, and how often all are asked.
-const PATIENCE: Duration = Duration::from_millis(2500);
+/// How long one resolver may take, so that a third one still has its time, and how often all are asked.
+const PATIENCE: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 2;
+/// How long one that did not answer is asked after the others.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// The host's resolvers.
 #[derive(Debug)]
 pub struct Upstream {
     servers: Asker,
+    /// When each last did not answer, by its number.
+    silent: Mutex<[Option<Instant>; MAX_SERVERS]>,
 }
 
 impl Upstream {
     /// Those to which `servers` leads.
     pub fn new(servers: Asker) -> Self {
-        Self { servers }
+        Self {
+            servers,
+            silent: Mutex::default(),
+        }
+    }
+
+    /// Notes whether the server of that number answered.
+    fn note(&self, number: usize, answered: bool) {
+        let since = (!answered).then(Instant::now);
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)[number] = since;
+    }
+
+    /// Numbers of servers in the order in which they are asked.
+    fn order(&self) -> Vec<usize> {
+        let silent = *self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut order: Vec<usize> = (0..MAX_SERVERS).collect();
+        // Those that are alike stay in the order of the file.
+        order.sort_by_key(|number| silent[*number].is_some_and(|since| since.elapsed() < SILENCE));
+        order
     }
 
     /// The answer to `query`, whose identifier is another; nothing when nobody has one.
     pub async fn ask(&self, query: &Message, transport: Transport) -> Option<Message> {
         let mut last = None;
         for _ in 0..ROUNDS {
-            for number in 0..MAX_SERVERS {
+            for number in self.order() {
                 let asked = self.ask_one(number, query, transport);
-                match tokio::time::timeout(PATIENCE, asked).await {
+                let asked = tokio::time::timeout(PATIENCE, asked).await;
+                self.note(number, matches!(asked, Ok(Ok(_))));
+                match asked {
                     Ok(Ok(Some(reply))) if is_final(&reply) => return Some(reply),
                     // Another one may know better.
                     Ok(Ok(Some(reply))) => last = Some(reply),
-                    Ok(Ok(None)) => break,
+                    Ok(Ok(None)) => {}
                     Ok(Err(error)) => tracing::debug!("resolver {number}: {error:#}"),
                     Err(_) => tracing::debug!("resolver {number} does not answer"),
                 }
