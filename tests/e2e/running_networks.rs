@@ -180,7 +180,18 @@ fn networks_of_a_container_that_runs_come_and_go() {
 
     // It comes again, and the interface of one that went is another one's.
     network(&["connect", "default", "web"]).ok();
-    network(&["connect", "c", "web"]).ok();
+    network(&[
+        "connect",
+        "--egress",
+        "allow=192.0.2.0/24:80-81/tcp",
+        "c",
+        "web",
+    ])
+    .ok();
+    let shown = system.run(["network", "inspect", "c"]).ok().stdout;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let rules = &shown[0]["status"]["containers"][0]["egress"];
+    assert_eq!(rules[0]["rule"], "192.0.2.0/24:80-81/tcp", "{shown}");
     network(&["connect", "d", "web"])
         .code(1)
         .says("no spare network interface");
@@ -220,7 +231,17 @@ fn the_only_interface_of_a_machine_serves_one_network_after_the_other() {
     let network = |words: &[&str]| system.run(["network"].iter().chain(words));
     network(&["create", "b"]).ok();
     let run = |id: &str, words: &[&str]| {
-        let small = ["run", "-d", "-m", "256M", "-c", "1", "--no-template", "--name", id];
+        let small = [
+            "run",
+            "-d",
+            "-m",
+            "256M",
+            "-c",
+            "1",
+            "--no-template",
+            "--name",
+            id,
+        ];
         let sleep = ["busybox", "sleep", "1000"];
         system.run(small.iter().chain(words).chain(&sleep)).ok();
     };
@@ -258,7 +279,12 @@ fn the_only_interface_of_a_machine_serves_one_network_after_the_other() {
         );
         let reached = shell(&system, "web", &script).ok().stdout;
         assert!(reached.contains("default via"), "{reached}");
-        shell(&system, peer, &format!("ping -c 1 -W 5 web && ping -c 1 -W 5 {now}")).ok();
+        shell(
+            &system,
+            peer,
+            &format!("ping -c 1 -W 5 web && ping -c 1 -W 5 {now}"),
+        )
+        .ok();
         shell(&system, id, "ping -c 1 -W 1 web").code(1);
         shell(&system, id, &format!("ping -c 1 -W 1 {before}")).code(1);
     }

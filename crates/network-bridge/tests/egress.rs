@@ -6,7 +6,7 @@ mod world;
 
 use std::time::{Duration, Instant};
 
-use container_api::network::{AttachRequest, Egress, RuleCount};
+use container_api::network::{AttachRequest, Destination, Egress, Protocol, RuleCount};
 use container_resource::egress::EVERYTHING_ELSE;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType::{A, AAAA};
@@ -102,6 +102,28 @@ fn a_rule_is_for_its_ports_and_its_protocol() {
         );
         assert_eq!(reached, (tcp, udp, tcp6), "{port}");
     }
+    // What was refused is known by address and port, and no more of it than there is room for.
+    let refused = |port: u32, protocol: Protocol, address: &str| Destination {
+        address: address.into(),
+        port,
+        protocol: protocol.into(),
+    };
+    let told = network.member("a").refused_destinations;
+    let expected = [
+        refused(8000, Protocol::Tcp, SERVER),
+        refused(8000, Protocol::Udp, SERVER),
+        refused(8001, Protocol::Udp, SERVER),
+        refused(8003, Protocol::Tcp, SERVER),
+        refused(8002, Protocol::Tcp, SERVER6),
+        refused(8003, Protocol::Tcp, SERVER6),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:?}");
+    assert!(expected.iter().all(|one| told.contains(one)), "{told:?}");
+    for port in 9000..9100 {
+        assert!(ask(&a.namespace, &format!("{SERVER}:{port}")).is_err());
+    }
+    let told = network.member("a").refused_destinations;
+    assert_eq!(told.len(), 32 + 2, "{told:?}");
 }
 
 #[test]

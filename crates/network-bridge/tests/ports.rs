@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 use container_api::Kind;
 use container_api::network::{AllocateRequest, AttachRequest, Port, Protocol};
 use world::namespace::Namespace;
-use world::{
-    As, HOST, HOST6, PEER, PEER6, SERVER, World, ask, ask_udp, reached, serve, serve_udp,
-};
+use world::{As, HOST, HOST6, PEER, PEER6, SERVER, World, ask, ask_udp, reached, serve, serve_udp};
 
 fn port(host_address: &str, host_port: u32, container_port: u32, protocol: Protocol) -> Port {
     Port {

@@ -163,6 +163,8 @@ impl FromStr for Action {
 pub enum Attribute {
     /// How many times in a row the policy has started it.
     Attempt,
+    /// Where packets that were refused were for, some of them, with a comma between them.
+    Destinations,
     /// Exit code of the first process.
     ExitCode,
     /// [`crate::container::HealthState`].
@@ -191,8 +193,9 @@ pub enum Attribute {
 
 impl Attribute {
     /// Every one.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Attempt,
+        Self::Destinations,
         Self::ExitCode,
         Self::Health,
         Self::Machine,
@@ -211,6 +214,7 @@ impl Attribute {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Attempt => "attempt",
+            Self::Destinations => "destinations",
             Self::ExitCode => "exitCode",
             Self::Health => "health",
             Self::Machine => "machine",

@@ -117,6 +117,9 @@ pub struct NetworkMember {
     /// Questions for all other names that were refused.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refused_other_names: u64,
+    /// Where packets of TCP and UDP that no egress rule allowed were for in the last minute, such as `192.0.2.1:443/tcp`; some dozens at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_destinations: Vec<String>,
 }
 
 /// Whether there is nothing to show.

@@ -248,7 +248,20 @@ fn a_container_on_both_finds_both_and_what_it_is_refused_is_told(system: &System
     let event: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(event["id"], "both", "{event}");
     assert_eq!(event["attributes"]["network"], "default", "{event}");
+    system.run(["delete", "--force", "both"]).ok();
+    // Of one that has ended by the time anybody looks, too.
+    let short = "nc -w 1 192.0.2.1 443; nslookup secret.example.org; true";
+    let words = ["run", "--rm", "-m", "256M", "-c", "1", "--name", "short"];
+    let rest = ["--egress", "none", "busybox", "sh", "-c", short];
+    system.run(words.iter().chain(&rest)).ok();
+    let mut told = String::new();
+    while !(told.contains("192.0.2.1:443/tcp") && told.contains("secret.example.org")) {
+        line.clear();
+        std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+        if line.contains("\"short\"") {
+            told.push_str(&line);
+        }
+    }
     events.kill().unwrap();
     events.wait().unwrap();
-    system.run(["delete", "--force", "both"]).ok();
 }

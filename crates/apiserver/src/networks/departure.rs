@@ -38,6 +38,7 @@ impl Networks {
         self.leaves(id);
         let (networks, id) = (self.clone(), id.to_owned());
         tokio::spawn(async move {
+            networks.tell_last_refusals(&id).await;
             networks.detach(&id).await;
             networks.release(&id).await;
             networks.members().remove(&id);
@@ -54,6 +55,7 @@ impl Networks {
         self.leaves(id);
         let (networks, id) = (self.clone(), id.to_owned());
         tokio::spawn(async move {
+            networks.tell_last_refusals(&id).await;
             networks.detach(&id).await;
             networks.left(&id);
         });

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use container_api::roots::Roots;
 use container_api::{Error, Kind};
@@ -34,6 +34,7 @@ pub use attach::Attached;
 pub use joining::Joining;
 pub use spare::Spare;
 
+use crate::events::Events;
 use crate::trouble::Trouble;
 use process::NetworkProcess;
 use refusals::Limited;
@@ -57,6 +58,8 @@ pub struct Networks {
     changing: tokio::sync::Mutex<()>,
     /// Who may be refused something, and how much was told of.
     limited: Mutex<Limited>,
+    /// Who is told of it.
+    events: OnceLock<Events>,
     /// Containers whose place on their networks is being given back, and how often.
     leaving: watch::Sender<BTreeMap<String, usize>>,
     /// Under which the host finds containers.
@@ -104,6 +107,7 @@ impl Networks {
             members: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             limited: Mutex::default(),
+            events: OnceLock::new(),
             leaving: watch::Sender::default(),
             domains: watch::Sender::default(),
         })

@@ -3,10 +3,11 @@
 //! The kernel counts; networks' processes are asked for the counts as long as a container with rules is on them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use container_api::network::{Member, NameCount};
+use container_api::network::{Member, NameCount, Protocol};
 use container_resource::event::{Action, Attribute};
 
 use super::Networks;
@@ -14,6 +15,10 @@ use crate::events::Events;
 
 /// How often counts are looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a network's process takes to hear of the last names that were refused: longer than they are gathered there (`refused_names.rs` of
+/// its crate).
+const GATHERING: Duration = Duration::from_millis(300);
 
 /// The most names of a network's answer that are looked at.
 const MOST_NAMES: usize = 64;
@@ -30,6 +35,7 @@ pub(super) struct Told {
     /// Questions for names, of which some are known.
     questions: u64,
     names: BTreeMap<String, u64>,
+    destinations: BTreeSet<String>,
 }
 
 /// What was refused since.
@@ -39,6 +45,8 @@ struct More {
     questions: u64,
     /// Some of the names, the last one being the last.
     names: Vec<String>,
+    /// Some of the destinations that were not among those at the last look.
+    destinations: Vec<String>,
 }
 
 impl Told {
@@ -54,6 +62,7 @@ impl Told {
             names: names(member)
                 .map(|count| (count.name.clone(), count.questions))
                 .collect(),
+            destinations: destinations(member).collect(),
         })
     }
 
@@ -68,8 +77,29 @@ impl Told {
             packets: more(now.packets, self.packets),
             questions: more(now.questions, self.questions),
             names,
+            destinations: now
+                .destinations
+                .difference(&self.destinations)
+                .take(MOST_TOLD)
+                .cloned()
+                .collect(),
         }
     }
+}
+
+/// Where refused packets were for.
+pub(super) fn destinations(member: &Member) -> impl Iterator<Item = String> {
+    let told = member.refused_destinations.iter().take(MOST_NAMES);
+    told.filter_map(|destination| {
+        // The network may be another author's.
+        let address: IpAddr = destination.address.parse().ok()?;
+        let port = u16::try_from(destination.port).ok()?;
+        let protocol = match destination.protocol() {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        Some(format!("{}/{protocol}", SocketAddr::new(address, port)))
+    })
 }
 
 fn names(member: &Member) -> impl Iterator<Item = &NameCount> {
@@ -92,6 +122,9 @@ impl More {
         if !self.names.is_empty() {
             attributes.push((Attribute::Names, self.names.join(",")));
         }
+        if self.packets > 0 && !self.destinations.is_empty() {
+            attributes.push((Attribute::Destinations, self.destinations.join(",")));
+        }
         attributes
     }
 }
@@ -105,6 +138,8 @@ impl Networks {
 
     /// Tells `events` of packets and names that are refused, for as long as the networks are there.
     pub fn watch_refusals(self: &Arc<Self>, events: Events) {
+        // It is called once.
+        let _ = self.events.set(events.clone());
         let networks = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
@@ -124,20 +159,41 @@ impl Networks {
             .map(|(network, _)| network.clone())
             .collect();
         for name in names {
-            let Ok(network) = self.find(&name) else {
-                self.limited().retain(|(network, _), _| *network != name);
-                continue;
-            };
-            // One that is being started again has its counts still.
-            if network.process.present().await.is_none() {
-                continue;
-            }
-            let Ok(reply) = network.process.inspect().await else {
-                continue;
-            };
-            for (id, more) in refused(&mut self.limited(), &name, &reply.members) {
-                events.tell(Action::Refuse, &id, more.attributes(&name));
-            }
+            self.tell_refusals_on(&name, events).await;
+        }
+    }
+
+    async fn tell_refusals_on(&self, name: &str, events: &Events) {
+        let Ok(network) = self.find(name) else {
+            self.limited().retain(|(network, _), _| network != name);
+            return;
+        };
+        // One that is being started again has its counts still.
+        if network.process.present().await.is_none() {
+            return;
+        }
+        let Ok(reply) = network.process.inspect().await else {
+            return;
+        };
+        for (id, more) in refused(&mut self.limited(), name, &reply.members) {
+            events.tell(Action::Refuse, &id, more.attributes(name));
+        }
+    }
+
+    /// Tells of what was refused to a container that has ended, before its networks forget it.
+    pub(super) async fn tell_last_refusals(&self, id: &str) {
+        let names: Vec<String> = self
+            .limited()
+            .keys()
+            .filter(|(_, container)| container == id)
+            .map(|(network, _)| network.clone())
+            .collect();
+        let Some(events) = self.events.get().filter(|_| !names.is_empty()) else {
+            return;
+        };
+        tokio::time::sleep(GATHERING).await;
+        for name in names {
+            self.tell_refusals_on(&name, events).await;
         }
     }
 
@@ -153,9 +209,8 @@ fn refused(limited: &mut Limited, network: &str, members: &[Member]) -> Vec<(Str
         if on != network {
             return true;
         }
-        let member = members
-            .iter()
-            .find(|member| member.attached && member.container == *id);
+        // One that has ended has its counts until it is taken off the network.
+        let member = members.iter().find(|member| member.container == *id);
         let Some((member, now)) = member.and_then(|member| Some((member, Told::of(member)?)))
         else {
             return false;
@@ -172,7 +227,7 @@ fn refused(limited: &mut Limited, network: &str, members: &[Member]) -> Vec<(Str
 
 #[cfg(test)]
 mod tests {
-    use container_api::network::RuleCount;
+    use container_api::network::{Destination, RuleCount};
 
     use super::*;
 
@@ -240,6 +295,42 @@ mod tests {
     }
 
     #[test]
+    fn destinations_are_told_once() {
+        let key = ("one".to_owned(), "a".to_owned());
+        let mut limited: Limited = [(key, Some(Told::default()))].into();
+        let mut told = |packets, ports: &[u32]| {
+            let destination = |port: &u32| Destination {
+                address: "2001:db8::1".into(),
+                port: *port,
+                protocol: Protocol::Udp.into(),
+            };
+            let member = Member {
+                refused_destinations: ports.iter().map(destination).collect(),
+                ..member("a", &[packets])
+            };
+            let told = refused(&mut limited, "one", &[member]).pop();
+            told.map(|(_, more)| more.attributes("one"))
+        };
+        let told_of = |packets: &str, destinations: &str| {
+            let mut attributes = vec![
+                (Attribute::Network, "one".to_owned()),
+                (Attribute::Packets, packets.to_owned()),
+            ];
+            if !destinations.is_empty() {
+                attributes.push((Attribute::Destinations, destinations.to_owned()));
+            }
+            Some(attributes)
+        };
+        assert_eq!(told(2, &[53, 70000]), told_of("2", "[2001:db8::1]:53/udp"));
+        assert_eq!(told(3, &[53]), told_of("1", ""));
+        assert_eq!(told(3, &[53]), None);
+        let many: Vec<u32> = (1000..1032).collect();
+        let attributes = told(40, &many).unwrap();
+        let (_, text) = attributes.last().unwrap();
+        assert_eq!(text.split(',').count(), MOST_TOLD);
+    }
+
+    #[test]
     fn what_is_more_than_was_told() {
         let told = |packets| {
             Some(Told {
@@ -257,7 +348,11 @@ mod tests {
         ]
         .into();
         let members = [
-            member("a", &[9, 2]),
+            Member {
+                // It has just ended.
+                attached: false,
+                ..member("a", &[9, 2])
+            },
             member("met", &[7]),
             member("free", &[]),
         ];

@@ -9,6 +9,7 @@ use container_resource::network_status::{
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
+use super::refusals::destinations;
 use super::{Network, Networks, address, ports};
 
 impl Networks {
@@ -132,6 +133,7 @@ fn member(id: String, told: &[Member]) -> NetworkMember {
             })
             .collect(),
         refused_other_names: member.refused_other_names,
+        refused_destinations: destinations(member).collect(),
     }
 }
 

@@ -159,7 +159,8 @@ fn check(attribute: Attribute, value: &str) -> Result<(), String> {
             let origin = value.parse::<Origin>();
             origin.map(drop).map_err(|error| error.to_string())
         }
-        Attribute::Names
+        Attribute::Destinations
+        | Attribute::Names
         | Attribute::Network
         | Attribute::OldId
         | Attribute::Process

@@ -26,12 +26,20 @@ const CONVERSATIONS: u32 = 4096;
 const CONNECTIONS: u32 = 1000;
 const DATAGRAMS: u32 = 20_000;
 
-/// Into how many parts the conversations of a network are counted.
+/// Into how many parts the conversations of a network are counted at most, and how many are in each at least: with few in a part the hash
+/// would fill one long before the others.
 const PARTS: u32 = 64;
+const LEAST_IN_PART: u32 = 256;
+
+/// The most destinations of one family that are kept of what a container was refused, and for how many seconds: the guest chooses them.
+const REFUSED_MOST: u32 = 32;
+const REFUSED_SECONDS: u32 = 60;
 
 /// How the names of chains with what a tap may reach begin, and those of sets with what names resolved to.
 const EGRESS: &str = "egress_";
 const NAMES_OF: &str = "names_";
+/// How the names of sets with what a tap was refused begin.
+const REFUSED_OF: &str = "refused_";
 
 /// What the whole network's rules depend on.
 #[derive(Clone, Debug)]
@@ -277,11 +285,15 @@ fn lead_to_host(rule: &mut impl FnMut(&str, &str), base: &Base, host: IpAddr, ga
 /// Rules that refuse conversations when there are `most`, by the dynamic set `set` of the type `mark`: counted in parts, as the kernel
 /// looks at each of a part whenever one begins.
 pub fn counted(set: &str, most: u32) -> Vec<String> {
-    let each = (most / PARTS).max(1);
+    let parts = (most / LEAST_IN_PART).min(PARTS);
+    if parts < 2 {
+        return vec![format!("ct state new ct count over {most} counter drop")];
+    }
+    let each = most / parts;
     let mut rules = Vec::new();
     for (family, _) in FAMILIES {
         rules.push(format!(
-            "ct state new meta l4proto {{ tcp, udp }} add @{set} {{ jhash {family} saddr . {family} daddr . th sport . th dport mod {PARTS} ct count over {each} }} counter drop"
+            "ct state new meta l4proto {{ tcp, udp }} add @{set} {{ jhash {family} saddr . {family} daddr . th sport . th dport mod {parts} ct count over {each} }} counter drop"
         ));
     }
     rules.push(format!(
@@ -340,6 +352,7 @@ pub fn forget(rules: &Ruleset, present: impl Fn(&str) -> bool) -> String {
     for name in rules.sets.keys() {
         let tap = name
             .strip_prefix(NAMES_OF)
+            .or_else(|| name.strip_prefix(REFUSED_OF))
             .and_then(|rest| rest.split('_').next());
         if tap.is_some_and(|tap| !present(tap)) {
             script.push_str(&format!("delete set inet {TABLE} {name}\n"));
@@ -390,6 +403,14 @@ pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
             }
         }
     }
+    for (family, number) in FAMILIES {
+        let set = refused(member.tap, number);
+        script.insert_str(0, &refused_set(&set, number));
+        // When it is full nothing is added, and the packet goes on.
+        script.push_str(&format!(
+            "add rule inet {TABLE} {chain} meta l4proto {{ tcp, udp }} add @{set} {{ {family} daddr . meta l4proto . th dport }}\n"
+        ));
+    }
     script.push_str(&format!(
         "add rule inet {TABLE} {chain} counter reject with icmpx admin-prohibited comment \"{REFUSED}\"\n"
     ));
@@ -413,6 +434,13 @@ pub fn dismiss(member: &Member<'_>, used: &[IpAddr]) -> String {
     script.push_str(&format!(
         "flush chain inet {TABLE} {chain}\ndelete chain inet {TABLE} {chain}\n"
     ));
+    if member.egress.is_some() {
+        for (_, number) in FAMILIES {
+            let set = refused(member.tap, number);
+            script.push_str(&refused_set(&set, number));
+            script.push_str(&format!("delete set inet {TABLE} {set}\n"));
+        }
+    }
     for (index, rule) in member.egress.unwrap_or_default().iter().enumerate() {
         if is_learned(rule) {
             for number in [4, 6] {
@@ -468,6 +496,18 @@ pub fn is_learned(rule: &EgressRule) -> bool {
 /// The chain of a tap's policy.
 pub fn chain(tap: &str) -> String {
     format!("{EGRESS}{tap}")
+}
+
+/// The set of what a tap was refused of one family.
+pub fn refused(tap: &str, number: u8) -> String {
+    format!("{REFUSED_OF}{tap}_{number}")
+}
+
+fn refused_set(name: &str, number: u8) -> String {
+    format!(
+        "add set inet {TABLE} {name} {{ type ipv{number}_addr . inet_proto . inet_service; flags dynamic,timeout; \
+         size {REFUSED_MOST}; timeout {REFUSED_SECONDS}s; }}\n"
+    )
 }
 
 fn names(tap: &str, index: usize, number: u8) -> String {

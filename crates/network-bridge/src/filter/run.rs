@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use container_api::chain::about;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+
+use crate::ports::published::Protocol;
 
 /// How long one call may take.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -33,6 +36,37 @@ pub struct Ruleset {
     pub counted: Vec<Counted>,
     /// What is in each set, as far as it is plain names.
     pub sets: BTreeMap<String, BTreeSet<String>>,
+    /// What is in each set of destinations.
+    pub destinations: BTreeMap<String, BTreeSet<Destination>>,
+}
+
+/// Where a packet is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Destination {
+    /// The address.
+    pub address: IpAddr,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: u16,
+}
+
+impl Destination {
+    /// Of an element with address, protocol and port.
+    fn of(element: &serde_json::Value) -> Option<Self> {
+        let element = element.get("elem").map_or(element, |elem| &elem["val"]);
+        let [address, protocol, port] = element.get("concat")?.as_array()?.as_slice() else {
+            return None;
+        };
+        let protocol = [Protocol::Tcp, Protocol::Udp]
+            .into_iter()
+            .find(|known| protocol.as_str() == Some(known.name()))?;
+        Some(Self {
+            address: address.as_str()?.parse().ok()?,
+            protocol,
+            port: u16::try_from(port.as_u64()?).ok()?,
+        })
+    }
 }
 
 /// A rule that counts.
@@ -139,6 +173,10 @@ pub fn parse(json: &[u8]) -> io::Result<Ruleset> {
             found.chains.push(chain.name);
         }
         if let Some(set) = object.set {
+            let destinations: BTreeSet<_> = set.elem.iter().filter_map(Destination::of).collect();
+            if !destinations.is_empty() {
+                found.destinations.insert(set.name.clone(), destinations);
+            }
             let names = set.elem.into_iter().filter_map(|element| match element {
                 serde_json::Value::String(name) => Some(name),
                 _ => None,
@@ -219,13 +257,30 @@ mod tests {
             {"rule": {"family": "inet", "table": "container", "chain": "tap0", "handle": 3, "comment": "web",
                 "expr": [{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "x"}},
                     {"counter": {"packets": 3, "bytes": 180}}, {"drop": null}]}},
-            {"rule": {"family": "inet", "table": "container", "chain": "tap0", "handle": 4, "expr": [{"accept": null}]}}]}"#;
+            {"rule": {"family": "inet", "table": "container", "chain": "tap0", "handle": 4, "expr": [{"accept": null}]}},
+            {"set": {"family": "inet", "name": "refused_tap0_4", "table": "container", "type": ["ipv4_addr", "inet_proto", "inet_service"],
+                "handle": 5, "size": 32, "flags": ["timeout", "dynamic"], "timeout": 60,
+                "elem": [{"elem": {"val": {"concat": ["192.0.2.1", "tcp", 443]}, "timeout": 60, "expires": 57}},
+                    {"concat": ["192.0.2.2", "udp", 53]}, {"concat": ["192.0.2.3", "sctp", 53]}, {"concat": [1, "udp"]}, "x"]}}]}"#;
         let found = parse(json).unwrap();
         assert_eq!(found.chains, ["tap0"]);
         assert_eq!(found.counted.len(), 1);
         assert_eq!(
             (found.counted[0].comment.as_str(), found.counted[0].bytes),
             ("web", 180)
+        );
+        let told = &found.destinations["refused_tap0_4"];
+        let told: Vec<_> = told
+            .iter()
+            .map(|one| (one.address.to_string(), one.protocol.name(), one.port))
+            .collect();
+        let known = |address: &str, protocol, port| (address.to_owned(), protocol, port);
+        assert_eq!(
+            told,
+            [
+                known("192.0.2.1", "tcp", 443),
+                known("192.0.2.2", "udp", 53)
+            ]
         );
         assert!(parse(b"{").is_err());
     }

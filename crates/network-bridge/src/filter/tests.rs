@@ -122,6 +122,22 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
 }
 
 #[test]
+fn few_conversations_are_counted_together_and_many_in_parts() {
+    for (most, words) in [
+        (0, "ct count over 0 "),
+        (100, "ct count over 100 "),
+        (511, "ct count over 511 "),
+        (512, "mod 2 ct count over 256 "),
+        (4096, "mod 16 ct count over 256 "),
+        (1 << 17, "mod 64 ct count over 2048 "),
+    ] {
+        let rules = packets::counted("outside", most);
+        assert!(rules[0].contains(words), "{most}: {}", rules[0]);
+        accepted(&host::together(most));
+    }
+}
+
+#[test]
 fn nft_takes_the_host_s_table() {
     let port = |address: &str, protocol| Published {
         host_address: address.parse().ok(),

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use container_api::Error;
-use container_api::network::{Counters, InspectReply, Member, NameCount, RuleCount};
+use container_api::network::{Counters, Destination, InspectReply, Member, NameCount, RuleCount};
 use container_resource::egress::EVERYTHING_ELSE;
 
 use super::{Network, failed};
-use crate::filter::run::{Counted, Family};
+use crate::filter::run::{Counted, Family, Ruleset};
 use crate::filter::{TABLE, packets};
 use crate::leases::lease::{Attached, Lease};
 use crate::namespace::inside::Link;
@@ -24,11 +24,11 @@ impl Network {
             let attached = lease.attached.as_ref();
             attached.is_some_and(|attached| attached.egress.is_some())
         };
-        let counted = if self.leases.all().values().any(limited) {
+        let rules = if self.leases.all().values().any(limited) {
             let rules = self.inside.rules(Family::Inet, TABLE).await;
-            rules.map_err(failed("list the rules"))?.counted
+            rules.map_err(failed("list the rules"))?
         } else {
-            Vec::new()
+            Ruleset::default()
         };
         let asked = &self.configuration.asked;
         let (ipv4, ipv6) = (self.configuration.ipv4, self.configuration.ipv6);
@@ -43,7 +43,7 @@ impl Network {
                 .leases
                 .all()
                 .iter()
-                .map(|(container, lease)| self.member(container, lease, &links, &counted))
+                .map(|(container, lease)| self.member(container, lease, &links, &rules))
                 .collect(),
             problem: text(self.problem.clone()),
             protocol: container_api::protocol::CURRENT,
@@ -52,13 +52,7 @@ impl Network {
         })
     }
 
-    fn member(
-        &self,
-        container: &str,
-        lease: &Lease,
-        links: &[Link],
-        counted: &[Counted],
-    ) -> Member {
+    fn member(&self, container: &str, lease: &Lease, links: &[Link], rules: &Ruleset) -> Member {
         let attached = lease.attached.as_ref();
         let tap = attached.and_then(|attached| links.iter().find(|link| link.name == attached.tap));
         let counters = tap.map(|tap| Counters {
@@ -80,7 +74,7 @@ impl Network {
             counters,
             egress: attached
                 .filter(|attached| attached.egress.is_some())
-                .map(|attached| counts(attached, counted))
+                .map(|attached| counts(attached, &rules.counted))
                 .unwrap_or_default(),
             refused_names: refused
                 .names
@@ -88,8 +82,25 @@ impl Network {
                 .map(|(name, questions)| NameCount { name, questions })
                 .collect(),
             refused_other_names: refused.others,
+            refused_destinations: attached
+                .map(|attached| destinations(&attached.tap, rules))
+                .unwrap_or_default(),
         }
     }
+}
+
+/// What the tap was refused lately.
+fn destinations(tap: &str, rules: &Ruleset) -> Vec<Destination> {
+    let sets = [4, 6].map(|number| packets::refused(tap, number));
+    let found = sets.iter().filter_map(|set| rules.destinations.get(set));
+    found
+        .flatten()
+        .map(|found| Destination {
+            address: found.address.to_string(),
+            port: found.port.into(),
+            protocol: found.protocol.message().into(),
+        })
+        .collect()
 }
 
 /// Each rule once, in the order in which they were given; then what none of them allowed.

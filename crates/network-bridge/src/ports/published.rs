@@ -90,6 +90,14 @@ impl Protocol {
             Self::Udp => "udp",
         }
     }
+
+    /// For an answer.
+    pub const fn message(self) -> network::Protocol {
+        match self {
+            Self::Tcp => network::Protocol::Tcp,
+            Self::Udp => network::Protocol::Udp,
+        }
+    }
 }
 
 impl Published {
@@ -124,17 +132,13 @@ impl Published {
 
     /// For an answer.
     pub fn message(&self) -> network::Port {
-        let protocol = match self.protocol {
-            Protocol::Tcp => network::Protocol::Tcp,
-            Protocol::Udp => network::Protocol::Udp,
-        };
         network::Port {
             host_address: self
                 .host_address
                 .map_or_else(String::new, |address| address.to_string()),
             host_port: self.host_port.into(),
             container_port: self.container_port.into(),
-            protocol: protocol.into(),
+            protocol: self.protocol.message().into(),
             last_host_port: 0,
         }
     }
