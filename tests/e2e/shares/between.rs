@@ -1,11 +1,14 @@
 //! What a container, another one and the host see of each other in one directory, beside files and names.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
+use std::process::Stdio;
 
 use rustix::fs::{FlockOperation, XattrFlags, flock};
 use rustix::io::Errno;
 
+use super::files::filesystem_program;
 use super::{bind, directory, exec, start, told};
 use crate::system::System;
 
@@ -14,23 +17,31 @@ use crate::system::System;
 fn a_lock_is_for_the_programs_of_one_container() {
     let system = System::shared();
     let data = directory(&system, "locks");
+    filesystem_program(&data);
     let bound = bind(&data, "/data");
     for id in ["locks", "locks2"] {
         start(&system, id, &["-v", &bound]).ok();
     }
-    let held =
-        "flock -x /data/lock sh -c 'touch /data/held; until [ -e /data/go ]; do sleep 0.1; done'";
-    let holder = system.spawn(["exec", "locks", "sh", "-c", held]);
-    crate::system::eventually("it is held", || data.join("held").exists());
-    let take = "flock -n -x /data/lock true && echo taken || echo held";
-    assert_eq!(told(&system, "locks", take), "held\n");
-    assert_eq!(told(&system, "locks2", take), "taken\n");
+    let take = |id: &str| told(&system, id, "/data/program lock /data/lock </dev/null");
+    let words = ["exec", "-i", "locks", "/data/program", "lock", "/data/lock"];
+    let mut holder = system
+        .command(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut output = BufReader::new(holder.stdout.take().unwrap());
+    output.read_line(&mut said).unwrap();
+    assert_eq!(said.trim_end(), "taken");
+    assert_eq!(take("locks"), "held\n");
+    assert_eq!(take("locks2"), "taken\n");
     let file = fs::File::open(data.join("lock")).unwrap();
     flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
     // Nor is the host's one anybody's in a container.
-    assert_eq!(told(&system, "locks2", take), "taken\n");
-    fs::write(data.join("go"), "").unwrap();
-    holder.outcome().ok();
+    assert_eq!(take("locks2"), "taken\n");
+    drop(holder.stdin.take());
+    assert!(holder.wait().unwrap().success());
     for id in ["locks", "locks2"] {
         system.run(["delete", "-f", id]).ok();
     }

@@ -115,7 +115,7 @@ fn the_hosts_files_are_read_and_written_in_a_container() {
 }
 
 /// The program of `filesystem.c` in `directory`, for any root.
-fn filesystem_program(directory: &Path) {
+pub fn filesystem_program(directory: &Path) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/filesystem.c");
     let built = Command::new("cc")
         .args(["-static", "-O1", "-o"])
