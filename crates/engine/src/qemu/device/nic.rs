@@ -11,9 +11,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 
 use super::bus;
@@ -192,7 +193,7 @@ async fn replace(
     tap: BorrowedFd<'_>,
 ) -> Result<io::Result<()>, ControlError> {
     // How long its headers are, and which offloads it has, is said anew when the guest's driver begins.
-    let file = match tap.try_clone_to_owned() {
+    let file = match tap.try_clone_to_owned().and_then(never_waiting) {
         Ok(file) => file,
         Err(error) => return Ok(Err(error)),
     };
@@ -205,6 +206,15 @@ async fn replace(
         None => Ok(Ok(())),
         Some(_) => answer.map(|_| Err(io::ErrorKind::Unsupported.into())),
     }
+}
+
+/// QEMU reads from a tap until there is nothing more, and sees to it that one of the start does not wait then.
+fn never_waiting(tap: OwnedFd) -> io::Result<OwnedFd> {
+    let flags = rustix::fs::fcntl_getfl(&tap)?;
+    if !flags.contains(OFlags::NONBLOCK) {
+        rustix::fs::fcntl_setfl(&tap, flags | OFlags::NONBLOCK)?;
+    }
+    Ok(tap)
 }
 
 /// Adds `tap` to `hub`. What fails half-way is undone.
