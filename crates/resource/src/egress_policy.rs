@@ -88,7 +88,7 @@ mod tests {
         let parsed = |texts: &[&str]| -> Vec<Vec<EgressRule>> {
             texts.iter().map(|text| parse(text).unwrap()).collect()
         };
-        assert_eq!(join::<Vec<EgressRule>>(&[]), Ok(None));
+        assert_eq!(join(&[] as &[Vec<EgressRule>]), Ok(None));
         assert_eq!(join(&parsed(&["none", "none"])), Ok(Some(Vec::new())));
         let both = join(&parsed(&["allow=10.0.0.0/8", "allow=a.example"]));
         assert_eq!(both.unwrap().unwrap().len(), 2);

@@ -157,10 +157,9 @@ struct Changes(AsyncFd<OwnedFd>);
 impl Changes {
     fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let changes = Self(AsyncFd::new(timerfd_create(
-            TimerfdClockId::Realtime,
-            flags,
-        )?)?);
+        let timer = timerfd_create(TimerfdClockId::Realtime, flags)?;
+        // SAFETY: the descriptor is owned by what is registered, and is closed with it alone.
+        let changes = Self(unsafe { AsyncFd::register(timer) }?);
         changes.arm()?;
         Ok(changes)
     }
