@@ -265,7 +265,7 @@ fn the_only_interface_of_a_machine_serves_one_network_after_the_other() {
         let script = format!(
             "cd /sys/bus/platform/drivers/virtio-mmio && \
              ! ls /sys/class/net/eth0 && \
-             for at in 5 6 7; do echo virtio-mmio.$at >bind && ls /sys/class/net/eth0 && break; done; \
+             for at in 0 1 2 3 4 5; do echo virtio-mmio.$at >bind && ls /sys/class/net/eth0 && break; done; \
              ip addr add {before}/16 dev eth0 && ip link set eth0 up && \
              ping -c 2 -W 1 {other}; echo $?; echo virtio-mmio.$at >unbind"
         );
