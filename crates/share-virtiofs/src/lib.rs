@@ -1,7 +1,6 @@
 //! The process of a machine's shares: it serves directories and files of the host to one guest.
 
 mod answers;
-mod attention;
 mod clone;
 pub mod command;
 mod crowd;

@@ -14,7 +14,6 @@ use virtiofsd::vhost_user::VhostUserFsBackendBuilder;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
 use crate::answers::Answers;
-use crate::attention::Attentive;
 use crate::crowd::Watch;
 use crate::filter::{self, FilterError};
 use crate::identity::Identity;
@@ -81,7 +80,6 @@ pub fn serve(identity: &Identity, request: &Request, place: Place) -> Result<(),
         .set_tag(Some(TAG.to_owned()))
         .build(Answers::new(files, VALIDITY, close_fails, leases))
         .map_err(ServeError::Make)?;
-    let backend = Attentive::new(backend, memory.clone());
     let mut daemon = VhostUserDaemon::new("shares".to_owned(), Arc::new(backend), memory)
         .map_err(ServeError::Serve)?;
     request::answer_ready().map_err(ServeError::Answer)?;
