@@ -218,13 +218,7 @@ const OPTIONS: &[(&[&str], &[&str], Answer)] = &[
         NotYet,
     ),
     (
-        &[
-            "network list",
-            "network ls",
-            "network prune",
-            "volume list",
-            "volume ls",
-        ],
+        &["network list", "network ls", "network prune"],
         &["--filter"],
         NotYet,
     ),

@@ -408,13 +408,9 @@ const IN_PLACE: Rules = Rules {
 };
 
 #[test]
-fn only_files_of_new_directories_are_written_in_their_places() {
+fn no_file_has_a_name_before_all_of_it_was_read() {
     let archive = file_below("d/");
-    for (exists, rules, shown) in [
-        (false, IN_PLACE, true),
-        (true, IN_PLACE, false),
-        (false, RULES, false),
-    ] {
+    for (exists, rules) in [(false, IN_PLACE), (true, IN_PLACE), (false, RULES)] {
         let scratch = tempfile::tempdir().unwrap();
         let place = scratch.path().join("d");
         if exists {
@@ -440,8 +436,7 @@ fn only_files_of_new_directories_are_written_in_their_places() {
             }
         }
         tree.settle().unwrap();
-        let during = seen.contains(&"file".to_owned());
-        assert_eq!(during, shown, "{exists} {rules:?}");
+        assert!(!seen.contains(&"file".to_owned()), "{exists} {rules:?}");
         assert_eq!(fs::read(place.join("file")).unwrap(), b"0123456789");
         assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
     }
@@ -589,7 +584,7 @@ fn an_archive_that_must_be_whole_ends_in_zeros() {
 fn a_deep_tree_is_read_with_few_descriptors() {
     let scratch = tempfile::tempdir().unwrap();
     let mut directory = directory(scratch.path());
-    let depth = 1500;
+    let depth = 700;
     for _ in 0..depth {
         rustix::fs::mkdirat(&directory, c"d", rustix::fs::Mode::RWXU).unwrap();
         // Behind the directory in the order of names.
