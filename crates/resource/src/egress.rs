@@ -91,6 +91,9 @@ fn parse(text: &str) -> Option<EgressRule> {
             Some((length, ports)) => (length, Some(PortRange::parse(ports)?)),
             None => (rest, None),
         };
+        if !length.is_empty() && !length.starts_with('/') {
+            return None;
+        }
         let destination = network(&format!("{inner}{length}"));
         (destination.filter(|_| inner.contains(':'))?, ports)
     } else {
@@ -311,7 +314,7 @@ mod tests {
             kind in 0..4,
             address: [u8; 16],
             length in 0..=128_u8,
-            name in "[a-z]{1,8}(\\.[a-z0-9]{1,8}){0,3}",
+            name in "[a-z]{1,8}(\\.[a-z][a-z0-9]{0,7}){0,3}",
         ) -> String {
             let [a, b, c, d, ..] = address;
             match kind {
