@@ -338,13 +338,12 @@ mod tests {
                 first,
                 last: first.saturating_add(more),
             });
-            let mut text = destination.clone();
-            if let Some(ports) = ports {
-                text.push_str(&format!(":{ports}"));
-            }
-            if let Some(protocol) = protocol {
-                text.push_str(&format!("/{}", protocol.name()));
-            }
+            let text = [
+                destination.clone(),
+                ports.map_or_else(String::new, |ports| format!(":{ports}")),
+                protocol.map_or_else(String::new, |protocol| format!("/{}", protocol.name())),
+            ]
+            .concat();
             let rule = rule(&text);
             prop_assert_eq!((rule.ports, rule.protocol), (ports, protocol), "{}", text);
             prop_assert_eq!(rule.destination, self::rule(&destination).destination);
