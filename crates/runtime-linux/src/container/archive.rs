@@ -34,15 +34,17 @@ impl Container {
                 Error::caused(Kind::Internal, error).context("connect the operation")
             })?;
         self.remember(id, followed.clone());
-        tokio::spawn(give_up_without_room(self.clone(), followed));
+        tokio::spawn(give_up(self.clone(), followed));
         Ok(())
     }
 }
 
-/// Gives `operation` up when the host has no room for it: whoever waits for it is told.
-async fn give_up_without_room(container: Arc<Container>, operation: Arc<Process>) {
+/// Gives `operation` up when the host has no room for it, of which whoever waits for it is told, and when its client has gone: what it
+/// was to read comes from nobody else.
+async fn give_up(container: Arc<Container>, operation: Arc<Process>) {
     tokio::select! {
         _ = operation.ended() => {}
         error = container.starved() => operation.give_up(error.message()),
+        () = operation.deserted() => operation.give_up("its client has gone".to_owned()),
     }
 }

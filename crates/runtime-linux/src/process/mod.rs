@@ -31,6 +31,8 @@ pub struct Process {
     stderr: Arc<Fanout>,
     first_byte: Arc<OnceLock<jiff::Timestamp>>,
     exit: Arc<Exit>,
+    /// The client that started it.
+    starter: OnceLock<Lifeline>,
 }
 
 /// An exit that the guest has told of, on its way to [`Ended`].
@@ -72,6 +74,7 @@ impl Process {
             stderr,
             first_byte,
             exit: exit.clone(),
+            starter: OnceLock::new(),
         });
         process.connect(stdio, true).await?;
 
@@ -147,6 +150,10 @@ impl Process {
     /// of its input, an output that nobody reads any more, a terminal that has gone.
     async fn connect(self: &Arc<Self>, stdio: Stdio, first: bool) -> io::Result<()> {
         let client = Lifeline::watch(stdio.lifeline)?;
+        if first {
+            // It is connected as the first one once.
+            let _ = self.starter.set(client.clone());
+        }
         if let (Some(input), Some(descriptor)) = (&self.input, stdio.stdin) {
             input.give(descriptor, client.clone(), first)?;
         }
@@ -232,6 +239,14 @@ impl Process {
         // The first one counts.
         let _ = self.exit.reason.set(reason);
         self.exit.given_up.notify_one();
+    }
+
+    /// Waits until the client that started it has gone. Without one it never does.
+    pub async fn deserted(&self) {
+        match self.starter.get() {
+            Some(client) => client.cut().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Whether [`Self::give_up`] was called.
