@@ -241,6 +241,7 @@ static void sockets_and_pipes(void) {
     client = socket(AF_UNIX, SOCK_STREAM, 0);
     FAILS(connect(client, (struct sockaddr *)&name, sizeof name), ECONNREFUSED);
     close(client);
+    HOLDS(unlink("moved.socket") == 0);
     HOLDS(mkfifo("pipe", 0600) == 0 && S_ISFIFO(of("pipe").st_mode));
     pid_t child = fork();
     if (child == 0) {

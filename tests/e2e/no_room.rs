@@ -1,5 +1,6 @@
 //! A host that has no room for what containers write.
 
+use std::process::Command;
 use std::time::Duration;
 
 use crate::exhaustion::Disk;
@@ -128,7 +129,7 @@ fn a_container_waits_for_room_on_the_host_and_goes_on() {
 
 #[test]
 fn a_disk_that_may_grow_no_further_stops_its_container_and_harms_no_file_system() {
-    // Only root may change the limits of a VMM, which has another id.
+    // A VMM of root's has an id of its own, and only who has it may change its limits: root may, where it has CAP_SYS_RESOURCE.
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -136,17 +137,25 @@ fn a_disk_that_may_grow_no_further_stops_its_container_and_harms_no_file_system(
     let words = ["run", "-d", "--name", "limited", "-v", "data:/data"];
     let words = words.into_iter().chain(SMALL);
     system.run(words.chain(["busybox", "sleep", "100000"])).ok();
-    let pid = i32::try_from(system.vmm("limited")).unwrap();
-    let pid = rustix::process::Pid::from_raw(pid);
-    let limit = |current| {
-        let limit = rustix::process::Rlimit {
-            current,
-            maximum: None,
-        };
-        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit).unwrap();
+    let pid = system.vmm("limited");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let owner = |key: &str| {
+        let mut words = status
+            .lines()
+            .find_map(|line| line.strip_prefix(key))
+            .unwrap()
+            .split_whitespace();
+        words.next().unwrap().to_owned()
+    };
+    let limit = |size: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &owner("Uid:"), "--regid", &owner("Gid:")]);
+        command.args(["--clear-groups", "prlimit", "--pid", &pid.to_string()]);
+        let changed = command.arg(format!("--fsize={size}:")).status();
+        assert!(changed.unwrap().success(), "{command:?}");
     };
     let events = system.spawn(["events"]);
-    limit(Some(1 << 20));
+    limit("1048576");
     let script = "yes abcdefg | head -c 50000000 >/data/f && sync && md5sum </data/f";
     let writes = system.spawn(["exec", "limited", "sh", "-c", script]);
     within(Duration::from_secs(60), "it stands still", || {
@@ -160,7 +169,7 @@ fn a_disk_that_may_grow_no_further_stops_its_container_and_harms_no_file_system(
     let told =
         "the host lets a disk's file grow no further: the container stands still until it may";
     system.run(["exec", "limited", "true"]).code(1).says(told);
-    limit(None);
+    limit("unlimited");
     // `yes abcdefg | head -c 50000000 | md5sum`
     assert_eq!(
         writes.outcome().ok().stdout,
