@@ -147,6 +147,12 @@ fn a_disk_that_may_grow_no_further_stops_its_container_and_harms_no_file_system(
             .split_whitespace();
         words.next().unwrap().to_owned()
     };
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let sizes = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max file size"))
+        .unwrap();
+    let before = sizes.split_whitespace().next().unwrap();
     let limit = |size: &str| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", &owner("Uid:"), "--regid", &owner("Gid:")]);
@@ -169,7 +175,7 @@ fn a_disk_that_may_grow_no_further_stops_its_container_and_harms_no_file_system(
     let told =
         "the host lets a disk's file grow no further: the container stands still until it may";
     system.run(["exec", "limited", "true"]).code(1).says(told);
-    limit("unlimited");
+    limit(before);
     // `yes abcdefg | head -c 50000000 | md5sum`
     assert_eq!(
         writes.outcome().ok().stdout,
