@@ -398,3 +398,94 @@ fn a_port_that_a_process_carries_closes_by_halves_and_costs_what_is_used() {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+#[test]
+fn a_datagram_is_answered_from_the_address_that_it_was_for() {
+    answers_come_from_where_they_are_asked(As::Root);
+}
+
+#[test]
+fn nor_does_a_user_s_network_answer_from_another_one() {
+    answers_come_from_where_they_are_asked(As::User);
+}
+
+/// Clients that are connected, as resolvers are, hear nothing else.
+fn answers_come_from_where_they_are_asked(who: As) {
+    const SECOND: [&str; 2] = ["203.0.113.3", "2001:db8:1::3"];
+    const ELSEWHERE: [&str; 2] = ["198.51.100.2", "2001:db8:100::2"];
+    let world = World::of(who);
+    for address in SECOND.iter().chain(&ELSEWHERE) {
+        let length = if address.contains(':') {
+            "128 nodad"
+        } else {
+            "32"
+        };
+        world
+            .host
+            .sh(&format!("ip address add {address}/{length} dev lan"));
+    }
+    for (elsewhere, host) in ELSEWHERE.iter().zip([HOST, HOST6]) {
+        world
+            .outside
+            .sh(&format!("ip route add {elsewhere} via {host}"));
+    }
+    let link_local = world
+        .host
+        .sh("ip -6 -o address show dev lan scope link | awk '{print $4}' | cut -d/ -f1");
+    let number = world
+        .outside
+        .sh("cat /sys/class/net/lan/ifindex 2>/dev/null || ip -o link show lan | cut -d: -f1");
+    let link_local = format!("{}%{}", link_local.trim(), number.trim());
+    let mut network = world.network("one", |_| ());
+    let request = ports(vec![
+        port("", 5300, 53, Protocol::Udp),
+        port("127.0.0.2", 5301, 53, Protocol::Udp),
+        port(SECOND[0], 5302, 53, Protocol::Udp),
+        port(SECOND[1], 5302, 53, Protocol::Udp),
+    ]);
+    let (web, _) = network.guest_with("web", request);
+    serve_udp(&web.namespace, "[::]:53");
+    let at = |address: &str, port: u16| match address.contains(':') {
+        true => format!("[{address}]:{port}"),
+        false => format!("{address}:{port}"),
+    };
+    let answers = |from: &Namespace, address: &str| {
+        let said = ask_udp(from, address);
+        assert!(
+            said.as_ref().is_ok_and(|said| said.ends_with(" hello")),
+            "{address}: {said:?}"
+        );
+    };
+    let mut of_the_lan = vec![HOST, HOST6];
+    of_the_lan.extend(SECOND.iter().chain(&ELSEWHERE));
+    for again in [false, true] {
+        let own = ["127.0.0.1", "127.0.0.2", "127.9.9.9", "::1"];
+        for address in own.iter().chain(&of_the_lan) {
+            answers(&world.host, &at(address, 5300));
+        }
+        for address in &of_the_lan {
+            answers(&world.outside, &at(address, 5300));
+        }
+        if who == As::User {
+            answers(&world.outside, &at(&link_local, 5300));
+        }
+        answers(&world.host, "127.0.0.2:5301");
+        for address in SECOND {
+            answers(&world.outside, &at(address, 5302));
+        }
+        // One socket may speak with several of them.
+        world.host.run(|| {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_read_timeout(Some(world::PATIENCE)).unwrap();
+            for asked in ["127.0.0.1:5300", "127.0.0.2:5300", "127.0.0.1:5300"] {
+                socket.send_to(b"hello", asked).unwrap();
+                let (_, from) = socket.recv_from(&mut [0; 64]).unwrap();
+                assert_eq!(from.to_string(), asked);
+            }
+        });
+        if !again {
+            network.kill();
+            network.start();
+        }
+    }
+}

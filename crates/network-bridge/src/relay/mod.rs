@@ -4,6 +4,7 @@
 mod flows;
 pub mod host;
 pub mod listening;
+mod own;
 pub mod published;
 mod stream;
 mod udp;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::listening::{Question, Said};
-use super::{stream, udp};
+use super::{own, stream, udp};
 use crate::bounds::{Bounds, Limit};
 use crate::namespace::inside::{Inside, Socket};
 use crate::ports::bind::Bound;
@@ -86,6 +86,7 @@ pub fn open(bound: Bound, target: &Target, ports: usize) -> io::Result<Open> {
                 tokio::spawn(serve(door, to, inside, period(ports))).abort_handle()
             }
             Protocol::Udp => {
+                own::tell(&socket, at.is_ipv6())?;
                 let socket = UdpSocket::from_std(socket.into())?;
                 tokio::spawn(udp::serve(socket, to, inside)).abort_handle()
             }

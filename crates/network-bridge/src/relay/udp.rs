@@ -9,6 +9,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use super::flows::Flows;
+use super::own::{self, Own};
 use crate::bounds::Limit;
 use crate::namespace::inside::{Inside, Socket};
 
@@ -22,33 +23,37 @@ pub const IDLE: Duration = Duration::from_secs(60);
 /// The largest datagram, in bytes.
 pub const MAX_DATAGRAM: usize = 65_507;
 
-/// Carries datagrams between the clients of `socket` and `to`.
+/// Who speaks, and with which of the host's addresses.
+type Key = (SocketAddr, Option<Own>);
+
+/// Carries datagrams between the clients of `socket`, which [tells](own::tell) where they are for, and `to`.
 pub async fn serve(socket: UdpSocket, to: SocketAddr, inside: Arc<Inside>) {
     let socket = Arc::new(socket);
     let mut clients = Flows::new(CLIENTS);
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
         let received = tokio::select! {
-            received = socket.recv_from(&mut buffer) => received,
+            received = own::receive(&socket, &mut buffer) => received,
             () = clients.ended() => continue,
         };
         // Mostly word that an answer before did not arrive.
-        let Ok((length, client)) = received else {
+        let Ok(Some((length, from, at))) = received else {
             continue;
         };
         let (socket, inside) = (socket.clone(), inside.clone());
-        let alike = |other: &SocketAddr| other.ip() == client.ip();
+        let key = (from, at);
+        let alike = |other: &Key| other.0.ip() == from.ip();
         let datagram = buffer[..length].to_vec();
-        clients.pass(client, datagram, alike, |datagrams| async move {
+        clients.pass(key, datagram, alike, |datagrams| async move {
             // Its own error ends it: the client's next datagram begins anew.
-            let _ = carry(&socket, client, to, &inside, datagrams).await;
+            let _ = carry(&socket, key, to, &inside, datagrams).await;
         });
     }
 }
 
 async fn carry(
     outer: &UdpSocket,
-    client: SocketAddr,
+    (client, at): Key,
     to: SocketAddr,
     inside: &Inside,
     mut datagrams: mpsc::Receiver<Vec<u8>>,
@@ -66,7 +71,7 @@ async fn carry(
             },
             received = inner.recv(&mut buffer) => {
                 if let Ok(length) = received {
-                    outer.send_to(&buffer[..length], client).await?;
+                    own::send(outer, &buffer[..length], client, at).await?;
                 }
             }
             () = tokio::time::sleep(IDLE) => return Ok(()),

@@ -20,6 +20,7 @@ use crate::bounds::Limit;
 use crate::directory::{Client, Directory};
 use crate::namespace::inside::{Inside, Socket};
 use crate::relay::flows::Flows;
+use crate::relay::own;
 use crate::relay::udp::{IDLE, MAX_DATAGRAM, any};
 
 /// Conversations at once, of all containers and of one.
@@ -95,12 +96,7 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Option<(usize, K
         }
         _ => None,
     });
-    let from = message.address.and_then(|from| {
-        let ipv4 = from.as_sockaddr_in();
-        let ipv4 = ipv4.map(|from| SocketAddr::V4(SocketAddrV4::from(*from)));
-        let ipv6 = from.as_sockaddr_in6();
-        ipv4.or_else(|| ipv6.map(|from| SocketAddr::V6(SocketAddrV6::from(*from))))
-    });
+    let from = message.address.as_ref().and_then(own::address);
     Ok(from.zip(to).map(|key| (message.bytes, key)))
 }
 
