@@ -1,5 +1,6 @@
 //! Who is on the network, for those who answer questions while it changes.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -180,10 +181,18 @@ impl Directory {
 
     /// Takes over who is on the network now.
     pub fn update(&self, leases: &Leases) {
-        let entry = |lease: &crate::leases::lease::Lease| {
+        // The name of a container that is there is nobody else's, whatever aliases others have.
+        let present = leases
+            .all()
+            .iter()
+            .filter(|(_, lease)| lease.attached.is_some());
+        let own: BTreeSet<String> = present.map(|(id, _)| id.to_ascii_lowercase()).collect();
+        let entry = |(id, lease): (&String, &crate::leases::lease::Lease)| {
             let attached = lease.attached.as_ref()?;
+            let names = lease.names.iter();
+            let names = names.filter(|name| !own.contains(*name) || name.eq_ignore_ascii_case(id));
             Some(Entry {
-                names: lease.names.clone(),
+                names: names.cloned().collect(),
                 ipv4: lease.ipv4,
                 ipv6: lease.ipv6,
                 link_local: lease.mac.link_local(),
@@ -192,7 +201,7 @@ impl Directory {
                 also: lease.also.clone(),
             })
         };
-        self.set(leases.all().values().filter_map(entry).collect());
+        self.set(leases.all().iter().filter_map(entry).collect());
     }
 
     /// The container that has `address`.

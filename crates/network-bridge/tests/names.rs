@@ -96,6 +96,55 @@ fn containers_are_found_by_their_names() {
 }
 
 #[test]
+fn a_container_s_own_name_is_nobody_else_s() {
+    let world = World::new();
+    let mut network = world.network("one", |_| ());
+    let asks = network.guest("asks");
+    let found = |name: &str, kind| addresses(&asks.namespace, GATEWAY, name, kind);
+    let named = |network: &world::Network<'_>, names: &[&str]| {
+        let names = names.iter().map(|&name| name.into()).collect();
+        let container = "other".into();
+        let request = AllocateRequest {
+            container,
+            names,
+            ..AllocateRequest::default()
+        };
+        network.allocate(request).unwrap();
+    };
+    let other = network.guest("other");
+    named(&network, &["other", "web", "db"]);
+    // As long as there is no such container the alias counts.
+    assert_eq!(found("web", A).unwrap(), [other.ipv4()]);
+    let web = network.guest("web");
+    for again in [false, true] {
+        for name in ["web", "Web", "web.one"] {
+            assert_eq!(found(name, A).unwrap(), [web.ipv4()], "{name}");
+            assert_eq!(found(name, AAAA).unwrap(), [web.ipv6()], "{name}");
+        }
+        for name in ["db", "other"] {
+            assert_eq!(found(name, A).unwrap(), [other.ipv4()], "{name}");
+        }
+        for (guest, name) in [(&web, "web."), (&other, "other.")] {
+            let last = guest.ipv4().rsplit('.').next().unwrap();
+            let reversed = format!("{last}.64.168.192.in-addr.arpa");
+            assert_eq!(found(&reversed, PTR).unwrap(), [name]);
+        }
+        if !again {
+            network.kill();
+            network.start();
+        }
+    }
+    // One that has no name of its own has not that of another one either.
+    named(&network, &["web"]);
+    let last = other.ipv4().rsplit('.').next().unwrap();
+    let reversed = format!("{last}.64.168.192.in-addr.arpa");
+    assert_eq!(found(&reversed, PTR), Err(ResponseCode::NXDomain));
+    assert_eq!(found("web", A).unwrap(), [web.ipv4()]);
+    network.detach("web");
+    assert_eq!(found("web", A).unwrap(), [other.ipv4()]);
+}
+
+#[test]
 fn other_names_are_the_host_s_resolvers_business() {
     let world = World::new();
     let network = world.network("one", |_| ());
