@@ -15,7 +15,8 @@ use crate::namespace::handle::Namespaces;
 use crate::namespace::{agent, holder};
 use crate::probe;
 use crate::serve;
-use crate::uplink::user::{self, Program};
+use crate::uplink::keeper;
+use crate::uplink::user::Program;
 
 const EXAMPLE: &str = "\
 To try it alone, as root or another user:
@@ -156,7 +157,7 @@ impl Command {
                 mtu,
             } => {
                 begin_log(false);
-                told(user::run(program, &lock, holder, mtu).map_err(Into::into))
+                told(keeper::run(program, &lock, holder, mtu).map_err(Into::into))
             }
             Action::Names => {
                 begin_log(false);

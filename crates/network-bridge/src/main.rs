@@ -14,6 +14,7 @@ mod namespace;
 mod network;
 mod ports;
 mod probe;
+mod ready;
 mod refused_names;
 mod relay;
 mod resolved;

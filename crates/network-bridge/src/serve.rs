@@ -17,7 +17,7 @@ use crate::command::Start;
 use crate::configuration::Configuration;
 use crate::leases::Leases;
 use crate::namespace::holder::{self, End};
-use crate::network::{Network, remains};
+use crate::network::{Network, remains, way_out};
 use crate::service::Service;
 
 /// Before it is tried again to have the namespace kept.
@@ -99,6 +99,7 @@ async fn serve(
         result = server => result.context("the server failed")?,
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = way_out::keep(&network, &start.state) => {}
         () = keep(&network, &start.state) => tracing::warn!("the network's directory was removed"),
     }
     let closed = network.lock().await.close().await;

@@ -13,6 +13,7 @@ use container_api::network::{
     AllocateRequest, AttachRequest, Egress, InspectRequest, Port, Protocol, Uplink,
 };
 use hickory_proto::rr::RecordType::A;
+use rustix::process::Signal;
 use world::dns::{self, addresses};
 use world::{
     As, HOST, HOST6, PATIENCE, PEER, SERVER, SERVER6, World, ask, ask_udp, reached, serve,
@@ -198,4 +199,96 @@ fn a_user_s_network_does_what_root_s_does() {
             "{lock}"
         );
     }
+}
+
+#[test]
+fn a_way_out_that_is_lost_comes_back() {
+    let world = World::of(As::User);
+    serve(&world.outside, "[::]:80");
+    let mut network = world.network("one", |_| ());
+    if expected() == Uplink::None {
+        return;
+    }
+    let server = format!("{SERVER}:80");
+    let guest = network.guest("web");
+    let lock = network.state.join("uplink.lock");
+    let keeper = || container_api::lock::holder(&lock).unwrap();
+    let program = |keeper: rustix::process::Pid| {
+        let pid = keeper.as_raw_nonzero();
+        let found = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let first = found.unwrap_or_default();
+        let first = first.split_whitespace().next().map(str::to_owned);
+        rustix::process::Pid::from_raw(first?.parse().unwrap())
+    };
+    let send = |pid, signal| {
+        // It may have gone by itself.
+        let _ = rustix::process::kill_process(pid, signal);
+    };
+    let problem = |network: &world::Network<'_>| {
+        let reply =
+            network.call(|mut client| async move { client.inspect(InspectRequest {}).await });
+        reply.unwrap().problem
+    };
+    let wait = |what: &str, is_so: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < PATIENCE, "{what}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        begun.elapsed()
+    };
+    let leads_out = || ask(&guest.namespace, &server).is_ok();
+    wait("it starts", &leads_out);
+    assert_eq!(problem(&network), "");
+    // Its keeper is killed; then both of them; then the program alone.
+    for both in [false, true] {
+        let first = keeper().unwrap();
+        if let Some(program) = program(first).filter(|_| both) {
+            send(program, Signal::KILL);
+        }
+        send(first, Signal::KILL);
+        wait("another one", &|| {
+            keeper().is_some_and(|found| found != first)
+        });
+        let took = wait("a way out", &leads_out);
+        eprintln!("the way out is back after {took:?}");
+        wait("no problem", &|| problem(&network).is_empty());
+    }
+    let first = program(keeper().unwrap()).unwrap();
+    send(first, Signal::KILL);
+    wait("another one", &|| {
+        keeper()
+            .and_then(program)
+            .is_some_and(|found| found != first)
+    });
+    wait("a way out", &leads_out);
+    // Who is killed again and again comes back more slowly, and that is told.
+    wait("a problem", &|| {
+        if let Some(keeper) = keeper() {
+            send(keeper, Signal::KILL);
+        }
+        let problem = problem(&network);
+        problem.contains("nothing leaves the network") && problem.contains("is started again")
+    });
+    wait("a way out", &leads_out);
+    wait("no problem", &|| problem(&network).is_empty());
+    // Who is stopped goes on: the program, and its keeper.
+    let keeper_now = keeper().unwrap();
+    let stopped = [Some(keeper_now), program(keeper_now)];
+    for pid in stopped.into_iter().flatten().rev() {
+        send(pid, Signal::STOP);
+    }
+    wait("a way out", &leads_out);
+    assert_eq!(keeper(), Some(keeper_now));
+    // A stopped one holds up neither the next namespace's holder nor the end.
+    send(keeper_now, Signal::STOP);
+    network.kill_holder();
+    wait("another one", &|| {
+        keeper().is_some_and(|found| found != keeper_now)
+    });
+    wait("a way out", &leads_out);
+    send(keeper().unwrap(), Signal::STOP);
+    network.detach("web");
+    network.stop();
+    assert_eq!(keeper(), None);
 }

@@ -4,23 +4,20 @@
 //! bridge, taps and rules stay when that one is killed, and the next one finds them. The holder is found by its lock, and ends
 //! when that is removed: nobody could find it any more.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use container_api::chain::about;
 use container_api::lock;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
+use tokio::process::Command;
 
 use super::handle::Namespaces;
-
-/// What the holder says when it holds the namespace.
-const READY: &[u8] = b"+";
+use crate::ready;
 
 /// Where the holder's lock is in the network's directory.
 pub fn lock_path(state: &Path) -> PathBuf {
@@ -50,7 +47,7 @@ pub enum Kept<'n> {
 ///
 /// # Errors
 /// When it can't be started, or can't have the namespace; the error says what the holder said.
-pub fn start(state: &Path, kept: Kept<'_>) -> io::Result<Pid> {
+pub async fn start(state: &Path, kept: Kept<'_>) -> io::Result<Pid> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("hold").arg("--lock").arg(lock_path(state));
     match kept {
@@ -63,23 +60,8 @@ pub fn start(state: &Path, kept: Kept<'_>) -> io::Result<Pid> {
             command.args(["--user", &user, "--network", &network]);
         }
     }
-    // A signal to the group of the network's process is not for it.
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()?;
-    let mut said = Vec::new();
-    if let Some(mut output) = child.stdout.take() {
-        output.read_to_end(&mut said)?;
-    }
-    if said != READY {
-        child.wait()?;
-        let said = String::from_utf8_lossy(&said).into_owned();
-        return Err(io::Error::other(format!(
-            "cannot make a network namespace: {said}"
-        )));
-    }
+    let started = ready::start(command).await;
+    let _child = started.map_err(|error| about("cannot make a network namespace", error))?;
     // The number of a child that was not waited for is its own.
     find(state)?.ok_or_else(|| io::Error::other("the holder of the namespace has ended"))
 }
@@ -123,21 +105,7 @@ pub fn run(lock: &Path, user_namespace: bool, present: Option<Namespaces>) -> io
         Some(namespaces) => namespaces.enter().and_then(|()| lock::acquire(lock)),
         None => hold(lock, user_namespace),
     };
-    let mut output = io::stdout();
-    let _lock = match made {
-        Ok(lock) => {
-            output.write_all(READY)?;
-            lock
-        }
-        Err(error) => {
-            write!(output, "{error}")?;
-            return Err(error);
-        }
-    };
-    output.flush()?;
-    // Whoever started it waits for the end of this.
-    let null = std::fs::File::options().write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdout(null.as_fd())?;
+    let _lock = ready::say(made)?;
     if let Err(error) = removal(lock) {
         // A user has so many watches and no more; the network can still be ended by those who know it.
         tracing::debug!("the lock is not watched: {error:#}");

@@ -45,7 +45,7 @@ impl Network {
                 .iter()
                 .map(|(container, lease)| self.member(container, lease, &links, &rules))
                 .collect(),
-            problem: text(self.problem.clone()),
+            problem: text(self.problem(&links)),
             protocol: container_api::protocol::CURRENT,
             host: text(ipv4.map(|net| net.host().to_string())),
             host6: text(ipv6.map(|net| net.host().to_string())),

@@ -5,6 +5,7 @@ mod inspect;
 mod left;
 pub mod open;
 pub mod remains;
+pub mod way_out;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,6 +19,7 @@ use container_resource::dns_domain::DnsDomain;
 use ipnet::IpNet;
 
 use self::left::Left;
+use self::way_out::WayOut;
 use crate::configuration::{Configuration, conversations_of_all};
 use crate::directory::Directory;
 use crate::filter;
@@ -32,7 +34,7 @@ use crate::namespace::inside::Inside;
 use crate::refused_names::RefusedNames;
 use crate::relay::published::{Open, Target};
 use crate::resolved::Lead;
-use crate::uplink::{Uplink, user};
+use crate::uplink::{Uplink, keeper};
 
 /// A network that is there.
 #[derive(Debug)]
@@ -43,8 +45,10 @@ pub struct Network {
     /// Name of its interface and its table on the host.
     host_name: String,
     uplink: Uplink,
-    /// Why packets do not leave, though they should.
+    /// Why there is no way out, though there should be one.
     problem: Option<String>,
+    /// What is known of that of a user.
+    way_out: WayOut,
     inside: Arc<Inside>,
     /// The host's interfaces.
     host: Links,
@@ -139,7 +143,7 @@ impl Network {
             outcome = outcome.and(removed).and(released);
         }
         if self.uplink.is_users() {
-            outcome = outcome.and(user::end(&self.state).await);
+            outcome = outcome.and(keeper::end(&self.state).await);
         }
         outcome.and(holder::end(&self.state).await)
     }

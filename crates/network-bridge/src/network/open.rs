@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use container_api::Chain;
 
+use super::way_out::WayOut;
 use super::{Network, remains};
 use crate::configuration::Configuration;
 use crate::directory::Directory;
@@ -25,8 +26,8 @@ use crate::ports::bind;
 use crate::relay::{self, published};
 use crate::resolver::resolv_conf::ResolvConf;
 use crate::turn;
-use crate::uplink::user::{self, Program};
-use crate::uplink::{self, Uplink};
+use crate::uplink::user::Program;
+use crate::uplink::{self, Uplink, keeper};
 
 impl Network {
     /// Makes the network whose state is in `state`, or takes over what is there of it.
@@ -67,9 +68,13 @@ impl Network {
         }
         let holder = match found {
             Some(holder) => holder,
-            None if uplink::may_administer() => holder::start(&state, Kept::New)?,
-            None => holder::start(&state, Kept::NewOfUser)?,
+            None if uplink::may_administer() => holder::start(&state, Kept::New).await?,
+            None => holder::start(&state, Kept::NewOfUser).await?,
         };
+        if found.is_none() {
+            // One of before leads out of a namespace that is gone.
+            keeper::kill(&state).await?;
+        }
         let inside = Inside::start(holder).context("cannot enter the network's namespace")?;
         let inside = Arc::new(inside);
         let directory = Directory::new(&configuration);
@@ -78,6 +83,7 @@ impl Network {
             state,
             uplink,
             problem,
+            way_out: WayOut::new(),
             inside,
             host,
             leases,
@@ -106,11 +112,11 @@ impl Network {
     /// When there is none to be had.
     pub async fn keep(&mut self) -> io::Result<()> {
         let kept = Kept::Present(self.inside.namespaces());
-        let holder = holder::start(&self.state, kept)?;
+        let holder = holder::start(&self.state, kept).await?;
         if let Uplink::User(Some(program)) = self.uplink {
             // The way out was the other one's.
-            user::ended(&self.state).await?;
-            user::start(program, &self.state, holder, self.configuration.asked.mtu)?;
+            keeper::kill(&self.state).await?;
+            keeper::start(program, &self.state, holder, self.configuration.asked.mtu).await?;
         }
         Ok(())
     }
@@ -269,7 +275,7 @@ impl Network {
         match self.uplink {
             Uplink::Veth | Uplink::Inward => {}
             Uplink::User(Some(program)) => {
-                return user::start(program, &self.state, holder, mtu);
+                return keeper::start(program, &self.state, holder, mtu).await;
             }
             Uplink::User(None) | Uplink::None => return Ok(()),
         }

@@ -1,5 +1,6 @@
 //! How packets leave the network, and how the host reaches it.
 
+pub mod keeper;
 mod pasta;
 mod slirp4netns;
 pub mod user;
