@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What a NIC, a volume or a share adds to a start: pairs of `run` with it and without, by turns, of booted machines, of restored ones
-and of the one that waits. Milliseconds to the end of `run --rm busybox true`.
+and of the one that waits. Milliseconds of `run --rm busybox echo`: to its first byte, which is the start, and to its end, which waits for what was written
+to a volume.
 
 usage: additions.py PREFIX BUSYBOX.tar [ROUNDS] [network|volume|share]...
 
@@ -12,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 PATIENCE = 120
@@ -38,9 +40,19 @@ class System:
         return done.stdout
 
     def start(self, *flags):
+        """Milliseconds to the first byte, and to the end."""
+        words = [self.program, "run", "--rm", "-m", "256M", "-c", "1", *flags, "busybox", "echo", "x"]
         begun = time.monotonic()
-        self.run("run", "--rm", "-m", "256M", "-c", "1", *flags, "busybox", "true")
-        return (time.monotonic() - begun) * 1000
+        with subprocess.Popen(words, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+            timer = threading.Timer(PATIENCE, started.kill)
+            timer.start()
+            byte = started.stdout.read(1)
+            said = time.monotonic()
+            failed = started.stderr.read()
+            timer.cancel()
+            if started.wait() != 0 or byte != b"x":
+                sys.exit(f"{words}: {failed.decode(errors='replace')}")
+        return (said - begun) * 1000, (time.monotonic() - begun) * 1000
 
     def waits(self):
         """Waits until a machine waits for the next container."""
@@ -53,15 +65,16 @@ class System:
 
 
 def pairs(rounds, measure, with_it, without_it):
-    """Medians of both, of what it adds in each pair, and what it adds to the best: others on the host add to all the rest."""
+    """Of the first byte and of the end: medians of both, of what it adds in each pair, and what it adds to the best, as others on the host add to all
+    the rest."""
     taken = {True: [], False: []}
     for round in range(rounds):
         # Whoever is second finds what the first has warmed up.
         for has_it in (True, False) if round % 2 else (False, True):
             taken[has_it].append(measure(with_it if has_it else without_it))
-    added = [one - none for one, none in zip(taken[True], taken[False])]
-    medians = statistics.median(taken[False]), statistics.median(taken[True]), statistics.median(added)
-    return *medians, min(taken[True]) - min(taken[False])
+    for until, one, none in zip(("first byte", "end"), zip(*taken[True]), zip(*taken[False])):
+        added = statistics.median(with_it - without for with_it, without in zip(one, none))
+        yield until, statistics.median(none), statistics.median(one), added, min(one) - min(none)
 
 
 def main():
@@ -79,11 +92,12 @@ def main():
             if name not in machines:
                 return
             with_it = [word.format(scratch=scratch) for word in with_it]
-            none, one, added, best = pairs(rounds, measure, with_it, without_it)
-            print(
-                f"{who}, {subject}, {name}: {none:.0f} ms without, {one:.0f} ms with it; {added:+.1f} ms (median of {rounds} pairs), best {best:+.1f}",
-                flush=True,
-            )
+            for until, none, one, added, best in pairs(rounds, measure, with_it, without_it):
+                print(
+                    f"{who}, {subject}, {name}, {until}: {none:.0f} ms without, {one:.0f} ms with it; "
+                    f"{added:+.1f} ms (median of {rounds} pairs), best {best:+.1f}",
+                    flush=True,
+                )
 
         def waiting(flags):
             # The machine that waits is for a container like the last.
