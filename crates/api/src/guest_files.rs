@@ -88,7 +88,7 @@ fn joined(cache: &Path, initramfs: &Path, modules: &Path) -> io::Result<PathBuf>
     if path.exists() {
         return Ok(path);
     }
-    roots::create_private(cache)?;
+    roots::restore_private(cache)?;
     // Several starts may make it at once.
     let temporary = cache.join(format!(".initramfs-{number:016x}-{}", uuid()));
     let made = write(&temporary, [initramfs, modules]).and_then(|()| fs::rename(&temporary, &path));

@@ -288,6 +288,39 @@ pub fn create_private(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
+/// Makes sure that `path` is a directory that this user can use, whatever became of it: for what can be made again. A file in its place
+/// goes, and so does a link that leads to no directory of this user's.
+///
+/// # Errors
+/// As `unlink(2)`, `chmod(2)` and `mkdir(2)`.
+pub fn restore_private(path: &Path) -> io::Result<()> {
+    let own = rustix::process::geteuid().as_raw();
+    // A directory that is kept elsewhere is as good.
+    let is_usable = |found: &std::fs::Metadata| found.is_dir() && (found.uid() == own || own == 0);
+    match std::fs::metadata(path) {
+        Ok(found) if is_usable(&found) => {
+            if found.mode() & 0o700 != 0o700 {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+            }
+            return Ok(());
+        }
+        _ => {}
+    }
+    match std::fs::remove_file(path) {
+        // Nothing is there, or another thread has made the directory meanwhile.
+        Err(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::IsADirectory
+            ) =>
+        {
+            return Err(error);
+        }
+        _ => {}
+    }
+    create_private(path)
+}
+
 /// Lets this process make files and directories for its user only, whatever it inherited: an odd mask of whoever
 /// started it would leave directories that it cannot enter itself, or that everybody can.
 pub fn set_private_umask() {
@@ -426,6 +459,37 @@ mod tests {
         for directory in [&roots.app, &roots.log, &roots.runtime] {
             assert_eq!(std::fs::metadata(directory).unwrap().mode() & 0o777, 0o700);
         }
+    }
+
+    #[test]
+    fn a_directory_of_what_can_be_made_again_is_there_whatever_became_of_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("cache");
+        let (elsewhere, file) = (scratch.path().join("elsewhere"), scratch.path().join("f"));
+        let restored = || {
+            restore_private(&path).unwrap();
+            std::fs::write(path.join("x"), "").unwrap();
+            std::fs::metadata(&path).unwrap().mode() & 0o777
+        };
+        assert_eq!(restored(), 0o700);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+        assert_eq!(restored(), 0o700);
+        std::fs::remove_dir_all(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(restored(), 0o700);
+        // What a link leads to is used if it is a directory, and is never removed.
+        for target in [&file, &elsewhere] {
+            std::fs::remove_dir_all(&path).unwrap();
+            std::fs::write(&file, "").unwrap();
+            std::os::unix::fs::symlink(target, &path).unwrap();
+            assert_eq!(restored(), 0o700);
+            assert!(path.symlink_metadata().unwrap().is_dir() && file.exists());
+        }
+        std::fs::remove_dir_all(&path).unwrap();
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        restored();
+        assert!(elsewhere.join("x").exists());
     }
 
     #[test]

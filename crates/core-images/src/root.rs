@@ -160,6 +160,7 @@ async fn view(
         return Ok(intact);
     }
     let _one_at_a_time = unpacker.works.lock(manifest).await;
+    store.paths().restore_caches()?;
     match check(store, path.to_owned()).await? {
         Ok(intact) if is_of(path, uuid) => return Ok(intact),
         Ok(_) => {}

@@ -95,6 +95,84 @@ async fn damaged_layers_and_views_are_made_anew() {
 }
 
 #[tokio::test]
+async fn caches_are_made_anew_whatever_became_of_their_directories() {
+    let mut server = Server::start().await;
+    let archive = oci::archive("x", &[layer()]);
+    server.load(&archive).await.unwrap();
+    let files = paths(&server.prepare("x", "lease").await.unwrap());
+    let good = |files: &[PathBuf]| {
+        files
+            .iter()
+            .all(|file| file.metadata().is_ok_and(|file| file.len() > 0))
+    };
+    let changes: [fn(&Path); 4] = [
+        |_| {},
+        |path| std::fs::write(path, "in its place").unwrap(),
+        |path| std::os::unix::fs::symlink("nowhere", path).unwrap(),
+        |path| {
+            std::fs::create_dir(path).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0)).unwrap();
+        },
+    ];
+    for cache in ["layers", "views", "cache", "leases"] {
+        for change in changes {
+            let path = server.app_root().join(cache);
+            let harm = || {
+                std::fs::remove_dir_all(&path).unwrap();
+                change(&path);
+            };
+            harm();
+            assert_eq!(paths(&server.prepare("x", "lease").await.unwrap()), files);
+            assert!(good(&files), "{cache}");
+            harm();
+            server.load(&archive).await.unwrap();
+            server.prepare("x", "lease").await.unwrap();
+            assert!(good(&files), "{cache}");
+        }
+        // Found by a new process, too.
+        std::fs::remove_dir_all(server.app_root().join(cache)).unwrap();
+        std::fs::write(server.app_root().join(cache), "").unwrap();
+        let scratch = server.kill();
+        server = Server::start_in(scratch, &[]).await;
+        assert_eq!(paths(&server.prepare("x", "lease").await.unwrap()), files);
+    }
+}
+
+#[tokio::test]
+async fn images_that_are_gone_are_told_of() {
+    let mut server = Server::start().await;
+    let archive = oci::archive("x", &[layer()]);
+    server.load(&archive).await.unwrap();
+    let content = server.app_root().join("content");
+    std::fs::remove_dir_all(&content).unwrap();
+    for in_its_place in [false, true] {
+        if in_its_place {
+            std::fs::write(&content, "").unwrap();
+        }
+        let listed = server.client.list(ListRequest {}).await.map(drop);
+        let errors = [
+            container_api::Error::from(listed.unwrap_err()),
+            server.load(&archive).await.unwrap_err(),
+            server.get("x").await.unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind, Kind::InvalidState, "{error}");
+            assert!(error.message().contains("the images are gone"), "{error}");
+            assert!(error.hint.unwrap().contains("container system start"));
+        }
+    }
+    std::fs::remove_file(&content).unwrap();
+    let scratch = server.kill();
+    let mut server = Server::start_in(scratch, &[]).await;
+    assert_eq!(server.names().await, Vec::<String>::new());
+    server.load(&archive).await.unwrap();
+    // Without its blobs alone, the next load mends it.
+    std::fs::remove_dir_all(server.app_root().join("content/blobs")).unwrap();
+    server.load(&archive).await.unwrap();
+    server.prepare("x", "lease").await.unwrap();
+}
+
+#[tokio::test]
 async fn two_starts_of_a_damaged_image_make_it_once() {
     let mut server = Server::start().await;
     server.load(&oci::archive("x", &[layer()])).await.unwrap();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use container_api::guest_files::GuestFiles;
+use container_api::roots::restore_private;
 use container_api::{Error, Kind};
 
 use super::Containers;
@@ -17,7 +18,13 @@ impl Containers {
     pub(crate) async fn guest_files(&self, kernel: Option<&str>) -> Result<GuestFiles, Error> {
         let roots = self.roots.clone();
         let kernel = kernel.map(PathBuf::from);
-        let find = move || GuestFiles::find(&roots, kernel.as_deref());
+        let find = move || {
+            // Whoever removes the cache while the system runs only makes a start slower.
+            if let Err(error) = restore_private(&roots.cache()) {
+                tracing::warn!(path = %roots.cache().display(), %error, "there is no cache");
+            }
+            GuestFiles::find(&roots, kernel.as_deref())
+        };
         on_thread("guest-files", find)
             .await
             .map_err(|error| Error::caused(Kind::Internal, error))?

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use container_api::roots::create_private;
+use container_api::roots::{create_private, restore_private};
 use container_api::{Error, Kind};
 use container_resource::bundle::{self, Boot, Bundle};
 use container_resource::container::{ContainerConfiguration, CreateOptions};
@@ -37,12 +37,16 @@ impl Containers {
         options: CreateOptions,
         furnish: impl FnOnce(&Bundle) -> Result<(ContainerConfiguration, Boot), Error>,
     ) -> Result<Transient, Error> {
+        // Names the file system that is full, and says what to do.
+        self.reserve.check_start()?;
         let id = uuid::Uuid::new_v4().to_string();
         let bundle = Bundle::new(self.roots.transient().join(&id));
         let failed = |error: std::io::Error| {
             Error::caused(kind(&error), error).context("make the bundle of a machine for files")
         };
-        create_private(bundle.directory()).map_err(failed)?;
+        restore_private(&self.roots.transient())
+            .and_then(|()| create_private(bundle.directory()))
+            .map_err(failed)?;
         let made = furnish(&bundle).and_then(|(configuration, boot)| {
             let configuration = ContainerConfiguration {
                 id: id.clone(),
@@ -109,7 +113,7 @@ impl Containers {
 
     /// Removes what an earlier apiserver left: nobody waits for it any more.
     pub(super) fn sweep_transient(&self) -> std::io::Result<()> {
-        create_private(&self.roots.transient())?;
+        restore_private(&self.roots.transient())?;
         for entry in std::fs::read_dir(self.roots.transient())? {
             self.remove_transient(&entry?.path());
         }

@@ -167,6 +167,7 @@ impl Unpacker {
             return Ok(intact);
         }
         let _one_at_a_time = self.works.lock(layer.diff_id).await;
+        store.paths().restore_caches()?;
         let damage = match check(store, path.clone()).await? {
             Ok(intact) => return Ok(intact),
             Err(damage) => damage,
@@ -252,6 +253,7 @@ impl Unpacker {
         allowance: &Allowance,
     ) -> Result<Running, UnpackError> {
         let permit = Arc::clone(permits).acquire_owned().await;
+        store.paths().restore_caches()?;
         let space = store.space(&store.paths().layers())?;
         let used = store.unpacked_space();
         let budget = self.bounds.budget(size, allowance, used, space);

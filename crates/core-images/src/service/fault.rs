@@ -52,7 +52,7 @@ impl Fault for StoreError {
         match self {
             Self::File { source, .. } => of_io(source),
             Self::MissingBlob(_) => Kind::NotFound,
-            Self::DamagedBlob(_) | Self::Index { .. } => Kind::InvalidState,
+            Self::DamagedBlob(_) | Self::Index { .. } | Self::Gone(_) => Kind::InvalidState,
             Self::TooLarge { .. } => Kind::InvalidArgument,
         }
     }
@@ -64,6 +64,11 @@ impl Fault for StoreError {
                 "Nothing was removed or written over. Put {path} back from a copy of yours, or move it and \
                  index.copy.json away to begin without names, and pull or load the images again."
             )),
+            Self::Gone(_) => Some(
+                "Put it back from a copy of yours, or begin without images: `container system stop`, `container system start`, and pull or \
+                 load them again."
+                    .to_owned(),
+            ),
             Self::File { .. } | Self::TooLarge { .. } => None,
         }
     }

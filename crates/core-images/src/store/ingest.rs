@@ -9,10 +9,10 @@ use container_api::roots::create_private;
 use container_files::Links;
 use container_resource::digest::Digest;
 
-use super::atomic;
 use super::pins::Pin;
 use super::sparse::SparseFile;
 use super::{Store, StoreError};
+use super::{atomic, names};
 use crate::layer::Hashing;
 
 /// One delivery of blobs. What it took in is gone when it is dropped without [`Ingest::commit`].
@@ -66,6 +66,10 @@ impl Write for BlobWriter {
 
 impl<'s> Ingest<'s> {
     pub(super) fn start(store: &'s Store) -> Result<Self, StoreError> {
+        names::check_present(&store.paths)?;
+        let blobs = store.paths.blobs();
+        // Without them, what is taken in now is what mends the images.
+        create_private(&blobs).map_err(StoreError::file(&blobs))?;
         let directory = store.paths.ingest().join(uuid::Uuid::new_v4().to_string());
         create_private(&directory).map_err(StoreError::file(&directory))?;
         Ok(Self {

@@ -51,6 +51,7 @@ impl Leases {
         let path = self.paths.leases().join(id);
         let lines: Vec<_> = manifests.iter().map(Digest::to_string).collect();
         let text = lines.join("\n");
+        self.paths.restore_caches()?;
         // A start asks for what its creation has asked for.
         let held = container_files::read(&path, MAX_LEASE, Links::Refuse);
         if held.ok().as_deref() != Some(text.as_bytes()) {

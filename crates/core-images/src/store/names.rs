@@ -97,7 +97,10 @@ pub(super) fn open(paths: &Paths) -> Result<(), StoreError> {
     let missing = match load(&paths.index()) {
         Ok(Some(names)) if !paths.index_copy().exists() => return write(paths, &names),
         // It was never written, or it was removed; the copy tells.
-        Ok(None) => read(paths),
+        Ok(None) => match read(paths) {
+            Err(StoreError::Gone(_)) => Ok(Names::default()),
+            read => read,
+        },
         Ok(Some(_)) => return Ok(()),
         Err(error) => Err(error),
     };
@@ -120,6 +123,9 @@ pub(super) fn read(paths: &Paths) -> Result<Names, StoreError> {
         Ok(Some(names)) => return Ok(names),
         Ok(None) => None,
         Err(error @ StoreError::Index { .. }) => Some(error),
+        Err(StoreError::File { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => {
+            return Err(gone(paths));
+        }
         Err(error) => return Err(error),
     };
     match (load(&paths.index_copy()), damage) {
@@ -133,9 +139,26 @@ pub(super) fn read(paths: &Paths) -> Result<Names, StoreError> {
             Ok(names)
         }
         (_, Some(damage)) => Err(damage),
-        (Ok(None), None) => Ok(Names::default()),
+        // It is written when the store is opened.
+        (Ok(None), None) => Err(gone(paths)),
         (Err(error), None) => Err(error),
     }
+}
+
+/// No index is there, though one was.
+fn gone(paths: &Paths) -> StoreError {
+    let content = paths.content();
+    let is_there = content.is_dir();
+    let missing = if is_there { paths.index() } else { content };
+    StoreError::Gone(missing.display().to_string())
+}
+
+/// Sees that there is a store to put something into.
+pub(super) fn check_present(paths: &Paths) -> Result<(), StoreError> {
+    if paths.index().exists() || paths.index_copy().exists() {
+        return Ok(());
+    }
+    Err(gone(paths))
 }
 
 /// The names in one file; `None`: there is no such file.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use container_api::roots::create_private;
+use container_api::roots::{create_private, restore_private};
 use container_resource::digest::Digest;
 
 use super::StoreError;
@@ -99,15 +99,16 @@ impl Paths {
     }
 
     pub(super) fn create(&self) -> Result<(), StoreError> {
-        for directory in [
-            self.blobs(),
-            self.ingest(),
-            self.layers(),
-            self.views(),
-            self.leases(),
-            self.cache(),
-        ] {
+        for directory in [self.blobs(), self.ingest()] {
             create_private(&directory).map_err(StoreError::file(&directory))?;
+        }
+        self.restore_caches()
+    }
+
+    /// Makes sure that what can be made again has a place: who removes a cache removes its directory, too.
+    pub(crate) fn restore_caches(&self) -> Result<(), StoreError> {
+        for directory in [self.layers(), self.views(), self.leases(), self.cache()] {
+            restore_private(&directory).map_err(StoreError::file(&directory))?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod host;
 mod installation;
 mod plugins;
+mod state;
 
 use clap::Args;
 use container_resource::check::{Check, Status};
@@ -31,6 +32,7 @@ impl Doctor {
         let mut checks = plugins::runtime(&context.roots);
         checks.extend(installation::checks(&context.roots));
         checks.extend(host::checks(&context.roots));
+        checks.extend(state::checks(&context.roots));
         checks.extend(plugins::network(&context.roots));
         checks.extend(plugins::others(&context.roots));
         output::write(self.format.format, &checks, || table(&checks))?;
