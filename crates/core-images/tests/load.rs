@@ -292,6 +292,31 @@ async fn a_lease_keeps_the_roots_of_a_container() {
     let used = server.client.disk_usage(asked).await.unwrap().into_inner();
     assert_eq!((used.total, used.active, used.reclaimable_bytes), (3, 1, 0));
     assert_eq!((used.views, used.active_views), (2, 2));
+    // Rows and their sum: two names of one image have all of it together, and the third has its own.
+    let unique: u64 = used
+        .images
+        .iter()
+        .map(|image| image.size_bytes - image.shared_bytes)
+        .sum();
+    assert_eq!(
+        unique + used.shared_bytes + used.unnamed_bytes,
+        used.size_bytes
+    );
+    let shown: Vec<_> = used
+        .images
+        .iter()
+        .map(|image| (image.reference.as_str(), image.shared_bytes > 0))
+        .collect();
+    assert_eq!(shown.len(), 3);
+    for image in &used.images {
+        let is_second = image.reference.contains("second");
+        assert_eq!(
+            image.size_bytes == image.shared_bytes,
+            !is_second,
+            "{shown:?}"
+        );
+        assert!(image.apparent_bytes > 0 && image.size_bytes > 0);
+    }
     let reply = server
         .client
         .delete(delete.clone())

@@ -6,7 +6,7 @@ use container_resource::digest::Digest;
 use container_resource::image::Descriptor;
 
 use super::Graph;
-use crate::store::{Collected, Store, StoreError, UNTAGGED, Usage};
+use crate::store::{Collected, Shares, Store, StoreError, UNTAGGED, Usage};
 
 /// What was removed.
 #[derive(Debug)]
@@ -45,6 +45,10 @@ pub struct DiskUsage {
     pub active: u64,
     /// Disk space; what is reclaimable, `prune` of all would give back.
     pub usage: Usage,
+    /// All names, in the order of `shares`.
+    pub names: Vec<String>,
+    /// What each takes.
+    pub shares: Shares,
 }
 
 /// Looks at everything. `active` are the normalised references of the images that containers are made of.
@@ -64,7 +68,13 @@ pub fn disk_usage(store: &Store, active: &[String]) -> Result<DiskUsage, StoreEr
         .map(|(_, descriptor)| descriptor.clone())
         .collect();
     let is_active = |name: &str| active.iter().any(|active| active == name) && stays(name);
+    let all: Vec<Descriptor> = names
+        .iter()
+        .map(|(_, descriptor)| descriptor.clone())
+        .collect();
     Ok(DiskUsage {
+        shares: store.shares(&all),
+        names: names.iter().map(|(name, _)| name.to_owned()).collect(),
         total: names.iter().count() as u64,
         active: names.iter().filter(|(name, _)| is_active(name)).count() as u64,
         usage: store.usage(&left, &held),

@@ -2,7 +2,8 @@
 
 use container_api::Error;
 use container_api::images::{
-    DeleteReply, DeleteRequest, DiskUsageReply, DiskUsageRequest, PruneReply, TagReply, TagRequest,
+    DeleteReply, DeleteRequest, DiskUsageReply, DiskUsageRequest, ImageSpace, PruneReply, TagReply,
+    TagRequest,
 };
 use container_resource::digest::Digest;
 
@@ -49,8 +50,20 @@ pub(super) fn disk_usage(
         total,
         active,
         usage: Usage { images, views },
+        names,
+        shares,
     } = image::disk_usage(store, &request.active).map_err(Fault::fault)?;
+    let each = names.into_iter().zip(shares.images);
+    let each = each.map(|(reference, space)| ImageSpace {
+        reference,
+        size_bytes: space.total,
+        shared_bytes: space.shared,
+        apparent_bytes: space.apparent,
+    });
     Ok(DiskUsageReply {
+        images: each.collect(),
+        shared_bytes: shares.shared,
+        unnamed_bytes: shares.unnamed,
         total,
         active,
         size_bytes: images.total,

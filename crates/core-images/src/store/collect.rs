@@ -30,6 +30,28 @@ pub struct Usage {
     pub views: Space,
 }
 
+/// What one image takes, in bytes of disk space: its blobs and its unpacked layers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageSpace {
+    /// All of it.
+    pub total: u64,
+    /// What other names lead to, too.
+    pub shared: u64,
+    /// Bytes that it seems to have, holes and all.
+    pub apparent: u64,
+}
+
+/// What all images take, in bytes of disk space.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// By image, as they were asked for.
+    pub images: Vec<ImageSpace>,
+    /// What several of them have, once.
+    pub shared: u64,
+    /// What none of them has: it is a container's, or was left.
+    pub unnamed: u64,
+}
+
 /// Files, and disk space in bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Space {
@@ -151,6 +173,46 @@ impl Store {
             }
         }
         usage
+    }
+
+    /// What each of `images` takes, and what they have in common.
+    pub fn shares(&self, images: &[Descriptor]) -> Shares {
+        let of = |descriptor| {
+            let mut live = Live::default();
+            live.add_image(self, descriptor);
+            live
+        };
+        let live: Vec<Live> = images.iter().map(of).collect();
+        let mut shares = Shares {
+            images: vec![ImageSpace::default(); images.len()],
+            ..Shares::default()
+        };
+        for (path, digest, kind) in self.files() {
+            let owners: Vec<usize> = (0..live.len())
+                .filter(|image| match kind {
+                    FileKind::Blob => live[*image].blobs.contains(&digest),
+                    FileKind::Layer => live[*image].layers.contains(&digest),
+                    FileKind::View => false,
+                })
+                .collect();
+            let bytes = disk_space(&path);
+            match owners.len() {
+                0 if kind == FileKind::View => {}
+                0 => shares.unnamed += bytes,
+                1 => {}
+                _ => shares.shared += bytes,
+            }
+            let apparent = fs::symlink_metadata(&path).map_or(0, |found| found.len());
+            for owner in &owners {
+                let image = &mut shares.images[*owner];
+                image.total += bytes;
+                image.apparent += apparent;
+                if owners.len() > 1 {
+                    image.shared += bytes;
+                }
+            }
+        }
+        shares
     }
 
     /// Disk space of all unpacked layers.

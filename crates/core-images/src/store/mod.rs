@@ -31,7 +31,7 @@ use container_resource::settings::StorageSettings;
 use sha2::{Digest as _, Sha256};
 
 pub use atomic::Temporary;
-pub use collect::{Collected, Usage};
+pub use collect::{Collected, ImageSpace, Shares, Usage};
 pub use ingest::{Ingest, IngestError};
 pub use leases::{GRACE, Leases};
 pub use names::{LAYOUT, Names, UNTAGGED};
@@ -81,6 +81,9 @@ pub enum StoreError {
         /// How.
         source: serde_json::Error,
     },
+    /// All of it was removed.
+    #[error("the images are gone: {0} is missing, or is no directory")]
+    Gone(String),
     /// A blob exceeds what may be read into memory.
     #[error("the document {digest} is larger than {limit} bytes")]
     TooLarge {

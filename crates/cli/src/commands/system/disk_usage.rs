@@ -35,7 +35,8 @@ pub struct DiskUsage {
     #[command(flatten)]
     format: FormatFlags,
 
-    /// Show each image, container and volume, with the disk space that it takes and its apparent size
+    /// Show each image, container and volume, with the disk space that it takes and its apparent size. Of an image: what other images have,
+    /// too (shared), and what would come back without it (unique)
     #[arg(short, long)]
     verbose: bool,
 }
@@ -121,7 +122,7 @@ impl DiskUsage {
                 usage.reclaimable += bytes;
             }
         }
-        let active = containers
+        let active: Vec<String> = containers
             .iter()
             .flat_map(|container| container.configuration.images())
             .map(|image| image.reference.clone())
@@ -130,7 +131,9 @@ impl DiskUsage {
         let images = context
             .images()
             .await?
-            .disk_usage(DiskUsageRequest { active })
+            .disk_usage(DiskUsageRequest {
+                active: active.clone(),
+            })
             .await?
             .into_inner();
         let templates = template::list(context).await?;
@@ -142,7 +145,7 @@ impl DiskUsage {
             reclaimable: images.reclaimable_bytes,
         };
         if self.verbose {
-            let details = Details::new(context, &containers, &volumes).await?;
+            let details = Details::new(context, &containers, &volumes, &images, &active);
             return match self.format.format {
                 Format::Table => output::print(details.tables().as_bytes()),
                 Format::Json => output::write_pretty(&details),

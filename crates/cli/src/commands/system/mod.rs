@@ -16,6 +16,8 @@ mod version;
 
 use clap::Subcommand;
 
+pub use disk_usage::allocated;
+
 use crate::connection::Context;
 use crate::failure::Failure;
 
