@@ -40,13 +40,25 @@ impl Selection {
                 .map(|container| container.id)
                 .collect());
         }
+        Ok(self.each_once())
+    }
+
+    /// The named ones, each once; none for all, which is what is meant without names, too.
+    pub fn resolve_named(&self) -> Result<Vec<String>, Failure> {
+        if self.all {
+            self.check()?;
+        }
+        Ok(self.each_once())
+    }
+
+    fn each_once(&self) -> Vec<String> {
         let mut ids: Vec<String> = Vec::with_capacity(self.ids.len());
         for id in &self.ids {
             if !ids.contains(id) {
                 ids.push(id.clone());
             }
         }
-        Ok(ids)
+        ids
     }
 
     /// Whether something was selected at all, and only in one way.

@@ -1,7 +1,7 @@
 //! Gives space that is free back to the host.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::time::Instant;
@@ -26,35 +26,33 @@ struct Range {
     minimum: u64,
 }
 
-/// Trims the writable layer and the volumes, and says on standard output how many bytes that were. To be called before the container's
-/// root is entered.
+/// Trims the writable layer and the volumes. To be called before the container's root is entered. How many bytes a file system calls free
+/// says nothing of what the host gets back, so nobody is told.
 pub fn trim() -> Result<(), ArchiveError> {
-    let mut trimmed = 0_u64;
     let all = std::iter::once(Path::new(UPPER).to_owned()).chain(volumes::mounted());
     for place in all {
-        let given = give_back(&place, None).map_err(ArchiveError::at(&*place))?;
-        trimmed = trimmed.saturating_add(given);
+        give_back(&place, None).map_err(ArchiveError::at(&*place))?;
     }
-    write!(io::stdout(), "{trimmed}").map_err(ArchiveError::Write)
+    Ok(())
 }
 
-/// Trims the file system at `place`, or as much of it as there is time for before `until`; gives the bytes.
-pub fn give_back(place: &Path, until: Option<Instant>) -> io::Result<u64> {
+/// Trims the file system at `place`, or as much of it as there is time for before `until`.
+pub fn give_back(place: &Path, until: Option<Instant>) -> io::Result<()> {
     let root = File::open(place)?;
     // What was deleted is free when the journal says so.
     rustix::fs::syncfs(&root)?;
     let found = rustix::fs::fstatvfs(&root)?;
     let size = found.f_blocks.saturating_mul(found.f_frsize);
     let step = if until.is_some() { STEP } else { u64::MAX };
-    let (mut start, mut trimmed) = (0_u64, 0_u64);
+    let mut start = 0_u64;
     while start < size && until.is_none_or(|until| Instant::now() < until) {
-        trimmed = trimmed.saturating_add(part(&root, start, step)?);
+        part(&root, start, step)?;
         start = start.saturating_add(step);
     }
-    Ok(trimmed)
+    Ok(())
 }
 
-fn part(root: &File, start: u64, length: u64) -> io::Result<u64> {
+fn part(root: &File, start: u64, length: u64) -> io::Result<()> {
     let mut range = Range {
         start,
         length,
@@ -62,12 +60,12 @@ fn part(root: &File, start: u64, length: u64) -> io::Result<u64> {
     };
     // SAFETY: FITRIM reads and writes one `fstrim_range`.
     if unsafe { libc::ioctl(root.as_raw_fd(), FITRIM, &raw mut range) } == 0 {
-        return Ok(range.length);
+        return Ok(());
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
         // In memory, or read-only: nothing is the host's.
-        Some(libc::ENOTTY | libc::EOPNOTSUPP | libc::EROFS) => Ok(0),
+        Some(libc::ENOTTY | libc::EOPNOTSUPP | libc::EROFS) => Ok(()),
         _ => Err(error),
     }
 }
