@@ -114,6 +114,27 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&matches)
 }
 
+/// Says which word is no text, where texts are expected.
+fn not_text(arguments: &[OsString]) -> String {
+    let Some(position) = arguments.iter().position(|word| word.to_str().is_none()) else {
+        return "an argument is not UTF-8".to_owned();
+    };
+    let whole = arguments[position].to_string_lossy();
+    let (flag, value) = match whole.split_once('=') {
+        Some((flag, value)) if flag.starts_with("--") => (Some(flag), value),
+        _ => {
+            let before = position
+                .checked_sub(1)
+                .and_then(|before| arguments[before].to_str());
+            (before.filter(|before| before.starts_with('-')), &*whole)
+        }
+    };
+    match flag {
+        Some(flag) => format!("the value '{value}' of {flag} is not UTF-8"),
+        None => format!("the argument '{value}' is not UTF-8"),
+    }
+}
+
 /// What clap could not parse: wanted help, or wrong usage. It is shown as of the plain commands: that flags may have
 /// values is not what they are for.
 fn explain(mut error: clap::Error, arguments: &[OsString]) -> Result<u8, Failure> {
@@ -138,6 +159,7 @@ fn explain(mut error: clap::Error, arguments: &[OsString]) -> Result<u8, Failure
                 .map_err(|error| output::write_failure(&error))?;
             Ok(0)
         }
+        ErrorKind::InvalidUtf8 => Err(Failure::Usage(not_text(arguments))),
         kind => {
             let word = |kind| match error.get(kind) {
                 Some(ContextValue::String(word)) => Some(word.as_str()),

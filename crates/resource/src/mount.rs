@@ -40,6 +40,19 @@ pub enum MountError {
         "type={0} is not available here: type=bind, type=virtiofs, type=volume and type=tmpfs are"
     )]
     NotYet(String),
+    /// Docker's words for mounts below the source.
+    #[error(
+        "'{0}' is not available here: mounts below the source are there, too, and read-only with it"
+    )]
+    Recursive(String),
+    /// Docker's word for making the source.
+    #[error("'{0}' is not available here: the source of a bind mount must exist")]
+    Create(String),
+    /// A path of the host's with the separator in it.
+    #[error(
+        "'{0}' has too many colons: a path with one is written as --mount type=bind,source=<path>,target=<path>"
+    )]
+    Colon(String),
     /// A mount of the host's.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -135,7 +148,22 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
             // Mounts below are there, and read-only with it.
             "bind-recursive" if matches!(value, Some("enabled" | "readonly")) => {}
             "bind-nonrecursive" if matches!(value.map(switch::parse), Some(Ok(false))) => {}
+            "bind-recursive" if matches!(value, Some("disabled" | "writable")) => {
+                return Err(MountError::Recursive(field.to_owned()));
+            }
+            "bind-nonrecursive" if matches!(value.map_or(Ok(true), switch::parse), Ok(true)) => {
+                return Err(MountError::Recursive(field.to_owned()));
+            }
             "bind-recursive" | "bind-nonrecursive" => return Err(invalid()),
+            "bind-create-src" => {
+                let wanted = value.map_or(Ok(true), switch::parse);
+                if wanted.map_err(|_| invalid())? {
+                    return Err(MountError::Create(field.to_owned()));
+                }
+            }
+            // podman's, for labels of the host.
+            "relabel" if matches!(value, Some("shared" | "private")) => {}
+            "relabel" => return Err(invalid()),
             "volume-nocopy" => {
                 let wanted = value.map_or(Ok(true), switch::parse);
                 if wanted.map_err(|_| invalid())? {
@@ -232,6 +260,12 @@ pub fn parse_short(text: &str) -> Result<Mount, MountError> {
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, options) = match parts.as_slice() {
         [source, target] if bind::is_path(source) => (*source, *target, ""),
+        // Options have no slash, but a target does.
+        [source, _, third, ..]
+            if bind::is_path(source) && (parts.len() > 3 || third.starts_with('/')) =>
+        {
+            return Err(MountError::Colon(text.to_owned()));
+        }
         [source, target, options] if bind::is_path(source) => (*source, *target, *options),
         _ => return Ok(volume::parse(text)?),
     };

@@ -18,10 +18,20 @@ pub enum MountPointError {
         "invalid mount point '{0}': every container has {1} of its own there; a place below it can be one"
     )]
     Taken(String, &'static str),
+    /// A device, or one of the links in `/dev`.
+    #[error("invalid mount point '{0}': every container has this file of its own")]
+    Device(String),
 }
 
 /// Paths that cannot be mounted over.
 const TAKEN: [(&str, &str); 2] = [("/dev", "devices"), ("/proc", "a view of processes")];
+
+/// What every container has in `/dev` (runtime-spec, "Default Devices" and "Dev symbolic links"): the kernel's masks and each process need
+/// the devices as they are.
+const DEVICES: [&str; 12] = [
+    "null", "zero", "full", "random", "urandom", "tty", "console", "ptmx", "fd", "stdin", "stdout",
+    "stderr",
+];
 
 /// The path as everybody writes it who writes it in the shortest way: no `.`, no doubled slash, none at the end. So what is mounted at one
 /// place is seen to be.
@@ -37,6 +47,11 @@ pub fn parse(path: &str) -> Result<String, MountPointError> {
     let place = format!("/{}", parts.join("/"));
     if place.len() > 4095 || parts.iter().any(|part| part.len() > 255) {
         return Err(MountPointError::Length);
+    }
+    if let ["dev", name] = parts.as_slice()
+        && DEVICES.contains(name)
+    {
+        return Err(MountPointError::Device(place));
     }
     match TAKEN.iter().find(|(taken, _)| *taken == place) {
         Some((_, what)) => Err(MountPointError::Taken(place, what)),
@@ -62,6 +77,8 @@ mod tests {
             ("//a///b/./c/.", "/a/b/c"),
             ("/a b/...", "/a b/..."),
             ("/dev/shm", "/dev/shm"),
+            ("/dev/null/x", "/dev/null/x"),
+            ("/dev/foo", "/dev/foo"),
             ("/proc/uptime", "/proc/uptime"),
         ] {
             assert_eq!(parse(text).as_deref(), Ok(place), "{text}");
@@ -72,6 +89,12 @@ mod tests {
             assert_eq!(
                 parse(text),
                 Err(MountPointError::Path(text.into())),
+                "{text}"
+            );
+        }
+        for text in ["/dev/null", "/dev//tty/", "/dev/stdout"] {
+            assert!(
+                matches!(parse(text), Err(MountPointError::Device(_))),
                 "{text}"
             );
         }

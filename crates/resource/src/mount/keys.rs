@@ -1,7 +1,7 @@
 //! The keys of a mount.
 
 /// Keys with a value.
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 26] = [
     "type",
     "source",
     "src",
@@ -19,6 +19,8 @@ const KEYS: [&str; 24] = [
     "bind-propagation",
     "bind-recursive",
     "bind-nonrecursive",
+    "bind-create-src",
+    "relabel",
     "volume-nocopy",
     "volume-subpath",
     "subpath",

@@ -53,7 +53,7 @@ fn the_host_s_files_are_named_in_two_ways() {
         ),
         (
             "/a:/b:ro:x",
-            "invalid volume '/a:/b:ro:x': [<name>:]<path>[:<options>] is expected",
+            "'/a:/b:ro:x' has too many colons: a path with one is written as --mount type=bind,source=<path>,target=<path>",
         ),
         (
             "/a:b",
@@ -142,7 +142,7 @@ fn mistakes_are_named() {
         ),
         (
             "type=bind,source=/a,target=/m,bind-recursive=disabled",
-            "invalid value for bind-recursive: 'disabled'",
+            "'bind-recursive=disabled' is not available here: mounts below the source are there, too, and read-only with it",
         ),
         (
             "type=volume,source=v,target=/m,size=1m",
@@ -233,5 +233,44 @@ proptest! {
             let place = mount_point::parse(&mount.destination);
             prop_assert_eq!(place, Ok(mount.destination));
         }
+    }
+}
+
+#[test]
+fn what_docker_has_and_this_has_not_is_told_with_its_reason() {
+    let mount = |fields: &str| parse(&format!("type=bind,src=/a,dst=/b,{fields}")).map(drop);
+    for fields in [
+        "bind-create-src=false",
+        "relabel=shared",
+        "relabel=private",
+        "bind-recursive=enabled",
+        "bind-nonrecursive=false",
+    ] {
+        assert_eq!(mount(fields), Ok(()), "{fields}");
+    }
+    for (fields, words) in [
+        ("bind-create-src", "the source of a bind mount must exist"),
+        (
+            "bind-create-src=x",
+            "invalid value for bind-create-src: 'x'",
+        ),
+        ("relabel=x", "invalid value for relabel"),
+        (
+            "bind-recursive=disabled",
+            "mounts below the source are there",
+        ),
+        (
+            "bind-recursive=writable",
+            "mounts below the source are there",
+        ),
+        ("bind-recursive=x", "invalid value for bind-recursive: 'x'"),
+        ("bind-nonrecursive", "mounts below the source are there"),
+    ] {
+        let error = mount(fields).unwrap_err().to_string();
+        assert!(error.contains(words), "{fields}: {error}");
+    }
+    for text in ["/tmp/a:b:/m", "/tmp/a:b:/m:ro", "/a:/b:/c", "./a:b:/c"] {
+        let error = parse_short(text).unwrap_err().to_string();
+        assert!(error.contains("--mount type=bind"), "{text}: {error}");
     }
 }
