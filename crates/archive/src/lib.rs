@@ -5,4 +5,5 @@ pub mod operation;
 pub mod pack;
 pub mod place;
 pub mod tar;
+pub mod told;
 pub mod unpack;

@@ -32,6 +32,10 @@ pub(super) enum Flag {
     PaxGlobal,
     GnuLongName,
     GnuLongLink,
+    /// A directory of an incremental dump; its content is a list of its files.
+    GnuDump,
+    /// The archive's own name.
+    GnuLabel,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,6 +94,9 @@ impl Header {
             b'g' => Flag::PaxGlobal,
             b'L' => Flag::GnuLongName,
             b'K' => Flag::GnuLongLink,
+            b'D' => Flag::GnuDump,
+            // GNU's tar gives it no magic number.
+            b'V' => Flag::GnuLabel,
             other => return Err(TarError::UnknownType(other)),
         })
     }

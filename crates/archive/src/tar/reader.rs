@@ -70,6 +70,36 @@ pub struct Reader<R> {
     whole: bool,
     /// The stream does not end before the blocks of zeros.
     needs_end: bool,
+    /// What holds for all members that say nothing else.
+    global: Global,
+}
+
+/// Of a global extended header (`pax(1)`): what is of use for files.
+#[derive(Debug, Default)]
+struct Global {
+    uid: Option<u64>,
+    gid: Option<u64>,
+    mtime: Option<(i64, u32)>,
+}
+
+impl Global {
+    /// A further header adds to the ones before it.
+    fn add(&mut self, pax: &Pax) {
+        self.uid = pax.uid.or(self.uid);
+        self.gid = pax.gid.or(self.gid);
+        self.mtime = pax.mtime.or(self.mtime);
+    }
+
+    fn hold_for(&self, member: &mut Member) -> Result<(), TarError> {
+        if let Some(uid) = self.uid {
+            member.uid = owner(uid)?;
+        }
+        if let Some(gid) = self.gid {
+            member.gid = owner(gid)?;
+        }
+        member.mtime = self.mtime.unwrap_or(member.mtime);
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -88,15 +118,18 @@ impl<R: Read> Reader<R> {
             padding: 0,
             whole: false,
             needs_end: false,
+            global: Global::default(),
         }
     }
 
-    /// An archive without the blocks of zeros at its end is one that was cut off, as it may be between two members. Only for those that no
-    /// digest covers: some programs end theirs without.
+    /// The archive is a user's, and no digest covers it. Without the blocks of zeros at its end it was cut off, as it may be between two
+    /// members or before the first one; some programs end layers without. What it says of all members holds, as POSIX has it; for layers
+    /// others ignore that, and a layer is the same everywhere.
     #[must_use]
     pub fn whole(self) -> Self {
         Self {
             whole: true,
+            needs_end: true,
             ..self
         }
     }
@@ -136,10 +169,23 @@ impl<R: Read> Reader<R> {
                     let records = self.extended(&header)?;
                     preamble.pax.replace(Pax::parse(&records)?).is_some()
                 }
-                // Says nothing that a layer or an image archive uses; `git archive` leaves a comment.
+                // `git archive` leaves a comment.
                 Flag::PaxGlobal => {
-                    self.extended(&header)?;
+                    let records = self.extended(&header)?;
+                    if self.whole {
+                        self.global.add(&Pax::parse(&records)?);
+                    }
                     false
+                }
+                Flag::GnuLabel => {
+                    self.start(header.size()?);
+                    false
+                }
+                Flag::GnuDump => {
+                    let member = self.member(&header, Kind::Directory, preamble)?;
+                    // The list of its files is of no use here.
+                    self.start(header.size()?);
+                    return Ok(Some(member));
                 }
                 Flag::GnuLongName => {
                     let name = self.long(&header)?;
@@ -167,7 +213,6 @@ impl<R: Read> Reader<R> {
                 Ok(None)
             };
         };
-        self.needs_end = self.whole;
         if block != [0; BLOCK] {
             return Header::parse(&block).map(Some);
         }
@@ -203,6 +248,7 @@ impl<R: Read> Reader<R> {
         let stored = stored_size(header, kind, &preamble)?;
         self.start(stored);
         let mut member = describe(header, kind, stored, preamble.long_name, preamble.long_link)?;
+        self.global.hold_for(&mut member)?;
         if let Some(pax) = preamble.pax {
             self.extend(&mut member, pax, stored)?;
         }
@@ -308,6 +354,7 @@ impl<R: Read> Reader<R> {
         self.start(stored);
         let names = (preamble.long_name, preamble.long_link);
         let mut member = describe(header, Kind::File, stored, names.0, names.1)?;
+        self.global.hold_for(&mut member)?;
         if let Some(pax) = preamble.pax {
             self.extend(&mut member, pax, stored)?;
         }

@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use crate::tar::{Kind, Member, TarError};
 
-/// Longest path of a member, in bytes (`PATH_MAX`). Longer ones are left out.
-const PATH_MAX: usize = 4096;
+/// Longest path of a member, in bytes (`PATH_MAX`).
+pub(super) const PATH_MAX: usize = 4096;
 
 /// Which part of an archive goes where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

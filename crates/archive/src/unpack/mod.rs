@@ -10,11 +10,11 @@ mod mapping;
 mod tests;
 mod tree;
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 
@@ -91,6 +91,18 @@ pub enum UnpackError {
     },
 }
 
+impl UnpackError {
+    /// The stream ended too early, perhaps in the middle of a file: what sends it has a better reason.
+    pub fn is_cut(&self) -> bool {
+        match self {
+            Self::Tar(error) => matches!(error, TarError::Truncated),
+            Self::Make { source, .. } => {
+                source.get_ref().is_some_and(|inner| inner.is::<TarError>())
+            }
+        }
+    }
+}
+
 /// Makes what `reader` reads in `directory`, beginning with the member `first` if one has been read already. Gives the number of
 /// members that were left out, because they would lead elsewhere or are devices.
 ///
@@ -118,6 +130,13 @@ pub fn unpack<R: Read>(
     }
     let mut next = reader.next_member()?;
     while let Some(member) = next {
+        if member.path.len() > mapping::PATH_MAX {
+            // Not left out: it is a file like any other, and would be missing without a word.
+            return Err(UnpackError::Make {
+                path: shown(&[member.path]),
+                source: Errno::NAMETOOLONG.into(),
+            });
+        }
         let made = match mapping.apply(&member.path) {
             Some(path) => tree.member(&path, &member, mapping, reader)?,
             None => false,
@@ -129,9 +148,17 @@ pub fn unpack<R: Read>(
     Ok(left_out)
 }
 
+/// Bytes of a path's begin, and of its end, that are shown of a long one.
+const SHOWN: usize = 100;
+
 /// A path as errors show it.
 fn shown(path: &[Vec<u8>]) -> PathBuf {
-    path.iter()
-        .map(|part| Path::new(OsStr::from_bytes(part)))
-        .collect()
+    let whole = path.join(&b'/');
+    match whole.get(..SHOWN) {
+        Some(begin) if whole.len() > 2 * SHOWN => {
+            let end = &whole[whole.len() - SHOWN..];
+            OsString::from_vec([begin, "…".as_bytes(), end].concat()).into()
+        }
+        _ => OsString::from_vec(whole).into(),
+    }
 }

@@ -1,4 +1,3 @@
-use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::PauseFlag;
+use crate::output;
 use crate::output_file::OutputFile;
 use crate::session::{Output, Owner, operate};
 
@@ -51,13 +51,7 @@ pub async fn write(
     path: Option<&Path>,
 ) -> Result<(), Failure> {
     let Some(path) = path.filter(|path| !is_standard_output(path)) else {
-        if io::stdout().is_terminal() {
-            return Err(Failure::usage(
-                "a tar is not written to a terminal: use --output",
-            ));
-        }
-        let output = io::stdout().as_fd().try_clone_to_owned();
-        let output = output.map_err(|error| Failure::Local(error.into()))?;
+        let output = output::for_bytes("a tar is not written to a terminal: use --output")?;
         return operate(context, owner, operation, None, output).await;
     };
     let file = OutputFile::open(path)?;

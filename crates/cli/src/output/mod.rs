@@ -1,5 +1,6 @@
 //! How results are written on standard output (as Apple's container has it).
 
+mod closed;
 mod json;
 mod printable;
 mod reader;
@@ -14,6 +15,7 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 use serde::Serialize;
 
+pub use closed::for_bytes;
 pub use printable::{printable, printable_lines};
 pub use reader::reader_gone;
 pub use screen::Screen;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use container_archive::pack::{Contents, Packer};
 use container_archive::place::{self, Found, choose};
 use container_archive::tar::{Kind, Member, Reader};
+use container_archive::told;
 use container_archive::unpack::{Links, Mapping, Owners, Rules, unpack};
 
 use super::error::ArchiveError;
@@ -217,7 +218,7 @@ fn unpack_all<R: Read>(
     let place = directory.try_clone().map_err(ArchiveError::Layers)?;
     let left_out = unpack(reader, first, directory, mapping, rules)?;
     if left_out > 0 {
-        eprintln!("{left_out} members that are devices, or lead elsewhere, were left out");
+        eprintln!("{}", told::left_out(left_out));
     }
     reaches_disk(&place).map_err(ArchiveError::Unwritten)
 }
@@ -273,10 +274,7 @@ pub fn output() -> Result<BufWriter<File>, ArchiveError> {
 /// Ends an archive.
 pub fn finish(packer: Packer<BufWriter<File>>) -> Result<(), ArchiveError> {
     if packer.changed > 0 {
-        eprintln!(
-            "{} files became shorter while they were read",
-            packer.changed
-        );
+        eprintln!("{}", told::changed(packer.changed));
     }
     packer.finish().map(drop).map_err(ArchiveError::Write)
 }

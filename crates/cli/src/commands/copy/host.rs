@@ -12,6 +12,7 @@ use anyhow::{Context as _, anyhow};
 use container_archive::pack::{Contents, PackError, Packer};
 use container_archive::place::{self, Found, choose};
 use container_archive::tar::{Kind, Member, Reader, Run, TarError};
+use container_archive::told;
 use container_archive::unpack::{Mapping, Owners, Rules, UnpackError, unpack as make};
 use rustix::fs::{Timespec, Timestamps};
 use rustix::pipe::fcntl_setpipe_size;
@@ -60,10 +61,7 @@ impl Source {
         let packed = packer.requested(&self.real, self.name.as_deref());
         packed.map_err(pack_failure)?;
         if packer.changed > 0 {
-            output::tell(format_args!(
-                "Warning: {} files became shorter while they were read",
-                packer.changed
-            ));
+            output::tell(format_args!("Warning: {}", told::changed(packer.changed)));
         }
         packer
             .finish()
@@ -148,15 +146,17 @@ pub fn unpack(
     let left_out = match make(&mut reader, Some(first), opened.into(), &mapping, rules) {
         Ok(left_out) => left_out,
         Err(UnpackError::Tar(error)) => return Err(error.into()),
+        // In the middle of a file.
+        Err(error) if error.is_cut() => {
+            return Err(Unpacked::Cut(Failure::Local(anyhow!(error))));
+        }
         Err(error) => {
             let text = directory.display().to_string();
             return Err(failed(anyhow!(error).context(text)));
         }
     };
     if left_out > 0 {
-        output::tell(format_args!(
-            "Warning: {left_out} files were left out: they are devices, or their path leads elsewhere"
-        ));
+        output::tell(format_args!("Warning: {}", told::left_out(left_out)));
     }
     Ok(place.path().display().to_string())
 }

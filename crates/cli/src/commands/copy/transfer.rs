@@ -45,11 +45,7 @@ impl Transfer {
         let archive = self.archive;
         let shown = match (&self.source, &self.destination) {
             (Location::Inside { id, path }, Location::Stream) => {
-                if io::stdout().is_terminal() {
-                    return Err(Failure::usage("a tar is not written to a terminal"));
-                }
-                let output = io::stdout().as_fd().try_clone_to_owned();
-                let output = output.map_err(|error| Failure::Local(error.into()))?;
+                let output = output::for_bytes("a tar is not written to a terminal")?;
                 let operation = Operation::Read { path: path.clone() };
                 operate(context, self.owner(id), &operation, None, output).await?;
                 return Ok(());

@@ -1,4 +1,3 @@
-use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
@@ -51,12 +50,8 @@ impl Save {
         let images = context.images().await?;
         let named = self.output.as_ref();
         let Some(path) = named.filter(|path| !OutputFile::is_standard_output(path)) else {
-            if io::stdout().is_terminal() {
-                return Err(Failure::usage(
-                    "an archive is not written to a terminal: use --output",
-                ));
-            }
-            let token = context.hand_to_images(io::stdout().as_fd()).await?;
+            let out = output::for_bytes("an archive is not written to a terminal: use --output")?;
+            let token = context.hand_to_images(out.as_fd()).await?;
             for reference in self.save(images, token).await? {
                 output::tell(reference);
             }

@@ -1,0 +1,154 @@
+//! Files: whole, or not there.
+
+use super::*;
+
+#[test]
+fn a_cut_off_archive_leaves_what_it_would_replace() {
+    let scratch = tempfile::tempdir().unwrap();
+    fs::write(scratch.path().join("file"), "old").unwrap();
+    let mut writer = Writer::new(Vec::new());
+    writer.start_file("file", 10).unwrap();
+    writer.write_all(b"0123456789").unwrap();
+    let archive = writer.finish().unwrap();
+    assert!(unpack_all(&archive[..515], scratch.path(), &Mapping::default()).is_err());
+    assert_eq!(
+        fs::read_to_string(scratch.path().join("file")).unwrap(),
+        "old"
+    );
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_new_file_is_whole_or_missing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut writer = Writer::new(Vec::new());
+    writer.start_file("file", 10).unwrap();
+    writer.write_all(b"0123456789").unwrap();
+    let archive = writer.finish().unwrap();
+    assert!(unpack_all(&archive[..515], scratch.path(), &Mapping::default()).is_err());
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    // Files that a killed process has left do no harm.
+    let left = format!(".container-{}-1", std::process::id());
+    fs::write(scratch.path().join(&left), "").unwrap();
+    unpack_all(&archive, scratch.path(), &Mapping::default()).unwrap();
+    assert_eq!(
+        fs::read(scratch.path().join("file")).unwrap(),
+        b"0123456789"
+    );
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_file_in_the_place_of_a_directory_is_told_of() {
+    let scratch = tempfile::tempdir().unwrap();
+    fs::write(scratch.path().join("file"), "old").unwrap();
+    let mut directory = Writer::new(Vec::new());
+    directory.directory("file/").unwrap();
+    let mut below = Writer::new(Vec::new());
+    below.file("file/x", b"").unwrap();
+    for archive in [directory.finish().unwrap(), below.finish().unwrap()] {
+        let error = unpack_all(&archive, scratch.path(), &Mapping::default()).unwrap_err();
+        assert!(matches!(error, UnpackError::Make { .. }), "{error}");
+    }
+    assert_eq!(fs::read(scratch.path().join("file")).unwrap(), b"old");
+}
+
+/// A stream that looks into a directory each time when it is read.
+struct Watched<'a> {
+    archive: &'a [u8],
+    directory: &'a Path,
+    seen: &'a mut Vec<String>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let entries = fs::read_dir(self.directory).into_iter().flatten();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        self.seen.extend(names);
+        self.archive.read(buffer)
+    }
+}
+
+fn file_below(directory: &str) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new());
+    writer.directory(directory).unwrap();
+    writer.start_file(&format!("{directory}file"), 10).unwrap();
+    writer.write_all(b"0123456789").unwrap();
+    writer.finish().unwrap()
+}
+
+#[test]
+fn no_file_has_a_name_before_all_of_it_was_read() {
+    let archive = file_below("d/");
+    for (exists, rules) in [(false, IN_PLACE), (true, IN_PLACE), (false, RULES)] {
+        let scratch = tempfile::tempdir().unwrap();
+        let place = scratch.path().join("d");
+        if exists {
+            fs::create_dir(&place).unwrap();
+        }
+        let mut seen = Vec::new();
+        let watched = Watched {
+            // Its content is the last that is read.
+            archive: &archive[..archive.len() - 1024],
+            directory: &place,
+            seen: &mut seen,
+        };
+        let mut reader = Reader::new(watched);
+        let mapping = Mapping::default();
+        let mut tree = Tree::new(directory(scratch.path()), rules);
+        for _ in 0..2 {
+            let member = reader.next_member().unwrap().unwrap();
+            let path = mapping.apply(&member.path).unwrap();
+            assert!(tree.member(&path, &member, &mapping, &mut reader).unwrap());
+            if member.kind == Kind::Directory && !exists {
+                let mode = fs::metadata(&place).unwrap().mode();
+                assert_eq!(mode & 0o7777, 0o700, "nobody else enters");
+            }
+        }
+        tree.settle().unwrap();
+        assert!(!seen.contains(&"file".to_owned()), "{exists} {rules:?}");
+        assert_eq!(fs::read(place.join("file")).unwrap(), b"0123456789");
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_off_in_its_place_is_removed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let archive = file_below("d/");
+    let mut reader = Reader::new(&archive[..1024 + 5]);
+    let root = directory(scratch.path());
+    assert!(unpack(&mut reader, None, root, &Mapping::default(), IN_PLACE).is_err());
+    assert_eq!(
+        fs::read_dir(scratch.path().join("d")).unwrap().count(),
+        0,
+        "nothing half made"
+    );
+}
+
+#[test]
+fn what_leads_to_something_else_is_not_replaced() {
+    let scratch = tempfile::tempdir().unwrap();
+    let fifo = scratch.path().join("file");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    for kind in [Kind::File, Kind::Symlink] {
+        let mut member = Member::new(b"file", kind, 0o644);
+        if kind == Kind::Symlink {
+            member.link = b"x".to_vec();
+        }
+        let mut writer = Writer::new(Vec::new());
+        writer.member(&member).unwrap();
+        let archive = writer.finish().unwrap();
+        let error = unpack_all(&archive, scratch.path(), &Mapping::default()).unwrap_err();
+        let error = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(error, "a FIFO is there");
+    }
+    assert!(fifo.symlink_metadata().unwrap().file_type().is_fifo());
+}
