@@ -51,7 +51,7 @@ fn a_container_waits_for_room_on_the_host_and_goes_on() {
     ]);
     for name in ["goes-on", "ends"] {
         within(Duration::from_secs(60), "it stands still", || {
-            system.inspect(name)["status"]["outOfRoom"] == true
+            system.inspect(name)["status"]["standstill"] == "full"
         });
     }
     let list = system.run(["list"]).ok().stdout;
@@ -86,7 +86,7 @@ fn a_container_waits_for_room_on_the_host_and_goes_on() {
         .run(["start", "ends"])
         .code(1)
         .says("No space left on device");
-    assert_eq!(system.inspect("goes-on")["status"]["outOfRoom"], true);
+    assert_eq!(system.inspect("goes-on")["status"]["standstill"], "full");
 
     std::fs::remove_file(fill).unwrap();
     let written = writes.outcome().ok().stdout;
@@ -115,7 +115,7 @@ fn a_container_waits_for_room_on_the_host_and_goes_on() {
         let time = system.run(["exec", "goes-on", "date", "+%s"]).ok().stdout;
         time.trim().parse::<u64>().unwrap().abs_diff(now()) <= 2
     });
-    assert!(system.inspect("goes-on")["status"]["outOfRoom"].is_null());
+    assert!(system.inspect("goes-on")["status"]["standstill"].is_null());
     system.run(["start", "ends"]).ok();
     system.run(["delete", "--force", "ends"]).ok();
     system.run(["stop", "-t", "0", "goes-on"]).ok();

@@ -327,7 +327,6 @@ impl Entry {
                 published_ports,
                 started_date: Some(started),
                 restart_count: status.restart_count,
-                out_of_room: status.out_of_room,
                 standstill: status.standstill,
                 ..ContainerStatus::default()
             };
@@ -350,10 +349,7 @@ impl Entry {
     /// Shows why its machine stands still, if it does, while its helper lives.
     pub fn stand_still(&self, why: Option<Standstill>) {
         if self.is_active() {
-            self.status.send_modify(|status| {
-                status.out_of_room = why.is_some();
-                status.standstill = why;
-            });
+            self.status.send_modify(|status| status.standstill = why);
         }
     }
 

@@ -73,10 +73,7 @@ pub struct ContainerStatus {
     /// Why it ended or cannot be read, where that was not its own process's exit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Its machine stands still, as the host does not take what it writes. It goes on when the host does.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub out_of_room: bool,
-    /// Why, if it does.
+    /// Why its machine stands still, if it does: the host does not take what it writes. It goes on when the host does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standstill: Option<Standstill>,
     /// The guest's kernel killed one of its processes for lack of memory.
