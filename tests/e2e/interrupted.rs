@@ -3,11 +3,13 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
 
-use crate::system::{System, eventually, kill};
+use crate::system::{System, eventually, image, kill};
 
 /// Bytes of the file that is copied: more than all buffers on the way hold.
 const LARGE: usize = 24 << 20;
@@ -152,4 +154,135 @@ fn what_is_cut_off_leaves_nothing_half_made() {
     assert!(out.status.success() && out.stdout.len() > LARGE);
     system.run(["commit", "box", "whole"]).ok();
     system.run(["start", "-a", "box"]).ok();
+}
+
+/// Bytes of each file of a tree that is copied.
+const FILE: u64 = 3 << 20;
+/// How many files it has.
+const FILES: usize = 4;
+
+/// Names below `directory` that are of something unfinished.
+fn unfinished(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    let begins = [".unfinished-", ".writing-", ".removing-"];
+    names
+        .filter(|name| begins.iter().any(|begin| name.starts_with(begin)))
+        .collect()
+}
+
+/// Starts `words` and kills the client `after` that, whatever it does then.
+fn cut_off(system: &System, words: &[&str], after: Duration) {
+    let mut client = Begun::spawn(system, words);
+    drop(client.stdin.take());
+    // The moment is what is tried: no event tells of it.
+    std::thread::sleep(after);
+    // It may have ended by itself.
+    for pid in children(client.id()) {
+        kill(pid, Signal::KILL);
+    }
+    client.wait().unwrap();
+}
+
+#[test]
+fn clients_that_are_killed_at_any_moment_leave_nothing_half_made() {
+    let system = System::start();
+    let at = |name: &str| system.scratch().join(name).to_str().unwrap().to_owned();
+    fs::create_dir(at("tree")).unwrap();
+    for number in 0..FILES {
+        fs::write(at(&format!("tree/{number}")), vec![7; FILE as usize]).unwrap();
+    }
+    let packed = Command::new("tar")
+        .args(["-cf", &at("tree.tar"), "-C", &at("tree"), "."])
+        .status();
+    assert!(packed.unwrap().success());
+    let image = image().display().to_string();
+    let box_words = ["create", "--name", "box", "-m", "256M", "busybox", "true"];
+    system.run(box_words).ok();
+    system.run(["volume", "create", "data"]).ok();
+    system
+        .run(["volume", "import", "data", &at("tree.tar")])
+        .ok();
+    system.run(["cp", &at("tree"), "box:/tree"]).ok();
+
+    let (out, in_tar) = (at("out"), at("out.tar"));
+    let (tar, tree) = (at("tree.tar"), at("tree"));
+    let operations: [&[&str]; 10] = [
+        &["volume", "import", "new", &tar],
+        &["volume", "export", "-o", &in_tar, "data"],
+        &["volume", "cp", &tree, "data:/copy"],
+        &["cp", &tree, "box:/copy"],
+        &["cp", "box:/tree", &out],
+        &["export", "-o", &in_tar, "box"],
+        &["commit", "box", "half"],
+        &[
+            "create", "--name", "new", "-v", "fresh:/v", "busybox", "true",
+        ],
+        &["image", "load", "-i", &image],
+        &[
+            "run", "--rm", "--name", "new", "-v", "fresh:/v", "busybox", "true",
+        ],
+    ];
+    let sizes = |directory: &str| -> Vec<u64> {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.metadata().unwrap().len())
+            .collect()
+    };
+    let clear = || {
+        let _ = fs::remove_file(&in_tar);
+        let _ = fs::remove_dir_all(&out);
+        system.run(["delete", "--force", "new"]);
+        for volume in ["new", "fresh"] {
+            system.run(["volume", "delete", "--force", volume]);
+        }
+        system.run(["image", "delete", "--force", "half"]);
+    };
+    let rounds = std::env::var("CONTAINER_TEST_ROUNDS").map_or(2, |rounds| rounds.parse().unwrap());
+    for words in operations {
+        clear();
+        let begun = Instant::now();
+        system.run(words).ok();
+        let took = begun.elapsed();
+        for round in 0..rounds {
+            clear();
+            // Each part of its time, and somewhere in that.
+            let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+            let part = (f64::from(round) + f64::from(now % 1000) / 1000.0) / f64::from(rounds);
+            let what = format!("{words:?}, killed after {:.2} of {took:?}", part);
+            cut_off(&system, words, took.mul_f64(part));
+            eventually(&what, || {
+                let transient = fs::read_dir(system.app().join("transient")).unwrap();
+                let volumes = unfinished(&system.app().join("volumes"));
+                let layers = unfinished(&system.app().join("layers"));
+                let blobs = fs::read_dir(system.app().join("content/ingest")).unwrap();
+                transient.count() == 0
+                    && volumes.is_empty()
+                    && layers.is_empty()
+                    && blobs.count() == 0
+                    && unfinished(&system.app().join("containers")).is_empty()
+                    && system.helpers().is_empty()
+            });
+            // A file is whole or not there, in the container, in the volume and on the host.
+            assert!(sizes(&out).iter().all(|size| *size == FILE), "{what}");
+            if let Ok(found) = fs::metadata(&in_tar) {
+                assert!(found.len() > FILE * FILES as u64, "{what}");
+            }
+            for (volume, command) in [(false, &["cp"][..]), (true, &["volume", "cp"])] {
+                let from = if volume { "data:/copy" } else { "box:/copy" };
+                let back = at("back");
+                let copied = system.run(command.iter().copied().chain([from, &back]));
+                if copied.code == 0 {
+                    assert!(sizes(&back).iter().all(|size| *size == FILE), "{what}");
+                    fs::remove_dir_all(&back).unwrap();
+                }
+            }
+            // Whole or not there, and it works.
+            let volumes = system
+                .run(["volume", "list", "--format", "json"])
+                .ok()
+                .stdout;
+            assert!(!volumes.contains("damage"), "{what}: {volumes}");
+        }
+    }
 }

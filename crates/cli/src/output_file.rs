@@ -18,7 +18,8 @@ use crate::failure::Failure;
 const MAX_LINKS: u32 = 40;
 
 /// Where the bytes go: a regular file is written beside its place and takes it only when it is complete; a named pipe
-/// and a descriptor of this process (`/dev/stdout`) are written into. Anything else is refused, and never replaced.
+/// a character device (`/dev/null`) and a descriptor of this process (`/dev/stdout`) are written into. Anything else is refused, and never
+/// replaced.
 #[derive(Debug)]
 pub enum OutputFile {
     /// A regular file, or a new one.
@@ -61,14 +62,15 @@ impl OutputFile {
             Err(error) => return Err(anyhow!(error).context(failed()).into()),
         };
         let kind = found.as_ref().map(fs::Metadata::file_type);
-        if kind.is_some_and(|kind| kind.is_fifo()) {
-            // Waits for a reader, as a shell does.
-            let pipe = File::options().write(true).open(&target);
-            return Ok(Self::Stream(pipe.with_context(failed)?.into()));
+        if kind.is_some_and(|kind| kind.is_fifo() || kind.is_char_device()) {
+            // A pipe waits for a reader, as a shell does; `/dev/null` takes everything.
+            let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let stream = rustix::fs::open(&target, flags, Mode::empty());
+            return Ok(Self::Stream(stream.with_context(failed)?));
         }
         let refused = match kind {
             Some(kind) if kind.is_dir() => Some("a directory"),
-            Some(kind) if kind.is_char_device() || kind.is_block_device() => Some("a device"),
+            Some(kind) if kind.is_block_device() => Some("a block device"),
             Some(kind) if kind.is_socket() => Some("a socket"),
             _ => None,
         };
@@ -327,12 +329,12 @@ mod tests {
 
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
         symlink("/dev/null", at("null")).unwrap();
-        for (path, what) in [
-            (PathBuf::from("/dev/null"), "a device"),
-            (at("null"), "a device"),
-            (at("."), "a directory"),
-            (at("socket"), "a socket"),
-        ] {
+        for null in [PathBuf::from("/dev/null"), at("null")] {
+            write(&null, "nothing").unwrap();
+            let kind = fs::metadata(&null).unwrap().file_type();
+            assert!(kind.is_char_device());
+        }
+        for (path, what) in [(at("."), "a directory"), (at("socket"), "a socket")] {
             let error = OutputFile::open(&path).unwrap_err();
             assert!(format!("{error:?}").contains(what), "{error:?}");
         }

@@ -1,12 +1,14 @@
 //! Formats of empty disks, and how to make one.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use container_resource::journal::{Journal, JournalMode};
+use container_resource::size::memory;
 
 /// Bytes of a writable layer unless asked otherwise. Only what is written takes room.
 const DEFAULT_SIZE: u64 = 64 << 30;
@@ -92,10 +94,14 @@ pub enum DiskError {
         reason: String,
     },
     /// The host's file system has no such files.
-    #[error("a disk of {size} bytes is larger than a file may be on this host's file system")]
+    #[error(
+        "a disk of {} is larger than a file may be on this host's file system, which is {}", memory(*size), memory(*most)
+    )]
     TooLarge {
-        /// What was asked for.
+        /// What was asked for, in bytes.
         size: u64,
+        /// What there may be, in whole MiB.
+        most: u64,
         /// What the kernel says.
         #[source]
         source: io::Error,
@@ -125,6 +131,7 @@ pub fn make(path: &Path, format: &Format) -> Result<(), DiskError> {
         .map_err(|source| match source.kind() {
             io::ErrorKind::FileTooLarge => DiskError::TooLarge {
                 size: format.size,
+                most: largest(&file, format.size),
                 source,
             },
             _ => write(source),
@@ -169,6 +176,22 @@ pub fn make(path: &Path, format: &Format) -> Result<(), DiskError> {
     file.sync_all().map_err(write)
 }
 
+/// The most bytes that `file` may have, less than `too_many`.
+fn largest(file: &File, too_many: u64) -> u64 {
+    let (mut fits, mut too_many) = (0, too_many >> 20);
+    while too_many - fits > 1 {
+        let middle = fits + (too_many - fits) / 2;
+        if file.set_len(middle << 20).is_ok() {
+            fits = middle;
+        } else {
+            too_many = middle;
+        }
+    }
+    // It is about to be removed.
+    let _ = file.set_len(0);
+    fits << 20
+}
+
 fn run<'a>(
     program: &'static str,
     arguments: impl IntoIterator<Item = &'a OsStr>,
@@ -186,7 +209,10 @@ fn run<'a>(
     }
     let reason = match output.status.signal() {
         Some(signal) => format!("killed by signal {signal}"),
-        None => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        None => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            said.split_whitespace().collect::<Vec<_>>().join(" ")
+        }
     };
     Err(DiskError::Format { program, reason })
 }

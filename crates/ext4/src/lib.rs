@@ -11,4 +11,4 @@ mod replay;
 pub use copy::{copy, copy_until};
 pub use empty::{prepare, unnamed};
 pub use format::{DiskError, Format, WIDE, make};
-pub use replay::needs_replay;
+pub use replay::{is_ext4, needs_replay};

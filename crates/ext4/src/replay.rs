@@ -1,4 +1,4 @@
-//! Whether a disk was closed in order.
+//! Whether a file is a disk at all, and was closed in order.
 
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -13,6 +13,19 @@ const INCOMPATIBLE_AT: u64 = 1024 + 0x60;
 const MAGIC: u16 = 0xef53;
 /// `INCOMPAT_RECOVER`: the journal holds what is not in its place.
 const RECOVER: u32 = 0x4;
+
+/// Whether the file at `path` begins as an ext4 disk does.
+///
+/// # Errors
+/// As `open(2)` and `read(2)`; [`io::ErrorKind::InvalidData`] when no file is there but something else.
+pub fn is_ext4(path: &Path) -> io::Result<bool> {
+    let disk = container_files::open(path, Links::Refuse)?;
+    let mut magic = [0; 2];
+    match disk.read_exact_at(&mut magic, MAGIC_AT) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| u16::from_le_bytes(magic) == MAGIC),
+    }
+}
 
 /// Whether the journal of the ext4 disk at `path` must be replayed before its files can be trusted. A disk that is mounted for writing, or
 /// that was when its machine was killed, has the mark for it.
@@ -49,13 +62,14 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("disk");
         std::fs::write(&path, "short").unwrap();
-        assert!(!needs_replay(&path).unwrap());
+        assert!(!needs_replay(&path).unwrap() && !is_ext4(&path).unwrap());
         std::fs::remove_file(&path).unwrap();
         let format = Format {
             size: 64 << 20,
             ..Format::default()
         };
         make(&path, &format).unwrap();
+        assert!(is_ext4(&path).unwrap());
         assert!(!needs_replay(&path).unwrap());
         let set = Command::new("/sbin/debugfs")
             .args(["-w", "-R", "feature needs_recovery"])

@@ -6,8 +6,8 @@ use crate::size;
 
 /// The least size, in bytes: 1024 blocks.
 const MINIMUM: u64 = 4 << 20;
-/// The most, in bytes: what `mke2fs(8)` takes.
-const MAXIMUM: u64 = 40 << 30;
+/// The most, in bytes: `mke2fs(8)` takes 10,240,000 blocks, which is a little more.
+const MAXIMUM: u64 = 39 << 30;
 
 /// How a file system stays valid over a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub enum JournalError {
     #[error("invalid journal mode '{0}': ordered, writeback or journal is expected")]
     Mode(String),
     /// Not a size, or not one that a journal can have.
-    #[error("invalid journal size '{0}': 4M to 40G is expected")]
+    #[error("invalid journal size '{0}': 4M to 39G is expected")]
     Size(String),
 }
 

@@ -81,6 +81,18 @@ pub fn disk(bytes: u64) -> String {
     }
 }
 
+/// A size as a user would write it: exact, with the largest unit that makes it a whole number (`20g`, `1536m`).
+pub fn exact(bytes: u64) -> String {
+    let units = [("p", 50), ("t", 40), ("g", 30), ("m", 20), ("k", 10)];
+    let fitting = units
+        .iter()
+        .find(|(_, shift)| bytes > 0 && bytes.is_multiple_of(1 << shift));
+    match fitting {
+        Some((unit, shift)) => format!("{}{unit}", bytes >> shift),
+        None => bytes.to_string(),
+    }
+}
+
 /// Memory for people, binary: `512 B`, `1.50 MiB` rounded to one digit.
 pub fn memory(bytes: u64) -> String {
     if bytes < 1024 {
@@ -115,6 +127,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_written_exactly_is_read_as_the_same() {
+        for (bytes, text) in [
+            (0, "0"),
+            (1000, "1000"),
+            (1 << 10, "1k"),
+            (1536 << 20, "1536m"),
+            (20 << 30, "20g"),
+            (256 << 40, "256t"),
+        ] {
+            assert_eq!(exact(bytes), text);
+            assert_eq!(parse(text), Ok(bytes));
+        }
+    }
 
     #[test]
     fn units_are_binary() {

@@ -73,6 +73,9 @@ pub struct VolumeResource {
     pub id: String,
     /// What it is.
     pub configuration: VolumeConfiguration,
+    /// Why it cannot be used as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
 }
 
 /// A volume, and what it takes.

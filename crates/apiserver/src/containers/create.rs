@@ -15,12 +15,12 @@ use container_resource::size::{self, MINIMUM_MEMORY};
 use super::{Containers, Entry, bundles};
 
 impl Containers {
-    /// Makes a container that can be started.
+    /// Makes a container that can be started; gives the names of the volumes that were made because it names them.
     pub async fn create(
         &self,
         configuration: ContainerConfiguration,
         options: CreateOptions,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<String>, Error> {
         self.create_as(configuration, options, Progress::Finished)
             .await
     }
@@ -31,7 +31,7 @@ impl Containers {
         configuration: ContainerConfiguration,
         options: CreateOptions,
         progress: Progress,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<String>, Error> {
         let id = configuration.id.clone();
         check(&configuration)?;
         plugin::service(
@@ -51,7 +51,7 @@ impl Containers {
         let ((entry, _operation), volumes) = self.with_volumes(configuration, enter).await?;
         // Boxed: with it the future of a creation is large.
         let created = Box::pin(self.make(&entry, progress)).await;
-        if created.is_err() {
+        if let Err(error) = created {
             // Before its name is free: whoever takes that has the same directory.
             match bundles::detach(&self.roots, &entry.bundle) {
                 Ok(trash) => self.clearing.remove(trash, Duration::ZERO),
@@ -64,10 +64,10 @@ impl Containers {
             self.networks.leave(&entry.id);
             self.release(&entry);
             self.take_volumes_back(volumes).await;
-        } else {
-            self.events.tell(Action::Create, &entry.id, []);
+            return Err(error);
         }
-        created
+        self.events.tell(Action::Create, &entry.id, []);
+        Ok(volumes.named())
     }
 
     async fn make(&self, entry: &Entry, progress: Progress) -> Result<(), Error> {

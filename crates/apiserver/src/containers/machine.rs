@@ -22,8 +22,8 @@ impl Containers {
     /// one's start.
     pub async fn begin(&self, configuration: ContainerConfiguration) -> Result<(), Error> {
         let options = CreateOptions::default();
-        self.create_as(configuration, options, Progress::Unfinished)
-            .await
+        let made = self.create_as(configuration, options, Progress::Unfinished);
+        made.await.map(drop)
     }
 
     /// Makes the container `id` one.

@@ -37,8 +37,9 @@ impl containers_server::Containers for Service {
         let configuration = json("container configuration", &request.configuration)?;
         let options = json("create options", &request.options)?;
         let containers = self.0.clone();
-        to_the_end(async move { containers.create(configuration, options).await }).await?;
-        Ok(Response::new(CreateReply {}))
+        let created_volumes =
+            to_the_end(async move { containers.create(configuration, options).await }).await?;
+        Ok(Response::new(CreateReply { created_volumes }))
     }
 
     async fn start(&self, request: Request<StartRequest>) -> Reply<StartReply> {

@@ -7,6 +7,7 @@ use container_api::volume::{
     ArchiveReply, ArchiveRequest, CreateReply, CreateRequest, DeleteReply, DeleteRequest,
     ListReply, ListRequest, ResizeReply, ResizeRequest, volumes_server,
 };
+use container_resource::volume::VolumeRequest;
 use tonic::{Request, Response, Status};
 
 use super::containers::{json, to_json};
@@ -51,7 +52,13 @@ impl volumes_server::Volumes for Service {
             words,
             stdio,
             create,
+            request,
         } = request.into_inner();
+        let create = match (create, request.is_empty()) {
+            (false, _) => None,
+            (true, true) => Some(VolumeRequest::default()),
+            (true, false) => Some(json("volume", &request)?),
+        };
         let lent = self.0.lent(stdio)?;
         let containers = self.0.clone();
         let archive = async move { containers.archive_volume(&name, &words, create, lent).await };

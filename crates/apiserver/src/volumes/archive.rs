@@ -19,7 +19,7 @@ const ONLY: Subject = Subject::Volume(0);
 
 impl Containers {
     /// Does what `asked` says with the files of the volume `name`, with the client's streams; gives the exit code. `create`: a volume
-    /// that is not there is made, and is there when the operation has succeeded.
+    /// that is not there is made as this asks, and is there when the operation has succeeded.
     ///
     /// # Errors
     /// [`Kind::InvalidState`] where others have the volume in a way that forbids it.
@@ -27,17 +27,21 @@ impl Containers {
         self: &Arc<Self>,
         name: &str,
         asked: &[Bytes],
-        create: bool,
+        create: Option<VolumeRequest>,
         lent: Option<Lent>,
     ) -> Result<i32, Error> {
         let operation = Operation::parse(asked)
             .filter(|operation| operation.fits_volumes() && *operation != Operation::Hold)
             .ok_or_else(|| Error::new(Kind::InvalidArgument, "no operation on a volume"))?;
-        match self.volumes.get(name) {
-            Err(error) if create && error.kind == Kind::NotFound => {
-                return self.fill_new(name, operation, lent).await;
+        match (self.volumes.get(name), create) {
+            (Err(error), Some(request)) if error.kind == Kind::NotFound => {
+                return self.fill_new(name, request, operation, lent).await;
             }
-            found => found?,
+            (Ok(_), Some(request)) if !request.labels.is_empty() || !request.options.is_empty() => {
+                let text = format!("volume {name} exists: its size, labels and options stay");
+                return Err(Error::new(Kind::Exists, text));
+            }
+            (found, _) => found?,
         };
         let disk = self.volumes.disk(name);
         if let Some((entry, helper, subject)) = self.writer_of(name) {
@@ -61,13 +65,14 @@ impl Containers {
     async fn fill_new(
         &self,
         name: &str,
+        request: VolumeRequest,
         operation: Operation,
         lent: Option<Lent>,
     ) -> Result<i32, Error> {
         self.reserve.check()?;
         let request = VolumeRequest {
             name: name.to_owned(),
-            ..VolumeRequest::default()
+            ..request
         };
         let unfinished = {
             let _change = self.volumes.change.lock().await;

@@ -17,7 +17,18 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Volumes that were made for a container, to be taken back where it is not made.
 #[derive(Debug, Default)]
-pub struct Made(Vec<String>);
+pub struct Made(
+    /// Each with whether the user has named it.
+    Vec<(String, bool)>,
+);
+
+impl Made {
+    /// Those that the user has named: nobody may have meant a new one.
+    pub fn named(self) -> Vec<String> {
+        let named = self.0.into_iter().filter(|(_, named)| *named);
+        named.map(|(name, _)| name).collect()
+    }
+}
 
 impl Containers {
     /// Makes a volume.
@@ -80,6 +91,53 @@ impl Containers {
         Ok(volumes.into_iter().map(with_usage).collect())
     }
 
+    /// Sees that the volumes of a container that is about to start are whole.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] and [`Kind::InvalidState`] for the first one that is not.
+    pub fn check_volumes(&self, configuration: &ContainerConfiguration) -> Result<(), Error> {
+        for mount in &configuration.mounts {
+            // Machines of ours have disks of other volumes, and unfinished ones.
+            if let Some(name) = mount.volume()
+                && self.volumes.disk(name) == std::path::Path::new(&mount.source)
+            {
+                self.volumes.get(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says in `error`, of a start of `entry` that was refused a volume, which container has that.
+    pub fn name_holder(&self, entry: &Entry, error: Error) -> Error {
+        if error.kind != Kind::InvalidState {
+            return error;
+        }
+        let Some(configuration) = entry.readable() else {
+            return error;
+        };
+        for name in configuration.volumes() {
+            if !error.message().contains(&format!("volume '{name}'")) {
+                continue;
+            }
+            let reads = configuration.only_reads(name);
+            let holder = self.all().into_iter().find_map(|other| {
+                let writes = !other.readable()?.only_reads(name);
+                let is_other = other.id != entry.id && other.is_active() && has(&other, name);
+                (is_other && (writes || !reads)).then(|| (other.id.clone(), writes))
+            });
+            if let Some((holder, writes)) = holder {
+                return error.with_hint(match (writes, reads) {
+                    (true, true) => format!("Container {holder} writes to it: a volume is shared while all only read it (`:ro`)."),
+                    (true, false) => format!("Container {holder} writes to it: stop that first, or use another volume."),
+                    (false, _) => format!(
+                        "Container {holder} reads it, and who writes has it alone: stop that first, or only read it here, too (`:ro`)."
+                    ),
+                });
+            }
+        }
+        error
+    }
+
     /// A container that has the volume `name`.
     pub fn user_of(&self, name: &str) -> Option<String> {
         let entry = self.all().into_iter().find(|entry| has(entry, name));
@@ -103,12 +161,16 @@ impl Containers {
                 } = &mut mount.kind
                 {
                     *anonymous = name.is_empty();
-                    if name.is_empty()
-                        || matches!(self.volumes.get(name), Err(error) if error.kind == Kind::NotFound)
-                    {
+                    let is_new = match self.volumes.get(name) {
+                        _ if name.is_empty() => true,
+                        Ok(_) => false,
+                        Err(error) if error.kind == Kind::NotFound => true,
+                        Err(error) => return Err(error),
+                    };
+                    if is_new {
                         self.reserve.check()?;
                         *name = self.volumes.make(request)?.id;
-                        made.0.push(name.clone());
+                        made.0.push((name.clone(), !*anonymous));
                     }
                     mount.source = self.volumes.disk(name).display().to_string();
                 }
@@ -132,7 +194,7 @@ impl Containers {
     }
 
     async fn take_back_locked(&self, made: Made) {
-        for name in made.0 {
+        for (name, _) in made.0 {
             // Another container may have it by now.
             if self.user_of(&name).is_some() {
                 continue;

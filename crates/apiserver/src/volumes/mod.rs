@@ -56,6 +56,10 @@ impl Drop for Unfinished {
     }
 }
 
+fn unreadable(error: &io::Error) -> String {
+    format!("what it is cannot be read: {error}")
+}
+
 fn not_made(name: &str, error: io::Error) -> Error {
     Error::caused(kind(&error), error).context(format_args!("create the volume {name}"))
 }
@@ -99,24 +103,46 @@ impl Volumes {
         let missing = || Error::new(Kind::NotFound, format!("volume not found: {name}"));
         // What is no name is no file's name either.
         check_name(name).map_err(|_| missing())?;
-        match bundle::read_json(&self.configuration(name)) {
-            Ok(configuration) => Ok(VolumeResource {
+        if self.directory.join(name).symlink_metadata().is_err() {
+            return Err(missing());
+        }
+        let configuration = self.read(name);
+        match (configuration, self.damage(name)) {
+            (Ok(configuration), None) => Ok(VolumeResource {
                 id: name.to_owned(),
                 configuration,
+                damage: None,
             }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.disk(name).exists() => {
-                Err(missing())
-            }
-            Err(error) => {
-                let place = self.directory.join(name);
-                Err(Error::caused(Kind::InvalidState, error)
-                    .context(format_args!("volume {name} is damaged"))
-                    .with_hint(format!(
-                        "Its disk is {}.",
-                        place.join("volume.img").display()
-                    )))
-            }
+            (_, Some(damage)) => Err(self.damaged(name, &damage)),
+            (Err(error), None) => Err(self.damaged(name, &unreadable(&error))),
         }
+    }
+
+    fn read(&self, name: &str) -> io::Result<VolumeConfiguration> {
+        bundle::read_json(&self.configuration(name))
+    }
+
+    /// What is wrong with the disk of the volume `name`.
+    fn damage(&self, name: &str) -> Option<String> {
+        match container_ext4::is_ext4(&self.disk(name)) {
+            Ok(true) => None,
+            Ok(false) => Some("its disk is no ext4 file system".to_owned()),
+            Err(error) => Some(match error.kind() {
+                io::ErrorKind::NotFound => "its disk is missing".to_owned(),
+                io::ErrorKind::InvalidData => format!("its disk is no file: {error}"),
+                _ => format!("its disk cannot be read: {error}"),
+            }),
+        }
+    }
+
+    /// The one text of a volume that cannot be used as it is.
+    fn damaged(&self, name: &str, damage: &str) -> Error {
+        let text = format!("volume {name} is damaged: {damage}");
+        Error::new(Kind::InvalidState, text).with_hint(format!(
+            "Its files are in {}. Put back what is missing, or delete the volume and fill a new one: `container volume delete {name}`, \
+             `container volume import {name} <backup.tar>`.",
+            self.directory.join(name).display()
+        ))
     }
 
     /// All of them, by name. A damaged one is listed with what its disk tells.
@@ -134,7 +160,7 @@ impl Volumes {
                 Err(error) if error.kind == Kind::NotFound => {}
                 Err(error) => {
                     tracing::warn!("{error:#}");
-                    found.push(self.damaged(name));
+                    found.push(self.as_it_is(name));
                 }
             }
         }
@@ -142,20 +168,29 @@ impl Volumes {
         Ok(found)
     }
 
-    fn damaged(&self, name: String) -> VolumeResource {
+    /// What is left of a damaged volume.
+    fn as_it_is(&self, name: String) -> VolumeResource {
         let disk = self.disk(&name);
+        let (configuration, unreadable) = match self.read(&name) {
+            Ok(configuration) => (configuration, None),
+            Err(error) => {
+                let configuration = VolumeConfiguration {
+                    name: name.clone(),
+                    driver: DRIVER.to_owned(),
+                    format: FORMAT.to_owned(),
+                    source: disk.display().to_string(),
+                    creation_date: Timestamp::UNIX_EPOCH,
+                    labels: std::collections::BTreeMap::new(),
+                    options: std::collections::BTreeMap::new(),
+                    size_in_bytes: disk.metadata().ok().map(|metadata| metadata.len()),
+                };
+                (configuration, Some(unreadable(&error)))
+            }
+        };
         VolumeResource {
-            configuration: VolumeConfiguration {
-                name: name.clone(),
-                driver: DRIVER.to_owned(),
-                format: FORMAT.to_owned(),
-                source: disk.display().to_string(),
-                creation_date: Timestamp::UNIX_EPOCH,
-                labels: [("damaged".to_owned(), "true".to_owned())].into(),
-                options: std::collections::BTreeMap::new(),
-                size_in_bytes: disk.metadata().ok().map(|metadata| metadata.len()),
-            },
+            damage: self.damage(&name).or(unreadable),
             id: name,
+            configuration,
         }
     }
 
@@ -202,6 +237,7 @@ impl Volumes {
             volume: VolumeResource {
                 id: name,
                 configuration,
+                damage: None,
             },
         };
         let name = &unfinished.volume.id;
@@ -286,8 +322,7 @@ impl Volumes {
         };
         // It follows no link.
         let Some(_lock) = self.lock(name, Company::None)? else {
-            let text = format!("volume {name} is damaged: its disk is no file");
-            return Err(Error::new(Kind::InvalidState, text));
+            return Err(self.damaged(name, "its disk is no file"));
         };
         let disk = std::fs::File::options()
             .write(true)
@@ -295,6 +330,9 @@ impl Volumes {
             .map_err(failed)?;
         disk.set_len(size).map_err(failed)?;
         configuration.size_in_bytes = Some(size);
+        // As it would be asked for now.
+        let shown = size::exact(size);
+        configuration.options.insert("size".to_owned(), shown);
         bundle::write_json(&self.configuration(name), &configuration).map_err(failed)
     }
 }
@@ -314,6 +352,59 @@ mod tests {
                 .collect(),
             ..VolumeRequest::default()
         }
+    }
+
+    #[tokio::test]
+    async fn a_volume_without_its_disk_is_damaged_for_everybody() {
+        let scratch = tempfile::tempdir().unwrap();
+        let volumes = Volumes::new(scratch.path().join("volumes"));
+        volumes.sweep().unwrap();
+        volumes.make(request("v", &[("size", "16m")])).unwrap();
+        let disk = volumes.disk("v");
+        let aside = scratch.path().join("aside");
+        std::fs::rename(&disk, &aside).unwrap();
+        let changes: [(fn(&std::path::Path), &str); 5] = [
+            (|_| {}, "its disk is missing"),
+            (
+                |disk| std::fs::create_dir(disk).unwrap(),
+                "its disk is no file: a directory",
+            ),
+            (
+                |disk| std::os::unix::fs::symlink("/dev/zero", disk).unwrap(),
+                "its disk is no file: a symbolic link",
+            ),
+            (
+                |disk| std::fs::write(disk, "").unwrap(),
+                "no ext4 file system",
+            ),
+            (
+                |disk| std::fs::write(disk, vec![7; 8192]).unwrap(),
+                "no ext4 file system",
+            ),
+        ];
+        for (change, words) in changes {
+            let _ = std::fs::remove_file(&disk);
+            let _ = std::fs::remove_dir(&disk);
+            change(&disk);
+            for error in [
+                volumes.get("v").unwrap_err(),
+                volumes.grow("v", 32 << 20).unwrap_err(),
+            ] {
+                assert_eq!(error.kind, Kind::InvalidState);
+                assert!(error.message().contains(words), "{error} {words}");
+                assert!(error.hint.unwrap().contains("container volume import v"));
+            }
+            let listed = volumes.list().unwrap();
+            assert!(listed[0].damage.as_ref().unwrap().contains(words));
+            // What it was is known.
+            assert_eq!(listed[0].configuration.options["size"], "16m");
+        }
+        std::fs::remove_file(&disk).unwrap();
+        std::fs::rename(&aside, &disk).unwrap();
+        assert_eq!(volumes.list().unwrap()[0].damage, None);
+        std::fs::remove_file(&disk).unwrap();
+        volumes.remove("v").await.unwrap();
+        assert_eq!(volumes.get("v").unwrap_err().kind, Kind::NotFound);
     }
 
     #[tokio::test]
@@ -347,6 +438,10 @@ mod tests {
         assert_eq!(std::fs::read(&other).unwrap(), b"x");
         std::fs::rename(scratch.path().join("aside"), volumes.disk("v")).unwrap();
         volumes.grow("v", 32 << 20).unwrap();
+        assert_eq!(
+            volumes.get("v").unwrap().configuration.options["size"],
+            "32m"
+        );
         assert!(volumes.grow("v", 16 << 20).is_err());
         // A machine could not let it grow so far.
         let error = volumes.grow("v", WIDE).unwrap_err();

@@ -16,6 +16,7 @@ use crate::configuration;
 use crate::connection::{Containers, Context};
 use crate::failure::Failure;
 use crate::flags::{HealthFlags, ManagementFlags, NetworkFlags, ProcessFlags, ResourceFlags};
+use crate::output;
 
 /// The flags of `run` and `create`.
 #[derive(Args, Debug)]
@@ -172,7 +173,10 @@ impl Prepared {
             configuration: serde_json::to_vec(&self.configuration)?.into(),
             options: serde_json::to_vec(&self.options)?.into(),
         };
-        containers.create(request).await?;
+        let reply = containers.create(request).await?.into_inner();
+        for volume in reply.created_volumes {
+            output::tell(format_args!("Created volume {volume}, which did not exist"));
+        }
         Ok(())
     }
 }

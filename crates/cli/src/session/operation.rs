@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use container_api::types::Stdio;
 use container_api::{Error, Kind, api, descriptors, volume};
 use container_archive::operation::Operation;
+use container_resource::volume::VolumeRequest;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::task::JoinHandle;
 
@@ -33,18 +34,15 @@ pub enum Owner<'a> {
     Volume {
         /// Its name.
         name: &'a str,
-        /// It is made where there is none, if the operation succeeds.
-        create: bool,
+        /// It is made like this where there is none, if the operation succeeds.
+        create: Option<&'a VolumeRequest>,
     },
 }
 
 impl<'a> Owner<'a> {
     /// A volume that is there.
     pub fn volume(name: &'a str) -> Self {
-        Self::Volume {
-            name,
-            create: false,
-        }
+        Self::Volume { name, create: None }
     }
 
     /// Its name, or its id.
@@ -153,11 +151,13 @@ async fn ask(
             reply.into_inner().exit_code
         }
         Owner::Volume { name, create } => {
+            let asked = create.map(serde_json::to_vec).transpose()?;
             let request = volume::ArchiveRequest {
                 name: name.to_owned(),
                 words,
                 stdio,
-                create,
+                create: create.is_some(),
+                request: asked.unwrap_or_default().into(),
             };
             let reply = context.volumes()?.archive(request).await?;
             reply.into_inner().exit_code

@@ -99,13 +99,13 @@ impl Volume {
                 }
                 Err(Errno::WOULDBLOCK) => {
                     let text = format!(
-                        "volume '{}' is currently in use and cannot be accessed by another container, or deleted",
+                        "volume '{}' is currently in use and cannot be accessed by another container",
                         self.name
                     );
                     let hint = if self.read_only {
                         "A container that writes to it has it: `container list` shows those that run."
                     } else {
-                        "Many containers may have a volume that none of them writes to: `-v <volume>:<path>:ro`."
+                        "Who writes to a volume has it alone: `container list` shows the containers that run."
                     };
                     return Err(Error::new(Kind::InvalidState, text).with_hint(hint));
                 }

@@ -75,7 +75,10 @@ impl Containers {
                 tokio::spawn(self.clone().follow(entry.clone(), helper));
                 Ok(first)
             }
-            Err(error) => Err(self.start_failed(entry, &helper, error).await),
+            Err(error) => {
+                let error = self.start_failed(entry, &helper, error).await;
+                Err(self.name_holder(entry, error))
+            }
         }
     }
 

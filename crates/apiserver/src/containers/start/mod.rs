@@ -170,6 +170,7 @@ impl Containers {
         self.reserve.check_start()?;
         let name = &configuration.runtime_handler;
         let runtime = plugin::service(&self.roots, name, ServiceKind::Runtime)?;
+        self.check_volumes(configuration)?;
         self.replay_journals(configuration).await?;
         let boot = self.renewed_boot(entry, requested_us, idle).await?;
         let failed = |error: std::io::Error| {

@@ -8,6 +8,7 @@ use clap::Args;
 use container_archive::operation::Operation;
 use container_resource::volume::check_name;
 
+use super::properties::Properties;
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
@@ -18,16 +19,21 @@ use crate::session::{Owner, operate_on_tar, pipe};
 ///
 /// Owners, modes and attributes are kept. The tar may be compressed with gzip, zstd, xz or bzip2. A missing volume is created, and appears
 /// when the whole tar has been read. In an existing volume, files of the same names are replaced and others stay. Links that lead out of
-/// the volume are created, but nothing is written through them. Prints the name.
+/// the volume are created, but nothing is written through them. Size, labels and options are for a new volume: a tar has none of them. Prints
+/// the name.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container volume import data data.tar
   container volume import data data.tar.zst
+  container volume import -s 20G --label team=web data data.tar
   container volume export data | ssh host container volume import data")]
 pub struct Import {
     /// Volume
     #[arg(value_name = "VOLUME", value_parser = name, add = completion::volumes())]
     name: String,
+
+    #[command(flatten)]
+    properties: Properties,
 
     /// Tar to read (default, and -: standard input)
     #[arg(value_name = "FILE")]
@@ -36,11 +42,12 @@ pub struct Import {
 
 impl Import {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
+        let request = self.properties.request(self.name.clone())?;
         let (input, called) = input(self.source.as_deref())?;
         let (said, output) = pipe()?;
         let owner = Owner::Volume {
             name: &self.name,
-            create: true,
+            create: Some(&request),
         };
         operate_on_tar(context, owner, &Operation::Import, input, &called, output).await?;
         drop(said);

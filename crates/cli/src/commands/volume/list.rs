@@ -44,7 +44,9 @@ fn table(volumes: &[VolumeResource]) -> Table {
     let mut table = Table::new(["NAME", "TYPE", "DRIVER", "OPTIONS"]);
     for volume in volumes {
         let configuration = &volume.configuration;
-        let kind = if configuration.is_anonymous() {
+        let kind = if volume.damage.is_some() {
+            "damaged"
+        } else if configuration.is_anonymous() {
             "anonymous"
         } else {
             "named"

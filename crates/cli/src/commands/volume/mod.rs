@@ -8,6 +8,7 @@ mod filter;
 mod import;
 mod inspect;
 mod list;
+mod properties;
 mod prune;
 mod resize;
 
