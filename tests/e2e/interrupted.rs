@@ -171,6 +171,16 @@ fn unfinished(directory: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Bytes of each file at and below `path`.
+fn file_sizes(path: &Path) -> Vec<u64> {
+    match fs::read_dir(path) {
+        Ok(entries) => entries
+            .flat_map(|entry| file_sizes(&entry.unwrap().path()))
+            .collect(),
+        Err(_) => fs::metadata(path).iter().map(fs::Metadata::len).collect(),
+    }
+}
+
 /// Starts `words` and kills the client `after` that, whatever it does then.
 fn cut_off(system: &System, words: &[&str], after: Duration) {
     let mut client = Begun::spawn(system, words);
@@ -223,12 +233,7 @@ fn clients_that_are_killed_at_any_moment_leave_nothing_half_made() {
             "run", "--rm", "--name", "new", "-v", "fresh:/v", "busybox", "true",
         ],
     ];
-    let sizes = |directory: &str| -> Vec<u64> {
-        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        entries
-            .map(|entry| entry.metadata().unwrap().len())
-            .collect()
-    };
+    let sizes = |directory: &str| file_sizes(Path::new(directory));
     let clear = || {
         let _ = fs::remove_file(&in_tar);
         let _ = fs::remove_dir_all(&out);
