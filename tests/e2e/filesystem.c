@@ -1,6 +1,7 @@
 // What a program may expect of a file system, tried in the current directory: the cases of pjdfstest that concern a share, and fsx.
 // Says what does not hold, a line each; `done` at the end. The argument is how many random operations fsx does. With `lock FILE` it takes
-// that file's locks and says whether they were to be had.
+// that file's locks and says whether they were to be had: with `read FILE` those that others may share, with `wait FILE` it waits for them.
+// With `count FILE N` it counts in the file as SQLite writes a database.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
@@ -188,6 +190,70 @@ static void contents(void) {
     close(file);
 }
 
+static void nothing(int number) { (void)number; }
+static int record(int file, int command, int kind, off_t start, off_t length) {
+    struct flock lock = {.l_type = kind, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    return fcntl(file, command, &lock);
+}
+
+// One process waits for another one, which asks who that is, gives signals, and wants what it may not wait for.
+static void waiting_for_locks(void) {
+    int file = open("lock", O_RDWR), told[2], status;
+    char byte;
+    HOLDS(pipe(told) == 0);
+    HOLDS(record(file, F_SETLK, F_WRLCK, 0, 1) == 0 && record(file, F_SETLK, F_RDLCK, 9, 1) == 0 && flock(file, LOCK_EX) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        int other = open("lock", O_RDWR), right = 0;
+        sigaction(SIGUSR1, &(struct sigaction){.sa_handler = nothing}, NULL);
+        right |= record(other, F_SETLK, F_WRLCK, 5, 1);
+        right |= record(other, F_SETLK, F_RDLCK, 9, 1);
+        struct flock asked = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+        right |= fcntl(other, F_GETLK, &asked) || asked.l_type != F_WRLCK || asked.l_pid != getppid() || asked.l_start || asked.l_len != 1;
+        // What cannot be changed stays.
+        right |= record(other, F_SETLK, F_WRLCK, 9, 1) != -1 || errno != EAGAIN;
+        if (write(told[1], "a", 1) != 1) _exit(1);
+        right |= record(other, F_SETLKW, F_WRLCK, 0, 1) != -1 || errno != EINTR;
+        if (write(told[1], "b", 1) != 1) _exit(1);
+        right |= record(other, F_SETLKW, F_WRLCK, 0, 1);
+        right |= flock(other, LOCK_SH);
+        _exit(right);
+    }
+    HOLDS(read(told[0], &byte, 1) == 1 && byte == 'a');
+    // It may be about to wait only.
+    struct pollfd polled = {.fd = told[0], .events = POLLIN};
+    do kill(child, SIGUSR1); while (poll(&polled, 1, 20) == 0);
+    HOLDS(read(told[0], &byte, 1) == 1 && byte == 'b');
+    FAILS(record(file, F_SETLK, F_WRLCK, 9, 1), EAGAIN);
+    // It waits for us.
+    while (record(file, F_SETLK, F_WRLCK, 5, 1) == 0) record(file, F_SETLK, F_UNLCK, 5, 1);
+    usleep(200000);
+    FAILS(record(file, F_SETLKW, F_WRLCK, 5, 1), EDEADLK);
+    HOLDS(record(file, F_SETLK, F_UNLCK, 0, 1) == 0);
+    usleep(100000);
+    HOLDS(flock(file, LOCK_UN) == 0);
+    waitpid(child, &status, 0);
+    HOLDS(status == 0);
+    HOLDS(record(file, F_SETLK, F_WRLCK, 0, 0) == 0);
+    close(file);
+    // Directories have locks, too. A lock is not lost with another descriptor of the file, but with the last of its own.
+    int one = open(".", O_RDONLY), other = open(".", O_RDONLY), same = dup(one);
+    HOLDS(flock(one, LOCK_EX) == 0);
+    FAILS(flock(other, LOCK_SH | LOCK_NB), EWOULDBLOCK);
+    close(one);
+    FAILS(flock(other, LOCK_SH | LOCK_NB), EWOULDBLOCK);
+    close(same);
+    HOLDS(flock(other, LOCK_SH | LOCK_NB) == 0);
+    close(other);
+    // One that is only read.
+    one = open("lock", O_RDONLY);
+    FAILS(record(one, F_SETLK, F_WRLCK, 0, 1), EBADF);
+    HOLDS(record(one, F_SETLK, F_RDLCK, 0, 1) == 0 && flock(one, LOCK_EX) == 0);
+    close(one);
+    // The names are this kernel's own.
+    FAILS(setxattr("lock", "virtiofs.lock", "x", 1, 0), EOPNOTSUPP);
+}
+
 static void locks(void) {
     int file = make("lock", 0600);
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -203,6 +269,7 @@ static void locks(void) {
     waitpid(child, &status, 0);
     HOLDS(status == 0);
     close(file);
+    waiting_for_locks();
 }
 
 // Open file descriptions have locks of their own, which threads of a process do not share.
@@ -472,19 +539,64 @@ static void fsx(long rounds) {
     close(file);
 }
 
-// Takes both kinds of locks of the file `name`, if they are to be had, and keeps them as long as its input lasts.
-static int lock(const char *name) {
+// Takes both kinds of locks of the file `name`, and keeps them as long as its input lasts.
+static int lock(const char *name, int reads, int waits) {
     int file = open(name, O_RDWR | O_CREAT, 0644);
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    int taken = flock(file, LOCK_EX | LOCK_NB) == 0, both = fcntl(file, F_SETLK, &whole) == 0;
+    if (waits) puts("waits");
+    int taken = flock(file, (reads ? LOCK_SH : LOCK_EX) | (waits ? 0 : LOCK_NB)) == 0;
+    int both = record(file, waits ? F_SETLKW : F_SETLK, reads ? F_RDLCK : F_WRLCK, 0, 0) == 0;
     puts(taken && both ? "taken" : taken || both ? "taken by half" : "held");
     while (getchar() != EOF) continue;
     return 0;
 }
 
+// The bytes that SQLite locks (os_unix.c), far behind a small database.
+#define PENDING 0x40000000
+static int busy(int file, int kind, off_t start, off_t length) {
+    for (int tries = 0; record(file, F_SETLK, kind, start, length); tries++) {
+        if (errno != EAGAIN && errno != EACCES) { perror("lock"); exit(1); }
+        if (tries == 20) return 1;
+        usleep(1000);
+    }
+    return 0;
+}
+
+// Adds 1 to the number in the file `name`, `times` times, each in a transaction with a journal beside it.
+static int count(const char *name, long times) {
+    int file = open(name, O_RDWR | O_CREAT, 0644);
+    char journal[256], number[24];
+    snprintf(journal, sizeof journal, "%s-journal", name);
+    while (times > 0) {
+        record(file, F_SETLK, F_UNLCK, 0, 0);
+        // SHARED, RESERVED, PENDING, EXCLUSIVE; from the start again where somebody else is on the way.
+        if (busy(file, F_RDLCK, PENDING, 1) || busy(file, F_RDLCK, PENDING + 2, 510)) continue;
+        record(file, F_SETLK, F_UNLCK, PENDING, 1);
+        // Only who has that lock has a journal.
+        if (access(journal, F_OK) == 0 && record(file, F_SETLK, F_WRLCK, PENDING + 1, 1) == 0 && access(journal, F_OK) == 0) {
+            puts("a journal of nobody's");
+            return 1;
+        }
+        memset(number, 0, sizeof number);
+        if (pread(file, number, sizeof number - 1, 0) < 0) { perror("read"); return 1; }
+        if (busy(file, F_WRLCK, PENDING + 1, 1)) continue;
+        int made = open(journal, O_RDWR | O_CREAT | O_EXCL, 0644);
+        if (made < 0) { perror(journal); return 1; }
+        if (write(made, number, strlen(number)) < 0) { perror(journal); return 1; }
+        close(made);
+        if (busy(file, F_WRLCK, PENDING, 1) || busy(file, F_WRLCK, PENDING + 2, 510)) { unlink(journal); continue; }
+        snprintf(number, sizeof number, "%ld", atol(number) + 1);
+        if (pwrite(file, number, strlen(number), 0) < 0 || unlink(journal)) { perror("write"); return 1; }
+        times--;
+    }
+    record(file, F_SETLK, F_UNLCK, 0, 0);
+    puts("counted");
+    return 0;
+}
+
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (argc > 2) return lock(argv[2]);
+    if (argc > 3) return count(argv[2], atol(argv[3]));
+    if (argc > 2) return lock(argv[2], !strcmp(argv[1], "read"), !strcmp(argv[1], "wait"));
     umask(0);
     modes_and_owners();
     users();

@@ -354,6 +354,39 @@ fn databases_on_a_volume_outlive_a_killed_machine() {
     debian.0.run(["volume", "delete", "base"]).ok();
 }
 
+/// Both write all the time, each in transactions of one row, and wait for each other.
+#[test]
+#[ignore = "a Debian root is made for it: make test-real"]
+fn two_containers_write_one_sqlite_database() {
+    let host = tempfile::tempdir().unwrap();
+    let bound = format!("{}:/host", host.path().display());
+    let debian = Debian::start_with(&["-v", &bound]);
+    let flags = ["run", "-d", "--init", "--name", "programs2", "-v", &bound];
+    let process = ["programs", "sleep", "infinity"];
+    debian.0.run(flags.iter().chain(&process)).ok();
+    let begin = "import sqlite3; d = sqlite3.connect('/host/x.db', timeout=60)\n";
+    let make = format!("{begin}d.execute('create table t (who, n)')");
+    let python = |id: &'static str, program: &str| {
+        let words = ["exec", id, "python3", "-c"].map(str::to_owned);
+        debian
+            .0
+            .spawn(words.into_iter().chain([program.to_owned()]))
+    };
+    python("programs", &make).outcome().ok();
+    let write = |id| {
+        let each = format!("d.execute('insert into t values (?, ?)', ('{id}', n)); d.commit()");
+        python(id, &format!("{begin}for n in range(150): {each}"))
+    };
+    for writer in [write("programs"), write("programs2")] {
+        writer.outcome().ok();
+    }
+    let check = "print(*d.execute('select count(*), count(distinct who || n) from t').fetchone(), *d.execute('pragma integrity_check').fetchone())";
+    let found = python("programs2", &format!("{begin}{check}")).outcome();
+    assert_eq!(found.ok().stdout, "300 300 ok\n");
+    debian.0.run(["delete", "--force", "programs2"]).ok();
+    debian.end();
+}
+
 /// A project on the host's disk is worked on in a container, by git and by cargo with its crates beside it.
 #[test]
 #[ignore = "a Debian root is made for it: make test-real"]

@@ -4,6 +4,7 @@
 mod errors;
 
 use std::ffi::CStr;
+use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use virtiofsd::read_dir::ReadDir;
 
 use self::errors::{numbered, unreadable};
 use crate::leases::{Lease, Leases, OFFER};
+use crate::locks::{self, Access, Locks};
 
 /// A file server that is asked less.
 pub struct Answers {
@@ -28,6 +30,7 @@ pub struct Answers {
     close_fails: bool,
     /// Where the host can tell of changes.
     leases: Option<Leases>,
+    locks: Locks,
 }
 
 impl Answers {
@@ -37,17 +40,20 @@ impl Answers {
         absence: Duration,
         close_fails: bool,
         leases: Option<Leases>,
+        locks: Locks,
     ) -> Self {
         Self {
             files,
             absence,
             close_fails,
             leases,
+            locks,
         }
     }
 
     /// The guest has asked for something. Tells of the leases that it may get.
     fn asked(&self) -> Option<&Leases> {
+        self.locks.asked();
         let leases = self.leases.as_ref()?;
         leases.asked();
         Some(leases)
@@ -90,6 +96,36 @@ impl Answers {
         worked
     }
 
+    /// The file `inode`, opened anew to be locked.
+    fn lockable(&self, ctx: Context, inode: Inode, access: Access) -> io::Result<File> {
+        let modes: &[i32] = match access {
+            Access::Read => &[libc::O_RDONLY, libc::O_WRONLY],
+            Access::Write => &[libc::O_RDWR, libc::O_RDONLY, libc::O_WRONLY],
+        };
+        let mut opened = Err(Errno::BADF.into());
+        for mode in modes {
+            opened = self.files.open(ctx, inode, false, mode.unsigned_abs());
+            let refused = opened.as_ref().err().and_then(Errno::from_io_error);
+            let is_for_mode = matches!(
+                refused,
+                Some(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::ISDIR | Errno::TXTBSY)
+            );
+            if !is_for_mode {
+                break;
+            }
+        }
+        let (handle, _) = opened?;
+        let handle = handle.ok_or(Errno::BADF)?;
+        let mut file = locks::Duplicate::default();
+        let read = self
+            .files
+            .read(ctx, inode, handle, &mut file, 0, 0, None, 0);
+        self.files
+            .release(ctx, inode, 0, handle, false, false, None)?;
+        read?;
+        Ok(file.0.ok_or(Errno::BADF)?)
+    }
+
     /// "There is none", to be remembered: an entry without an inode (`fuse_entry_out` of linux/fuse.h).
     fn absent(&self, lease: Option<Lease>) -> Entry {
         Entry {
@@ -129,6 +165,7 @@ impl FileSystem for Answers {
         if let Some(leases) = &self.leases {
             leases.begin();
         }
+        self.locks.begin();
         self.files.init(capable)
     }
 
@@ -228,6 +265,12 @@ impl FileSystem for Answers {
         flags: u32,
         extra: SetxattrFlags,
     ) -> io::Result<()> {
+        if inode == ROOT_ID && name == locks::OFFER {
+            let is_taken = self.locks.take();
+            return is_taken
+                .then_some(())
+                .ok_or_else(|| Errno::OPNOTSUPP.into());
+        }
         if let (Some(leases), ROOT_ID, true) = (&self.leases, inode, name == OFFER) {
             let is_taken = leases.take(value);
             return is_taken
@@ -235,6 +278,10 @@ impl FileSystem for Answers {
                 .ok_or_else(|| Errno::OPNOTSUPP.into());
         }
         self.asked();
+        if name == locks::LOCK && self.locks.are_shared() {
+            let open = |access| self.lockable(ctx, inode, access);
+            return self.locks.set(inode, value, open);
+        }
         self.files
             .setxattr(ctx, inode, name, value, flags, extra)
             .map_err(numbered)
@@ -294,6 +341,12 @@ impl FileSystem for Answers {
         size: u32,
     ) -> io::Result<GetxattrReply> {
         self.asked();
+        if let Some(question) = self.locks.question(name) {
+            let answer = self
+                .locks
+                .test(inode, question, |access| self.lockable(ctx, inode, access));
+            return answer.map(GetxattrReply::Value);
+        }
         let got = self.files.getxattr(ctx, inode, name, size);
         got.map_err(|error| unreadable(name, error))
     }
@@ -315,6 +368,7 @@ impl FileSystem for Answers {
         if let Some(leases) = &self.leases {
             leases.end();
         }
+        self.locks.end();
         self.files.destroy();
     }
 
@@ -322,6 +376,7 @@ impl FileSystem for Answers {
         if let Some(leases) = &self.leases {
             leases.forget(inode, count);
         }
+        self.locks.forget(inode);
         self.files.forget(ctx, inode, count);
     }
 

@@ -177,7 +177,7 @@ fn is_directory(attributes: &Attr) -> bool {
 }
 
 /// A panic with a lock held ends the process.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -9,6 +9,7 @@ mod identity;
 mod kernel_mounts;
 mod leases;
 mod local_mounts;
+mod locks;
 mod mount;
 pub mod namespaces;
 mod owners;

@@ -18,6 +18,7 @@ use crate::crowd::Watch;
 use crate::filter::{self, FilterError};
 use crate::identity::Identity;
 use crate::leases::{self, Leases};
+use crate::locks::{self, Locks};
 use crate::namespaces::Place;
 use crate::request;
 
@@ -76,9 +77,10 @@ pub fn serve(identity: &Identity, request: &Request, place: Place) -> Result<(),
         tracing::debug!("the host tells of no changes: {error}");
         None
     });
+    let locks = Locks::new(locks::reserve(limit));
     let backend = VhostUserFsBackendBuilder::default()
         .set_tag(Some(TAG.to_owned()))
-        .build(Answers::new(files, VALIDITY, close_fails, leases))
+        .build(Answers::new(files, VALIDITY, close_fails, leases, locks))
         .map_err(ServeError::Make)?;
     let mut daemon = VhostUserDaemon::new("shares".to_owned(), Arc::new(backend), memory)
         .map_err(ServeError::Serve)?;
@@ -119,7 +121,7 @@ fn configuration(identity: &Identity, request: &Request, descriptors: OwnedFd) -
         // Else the guest asks for an attribute before each write.
         killpriv_v2: true,
         clean_noatime: true,
-        guest_fd_limit: limit - leases::reserve(limit),
+        guest_fd_limit: limit - leases::reserve(limit) - locks::reserve(limit),
         uid_map: Some(identity.translation(map.map(|map| &*map.users))),
         gid_map: Some(identity.translation(map.map(|map| &*map.groups))),
         ..Config::default()

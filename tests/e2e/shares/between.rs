@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
-use std::process::Stdio;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rustix::fs::{FlockOperation, XattrFlags, flock};
 use rustix::io::Errno;
@@ -12,39 +13,154 @@ use super::files::filesystem_program;
 use super::{bind, directory, exec, start, told};
 use crate::system::System;
 
-/// Locks are the machine's own, as the documents say: what one holds is nobody's elsewhere, and nobody waits for ever.
-#[test]
-fn a_lock_is_for_the_programs_of_one_container() {
-    let system = System::shared();
-    let data = directory(&system, "locks");
-    filesystem_program(&data);
-    let bound = bind(&data, "/data");
-    for id in ["locks", "locks2"] {
-        start(&system, id, &["-v", &bound]).ok();
+/// A program that has locks of `/data/lock`, or waits for them, as long as its input lasts.
+struct Holder {
+    process: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Holder {
+    /// `what` is a word of `filesystem.c`: `lock`, `read` or `wait`.
+    fn start(system: &System, id: &str, what: &str) -> Self {
+        let words = ["exec", "-i", id, "/data/program", what, "/data/lock"];
+        let mut process = system
+            .command(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        Self { process, output }
     }
-    let take = |id: &str| told(&system, id, "/data/program lock /data/lock </dev/null");
-    let words = ["exec", "-i", "locks", "/data/program", "lock", "/data/lock"];
-    let mut holder = system
-        .command(words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = String::new();
-    let mut output = BufReader::new(holder.stdout.take().unwrap());
-    output.read_line(&mut said).unwrap();
-    assert_eq!(said.trim_end(), "taken");
-    assert_eq!(take("locks"), "held\n");
-    assert_eq!(take("locks2"), "taken\n");
-    let file = fs::File::open(data.join("lock")).unwrap();
-    flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
-    // Nor is the host's one anybody's in a container.
-    assert_eq!(take("locks2"), "taken\n");
-    drop(holder.stdin.take());
-    assert!(holder.wait().unwrap().success());
-    for id in ["locks", "locks2"] {
+
+    fn says(&mut self, expected: &str) {
+        let mut said = String::new();
+        self.output.read_line(&mut said).unwrap();
+        assert_eq!(said.trim_end(), expected);
+    }
+
+    fn end(mut self) -> Option<i32> {
+        drop(self.process.stdin.take());
+        self.process.wait().unwrap().code()
+    }
+}
+
+/// Two containers on one directory, which is told.
+fn pair(system: &System, name: &str) -> (PathBuf, [String; 2]) {
+    let data = directory(system, name);
+    filesystem_program(&data);
+    let ids = [1, 2].map(|number| format!("{name}{number}"));
+    for id in &ids {
+        start(system, id, &["-v", &bind(&data, "/data")]).ok();
+    }
+    (data, ids)
+}
+
+fn end(system: &System, ids: &[String]) {
+    for id in ids {
         system.run(["delete", "-f", id]).ok();
     }
+}
+
+#[test]
+fn a_lock_holds_between_containers_and_with_the_host() {
+    let system = System::shared();
+    let (data, ids) = pair(&system, "locks");
+    let [one, other] = ids.each_ref();
+    let take = |id: &str, what: &str| {
+        let script = format!("/data/program {what} /data/lock </dev/null");
+        told(&system, id, &script)
+    };
+    fs::write(data.join("lock"), "").unwrap();
+    let host = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(data.join("lock"))
+        .unwrap();
+    let of_host = |operation| {
+        let whole = flock(&host, operation);
+        let bytes = rustix::fs::fcntl_lock(&host, operation);
+        (whole.is_ok(), bytes.is_ok())
+    };
+    let mut holder = Holder::start(&system, one, "lock");
+    holder.says("taken");
+    for id in &ids {
+        assert_eq!(take(id, "lock"), "held\n", "{id}");
+        assert_eq!(take(id, "read"), "held\n", "{id}");
+    }
+    let refused = of_host(FlockOperation::NonBlockingLockShared);
+    assert_eq!(refused, (false, false));
+    assert_eq!(holder.end(), Some(0));
+    assert_eq!(take(other, "lock"), "taken\n");
+
+    let mut reader = Holder::start(&system, one, "read");
+    reader.says("taken");
+    assert_eq!(take(other, "read"), "taken\n");
+    assert_eq!(take(other, "lock"), "held\n");
+    let shared = of_host(FlockOperation::NonBlockingLockShared);
+    assert_eq!(shared, (true, true));
+    assert_eq!(reader.end(), Some(0));
+    assert_eq!(take(one, "lock"), "held\n");
+    assert_eq!(take(one, "read"), "taken\n");
+    assert_eq!(of_host(FlockOperation::Unlock), (true, true));
+    assert_eq!(take(one, "lock"), "taken\n");
+    end(&system, &ids);
+}
+
+#[test]
+fn a_lock_ends_with_who_has_it_and_who_waits_for_it_can_be_killed() {
+    let system = System::shared();
+    let (data, ids) = pair(&system, "ends");
+    let [one, other] = ids.each_ref();
+    let mut holder = Holder::start(&system, one, "lock");
+    holder.says("taken");
+    let mut waiter = Holder::start(&system, other, "wait");
+    waiter.says("waits");
+    exec(&system, one, "killall -9 program").ok();
+    waiter.says("taken");
+    assert_eq!(holder.end(), Some(137));
+
+    let mut next = Holder::start(&system, one, "wait");
+    next.says("waits");
+    exec(&system, one, "killall -9 program").ok();
+    assert_eq!(next.end(), Some(137));
+
+    let mut last = Holder::start(&system, one, "wait");
+    last.says("waits");
+    system.run(["kill", other]).ok();
+    last.says("taken");
+    let host = fs::File::open(data.join("lock")).unwrap();
+    let refused = flock(&host, FlockOperation::NonBlockingLockShared);
+    assert_eq!(refused, Err(Errno::WOULDBLOCK));
+    waiter.end();
+    assert_eq!(last.end(), Some(0));
+    flock(&host, FlockOperation::NonBlockingLockExclusive).unwrap();
+    end(&system, &ids);
+}
+
+/// As SQLite does it: with locks of bytes, a journal beside the file, and what others wrote under their locks.
+#[test]
+fn two_containers_and_the_host_write_one_database() {
+    let system = System::shared();
+    let (data, ids) = pair(&system, "counted");
+    let words = ["/data/program", "count", "/data/number", "100"];
+    let counters = ids.each_ref().map(|id| {
+        let words = ["exec", id].into_iter().chain(words);
+        system.spawn(words)
+    });
+    let host = Command::new(data.join("program"))
+        .arg("count")
+        .arg(data.join("number"))
+        .arg("100")
+        .output()
+        .unwrap();
+    assert!(host.status.success(), "{host:?}");
+    for counter in counters {
+        assert_eq!(counter.outcome().ok().stdout, "counted\n");
+    }
+    assert_eq!(fs::read_to_string(data.join("number")).unwrap(), "300");
+    assert_eq!(told(&system, &ids[0], "cat /data/number"), "300");
+    end(&system, &ids);
 }
 
 /// A default list of rights that a directory of the host has: what the guest makes there has it, less what its mask takes.

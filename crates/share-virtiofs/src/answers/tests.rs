@@ -12,7 +12,7 @@ fn answers(root: &tempfile::TempDir, close_fails: bool) -> Answers {
         root_dir: root.path().display().to_string(),
         ..Config::default()
     });
-    let answers = Answers::new(files.unwrap(), ABSENCE, close_fails, None);
+    let answers = Answers::new(files.unwrap(), ABSENCE, close_fails, None, Locks::new(4));
     answers.init(FsOptions::empty()).unwrap();
     answers
 }
@@ -85,6 +85,83 @@ fn only_the_first_request_gives_a_page() {
     answers.init(FsOptions::empty()).unwrap();
     offer(&answers).unwrap();
     offer(&answers).unwrap_err();
+}
+
+/// Whole locks of a file of a guest, `kind` of `fcntl`(2): the error's number, or 0.
+fn lock(answers: &Answers, inode: Inode, kind: i32, flock: u32) -> i32 {
+    let numbers = [1, 0, i64::MAX.unsigned_abs()]
+        .map(u64::to_ne_bytes)
+        .concat();
+    let request = [&numbers[..], &kind.to_ne_bytes(), &flock.to_ne_bytes()].concat();
+    let extra = SetxattrFlags::empty();
+    let set = answers.setxattr(asker(), inode, locks::LOCK, &request, 0, extra);
+    set.map_or_else(|error| error.raw_os_error().unwrap(), |()| 0)
+}
+
+#[test]
+fn locks_are_shared_by_guests_whose_kernel_has_offered_it() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("file"), "").unwrap();
+    std::fs::create_dir(root.path().join("directory")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        root.path().join("pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    let guests = [answers(&root, false), answers(&root, false)];
+    let offer = |answers: &Answers| {
+        let extra = SetxattrFlags::empty();
+        answers.setxattr(asker(), ROOT_ID, locks::OFFER, b"", 0, extra)
+    };
+    let look = |answers: &Answers, name| answers.lookup(asker(), ROOT_ID, name).unwrap().inode;
+    let file = look(&guests[0], c"file");
+    // Not the first request.
+    offer(&guests[0]).unwrap_err();
+    assert_ne!(lock(&guests[0], file, libc::F_WRLCK, 0), 0);
+    for guest in &guests {
+        guest.destroy();
+        guest.init(FsOptions::empty()).unwrap();
+        offer(guest).unwrap();
+        offer(guest).unwrap_err();
+    }
+    for (name, flock) in [(c"file", 0), (c"file", 1), (c"directory", 1)] {
+        let of = |number: usize, kind| {
+            let guest = &guests[number];
+            lock(guest, look(guest, name), kind, flock)
+        };
+        assert_eq!(of(0, libc::F_WRLCK), 0, "{name:?}");
+        assert_eq!(of(1, libc::F_RDLCK), libc::EAGAIN);
+        assert_eq!((of(0, libc::F_UNLCK), of(1, libc::F_RDLCK)), (0, 0));
+    }
+    let pipe = look(&guests[0], c"pipe");
+    assert_eq!(lock(&guests[0], pipe, libc::F_WRLCK, 1), libc::EBADF);
+    assert_eq!(lock(&guests[0], 999, libc::F_WRLCK, 1), libc::EBADF);
+    // Who is in the way, in digits: the other guest's lock, from 0 to the end, to read.
+    let digits = format!("virtiofs.lock.{:016x}{:016x}", 1_u64.swap_bytes(), 0);
+    let digits = format!(
+        "{digits}{:016x}{:08x}{:08x}",
+        u64::MAX - 0x80,
+        1_u32.swap_bytes(),
+        0
+    );
+    let name = std::ffi::CString::new(digits).unwrap();
+    let inode = look(&guests[0], c"file");
+    let Ok(GetxattrReply::Value(found)) = guests[0].getxattr(asker(), inode, &name, 24) else {
+        panic!("no answer");
+    };
+    assert_eq!(found.len(), 24);
+    assert_eq!((found[16], found[0], found[8]), (0, 0, 0xFF));
+    // The guest is gone.
+    drop(guests);
+    let host = File::options().write(true).open(root.path().join("file"));
+    rustix::fs::fcntl_lock(
+        host.unwrap(),
+        rustix::fs::FlockOperation::NonBlockingLockExclusive,
+    )
+    .unwrap();
 }
 
 #[test]
@@ -171,7 +248,7 @@ fn an_owner_that_may_not_be_given_is_not_permitted() {
         uid_map: Some(vec![forbidden]),
         ..Config::default()
     });
-    let answers = Answers::new(files.unwrap(), ABSENCE, false, None);
+    let answers = Answers::new(files.unwrap(), ABSENCE, false, None, Locks::new(4));
     answers.init(FsOptions::empty()).unwrap();
     let file = answers.lookup(asker(), ROOT_ID, c"file").unwrap().inode;
     let given = SetattrIn {
