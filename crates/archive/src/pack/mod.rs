@@ -1,5 +1,8 @@
 //! A tree of files, written as members of a tar.
 
+mod content;
+mod level;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::{CStr, CString, OsStr};
@@ -9,10 +12,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, SeekFrom, Stat};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::tar::{Kind, Member, Run, Writer};
+use content::{HOLES_MIN, runs, xattrs};
+pub use level::names;
+use level::{Level, enter, is_made_up, stat};
 
 /// Directories inside directories, at most: more than any path that is a path can name.
 const DEPTH_MAX: usize = 16 << 10;
@@ -20,12 +26,6 @@ const DEPTH_MAX: usize = 16 << 10;
 const OPEN_MAX: usize = 64;
 /// Files with several names that are remembered, at most. Those beyond are written once for each name.
 const LINKS_MAX: usize = 1 << 20;
-/// Bytes of all attributes of one file, at most: what Linux takes (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
-const XATTRS_MAX: usize = 64 << 10;
-/// Runs of one sparse file, at most. What comes behind is stored with its zeros.
-const RUNS_MAX: usize = 4096;
-/// Bytes of holes from which on a file is stored as a sparse one.
-const HOLES_MIN: u64 = 64 << 10;
 /// Bytes that are read at a time.
 const BUFFER: usize = 256 << 10;
 
@@ -385,185 +385,9 @@ impl<W: Write> Packer<W> {
     }
 }
 
-/// A directory that is being read.
-#[derive(Debug)]
-struct Level {
-    /// Closed while what is read is far below.
-    directory: Option<OwnedFd>,
-    /// Device and inode.
-    identity: (u64, u64),
-    /// Names that are still to be read.
-    names: std::vec::IntoIter<CString>,
-    /// Bytes of its path.
-    path: usize,
-}
-
-impl Level {
-    fn new(directory: OwnedFd, path: &[u8]) -> Result<Self, PackError> {
-        let failed = read_error(path);
-        Ok(Self {
-            identity: identity(&directory).map_err(&failed)?,
-            names: names(&directory).map_err(&failed)?.into_iter(),
-            path: path.len(),
-            directory: Some(directory),
-        })
-    }
-
-    fn directory(&self) -> io::Result<&OwnedFd> {
-        // The last level is open.
-        self.directory.as_ref().ok_or_else(|| Errno::BADF.into())
-    }
-
-    /// Goes on with this level, after the one below.
-    fn return_from(&mut self, below: &Self, path: &[u8]) -> Result<(), PackError> {
-        if self.directory.is_some() {
-            return Ok(());
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(below.directory()?, c"..", flags, Mode::empty());
-        let opened = opened.map_err(read_error(path))?;
-        if identity(&opened).map_err(read_error(path))? != self.identity {
-            // It was moved meanwhile.
-            return Err(read_error(path)(Errno::STALE));
-        }
-        self.directory = Some(opened);
-        Ok(())
-    }
-}
-
-fn identity(directory: &OwnedFd) -> rustix::io::Result<(u64, u64)> {
-    rustix::fs::fstat(directory).map(|found| (found.st_dev, found.st_ino))
-}
-
-/// Opens `name` if it is a directory, as it was `found`; nothing where it is gone, or something else is there by now.
-fn enter(
-    directory: BorrowedFd<'_>,
-    name: &CStr,
-    path: &[u8],
-    found: &Stat,
-) -> Result<Option<OwnedFd>, PackError> {
-    if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
-        return Ok(None);
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-        Ok(opened) if stands_for_a_share(&opened) => {
-            Err(PackError::Absent(OsStr::from_bytes(path).into()))
-        }
-        Ok(opened) => Ok(Some(opened)),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-        Err(error) => Err(read_error(path)(error)),
-    }
-}
-
 fn read_error(path: &[u8]) -> impl Fn(Errno) -> PackError + '_ {
     move |source| PackError::Read {
         path: Path::new(OsStr::from_bytes(path)).to_owned(),
         source: source.into(),
     }
-}
-
-/// What `name` is; nothing where there is none.
-fn stat(directory: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<Option<Stat>, PackError> {
-    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(found) => Ok(Some(found)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(read_error(path)(error)),
-    }
-}
-
-/// Whether `directory` is of a file system whose files the kernel makes up as they are read (linux/magic.h).
-fn is_made_up(directory: &OwnedFd) -> bool {
-    const PROC: i64 = 0x9fa0;
-    const SYSFS: i64 = 0x6265_6572;
-    const CGROUP2: i64 = 0x6367_7270;
-    const DEVPTS: i64 = 0x1cd1;
-    const MQUEUE: i64 = 0x1980_0202;
-    rustix::fs::fstatfs(directory)
-        .is_ok_and(|found| [PROC, SYSFS, CGROUP2, DEVPTS, MQUEUE].contains(&found.f_type))
-}
-
-/// Whether `directory` is what the guest puts in the place of a share that is not there, which nothing else in a container is
-/// (linux/magic.h).
-fn stands_for_a_share(directory: &OwnedFd) -> bool {
-    const RAMFS: i64 = 0x8584_58f6;
-    rustix::fs::fstatfs(directory).is_ok_and(|found| found.f_type == RAMFS)
-}
-
-/// Names in `directory`, sorted: the same tree gives the same archive.
-pub fn names(directory: impl AsFd) -> rustix::io::Result<Vec<CString>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            names.push(entry.file_name().to_owned());
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Where `file` has data; nothing where it has hardly a hole, or its file system cannot tell.
-fn runs(file: &OwnedFd, size: u64) -> rustix::io::Result<Option<Vec<Run>>> {
-    let mut runs = Vec::new();
-    let (mut position, mut stored) = (0, 0);
-    while position < size {
-        let offset = match rustix::fs::seek(file, SeekFrom::Data(position)) {
-            Ok(offset) => offset.min(size),
-            // Nothing but a hole up to the end.
-            Err(Errno::NXIO) => break,
-            Err(Errno::INVAL | Errno::NOTSUP) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let end = if runs.len() + 1 < RUNS_MAX {
-            rustix::fs::seek(file, SeekFrom::Hole(offset))?.clamp(offset, size)
-        } else {
-            size
-        };
-        if end > offset {
-            runs.push(Run {
-                offset,
-                length: end - offset,
-            });
-            stored += end - offset;
-        }
-        position = end.max(position + 1);
-    }
-    // The end of a file that ends in a hole, as GNU's tar writes it.
-    runs.push(Run {
-        offset: size,
-        length: 0,
-    });
-    Ok((size - stored >= HOLES_MIN).then_some(runs))
-}
-
-/// Attributes that mean the same in another place: those of users, access lists and file capabilities.
-fn is_portable(name: &[u8]) -> bool {
-    name.starts_with(b"user.")
-        || name == b"security.capability"
-        || name.starts_with(b"system.posix_acl_")
-}
-
-fn xattrs(file: &OwnedFd) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut list = vec![0; XATTRS_MAX];
-    let length = match rustix::fs::flistxattr(file, &mut list) {
-        Ok(length) => length,
-        Err(Errno::NOTSUP) => 0,
-        Err(error) => return Err(error),
-    };
-    let mut attributes = Vec::new();
-    let mut value = Vec::new();
-    for name in list[..length]
-        .split(|byte| *byte == 0)
-        .filter(|name| is_portable(name))
-    {
-        value.resize(XATTRS_MAX, 0);
-        match rustix::fs::fgetxattr(file, name, &mut value[..]) {
-            Ok(length) => attributes.push((name.to_vec(), value[..length].to_vec())),
-            Err(Errno::NODATA | Errno::NOTSUP) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    attributes.sort();
-    Ok(attributes)
 }
