@@ -1,9 +1,10 @@
 //! What one side changes, and when the other one sees it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::time::{Duration, Instant};
 
+use super::files::build;
 use super::{bind, directory, exec, servers, start, told};
 use crate::system::{System, eventually};
 
@@ -53,6 +54,40 @@ fn what_the_host_changes_is_seen_within_a_second() {
         })
     });
     system.run(["delete", "--force", "coherent"]).ok();
+}
+
+/// Who has a file mapped asks for nothing: what the host writes gets into the mapping, and what is written there gets to the host.
+#[test]
+fn a_mapping_follows_the_host_within_a_second() {
+    let system = System::shared();
+    let data = directory(&system, "mapped");
+    let path = data.join("file");
+    fs::write(&path, [0; 8192]).unwrap();
+    build("mapped.c", &data.join("program"));
+    let bound = bind(&data, "/data");
+    start(&system, "mapped", &["-v", &bound]).ok();
+    let watcher = system.spawn(["exec", "mapped", "/data/program", "/data/file"]);
+    eventually("it is mapped", || watcher.has_output());
+
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .unwrap();
+    for change in ["1", "2", "3", "."] {
+        let begun = Instant::now();
+        file.write_all_at(change.as_bytes(), 4096).unwrap();
+        eventually("the mapping has answered", || {
+            let mut answer = [0];
+            file.read_exact_at(&mut answer, 0).unwrap();
+            answer == change.as_bytes()
+        });
+        // A second for each way, and what an emulated guest takes beside.
+        let taken = begun.elapsed();
+        assert!(taken < Duration::from_secs(3), "{change}: {taken:?}");
+    }
+    assert_eq!(watcher.outcome().ok().stdout, "mapped\n1\n2\n3\n.\n");
+    system.run(["delete", "--force", "mapped"]).ok();
 }
 
 /// How often the threads of `pid` have waited for something.

@@ -116,10 +116,17 @@ fn the_hosts_files_are_read_and_written_in_a_container() {
 
 /// The program of `filesystem.c` in `directory`, for any root.
 pub fn filesystem_program(directory: &Path) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/filesystem.c");
+    build("filesystem.c", &directory.join("program"));
+}
+
+/// Makes `program` of a source beside this one, for any root.
+pub fn build(source: &str, program: &Path) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("e2e")
+        .join(source);
     let built = Command::new("cc")
         .args(["-static", "-O1", "-o"])
-        .arg(directory.join("program"))
+        .arg(program)
         .arg(source)
         .status();
     assert!(built.unwrap().success());
