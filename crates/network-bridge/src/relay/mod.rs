@@ -5,6 +5,7 @@ mod flows;
 pub mod host;
 pub mod listening;
 mod own;
+mod pace;
 pub mod published;
 mod stream;
 mod udp;

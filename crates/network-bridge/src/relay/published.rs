@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::listening::{Question, Said};
+use super::pace::Pace;
 use super::{own, stream, udp};
 use crate::bounds::{Bounds, Limit};
 use crate::namespace::inside::{Inside, Socket};
@@ -25,12 +26,6 @@ const CONNECTIONS: Limit = Limit {
     all: 8192,
     each: 2048,
 };
-/// How often the container is asked whether it listens, and how often if it has not answered so many times: it is paused.
-const PERIOD: Duration = Duration::from_millis(250);
-const SELDOM: Duration = Duration::from_secs(2);
-const SILENCES: u32 = 40;
-/// The part of that time which each port of a container has: those with many are asked less often.
-const EACH: Duration = Duration::from_millis(5);
 /// How long nothing is taken after an error.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -83,7 +78,7 @@ pub fn open(bound: Bound, target: &Target, ports: usize) -> io::Result<Open> {
         let task = match bound.port.protocol {
             Protocol::Tcp => {
                 let door = Door::new(socket)?;
-                tokio::spawn(serve(door, to, inside, period(ports))).abort_handle()
+                tokio::spawn(serve(door, to, inside, Pace::new(ports))).abort_handle()
             }
             Protocol::Udp => {
                 own::tell(&socket, at.is_ipv6())?;
@@ -106,11 +101,6 @@ fn forwards(at: SocketAddr, address: IpAddr) -> bool {
     at.is_ipv6() == address.is_ipv6() && !own
 }
 
-fn period(ports: usize) -> Duration {
-    let ports = u32::try_from(ports).unwrap_or(u32::MAX);
-    EACH.saturating_mul(ports).max(PERIOD)
-}
-
 impl Target {
     /// The address of the family, else the other one.
     fn of_family(&self, ipv6: bool) -> Option<IpAddr> {
@@ -122,12 +112,13 @@ impl Target {
     }
 }
 
-async fn serve(mut door: Door, to: SocketAddr, inside: Arc<Inside>, period: Duration) {
+async fn serve(mut door: Door, to: SocketAddr, inside: Arc<Inside>, pace: Pace) {
     let bounds = Bounds::new(CONNECTIONS);
     // They end with the port.
     let (mut asking, mut connections) = (JoinSet::new(), JoinSet::new());
     let (sender, mut said) = mpsc::channel(1);
-    asking.spawn(ask(to, inside.clone(), period, sender));
+    let changed = Arc::new(Notify::new());
+    asking.spawn(ask(to, inside.clone(), pace, sender, changed.clone()));
     loop {
         let accepted = tokio::select! {
             accepted = accept(&door) => accepted,
@@ -138,6 +129,9 @@ async fn serve(mut door: Door, to: SocketAddr, inside: Arc<Inside>, period: Dura
             Some(ended) = connections.join_next() => {
                 if let Ok(said) = ended {
                     turn(&mut door, said);
+                    if said == Said::Refused {
+                        changed.notify_one();
+                    }
                 }
                 continue;
             }
@@ -182,10 +176,15 @@ fn turn(door: &mut Door, said: Said) {
     }
 }
 
-/// Asks the container again and again whether it listens; says what it answers.
-async fn ask(to: SocketAddr, inside: Arc<Inside>, period: Duration, sender: mpsc::Sender<Said>) {
+/// Asks the container again and again whether it listens, and at once when something else has `changed`; says what it answers.
+async fn ask(
+    to: SocketAddr,
+    inside: Arc<Inside>,
+    mut pace: Pace,
+    sender: mpsc::Sender<Said>,
+    changed: Arc<Notify>,
+) {
     let mut question = None;
-    let mut silences = 0;
     loop {
         let said = ask_once(&mut question, to, &inside).await;
         let said = said.unwrap_or_else(|error| {
@@ -193,19 +192,14 @@ async fn ask(to: SocketAddr, inside: Arc<Inside>, period: Duration, sender: mpsc
             question = None;
             Said::Nothing
         });
-        silences = match said {
-            Said::Nothing => silences + 1,
-            Said::Listens | Said::Refused => 0,
-        };
         if sender.send(said).await.is_err() {
             return;
         }
-        let pause = if silences > SILENCES {
-            SELDOM.max(period)
-        } else {
-            period
-        };
-        tokio::time::sleep(pause).await;
+        let pause = pace.after(said);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = changed.notified() => {}
+        }
     }
 }
 
