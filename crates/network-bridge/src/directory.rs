@@ -221,7 +221,8 @@ impl Directory {
 
     /// The addresses of a name, in lower case and without a dot at its end; nothing when nobody has it.
     pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
-        let domain = self.domain(name);
+        // Whatever domains there are, containers find their host.
+        let domain = self.domain(name).filter(|_| !is_host(name));
         let name = match &domain {
             Some(domain) if domain.is_loopback(name) => HOST,
             Some(domain) if domain.localhost.is_none() => domain.strip(name).unwrap_or(name),

@@ -496,6 +496,21 @@ fn domains_make_containers_known_to_the_host() {
     assert_eq!(network.domains(&serde_json::json!([])), "");
     assert!(told().ends_with(&format!("revert {link}\n")));
     addresses(&world.host, GATEWAY, "b.test", A).unwrap_err();
+    // Whatever is taken, the host is found where containers look for it.
+    let all = serde_json::json!([{"domain": "internal"}]);
+    network.domains(&all);
+    for name in ["host.container.internal", "host.docker.internal"] {
+        assert_eq!(
+            addresses(&a.namespace, GATEWAY, name, A).unwrap(),
+            host,
+            "{name}"
+        );
+    }
+    assert_eq!(
+        addresses(&a.namespace, GATEWAY, "b.internal", A).unwrap(),
+        [b.ipv4()]
+    );
+    assert_eq!(network.domains(&serde_json::json!([])), "");
     // Containers come and go while the host's resolver takes its time.
     let gate = calls.with_file_name("gate");
     let made = std::process::Command::new("mkfifo")

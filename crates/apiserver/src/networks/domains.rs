@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use container_api::roots::{Roots, create_private};
 use container_api::{Error, Kind};
-use container_resource::dns_domain::{DnsDomain, MAX_DOMAINS};
+use container_resource::dns_domain::{DnsDomain, MAX_DOMAINS, reserved};
 use container_resource::{bundle, domain_name};
 
 use super::Networks;
@@ -32,6 +32,11 @@ impl Networks {
             Error::new(Kind::InvalidArgument, text)
         })?;
         domain.domain = name.clone();
+        reserved::check(&domain).map_err(|error| {
+            let context = format_args!("domain '{name}' cannot be taken");
+            Error::caused(Kind::InvalidArgument, error).context(context)
+                .with_hint("`test` and `internal` are nobody's, and so is what is below a domain of your own.")
+        })?;
         let mut domains = self.domains();
         if domains.iter().any(|present| present.domain == name) {
             return Err(Error::new(
@@ -144,13 +149,14 @@ fn file(roots: &Roots, name: &str) -> PathBuf {
 
 /// Whether there is a resolver on this host that can be told of domains.
 async fn may_be_told() -> Result<(), Error> {
-    const INSIDE: &str = "Containers find each other by name without it, and the host reaches them by their addresses \
+    const ROOTS: &str = "Containers find each other by name without it, and the host reaches them by their addresses \
         (`container list`) and published ports.";
-    let unsupported = |text: String| Error::new(Kind::Unsupported, text).with_hint(INSIDE);
+    const USERS: &str = "Containers find each other by name without it, and the host reaches them by published ports.";
+    let unsupported = |text: String| Error::new(Kind::Unsupported, text);
     if !rustix::process::geteuid().is_root() {
         let text = "names of containers reach the host only where its networks are root's: those of a user are in a \
             namespace that the host does not reach";
-        return Err(unsupported(text.to_owned()));
+        return Err(unsupported(text.to_owned()).with_hint(USERS));
     }
     let mut resolvectl = tokio::process::Command::new("resolvectl");
     resolvectl
@@ -168,9 +174,10 @@ async fn may_be_told() -> Result<(), Error> {
         Ok(Err(error)) => format!("resolvectl: {error}"),
         Err(_) => "it does not answer".to_owned(),
     };
-    Err(unsupported(format!(
+    let text = format!(
         "names of containers reach the host through systemd-resolved, and on this host {reason}"
-    )))
+    );
+    Err(unsupported(text).with_hint(ROOTS))
 }
 
 #[cfg(test)]

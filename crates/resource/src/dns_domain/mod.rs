@@ -1,5 +1,7 @@
 //! Domains under which the host finds names: `system dns`.
 
+pub mod reserved;
+
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
