@@ -2,6 +2,7 @@
 
 use crate::attachment::{self, Choice};
 use crate::container::{AttachmentConfiguration, DnsConfiguration, HostEntry, PublishPort};
+use crate::host_entry::HOST_GATEWAY;
 use crate::network::DEFAULT;
 use crate::publish::{self, PublishError, TogetherError};
 
@@ -42,6 +43,11 @@ pub enum ConnectivityError {
     /// Ports without a network.
     #[error("ports cannot be published without a network")]
     NoNetwork,
+    /// The host's address on a network, and none.
+    #[error(
+        "{HOST_GATEWAY} is the host's address on a network, which a container without a network does not have: '{0}'"
+    )]
+    NoHost(String),
     /// The ports.
     #[error(transparent)]
     Ports(#[from] TogetherError),
@@ -62,6 +68,10 @@ impl Connectivity {
         }
         if none && (!self.ports.is_empty() || self.publish_all) {
             return Err(ConnectivityError::NoNetwork);
+        }
+        let mut hosts = self.hosts.iter();
+        if let Some(host) = hosts.find(|host| none && host.address == HOST_GATEWAY) {
+            return Err(ConnectivityError::NoHost(host.hostname.clone()));
         }
         if self.is_host() && self.choices.len() > 1 {
             return Err(ConnectivityError::HostAndOthers);

@@ -375,6 +375,10 @@ mod tests {
                 "are opened on the host in any case",
             ),
             (&["--network", "none", "-p", "80"], "without a network"),
+            (
+                &["--network", "none", "--add-host", "g:host-gateway"],
+                "the host's address on a network",
+            ),
             (&["--network", "a", "--network", "a"], "'a' is given twice"),
             (&["-p", "80:80", "-p", "80:81"], "may not overlap: 80"),
             (

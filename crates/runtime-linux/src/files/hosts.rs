@@ -33,7 +33,10 @@ pub fn hosts(hostname: &str, interfaces: &[Interface], entries: &[HostEntry]) ->
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{address}\t{hostname}{short}");
     }
-    let host: Vec<IpAddr> = first
+    // An internal network does not lead to the host.
+    let mut leads_there = interfaces.iter().filter(|interface| !interface.is_internal);
+    let host: Vec<IpAddr> = leads_there
+        .next()
         .map(|interface| interface.host_addresses.clone())
         .unwrap_or_default();
     for HostEntry { hostname, address } in entries {
@@ -80,9 +83,22 @@ mod tests {
         };
         let entries = [entry("db", "192.0.2.7"), entry("host", HOST_GATEWAY)];
         assert_eq!(
-            last("web", &[interface], &entries),
+            last("web", std::slice::from_ref(&interface), &entries),
             "192.168.64.3\tweb\nfd00::3\tweb\n192.0.2.7\tdb\n192.168.64.254\thost\n"
         );
+        // An internal network has no way to the host, and the next one may have.
+        let inner = Interface {
+            is_internal: true,
+            host_addresses: vec!["192.168.65.254".parse().unwrap()],
+            ..interface.clone()
+        };
+        let own = "192.168.64.3\tweb\nfd00::3\tweb\n";
+        assert_eq!(
+            last("web", std::slice::from_ref(&inner), &entries[1..]),
+            own
+        );
+        let both = last("web", &[inner, interface], &entries[1..]);
+        assert_eq!(both, format!("{own}192.168.64.254\thost\n"));
         assert_eq!(last("web", &[], &entries[1..]), "127.0.0.1\tweb\n");
     }
 }
