@@ -10,6 +10,7 @@ use container_api::{Error, Kind};
 use container_resource::bundle::Interface;
 use container_resource::container::{AttachmentConfiguration, ContainerConfiguration, PublishPort};
 use container_resource::domain_name;
+use container_resource::host_entry::HOST_GATEWAY;
 use container_resource::network::{DEFAULT_PLUGIN, NetworkMode};
 
 use super::joining::{Joining, Step, without};
@@ -156,7 +157,10 @@ impl Networks {
         };
         let reply = network
             .process
-            .call(|mut client| async move { client.allocate(request).await })
+            .call(|mut client| {
+                let request = request.clone();
+                async move { client.allocate(request).await }
+            })
             .await?;
         reply
             .addresses
@@ -177,9 +181,10 @@ impl Networks {
         for container in gone.filter(|container| !known.contains(container)) {
             tracing::info!("network {}: {container} is gone", network.name);
             let request = ReleaseRequest { container };
-            let released = network
-                .process
-                .call(|mut client| async move { client.release(request).await });
+            let released = network.process.call(|mut client| {
+                let request = request.clone();
+                async move { client.release(request).await }
+            });
             if let Err(error) = released.await {
                 tracing::warn!("{error:#}");
             }
@@ -205,25 +210,15 @@ impl Networks {
             } else {
                 &[]
             };
-            let attach = || self.attach_to(configuration, attachment, published, spare);
-            let mut one = attach().await;
+            let one = self
+                .attach_again(configuration, attachment, published, spare)
+                .await;
             if attachment.options.implied && one.is_err() {
                 // It may have failed after the network had taken the container.
                 self.detach_from(&configuration.id, &attachment.network)
                     .await;
             }
-            if attachment.options.implied
-                && one
-                    .as_ref()
-                    .is_err_and(|error| error.kind == Kind::Unavailable)
-            {
-                // Its process may just have been killed: a container is not without a network for ever because of that.
-                one = attach().await;
-                if one.is_err() {
-                    self.detach_from(&configuration.id, &attachment.network)
-                        .await;
-                }
-            }
+            attached.warnings.extend(self.astray(&attachment.network));
             match one {
                 Ok(one) => {
                     attached.interfaces.push(one.interface);
@@ -241,9 +236,32 @@ impl Networks {
                 }
             }
         }
+        attached
+            .warnings
+            .extend(without_host(configuration, &attached.interfaces));
         route(&mut attached.interfaces);
         attached.joining = self.begin(steps);
         Ok(attached)
+    }
+
+    /// As [`Self::attach_to`], once more where the network's process is killed meanwhile: a container is not without a network for
+    /// ever because of that.
+    async fn attach_again(
+        &self,
+        configuration: &ContainerConfiguration,
+        attachment: &AttachmentConfiguration,
+        published: &[PublishPort],
+        spare: Option<&Spare>,
+    ) -> Result<One, Error> {
+        let attach = || self.attach_to(configuration, attachment, published, spare);
+        match attach().await {
+            Err(error) if error.kind == Kind::Unavailable => {
+                self.detach_from(&configuration.id, &attachment.network)
+                    .await;
+                attach().await
+            }
+            done => done,
+        }
     }
 
     async fn attach_to(
@@ -299,7 +317,7 @@ impl Networks {
             }
             let reply = network
                 .process
-                .call(|mut client| async move { client.attach(request).await })
+                .call_once(|mut client| async move { client.attach(request).await })
                 .await?;
             if let Some(receiver) = receiver {
                 one_tap = Some(receiver.receive(&network.name).await?);
@@ -331,7 +349,9 @@ impl Networks {
             return Err(Error::new(Kind::Internal, "no network was asked for"));
         };
         let attached = async {
-            let one = self.attach_to(configuration, attachment, &[], None).await?;
+            let one = self
+                .attach_again(configuration, attachment, &[], None)
+                .await?;
             self.begin(one.step.into_iter().collect()).joined().await?;
             let missing = || Error::new(Kind::Internal, "the network gave no interface");
             Ok((one.interface, one.tap.ok_or_else(missing)?))
@@ -343,6 +363,43 @@ impl Networks {
             self.tell_others(configuration).await;
         }
         attached
+    }
+
+    /// Puts a container that runs on `network` once more, which has lost it, with the ports that it had there. The container keeps its
+    /// addresses.
+    ///
+    /// # Errors
+    /// When that network does not work.
+    pub async fn attach_anew(
+        self: &Arc<Self>,
+        configuration: &ContainerConfiguration,
+        network: &str,
+        published: &[PublishPort],
+    ) -> Result<(Interface, OwnedFd), Error> {
+        let missing = |what: &str| Error::new(Kind::Internal, format!("there is no {what}"));
+        let on_it = |attachment: &&AttachmentConfiguration| attachment.network == network;
+        let attachment = configuration.networks.iter().find(on_it);
+        let attachment = attachment.ok_or_else(|| missing("such network"))?;
+        let one = self
+            .attach_again(configuration, attachment, published, None)
+            .await?;
+        self.begin(one.step.into_iter().collect()).joined().await?;
+        Ok((one.interface, one.tap.ok_or_else(|| missing("tap"))?))
+    }
+
+    /// Whether `network` has lost the container `id`, which should be on it.
+    ///
+    /// # Errors
+    /// When that network does not work.
+    pub async fn has_lost(&self, id: &str, network: &str) -> Result<bool, Error> {
+        let network = self.find(network)?;
+        // What others tell of their links is not known.
+        if network.configuration()?.plugin != DEFAULT_PLUGIN {
+            return Ok(false);
+        }
+        let reply = network.process.inspect().await?;
+        let member = reply.members.iter().find(|member| member.container == id);
+        Ok(member.is_none_or(|member| !member.attached))
     }
 
     /// Tells each network of a container on which others it is: whoever asks for a name there learns of those.
@@ -448,6 +505,25 @@ fn interface(
             .filter_map(|text| address(text))
             .collect(),
     }
+}
+
+/// That lines of `/etc/hosts` are left out, as no network of the container leads to the host, where that is so.
+fn without_host(
+    configuration: &ContainerConfiguration,
+    interfaces: &[Interface],
+) -> Option<String> {
+    let gateways = configuration.hosts.iter();
+    let gateways = gateways.filter(|entry| entry.address == HOST_GATEWAY);
+    let names: Vec<&str> = gateways.map(|entry| entry.hostname.as_str()).collect();
+    let leads_there = |interface: &Interface| !interface.is_internal;
+    let is_left_out = !names.is_empty() && !interfaces.iter().any(leads_there);
+    is_left_out.then(|| {
+        format!(
+            "container {}: no network of it leads to the host, so /etc/hosts is without {}",
+            configuration.id,
+            names.join(", ")
+        )
+    })
 }
 
 /// Lets the first interface whose network leads out carry what is for elsewhere.

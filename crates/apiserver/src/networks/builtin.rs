@@ -31,7 +31,7 @@ impl Networks {
 
     async fn renew_builtin(&self) -> Result<(), Error> {
         let Ok(present) = self.find(DEFAULT) else {
-            return self.make_builtin();
+            return self.make_builtin(self.as_configured()?);
         };
         let Ok(configuration) = &present.configuration else {
             return Ok(());
@@ -51,25 +51,24 @@ impl Networks {
             return Err(Error::new(Kind::InvalidState, text));
         }
         // Whether the new subnets can be had is known before the old network goes.
-        self.settle(&mut self.as_configured())?;
+        let renewed = self.as_configured()?;
         let internal = |error| Error::caused(Kind::Internal, error);
         present.process.stop().await.map_err(internal)?;
         self.entries().remove(DEFAULT);
         store::remove(&self.roots, DEFAULT).map_err(internal)?;
-        self.make_builtin()
+        self.make_builtin(renewed)
     }
 
-    fn make_builtin(&self) -> Result<(), Error> {
-        let mut configuration = self.as_configured();
-        self.settle(&mut configuration)?;
+    fn make_builtin(&self, configuration: NetworkConfiguration) -> Result<(), Error> {
         store::write(&self.roots, &configuration)
             .map_err(|error| Error::caused(Kind::Internal, error))?;
         self.insert(DEFAULT.to_owned(), Ok(configuration));
         Ok(())
     }
 
-    fn as_configured(&self) -> NetworkConfiguration {
-        NetworkConfiguration {
+    /// As the configuration file asks, with addresses that are free.
+    fn as_configured(&self) -> Result<NetworkConfiguration, Error> {
+        let mut configuration = NetworkConfiguration {
             name: DEFAULT.to_owned(),
             creation_date: Timestamp::now(),
             mode: NetworkMode::Nat,
@@ -80,7 +79,9 @@ impl Networks {
             labels: [(well_known::ROLE.to_owned(), BUILTIN.to_owned())].into(),
             plugin: DEFAULT_PLUGIN.to_owned(),
             options: BTreeMap::new(),
-        }
+        };
+        self.settle(&mut configuration)?;
+        Ok(configuration)
     }
 
     /// Why the builtin network is not as the configuration file asks.

@@ -154,9 +154,10 @@ async fn release_one(id: &str, network: Arc<Network>) -> Result<(), Error> {
     let request = ReleaseRequest {
         container: id.to_owned(),
     };
-    let released = network
-        .process
-        .call(|mut client| async move { client.release(request).await });
+    let released = network.process.call(|mut client| {
+        let request = request.clone();
+        async move { client.release(request).await }
+    });
     released.await.map(drop)
 }
 
@@ -164,8 +165,9 @@ async fn detach_one(id: &str, network: Arc<Network>) -> Result<(), Error> {
     let request = DetachRequest {
         container: id.to_owned(),
     };
-    let detached = network
-        .process
-        .call(|mut client| async move { client.detach(request).await });
+    let detached = network.process.call(|mut client| {
+        let request = request.clone();
+        async move { client.detach(request).await }
+    });
     detached.await.map(drop)
 }

@@ -59,15 +59,8 @@ impl Networks {
             request,
         } = step;
         let id = request.container.clone();
-        let mut attached = ask(&network, request.clone()).await;
-        if attached
-            .as_ref()
-            .is_err_and(|error| error.kind == Kind::Unavailable)
-        {
-            // Its process may just have been killed: the next one finds the tap.
-            attached = ask(&network, request).await;
-        }
-        match attached {
+        // Where its process is killed meanwhile the next one finds the tap.
+        match ask(&network, request).await {
             Ok(_) => Ok(None),
             Err(error) if implied => {
                 self.detach_from(&id, &network.name).await;
@@ -79,9 +72,10 @@ impl Networks {
 }
 
 async fn ask(network: &Network, request: AttachRequest) -> Result<AttachReply, Error> {
-    let asked = network
-        .process
-        .call(|mut client| async move { client.attach(request).await });
+    let asked = network.process.call(|mut client| {
+        let request = request.clone();
+        async move { client.attach(request).await }
+    });
     asked.await
 }
 

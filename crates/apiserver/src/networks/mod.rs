@@ -28,7 +28,7 @@ use container_api::{Error, Kind};
 use container_resource::dns_domain::DnsDomain;
 use container_resource::network::{DEFAULT, DEFAULT_PLUGIN, NetworkConfiguration};
 use container_resource::settings::NetworkSettings;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 pub use attach::Attached;
 pub use joining::Joining;
@@ -64,6 +64,11 @@ pub struct Networks {
     leaving: watch::Sender<BTreeMap<String, usize>>,
     /// Under which the host finds containers.
     domains: watch::Sender<Vec<DnsDomain>>,
+    /// Networks whose processes were started anew for containers that are on them, and who follows that.
+    anew: (
+        mpsc::UnboundedSender<String>,
+        Mutex<Option<mpsc::UnboundedReceiver<String>>>,
+    ),
 }
 
 /// One network.
@@ -97,7 +102,9 @@ impl Network {
 impl Networks {
     /// None yet: see [`Self::load`].
     pub fn new(roots: &Roots, settings: NetworkSettings, debug: bool) -> Arc<Self> {
+        let (anew, followed) = mpsc::unbounded_channel();
         Arc::new(Self {
+            anew: (anew, Mutex::new(Some(followed))),
             roots: roots.clone(),
             debug,
             settings,
@@ -160,6 +167,12 @@ impl Networks {
         subnet::choose(configuration, &taken, self.system.as_deref())
     }
 
+    /// Names of networks whose processes were started anew for containers that are on them; for one who follows that.
+    pub fn started_anew(&self) -> Option<mpsc::UnboundedReceiver<String>> {
+        let mut followed = self.anew.1.lock().unwrap_or_else(PoisonError::into_inner);
+        followed.take()
+    }
+
     fn insert(&self, name: String, configuration: Result<NetworkConfiguration, String>) {
         let plugin = configuration
             .as_ref()
@@ -169,6 +182,7 @@ impl Networks {
             &name,
             plugin,
             self.domains.subscribe(),
+            self.anew.0.clone(),
             self.debug,
         );
         let network = Network {
@@ -192,6 +206,14 @@ impl Networks {
             };
             Error::new(Kind::NotFound, format!("network not found: {name}")).with_hint(hint)
         })
+    }
+
+    /// Why some addresses of `network` are reached elsewhere, where they are.
+    fn astray(&self, network: &str) -> Option<String> {
+        let network = self.find(network).ok()?;
+        let configuration = network.configuration.as_ref().ok()?;
+        let clash = subnet::astray(configuration, &routes::all())?;
+        Some(format!("network {}: {clash}", network.name))
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Network>>> {

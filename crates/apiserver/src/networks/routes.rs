@@ -13,6 +13,13 @@ pub struct Route {
     pub device: String,
 }
 
+impl Route {
+    /// Whether it leads into a network of ours, or is an address of the host's own.
+    pub fn is_of_a_network(&self) -> bool {
+        self.device == "lo" || self.device.starts_with("cnb")
+    }
+}
+
 /// The host's routes, without those for everything. A table that cannot be read counts as empty: a host without IPv6 has no such file.
 pub fn all() -> Vec<Route> {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();

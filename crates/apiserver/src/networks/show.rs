@@ -10,7 +10,8 @@ use container_resource::network_status::{
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::refusals::destinations;
-use super::{Network, Networks, address, ports};
+use super::routes::{self, Route};
+use super::{Network, Networks, address, ports, subnet};
 
 impl Networks {
     /// Those of `names` that exist, all where it is empty, with their containers where `members` are wanted.
@@ -21,30 +22,34 @@ impl Networks {
             .filter(|network| names.is_empty() || names.contains(&network.name))
             .cloned()
             .collect();
+        let routes = &routes::all();
         let shown = networks
             .iter()
-            .map(|network| async move { self.show(network, members).await });
+            .map(|network| async move { self.show(network, members, routes).await });
         futures::future::join_all(shown).await
     }
 
-    async fn show(&self, network: &Network, members: bool) -> ManagedNetwork {
-        let reply = if members {
+    async fn show(&self, network: &Network, members: bool, routes: &[Route]) -> ManagedNetwork {
+        let (reply, reason) = if members {
             inspect(network).await
         } else {
-            None
+            (None, None)
         };
         let mut status = match &network.configuration {
-            Ok(configuration) => of(configuration),
+            Ok(configuration) => NetworkStatus {
+                problem: subnet::astray(configuration, routes),
+                reason,
+                ..of(configuration)
+            },
             Err(reason) => NetworkStatus {
                 reason: Some(reason.clone()),
                 ..NetworkStatus::default()
             },
         };
         status.uplink = reply.as_ref().map(|reply| uplink(reply.uplink()));
-        status.problem = reply
-            .as_ref()
-            .map(|reply| reply.problem.clone())
-            .filter(|problem| !problem.is_empty());
+        let told = reply.as_ref().map(|reply| reply.problem.clone());
+        let told = told.filter(|problem| !problem.is_empty());
+        status.problem = told.or(status.problem);
         if members {
             let known = self.members_of(&network.name);
             let told = reply.map(|reply| reply.members).unwrap_or_default();
@@ -61,11 +66,18 @@ impl Networks {
     }
 }
 
-/// What the network's process says, if there is one.
-async fn inspect(network: &Network) -> Option<InspectReply> {
-    network.process.present().await?;
-    let reply = network.process.inspect().await;
-    reply.inspect_err(|error| tracing::warn!("{error:#}")).ok()
+/// What the network's process says, if there is one or has to be; else what it said last, and why it does not now.
+async fn inspect(network: &Network) -> (Option<InspectReply>, Option<String>) {
+    if !network.process.is_wanted() && network.process.present().await.is_none() {
+        return (None, None);
+    }
+    match network.process.inspect().await {
+        Ok(reply) => (Some(reply), None),
+        Err(error) => {
+            tracing::warn!("{error:#}");
+            (network.process.last_said(), Some(error.message()))
+        }
+    }
 }
 
 fn uplink(told: network::Uplink) -> Uplink {

@@ -28,7 +28,7 @@ impl Networks {
         };
         let reply = network
             .process
-            .call(|mut client| async move { client.spare(request).await })
+            .call_once(|mut client| async move { client.spare(request).await })
             .await?;
         Ok((reply.tap, receiver.receive(&network.name).await?))
     }

@@ -97,6 +97,24 @@ pub fn choose(
     Ok(())
 }
 
+/// That one of the host's `routes` leads addresses of a network's elsewhere, where it does: it came after the network.
+pub fn astray(configuration: &NetworkConfiguration, routes: &[Route]) -> Option<String> {
+    let ipv4 = configuration.ipv4_subnet.map(IpNet::from);
+    let ipv6 = configuration.ipv6_subnet.map(IpNet::from);
+    let subnets = [ipv4, ipv6].into_iter().flatten();
+    let mut others = subnets.flat_map(|subnet| {
+        let others = routes.iter().filter(|route| !route.is_of_a_network());
+        let clash = move |route: &&Route| routes::overlap(route.destination, subnet);
+        others
+            .filter(clash)
+            .map(move |route| (subnet, &route.destination, &route.device))
+    });
+    let (subnet, destination, device) = others.next()?;
+    Some(format!(
+        "the host has a route to {destination} on {device}, which overlaps the subnet {subnet}: what has addresses of both may not be reached"
+    ))
+}
+
 /// Subnets in the order in which they are tried.
 fn candidates(system: Option<&Path>) -> impl Iterator<Item = Ipv4Net> {
     let (range, first) = match system {
@@ -184,6 +202,27 @@ mod tests {
         assert_ne!(of("/a"), of("/b"));
         let range: Ipv4Net = "10.64.0.0/10".parse().unwrap();
         assert!(range.contains(&of("/a")));
+    }
+
+    #[test]
+    fn a_route_that_came_later_is_seen() {
+        let route = |destination: &str, device: &str| Route {
+            destination: destination.parse().unwrap(),
+            device: device.into(),
+        };
+        let network = network("a", Some("10.20.0.0/24"));
+        // Its own interface, and the host's address in it.
+        let own = [
+            route("10.20.0.0/24", "cnb0123456789"),
+            route("10.20.0.254/32", "lo"),
+            route("10.21.0.0/24", "lan0"),
+        ];
+        assert_eq!(astray(&network, &own), None);
+        for other in ["10.20.0.128/25", "10.20.0.0/16", "10.20.0.0/24"] {
+            let routes = [&own[..], &[route(other, "tun0")]].concat();
+            let said = astray(&network, &routes).unwrap();
+            assert!(said.contains(other) && said.contains("tun0"), "{said}");
+        }
     }
 
     #[test]

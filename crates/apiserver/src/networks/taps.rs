@@ -1,5 +1,6 @@
 //! Taps, as they come from a network's process.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 
 use container_api::handover::{self, Tap};
@@ -41,7 +42,13 @@ impl Networks {
             Ok::<_, std::io::Error>(Receiver { stream, token })
         };
         made.await.map_err(|error| {
-            Error::caused(Kind::Unavailable, error).context(format_args!("network {network}"))
+            let error = match error.kind() {
+                ErrorKind::ConnectionRefused => {
+                    Error::new(Kind::Unavailable, "its process has ended")
+                }
+                _ => Error::caused(Kind::Unavailable, error),
+            };
+            error.context(format_args!("network {network}"))
         })
     }
 }
