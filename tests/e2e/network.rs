@@ -3,6 +3,7 @@
 mod builtin;
 mod default;
 mod host_ports;
+mod lost;
 mod making;
 mod reach;
 

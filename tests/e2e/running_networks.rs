@@ -46,7 +46,7 @@ impl Drop for Watching {
 }
 
 /// What happens to networks of the container `web` from now on: what, and on which network.
-fn events(system: &System) -> impl Iterator<Item = String> {
+pub fn events(system: &System) -> impl Iterator<Item = String> {
     let mut command = system.command(["events", "--format", "json", "--filter", "container=web"]);
     let command = command.stdout(std::process::Stdio::piped());
     let mut watching = Watching(command.spawn().unwrap());

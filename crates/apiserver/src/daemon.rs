@@ -98,6 +98,7 @@ pub async fn serve(
     if let Some(idle) = settings.build.idle() {
         tokio::spawn(builders::stop_idle(containers.clone(), roots.clone(), idle));
     }
+    containers.follow_networks();
     networks.watch_refusals(containers.events.clone());
     // Those of containers that went while nobody could tell of it.
     images.departed();

@@ -197,8 +197,8 @@ impl Helper {
         Ok(Some(types::Stdio { token, ..stdio }))
     }
 
-    /// Connects the container by `tap` to the network of the last of `interfaces`, which are all that it has then; gives the MAC
-    /// address of the device.
+    /// Connects the container by `tap` to the network of that one of `interfaces`, which are all that it has then, which has no device yet,
+    /// or of the last; gives the MAC address of the device.
     pub async fn join(&self, interfaces: &[Interface], tap: OwnedFd) -> Result<String, Error> {
         let sent = async {
             let sent = descriptors::send(&self.descriptors, &[tap.as_fd()]).await;

@@ -16,6 +16,7 @@ mod health;
 mod helper;
 mod hold;
 mod load;
+mod lost_links;
 mod machine;
 mod membership;
 mod pause;

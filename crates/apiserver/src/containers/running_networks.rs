@@ -132,7 +132,7 @@ pub(super) fn read_boot(entry: &Entry) -> Result<Boot, Error> {
         .map_err(|error| Error::caused(Kind::Internal, error).context("read boot.json"))
 }
 
-fn write_boot(entry: &Entry, boot: &Boot) -> Result<(), Error> {
+pub(super) fn write_boot(entry: &Entry, boot: &Boot) -> Result<(), Error> {
     bundle::write_json(&entry.bundle.boot(), boot).map_err(|error| {
         Error::caused(kind(&error), error).context(format_args!("change container {}", entry.id))
     })

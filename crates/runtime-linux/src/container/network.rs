@@ -24,14 +24,19 @@ pub(crate) enum NicRequest {
 }
 
 impl Container {
-    /// Connects the container by `tap` to the network of the last of `interfaces`, which are all that it has then. Gives the MAC
-    /// address of the device.
+    /// Connects the container by `tap` to the network of that one of `interfaces`, which are all that it has then, which has no device
+    /// yet; of the last, where all have. Gives the MAC address of the device.
     ///
     /// # Errors
     /// When the machine has no spare NIC, or its guest does not set it up: all is as before then.
     pub async fn connect(&self, interfaces: &[Interface], tap: OwnedFd) -> Result<String, Error> {
         let mut guest = self.guest()?.calls();
-        let Some((new, before)) = interfaces.split_last() else {
+        let mut before = interfaces.to_vec();
+        let place = before.iter().position(|one| one.device_mac.is_empty());
+        let Some(new) = place
+            .map(|place| before.remove(place))
+            .or_else(|| before.pop())
+        else {
             return Err(Error::new(Kind::InvalidArgument, "no interface was told"));
         };
         let mtu = mtu(new.mtu)?;
@@ -40,11 +45,11 @@ impl Container {
             .await?;
         let interface = Interface {
             device_mac: mac.to_string(),
-            ..new.clone()
+            ..new
         };
         let connected = guest.join(JoinRequest {
             interface: Some(request::interface(&interface)),
-            files: self.rewritten(before, interfaces),
+            files: self.rewritten(&before, interfaces),
         });
         if let Err(error) = self.ask(connected).await {
             // What the guest does with it later leads nowhere.
