@@ -2,6 +2,7 @@
 
 mod builtin;
 mod default;
+mod flags;
 mod host_ports;
 mod lost;
 mod making;
