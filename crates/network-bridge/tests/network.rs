@@ -258,6 +258,52 @@ fn namespace_outlives_its_holder(who: As) {
 }
 
 #[test]
+fn a_network_that_was_lost_is_made_anew() {
+    lost_with_all_processes(As::Root);
+}
+
+#[test]
+fn and_a_user_s_that_was_lost() {
+    lost_with_all_processes(As::User);
+}
+
+/// Its containers have their addresses and ports with their next taps, and the way out is there; whatever is left of the old one.
+fn lost_with_all_processes(who: As) {
+    use rustix::process::Signal;
+    let world = World::of(who);
+    serve(&world.outside, "[::]:80");
+    let mut network = world.network("one", |_| ());
+    let inspect = |network: &world::Network<'_>| {
+        let reply = network.call(|mut client| async move {
+            client
+                .inspect(container_api::network::InspectRequest {})
+                .await
+        });
+        reply.unwrap()
+    };
+    let leads_out = inspect(&network).problem.is_empty();
+    let a = network.guest("a");
+    // What keeps the old way out is stopped, and does not see the end of its namespace.
+    let keeper = network.state.join("uplink.lock");
+    container_api::lock::signal_holder(&keeper, Signal::STOP).unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(network.pid()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::STOP).unwrap();
+    network.kill_holder();
+    network.kill();
+    network.start();
+    assert!(!network.member("a").attached);
+    let again = network.guest("a");
+    assert_eq!(again.addresses, a.addresses);
+    let begun = std::time::Instant::now();
+    while leads_out && ask(&again.namespace, &format!("{SERVER}:80")).is_err() {
+        assert!(begun.elapsed() < world::PATIENCE);
+    }
+    assert_eq!(inspect(&network).problem.is_empty(), leads_out);
+    let b = network.guest("b");
+    assert!(b.pings(again.ipv4()) && a.hears_nothing_of(b.ipv4()));
+}
+
+#[test]
 fn rules_of_containers_that_went_are_removed_behind_them() {
     let world = World::new();
     let mut network = world.network("one", |_| ());

@@ -126,7 +126,7 @@ fn a_network_that_is_lost_comes_back_to_its_containers() {
     assert!(address(&system, "db", "ipv4Address").starts_with("10.9.1."));
 
     // A route that came later is seen, and told to whoever starts there.
-    host.ip("link add tun7 type dummy");
+    host.ip("link add tun7 type veth peer name tun8");
     host.ip("link set tun7 up");
     host.ip("route add 10.9.1.128/25 dev tun7");
     let problem = inspect(&system, "b")["status"]["problem"].to_string();
