@@ -73,7 +73,7 @@ impl Containers {
             let text = format!("volume {name} is in use: container {} runs", entry.id);
             return Err(Error::new(Kind::InvalidState, text));
         }
-        self.volumes.grow(name, size)
+        self.volumes.grow(name, size).await
     }
 
     /// The volumes with these names, all of them for none, each with what it takes.

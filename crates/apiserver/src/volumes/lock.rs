@@ -8,9 +8,15 @@ use container_api::{Error, Kind};
 use container_files::Links;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
+use tokio::time::Instant;
 
 use super::Volumes;
 use crate::containers::copy_within;
+
+/// How long to wait for a machine that has it: one whose container has deleted itself ends after that was told.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 2000 });
+/// Between two tries: the kernel tells nobody without a thread of its own that a lock is free.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// With whom a disk is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +33,7 @@ impl Volumes {
     ///
     /// # Errors
     /// [`Kind::InvalidState`] where a machine has it in a way that forbids it.
-    pub(super) fn lock(&self, name: &str, company: Company) -> Result<Option<File>, Error> {
+    pub(super) async fn lock(&self, name: &str, company: Company) -> Result<Option<File>, Error> {
         let Ok(disk) = container_files::open(&self.disk(name), Links::Refuse) else {
             return Ok(None);
         };
@@ -35,14 +41,22 @@ impl Volumes {
             Company::None => FlockOperation::NonBlockingLockExclusive,
             Company::Readers => FlockOperation::NonBlockingLockShared,
         };
-        match rustix::fs::flock(&disk, how) {
-            Ok(()) => Ok(Some(disk)),
-            Err(Errno::WOULDBLOCK) => {
-                let text = format!("volume '{name}' is in use by a machine");
-                Err(Error::new(Kind::InvalidState, text))
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match rustix::fs::flock(&disk, how) {
+                Ok(()) => return Ok(Some(disk)),
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(Errno::WOULDBLOCK) => {
+                    let text = format!("volume '{name}' is in use by a machine");
+                    return Err(Error::new(Kind::InvalidState, text));
+                }
+                Err(error) => {
+                    return Err(Error::caused(Kind::Internal, error)
+                        .context(format_args!("lock the volume {name}")));
+                }
             }
-            Err(error) => Err(Error::caused(Kind::Internal, error)
-                .context(format_args!("lock the volume {name}"))),
         }
     }
 
@@ -51,7 +65,7 @@ impl Volumes {
     /// # Errors
     /// [`Kind::InvalidState`] where a machine has it to write to, and when there is no room.
     pub(super) async fn copy(&self, name: &str, to: &Path) -> Result<(), Error> {
-        let Some(_lock) = self.lock(name, Company::Readers)? else {
+        let Some(_lock) = self.lock(name, Company::Readers).await? else {
             let text = format!("volume {name} has no disk");
             return Err(Error::new(Kind::InvalidState, text));
         };
@@ -70,7 +84,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let volumes = Volumes::new(scratch.path().to_owned());
         let (disk, to) = (volumes.disk("v"), scratch.path().join("to"));
-        assert!(volumes.lock("v", Company::None).unwrap().is_none());
+        assert!(volumes.lock("v", Company::None).await.unwrap().is_none());
         assert!(volumes.copy("v", &to).await.is_err());
         std::fs::create_dir(disk.parent().unwrap()).unwrap();
         std::fs::write(&disk, "bytes").unwrap();
@@ -82,8 +96,14 @@ mod tests {
         rustix::fs::flock(&machine, FlockOperation::LockShared).unwrap();
         volumes.copy("v", &to).await.unwrap();
         assert_eq!(std::fs::read(&to).unwrap(), b"bytes");
-        let error = volumes.lock("v", Company::None).unwrap_err();
+        let error = volumes.lock("v", Company::None).await.unwrap_err();
         assert_eq!(error.kind, Kind::InvalidState);
+        // One that is about to end is waited for.
+        let (locked, ()) = tokio::join!(volumes.lock("v", Company::None), async {
+            tokio::task::yield_now().await;
+            rustix::fs::flock(&machine, FlockOperation::Unlock).unwrap();
+        });
+        drop(locked.unwrap());
         // A process that another test starts has all descriptors until it runs its program.
         let is_free = || rustix::fs::flock(&machine, FlockOperation::NonBlockingLockExclusive);
         for _ in 0..500 {

@@ -282,14 +282,14 @@ impl Volumes {
         let failed = |error: io::Error| {
             Error::caused(kind(&error), error).context(format_args!("delete the volume {name}"))
         };
-        let _lock = self.lock(name, Company::None)?;
+        let _lock = self.lock(name, Company::None).await?;
         let trash = self.unfinished();
         std::fs::rename(self.directory.join(name), &trash).map_err(failed)?;
         disk_usage::remove(trash).await.map_err(failed)
     }
 
     /// Makes the disk of the volume `name` of `size` bytes. The caller holds [`Self::change`].
-    fn grow(&self, name: &str, size: u64) -> Result<(), Error> {
+    async fn grow(&self, name: &str, size: u64) -> Result<(), Error> {
         let VolumeResource {
             mut configuration, ..
         } = self.get(name)?;
@@ -321,7 +321,7 @@ impl Volumes {
             Error::caused(kind, error).context(format_args!("resize the volume {name}"))
         };
         // It follows no link.
-        let Some(_lock) = self.lock(name, Company::None)? else {
+        let Some(_lock) = self.lock(name, Company::None).await? else {
             return Err(self.damaged(name, "its disk is no file"));
         };
         let disk = std::fs::File::options()
@@ -388,7 +388,7 @@ mod tests {
             change(&disk);
             for error in [
                 volumes.get("v").unwrap_err(),
-                volumes.grow("v", 32 << 20).unwrap_err(),
+                volumes.grow("v", 32 << 20).await.unwrap_err(),
             ] {
                 assert_eq!(error.kind, Kind::InvalidState);
                 assert!(error.message().contains(words), "{error} {words}");
@@ -434,17 +434,17 @@ mod tests {
         std::fs::write(&other, "x").unwrap();
         std::fs::rename(volumes.disk("v"), scratch.path().join("aside")).unwrap();
         std::os::unix::fs::symlink(&other, volumes.disk("v")).unwrap();
-        assert!(volumes.grow("v", 32 << 20).is_err());
+        assert!(volumes.grow("v", 32 << 20).await.is_err());
         assert_eq!(std::fs::read(&other).unwrap(), b"x");
         std::fs::rename(scratch.path().join("aside"), volumes.disk("v")).unwrap();
-        volumes.grow("v", 32 << 20).unwrap();
+        volumes.grow("v", 32 << 20).await.unwrap();
         assert_eq!(
             volumes.get("v").unwrap().configuration.options["size"],
             "32m"
         );
-        assert!(volumes.grow("v", 16 << 20).is_err());
+        assert!(volumes.grow("v", 16 << 20).await.is_err());
         // A machine could not let it grow so far.
-        let error = volumes.grow("v", WIDE).unwrap_err();
+        let error = volumes.grow("v", WIDE).await.unwrap_err();
         assert_eq!(error.kind, Kind::InvalidArgument);
         assert_eq!(volumes.get("v").unwrap().configuration.size(), 32 << 20);
         assert_eq!(volumes.disk("v").metadata().unwrap().len(), 32 << 20);
@@ -452,9 +452,9 @@ mod tests {
         // Killed after its disk was made larger, and before that was written down.
         let disk = std::fs::File::options().write(true).open(volumes.disk("v"));
         disk.unwrap().set_len(48 << 20).unwrap();
-        assert!(volumes.grow("v", 40 << 20).is_err());
+        assert!(volumes.grow("v", 40 << 20).await.is_err());
         assert_eq!(volumes.disk("v").metadata().unwrap().len(), 48 << 20);
-        volumes.grow("v", 48 << 20).unwrap();
+        volumes.grow("v", 48 << 20).await.unwrap();
         assert_eq!(volumes.get("v").unwrap().configuration.size(), 48 << 20);
 
         // A machine that nobody knows of has it.
@@ -466,7 +466,7 @@ mod tests {
             Err(Kind::InvalidState)
         );
         assert_eq!(
-            volumes.grow("v", 64 << 20).map_err(kind),
+            volumes.grow("v", 64 << 20).await.map_err(kind),
             Err(Kind::InvalidState)
         );
         drop(machine);

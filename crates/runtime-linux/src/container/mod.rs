@@ -74,6 +74,8 @@ pub struct Container {
     ),
     /// On its way to stopped.
     pub(crate) stopping: watch::Sender<bool>,
+    /// What its volumes are to keep is in the host's files, and nothing else of it is of use to anybody: its machine is about to be ended.
+    pub(crate) closed: watch::Sender<bool>,
     /// What it wrote is needed though it deletes itself: it will be started again.
     pub(crate) keep: AtomicBool,
     /// Its processes are frozen.
@@ -111,6 +113,7 @@ impl Container {
             kill_machine: Notify::new(),
             nics: (nics, Mutex::new(Some(asked))),
             stopping: watch::Sender::new(false),
+            closed: watch::Sender::new(false),
             keep: AtomicBool::new(false),
             paused: watch::Sender::new(false),
             pausing: Arc::default(),

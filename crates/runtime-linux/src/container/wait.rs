@@ -30,21 +30,32 @@ impl Container {
     }
 
     /// How the container ended, once its machine is gone. A container that deletes itself is told of as
-    /// soon as its process has ended and its output is handed over: nobody will look at its disk.
+    /// soon as its process has ended and its output is handed over, and its volumes are closed: nobody will look at its disk.
     async fn ended(&self) -> Result<Ended, Error> {
-        if self.leaves() == Leaves::Nothing {
+        let leaves = self.leaves();
+        if leaves != Leaves::All {
             let first = match &*self.stage.borrow() {
                 Stage::Running { first, .. } => Some(first.clone()),
                 _ => None,
             };
             if let Some(first) = first {
                 let ended = first.ended().await;
-                if ended.reason.is_none() {
+                let is_known = ended.reason.is_none();
+                if is_known && (leaves == Leaves::Nothing || self.closes().await) {
                     return Ok(ended);
                 }
             }
         }
         self.stopped().await
+    }
+
+    /// Waits until its volumes are closed, or its machine is gone; tells whether they are.
+    async fn closes(&self) -> bool {
+        let mut closed = self.closed.subscribe();
+        tokio::select! {
+            closed = closed.wait_for(|closed| *closed) => closed.is_ok(),
+            _ = self.stopped() => false,
+        }
     }
 
     /// How a further process ended, of which the guest can tell no more than `ended` does: where the container has ended

@@ -151,6 +151,7 @@ async fn shut_down(container: &Container, guest: Guest, vm: &mut Vm) {
             .await?;
         if only_volumes {
             // What the guest has flushed is in the host's files: no more is wanted of it.
+            container.closed.send_replace(true);
             machine::end(vm).await;
             return Ok(None);
         }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 /// How long to wait for a container that has the volume and is about to end.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two tries: the kernel tells nobody without a thread of its own that a lock is free.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// A volume that a container mounts, at one place or several.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -76,6 +76,29 @@ async fn one_that_deletes_itself_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn one_that_deletes_itself_is_told_of_when_its_volumes_are_closed() {
+    for (shutdown, is_closed) in [(Answer::Well, true), (Answer::Hangs, false)] {
+        let script = script(Manners {
+            exits: Some(0),
+            shutdown,
+            ..Manners::default()
+        });
+        let system = System::new();
+        let life = system.live_with_volume(&script, r#"{"autoRemove": true}"#);
+        life.container.start(Stdio::default()).await.unwrap();
+        let ended = life.container.wait("").await.unwrap();
+        assert_eq!((ended.exit_code, ended.reason), (0, None));
+        // What does not close them is waited for to the machine's end.
+        assert_eq!(*life.container.closed.borrow(), is_closed);
+        let stopped = life.container.state() == State::Stopped;
+        assert!(is_closed || stopped, "{shutdown:?}");
+        let life = life.over().await;
+        assert_eq!(left(&life), (true, 0, String::new()));
+        assert_eq!(script.calls(), ["start", "kill"]);
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_start_is_told_with_its_reason() {
     let killed = "the virtual machine ended: the VMM was killed by signal 11";
     let cases = [

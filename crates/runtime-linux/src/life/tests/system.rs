@@ -58,12 +58,33 @@ impl System {
         self.live_in(script, options, None)
     }
 
+    /// Lives a container with a volume, in a new machine.
+    pub fn live_with_volume(&self, script: &Script, options: &str) -> Life {
+        let disk = self.path("volume.img");
+        std::fs::write(&disk, [0; 4096]).unwrap();
+        let mut mount = container_resource::volume::parse("v:/v").unwrap();
+        mount.source = disk.display().to_string();
+        let mut configuration = configuration();
+        configuration.mounts.push(mount);
+        self.live_as(&configuration, script, options, None)
+    }
+
     /// Lives a container, in `standby` if there is one.
     pub fn live_in(&self, script: &Script, options: &str, standby: Option<Standby>) -> Life {
+        self.live_as(&configuration(), script, options, standby)
+    }
+
+    fn live_as(
+        &self,
+        configuration: &ContainerConfiguration,
+        script: &Script,
+        options: &str,
+        standby: Option<Standby>,
+    ) -> Life {
         let bundle = Bundle::new(self.path("bundle"));
         let _ = std::fs::remove_dir_all(bundle.directory());
         std::fs::create_dir(bundle.directory()).unwrap();
-        bundle::write_json(&bundle.configuration(), &configuration()).unwrap();
+        bundle::write_json(&bundle.configuration(), configuration).unwrap();
         bundle::write_json(&bundle.boot(), &self.boot()).unwrap();
         std::fs::write(bundle.options(), options).unwrap();
         let mut container = Container::open(bundle).unwrap();
