@@ -143,6 +143,15 @@ fn volumes_outlive_containers_and_belong_to_one_writer() {
     let names = system.run(["volume", "list", "-q"]).ok().stdout;
     assert_eq!(names, "data\nfresh\nother\nunused\n");
 
+    // Whoever had another name in mind is told.
+    let words = ["-v", "tpyo:/m", "busybox", "true"];
+    system
+        .run(["create", "--name", "new"].iter().chain(&words))
+        .ok()
+        .says("Created volume tpyo");
+    system.run(["delete", "new"]).ok();
+    system.run(["volume", "delete", "tpyo"]).ok();
+
     // One writer, or many readers.
     let holder = |name: &str, volume: &str| {
         let words = ["-v", volume, "busybox", "sleep", "100000"];
@@ -152,7 +161,8 @@ fn volumes_outlive_containers_and_belong_to_one_writer() {
     holder("writer", "data:/m").ok();
     holder("second", "data:/m:ro")
         .code(1)
-        .says("volume 'data' is currently in use and cannot be accessed by another container");
+        .says("volume 'data' is currently in use and cannot be accessed by another container")
+        .says("Container writer writes to it");
     system
         .run(["volume", "delete", "data"])
         .code(1)
@@ -164,6 +174,8 @@ fn volumes_outlive_containers_and_belong_to_one_writer() {
     });
     holder("reader", "data:/m:ro").ok();
     holder("reader2", "data:/m:ro").ok();
+    let refused = sh(&["-v", "data:/m"], "true").code(1);
+    refused.says(" reads it, and who writes has it alone");
     assert_eq!(
         system
             .run(["exec", "reader2", "cat", "/m/mark"])

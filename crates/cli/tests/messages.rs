@@ -399,6 +399,18 @@ fn of_the_command_alone() {
     tell("output that cannot be written", "--version", &|command| {
         command.stdout(std::fs::File::create("/dev/full").unwrap());
     });
+    let closed = |command: &mut Command| {
+        // SAFETY: it closes a descriptor of the new process, and does nothing else.
+        unsafe {
+            std::os::unix::process::CommandExt::pre_exec(command, || {
+                rustix::io::close(1);
+                Ok(())
+            });
+        }
+    };
+    tell("a closed output", "export web", &closed);
+    tell("a closed output", "volume export data", &closed);
+    tell("a closed output", "cp web:/etc -", &closed);
     tell(
         "no such kernel",
         "system kernel set --binary absent",

@@ -124,10 +124,30 @@ fn a_volume_s_files_are_reached_whoever_has_it() {
     let cut = system.pipe(["volume", "import", "copy"], &bytes[..bytes.len() / 2]);
     assert_ne!(cut.status.code(), Some(0), "{cut:?}");
     assert_eq!(system.run(["volume", "list", "-q"]).ok().stdout, "data\n");
-    assert_eq!(
-        system.run(["volume", "import", "copy", named]).ok().stdout,
-        "copy\n"
-    );
+    let empty = system.pipe(["volume", "import", "copy"], b"");
+    assert_ne!(empty.status.code(), Some(0), "{empty:?}");
+    let flags = [
+        "-s",
+        "64m",
+        "--label",
+        "team=web",
+        "--opt",
+        "journal=writeback",
+    ];
+    let import = ["volume", "import"].iter().chain(&flags);
+    let imported = system.run(import.clone().chain(&["copy", named])).ok();
+    assert_eq!(imported.stdout, "copy\n");
+    system
+        .run(import.chain(&["copy", named]))
+        .code(1)
+        .says("exists");
+    // What the tar lacks is told.
+    system
+        .run(["volume", "export", "-o", "/dev/null", "copy"])
+        .ok()
+        .says(
+            "container volume import --opt journal=writeback --opt size=256m --label team=web copy",
+        );
     let look = "stat -c '%a %u %g' /m /m/one; stat -c '%h %s' /m/one; readlink /m/out; test -p /m/pipe && stat -c '%s %b' /m/sparse; stat -c %Y /m/sub; ls -A /m | wc -l";
     let seen = run(&[
         "run",

@@ -33,7 +33,17 @@ fn space_that_is_freed_comes_back() {
     assert!(allocated(&upper) > 90 << 20 && allocated(&volume) > 90 << 20);
     // At once, when it is asked for.
     system.run(["exec", "box", "rm", "/m/big"]).ok();
-    assert_eq!(system.run(["clean", "box"]).ok().stdout, "box\n");
+    let before = allocated(&volume);
+    let cleaned = system.run(["clean", "--format", "json", "box", "box"]).ok();
+    let cleaned: serde_json::Value = serde_json::from_str(&cleaned.stdout).unwrap();
+    assert_eq!(cleaned.as_array().map(Vec::len), Some(1));
+    // What came back, and not what the guest calls free: of a disk of 2 GiB that is nearly all.
+    let told = cleaned[0]["reclaimedInBytes"].as_u64().unwrap();
+    assert!(
+        (40 << 20..=before + (8 << 20)).contains(&told),
+        "{told} of {before}"
+    );
+    assert_eq!(system.run(["clean", "-q"]).ok().stdout, "box\n");
     assert!(allocated(&volume) < 12 << 20, "{}", allocated(&volume));
     // By itself.
     system.run(["exec", "box", "rm", "/big"]).ok();
