@@ -123,3 +123,37 @@ fn what_is_mounted_over_etc_hides_no_file_of_the_network() {
     see(&["-v", &share]).code(2);
     assert_eq!(std::fs::read_dir(&shared).unwrap().count(), 0);
 }
+
+#[test]
+fn what_is_mounted_at_a_link_of_the_image_is_where_that_leads() {
+    let system = System::start();
+    let run = |flags: &[&str], image: &str, script: &str| {
+        let small = ["run"].iter().chain(&SMALL);
+        let words = [image, "sh", "-c", script];
+        system.run(small.chain(flags).chain(&words))
+    };
+    let script = "mkdir -p /real/dir; echo one >/real/dir/f; ln -s ../../real/dir /data; ln -s /proc /evil; echo lost >/.wh.passwd; mkdir /d; echo two >/d/f";
+    run(&["--name", "made"], "busybox", script).ok();
+    system
+        .run(["commit", "made", "linked"])
+        .ok()
+        .says("1 of the files cannot be in an image");
+    // Filled by what the link leads to, and mounted there.
+    let seen = run(
+        &["-v", "v:/data"],
+        "linked",
+        "cat /data/f /d/f; echo three >/real/dir/f; test -f /etc/passwd",
+    )
+    .ok();
+    assert_eq!(seen.stdout, "one\ntwo\n");
+    let seen = run(
+        &["-v", "v:/m", "--tmpfs", "/data"],
+        "linked",
+        "cat /m/f; ls /real/dir | wc -l",
+    )
+    .ok();
+    assert_eq!(seen.stdout, "three\n0\n");
+    run(&["-v", "w:/evil"], "linked", "true")
+        .code(1)
+        .says("a link leads to /proc");
+}

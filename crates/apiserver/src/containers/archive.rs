@@ -134,7 +134,7 @@ impl Containers {
             Ok(first) => self.prepare_next(&first, runtime, request),
             Err(error) => {
                 end_machine(entry, &helper).await?;
-                return Err(error);
+                return Err(self.name_holder(entry, error));
             }
         }
         Ok(helper)

@@ -92,9 +92,24 @@ pub fn layer(trees: Trees) -> Result<(), ArchiveError> {
         xattrs: true,
         owners: true,
     };
-    let mut layer = Layer(Packer::new(output()?, contents));
+    let mut layer = Layer {
+        packer: Packer::new(output()?, contents),
+        unnameable: None,
+    };
     walk(trees, &mut Vec::new(), &mut layer)?;
-    finish(layer.0)
+    if let Some((first, count)) = &layer.unnameable {
+        eprintln!(
+            "{count} of the files cannot be in an image, in which names with .wh. are of deleted ones: /{}",
+            String::from_utf8_lossy(first)
+        );
+    }
+    finish(layer.packer)
+}
+
+/// Whether something at `path` would say of another file that it is deleted.
+fn is_whiteout(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/')
+        .any(|part| part.starts_with(WHITEOUT))
 }
 
 struct List(Vec<(Change, Vec<u8>)>);
@@ -122,7 +137,11 @@ impl Sink for List {
     }
 }
 
-struct Layer(Packer<io::BufWriter<std::fs::File>>);
+struct Layer {
+    packer: Packer<io::BufWriter<std::fs::File>>,
+    /// The first path that is left out, and how many are.
+    unnameable: Option<(Vec<u8>, u64)>,
+}
 
 impl Sink for Layer {
     fn tell(
@@ -132,12 +151,17 @@ impl Sink for Layer {
         name: &CStr,
         path: &[u8],
     ) -> Result<(), PackError> {
+        if is_whiteout(path) {
+            let (_, count) = self.unnameable.get_or_insert_with(|| (path.to_vec(), 0));
+            *count += 1;
+            return Ok(());
+        }
         if change != Change::Deleted {
-            return self.0.single(directory, name, path);
+            return self.packer.single(directory, name, path);
         }
         let cut = path.len() - name.to_bytes().len();
         let mark = [&path[..cut], WHITEOUT, name.to_bytes()].concat();
-        Ok(self.0.mark(&Member::new(&mark, Kind::File, 0))?)
+        Ok(self.packer.mark(&Member::new(&mark, Kind::File, 0))?)
     }
 
     fn mark(&self) -> usize {

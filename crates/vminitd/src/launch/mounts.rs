@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
 use rustix::io::Errno;
@@ -181,9 +181,10 @@ impl Prepared<'_> {
             return self.guard().context(step);
         }
         self.place().context(step)?;
-        mount::attach(&self.mount, target).context(step)?;
+        let place = real(target).context(step)?;
+        mount::attach(&self.mount, &place).context(step)?;
         for change in &self.plan.options.propagation {
-            mount::set_propagation(target, *change).context(step)?;
+            mount::set_propagation(&place, *change).context(step)?;
         }
         Ok(())
     }
@@ -193,11 +194,11 @@ impl Prepared<'_> {
     fn guard(&self) -> io::Result<()> {
         let target = &self.plan.target;
         match fs::metadata(target) {
-            Ok(found) if found.is_dir() => Ok(mount::attach(&self.mount, target)?),
+            Ok(found) if found.is_dir() => Ok(mount::attach(&self.mount, &real(target)?)?),
             Ok(_) => {
                 let view = mount::view(CWD, target, false)?;
                 mount::set_attributes(&view, self.plan.options.set, false)?;
-                Ok(mount::attach(view, target)?)
+                Ok(mount::attach(view, &real(target)?)?)
             }
             // A link to nowhere leads to no place either.
             Err(_) => Ok(()),
@@ -234,6 +235,24 @@ impl Prepared<'_> {
         }
         create_directory(target)
     }
+}
+
+/// What the last name of `target` leads to, as the kernel mounts nothing over a link. The root of the calling process is the container's,
+/// so that is in there. What is masked and furnished by its name must be in its own place, whatever an image has there.
+fn real(target: &str) -> io::Result<String> {
+    const OWN: [&str; 4] = ["/", "/dev", "/proc", "/sys"];
+    let whole: PathBuf = Path::new(target).components().collect();
+    let found = fs::canonicalize(target)?;
+    if found != whole
+        && OWN
+            .iter()
+            .any(|own| found == Path::new(own) || whole == Path::new(own))
+    {
+        let text = format!("a link leads to {}", found.display());
+        return Err(io::Error::other(text));
+    }
+    let found = found.into_os_string().into_string();
+    found.map_err(|_| io::Error::other("a link leads to a path that is no text"))
 }
 
 /// Does what had to wait until the container was furnished.

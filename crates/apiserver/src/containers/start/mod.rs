@@ -171,7 +171,8 @@ impl Containers {
         let name = &configuration.runtime_handler;
         let runtime = plugin::service(&self.roots, name, ServiceKind::Runtime)?;
         self.check_volumes(configuration)?;
-        self.replay_journals(configuration).await?;
+        let replayed = self.replay_journals(configuration).await;
+        replayed.map_err(|error| self.name_holder(entry, error))?;
         let boot = self.renewed_boot(entry, requested_us, idle).await?;
         let failed = |error: std::io::Error| {
             Error::caused(kind(&error), error).context(format_args!(

@@ -53,13 +53,13 @@ fn cache(path: &PathBuf, begun: bool) -> Option<Check> {
             "{} {wrong}: it is made anew when it is needed",
             path.display()
         ),
-        format!("rm -rf {}", path.display()),
+        "none is needed",
     ))
 }
 
 fn state(path: &Path, what: &str, begun: bool) -> Option<Check> {
     let wrong = wrong(path, begun)?;
-    let detail = format!("{} {wrong}: the {what} are there", path.display());
+    let detail = format!("{} {wrong}: the {what} are kept there", path.display());
     let remedy = format!(
         "put {} back; without it: container system stop; rm -f {}; container system start",
         path.display(),
