@@ -128,7 +128,7 @@ fn a_volume_s_files_are_reached_whoever_has_it() {
     assert_ne!(empty.status.code(), Some(0), "{empty:?}");
     let flags = [
         "-s",
-        "64m",
+        "256m",
         "--label",
         "team=web",
         "--opt",
