@@ -97,7 +97,7 @@ impl UnpackError {
         match self {
             Self::Tar(error) => matches!(error, TarError::Truncated),
             Self::Make { source, .. } => {
-                source.get_ref().is_some_and(|inner| inner.is::<TarError>())
+                matches!(source.get_ref(), Some(inner) if inner.is::<TarError>())
             }
         }
     }
