@@ -200,7 +200,11 @@ fn clients_that_are_killed_at_any_moment_leave_nothing_half_made() {
     let at = |name: &str| system.scratch().join(name).to_str().unwrap().to_owned();
     fs::create_dir(at("tree")).unwrap();
     for number in 0..FILES {
-        fs::write(at(&format!("tree/{number}")), vec![7; FILE as usize]).unwrap();
+        fs::write(
+            at(&format!("tree/{number}")),
+            vec![7; usize::try_from(FILE).unwrap()],
+        )
+        .unwrap();
     }
     let packed = Command::new("tar")
         .args(["-cf", &at("tree.tar"), "-C", &at("tree"), "."])
@@ -254,7 +258,7 @@ fn clients_that_are_killed_at_any_moment_leave_nothing_half_made() {
             // Each part of its time, and somewhere in that.
             let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
             let part = (f64::from(round) + f64::from(now % 1000) / 1000.0) / f64::from(rounds);
-            let what = format!("{words:?}, killed after {:.2} of {took:?}", part);
+            let what = format!("{words:?}, killed after {part:.2} of {took:?}");
             cut_off(&system, words, took.mul_f64(part));
             eventually(&what, || {
                 let transient = fs::read_dir(system.app().join("transient")).unwrap();

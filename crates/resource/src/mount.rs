@@ -154,7 +154,6 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
             "bind-nonrecursive" if matches!(value.map_or(Ok(true), switch::parse), Ok(true)) => {
                 return Err(MountError::Recursive(field.to_owned()));
             }
-            "bind-recursive" | "bind-nonrecursive" => return Err(invalid()),
             "bind-create-src" => {
                 let wanted = value.map_or(Ok(true), switch::parse);
                 if wanted.map_err(|_| invalid())? {
@@ -163,7 +162,7 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
             }
             // podman's, for labels of the host.
             "relabel" if matches!(value, Some("shared" | "private")) => {}
-            "relabel" => return Err(invalid()),
+            "bind-recursive" | "bind-nonrecursive" | "relabel" => return Err(invalid()),
             "volume-nocopy" => {
                 let wanted = value.map_or(Ok(true), switch::parse);
                 if wanted.map_err(|_| invalid())? {

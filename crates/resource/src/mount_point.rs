@@ -48,9 +48,7 @@ pub fn parse(path: &str) -> Result<String, MountPointError> {
     if place.len() > 4095 || parts.iter().any(|part| part.len() > 255) {
         return Err(MountPointError::Length);
     }
-    if let ["dev", name] = parts.as_slice()
-        && DEVICES.contains(name)
-    {
+    if matches!(parts.as_slice(), ["dev", name] if DEVICES.contains(name)) {
         return Err(MountPointError::Device(place));
     }
     match TAKEN.iter().find(|(taken, _)| *taken == place) {

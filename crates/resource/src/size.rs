@@ -86,7 +86,7 @@ pub fn exact(bytes: u64) -> String {
     let units = [("p", 50), ("t", 40), ("g", 30), ("m", 20), ("k", 10)];
     let fitting = units
         .iter()
-        .find(|(_, shift)| bytes > 0 && bytes.is_multiple_of(1 << shift));
+        .find(|(_, shift)| bytes > 0 && bytes.trailing_zeros() >= *shift);
     match fitting {
         Some((unit, shift)) => format!("{}{unit}", bytes >> shift),
         None => bytes.to_string(),

@@ -98,9 +98,9 @@ impl Containers {
     pub fn check_volumes(&self, configuration: &ContainerConfiguration) -> Result<(), Error> {
         for mount in &configuration.mounts {
             // Machines of ours have disks of other volumes, and unfinished ones.
-            if let Some(name) = mount.volume()
-                && self.volumes.disk(name) == std::path::Path::new(&mount.source)
-            {
+            let is_its_own =
+                |name: &&str| self.volumes.disk(name) == std::path::Path::new(&mount.source);
+            if let Some(name) = mount.volume().filter(is_its_own) {
                 self.volumes.get(name)?;
             }
         }

@@ -197,9 +197,8 @@ impl Store {
                 .collect();
             let bytes = disk_space(&path);
             match owners.len() {
-                0 if kind == FileKind::View => {}
-                0 => shares.unnamed += bytes,
-                1 => {}
+                0 if kind != FileKind::View => shares.unnamed += bytes,
+                0 | 1 => {}
                 _ => shares.shared += bytes,
             }
             let apparent = fs::symlink_metadata(&path).map_or(0, |found| found.len());

@@ -56,7 +56,7 @@ impl Details {
             id: image.reference.clone(),
             size_in_bytes: image.size_bytes,
             shared_size_in_bytes: Some(image.shared_bytes),
-            unique_size_in_bytes: Some(image.size_bytes - image.shared_bytes.min(image.size_bytes)),
+            unique_size_in_bytes: Some(image.size_bytes.saturating_sub(image.shared_bytes)),
             apparent_size_in_bytes: image.apparent_bytes,
             active: active.contains(&image.reference),
         });

@@ -3,7 +3,7 @@
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use container_api::roots::Roots;
 use container_resource::check::Check;
@@ -45,7 +45,7 @@ pub fn checks(roots: &Roots) -> Vec<Check> {
 }
 
 /// What can be made again needs nobody.
-fn cache(path: &PathBuf, begun: bool) -> Option<Check> {
+fn cache(path: &Path, begun: bool) -> Option<Check> {
     let wrong = wrong(path, begun)?;
     Some(Check::warn(
         "cache",
