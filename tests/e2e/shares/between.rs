@@ -138,7 +138,7 @@ fn a_lock_ends_with_who_has_it_and_who_waits_for_it_can_be_killed() {
     end(&system, &ids);
 }
 
-/// As SQLite does it: with locks of bytes, a journal beside the file, and what others wrote under their locks.
+/// As `SQLite` does it: with locks of bytes, a journal beside the file, and what others wrote under their locks.
 #[test]
 fn two_containers_and_the_host_write_one_database() {
     let system = System::shared();
