@@ -102,6 +102,14 @@ pub mod tests {
         [&numbers[..], &kind.to_ne_bytes(), &flock.to_ne_bytes()].concat()
     }
 
+    /// As it asks a question.
+    pub fn digits(bytes: &[u8]) -> String {
+        let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        digits
+            .map(|digit| char::from_digit(u32::from(digit), 16).unwrap())
+            .collect()
+    }
+
     #[test]
     fn a_request_is_one_or_none() {
         let parse = |first, last, kind, flock| Request::parse(&bytes(7, first, last, kind, flock));
@@ -130,7 +138,7 @@ pub mod tests {
     #[test]
     fn a_question_is_a_request_in_digits() {
         let bytes = bytes(u64::MAX - 1, 0, 9, libc::F_RDLCK, 0);
-        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = digits(&bytes);
         let parse = |text: &str| Request::parse_digits(text.as_bytes());
         assert_eq!(parse(&digits), Request::parse(&bytes));
         assert!(parse(&digits).is_some());

@@ -2,7 +2,7 @@
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::request::tests::bytes;
+use super::request::tests::{bytes, digits};
 use super::*;
 
 const END: u64 = i64::MAX.unsigned_abs();
@@ -31,7 +31,7 @@ impl Machine<'_> {
     /// Who is in the way: first and last byte, and kind.
     fn test(&self, owner: u64, first: u64, last: u64, kind: i32) -> (u64, u64, u32) {
         let request = bytes(owner, first, last, kind, 0);
-        let digits: String = request.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = digits(&request);
         let found = self
             .locks
             .test(INODE, digits.as_bytes(), |_| self.file.reopen())
