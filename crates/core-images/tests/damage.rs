@@ -111,7 +111,7 @@ async fn caches_are_made_anew_whatever_became_of_their_directories() {
         |path| std::os::unix::fs::symlink("nowhere", path).unwrap(),
         |path| {
             std::fs::create_dir(path).unwrap();
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0)).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o000)).unwrap();
         },
     ];
     for cache in ["layers", "views", "cache", "leases"] {

@@ -445,9 +445,12 @@ fn answers_come_from_where_they_are_asked(who: As) {
     ]);
     let (web, _) = network.guest_with("web", request);
     serve_udp(&web.namespace, "[::]:53");
-    let at = |address: &str, port: u16| match address.contains(':') {
-        true => format!("[{address}]:{port}"),
-        false => format!("{address}:{port}"),
+    let at = |address: &str, port: u16| {
+        if address.contains(':') {
+            format!("[{address}]:{port}")
+        } else {
+            format!("{address}:{port}")
+        }
     };
     let answers = |from: &Namespace, address: &str| {
         let said = ask_udp(from, address);

@@ -122,7 +122,7 @@ pub fn wake(state: &Path) -> io::Result<bool> {
     }
 }
 
-/// Whether somebody has stopped the process (proc_pid_stat(5)).
+/// Whether somebody has stopped the process (`proc_pid_stat`(5)).
 fn is_stopped(pid: Pid) -> bool {
     let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
     let stat = std::fs::read_to_string(path).unwrap_or_default();
