@@ -1,12 +1,21 @@
 //! Links of containers that run, after their network was lost: all its processes were killed, and its namespace went with them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use container_api::Error;
 use container_resource::event::{Action, Attribute};
 
 use super::running_networks::{read_boot, write_boot};
 use super::{Containers, Entry};
+
+/// Between tries to put a container on a network that was lost: its guest, or a port, may not be ready for that at once.
+const PAUSES: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(25),
+    Duration::from_secs(125),
+];
 
 impl Containers {
     /// Puts containers on their networks anew whose processes were started again and have nothing of before.
@@ -20,48 +29,64 @@ impl Containers {
                 let Some(containers) = containers.upgrade() else {
                     return;
                 };
-                containers.restore_links(&network).await;
+                // One that does not answer keeps no other waiting.
+                tokio::spawn(async move { containers.restore_links(&network).await });
             }
         });
     }
 
     async fn restore_links(&self, network: &str) {
         let entries = self.all();
-        let each = entries.iter().map(async |entry| {
-            // A start or a stop goes on first, and sees to its networks itself.
-            let _operation = entry.operation.lock().await;
-            if !self.is_current(entry) || !entry.is_active() {
-                return;
-            }
-            let id = &entry.id;
-            match self.restore_link(entry, network).await {
-                Ok(false) => {}
-                Ok(true) => {
-                    tracing::warn!(container = %id, "network {network} had lost it, and has it again");
-                    let told = [(Attribute::Network, network.to_owned())];
-                    self.events.tell(Action::Connect, id, told);
-                }
-                Err(error) => {
-                    tracing::error!(container = %id, "network {network} has lost it: {error:#}");
+        let on_it = entries.iter().filter(|entry| is_on(entry, network));
+        let each = on_it.map(async |entry| {
+            let mut pauses = PAUSES.iter();
+            let mut is_told = false;
+            while let Err(error) = self.restore_link(entry, network, &mut is_told).await {
+                let id = &entry.id;
+                tracing::error!(container = %id, "network {network} has lost it: {error:#}");
+                match pauses.next() {
+                    Some(pause) => tokio::time::sleep(*pause).await,
+                    None => return,
                 }
             }
         });
         futures::future::join_all(each).await;
     }
 
-    /// Puts the container of `entry`, which runs, on `network` once more, if that has lost it; whether it had.
-    async fn restore_link(&self, entry: &Arc<Entry>, network: &str) -> Result<bool, Error> {
+    /// Puts the container of `entry` on `network` once more, if it runs and that has lost it.
+    async fn restore_link(
+        &self,
+        entry: &Arc<Entry>,
+        network: &str,
+        is_told: &mut bool,
+    ) -> Result<(), Error> {
+        // A start or a stop goes on first, and sees to its networks itself.
+        let _operation = entry.operation.lock().await;
+        let is_here = self.is_current(entry) && entry.is_active();
         let id = &entry.id;
+        if !is_here || !is_on(entry, network) || !self.networks.has_lost(id, network).await? {
+            return Ok(());
+        }
+        let told = || [(Attribute::Network, network.to_owned())];
+        if !std::mem::replace(is_told, true) {
+            self.events.tell(Action::Disconnect, id, told());
+        }
+        if let Err(error) = self.link_anew(entry, network).await {
+            // So it is not taken for one that is on it.
+            self.networks.detach_from(id, network).await;
+            return Err(error);
+        }
+        tracing::warn!(container = %id, "network {network} had lost it, and has it again");
+        self.events.tell(Action::Connect, id, told());
+        Ok(())
+    }
+
+    async fn link_anew(&self, entry: &Arc<Entry>, network: &str) -> Result<(), Error> {
         let mut boot = read_boot(entry)?;
         let mut on_it = boot.interfaces.iter();
         let Some(position) = on_it.position(|interface| interface.network == network) else {
-            return Ok(false);
+            return Ok(());
         };
-        if !self.networks.has_lost(id, network).await? {
-            return Ok(false);
-        }
-        let told = [(Attribute::Network, network.to_owned())];
-        self.events.tell(Action::Disconnect, id, told);
         let configuration = entry.configuration()?;
         let ports = match position {
             0 => boot.published_ports.clone(),
@@ -80,6 +105,14 @@ impl Containers {
         boot.interfaces[position].device_mac = device_mac;
         write_boot(entry, &boot)?;
         entry.reconnect(&boot);
-        Ok(true)
+        Ok(())
     }
+}
+
+/// Whether the container of `entry` was put on `network` when it was started, or since.
+fn is_on(entry: &Arc<Entry>, network: &str) -> bool {
+    read_boot(entry).is_ok_and(|boot| {
+        let mut on_it = boot.interfaces.iter();
+        on_it.any(|interface| interface.network == network)
+    })
 }

@@ -23,7 +23,7 @@ impl Networks {
     }
 
     /// As [`Self::detach`], of one network.
-    pub(super) async fn detach_from(&self, id: &str, network: &str) {
+    pub async fn detach_from(&self, id: &str, network: &str) {
         if let Ok(network) = self.find(network) {
             ask_present(id, network, |network| detach_one(id, network)).await;
         }
