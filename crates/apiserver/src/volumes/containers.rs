@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::lock::Patience;
 use crate::containers::{Containers, Entry};
 
 /// How long the machine of a container that is gone may take to close its volumes.
@@ -59,7 +60,7 @@ impl Containers {
             return Err(Error::new(Kind::InvalidState, text)
                 .with_hint(format!("Container {container} has it.")));
         }
-        self.volumes.remove(name).await
+        self.volumes.remove(name, Patience::Usual).await
     }
 
     /// Makes the volume `name` larger.
@@ -199,7 +200,7 @@ impl Containers {
             if self.user_of(&name).is_some() {
                 continue;
             }
-            if let Err(error) = self.volumes.remove(&name).await {
+            if let Err(error) = self.volumes.remove(&name, Patience::None).await {
                 tracing::warn!("{error:#}");
             }
         }
@@ -229,14 +230,13 @@ impl Containers {
         loop {
             let removed = {
                 let _change = self.volumes.change.lock().await;
-                let anonymous = self
-                    .volumes
-                    .get(name)
-                    .is_ok_and(|volume| volume.configuration.is_anonymous());
+                let configuration = self.volumes.read(name);
+                let anonymous = configuration.is_ok_and(|asked| asked.is_anonymous());
                 if !anonymous || self.user_of(name).is_some() {
                     return;
                 }
-                self.volumes.remove(name).await
+                // Others wait for the change meanwhile, so its machine is waited for outside.
+                self.volumes.remove(name, Patience::None).await
             };
             match removed {
                 Err(error) if error.kind == Kind::InvalidState && Instant::now() < deadline => {

@@ -27,13 +27,27 @@ pub(super) enum Company {
     Readers,
 }
 
+/// Whether a machine that has the disk is waited for: it may be about to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// One try.
+    None,
+    /// As long as a machine may take whose container has deleted itself.
+    Usual,
+}
+
 impl Volumes {
     /// Takes the disk of the volume `name` as its machines do. A container whose configuration cannot be read may run all the
     /// same, and nobody knows what it has: this does. A volume without a disk is damaged, and nobody's.
     ///
     /// # Errors
     /// [`Kind::InvalidState`] where a machine has it in a way that forbids it.
-    pub(super) async fn lock(&self, name: &str, company: Company) -> Result<Option<File>, Error> {
+    pub(super) async fn lock(
+        &self,
+        name: &str,
+        company: Company,
+        patience: Patience,
+    ) -> Result<Option<File>, Error> {
         let Ok(disk) = container_files::open(&self.disk(name), Links::Refuse) else {
             return Ok(None);
         };
@@ -41,7 +55,10 @@ impl Volumes {
             Company::None => FlockOperation::NonBlockingLockExclusive,
             Company::Readers => FlockOperation::NonBlockingLockShared,
         };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = match patience {
+            Patience::None => Instant::now(),
+            Patience::Usual => Instant::now() + PATIENCE,
+        };
         loop {
             match rustix::fs::flock(&disk, how) {
                 Ok(()) => return Ok(Some(disk)),
@@ -65,7 +82,7 @@ impl Volumes {
     /// # Errors
     /// [`Kind::InvalidState`] where a machine has it to write to, and when there is no room.
     pub(super) async fn copy(&self, name: &str, to: &Path) -> Result<(), Error> {
-        let Some(_lock) = self.lock(name, Company::Readers).await? else {
+        let Some(_lock) = self.lock(name, Company::Readers, Patience::Usual).await? else {
             let text = format!("volume {name} has no disk");
             return Err(Error::new(Kind::InvalidState, text));
         };
@@ -84,7 +101,13 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let volumes = Volumes::new(scratch.path().to_owned());
         let (disk, to) = (volumes.disk("v"), scratch.path().join("to"));
-        assert!(volumes.lock("v", Company::None).await.unwrap().is_none());
+        assert!(
+            volumes
+                .lock("v", Company::None, Patience::Usual)
+                .await
+                .unwrap()
+                .is_none()
+        );
         assert!(volumes.copy("v", &to).await.is_err());
         std::fs::create_dir(disk.parent().unwrap()).unwrap();
         std::fs::write(&disk, "bytes").unwrap();
@@ -96,10 +119,13 @@ mod tests {
         rustix::fs::flock(&machine, FlockOperation::LockShared).unwrap();
         volumes.copy("v", &to).await.unwrap();
         assert_eq!(std::fs::read(&to).unwrap(), b"bytes");
-        let error = volumes.lock("v", Company::None).await.unwrap_err();
+        let error = volumes
+            .lock("v", Company::None, Patience::Usual)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, Kind::InvalidState);
         // One that is about to end is waited for.
-        let (locked, ()) = tokio::join!(volumes.lock("v", Company::None), async {
+        let (locked, ()) = tokio::join!(volumes.lock("v", Company::None, Patience::Usual), async {
             tokio::task::yield_now().await;
             rustix::fs::flock(&machine, FlockOperation::Unlock).unwrap();
         });

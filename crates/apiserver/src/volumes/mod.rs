@@ -21,7 +21,7 @@ use container_resource::volume::{
     DRIVER, FORMAT, VolumeConfiguration, VolumeRequest, VolumeResource, check_name,
 };
 use jiff::Timestamp;
-use lock::Company;
+use lock::{Company, Patience};
 
 use crate::containers::kind;
 use crate::{disk_usage, dot_names};
@@ -278,11 +278,11 @@ impl Volumes {
     }
 
     /// Removes the volume `name`, which nobody has; gives the bytes that it took. The caller holds [`Self::change`].
-    async fn remove(&self, name: &str) -> Result<u64, Error> {
+    async fn remove(&self, name: &str, patience: Patience) -> Result<u64, Error> {
         let failed = |error: io::Error| {
             Error::caused(kind(&error), error).context(format_args!("delete the volume {name}"))
         };
-        let _lock = self.lock(name, Company::None).await?;
+        let _lock = self.lock(name, Company::None, patience).await?;
         let trash = self.unfinished();
         std::fs::rename(self.directory.join(name), &trash).map_err(failed)?;
         disk_usage::remove(trash).await.map_err(failed)
@@ -321,7 +321,7 @@ impl Volumes {
             Error::caused(kind, error).context(format_args!("resize the volume {name}"))
         };
         // It follows no link.
-        let Some(_lock) = self.lock(name, Company::None).await? else {
+        let Some(_lock) = self.lock(name, Company::None, Patience::Usual).await? else {
             return Err(self.damaged(name, "its disk is no file"));
         };
         let disk = std::fs::File::options()
@@ -403,7 +403,7 @@ mod tests {
         std::fs::rename(&aside, &disk).unwrap();
         assert_eq!(volumes.list().unwrap()[0].damage, None);
         std::fs::remove_file(&disk).unwrap();
-        volumes.remove("v").await.unwrap();
+        volumes.remove("v", Patience::Usual).await.unwrap();
         assert_eq!(volumes.get("v").unwrap_err().kind, Kind::NotFound);
     }
 
@@ -462,7 +462,7 @@ mod tests {
         rustix::fs::flock(&machine, FlockOperation::LockShared).unwrap();
         let kind = |error: Error| error.kind;
         assert_eq!(
-            volumes.remove("v").await.map_err(kind),
+            volumes.remove("v", Patience::Usual).await.map_err(kind),
             Err(Kind::InvalidState)
         );
         assert_eq!(
@@ -475,7 +475,7 @@ mod tests {
         std::fs::write(volumes.configuration("v"), "{").unwrap();
         assert_eq!(volumes.get("v").unwrap_err().kind, Kind::InvalidState);
         assert_eq!(volumes.list().unwrap().len(), 2);
-        assert!(volumes.remove("v").await.unwrap() > 0);
+        assert!(volumes.remove("v", Patience::Usual).await.unwrap() > 0);
         assert_eq!(volumes.get("v").unwrap_err().kind, Kind::NotFound);
         std::fs::create_dir(volumes.unfinished()).unwrap();
         volumes.sweep().unwrap();

@@ -44,10 +44,12 @@ impl Export {
         };
         let owner = Owner::volume(&self.name);
         write(context, owner, &operation, self.output.as_deref()).await?;
-        let listed = list(context, std::slice::from_ref(&self.name)).await?;
-        let flags = listed
-            .first()
-            .map(|listed| flags(&listed.volume.configuration));
+        // The tar is whole: what cannot be told beside it is no failure.
+        let listed = list(context, std::slice::from_ref(&self.name)).await;
+        let flags = listed.ok().and_then(|listed| {
+            let listed = listed.first()?;
+            Some(flags(&listed.volume.configuration))
+        });
         if let Some(flags) = flags.filter(|flags| !flags.is_empty()) {
             output::tell(format_args!(
                 "The tar has the files alone. To make the same volume: container volume import {flags} {}",
