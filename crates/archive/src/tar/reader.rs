@@ -179,6 +179,8 @@ impl<R: Read> Reader<R> {
                 }
                 Flag::GnuLabel => {
                     self.start(header.size()?);
+                    // What was said before was said of the label.
+                    preamble = Preamble::default();
                     false
                 }
                 Flag::GnuDump => {
