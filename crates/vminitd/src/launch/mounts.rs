@@ -251,6 +251,11 @@ fn real(target: &str) -> io::Result<String> {
         let text = format!("a link leads to {}", found.display());
         return Err(io::Error::other(text));
     }
+    // Each process needs the devices as they are.
+    if found != whole && found.parent() == Some(Path::new("/dev")) && !found.is_dir() {
+        let text = format!("a link leads to the device {}", found.display());
+        return Err(io::Error::other(text));
+    }
     let found = found.into_os_string().into_string();
     found.map_err(|_| io::Error::other("a link leads to a path that is no text"))
 }
