@@ -292,7 +292,7 @@ pub fn create_private(path: &Path) -> io::Result<()> {
 /// goes, and so does a link that leads to no directory of this user's.
 ///
 /// # Errors
-/// As `unlink(2)`, `chmod(2)` and `mkdir(2)`.
+/// As `unlink(2)`, `chmod(2)` and `mkdir(2)`, and where it is another user's.
 pub fn restore_private(path: &Path) -> io::Result<()> {
     let own = rustix::process::geteuid().as_raw();
     // A directory that is kept elsewhere is as good.
@@ -318,7 +318,15 @@ pub fn restore_private(path: &Path) -> io::Result<()> {
         }
         _ => {}
     }
-    create_private(path)
+    create_private(path)?;
+    match std::fs::metadata(path) {
+        Ok(found) if is_usable(&found) => Ok(()),
+        Ok(found) => {
+            let text = format!("{} belongs to user {}", path.display(), found.uid());
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Lets this process make files and directories for its user only, whatever it inherited: an odd mask of whoever

@@ -60,12 +60,22 @@ fn cache(path: &Path, begun: bool) -> Option<Check> {
 fn state(path: &Path, what: &str, begun: bool) -> Option<Check> {
     let wrong = wrong(path, begun)?;
     let detail = format!("{} {wrong}: the {what} are kept there", path.display());
-    let remedy = format!(
-        "put {} back; without it: container system stop; rm -f {}; container system start",
-        path.display(),
-        path.display()
-    );
-    Some(Check::fail("state", detail, remedy))
+    Some(Check::fail("state", detail, remedy(path)))
+}
+
+fn remedy(path: &Path) -> String {
+    let shown = path.display();
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            format!("give it to who runs the system: chown, chmod 700 '{shown}'")
+        }
+        Err(_) if path.is_symlink() => {
+            format!("mount, or put back, what the link '{shown}' leads to")
+        }
+        _ => format!(
+            "put it back; without it: container system stop; rm -f '{shown}'; container system start"
+        ),
+    }
 }
 
 /// What is wrong with the directory `path`, which is to be there if the system has `begun`.
