@@ -177,6 +177,9 @@ impl<R: Read> Reader<R> {
                     }
                     false
                 }
+                // Nothing writes them to a layer.
+                Flag::GnuLabel if !self.whole => return Err(TarError::UnknownType(b'V')),
+                Flag::GnuDump if !self.whole => return Err(TarError::UnknownType(b'D')),
                 Flag::GnuLabel => {
                     self.start(header.size()?);
                     // What was said before was said of the label.
