@@ -480,7 +480,7 @@ mod tests {
             std::fs::metadata(&path).unwrap().mode() & 0o777
         };
         assert_eq!(restored(), 0o700);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
         assert_eq!(restored(), 0o700);
         std::fs::remove_dir_all(&path).unwrap();
         std::fs::write(&path, "").unwrap();

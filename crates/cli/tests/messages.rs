@@ -400,13 +400,13 @@ fn of_the_command_alone() {
         command.stdout(std::fs::File::create("/dev/full").unwrap());
     });
     let closed = |command: &mut Command| {
-        // SAFETY: it closes a descriptor of the new process, and does nothing else.
-        unsafe {
-            std::os::unix::process::CommandExt::pre_exec(command, || {
-                rustix::io::close(1);
-                Ok(())
-            });
-        }
+        let close = || {
+            // SAFETY: nothing of the new process has that descriptor yet.
+            unsafe { rustix::io::close(1) };
+            Ok(())
+        };
+        // SAFETY: it makes one system call, and nothing else.
+        unsafe { std::os::unix::process::CommandExt::pre_exec(command, close) };
     };
     tell("a closed output", "export web", &closed);
     tell("a closed output", "volume export data", &closed);

@@ -207,12 +207,11 @@ fn run<'a>(
     if output.status.success() {
         return Ok(());
     }
-    let reason = match output.status.signal() {
-        Some(signal) => format!("killed by signal {signal}"),
-        None => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            said.split_whitespace().collect::<Vec<_>>().join(" ")
-        }
+    let reason = if let Some(signal) = output.status.signal() {
+        format!("killed by signal {signal}")
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr);
+        said.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     Err(DiskError::Format { program, reason })
 }

@@ -356,6 +356,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_volume_without_its_disk_is_damaged_for_everybody() {
+        type Change = fn(&std::path::Path);
         let scratch = tempfile::tempdir().unwrap();
         let volumes = Volumes::new(scratch.path().join("volumes"));
         volumes.sweep().unwrap();
@@ -363,7 +364,7 @@ mod tests {
         let disk = volumes.disk("v");
         let aside = scratch.path().join("aside");
         std::fs::rename(&disk, &aside).unwrap();
-        let changes: [(fn(&std::path::Path), &str); 5] = [
+        let changes: [(Change, &str); 5] = [
             (|_| {}, "its disk is missing"),
             (
                 |disk| std::fs::create_dir(disk).unwrap(),
