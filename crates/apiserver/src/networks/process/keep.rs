@@ -94,9 +94,7 @@ impl NetworkProcess {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::{mpsc, watch};
-
-    use super::super::start::tests::{system, write_script};
+    use super::super::start::tests::{process_of, system, write_script};
     use super::*;
 
     #[tokio::test]
@@ -104,15 +102,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let (roots, plugin) = system(scratch.path());
         write_script(&plugin, "echo 'no bridge' >&5");
-        let (_, domains) = watch::channel(Vec::new());
-        let process = NetworkProcess::new(
-            &roots,
-            "web",
-            "fake",
-            domains,
-            mpsc::unbounded_channel().0,
-            false,
-        );
+        let process = process_of(&roots);
         assert!(process.trouble().is_none());
         let begun = Instant::now();
         process.want(true);

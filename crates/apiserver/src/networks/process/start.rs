@@ -274,6 +274,12 @@ pub(super) mod tests {
         std::fs::set_permissions(program, PermissionsExt::from_mode(0o755)).unwrap();
     }
 
+    pub(in super::super) fn process_of(roots: &Roots) -> Arc<NetworkProcess> {
+        let domains = watch::channel(Vec::new()).1;
+        let anew = mpsc::unbounded_channel().0;
+        NetworkProcess::new(roots, "web", "fake", domains, anew, false)
+    }
+
     #[tokio::test]
     async fn the_reason_is_what_the_process_says_itself() {
         let scratch = tempfile::tempdir().unwrap();
@@ -281,15 +287,7 @@ pub(super) mod tests {
         // What an earlier one has logged is nobody's reason.
         let log = roots.log.join("network-web.log");
         std::fs::write(log, "2026-01-01T00:00:00Z ERROR a: an old reason\n").unwrap();
-        let (_, domains) = watch::channel(Vec::new());
-        let process = NetworkProcess::new(
-            &roots,
-            "web",
-            "fake",
-            domains,
-            mpsc::unbounded_channel().0,
-            false,
-        );
+        let process = process_of(&roots);
         write_script(
             &plugin,
             "echo ' ERROR a: in the log'; echo 'cannot run nft: not found' >&5",
@@ -306,9 +304,7 @@ pub(super) mod tests {
     async fn one_that_is_killed_as_it_starts_is_started_once_more() {
         let scratch = tempfile::tempdir().unwrap();
         let (roots, plugin) = system(scratch.path());
-        let (_, domains) = watch::channel(Vec::new());
-        let anew = mpsc::unbounded_channel().0;
-        let process = NetworkProcess::new(&roots, "web", "fake", domains, anew, false);
+        let process = process_of(&roots);
         let starts = scratch.path().join("starts");
         write_script(
             &plugin,
