@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use container_api::Error;
+use container_resource::bundle::Boot;
 use container_resource::event::{Action, Attribute};
 
 use super::running_networks::{read_boot, write_boot};
@@ -37,7 +38,7 @@ impl Containers {
 
     async fn restore_links(&self, network: &str) {
         let entries = self.all();
-        let on_it = entries.iter().filter(|entry| is_on(entry, network));
+        let on_it = entries.iter().filter(|entry| on(entry, network).is_some());
         let each = on_it.map(async |entry| {
             let mut pauses = PAUSES.iter();
             let mut is_told = false;
@@ -64,14 +65,17 @@ impl Containers {
         let _operation = entry.operation.lock().await;
         let is_here = self.is_current(entry) && entry.is_active();
         let id = &entry.id;
-        if !is_here || !is_on(entry, network) || !self.networks.has_lost(id, network).await? {
+        let Some((boot, position)) = on(entry, network).filter(|_| is_here) else {
+            return Ok(());
+        };
+        if !self.networks.has_lost(id, network).await? {
             return Ok(());
         }
         let told = || [(Attribute::Network, network.to_owned())];
         if !std::mem::replace(is_told, true) {
             self.events.tell(Action::Disconnect, id, told());
         }
-        if let Err(error) = self.link_anew(entry, network).await {
+        if let Err(error) = self.link_anew(entry, network, boot, position).await {
             // So it is not taken for one that is on it.
             self.networks.detach_from(id, network).await;
             return Err(error);
@@ -81,12 +85,14 @@ impl Containers {
         Ok(())
     }
 
-    async fn link_anew(&self, entry: &Arc<Entry>, network: &str) -> Result<(), Error> {
-        let mut boot = read_boot(entry)?;
-        let mut on_it = boot.interfaces.iter();
-        let Some(position) = on_it.position(|interface| interface.network == network) else {
-            return Ok(());
-        };
+    /// Links the container of `entry` to `network`, which is at `position` of what `boot` has.
+    async fn link_anew(
+        &self,
+        entry: &Arc<Entry>,
+        network: &str,
+        mut boot: Boot,
+        position: usize,
+    ) -> Result<(), Error> {
         let configuration = entry.configuration()?;
         let ports = match position {
             0 => boot.published_ports.clone(),
@@ -109,10 +115,10 @@ impl Containers {
     }
 }
 
-/// Whether the container of `entry` was put on `network` when it was started, or since.
-fn is_on(entry: &Arc<Entry>, network: &str) -> bool {
-    read_boot(entry).is_ok_and(|boot| {
-        let mut on_it = boot.interfaces.iter();
-        on_it.any(|interface| interface.network == network)
-    })
+/// With what the container of `entry` was started, and where `network` is among its interfaces, if it is on that.
+fn on(entry: &Arc<Entry>, network: &str) -> Option<(Boot, usize)> {
+    let boot = read_boot(entry).ok()?;
+    let mut interfaces = boot.interfaces.iter();
+    let position = interfaces.position(|interface| interface.network == network)?;
+    Some((boot, position))
 }
