@@ -4,7 +4,6 @@
 //! under a random token (`SCM_RIGHTS`, `unix(7)`) and names the token in the request that follows.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -55,12 +54,7 @@ pub async fn send(path: &Path, descriptors: &[BorrowedFd<'_>]) -> io::Result<Str
 fn token() -> io::Result<String> {
     let mut random = [0; TOKEN / 2];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    let mut token = String::with_capacity(TOKEN);
-    for byte in random {
-        // Writing to a String cannot fail.
-        let _ = write!(token, "{byte:02x}");
-    }
-    Ok(token)
+    Ok(hex::encode(random))
 }
 
 /// Descriptors that clients have handed over and no request has taken yet.

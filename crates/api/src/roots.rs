@@ -1,6 +1,5 @@
 //! Where things are on disk (XDG base directories, Apple's container).
 
-use std::fmt::Write as _;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
@@ -64,9 +63,8 @@ impl Roots {
             .ok();
         if default.as_ref() != Some(&app) {
             name.push('-');
-            for byte in &Sha256::digest(app.as_os_str().as_encoded_bytes())[..6] {
-                let _ = write!(name, "{byte:02x}");
-            }
+            let digest = Sha256::digest(app.as_os_str().as_encoded_bytes());
+            name.push_str(&hex::encode(&digest[..6]));
         }
         Ok(Self {
             app,

@@ -5,8 +5,10 @@
 //! podman has it. Without them every user of the guest writes files of the user.
 
 use std::io;
+use std::path::Path;
 
 use container_isolation::subordinate_ids::{self, Range};
+use container_isolation::user_namespace;
 use container_resource::idmap;
 use rustix::process::{getegid, geteuid};
 use virtiofsd::soft_idmap::cmdline::IdMap;
@@ -60,11 +62,8 @@ impl Identity {
                 subordinate_ids::write_maps(pid, &map(user, users), &map(group, groups))
             }
             Self::User => {
-                let write =
-                    |name: &str, text: String| std::fs::write(format!("/proc/{pid}/{name}"), text);
-                write("setgroups", "deny".to_owned())?;
-                write("uid_map", format!("0 {user} 1\n"))?;
-                write("gid_map", format!("0 {group} 1\n"))
+                let process = Path::new("/proc").join(pid.to_string());
+                user_namespace::map_own(&process, 0, [user, group])
             }
         }
     }

@@ -58,11 +58,7 @@ impl Blob {
 
     /// Puts it into its place, if it is what it should be: `expected` is empty, and `total` 0, where that was not told. Gives its digest.
     pub fn commit(self, expected: &str, total: u64) -> Result<String, ContentError> {
-        let hex: String = self
-            .hash
-            .finalize()
-            .iter()
-            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        let hex = hex::encode(self.hash.finalize());
         let digest = format!("{ALGORITHM}{hex}");
         let other = |expected: String, found: String| ContentError::Other { expected, found };
         if total != 0 && total != self.length {

@@ -4,9 +4,10 @@
 //! user with subordinate ids (`subuid`(5)) one of those. Elsewhere it stays who its owner is.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
 use container_isolation::subordinate_ids::{self, Range};
+use container_isolation::user_namespace;
 use rustix::process::{getegid, geteuid, getpid};
 
 /// Id that the VMM's user and group have inside of a user namespace. Any but 0 will do: then exec takes the capabilities
@@ -73,17 +74,14 @@ impl Identity {
 
     /// Writes the maps of the user namespace of the process `pid`, which waits for it.
     pub(crate) fn write_maps(&self, pid: u32) -> io::Result<()> {
-        let file = |name: &str| PathBuf::from(format!("/proc/{pid}/{name}"));
-        let map = |id: u32| format!("{INNER_ID} {id} 1\n");
+        let process = Path::new("/proc").join(pid.to_string());
         match self {
             Self::Own { id, mapped: true } => {
-                std::fs::write(file("uid_map"), map(*id))?;
-                std::fs::write(file("gid_map"), map(*id))
+                user_namespace::map_one(&process, INNER_ID, [*id, *id])
             }
             Self::Owner { mapped: true } => {
-                std::fs::write(file("setgroups"), "deny")?;
-                std::fs::write(file("uid_map"), map(geteuid().as_raw()))?;
-                std::fs::write(file("gid_map"), map(getegid().as_raw()))
+                let own = [geteuid().as_raw(), getegid().as_raw()];
+                user_namespace::map_own(&process, INNER_ID, own)
             }
             Self::Subordinate { user, group } => {
                 let map = |outer: u32| [[INNER_ID, outer, 1]];

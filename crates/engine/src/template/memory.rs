@@ -1,6 +1,5 @@
 //! Guest memory as files: sparse, copied without its holes, summed without its zeroes.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -57,17 +56,7 @@ fn sum(file: &File, mut each: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::R
         }
         Ok(())
     })?;
-    Ok(hexadecimal(&digest.finalize()))
-}
-
-/// Two lower-case digits for each byte.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    Ok(hex::encode(digest.finalize()))
 }
 
 /// Calls `each` with the start and the end of every range that is not a hole.

@@ -11,7 +11,6 @@ use crate::device::{Device, DiskRole};
 use crate::identity::FileIdentity;
 use crate::spec::{Accelerator, VmSpec};
 use crate::template::devices::is_saved;
-use crate::template::memory::hexadecimal;
 
 /// Changes when a machine of the same specification would look different to its guest.
 const REVISION: u32 = 3;
@@ -68,7 +67,7 @@ impl Shape {
     pub(crate) fn key(&self) -> String {
         // A structure of strings and integers always has a JSON form.
         let text = serde_json::to_vec(self).unwrap_or_default();
-        hexadecimal(&Sha256::digest(text)[..16])
+        hex::encode(&Sha256::digest(text)[..16])
     }
 }
 

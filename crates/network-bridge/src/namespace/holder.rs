@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use container_api::chain::about;
 use container_api::lock;
+use container_isolation::user_namespace;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal};
@@ -131,19 +132,17 @@ fn removal(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn hold(lock: &Path, user_namespace: bool) -> io::Result<lock::Lock> {
+fn hold(lock: &Path, is_user_s: bool) -> io::Result<lock::Lock> {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     let mut flags = UnshareFlags::NEWNET;
-    if user_namespace {
+    if is_user_s {
         flags |= UnshareFlags::NEWUSER;
     }
     // SAFETY: this process has one thread, and no descriptor table or working directory is unshared.
     unsafe { rustix::thread::unshare_unsafe(flags)? };
-    if user_namespace {
-        // A group can be mapped by its user only when the list of groups is given up (user_namespaces(7)).
-        std::fs::write("/proc/self/setgroups", "deny")?;
-        std::fs::write("/proc/self/uid_map", format!("0 {} 1", user.as_raw()))?;
-        std::fs::write("/proc/self/gid_map", format!("0 {} 1", group.as_raw()))?;
+    if is_user_s {
+        let own = [user.as_raw(), group.as_raw()];
+        user_namespace::map_own(Path::new("/proc/self"), 0, own)?;
     }
     lock::acquire(lock)
 }

@@ -84,13 +84,8 @@ pub async fn sweep(host: &Links) -> io::Result<()> {
 
 /// The network's name on the host: the same for the same directory, short enough for an interface.
 pub fn host_name(state: &Path) -> String {
-    use std::fmt::Write as _;
-    let mut name = PREFIX.to_owned();
-    for byte in &Sha256::digest(state.as_os_str().as_bytes())[..DIGEST] {
-        // Writing to a String cannot fail.
-        let _ = write!(name, "{byte:02x}");
-    }
-    name
+    let digest = Sha256::digest(state.as_os_str().as_bytes());
+    format!("{PREFIX}{}", hex::encode(&digest[..DIGEST]))
 }
 
 /// Whether [`host_name`] gives such names.
