@@ -12,6 +12,9 @@ use crate::Chain;
 /// Metadata key that carries [`Error::hint`]; `-bin` because a hint may hold any UTF-8.
 const HINT_KEY: &str = "container-hint-bin";
 
+/// Metadata key that carries [`Error::volume`].
+const VOLUME_KEY: &str = "container-volume-bin";
+
 /// Most characters of a message that a guest wrote.
 const GUEST_LIMIT: usize = 1024;
 
@@ -89,6 +92,8 @@ pub struct Error {
     cause: Arc<dyn StdError + Send + Sync>,
     /// What the user can do about it.
     pub hint: Option<String>,
+    /// The volume that somebody else has, where it is for that.
+    pub volume: Option<String>,
 }
 
 /// A link that has no type of its own.
@@ -130,6 +135,7 @@ impl Error {
             kind,
             cause: Arc::from(cause.into()),
             hint: None,
+            volume: None,
         }
     }
 
@@ -165,6 +171,13 @@ impl Error {
         self
     }
 
+    /// The same, of the volume `name`, which somebody else has.
+    #[must_use]
+    pub fn of_volume(mut self, name: impl Into<String>) -> Self {
+        self.volume = Some(name.into());
+        self
+    }
+
     /// The same with the operation that failed as a further link before the others.
     #[must_use]
     pub fn context(mut self, operation: impl fmt::Display) -> Self {
@@ -195,10 +208,11 @@ impl StdError for Error {
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let mut status = Self::new(error.kind.code(), error.message());
-        if let Some(hint) = error.hint {
-            status
-                .metadata_mut()
-                .insert_bin(HINT_KEY, MetadataValue::from_bytes(hint.as_bytes()));
+        for (key, text) in [(HINT_KEY, error.hint), (VOLUME_KEY, error.volume)] {
+            if let Some(text) = text {
+                let value = MetadataValue::from_bytes(text.as_bytes());
+                status.metadata_mut().insert_bin(key, value);
+            }
         }
         status
     }
@@ -206,11 +220,11 @@ impl From<Error> for Status {
 
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
-        let hint = status
-            .metadata()
-            .get_bin(HINT_KEY)
-            .and_then(|value| value.to_bytes().ok())
-            .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+        let carried = |key| {
+            let bytes = status.metadata().get_bin(key)?.to_bytes().ok()?;
+            String::from_utf8(bytes.to_vec()).ok()
+        };
+        let (hint, volume) = (carried(HINT_KEY), carried(VOLUME_KEY));
         // A lost connection reaches tonic as Unknown or Cancelled with a transport error behind it.
         let transport = StdError::source(&status).is_some_and(|source| {
             source.is::<tonic::transport::Error>() || source.is::<std::io::Error>()
@@ -228,8 +242,17 @@ impl From<Status> for Error {
             )
             .with_hint("Start it again: `container system stop` and `container system start`.");
         }
-        let error = Self::new(kind, status.message());
-        Self { hint, ..error }
+        // The transport's own words tell nobody what has happened.
+        let message = match status.message() {
+            "transport error" if transport => "the process that was asked is gone",
+            message => message,
+        };
+        let error = Self::new(kind, message);
+        Self {
+            hint,
+            volume,
+            ..error
+        }
     }
 }
 
@@ -258,10 +281,12 @@ mod tests {
             Kind::Internal,
         ] {
             let error = Error::new(kind, "what happened").with_hint("do é this");
+            let error = error.of_volume("v");
             let arrived = Error::from(Status::from(error));
             assert_eq!(arrived.kind, kind);
             assert_eq!(arrived.message(), "what happened");
             assert_eq!(arrived.hint.as_deref(), Some("do é this"));
+            assert_eq!(arrived.volume.as_deref(), Some("v"));
         }
     }
 
@@ -308,6 +333,17 @@ mod tests {
             (arrived.message(), arrived.source().is_none()),
             (message.into(), true)
         );
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_told_as_that() {
+        let mut status = Status::unknown("transport error");
+        assert_eq!(Error::from(status.clone()).message(), "transport error");
+        status.set_source(Arc::new(std::io::Error::other("reset")));
+        let error = Error::from(status).context("start c1");
+        assert_eq!(error.kind, Kind::Unavailable);
+        let message = "start c1: the process that was asked is gone";
+        assert_eq!(error.message(), message);
     }
 
     #[test]

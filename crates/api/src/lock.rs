@@ -10,9 +10,14 @@ use std::time::Duration;
 
 use container_files::Links;
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, Pid, PidfdFlags, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+
+/// Between two tries for a file: the kernel tells nobody without a thread of its own that a lock is free.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// How long to wait for descriptors or memory before the next look.
 const SHORTAGE: Duration = Duration::from_millis(50);
@@ -57,9 +62,7 @@ fn take(path: &Path, operation: FlockOperation) -> io::Result<Lock> {
     match rustix::fs::fcntl_lock(&file, operation) {
         Ok(()) => Ok(Lock { file }),
         // Both are "held by another process" (POSIX).
-        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
+        Err(Errno::ACCESS | Errno::AGAIN) => Err(io::ErrorKind::WouldBlock.into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -86,6 +89,23 @@ pub fn holder(path: &Path) -> io::Result<Option<Pid>> {
     Ok(found.and_then(|lock| lock.pid))
 }
 
+/// Takes the whole file by `flock(2)`, a lock that lasts as long as the file is open: at once, or as soon as others give it up within
+/// `patience`. `how` does not block.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] when others have it for longer; else as `flock(2)`.
+pub async fn take_file(file: &File, how: FlockOperation, patience: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match rustix::fs::flock(file, how) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            taken => return Ok(taken?),
+        }
+    }
+}
+
 /// Sends `signal` to the holder of the lock at `path`; false when nobody holds it.
 ///
 /// # Errors
@@ -96,7 +116,7 @@ pub fn signal_holder(path: &Path, signal: Signal) -> io::Result<bool> {
     };
     let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
-        Err(rustix::io::Errno::SRCH) => return Ok(false),
+        Err(Errno::SRCH) => return Ok(false),
         Err(error) => return Err(error.into()),
     };
     // Between the two calls the holder may have died and its number been given to another process.
@@ -105,7 +125,7 @@ pub fn signal_holder(path: &Path, signal: Signal) -> io::Result<bool> {
     }
     match rustix::process::pidfd_send_signal(&pidfd, signal) {
         Ok(()) => Ok(true),
-        Err(rustix::io::Errno::SRCH) => Ok(false),
+        Err(Errno::SRCH) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -130,7 +150,6 @@ async fn patiently<T>(look: impl Fn() -> io::Result<T>) -> io::Result<T> {
 }
 
 fn is_shortage(error: &io::Error) -> bool {
-    use rustix::io::Errno;
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
     Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
 }
@@ -145,7 +164,7 @@ pub async fn released(path: &Path) -> io::Result<()> {
         let pidfd = match opened.await {
             // SAFETY: an OwnedFd names one open description as long as it lives.
             Ok(pidfd) => unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE)? },
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {
                 continue;
             }
             Err(error) => return Err(error),
@@ -168,6 +187,24 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         assert_eq!(holder(&scratch.path().join("l")).unwrap(), None);
         assert!(!signal_holder(&scratch.path().join("l"), Signal::TERM).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_file_is_had_as_soon_as_it_is_given_up_and_not_for_ever_waited_for() {
+        let scratch = tempfile::tempdir().unwrap();
+        let open = || container_files::append(&scratch.path().join("f")).unwrap();
+        let (one, other) = (open(), open());
+        let how = FlockOperation::NonBlockingLockExclusive;
+        take_file(&one, how, Duration::ZERO).await.unwrap();
+        for patience in [0, 5] {
+            let refused = take_file(&other, how, Duration::from_millis(patience)).await;
+            assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+        let (taken, ()) = tokio::join!(take_file(&other, how, Duration::from_secs(60)), async {
+            tokio::task::yield_now().await;
+            rustix::fs::flock(&one, FlockOperation::Unlock).unwrap();
+        });
+        taken.unwrap();
     }
 
     #[test]

@@ -4,17 +4,8 @@ use container_api::{Error, Kind};
 use container_resource::container::{ContainerConfiguration, MountKind};
 use container_resource::volume::{VolumeRequest, VolumeResource, VolumeUsage};
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-
-use super::lock::Patience;
+use super::lock::{Company, Patience};
 use crate::containers::{Containers, Entry};
-
-/// How long the machine of a container that is gone may take to close its volumes.
-const GOING: Duration = Duration::from_secs(10);
-/// Between two looks: the kernel tells nobody without a thread of its own that a lock is free.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// Volumes that were made for a container, to be taken back where it is not made.
 #[derive(Debug, Default)]
@@ -110,33 +101,25 @@ impl Containers {
 
     /// Says in `error`, of a start of `entry` that was refused a volume, which container has that.
     pub fn name_holder(&self, entry: &Entry, error: Error) -> Error {
-        if error.kind != Kind::InvalidState {
-            return error;
-        }
-        let Some(configuration) = entry.readable() else {
+        let (Some(name), Some(configuration)) = (error.volume.clone(), entry.readable()) else {
             return error;
         };
-        for name in configuration.volumes() {
-            if !error.message().contains(&format!("volume '{name}'")) {
-                continue;
-            }
-            let reads = configuration.only_reads(name);
-            let holder = self.all().into_iter().find_map(|other| {
-                let writes = !other.readable()?.only_reads(name);
-                let is_other = other.id != entry.id && other.is_active() && has(&other, name);
-                (is_other && (writes || !reads)).then(|| (other.id.clone(), writes))
-            });
-            if let Some((holder, writes)) = holder {
-                return error.with_hint(match (writes, reads) {
-                    (true, true) => format!("Container {holder} writes to it: a volume is shared while all only read it (`:ro`)."),
-                    (true, false) => format!("Container {holder} writes to it: stop that first, or use another volume."),
-                    (false, _) => format!(
-                        "Container {holder} reads it, and who writes has it alone: stop that first, or only read it here, too (`:ro`)."
-                    ),
-                });
-            }
-        }
-        error
+        let reads = configuration.only_reads(&name);
+        let holder = self.all().into_iter().find_map(|other| {
+            let writes = !other.readable()?.only_reads(&name);
+            let is_other = other.id != entry.id && other.is_active() && has(&other, &name);
+            (is_other && (writes || !reads)).then(|| (other.id.clone(), writes))
+        });
+        let Some((holder, writes)) = holder else {
+            return error;
+        };
+        error.with_hint(match (writes, reads) {
+            (true, true) => format!("Container {holder} writes to it: a volume is shared while all only read it (`:ro`)."),
+            (true, false) => format!("Container {holder} writes to it: stop that first, or use another volume."),
+            (false, _) => format!(
+                "Container {holder} reads it, and who writes has it alone: stop that first, or only read it here, too (`:ro`)."
+            ),
+        })
     }
 
     /// A container that has the volume `name`.
@@ -226,25 +209,23 @@ impl Containers {
 
     /// Removes the volume `name` where nobody has named it and no container has it. The machine that had it may still be about to go.
     async fn remove_anonymous_volume(&self, name: &str) {
-        let deadline = Instant::now() + GOING;
-        loop {
-            let removed = {
-                let _change = self.volumes.change.lock().await;
-                let configuration = self.volumes.read(name);
-                let anonymous = configuration.is_ok_and(|asked| asked.is_anonymous());
-                if !anonymous || self.user_of(name).is_some() {
-                    return;
-                }
-                // Others wait for the change meanwhile, so its machine is waited for outside.
-                self.volumes.remove(name, Patience::None).await
-            };
-            match removed {
-                Err(error) if error.kind == Kind::InvalidState && Instant::now() < deadline => {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(error) => return tracing::warn!("{error:#}"),
-                Ok(_) => return,
-            }
+        let is_left = || {
+            let configuration = self.volumes.read(name);
+            configuration.is_ok_and(|asked| asked.is_anonymous()) && self.user_of(name).is_none()
+        };
+        if !is_left() {
+            return;
+        }
+        // Others wait for the change meanwhile, so its machine is waited for before.
+        let free = self.volumes.lock(name, Company::None, Patience::Long).await;
+        if let Err(error) = free.map(drop) {
+            return tracing::warn!("{error:#}");
+        }
+        let _change = self.volumes.change.lock().await;
+        if is_left()
+            && let Err(error) = self.volumes.remove(name, Patience::Usual).await
+        {
+            tracing::warn!("{error:#}");
         }
     }
 }

@@ -1,22 +1,21 @@
 //! Whose a volume's disk is: `flock`(2) of it, held by each machine that has it, and here by whoever changes or copies it.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use container_api::{Error, Kind};
+use container_api::{Error, Kind, lock};
 use container_files::Links;
 use rustix::fs::FlockOperation;
-use rustix::io::Errno;
-use tokio::time::Instant;
 
 use super::Volumes;
 use crate::containers::copy_within;
 
 /// How long to wait for a machine that has it: one whose container has deleted itself ends after that was told.
 const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 2000 });
-/// Between two tries: the kernel tells nobody without a thread of its own that a lock is free.
-const PAUSE: Duration = Duration::from_millis(2);
+/// How long the machine of a container that is gone may take to close its volumes.
+const GOING: Duration = Duration::from_secs(10);
 
 /// With whom a disk is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +33,18 @@ pub(super) enum Patience {
     None,
     /// As long as a machine may take whose container has deleted itself.
     Usual,
+    /// As long as one may take at most.
+    Long,
+}
+
+impl Patience {
+    const fn limit(self) -> Duration {
+        match self {
+            Self::None => Duration::ZERO,
+            Self::Usual => PATIENCE,
+            Self::Long => GOING,
+        }
+    }
 }
 
 impl Volumes {
@@ -55,25 +66,14 @@ impl Volumes {
             Company::None => FlockOperation::NonBlockingLockExclusive,
             Company::Readers => FlockOperation::NonBlockingLockShared,
         };
-        let deadline = match patience {
-            Patience::None => Instant::now(),
-            Patience::Usual => Instant::now() + PATIENCE,
-        };
-        loop {
-            match rustix::fs::flock(&disk, how) {
-                Ok(()) => return Ok(Some(disk)),
-                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(Errno::WOULDBLOCK) => {
-                    let text = format!("volume '{name}' is in use by a machine");
-                    return Err(Error::new(Kind::InvalidState, text));
-                }
-                Err(error) => {
-                    return Err(Error::caused(Kind::Internal, error)
-                        .context(format_args!("lock the volume {name}")));
-                }
+        match lock::take_file(&disk, how, patience.limit()).await {
+            Ok(()) => Ok(Some(disk)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let text = format!("volume '{name}' is in use by a machine");
+                Err(Error::new(Kind::InvalidState, text))
             }
+            Err(error) => Err(Error::caused(Kind::Internal, error)
+                .context(format_args!("lock the volume {name}"))),
         }
     }
 

@@ -122,7 +122,9 @@ impl Volumes {
         bundle::read_json(&self.configuration(name))
     }
 
-    /// What is wrong with the disk of the volume `name`.
+    /// What is wrong with the disk of the volume `name`. Each use of a volume comes here, so that a damaged one is told of before a machine
+    /// is started for it. It is two bytes of a page that the kernel has in memory after the first time, and reads nothing that a
+    /// guest could make large.
     fn damage(&self, name: &str) -> Option<String> {
         match container_ext4::is_ext4(&self.disk(name)) {
             Ok(true) => None,

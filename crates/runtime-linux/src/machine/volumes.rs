@@ -1,22 +1,19 @@
 //! Volumes of a container: which disks its machine has for them, and whose they are meanwhile.
 
 use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use container_api::{Error, Kind};
+use container_api::{Error, Kind, lock};
 use container_engine::{Disk, DiskRole};
 use container_files::Links;
 use container_resource::container::{ContainerConfiguration, Mount};
 use container_resource::volume::NO_COPY;
 use rustix::fs::FlockOperation;
-use rustix::io::Errno;
-use tokio::time::Instant;
 
 /// How long to wait for a container that has the volume and is about to end.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Between two tries: the kernel tells nobody without a thread of its own that a lock is free.
-const PAUSE: Duration = Duration::from_millis(2);
 
 /// A volume that a container mounts, at one place or several.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,14 +69,14 @@ impl Volume {
     /// # Errors
     /// [`Kind::InvalidState`] where it is another container's, [`Kind::NotFound`] where there is none.
     async fn take(&self) -> Result<File, Error> {
-        let failed = |error: std::io::Error| {
+        let failed = |error: io::Error| {
             Error::caused(Kind::Internal, error)
                 .context(format_args!("open the volume {}", self.name))
         };
         let file =
             container_files::open(&self.source, Links::Refuse).map_err(|error| {
                 match error.kind() {
-                    std::io::ErrorKind::NotFound => {
+                    io::ErrorKind::NotFound => {
                         Error::new(Kind::NotFound, format!("volume not found: {}", self.name))
                     }
                     _ => failed(error),
@@ -90,27 +87,22 @@ impl Volume {
         } else {
             FlockOperation::NonBlockingLockExclusive
         };
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match rustix::fs::flock(&file, how) {
-                Ok(()) => return Ok(file),
-                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(Errno::WOULDBLOCK) => {
-                    let text = format!(
-                        "volume '{}' is currently in use and cannot be accessed by another container",
-                        self.name
-                    );
-                    let hint = if self.read_only {
-                        "A container that writes to it has it: `container list` shows those that run."
-                    } else {
-                        "Who writes to a volume has it alone: `container list` shows the containers that run."
-                    };
-                    return Err(Error::new(Kind::InvalidState, text).with_hint(hint));
-                }
-                Err(error) => return Err(failed(error.into())),
+        match lock::take_file(&file, how, PATIENCE).await {
+            Ok(()) => Ok(file),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let text = format!(
+                    "volume '{}' is currently in use and cannot be accessed by another container",
+                    self.name
+                );
+                let hint = if self.read_only {
+                    "A container that writes to it has it: `container list` shows those that run."
+                } else {
+                    "Who writes to a volume has it alone: `container list` shows the containers that run."
+                };
+                let refused = Error::new(Kind::InvalidState, text).of_volume(&*self.name);
+                Err(refused.with_hint(hint))
             }
+            Err(error) => Err(failed(error)),
         }
     }
 
