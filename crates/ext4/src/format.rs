@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use container_resource::journal::{Journal, JournalMode};
-use container_resource::size::memory;
+use container_resource::size::{exact, memory};
 
 /// Bytes of a writable layer unless asked otherwise. Only what is written takes room.
 const DEFAULT_SIZE: u64 = 64 << 30;
@@ -95,7 +95,7 @@ pub enum DiskError {
     },
     /// The host's file system has no such files.
     #[error(
-        "a disk of {} is larger than a file may be on this host's file system, which is {}", memory(*size), memory(*most)
+        "a disk of {} is too large for this host's file system: a file there has at most {}", memory(*size), exact(*most)
     )]
     TooLarge {
         /// What was asked for, in bytes.
@@ -230,7 +230,9 @@ mod tests {
         let path = scratch.path().join("disk");
         for (size, journal, mode) in [
             (1 << 20, "ordered", 0x40),
-            (16 << 20, "writeback:4m", 0x60),
+            // Two fifths, as much as a volume may have.
+            (10 << 20, "writeback:4m", 0x60),
+            (100 << 20, "ordered:40m", 0x40),
             (2 << 30, "journal:8m", 0x20),
             (512 << 30, "ordered", 0x40),
         ] {

@@ -54,6 +54,11 @@ pub enum BindError {
     /// A map of owners.
     #[error(transparent)]
     IdMap(#[from] IdMapError),
+    /// podman's change of owners.
+    #[error(
+        "option U is not available here: idmap= gives files of the host other owners in the container, and changes none"
+    )]
+    Owners,
     /// An option that such a mount does not have.
     #[error(
         "invalid option '{0}' of a bind mount: ro, rw, exec, noexec, suid, nosuid, nodev and noatime are known"
@@ -113,6 +118,7 @@ pub fn mount<'a>(
             "shared" | "rshared" | "slave" | "rslave" => {
                 return Err(BindError::Propagation(option.to_owned()));
             }
+            "U" => return Err(BindError::Owners),
             _ => return Err(BindError::Option(option.to_owned())),
         }
     }

@@ -40,10 +40,24 @@ pub struct IdMap {
 
 /// Why a text is no map.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "invalid idmap '{0}': uids=<of the files>-<in the container>-<count>[#...][;gids=...] is expected, with each id at most once"
-)]
-pub struct IdMapError(String);
+#[error("invalid idmap '{text}': {reason}")]
+pub struct IdMapError {
+    text: String,
+    reason: Reason,
+}
+
+/// What is wrong with a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Reason {
+    #[error("uids=<of the files>-<in the container>-<count>[#...][;gids=...] is expected")]
+    Form,
+    #[error("a range has at least one id, and the last id is 4294967294")]
+    Ids,
+    #[error("an id is in two ranges")]
+    Twice,
+    #[error("there are at most {MOST} ranges of users, and of groups")]
+    Many,
+}
 
 impl FromStr for IdMap {
     type Err = IdMapError;
@@ -51,21 +65,23 @@ impl FromStr for IdMap {
     /// `uids=0-1000-1#10-2000-5;gids=0-1000-1`. An `@` before a range is podman's for the ids of the container's user namespace: there is
     /// none here. What is left out is as it is.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || IdMapError(text.to_owned());
+        let invalid = |reason| IdMapError {
+            text: text.to_owned(),
+            reason,
+        };
+        let form = || invalid(Reason::Form);
         let (mut users, mut groups) = (None, None);
         for part in text.split(';').filter(|part| !part.is_empty()) {
-            let (kind, ranges) = part.split_once('=').ok_or_else(invalid)?;
+            let (kind, ranges) = part.split_once('=').ok_or_else(form)?;
             let place = match kind {
                 "uids" => &mut users,
                 "gids" => &mut groups,
-                _ => return Err(invalid()),
+                _ => return Err(form()),
             };
-            let ranges = ranges.split('#').map(range).collect::<Option<Vec<_>>>();
-            let ranges = ranges
-                .filter(|ranges| is_sound(ranges))
-                .ok_or_else(invalid)?;
+            let ranges = ranges.split('#').map(range).collect::<Result<Vec<_>, _>>();
+            let ranges = ranges.and_then(sound).map_err(invalid)?;
             if place.replace(ranges).is_some() {
-                return Err(invalid());
+                return Err(form());
             }
         }
         let same = || {
@@ -76,7 +92,7 @@ impl FromStr for IdMap {
             }]
         };
         if users.is_none() && groups.is_none() {
-            return Err(invalid());
+            return Err(form());
         }
         Ok(Self {
             users: users.unwrap_or_else(same),
@@ -97,21 +113,27 @@ impl IdMap {
     }
 }
 
-fn range(text: &str) -> Option<Range> {
+fn range(text: &str) -> Result<Range, Reason> {
     let text = text.strip_prefix('@').unwrap_or(text);
     let mut numbers = text.split('-').map(|number| {
         let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        plain.then(|| number.parse().ok()).flatten()
+        let plain = plain.then_some(number).ok_or(Reason::Form)?;
+        plain.parse().map_err(|_| Reason::Ids)
     });
-    let [from, to, count] = [numbers.next()??, numbers.next()??, numbers.next()??];
-    let range = Range { from, to, count };
+    let mut next = || numbers.next().unwrap_or(Err(Reason::Form));
+    let [from, to, count] = [next()?, next()?, next()?];
+    if numbers.next().is_some() {
+        return Err(Reason::Form);
+    }
     let ends = |first: u32| u64::from(first) + u64::from(count);
-    let fits = count > 0 && ends(from) <= IDS && ends(to) <= IDS;
-    (numbers.next().is_none() && fits).then_some(range)
+    if count == 0 || ends(from) > IDS || ends(to) > IDS {
+        return Err(Reason::Ids);
+    }
+    Ok(Range { from, to, count })
 }
 
-/// Whether the kernel would take them: not too many, and no id twice, on either side.
-fn is_sound(ranges: &[Range]) -> bool {
+/// The same ranges, where the kernel would take them: not too many, and no id twice, on either side.
+fn sound(ranges: Vec<Range>) -> Result<Vec<Range>, Reason> {
     let apart = |first: fn(&Range) -> u32| {
         let mut all: Vec<_> = ranges
             .iter()
@@ -121,7 +143,13 @@ fn is_sound(ranges: &[Range]) -> bool {
         all.windows(2)
             .all(|pair| pair[0].0 + pair[0].1 <= pair[1].0)
     };
-    ranges.len() <= MOST && apart(|range| range.from) && apart(|range| range.to)
+    if ranges.len() > MOST {
+        return Err(Reason::Many);
+    }
+    if !apart(|range| range.from) || !apart(|range| range.to) {
+        return Err(Reason::Twice);
+    }
+    Ok(ranges)
 }
 
 #[cfg(test)]
@@ -151,31 +179,39 @@ mod tests {
             let map: IdMap = text.parse().unwrap();
             assert_eq!(map, IdMap { users, groups }, "{text}");
         }
-        for text in [
-            "",
-            ";",
-            "x",
-            "uids",
-            "uids=",
-            "uids=1-2",
-            "uids=1-2-3-4",
-            "uids=1-2-0",
-            "uids=+1-2-3",
-            "uids=-1-2-3",
-            "uids=0-0-4294967296",
-            "uids=1-0-4294967295",
-            "uids=0-1-1;uids=0-1-1",
-            "pids=0-1-1",
-            "uids=0-1-2#1-5-1",
-            "uids=0-1-1#1-1-1",
-            "uids=0-1-1,gids=0-1-1",
+        for (text, reason) in [
+            ("", Reason::Form),
+            (";", Reason::Form),
+            ("x", Reason::Form),
+            ("uids", Reason::Form),
+            ("uids=", Reason::Form),
+            ("uids=1-2", Reason::Form),
+            ("uids=1-2-3-4", Reason::Form),
+            ("uids=+1-2-3", Reason::Form),
+            ("uids=-1-2-3", Reason::Form),
+            ("uids=0:1000:1", Reason::Form),
+            ("uids=0-1-1;uids=0-1-1", Reason::Form),
+            ("pids=0-1-1", Reason::Form),
+            ("uids=0-1-1,gids=0-1-1", Reason::Form),
+            ("uids=1-2-0", Reason::Ids),
+            ("uids=0-0-4294967296", Reason::Ids),
+            ("uids=1-0-4294967295", Reason::Ids),
+            ("uids=4294967295-0-1", Reason::Ids),
+            ("uids=0-1-2#1-5-1", Reason::Twice),
+            ("uids=0-1-1#1-1-1", Reason::Twice),
         ] {
-            let error = text.parse::<IdMap>().unwrap_err().to_string();
-            assert!(
-                error.starts_with(&format!("invalid idmap '{text}'")),
-                "{error}"
-            );
+            let error = text.parse::<IdMap>().unwrap_err();
+            assert_eq!(error.reason, reason, "{text}");
+            let shown = format!("invalid idmap '{text}': {reason}");
+            assert_eq!(error.to_string(), shown);
         }
+        let many = |count| {
+            let ranges: Vec<_> = (0..count).map(|id| format!("{id}-{id}-1")).collect();
+            format!("gids={}", ranges.join("#"))
+        };
+        assert!(many(MOST).parse::<IdMap>().is_ok());
+        let error = many(MOST + 1).parse::<IdMap>().unwrap_err();
+        assert_eq!(error.reason, Reason::Many);
     }
 
     #[test]
@@ -194,7 +230,7 @@ mod tests {
         #[test]
         fn whatever_is_read_has_each_id_once(text in "(uids|gids)=[0-9@#-]{0,30}(;gids=[0-9-]{0,12})?") {
             if let Ok(map) = text.parse::<IdMap>() {
-                prop_assert!(is_sound(&map.users) && is_sound(&map.groups));
+                prop_assert!(sound(map.users).is_ok() && sound(map.groups).is_ok());
             }
         }
     }

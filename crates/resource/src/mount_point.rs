@@ -14,9 +14,7 @@ pub enum MountPointError {
     )]
     Length,
     /// Every container needs its own mount at this path.
-    #[error(
-        "invalid mount point '{0}': every container has {1} of its own there; a place below it can be one"
-    )]
+    #[error("invalid mount point '{0}': every container has {1}")]
     Taken(String, &'static str),
     /// A device, or one of the links in `/dev`.
     #[error("invalid mount point '{0}': every container has this file of its own")]
@@ -24,7 +22,21 @@ pub enum MountPointError {
 }
 
 /// Paths that cannot be mounted over.
-const TAKEN: [(&str, &str); 2] = [("/dev", "devices"), ("/proc", "a view of processes")];
+const TAKEN: [(&str, &str); 3] = [
+    (
+        "/dev",
+        "devices of its own there; a place below it can be one",
+    ),
+    (TERMINALS, "terminals of its own there"),
+    (
+        "/proc",
+        "a view of processes of its own there; a place below it can be one",
+    ),
+];
+
+/// Where terminals are: nothing but what the kernel makes.
+const TERMINALS: &str = "/dev/pts";
+const BELOW_TERMINALS: &str = "/dev/pts/";
 
 /// What every container has in `/dev` (runtime-spec, "Default Devices" and "Dev symbolic links"): the kernel's masks and each process need
 /// the devices as they are.
@@ -51,7 +63,12 @@ pub fn parse(path: &str) -> Result<String, MountPointError> {
     if matches!(parts.as_slice(), ["dev", name] if DEVICES.contains(name)) {
         return Err(MountPointError::Device(place));
     }
-    match TAKEN.iter().find(|(taken, _)| *taken == place) {
+    let root = if place.starts_with(BELOW_TERMINALS) {
+        TERMINALS
+    } else {
+        &*place
+    };
+    match TAKEN.iter().find(|(taken, _)| *taken == root) {
         Some((_, what)) => Err(MountPointError::Taken(place, what)),
         None => Ok(place),
     }
@@ -96,12 +113,19 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["/proc", "/dev/", "/./dev"] {
+        for (text, what) in [
+            ("/proc", "a view of processes of its own"),
+            ("/dev/", "devices of its own"),
+            ("/./dev", "devices of its own"),
+            ("/dev/pts", "terminals of its own"),
+            ("/dev/pts/0", "terminals of its own"),
+        ] {
             assert!(
-                matches!(parse(text), Err(MountPointError::Taken(..))),
+                matches!(parse(text), Err(MountPointError::Taken(_, taken)) if taken.starts_with(what)),
                 "{text}"
             );
         }
+        assert_eq!(parse("/dev/ptsx").as_deref(), Ok("/dev/ptsx"));
     }
 
     proptest! {

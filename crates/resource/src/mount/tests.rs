@@ -99,7 +99,7 @@ fn mistakes_are_named() {
         ),
         (
             "type=bind,src=/s,dst=/m,idmap=uids=x",
-            "invalid idmap 'uids=x': uids=<of the files>-<in the container>-<count>[#...][;gids=...] is expected, with each id at most once",
+            "invalid idmap 'uids=x': uids=<of the files>-<in the container>-<count>[#...][;gids=...] is expected",
         ),
         (
             "type=tmpfs,target=/a,foo=b",
