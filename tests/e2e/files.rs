@@ -402,6 +402,9 @@ fn a_root_is_exported_compared_and_committed() {
     system.run(["image", "inspect", "bad"]).code(1);
 }
 
+/// What is said of a place that is a mount's while its container runs.
+const ABSENT: &str = "is not there while the container does not run: something is mounted there";
+
 #[test]
 fn links_lead_to_no_place_that_is_not_there_while_a_container_does_not_run() {
     let system = System::start();
@@ -432,19 +435,24 @@ fn links_lead_to_no_place_that_is_not_there_while_a_container_does_not_run() {
         "/l/",
         "/lm/",
         "/lp/x",
-        "/le/hosts",
-        "/lh",
         "/ls/bind/",
         "/srv/vol/../bind/",
+        "/l/new/f",
     ] {
+        let target = format!("qx:{path}");
+        system.run(["cp", file, &target]).code(1).says(ABSENT);
+    }
+    for path in ["/le/hosts", "/lh"] {
         system.run(["cp", file, &format!("qx:{path}")]).code(1);
     }
+    // The host has it, and it is not simply missing.
+    system.run(["cp", "qx:/l/h", "-"]).code(1).says(ABSENT);
     assert_eq!(fs::read_dir(&shared).unwrap().count(), 1);
     let place = system.scratch().join("out");
     system
         .run(["cp", "qx:/ls", place.to_str().unwrap()])
         .code(1)
-        .says("is not there while the container does not run");
+        .says(ABSENT);
     // What is there is reached by links, too: the volume, and the root.
     system.run(["cp", file, "qx:/ls/vol/f"]).ok();
     system.run(["cp", file, "qx:/le/f"]).ok();

@@ -125,6 +125,20 @@ fn what_is_mounted_over_etc_hides_no_file_of_the_network() {
 }
 
 #[test]
+fn what_is_mounted_at_a_device_that_some_containers_have_is_there_instead() {
+    let system = System::shared();
+    let file = system.scratch().join("instead-of-a-device");
+    std::fs::write(&file, "own\n").unwrap();
+    let devices = ["/dev/fuse", "/dev/net/tun", "/dev/new"];
+    let flags = devices.map(|place| format!("--volume={}:{place}", file.display()));
+    let words = ["run", "--rm"].into_iter().chain(SMALL);
+    let words = words.chain(flags.iter().map(String::as_str));
+    let read = ["busybox", "cat"].into_iter().chain(devices);
+    let seen = system.run(words.chain(read)).ok();
+    assert_eq!(seen.stdout, "own\nown\nown\n");
+}
+
+#[test]
 fn what_is_mounted_at_a_link_of_the_image_is_where_that_leads() {
     let system = System::start();
     let run = |flags: &[&str], image: &str, script: &str| {
@@ -132,7 +146,7 @@ fn what_is_mounted_at_a_link_of_the_image_is_where_that_leads() {
         let words = [image, "sh", "-c", script];
         system.run(small.chain(flags).chain(&words))
     };
-    let script = "mkdir -p /real/dir; echo one >/real/dir/f; ln -s ../../real/dir /data; ln -s /proc /evil; echo lost >/.wh.passwd; mkdir /d; echo two >/d/f";
+    let script = "mkdir -p /real/dir; echo one >/real/dir/f; ln -s ../../real/dir /data; ln -s /proc /evil; ln -s nowhere /lost; echo lost >/.wh.passwd; mkdir /d; echo two >/d/f";
     run(&["--name", "made"], "busybox", script).ok();
     system
         .run(["commit", "made", "linked"])
@@ -153,6 +167,11 @@ fn what_is_mounted_at_a_link_of_the_image_is_where_that_leads() {
     )
     .ok();
     assert_eq!(seen.stdout, "three\n0\n");
+    for place in ["w:/lost", "w:/lost/x"] {
+        run(&["-v", place], "linked", "true")
+            .code(1)
+            .says("a link there leads to nothing");
+    }
     run(&["-v", "w:/evil"], "linked", "true")
         .code(1)
         .says("a link leads to /proc");

@@ -8,6 +8,8 @@ use container_archive::place::PlaceError;
 use container_archive::tar::TarError;
 use container_archive::unpack::UnpackError;
 
+use super::absent;
+
 /// An operation that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
@@ -26,6 +28,12 @@ pub enum ArchiveError {
         #[source]
         source: io::Error,
     },
+    /// A place that is a mount's while the container runs.
+    #[error("{} is not there while the container does not run: something is mounted there", .0.display())]
+    Absent(PathBuf),
+    /// A file that is named as a directory is.
+    #[error("source path is not a directory: {}", .0.display())]
+    NoDirectory(PathBuf),
     /// Nowhere to put it.
     #[error(transparent)]
     Place(#[from] PlaceError),
@@ -59,6 +67,12 @@ impl ArchiveError {
     /// What happened at `path`.
     pub fn at(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Path { path, source }
+        move |source| {
+            if absent::is_absent(&path) {
+                Self::Absent(path)
+            } else {
+                Self::Path { path, source }
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! A process of its own does one of them: this same binary, which enters the container's view of the file systems and nothing
 //! else of the container. No program or library of the container is run for it, and its processes do not see it.
 
+mod absent;
 mod changes;
 mod error;
 mod fill;

@@ -12,8 +12,10 @@ use container_archive::pack::{Contents, Packer};
 use container_archive::place::{self, Found, choose};
 use container_archive::tar::{Kind, Member, Reader};
 use container_archive::told;
-use container_archive::unpack::{Links, Mapping, Owners, Rules, unpack};
+use container_archive::unpack::{Links, Mapping, Owners, Rules, UnpackError, unpack};
+use rustix::io::Errno;
 
+use super::absent;
 use super::error::ArchiveError;
 use super::piped::piped;
 
@@ -44,7 +46,7 @@ pub fn read(path: &Path) -> Result<(), ArchiveError> {
 fn source(path: &Path) -> Result<PathBuf, ArchiveError> {
     let real = fs::canonicalize(path).map_err(ArchiveError::at(path))?;
     if path.as_os_str().as_bytes().ends_with(b"/") && !real.is_dir() {
-        return Err(ArchiveError::at(path)(rustix::io::Errno::NOTDIR.into()));
+        return Err(ArchiveError::NoDirectory(path.to_owned()));
     }
     Ok(real)
 }
@@ -150,14 +152,13 @@ fn put<R: Read>(
 
 /// Whether what is put at `place` is lost with the next start, as the container does not run now: it has no `/proc` then.
 fn is_written_anew(place: &place::Place) -> bool {
-    const PROC: i64 = 0x9fa0;
     const WRITTEN: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
     let name = place.name.as_deref().and_then(OsStr::to_str);
     if !name.is_some_and(|name| WRITTEN.contains(&name)) {
         return false;
     }
-    let runs = rustix::fs::statfs("/proc").is_ok_and(|found| found.f_type == PROC);
-    !runs && fs::canonicalize(&place.directory).is_ok_and(|real| real == Path::new("/etc"))
+    !absent::runs()
+        && fs::canonicalize(&place.directory).is_ok_and(|real| real == Path::new("/etc"))
 }
 
 /// Makes what comes on standard input in the directory `path`, with its owners.
@@ -204,7 +205,19 @@ fn make<R: Read>(
         links: links(&directory, mapping).map_err(ArchiveError::at(path))?,
         ..rules
     };
-    unpack_all(reader, first, directory, mapping, rules)
+    let made = unpack_all(reader, first, directory, mapping, rules);
+    made.map_err(|error| match error {
+        // What refuses there is a guard, which nobody has heard of.
+        ArchiveError::Unpack(UnpackError::Make {
+            path: inside,
+            source,
+        }) if Errno::from_io_error(&source) == Some(Errno::ROFS)
+            && absent::is_absent(&path.join(&inside)) =>
+        {
+            ArchiveError::Absent(path.join(inside))
+        }
+        error => error,
+    })
 }
 
 /// Makes the members in `directory`, to the end of the stream.
@@ -254,7 +267,7 @@ fn directory(path: &Path) -> Result<OwnedFd, ArchiveError> {
         if file.metadata()?.is_dir() {
             Ok(file.into())
         } else {
-            Err(rustix::io::Errno::NOTDIR.into())
+            Err(Errno::NOTDIR.into())
         }
     });
     opened.map_err(ArchiveError::at(path))

@@ -1,6 +1,7 @@
 //! The container's /dev: default devices and links (runtime-spec, "Default Devices" and "Dev symbolic links").
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
@@ -55,7 +56,7 @@ pub fn furnish(devices: &[spec::Device]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes a node, unless the very same is there.
+/// Makes a node, unless the very same is there, or something is mounted there.
 fn node(path: &str, kind: FileType, mode: u32, major: u32, minor: u32) -> Result<(), Failure> {
     let step = || format!("cannot make the device {path}");
     let device = makedev(major, minor);
@@ -71,7 +72,11 @@ fn node(path: &str, kind: FileType, mode: u32, major: u32, minor: u32) -> Result
                 let permissions = fs::Permissions::from_mode(mode);
                 return fs::set_permissions(path, permissions).context(step);
             }
-            fs::remove_file(path).context(step)?;
+            match fs::remove_file(path) {
+                // What the user has mounted there is there instead, as with runc.
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Ok(()),
+                removed => removed.context(step)?,
+            }
         }
         Err(_) => {
             if let Some(parent) = Path::new(path).parent() {

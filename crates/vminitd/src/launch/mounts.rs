@@ -210,7 +210,7 @@ impl Prepared<'_> {
         let root = FileType::from_raw_mode(fstat(&self.mount)?.st_mode);
         if root != FileType::Directory {
             if let Some(parent) = target.parent() {
-                create_directory(parent)?;
+                make_directory(parent)?;
             }
             if target.is_dir() {
                 return Err(io::Error::other(
@@ -233,8 +233,17 @@ impl Prepared<'_> {
         if kernel && fs::symlink_metadata(target).is_ok_and(|place| place.is_symlink()) {
             return Err(Errno::LOOP.into());
         }
-        create_directory(target)
+        make_directory(target)
     }
+}
+
+/// Makes the directory that something is to be mounted at, or in.
+fn make_directory(path: &Path) -> io::Result<()> {
+    create_directory(path).map_err(|error| match error.kind() {
+        // One that is there is no error.
+        io::ErrorKind::AlreadyExists => io::Error::other("a link there leads to nothing"),
+        _ => error,
+    })
 }
 
 /// What the last name of `target` leads to, as the kernel mounts nothing over a link. The root of the calling process is the container's,
