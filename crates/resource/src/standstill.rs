@@ -81,7 +81,8 @@ impl Standstill {
     pub const fn hint(self) -> &'static str {
         match self {
             Self::Full | Self::Quota => {
-                "Free space on the host: `container system df` shows what takes it."
+                "Free space on the host: `container system df` shows what takes it, and deleting other containers, volumes and images works with no \
+                 room at all. The container goes on by itself then; `container kill` ends it as it is."
             }
             Self::FileSize => {
                 "`ulimit -f` of who started the system, and the file system itself, bound how large a file may be."

@@ -43,7 +43,13 @@ fn space_that_is_freed_comes_back() {
         (40 << 20..=before + (8 << 20)).contains(&told),
         "{told} of {before}"
     );
-    assert_eq!(system.run(["clean", "-q"]).ok().stdout, "box\n");
+    let quiet = system.run(["clean", "-q"]).ok();
+    assert_eq!((&*quiet.stdout, &*quiet.stderr), ("box\n", ""));
+    // People are told on standard error; of nothing, only why.
+    let told = system.run(["clean", "box"]).ok().says("Reclaimed ");
+    assert_eq!(told.stdout, "box\n");
+    let failed = system.run(["clean", "none"]).code(1);
+    assert!(!failed.stderr.contains("Reclaimed"), "{}", failed.stderr);
     assert!(allocated(&volume) < 12 << 20, "{}", allocated(&volume));
     // By itself.
     system.run(["exec", "box", "rm", "/big"]).ok();

@@ -52,7 +52,7 @@ impl Containers {
             if task.is_some_and(|task| task.operation.wants_standstill()) {
                 return self.archive_of_a_moment(&entry, &helper, words, lent).await;
             }
-            return operate(&helper, words, lent).await;
+            return with_way_out(&entry, operate(&helper, words, lent).await);
         }
         if let (Some(task), Some(configuration)) = (Task::parse(&words), entry.readable()) {
             if task.subject == Subject::Root {
@@ -60,7 +60,7 @@ impl Containers {
             }
         }
         match self.open(&entry).await? {
-            Way::Running(helper) => operate(&helper, words, lent).await,
+            Way::Running(helper) => with_way_out(&entry, operate(&helper, words, lent).await),
             Way::Opened(helper) => {
                 let done = operate(&helper, words, lent).await;
                 let closed = close(&entry).await;
@@ -160,6 +160,14 @@ pub(crate) fn words(task: &Task) -> Vec<Bytes> {
     task.words().into_iter().map(Into::into).collect()
 }
 
+/// What was `done` with the files of `entry`; where its machine stands still, with what its user can do.
+fn with_way_out(entry: &Entry, done: Result<i32, Error>) -> Result<i32, Error> {
+    done.map_err(|error| match entry.standstill() {
+        Some(why) if error.hint.is_none() => error.with_hint(why.hint()),
+        _ => error,
+    })
+}
+
 /// Does it, and waits for its end.
 pub(crate) async fn operate(
     helper: &Helper,
@@ -175,16 +183,27 @@ pub(crate) async fn operate(
     };
     helper
         .call(|mut client| async move { client.archive(request).await })
-        .await?;
-    let ended = helper
-        .client()
-        .wait(runtime::WaitRequest { process })
-        .await?
-        .into_inner();
+        .await
+        .map_err(unfinished)?;
+    let mut client = helper.client();
+    let ended = client.wait(runtime::WaitRequest { process }).await;
+    let ended = ended.map_err(|status| unfinished(status.into()))?;
+    let ended = ended.into_inner();
     if ended.reason.is_empty() {
         Ok(ended.exit_code)
     } else {
         Err(Error::new(Kind::Internal, ended.reason))
+    }
+}
+
+/// What is told of an operation whose helper went away meanwhile: the client sees an archive that breaks off, which nobody has damaged.
+fn unfinished(error: Error) -> Error {
+    match error.kind {
+        Kind::Unavailable | Kind::Cancelled => Error::new(
+            Kind::Internal,
+            "the machine of these files ended before that was done",
+        ),
+        _ => error,
     }
 }
 

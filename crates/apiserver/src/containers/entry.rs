@@ -353,6 +353,11 @@ impl Entry {
         }
     }
 
+    /// Why its machine stands still, as far as is known.
+    pub fn standstill(&self) -> Option<Standstill> {
+        self.status.borrow().standstill
+    }
+
     /// Its helper is gone, and the container is in `state` from now on.
     pub fn end(&self, exit: Exit, state: ContainerState) {
         if exit.by_hand {

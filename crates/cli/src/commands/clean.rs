@@ -78,7 +78,8 @@ impl Clean {
         } else {
             output::write(self.format.format, &done, || Table::new(["ID"]))?;
         }
-        if !self.quiet {
+        // Of none there is nothing to tell but why.
+        if !self.quiet && (failures.is_empty() || !done.is_empty()) {
             for cleaned in done.iter().filter(|cleaned| cleaned.root_skipped) {
                 output::tell(format_args!(
                     "The root of {} is read-only: skipped",

@@ -17,7 +17,7 @@ pub enum Location {
     Inside {
         /// Its name.
         id: String,
-        /// Absolute; a relative one is below the root.
+        /// Absolute, as a relative one is below the root; or empty, which is nowhere.
         path: PathBuf,
     },
 }
@@ -40,12 +40,32 @@ impl From<OsString> for Location {
         let parts = colon.map(|colon| (&bytes[..colon], &bytes[colon + 1..]));
         match parts.and_then(|(id, path)| Some((std::str::from_utf8(id).ok()?, path))) {
             Some((id, path)) if !id.is_empty() && !id.contains('/') && !id.starts_with('.') => {
+                let path = OsStr::from_bytes(path);
                 Self::Inside {
                     id: id.to_owned(),
-                    path: PathBuf::from("/").join(OsStr::from_bytes(path)),
+                    path: if path.is_empty() {
+                        PathBuf::new()
+                    } else {
+                        PathBuf::from("/").join(path)
+                    },
                 }
             }
             _ => Self::Host(PathBuf::from(text)),
+        }
+    }
+}
+
+impl Location {
+    /// Why nothing can be copied there, or from there: a name that has come out empty would else mean everything.
+    pub fn problem(&self) -> Option<String> {
+        match self {
+            Self::Host(path) if path.as_os_str().is_empty() => {
+                Some("SOURCE and DESTINATION cannot be empty".to_owned())
+            }
+            Self::Inside { id, path } if path.as_os_str().is_empty() => Some(format!(
+                "there is no path behind '{id}:': '{id}:/' is all of it"
+            )),
+            _ => None,
         }
     }
 }
@@ -69,7 +89,7 @@ mod tests {
                 container("web", "/tmp/a-10:30:00.log"),
             ),
             ("web:tmp/x", container("web", "/tmp/x")),
-            ("web:", container("web", "/")),
+            ("web:", container("web", "")),
             ("./x:y", Location::Host("./x:y".into())),
             ("/tmp/x:y", Location::Host("/tmp/x:y".into())),
             ("a/b:c", Location::Host("a/b:c".into())),
@@ -80,6 +100,17 @@ mod tests {
             ("/dev/stdout", Location::Host("/dev/stdout".into())),
         ] {
             assert_eq!(Location::from(OsString::from(text)), expected, "{text}");
+        }
+        for (text, words) in [
+            ("web:/", None),
+            ("-", None),
+            ("", Some("cannot be empty")),
+            ("web:", Some("no path behind 'web:'")),
+        ] {
+            let problem = Location::from(OsString::from(text)).problem();
+            assert_eq!(problem.is_some(), words.is_some(), "{text}");
+            let said = words.is_none_or(|words| problem.unwrap_or_default().contains(words));
+            assert!(said, "{text}");
         }
         // Names are bytes.
         let name = OsString::from_vec(b"web:/tmp/\xff".to_vec());

@@ -38,8 +38,8 @@ impl Transfer {
     /// Makes the copy, and prints where it is.
     pub async fn execute(&self, context: &Context) -> Result<(), Failure> {
         for operand in [&self.source, &self.destination] {
-            if matches!(operand, Location::Host(path) if path.as_os_str().is_empty()) {
-                return Err(Failure::usage("SOURCE and DESTINATION cannot be empty"));
+            if let Some(problem) = operand.problem() {
+                return Err(Failure::usage(problem));
             }
         }
         let archive = self.archive;
