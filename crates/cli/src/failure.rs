@@ -129,9 +129,8 @@ impl From<tonic::Status> for Failure {
         let lost = is_lost(&status);
         let error = Error::from(status);
         Self::Service(if lost {
-            error
-                .context("the container system service went away")
-                .with_hint(START_HINT)
+            // How it broke is nothing that a user could do anything with.
+            Error::new(error.kind, "the container system service went away").with_hint(START_HINT)
         } else {
             error
         })
