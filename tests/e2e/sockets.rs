@@ -1,7 +1,7 @@
 //! Unix sockets between the host and a container: published ones, mounted ones, the SSH agent.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -156,6 +156,11 @@ fn ask(path: &Path, data: &[u8]) -> String {
     answer
 }
 
+fn is_refused(path: &Path) -> bool {
+    let connected = UnixStream::connect(path);
+    connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
 /// The container's programs: one counts what it is told, one says what it is told.
 const SERVERS: &str = "mkdir -p /run/real; ln -s /run/real /run/sub; sleep 1; \
     socat UNIX-LISTEN:/run/count.sock,fork,backlog=200 EXEC:'wc -c' & echo $! >/run/count.pid; \
@@ -207,7 +212,12 @@ fn sockets_lead_in_and_out() {
         .unwrap();
     assert!(ran.status.success() && ran.stderr.is_empty(), "{ran:?}");
 
-    // Nobody listens yet: who comes now is held. The answer comes after the end of the question.
+    // Nobody listens yet.
+    assert!(is_refused(&count));
+    eventually("the programs listen", || {
+        !is_refused(&count) && !is_refused(&echo)
+    });
+    // The answer comes after the end of the question.
     assert_eq!(ask(&count, b"12345"), "5\n");
     let mode = fs::metadata(&count).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -274,7 +284,7 @@ fn sockets_lead_in_and_out() {
     exec(
         "kill $(cat /run/count.pid); ! socat -u OPEN:/dev/null UNIX-CONNECT:/run/count.sock 2>/dev/null",
     );
-    assert_eq!(ask(&count, b""), "");
+    eventually("the program is seen to have ended", || is_refused(&count));
     // An agent that comes anew at the next start; what is in use is not taken.
     drop(agent);
     system.run(["stop", "--time", "0", "sockets"]).ok();
@@ -305,7 +315,8 @@ fn sockets_lead_in_and_out() {
         started && told.contains("SSH_AUTH_SOCK is not set"),
         "{told}"
     );
-    system.run(["exec", "sockets", "ssh-add", "-l"]).code(1);
+    // As where there is no agent (ssh-add(1)).
+    system.run(["exec", "sockets", "ssh-add", "-l"]).code(2);
     // What was published leaves with a helper that is killed, too.
     kill(system.helper("sockets").unwrap(), Signal::KILL);
     eventually("the sockets leave with their helper", || {
@@ -328,4 +339,74 @@ fn sockets_lead_in_and_out() {
     );
     system.run(["delete", "--force", "sockets"]).ok();
     assert!(!count.exists() && !echo.exists());
+}
+
+#[test]
+fn who_connects_where_nobody_listens_is_refused() {
+    let system = System::start();
+    import_tools(&system);
+    let [inside, host] = ["inside.sock", "host.sock"].map(|name| system.scratch().join(name));
+    // Left behind by a program that has ended.
+    drop(UnixListener::bind(&host).unwrap());
+    let published = format!("{}:/run/inside.sock", inside.display());
+    let mounted = format!("{}:/run/host.sock", host.display());
+    let words = [
+        "run",
+        "-d",
+        "--name",
+        "refused",
+        "-m",
+        "256M",
+        "-c",
+        "1",
+        "--network",
+        "none",
+        "--publish-socket",
+        &published,
+        "-v",
+        &mounted,
+        "tools",
+        "sleep",
+        "1000",
+    ];
+    system.run(words).ok();
+    let connect = "socat -u OPEN:/dev/null UNIX-CONNECT:/run/host.sock 2>&1; echo $?";
+    let connects = || {
+        let said = system.run(["exec", "refused", "sh", "-c", connect]).ok();
+        assert!(
+            said.stdout == "0\n" || said.stdout.contains("Connection refused"),
+            "{said:?}"
+        );
+        said.stdout == "0\n"
+    };
+    assert!(is_refused(&inside) && !connects());
+    for _ in 0..3 {
+        // Of the host, made anew each time.
+        fs::remove_file(&host).unwrap();
+        let listener = UnixListener::bind(&host).unwrap();
+        eventually("the host's program is reached", connects);
+        listener.accept().unwrap();
+        drop(listener);
+        eventually("the host's program is seen to have ended", || !connects());
+        assert!(!connects());
+        // Of the container, the same.
+        let serve =
+            "echo $$ >/run/pid; exec socat UNIX-LISTEN:/run/inside.sock,fork,unlink-early EXEC:cat";
+        system
+            .run(["exec", "-d", "refused", "sh", "-c", serve])
+            .ok();
+        eventually("the container's program is reached", || {
+            !is_refused(&inside)
+        });
+        assert_eq!(ask(&inside, b"hello"), "hello");
+        system
+            .run(["exec", "refused", "sh", "-c", "kill $(cat /run/pid)"])
+            .ok();
+        eventually("the container's program is seen to have ended", || {
+            is_refused(&inside)
+        });
+        assert!(is_refused(&inside));
+    }
+    system.run(["delete", "--force", "refused"]).ok();
+    assert!(!inside.exists() && host.exists());
 }

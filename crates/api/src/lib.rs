@@ -29,6 +29,8 @@ pub mod hello;
 pub mod inherited;
 #[cfg(feature = "host")]
 pub mod lifeline;
+#[cfg(feature = "relay")]
+pub mod listening;
 #[cfg(feature = "host")]
 pub mod liveness;
 #[cfg(feature = "host")]

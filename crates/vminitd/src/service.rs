@@ -8,9 +8,10 @@ use container_api::guest::guest_server::Guest;
 use container_api::guest::{
     ArchiveRequest, ClockReply, ClockRequest, CloseOutputReply, CloseOutputRequest, ExecReply,
     ExecRequest, ForgetReply, ForgetRequest, FreezeReply, FreezeRequest, JoinReply, JoinRequest,
-    LeaveReply, LeaveRequest, ListenersReply, ListenersRequest, ProcessesRequest, ResetReply,
-    ResetRequest, ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply,
-    SignalRequest, StartReply, StartRequest, StatisticsRequest, WaitReply, WaitRequest,
+    LeaveReply, LeaveRequest, ListenReply, ListenRequest, ListenersReply, ListenersRequest,
+    ProcessesRequest, PublishedReply, PublishedRequest, ResetReply, ResetRequest, ResizeReply,
+    ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply, SignalRequest, StartReply,
+    StartRequest, StatisticsRequest, WaitReply, WaitRequest,
 };
 use container_api::types::{Processes, Statistics};
 use futures::StreamExt as _;
@@ -21,6 +22,7 @@ use crate::agent::{Agent, AgentError, resize};
 use crate::clock::{realtime_ns, shift_realtime};
 use crate::container::processes;
 use crate::network::listeners;
+use crate::sockets;
 
 /// Serves one agent.
 #[derive(Clone, Debug)]
@@ -177,6 +179,28 @@ impl Guest for Service {
     ) -> Result<Response<Self::ListenersStream>, Status> {
         self.0.container()?;
         Ok(Response::new(listeners().boxed()))
+    }
+
+    async fn listen(
+        &self,
+        request: Request<ListenRequest>,
+    ) -> Result<Response<ListenReply>, Status> {
+        let ListenRequest { socket, listening } = request.into_inner();
+        let socket = usize::try_from(socket).unwrap_or(usize::MAX);
+        let agent = Arc::clone(&self.0);
+        // Half of it would be neither.
+        to_the_end(async move { agent.listen(socket, listening).await }).await?;
+        Ok(Response::new(ListenReply {}))
+    }
+
+    type PublishedStream = BoxStream<'static, Result<PublishedReply, Status>>;
+
+    async fn published(
+        &self,
+        _: Request<PublishedRequest>,
+    ) -> Result<Response<Self::PublishedStream>, Status> {
+        let (sockets, leader) = self.0.sockets()?;
+        Ok(Response::new(sockets::watch(sockets, leader).boxed()))
     }
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {

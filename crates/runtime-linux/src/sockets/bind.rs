@@ -3,13 +3,13 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use container_api::listening::is_held;
 use container_resource::publish_socket::PATH_MAX;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, Stat};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType};
 
 /// For its owner alone, unless something else was asked for.
 const MODE: RawMode = 0o600;
@@ -42,7 +42,7 @@ pub enum BindError {
     /// Something that is not ours to replace.
     #[error("there is something at {} that is no socket", .0.display())]
     NoSocket(PathBuf),
-    /// Somebody listens there.
+    /// Somebody has it, and listens there or may.
     #[error("somebody listens at {} already", .0.display())]
     InUse(PathBuf),
     /// Not a path for a socket.
@@ -57,18 +57,19 @@ pub enum BindError {
     },
 }
 
-/// A socket of the host; its name is removed when this is dropped, unless it has become another's.
+/// A socket of the host; its name is removed when this is dropped, unless it has become another's. Whoever connects is refused
+/// until it is [opened](Self::open).
 #[derive(Debug)]
 pub struct Published {
-    pub listener: UnixListener,
+    socket: OwnedFd,
     directory: OwnedFd,
     name: PathBuf,
+    mode: RawMode,
     identity: (u64, u64),
 }
 
 impl Published {
-    /// Listens at `path`. A socket at which nobody listens any more is replaced, and nothing else. Whoever finds the socket finds
-    /// it listening: it gets its name last.
+    /// Takes `path`. A socket that no process has any more is replaced, and nothing else.
     pub fn at(path: &Path, mode: Option<u32>) -> Result<Self, BindError> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(BindError::Path(path.to_owned()));
@@ -87,15 +88,17 @@ impl Published {
             path: path.to_owned(),
             source,
         };
-        let new = New::listen(&directory, mode.unwrap_or(MODE)).map_err(failed)?;
+        let mode = mode.unwrap_or(MODE);
+        let new = New::bind(&directory, mode).map_err(failed)?;
         for _ in 0..TRIES {
             match new.link(name.as_ref()) {
                 Ok(()) => {
                     let identity = new.identity().map_err(failed)?;
                     return Ok(Self {
-                        listener: new.listener.try_clone().map_err(failed)?,
+                        socket: new.socket.try_clone().map_err(failed)?,
                         directory: directory.try_clone().map_err(failed)?,
                         name: name.into(),
+                        mode,
                         identity,
                     });
                 }
@@ -114,6 +117,41 @@ impl Published {
 }
 
 impl Published {
+    /// Listens from now on; gives the listening socket.
+    ///
+    /// # Errors
+    /// As `listen(2)`, and when there are no descriptors left.
+    pub fn open(&self) -> io::Result<OwnedFd> {
+        rustix::net::listen(&self.socket, BACKLOG)?;
+        self.socket.try_clone()
+    }
+
+    /// Whoever connects from now on is refused; who was not taken yet is given up. A socket that has listened once cannot stop and
+    /// begin again, so another one comes in its place.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] when the name has become another's: nobody finds the socket any more, and it does not listen.
+    pub fn close(&mut self) -> io::Result<()> {
+        // At once, and whoever has the listener.
+        rustix::net::shutdown(&self.socket, Shutdown::Read)?;
+        let new = New::bind(&self.directory, self.mode)?;
+        let identity = new.identity()?;
+        if !self.is_there() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let directory = &self.directory;
+        rustix::fs::renameat(directory, &new.name, directory, &self.name)?;
+        self.identity = identity;
+        self.socket = new.socket.try_clone()?;
+        Ok(())
+    }
+
+    /// Whether its name is still its own.
+    fn is_there(&self) -> bool {
+        let found = rustix::fs::statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        found.is_ok_and(|found| identity(&found) == self.identity)
+    }
+
     /// What processes that were killed may have left beside it.
     ///
     /// # Errors
@@ -125,23 +163,22 @@ impl Published {
 
 impl Drop for Published {
     fn drop(&mut self) {
-        let found = rustix::fs::statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW);
-        if found.is_ok_and(|found| identity(&found) == self.identity) {
+        if self.is_there() {
             // Whoever removes it meanwhile does what we want.
             let _ = rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty());
         }
     }
 }
 
-/// A socket that listens under a name that nobody knows; that name is removed when this is dropped.
+/// A socket under a name that nobody knows; that name is removed when this is dropped.
 struct New<'a> {
-    listener: UnixListener,
+    socket: OwnedFd,
     directory: &'a OwnedFd,
     name: PathBuf,
 }
 
 impl<'a> New<'a> {
-    fn listen(directory: &'a OwnedFd, mode: RawMode) -> io::Result<Self> {
+    fn bind(directory: &'a OwnedFd, mode: RawMode) -> io::Result<Self> {
         let name = hidden_name()?;
         let mode = Mode::from_raw_mode(mode & 0o777);
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -151,11 +188,10 @@ impl<'a> New<'a> {
         rustix::fs::fchmod(&socket, mode)?;
         rustix::net::bind(&socket, &SocketAddrUnix::new(below(directory, &name))?)?;
         let new = Self {
-            listener: socket.into(),
+            socket,
             directory,
             name,
         };
-        rustix::net::listen(&new.listener, BACKLOG)?;
         new.set_mode(mode)?;
         Ok(new)
     }
@@ -235,7 +271,7 @@ enum Clear {
     Failed(Errno),
 }
 
-/// Takes away a socket at which nobody listens. It is moved aside and looked at once more: another one may have come meanwhile.
+/// Takes away a socket that no process has. It is moved aside and looked at once more: another one may have come meanwhile.
 fn clear(directory: &OwnedFd, name: &Path, path: &Path) -> Result<(), Clear> {
     let found = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => found,
@@ -266,16 +302,9 @@ fn clear(directory: &OwnedFd, name: &Path, path: &Path) -> Result<(), Clear> {
     }
 }
 
-/// Whether nobody listens at the socket `name`.
+/// Whether no process has the socket `name`. One that does not listen may be about to: so does what another container publishes.
 fn is_stale(directory: &OwnedFd, name: &Path) -> bool {
-    let connect = || {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        let address = SocketAddrUnix::new(below(directory, name))?;
-        rustix::net::connect(&socket, &address)
-    };
-    connect() == Err(Errno::CONNREFUSED)
+    is_held(&below(directory, name)).is_ok_and(|held| !held)
 }
 
 /// A path that is short, however long the directory's is.
@@ -302,7 +331,7 @@ fn identity(found: &Stat) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-    use std::os::unix::net::UnixStream;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
 
@@ -313,7 +342,6 @@ mod tests {
         let published = Published::at(&path, None).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600);
-        UnixStream::connect(&path).unwrap();
         assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);
         drop(published);
         assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
@@ -328,6 +356,41 @@ mod tests {
     }
 
     #[test]
+    fn who_connects_is_refused_until_it_is_opened_and_after_it_is_closed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("s");
+        let refused = |path: &Path| {
+            let error = UnixStream::connect(path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        };
+        let mut published = Published::at(&path, Some(0o666)).unwrap();
+        for _ in 0..3 {
+            refused(&path);
+            let listener = UnixListener::from(published.open().unwrap());
+            let client = UnixStream::connect(&path).unwrap();
+            listener.set_nonblocking(false).unwrap();
+            listener.accept().unwrap();
+            // Whoever still has the listener.
+            published.close().unwrap();
+            refused(&path);
+            assert!(listener.accept().is_err());
+            drop(client);
+        }
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o666);
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);
+        // What has become another's stays.
+        std::fs::remove_file(&path).unwrap();
+        let _listener = published.open().unwrap();
+        let _other = UnixListener::bind(&path).unwrap();
+        let error = published.close().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        drop(published);
+        UnixStream::connect(&path).unwrap();
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn what_another_one_put_in_its_place_keeps_its_mode() {
         let scratch = tempfile::tempdir().unwrap();
         let victim = scratch.path().join("victim");
@@ -335,7 +398,7 @@ mod tests {
         std::fs::set_permissions(&victim, PermissionsExt::from_mode(0o600)).unwrap();
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let directory = rustix::fs::open(scratch.path(), flags, Mode::empty()).unwrap();
-        let new = New::listen(&directory, 0o666).unwrap();
+        let new = New::bind(&directory, 0o666).unwrap();
         let place = scratch.path().join(&new.name);
         std::fs::remove_file(&place).unwrap();
         std::os::unix::fs::symlink("victim", &place).unwrap();
@@ -352,6 +415,9 @@ mod tests {
         // Left behind by a process that was killed.
         drop(UnixListener::bind(&path).unwrap());
         let published = Published::at(&path, None).unwrap();
+        let second = Published::at(&path, None);
+        assert!(matches!(second, Err(BindError::InUse(_))), "{second:?}");
+        let _listener = published.open().unwrap();
         let second = Published::at(&path, None);
         assert!(matches!(second, Err(BindError::InUse(_))), "{second:?}");
         UnixStream::connect(&path).unwrap();

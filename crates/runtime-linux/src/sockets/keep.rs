@@ -10,13 +10,15 @@ use std::time::Duration;
 use anyhow::Context;
 use container_api::{Error, Kind, handover};
 use tokio::net::UnixStream;
+use tokio::sync::Mutex;
 
 use super::bind::{BindError, Leftovers, Published};
-use super::protocol::{Answer, Ask, Listener, Reply, Request};
+use super::look::{Looked, watch};
+use super::protocol::{Answer, Ask, Reply, Request};
 use super::reach::Reached;
 
 /// How long it may take to connect to a socket of the host: less than the helper waits for an answer.
-const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
 /// Connections to a port of the container that may wait.
 const BACKLOG: i32 = 128;
@@ -34,7 +36,7 @@ pub async fn keep(mut helper: UnixStream) -> anyhow::Result<()> {
         return Ok(());
     };
     let ports = request.ports;
-    let (published, targets) = match prepare(request) {
+    let (mut published, targets) = match prepare(request) {
         Ok(prepared) => prepared,
         Err(error) => {
             let answer = Answer::Failed {
@@ -46,14 +48,15 @@ pub async fn keep(mut helper: UnixStream) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    let modes = targets.iter().map(|target| target.mode).collect();
-    let targets: Vec<(Arc<Reached>, Arc<AtomicBool>)> = targets
-        .into_iter()
-        .map(|target| (Arc::new(target), Arc::default()))
-        .collect();
-    handover::send(&mut helper, &Answer::Ready { modes }, &[]).await?;
-    for socket in &published {
-        handover::send(&mut helper, &Listener, &[socket.listener.as_fd()]).await?;
+    let targets: Vec<Arc<Looked>> = targets.into_iter().map(Looked::new).collect();
+    let (changes, told) = UnixStream::pair()?;
+    let found = targets.iter().map(|target| target.found).collect();
+    let ready = Answer::Ready { targets: found };
+    handover::send(&mut helper, &ready, &[told.as_fd()]).await?;
+    drop(told);
+    let changes = Arc::new(Mutex::new(changes));
+    for (number, target) in targets.iter().enumerate() {
+        tokio::spawn(watch(number, Arc::clone(target), Arc::clone(&changes)));
     }
     // The machine boots meanwhile, and does not wait for this.
     let leftovers: Vec<Leftovers> = published.iter().flat_map(Published::leftovers).collect();
@@ -62,18 +65,24 @@ pub async fn keep(mut helper: UnixStream) -> anyhow::Result<()> {
     while let Ok(Some((ask, _))) = handover::receive(&mut helper).await {
         let socket = match ask {
             Ask::Connect(target) => match targets.get(target) {
-                Some((target, busy)) => {
-                    let target = target.clone();
-                    patiently(busy, CONNECT_LIMIT, move || target.connect()).await
-                }
+                Some(target) => target.connect().await.map(Some),
                 None => Err(io::ErrorKind::NotFound.into()),
             },
-            Ask::Listen(address) if ports => listen(address),
+            Ask::Listen(address) if ports => listen(address).map(Some),
             Ask::Listen(_) => Err(io::ErrorKind::PermissionDenied.into()),
+            Ask::Open(socket) => match published.get(socket) {
+                Some(socket) => socket.open().map(Some),
+                None => Err(io::ErrorKind::NotFound.into()),
+            },
+            Ask::Close(socket) => match published.get_mut(socket) {
+                Some(socket) => socket.close().map(|()| None),
+                None => Err(io::ErrorKind::NotFound.into()),
+            },
         };
         let sent = match socket {
             Ok(socket) => {
-                handover::send(&mut helper, &Reply { error: None }, &[socket.as_fd()]).await
+                let socket = socket.as_ref().map(AsFd::as_fd);
+                handover::send(&mut helper, &Reply { error: None }, socket.as_slice()).await
             }
             Err(error) => {
                 let error = error.raw_os_error().or(Some(libc::ECONNREFUSED));
@@ -89,7 +98,7 @@ pub async fn keep(mut helper: UnixStream) -> anyhow::Result<()> {
 
 /// Does `work`, which may hang in a file system, elsewhere. While it hangs nobody else is held up: it is asked for again
 /// later, and not begun anew before it has ended.
-async fn patiently<T: Send + 'static>(
+pub(super) async fn patiently<T: Send + 'static>(
     busy: &Arc<AtomicBool>,
     limit: Duration,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -15,10 +14,10 @@ use rustix::process::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Mutex;
 
-use super::protocol::{Answer, Ask, Listener, Reply, Request};
+use super::protocol::{Answer, Ask, Found, Reply, Request};
 
 /// How long it may take to open the sockets, or to connect to one.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -36,7 +35,6 @@ pub struct Keeper {
     connection: Mutex<Option<UnixStream>>,
     /// Nothing once it is reaped, or somebody else will do it.
     process: Option<OwnedFd>,
-    listeners: usize,
 }
 
 impl Keeper {
@@ -45,50 +43,44 @@ impl Keeper {
         let failed = |error: io::Error| {
             Error::caused(Kind::Internal, error).context("start the keeper of the sockets")
         };
-        let listeners = request.published.len();
         let (mut connection, process) = spawn().map_err(failed)?;
         let sent = handover::send(&mut connection, request, &[]).await;
         sent.map_err(failed)?;
         Ok(Self {
             connection: Mutex::new(Some(connection)),
             process: Some(process),
-            listeners,
         })
     }
 
-    /// Waits for its answer: permission bits of the targets, and the sockets that it listens at.
-    pub async fn ready(self) -> Result<(Self, Vec<u32>, Vec<tokio::net::UnixListener>), Error> {
+    /// Waits for its answer: what the targets are like, and the socket at which it tells of changes.
+    pub async fn ready(self) -> Result<(Self, Vec<Found>, UnixStream), Error> {
         let answered = tokio::time::timeout(LIMIT, self.answer()).await;
-        let (modes, listeners) = answered
+        let (targets, changes) = answered
             .map_err(|_| Error::new(Kind::Timeout, "the container's sockets do not answer"))??;
-        Ok((self, modes, listeners))
+        Ok((self, targets, changes))
     }
 
-    async fn answer(&self) -> Result<(Vec<u32>, Vec<tokio::net::UnixListener>), Error> {
+    async fn answer(&self) -> Result<(Vec<Found>, UnixStream), Error> {
         let broken = |error: io::Error| {
             Error::caused(Kind::Internal, error).context("the keeper of the sockets ended")
         };
         let mut connection = self.connection.lock().await;
-        let modes = match ask(&mut connection).await.map_err(broken)? {
-            (Answer::Ready { modes }, _) => modes,
+        match ask(&mut connection).await.map_err(broken)? {
+            (Answer::Ready { targets }, mut descriptors) => {
+                let changes = descriptors
+                    .pop()
+                    .ok_or_else(|| broken(io::ErrorKind::InvalidData.into()))?;
+                let changes = UnixStream::from_std(changes.into()).map_err(broken)?;
+                Ok((targets, changes))
+            }
             (Answer::Failed { kind, reason, hint }, _) => {
                 let error = Error::new(kind, reason);
-                return Err(match hint {
+                Err(match hint {
                     Some(hint) => error.with_hint(hint),
                     None => error,
-                });
+                })
             }
-        };
-        let mut listeners = Vec::with_capacity(self.listeners);
-        for _ in 0..self.listeners {
-            let (Listener, mut descriptors) = ask(&mut connection).await.map_err(broken)?;
-            let descriptor = descriptors
-                .pop()
-                .ok_or_else(|| broken(io::ErrorKind::InvalidData.into()))?;
-            let listener = tokio::net::UnixListener::from_std(UnixListener::from(descriptor));
-            listeners.push(listener.map_err(broken)?);
         }
-        Ok((modes, listeners))
     }
 
     /// Ends it; returns when what it has made is gone.
@@ -111,7 +103,7 @@ impl Keeper {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RETRY.1);
                 }
-                connected => return UnixStream::from_std(connected?.into()),
+                connected => return UnixStream::from_std(one(connected?)?.into()),
             }
         }
     }
@@ -119,10 +111,21 @@ impl Keeper {
     /// A socket that listens at `address` of the host.
     pub async fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
         let socket = self.ask(Ask::Listen(address)).await?;
-        TcpListener::from_std(socket.into())
+        TcpListener::from_std(one(socket)?.into())
     }
 
-    async fn ask(&self, what: Ask) -> io::Result<OwnedFd> {
+    /// The published socket of this number, which listens from now on.
+    pub async fn open(&self, published: usize) -> io::Result<UnixListener> {
+        let socket = self.ask(Ask::Open(published)).await?;
+        UnixListener::from_std(one(socket)?.into())
+    }
+
+    /// Has the published socket of this number refuse from now on.
+    pub async fn close(&self, published: usize) -> io::Result<()> {
+        self.ask(Ask::Close(published)).await.map(drop)
+    }
+
+    async fn ask(&self, what: Ask) -> io::Result<Option<OwnedFd>> {
         let mut connection = self.connection.lock().await;
         let stream = connection.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         let asked = async {
@@ -135,12 +138,15 @@ impl Keeper {
             return Err(io::ErrorKind::TimedOut.into());
         };
         let (Reply { error }, mut descriptors) = answered?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        match (error, descriptors.pop()) {
-            (None, Some(descriptor)) => Ok(descriptor),
-            (Some(error), _) => Err(io::Error::from_raw_os_error(error)),
-            (None, None) => Err(io::ErrorKind::InvalidData.into()),
+        match error {
+            None => Ok(descriptors.pop()),
+            Some(error) => Err(io::Error::from_raw_os_error(error)),
         }
     }
+}
+
+fn one(socket: Option<OwnedFd>) -> io::Result<OwnedFd> {
+    socket.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// The next message.

@@ -5,8 +5,10 @@
 //! knows the sockets' paths, and the helper can ask it for no other. Bytes pass the helper alone.
 
 mod bind;
+mod doors;
 mod keep;
 mod keeper;
+mod look;
 mod plan;
 mod ports;
 mod protocol;
@@ -20,7 +22,8 @@ use container_api::guest::HostSocket;
 use container_api::guest_channel::Guest;
 use container_resource::bundle::Boot;
 use container_resource::container::ContainerConfiguration;
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::process::Process;
@@ -28,14 +31,18 @@ use crate::process::Process;
 pub use keep::keep;
 use keeper::Keeper;
 pub use plan::{AGENT, agent_source, source};
+use protocol::Found;
 
 /// A container's sockets; closed, and those on the host removed, when this is dropped.
 #[derive(Debug)]
 pub struct HostSockets {
     /// Before the keeper: what is carried ends first.
     relays: JoinSet<()>,
-    listeners: Vec<UnixListener>,
-    modes: Vec<u32>,
+    /// How many are published.
+    published: usize,
+    /// What the host's are like, and where changes of that are told.
+    targets: Vec<Found>,
+    changes: Option<UnixStream>,
     /// Its ports are the host's.
     ports: bool,
     keeper: Arc<Keeper>,
@@ -45,6 +52,7 @@ pub struct HostSockets {
 #[derive(Debug)]
 pub struct Starting {
     keeper: Keeper,
+    published: usize,
     ports: bool,
 }
 
@@ -63,14 +71,19 @@ impl HostSockets {
         }
         Ok(Some(Starting {
             keeper: Keeper::start(&request).await?,
+            published: request.published.len(),
             ports: request.ports,
         }))
     }
 
     /// What the guest is to listen at.
     pub fn of_guest(&self) -> Vec<HostSocket> {
-        let modes = self.modes.iter();
-        modes.map(|mode| HostSocket { mode: *mode }).collect()
+        let targets = self.targets.iter();
+        let socket = |found: &Found| HostSocket {
+            mode: found.mode,
+            listening: found.listening,
+        };
+        targets.map(socket).collect()
     }
 
     /// Ends them; returns when those on the host are gone.
@@ -93,11 +106,23 @@ impl HostSockets {
             let ports = ports::Ports::new(connections.clone(), keeper, Arc::clone(first));
             self.relays.spawn(ports.follow(guest.clone()));
         }
-        for (number, listener) in self.listeners.drain(..).enumerate() {
-            self.relays
-                .spawn(connections.clone().publish(number, listener));
+        let mut doors = Vec::with_capacity(self.published);
+        for number in 0..self.published {
+            let (door, listening) = watch::channel(false);
+            doors.push(door);
+            let keeper = Arc::clone(&self.keeper);
+            let publish = connections.clone().publish(number, keeper, listening);
+            self.relays.spawn(publish);
         }
-        for number in 0..self.modes.len() {
+        if !doors.is_empty() {
+            self.relays.spawn(doors::of_container(guest.clone(), doors));
+        }
+        if let Some(changes) = self.changes.take()
+            && !self.targets.is_empty()
+        {
+            self.relays.spawn(doors::of_host(guest.clone(), changes));
+        }
+        for number in 0..self.targets.len() {
             let keeper = Arc::clone(&self.keeper);
             self.relays
                 .spawn(connections.clone().lead_out(number, keeper));
@@ -111,11 +136,12 @@ impl Starting {
     /// # Errors
     /// What is wrong with one of them.
     pub async fn ready(self) -> Result<HostSockets, Error> {
-        let (keeper, modes, listeners) = self.keeper.ready().await?;
+        let (keeper, targets, changes) = self.keeper.ready().await?;
         Ok(HostSockets {
             relays: JoinSet::new(),
-            listeners,
-            modes,
+            published: self.published,
+            targets,
+            changes: Some(changes),
             ports: self.ports,
             keeper: Arc::new(keeper),
         })

@@ -7,10 +7,10 @@ use container_api::Kind;
 use container_resource::container::PublishSocket;
 use serde::{Deserialize, Serialize};
 
-/// What the keeper is to do. It answers with an [`Answer`], which as many [`Listener`]s follow as sockets are published.
+/// What the keeper is to do. It answers with an [`Answer`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
-    /// Sockets that it listens at.
+    /// Sockets that it publishes: they refuse until it is asked to open them.
     pub published: Vec<PublishSocket>,
     /// Sockets that it connects to, whenever it is asked to.
     pub targets: Vec<Target>,
@@ -43,10 +43,10 @@ pub enum Target {
 /// How it went.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Answer {
-    /// All is there.
+    /// All is there. A socket travels beside this, at which it tells of each [`Change`].
     Ready {
-        /// Permission bits of each target.
-        modes: Vec<u32>,
+        /// What each target is like.
+        targets: Vec<Found>,
     },
     /// Something is not.
     Failed {
@@ -59,9 +59,23 @@ pub enum Answer {
     },
 }
 
-/// A listening socket travels beside this.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Listener;
+/// What a target is like.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// Permission bits.
+    pub mode: u32,
+    /// Somebody listens there.
+    pub listening: bool,
+}
+
+/// Somebody listens at a target from now on, or no longer.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Change {
+    /// Its number.
+    pub target: usize,
+    /// Which of both.
+    pub listening: bool,
+}
 
 /// What the helper wants.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -70,9 +84,13 @@ pub enum Ask {
     Connect(usize),
     /// A socket that listens at this address.
     Listen(SocketAddr),
+    /// The published socket of this number, which listens from now on.
+    Open(usize),
+    /// Nothing: that published socket refuses from now on.
+    Close(usize),
 }
 
-/// The socket travels beside this, unless there is none.
+/// The socket travels beside this, where one was asked for.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Reply {
     /// Error of the kernel.

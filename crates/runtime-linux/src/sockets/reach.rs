@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use container_api::listening::listens;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -53,6 +54,32 @@ impl Reached {
 
     /// A connection, at once or not at all: [`io::ErrorKind::WouldBlock`] where nobody takes any.
     pub fn connect(&self) -> io::Result<OwnedFd> {
+        let file = self.file()?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        // The file that was looked at, whatever is at the path by now.
+        let this = SocketAddrUnix::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        rustix::net::connect(&socket, &this)?;
+        Ok(socket)
+    }
+
+    /// Whether a connection would be taken. Nobody learns of the question.
+    pub fn listens(&self) -> bool {
+        let file = self.file();
+        file.is_ok_and(|file| listens(format!("/proc/self/fd/{}", file.as_raw_fd()).as_ref()))
+    }
+
+    /// The directory that its path is in.
+    pub fn directory(&self) -> Option<&Path> {
+        match &self.target {
+            Target::Mounted { path } | Target::Agent { path: Some(path) } => path.parent(),
+            Target::Agent { path: None } => None,
+        }
+    }
+
+    /// The socket that is there now, if it is what was meant.
+    fn file(&self) -> io::Result<OwnedFd> {
         let (path, resolve) = match &self.target {
             Target::Mounted { path } => (path, ResolveFlags::NO_SYMLINKS),
             Target::Agent { path: Some(path) } => (path, ResolveFlags::empty()),
@@ -62,13 +89,7 @@ impl Reached {
         if self.owner.is_some_and(|owner| owner != found.st_uid) {
             return Err(rustix::io::Errno::PERM.into());
         }
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        // The file that was looked at, whatever is at the path by now.
-        let this = SocketAddrUnix::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        rustix::net::connect(&socket, &this)?;
-        Ok(socket)
+        Ok(file)
     }
 }
 
@@ -105,17 +126,21 @@ mod tests {
         let first = UnixListener::bind(&path).unwrap();
         let reached = Reached::find(mounted(&path)).unwrap();
         reached.connect().unwrap();
+        assert!(reached.listens());
         drop(first);
+        assert!(!reached.listens());
         let refused = reached.connect().unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         std::fs::remove_file(&path).unwrap();
         let _second = UnixListener::bind(&path).unwrap();
         reached.connect().unwrap();
+        assert!(reached.listens());
         let _other = UnixListener::bind(&other).unwrap();
         std::fs::remove_file(&path).unwrap();
         symlink(&other, &path).unwrap();
         let error = reached.connect().unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ELOOP));
+        assert!(!reached.listens());
         assert!(Reached::find(mounted(&path)).is_err());
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "").unwrap();

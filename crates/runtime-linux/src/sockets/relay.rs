@@ -8,13 +8,16 @@ use container_api::guest_channel::Guest;
 use container_api::relay::{CONNECTIONS, Relay, Said};
 use container_api::streams::SocketConnection;
 use container_api::{Error, Kind};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::keeper::Keeper;
 
 /// How long nothing is taken after an error.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a published socket stays shut at least: a guest that says now this and now that makes no work.
+const SHUT: Duration = Duration::from_millis(50);
 
 /// A container's connections, of which there are so many at a time.
 #[derive(Clone, Debug)]
@@ -40,17 +43,38 @@ impl Connections {
         Arc::clone(&self.free).acquire_owned().await.ok()
     }
 
-    /// Carries connections to `listener` into the container, to its published socket `number`. Where nobody listens in the
-    /// container, a connection ends at once, without anything having been read from it.
-    pub async fn publish(self, number: usize, listener: UnixListener) {
-        let next = || listener.accept();
-        self.each(number, next, move |guest: Guest, client| async move {
+    /// Carries connections to the published socket `number` into the container, which `keeper` opens while somebody listens there.
+    pub async fn publish(
+        self,
+        number: usize,
+        keeper: Arc<Keeper>,
+        mut listening: watch::Receiver<bool>,
+    ) {
+        let mut told = false;
+        let carry = move |guest: Guest, client: UnixStream| async move {
             match guest.socket(SocketConnection::Connect(number)).await {
                 Ok((relay, said)) => relay.carry(client, said).await,
+                // Taken just before the guest told that nobody listens any more.
                 Err(error) => tracing::debug!("published socket {number}: {error:#}"),
             }
-        })
-        .await;
+        };
+        while listening.wait_for(|listening| *listening).await.is_ok() {
+            match keeper.open(number).await {
+                Ok(listener) => tokio::select! {
+                    () = self.clone().each(number, || listener.accept(), carry) => return,
+                    _ = listening.wait_for(|listening| !*listening) => {}
+                },
+                Err(error) => {
+                    tell(&mut told, number, &error);
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            }
+            if let Err(error) = keeper.close(number).await {
+                tell(&mut told, number, &error);
+            }
+            tokio::time::sleep(SHUT).await;
+        }
     }
 
     /// Carries connections to `listener` to a port of the container's.

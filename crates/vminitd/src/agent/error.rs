@@ -134,6 +134,9 @@ pub enum AgentError {
     /// Nobody listens in the container, or a connection cannot be made.
     #[error("cannot connect to the container's socket")]
     Socket(#[source] io::Error),
+    /// A socket that leads to the host.
+    #[error("cannot listen, or cease to, at a socket that leads to the host")]
+    Relisten(#[source] io::Error),
     /// The kernel's caches.
     #[error("cannot drop names and inodes")]
     Forget(#[source] io::Error),
@@ -201,6 +204,7 @@ impl AgentError {
             | Self::Resize(_)
             | Self::Stream(_)
             | Self::Listen(_)
+            | Self::Relisten(_)
             | Self::Socket(_)
             | Self::Forget(_)
             | Self::Freeze(_) => Kind::Internal,

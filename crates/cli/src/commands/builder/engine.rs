@@ -328,7 +328,7 @@ async fn start(context: &Context, name: &str, deadline: Instant) -> Result<Conne
         return Ok(connection);
     }
     loop {
-        // The first that answers: a socket without a listener in the guest may hold its clients for a while.
+        // The first that answers; one without a listener in the guest refuses.
         let asked = SOCKETS.map(|(engine, socket, _)| {
             let path = context.roots.builder_socket(name, socket);
             async move { Connection::open(&path, engine).await }.boxed()

@@ -9,9 +9,10 @@ use container_api::guest::guest_server::{Guest, GuestServer};
 use container_api::guest::{
     ArchiveRequest, ClockReply, ClockRequest, CloseOutputReply, CloseOutputRequest, ExecReply,
     ExecRequest, ForgetReply, ForgetRequest, FreezeReply, FreezeRequest, JoinReply, JoinRequest,
-    LeaveReply, LeaveRequest, ListenersReply, ListenersRequest, ProcessesRequest, ResetReply,
-    ResetRequest, ResizeReply, ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply,
-    SignalRequest, StartReply, StartRequest, StatisticsRequest, WaitReply, WaitRequest,
+    LeaveReply, LeaveRequest, ListenReply, ListenRequest, ListenersReply, ListenersRequest,
+    ProcessesRequest, PublishedReply, PublishedRequest, ResetReply, ResetRequest, ResizeReply,
+    ResizeRequest, ShutdownReply, ShutdownRequest, SignalReply, SignalRequest, StartReply,
+    StartRequest, StatisticsRequest, WaitReply, WaitRequest,
 };
 use container_api::streams::StandardStream;
 use container_api::types::{Processes, Statistics};
@@ -252,6 +253,16 @@ impl Guest for Scripted {
     type ListenersStream = BoxStream<ListenersReply>;
 
     async fn listeners(&self, _: Request<ListenersRequest>) -> Reply<Self::ListenersStream> {
+        unused()
+    }
+
+    type PublishedStream = BoxStream<PublishedReply>;
+
+    async fn published(&self, _: Request<PublishedRequest>) -> Reply<Self::PublishedStream> {
+        unused()
+    }
+
+    async fn listen(&self, _: Request<ListenRequest>) -> Reply<ListenReply> {
         unused()
     }
 
