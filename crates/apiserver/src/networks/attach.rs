@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use container_api::network::{Addresses, AllocateRequest, AttachRequest, Egress, ReleaseRequest};
 use container_api::{Error, Kind};
@@ -14,7 +14,7 @@ use container_resource::host_entry::HOST_GATEWAY;
 use container_resource::network::{DEFAULT_PLUGIN, NetworkMode};
 
 use super::joining::{Joining, Step, without};
-use super::process::Running;
+use super::process::{Running, once_more};
 use super::refusals::Told;
 use super::{Network, Networks, Spare, address, ports};
 
@@ -132,7 +132,7 @@ impl Networks {
     pub async fn allocate(&self, configuration: &ContainerConfiguration) -> Result<(), Error> {
         self.has_left(&configuration.id).await;
         for attachment in &configuration.networks {
-            let allocated = self.allocate_on(configuration, attachment, None).await;
+            let allocated = once_more(|| self.allocate_on(configuration, attachment, None)).await;
             match allocated {
                 Err(error) if !attachment.options.implied => return Err(error),
                 Err(error) => tracing::debug!("container {}: {error:#}", configuration.id),
@@ -157,10 +157,7 @@ impl Networks {
         };
         let reply = network
             .process
-            .call(|mut client| {
-                let request = request.clone();
-                async move { client.allocate(request).await }
-            })
+            .call_once(|mut client| async move { client.allocate(request).await })
             .await?;
         reply
             .addresses
@@ -253,15 +250,16 @@ impl Networks {
         published: &[PublishPort],
         spare: Option<&Spare>,
     ) -> Result<One, Error> {
-        let attach = || self.attach_to(configuration, attachment, published, spare);
-        match attach().await {
-            Err(error) if error.kind == Kind::Unavailable => {
+        let again = AtomicBool::new(false);
+        once_more(|| async {
+            if again.swap(true, Ordering::Relaxed) {
                 self.detach_from(&configuration.id, &attachment.network)
                     .await;
-                attach().await
             }
-            done => done,
-        }
+            self.attach_to(configuration, attachment, published, spare)
+                .await
+        })
+        .await
     }
 
     async fn attach_to(
@@ -405,7 +403,8 @@ impl Networks {
     /// Tells each network of a container on which others it is: whoever asks for a name there learns of those.
     pub async fn tell_others(&self, configuration: &ContainerConfiguration) {
         for attachment in &configuration.networks {
-            if let Err(error) = self.allocate_on(configuration, attachment, None).await {
+            let told = once_more(|| self.allocate_on(configuration, attachment, None)).await;
+            if let Err(error) = told {
                 tracing::warn!("container {}: {error:#}", configuration.id);
             }
         }

@@ -71,7 +71,7 @@ async fn inspect(network: &Network) -> (Option<InspectReply>, Option<String>) {
     if !network.process.is_wanted() && network.process.present().await.is_none() {
         return (None, None);
     }
-    match network.process.inspect().await {
+    match network.process.inspect_present().await {
         Ok(reply) => (Some(reply), None),
         Err(error) => {
             tracing::warn!("{error:#}");

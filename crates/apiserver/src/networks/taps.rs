@@ -8,6 +8,7 @@ use container_api::{Error, Kind, descriptors};
 use tokio::net::UnixStream;
 
 use super::Networks;
+use super::process::killed;
 
 /// A socket on which a tap comes.
 pub(super) struct Receiver {
@@ -43,9 +44,7 @@ impl Networks {
         };
         made.await.map_err(|error| {
             let error = match error.kind() {
-                ErrorKind::ConnectionRefused => {
-                    Error::new(Kind::Unavailable, "its process has ended")
-                }
+                ErrorKind::ConnectionRefused => return killed(network),
                 _ => Error::caused(Kind::Unavailable, error),
             };
             error.context(format_args!("network {network}"))

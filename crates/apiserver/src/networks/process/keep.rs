@@ -20,6 +20,8 @@ const CALM: Duration = Duration::from_secs(60);
 pub(super) struct Failed {
     lately: Trouble,
     last: Option<Instant>,
+    /// Why it could not be started, as long as nobody has since.
+    broken: Option<String>,
 }
 
 impl Failed {
@@ -64,13 +66,18 @@ pub(super) async fn keep(process: Weak<NetworkProcess>, died: Arc<Notify>) {
         begun = Instant::now();
         pause = (pause * 2).min(PAUSE.1);
         let mut message = "its process has ended".to_owned();
+        let mut broken = None;
         if let Err(error) = process.serving().await {
             tracing::error!("{error:#}");
             message = error.message();
+            broken = Some(message.clone());
             // There may be no process whose end would ring.
             died.notify_one();
         }
-        process.failed.send_modify(|failed| failed.add(message));
+        process.failed.send_modify(|failed| {
+            failed.broken = broken;
+            failed.add(message);
+        });
     }
 }
 
@@ -79,6 +86,11 @@ impl NetworkProcess {
     pub fn trouble(&self) -> Option<Trouble> {
         let failed = self.failed.borrow();
         failed.lately.told().filter(|_| !failed.is_over())
+    }
+
+    /// Why it could not be started when that was tried last: it is tried again after a pause.
+    pub(super) fn broken(&self) -> Option<String> {
+        self.failed.borrow().broken.clone()
     }
 
     /// Whether it has to be there.
@@ -114,6 +126,13 @@ mod tests {
         assert!(begun.elapsed() >= PAUSE.0 * 7);
         let trouble = process.trouble().unwrap();
         assert_eq!(trouble.message, "network web: no bridge");
+        // Who looks at the network does not start it.
+        let starts = scratch.path().join("starts");
+        write_script(&plugin, &format!("echo again >>{}", starts.display()));
+        process.want(false);
+        let error = process.inspect_present().await.unwrap_err();
+        assert_eq!(error.message(), "network web: no bridge");
+        assert!(!starts.exists());
         process.want(false);
     }
 }

@@ -5,6 +5,7 @@ mod end;
 mod keep;
 mod start;
 
+use std::error::Error as _;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
@@ -51,6 +52,44 @@ pub struct NetworkProcess {
     last: SyncMutex<Option<InspectReply>>,
     /// How often it has answered: whether one that does not answer one call is busy with others.
     answered: AtomicU64,
+}
+
+/// The process was killed, or ended, while it was asked something.
+#[derive(Debug, thiserror::Error)]
+#[error("its process has ended")]
+struct Killed;
+
+/// That the process of the network `name` was killed meanwhile: whoever asks [once more](once_more) finds the next one, which goes on
+/// with what is there.
+pub fn killed(name: &str) -> Error {
+    Error::caused(Kind::Unavailable, Killed)
+        .context(format_args!("network {name}"))
+        .with_hint("It is started again by itself: try once more.")
+}
+
+/// Does `work`, and does it once more where a network's process is killed meanwhile. One that cannot serve would only say the same again.
+///
+/// # Errors
+/// The work's.
+pub async fn once_more<T, F: Future<Output = Result<T, Error>>>(
+    work: impl Fn() -> F,
+) -> Result<T, Error> {
+    match work().await {
+        Err(error) if is_killed(&error) => work().await,
+        done => done,
+    }
+}
+
+/// Whether `error` is one of [`killed`].
+fn is_killed(error: &Error) -> bool {
+    let mut cause = error.source();
+    while let Some(present) = cause {
+        if present.is::<Killed>() {
+            return true;
+        }
+        cause = present.source();
+    }
+    false
 }
 
 /// A process that serves.
@@ -167,16 +206,13 @@ impl NetworkProcess {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        match self.call_once(&call).await {
-            Err(error) if error.kind == Kind::Unavailable => self.call_once(&call).await,
-            done => done,
-        }
+        once_more(|| self.call_once(&call)).await
     }
 
     /// As [`Self::call`], of what cannot be asked twice.
     ///
     /// # Errors
-    /// As [`Self::call`]; [`Kind::Unavailable`] where it is killed meanwhile.
+    /// As [`Self::call`]; [`killed`] where it is.
     pub async fn call_once<T, F>(
         self: &Arc<Self>,
         call: impl FnOnce(NetworkClient<Channel>) -> F,
@@ -184,9 +220,21 @@ impl NetworkProcess {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        let running = self.serving().await?;
+        self.ask(running, call).await
+    }
+
+    async fn ask<T, F>(
+        &self,
+        running: Running,
+        call: impl FnOnce(NetworkClient<Channel>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let Running {
             client, mut ended, ..
-        } = self.serving().await?;
+        } = running;
         let error = match patiently(call(client), &self.answered, ANSWER_LIMIT).await {
             Some(Ok(reply)) => return Ok(reply.into_inner()),
             Some(Err(status)) => Error::from(status),
@@ -196,15 +244,11 @@ impl NetworkProcess {
                 Error::new(Kind::Timeout, "its process does not answer")
             }
         };
-        let error = if error.kind == Kind::Unavailable {
+        if error.kind == Kind::Unavailable {
             // Whoever tries again is not to meet it once more.
             let _ = tokio::time::timeout(ENDING, ended.wait_for(|ended| *ended)).await;
-            let text = "its process has ended";
-            Error::new(Kind::Unavailable, text)
-                .with_hint("It is started again by itself: try once more.")
-        } else {
-            error
-        };
+            return Err(killed(&self.name));
+        }
         Err(error.context(format_args!("network {}", self.name)))
     }
 
@@ -214,10 +258,30 @@ impl NetworkProcess {
     /// As [`Self::call`].
     pub async fn inspect(self: &Arc<Self>) -> Result<InspectReply, Error> {
         let asked = self.call(|mut client| async move { client.inspect(InspectRequest {}).await });
-        let reply = asked.await?;
+        Ok(self.noted(asked.await?))
+    }
+
+    /// The same of a process that is there; one that could not be started lately is not started for this.
+    ///
+    /// # Errors
+    /// As [`Self::call`], and why it could not be started.
+    pub async fn inspect_present(self: &Arc<Self>) -> Result<InspectReply, Error> {
+        let Some(why) = self.broken() else {
+            return self.inspect().await;
+        };
+        let Some(running) = self.present().await else {
+            return Err(Error::new(Kind::Unavailable, why));
+        };
+        let asked = |mut client: NetworkClient<Channel>| async move {
+            client.inspect(InspectRequest {}).await
+        };
+        Ok(self.noted(self.ask(running, asked).await?))
+    }
+
+    fn noted(&self, reply: InspectReply) -> InspectReply {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some(reply.clone());
-        Ok(reply)
+        reply
     }
 
     /// What it last said of the network to this apiserver.

@@ -301,6 +301,19 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
+    async fn one_that_says_why_it_cannot_serve_is_started_once() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (roots, plugin) = system(scratch.path());
+        let process = process_of(&roots);
+        let starts = scratch.path().join("starts");
+        let script = format!("echo again >>{}; echo 'no bridge' >&5", starts.display());
+        write_script(&plugin, &script);
+        let error = process.inspect().await.unwrap_err();
+        assert_eq!(error.message(), "network web: no bridge");
+        assert_eq!(std::fs::read_to_string(starts).unwrap().lines().count(), 1);
+    }
+
+    #[tokio::test]
     async fn one_that_is_killed_as_it_starts_is_started_once_more() {
         let scratch = tempfile::tempdir().unwrap();
         let (roots, plugin) = system(scratch.path());
@@ -313,6 +326,11 @@ pub(super) mod tests {
         let error = process.serving().await.unwrap_err();
         assert_eq!(error.kind, Kind::Unavailable);
         assert_eq!(error.message(), "network web: its process has ended");
+        assert_eq!(std::fs::read_to_string(&starts).unwrap().lines().count(), 2);
+        std::fs::remove_file(&starts).unwrap();
+        // Who asks it something does not try still more often.
+        let error = process.inspect().await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unavailable);
         let hint = error.hint.unwrap();
         assert!(!hint.contains("doctor"), "{hint}");
         assert_eq!(std::fs::read_to_string(starts).unwrap().lines().count(), 2);
