@@ -54,6 +54,9 @@ pub struct Entry {
     pub tap: String,
     /// What it may reach; none: everything.
     pub egress: Option<Vec<EgressRule>>,
+    /// What its network allows, where it has rules of its own: both must.
+    #[serde(default)]
+    pub within: Option<Vec<EgressRule>>,
     /// Other networks that it is on.
     pub also: Vec<String>,
 }
@@ -96,7 +99,12 @@ impl Entry {
     pub fn may_ask(&self, name: &str) -> bool {
         let covers =
             |rules: &Vec<EgressRule>| rules.iter().any(|rule| rule.destination.covers(name));
-        self.egress.as_ref().is_none_or(covers)
+        self.egress.as_ref().is_none_or(covers) && self.within.as_ref().is_none_or(covers)
+    }
+
+    /// All its rules: its own, then its network's. The place of a rule is its number.
+    pub fn rules(&self) -> impl Iterator<Item = &EgressRule> {
+        self.egress.iter().chain(&self.within).flatten()
     }
 
     fn has(&self, address: IpAddr) -> bool {
@@ -181,12 +189,9 @@ impl Directory {
 
     /// Takes over who is on the network now.
     pub fn update(&self, leases: &Leases) {
-        // The name of a container that is there is nobody else's, whatever aliases others have.
-        let present = leases
-            .all()
-            .iter()
-            .filter(|(_, lease)| lease.attached.is_some());
-        let own: BTreeSet<String> = present.map(|(id, _)| id.to_ascii_lowercase()).collect();
+        // The name of a container is nobody else's, whatever aliases others have: while it is stopped, too.
+        let ids = leases.all().keys();
+        let own: BTreeSet<String> = ids.map(|id| id.to_ascii_lowercase()).collect();
         let entry = |(id, lease): (&String, &crate::leases::lease::Lease)| {
             let attached = lease.attached.as_ref()?;
             let names = lease.names.iter();
@@ -198,6 +203,7 @@ impl Directory {
                 link_local: lease.mac.link_local(),
                 tap: attached.tap.clone(),
                 egress: attached.egress.clone(),
+                within: attached.within.clone(),
                 also: lease.also.clone(),
             })
         };

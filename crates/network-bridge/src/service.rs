@@ -9,9 +9,9 @@ use container_api::handover::{self, Tap};
 use container_api::network::find_request::Wanted as Sought;
 use container_api::network::network_server;
 use container_api::network::{
-    AllocateReply, AllocateRequest, AttachReply, AttachRequest, DetachReply, DetachRequest,
-    DomainsReply, DomainsRequest, FindReply, FindRequest, InspectReply, InspectRequest,
-    ReleaseReply, ReleaseRequest, SpareReply, SpareRequest,
+    AllocateReply, AllocateRequest, AskedReply, AskedRequest, AttachReply, AttachRequest,
+    DetachReply, DetachRequest, DomainsReply, DomainsRequest, FindReply, FindRequest, InspectReply,
+    InspectRequest, ReleaseReply, ReleaseRequest, SpareReply, SpareRequest,
 };
 use container_api::{Chain, Error, Kind};
 use container_resource::dns_domain::{DnsDomain, MAX_DOMAINS};
@@ -141,6 +141,17 @@ impl network_server::Network for Service {
     async fn inspect(&self, _: Request<InspectRequest>) -> Reply<InspectReply> {
         let network = self.network.lock().await;
         Ok(Response::new(network.inspect().await?))
+    }
+
+    async fn asked(&self, request: Request<AskedRequest>) -> Reply<AskedReply> {
+        let counters = self
+            .network
+            .lock()
+            .await
+            .asked(&request.into_inner().container);
+        Ok(Response::new(AskedReply {
+            counters: Some(counters),
+        }))
     }
 
     async fn allocate(&self, request: Request<AllocateRequest>) -> Reply<AllocateReply> {

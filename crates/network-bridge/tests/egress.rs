@@ -139,10 +139,8 @@ fn addresses_are_allowed_by_rules_and_counted() {
         serve(&world.host, at);
     }
     let by_lan = format!("{HOST}/32:4002");
-    let mut network = world.network("one", |configuration| {
-        configuration["egress"] = serde_json::json!([]);
-    });
-    let a = network.guest("a");
+    let mut network = world.network("one", |_| ());
+    let (a, _) = network.guest_with("a", rules(&[]));
     let allowed = format!("{SERVER}/32:80");
     let (b, _) = network.guest_with(
         "b",
@@ -154,7 +152,7 @@ fn addresses_are_allowed_by_rules_and_counted() {
         ]),
     );
     for again in [false, true] {
-        // The network's own rules: nothing but the network.
+        // Nothing but the network.
         assert!(a.pings(b.ipv4()) && a.hears_nothing_of(SERVER));
         let begun = std::time::Instant::now();
         for address in [
@@ -168,7 +166,6 @@ fn addresses_are_allowed_by_rules_and_counted() {
         }
         // It is told at once.
         assert!(begun.elapsed().as_secs() < 2);
-        // A container's own rules.
         assert!(ask(&b.namespace, &format!("{SERVER}:80")).is_ok());
         assert!(ask_udp(&b.namespace, &format!("{SERVER}:80")).is_ok());
         assert!(ask(&b.namespace, &format!("{SERVER}:81")).is_err());
@@ -199,6 +196,70 @@ fn addresses_are_allowed_by_rules_and_counted() {
     drop(b);
     let (b, _) = network.guest_with("b", rules(&["0.0.0.0/0"]));
     assert!(ask(&b.namespace, &format!("{PEER}:80")).is_ok());
+}
+
+#[test]
+fn a_container_s_rules_narrow_those_of_its_network() {
+    let world = World::new();
+    dns::serve(&world.outside, PEER);
+    std::fs::write(world.resolv_conf(), format!("nameserver {PEER}\n")).unwrap();
+    for port in 80..83 {
+        serve(&world.outside, &format!("[::]:{port}"));
+    }
+    serve(&world.host, "127.0.0.1:4000");
+    let (low, high) = (format!("{SERVER}/32:80-81"), format!("{SERVER}/32:81-82"));
+    let mut network = world.network("one", |configuration| {
+        let egress = [&low, "www.example.org", "host.container.internal:4000"];
+        configuration["egress"] = serde_json::json!(egress);
+    });
+    let of_network = network.guest("a");
+    let (wide, _) = network.guest_with("b", rules(&["0.0.0.0/0", "::/0"]));
+    let (narrow, _) = network.guest_with("c", rules(&[&high, "*.example.org", "*.example.com"]));
+    let (none, _) = network.guest_with("d", rules(&[]));
+    let host = "192.168.64.254:4000";
+    let reaches = |guest: &world::guest::Guest, at: &str| ask(&guest.namespace, at).is_ok();
+    let finds = |guest: &world::guest::Guest, name: &str| {
+        addresses(&guest.namespace, GATEWAY, name, AAAA) != Err(ResponseCode::Refused)
+    };
+    for again in [false, true] {
+        for (guest, ports, reached, names) in [
+            (&of_network, [true, true, false], true, [true, false, false]),
+            (&wide, [true, true, false], true, [false, false, false]),
+            (&narrow, [false, true, false], false, [true, false, false]),
+            (&none, [false, false, false], false, [false, false, false]),
+        ] {
+            let found = [80, 81, 82].map(|port| reaches(guest, &format!("{SERVER}:{port}")));
+            assert_eq!(found, ports);
+            assert_eq!(reaches(guest, host), reached);
+            let found = ["www.example.org", "other.example.org", "www.example.com"];
+            assert_eq!(found.map(|name| finds(guest, name)), names);
+            // What a name stands for, where both let it be asked for.
+            assert_eq!(reaches(guest, &format!("[{SERVER6}]:80")), names[0]);
+        }
+        if !again {
+            network.kill();
+            network.start();
+        }
+    }
+    // Its own rules are told, and what either refused.
+    let counts = network.member("c").egress;
+    let told: Vec<_> = counts.iter().map(|count| count.rule.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            high.as_str(),
+            "*.example.org",
+            "*.example.com",
+            EVERYTHING_ELSE
+        ]
+    );
+    assert!(packets(&counts, &high) >= 2 && packets(&counts, "*.example.org") >= 2);
+    assert!(packets(&counts, EVERYTHING_ELSE) >= 4, "{counts:?}");
+    // Nothing is left of it for the next one.
+    network.detach("c");
+    drop(narrow);
+    let (next, _) = network.guest_with("c", rules(&[&low]));
+    assert!(reaches(&next, &format!("{SERVER}:80")));
 }
 
 #[test]

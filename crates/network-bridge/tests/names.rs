@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use container_api::network::AllocateRequest;
+use container_api::network::{AllocateRequest, ReleaseRequest};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType::{A, AAAA, MX, NS, PTR, SOA, TXT};
 use world::dns::{self, By, addresses, exchange, query};
@@ -140,7 +140,13 @@ fn a_container_s_own_name_is_nobody_else_s() {
     let reversed = format!("{last}.64.168.192.in-addr.arpa");
     assert_eq!(found(&reversed, PTR), Err(ResponseCode::NXDomain));
     assert_eq!(found("web", A).unwrap(), [web.ipv4()]);
+    // One that is stopped has its name.
     network.detach("web");
+    assert!(found("web", A).is_err());
+    let container = "web".to_owned();
+    let released = network
+        .call(|mut client| async move { client.release(ReleaseRequest { container }).await });
+    released.unwrap();
     assert_eq!(found("web", A).unwrap(), [other.ipv4()]);
 }
 

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use container_api::Kind;
-use container_api::network::{AllocateRequest, AttachRequest, Port, Protocol};
+use container_api::network::{AllocateRequest, AskedRequest, AttachRequest, Port, Protocol};
 use world::namespace::Namespace;
 use world::{As, HOST, HOST6, PEER, PEER6, SERVER, World, ask, ask_udp, reached, serve, serve_udp};
 
@@ -332,6 +332,71 @@ fn nor_on_a_user_s_network() {
     let [ipv4, ipv6] = by_lan.each_ref().map(String::as_str);
     let addresses = ["127.0.0.1:8080", "[::1]:8080", ipv4, ipv6];
     refused_while_nobody_listens(As::User, &addresses);
+}
+
+#[test]
+fn a_program_that_ends_shuts_its_port() {
+    let world = World::new();
+    let network = world.network("one", |_| ());
+    let request = ports(vec![port("", 8080, 80, Protocol::Tcp)]);
+    let (web, _) = network.guest_with("web", request);
+    let listener = web.namespace.run(|| TcpListener::bind("[::]:80").unwrap());
+    let begun = Instant::now();
+    while is_refused(&world.host, "[::1]:8080") {
+        assert!(begun.elapsed() < world::PATIENCE);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (first, _) = listener.accept().unwrap();
+    drop(first);
+    let mut client = world.host.run(|| TcpStream::connect("[::1]:8080").unwrap());
+    let (served, _) = listener.accept().unwrap();
+    // Until it is asked for rarely.
+    std::thread::sleep(Duration::from_secs(4));
+    drop((listener, served));
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    // Nobody else has to be taken and reset for that.
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(is_refused(&world.host, "[::1]:8080"));
+}
+
+#[test]
+fn what_a_container_is_asked_is_not_its_traffic() {
+    let world = World::new();
+    let network = world.network("one", |_| ());
+    let request = ports(vec![
+        port("", 8080, 80, Protocol::Tcp),
+        port("127.0.0.1", 8081, 81, Protocol::Tcp),
+    ]);
+    let (web, _) = network.guest_with("web", request);
+    let asked = || {
+        let container = "web".to_owned();
+        let asked = network
+            .call(|mut client| async move { client.asked(AskedRequest { container }).await });
+        asked.unwrap().counters.unwrap()
+    };
+    let counted = || network.member("web").counters.unwrap();
+    let mut listener = None;
+    for _ in 0..2 {
+        let (before, asked_before) = (counted(), asked());
+        let begun = Instant::now();
+        while asked().rx_packets < asked_before.rx_packets + 5 {
+            assert!(begun.elapsed() < world::PATIENCE);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let after = counted();
+        // No more than neighbours ask of each other, and the question of the moment.
+        for (after, before, most) in [
+            (after.rx_packets, before.rx_packets, 4),
+            (after.tx_packets, before.tx_packets, 4),
+            (after.rx_bytes, before.rx_bytes, 400),
+            (after.tx_bytes, before.tx_bytes, 400),
+        ] {
+            assert!(after.abs_diff(before) <= most, "{before} {after}");
+        }
+        // The same where somebody listens.
+        listener = web.namespace.run(|| TcpListener::bind("[::]:80").ok());
+    }
+    assert!(listener.is_some());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use container_api::network::Counters;
 use container_api::types::InterfaceStatistics;
 use container_api::{Error, Kind, runtime, types};
 use container_resource::bundle::Interface;
@@ -20,10 +21,21 @@ impl Containers {
         let sample = entry
             .ask(|mut client| async move { client.statistics(runtime::StatisticsRequest {}).await })
             .await?;
-        let guest = sample.guest.ok_or_else(|| {
+        let mut guest = sample.guest.ok_or_else(|| {
             Error::new(Kind::Internal, "the runtime helper has left the guest out")
         })?;
-        let networks = networks(&read_boot(&entry)?.interfaces, &guest.interfaces);
+        let interfaces = read_boot(&entry)?.interfaces;
+        // Who publishes ports does so on the first network.
+        let configuration = entry.configuration()?;
+        if let Some(first) = configuration.networks.first()
+            && !configuration.published_ports.is_empty()
+            && let Some(interface) = interfaces.iter().find(|one| one.network == first.network)
+        {
+            let counted = counted(&guest, &interface.device_mac);
+            let left = self.networks.without_asked(id, &first.network, counted);
+            leave(left.await, &interface.device_mac, &mut guest);
+        }
+        let networks = networks(&interfaces, &guest.interfaces);
         Ok(ContainerStatistics {
             id: id.to_owned(),
             memory_usage_bytes: Some(guest.memory_usage_bytes),
@@ -50,6 +62,33 @@ impl Containers {
             .ask(|mut client| async move { client.processes(runtime::ProcessesRequest {}).await })
             .await
     }
+}
+
+/// What a guest counted by the device with this address.
+fn counted(guest: &types::Statistics, device_mac: &str) -> Counters {
+    let is_it = |one: &&InterfaceStatistics| one.device_mac.eq_ignore_ascii_case(device_mac);
+    let counted = guest.interfaces.iter().find(is_it);
+    counted.map_or_else(Counters::default, |counted| Counters {
+        rx_bytes: counted.rx_bytes,
+        rx_packets: counted.rx_packets,
+        tx_bytes: counted.tx_bytes,
+        tx_packets: counted.tx_packets,
+    })
+}
+
+/// Has what a guest counted by the device with this address, and by all, be what is `left` of it.
+fn leave(left: Counters, device_mac: &str, guest: &mut types::Statistics) {
+    let is_it = |one: &&mut InterfaceStatistics| one.device_mac.eq_ignore_ascii_case(device_mac);
+    let Some(counted) = guest.interfaces.iter_mut().find(is_it) else {
+        return;
+    };
+    let less = |all: u64, counted: u64, left: u64| all.saturating_sub(counted.saturating_sub(left));
+    guest.network_rx_bytes = less(guest.network_rx_bytes, counted.rx_bytes, left.rx_bytes);
+    guest.network_tx_bytes = less(guest.network_tx_bytes, counted.tx_bytes, left.tx_bytes);
+    counted.rx_bytes = left.rx_bytes;
+    counted.rx_packets = left.rx_packets;
+    counted.tx_bytes = left.tx_bytes;
+    counted.tx_packets = left.tx_packets;
 }
 
 /// What the guest counted, by the networks of `interfaces`, which are the container's: what it tells of others is nothing to us.
@@ -84,6 +123,40 @@ fn networks(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_it_was_asked_is_left_out() {
+        let interface = |device_mac: &str| InterfaceStatistics {
+            device_mac: device_mac.into(),
+            rx_bytes: 100,
+            rx_packets: 10,
+            tx_bytes: 50,
+            tx_packets: 5,
+            ..InterfaceStatistics::default()
+        };
+        let mut guest = types::Statistics {
+            network_rx_bytes: 200,
+            network_tx_bytes: 100,
+            interfaces: vec![
+                interface("02:00:00:00:00:01"),
+                interface("02:00:00:00:00:0A"),
+            ],
+            ..types::Statistics::default()
+        };
+        let (a, b) = ("02:00:00:00:00:01", "02:00:00:00:00:0a");
+        let left = Counters {
+            rx_bytes: 70,
+            rx_packets: 7,
+            tx_bytes: 30,
+            tx_packets: 3,
+        };
+        leave(left, b, &mut guest);
+        assert_eq!((guest.network_rx_bytes, guest.network_tx_bytes), (170, 80));
+        assert_eq!(guest.interfaces[0], interface(a));
+        assert_eq!(counted(&guest, b), left);
+        leave(left, "02:00:00:00:00:0f", &mut guest);
+        assert_eq!((guest.network_rx_bytes, guest.network_tx_bytes), (170, 80));
+    }
 
     #[test]
     fn what_a_guest_counts_is_told_by_its_networks() {

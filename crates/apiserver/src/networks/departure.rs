@@ -162,6 +162,7 @@ async fn release_one(id: &str, network: Arc<Network>) -> Result<(), Error> {
 }
 
 async fn detach_one(id: &str, network: Arc<Network>) -> Result<(), Error> {
+    network.forget_asked(id);
     let request = DetachRequest {
         container: id.to_owned(),
     };

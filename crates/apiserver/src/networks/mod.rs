@@ -1,5 +1,6 @@
 //! The networks of the system: one directory and, while somebody needs it, one process each.
 
+mod asked;
 mod attach;
 mod builtin;
 mod change;
@@ -80,6 +81,8 @@ struct Network {
     process: Arc<NetworkProcess>,
     /// Its leases may be of containers that are gone.
     stale: AtomicBool,
+    /// What its process has asked containers, as it is known.
+    asked: Mutex<BTreeMap<String, asked::Known>>,
 }
 
 impl Network {
@@ -187,6 +190,7 @@ impl Networks {
         );
         let network = Network {
             stale: AtomicBool::new(true),
+            asked: Mutex::default(),
             name: name.clone(),
             configuration,
             process,

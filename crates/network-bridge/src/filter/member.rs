@@ -22,6 +22,8 @@ pub struct Member<'l> {
     pub ipv6: Option<Ipv6Addr>,
     /// What it may reach; none: everything.
     pub egress: Option<&'l [EgressRule]>,
+    /// The network's rules, which must allow it as well.
+    pub within: Option<&'l [EgressRule]>,
 }
 
 impl<'l> Member<'l> {
@@ -35,6 +37,7 @@ impl<'l> Member<'l> {
             ipv4: lease.ipv4,
             ipv6: lease.ipv6,
             egress: attached.egress.as_deref(),
+            within: attached.within.as_deref(),
         })
     }
 

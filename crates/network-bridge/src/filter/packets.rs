@@ -35,8 +35,9 @@ const LEAST_IN_PART: u32 = 256;
 const REFUSED_MOST: u32 = 32;
 const REFUSED_SECONDS: u32 = 60;
 
-/// How the names of chains with what a tap may reach begin, and those of sets with what names resolved to.
+/// How the names of chains with what a tap may reach begin, those with what its network allows, and those of sets with what names resolved to.
 const EGRESS: &str = "egress_";
+const WITHIN: &str = "within_";
 const NAMES_OF: &str = "names_";
 /// How the names of sets with what a tap was refused begin.
 const REFUSED_OF: &str = "refused_";
@@ -338,17 +339,21 @@ pub fn forget_members() -> String {
 /// Removes the rules of taps that are not `present`; `rules` is what is there.
 pub fn forget(rules: &Ruleset, present: impl Fn(&str) -> bool) -> String {
     let mut script = String::new();
+    let (mut emptied, mut deleted) = (String::new(), String::new());
     // Nothing may lead to a chain that goes.
     if !rules.chains.is_empty() {
         script.push_str(&forget_members());
     }
     for name in &rules.chains {
-        if name.strip_prefix(EGRESS).is_some_and(|tap| !present(tap)) {
-            script.push_str(&format!(
-                "flush chain inet {TABLE} {name}\ndelete chain inet {TABLE} {name}\n"
-            ));
+        let gone = |prefix: &str| name.strip_prefix(prefix).is_some_and(|tap| !present(tap));
+        if gone(EGRESS) || gone(WITHIN) {
+            emptied.push_str(&format!("flush chain inet {TABLE} {name}\n"));
+            deleted.push_str(&format!("delete chain inet {TABLE} {name}\n"));
         }
     }
+    // One leads to another.
+    script.push_str(&emptied);
+    script.push_str(&deleted);
     for name in rules.sets.keys() {
         let tap = name
             .strip_prefix(NAMES_OF)
@@ -363,49 +368,83 @@ pub fn forget(rules: &Ruleset, present: impl Fn(&str) -> bool) -> String {
 
 /// What `member` may reach outside of the network: additions alone, as [`super::frames::admit`].
 pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
-    let mut script = enlist(member);
     let Some(rules) = member.egress else {
-        return script;
+        return enlist(member);
     };
+    let (mut sets, mut script) = (String::new(), enlist(member));
+    for (_, number) in FAMILIES {
+        sets.push_str(&refused_set(&refused(member.tap, number), number));
+    }
     let chain = chain(member.tap);
-    script.push_str(&format!("create chain inet {TABLE} {chain}\n"));
+    if let Some(of_network) = member.within {
+        // What the network allows comes back, and is what the container's own rules decide of.
+        let within = within(member.tap);
+        script.push_str(&format!("create chain inet {TABLE} {within}\n"));
+        let first = rules.len();
+        for (index, rule) in (first..).zip(of_network) {
+            let leads = leads(member.tap, index, rule, host, &mut sets);
+            for lead in leads {
+                script.push_str(&format!("add rule inet {TABLE} {within} {lead} return\n"));
+            }
+        }
+        script.push_str(&refuse(member.tap, &within));
+        script.push_str(&format!(
+            "create chain inet {TABLE} {chain}\nadd rule inet {TABLE} {chain} jump {within}\n"
+        ));
+    } else {
+        script.push_str(&format!("create chain inet {TABLE} {chain}\n"));
+    }
     for (index, rule) in rules.iter().enumerate() {
-        let mut add = |matched: &str| {
-            let service = service(rule);
+        for lead in leads(member.tap, index, rule, host, &mut sets) {
             script.push_str(&format!(
-                "add rule inet {TABLE} {chain} {matched}{service} counter accept comment \"{index}\"\n"
+                "add rule inet {TABLE} {chain} {lead} counter accept comment \"{index}\"\n"
             ));
-        };
-        match &rule.destination {
-            Destination::Network(network) => {
-                add(&format!("{} daddr {network}", family(network.addr())));
+        }
+    }
+    script.push_str(&refuse(member.tap, &chain));
+    sets + &script + &lead(member)
+}
+
+/// What a packet is like that the rule of this `index` leads out; the sets that this needs are added to `sets`.
+fn leads(
+    tap: &str,
+    index: usize,
+    rule: &EgressRule,
+    host: &[IpAddr],
+    sets: &mut String,
+) -> Vec<String> {
+    let mut destinations = Vec::new();
+    match &rule.destination {
+        Destination::Network(network) => {
+            destinations.push(format!("{} daddr {network}", family(network.addr())));
+        }
+        Destination::Name(_) | Destination::Below(_) => {
+            let is_host = matches!(&rule.destination, Destination::Name(name) if is_host(name));
+            if is_host || rule.destination.covers(HOST) {
+                let host = host.iter();
+                destinations.extend(host.map(|host| format!("{} daddr {host}", family(*host))));
             }
-            Destination::Name(name) if is_host(name) => {
-                for host in host {
-                    add(&format!("{} daddr {host}", family(*host)));
-                }
-            }
-            Destination::Name(_) | Destination::Below(_) => {
-                if rule.destination.covers(HOST) {
-                    for host in host {
-                        add(&format!("{} daddr {host}", family(*host)));
-                    }
-                }
-                let mut sets = String::new();
+            if !is_host {
                 for (family, number) in FAMILIES {
-                    let set = names(member.tap, index, number);
+                    let set = names(tap, index, number);
                     sets.push_str(&format!(
                         "add set inet {TABLE} {set} {{ type ipv{number}_addr; flags timeout; size {NAMES}; }}\n"
                     ));
-                    add(&format!("{family} daddr @{set}"));
+                    destinations.push(format!("{family} daddr @{set}"));
                 }
-                script.insert_str(0, &sets);
             }
         }
     }
+    let service = service(rule);
+    let with_service = |destination: String| format!("{destination}{service}");
+    destinations.into_iter().map(with_service).collect()
+}
+
+/// The end of a `chain` of a tap: what came so far is refused, and kept in mind for a while.
+fn refuse(tap: &str, chain: &str) -> String {
+    let mut script = String::new();
     for (family, number) in FAMILIES {
-        let set = refused(member.tap, number);
-        script.insert_str(0, &refused_set(&set, number));
+        let set = refused(tap, number);
         // When it is full nothing is added, and the packet goes on.
         script.push_str(&format!(
             "add rule inet {TABLE} {chain} meta l4proto {{ tcp, udp }} add @{set} {{ {family} daddr . meta l4proto . th dport }}\n"
@@ -414,12 +453,13 @@ pub fn admit(member: &Member<'_>, host: &[IpAddr]) -> String {
     script.push_str(&format!(
         "add rule inet {TABLE} {chain} counter reject with icmpx admin-prohibited comment \"{REFUSED}\"\n"
     ));
-    script + &lead(member)
+    script
 }
 
 /// Takes the rules of a member away. Of its addresses some are `used` by others by now.
 pub fn dismiss(member: &Member<'_>, used: &[IpAddr]) -> String {
     let chain = chain(member.tap);
+    let within = within(member.tap);
     let mut script = format!("add chain inet {TABLE} {chain}\n");
     for address in member.addresses() {
         script.push_str(&unset(address, &chain));
@@ -434,6 +474,11 @@ pub fn dismiss(member: &Member<'_>, used: &[IpAddr]) -> String {
     script.push_str(&format!(
         "flush chain inet {TABLE} {chain}\ndelete chain inet {TABLE} {chain}\n"
     ));
+    if member.within.is_some() {
+        script.push_str(&format!(
+            "add chain inet {TABLE} {within}\nflush chain inet {TABLE} {within}\ndelete chain inet {TABLE} {within}\n"
+        ));
+    }
     if member.egress.is_some() {
         for (_, number) in FAMILIES {
             let set = refused(member.tap, number);
@@ -441,7 +486,8 @@ pub fn dismiss(member: &Member<'_>, used: &[IpAddr]) -> String {
             script.push_str(&format!("delete set inet {TABLE} {set}\n"));
         }
     }
-    for (index, rule) in member.egress.unwrap_or_default().iter().enumerate() {
+    let rules = member.egress.into_iter().chain(member.within).flatten();
+    for (index, rule) in rules.enumerate() {
         if is_learned(rule) {
             for number in [4, 6] {
                 let set = names(member.tap, index, number);
@@ -496,6 +542,11 @@ pub fn is_learned(rule: &EgressRule) -> bool {
 /// The chain of a tap's policy.
 pub fn chain(tap: &str) -> String {
     format!("{EGRESS}{tap}")
+}
+
+/// The chain of what its network allows a tap that has rules of its own.
+pub fn within(tap: &str) -> String {
+    format!("{WITHIN}{tap}")
 }
 
 /// The set of what a tap was refused of one family.

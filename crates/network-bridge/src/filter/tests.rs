@@ -74,6 +74,7 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
         ipv4: Some("192.168.64.2".parse().unwrap()),
         ipv6: Some("fd00::2".parse().unwrap()),
         egress: None,
+        within: None,
     };
     let bound = Member {
         tap: "tap1",
@@ -89,10 +90,18 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
         egress: Some(&[]),
         ..open
     };
+    let narrowed = Member {
+        tap: "tap3",
+        ipv4: Some("192.168.64.5".parse().unwrap()),
+        ipv6: None,
+        egress: Some(&rules[..2]),
+        within: Some(&rules),
+        ..open
+    };
     for _ in 0..2 {
         script.push_str(&frames::base());
         script.push_str(&base);
-        for member in [&open, &bound, &nothing] {
+        for member in [&open, &bound, &nothing, &narrowed] {
             script.push_str(&frames::dismiss(member.tap));
             script.push_str(&packets::dismiss(member, &[]));
             script.push_str(&frames::admit(member));
@@ -107,13 +116,15 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
             ));
         }
     }
+    // The network's rules are counted behind the container's own.
+    script.push_str(&packets::learn("tap3", 4, &addresses(&["192.0.2.7"]), 60));
     script.push_str(&packets::forget_members());
-    for member in [&open, &bound, &nothing] {
+    for member in [&open, &bound, &nothing, &narrowed] {
         script.push_str(&packets::enlist(member));
         script.push_str(&packets::lead(member));
     }
     for _ in 0..2 {
-        for member in [&open, &bound, &nothing] {
+        for member in [&open, &bound, &nothing, &narrowed] {
             script.push_str(&frames::dismiss(member.tap));
             script.push_str(&packets::dismiss(member, &[]));
         }

@@ -47,6 +47,9 @@ pub struct Attached {
     /// What it may reach outside of the network; none: everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<Vec<EgressRule>>,
+    /// The network's own rules, within which those of the container are; none: they are the network's, or it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Vec<EgressRule>>,
 }
 
 impl Lease {

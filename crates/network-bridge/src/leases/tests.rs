@@ -113,6 +113,7 @@ fn addresses_in_use_do_not_change() {
         tap: "tap0".into(),
         ports: Vec::new(),
         egress: None,
+        within: None,
     };
     leases
         .change("a", |lease| lease.attached = Some(attached))

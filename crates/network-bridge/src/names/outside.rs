@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::datagrams::Ways;
 use super::exchange::{Answer, Ask};
 use crate::directory::Directory;
+use crate::directory::Entry;
 use crate::filter::packets;
 use crate::links::Links;
 use crate::namespace::inside::{Inside, Request};
@@ -188,8 +189,8 @@ impl Outside {
         seconds: u32,
     ) -> io::Result<String> {
         let known = self.directory.behind(tap);
-        let rules = known.and_then(|entry| entry.egress).unwrap_or_default();
-        if !rules.get(rule).is_some_and(packets::is_learned) {
+        let is_learned = |entry: &Entry| entry.rules().nth(rule).is_some_and(packets::is_learned);
+        if !known.as_ref().is_some_and(is_learned) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         let host = self.host.addresses().await?;

@@ -20,7 +20,7 @@ use crate::relay::published::{self, Open};
 pub struct AttachOptions {
     /// Ports of the host that shall lead to it.
     pub ports: Vec<Wanted>,
-    /// What it may reach; none: what the network allows.
+    /// What it may reach of what the network allows; none: all of that.
     pub egress: Option<Vec<EgressRule>>,
     /// A tap that was made before; none: a new one.
     pub spare: Option<String>,
@@ -71,12 +71,17 @@ impl Network {
         };
         // Its name may be that of a machine which went without a word.
         self.forget_tap(&tap).await?;
+        let of_network = self.configuration.asked.egress.clone();
+        // A policy that whoever is on the network can lift is none.
+        let (egress, within) = match options.egress {
+            Some(own) => (Some(own), of_network),
+            None => (of_network, None),
+        };
         let attached = Attached {
             tap: tap.clone(),
             ports: ports.clone(),
-            egress: options
-                .egress
-                .or_else(|| self.configuration.asked.egress.clone()),
+            egress,
+            within,
         };
         // Each of these waits for something else: a disk, a process, the kernel.
         let before = self.leases.note(container, attached);

@@ -7,11 +7,13 @@ use container_api::network::{Counters, Destination, InspectReply, Member, NameCo
 use container_resource::egress::EVERYTHING_ELSE;
 
 use super::{Network, failed};
-use crate::filter::run::{Counted, Family, Ruleset};
+use crate::filter::run::{self, Family, Ruleset};
 use crate::filter::{TABLE, packets};
 use crate::leases::lease::{Attached, Lease};
 use crate::namespace::inside::Link;
 use crate::ports::published::Published;
+use crate::relay::asked::Counted;
+use crate::relay::published::Open;
 
 impl Network {
     /// All that there is to know.
@@ -52,14 +54,27 @@ impl Network {
         })
     }
 
+    /// What a container received and sent because it was asked whether it listens.
+    pub fn asked(&self, container: &str) -> Counters {
+        let ports = self.ports.get(container).into_iter().flatten();
+        let asked: Counted = ports.map(Open::asked).sum();
+        Counters {
+            rx_bytes: asked.received.0,
+            rx_packets: asked.received.1,
+            tx_bytes: asked.sent.0,
+            tx_packets: asked.sent.1,
+        }
+    }
+
     fn member(&self, container: &str, lease: &Lease, links: &[Link], rules: &Ruleset) -> Member {
         let attached = lease.attached.as_ref();
         let tap = attached.and_then(|attached| links.iter().find(|link| link.name == attached.tap));
+        let asked = self.asked(container);
         let counters = tap.map(|tap| Counters {
-            rx_bytes: tap.to_machine.0,
-            rx_packets: tap.to_machine.1,
-            tx_bytes: tap.from_machine.0,
-            tx_packets: tap.from_machine.1,
+            rx_bytes: tap.to_machine.0.saturating_sub(asked.rx_bytes),
+            rx_packets: tap.to_machine.1.saturating_sub(asked.rx_packets),
+            tx_bytes: tap.from_machine.0.saturating_sub(asked.tx_bytes),
+            tx_packets: tap.from_machine.1.saturating_sub(asked.tx_packets),
         });
         let refused = attached.map(|attached| self.refused.of(&attached.tap));
         let refused = refused.unwrap_or_default();
@@ -104,10 +119,15 @@ fn destinations(tap: &str, rules: &Ruleset) -> Vec<Destination> {
 }
 
 /// Each rule once, in the order in which they were given; then what none of them allowed.
-fn counts(attached: &Attached, counted: &[Counted]) -> Vec<RuleCount> {
+fn counts(attached: &Attached, counted: &[run::Counted]) -> Vec<RuleCount> {
     let chain = packets::chain(&attached.tap);
+    // What the network's own rules refuse is refused; what they allow is the container's to count.
+    let within = packets::within(&attached.tap);
     let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    for rule in counted.iter().filter(|rule| rule.chain == chain) {
+    for rule in counted
+        .iter()
+        .filter(|rule| rule.chain == chain || rule.chain == within)
+    {
         let sum = sums.entry(&rule.comment).or_default();
         sum.0 += rule.packets;
         sum.1 += rule.bytes;

@@ -1,6 +1,7 @@
 //! Connections that the kernel can't lead: from containers to the host's loopback, and to published ports where it does not
 //! forward.
 
+pub mod asked;
 mod flows;
 pub mod host;
 pub mod listening;

@@ -10,7 +10,7 @@ const SOON: Duration = Duration::from_millis(250);
 const LIVELY: Duration = Duration::from_secs(30);
 /// The longest pause where nobody listens, or nothing is answered: whoever begins to listen is reached that late at most.
 const REFUSED: Duration = Duration::from_secs(2);
-/// The longest one where somebody listens: a connection that fails tells of the end at once.
+/// The longest one where somebody listens: a connection that fails, or that the container ends, has it asked for sooner.
 const LISTENS: Duration = Duration::from_secs(5);
 /// The part of that time which each port of a container has: those with many are asked less often.
 const EACH: Duration = Duration::from_millis(5);
@@ -34,6 +34,16 @@ impl Pace {
             pause: shortest,
             last: None,
         }
+    }
+
+    /// Something may change soon: the pauses are short again.
+    pub const fn hurry(&mut self) {
+        self.last = None;
+    }
+
+    /// The shortest pause.
+    pub const fn shortest(&self) -> Duration {
+        self.shortest
     }
 
     /// The pause behind an answer.
@@ -86,6 +96,10 @@ mod tests {
         assert_eq!(pace.after(Said::Listens), SOON);
         questions(&mut pace, Said::Listens, minute);
         assert!(questions(&mut pace, Said::Listens, minute) <= 13);
+        assert_eq!(pace.after(Said::Listens), LISTENS);
+        pace.hurry();
+        assert_eq!(pace.after(Said::Listens), SOON);
+        assert_eq!(pace.after(Said::Listens), SOON * 2);
         assert_eq!(pace.after(Said::Refused), SOON);
         questions(&mut pace, Said::Nothing, minute);
         assert!(questions(&mut pace, Said::Nothing, minute) <= 31);

@@ -11,7 +11,9 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
+use super::asked::{Asked, Counted};
 use super::listening::{Question, Said};
 use super::pace::Pace;
 use super::{own, stream, udp};
@@ -46,8 +48,16 @@ pub struct Open {
     /// The port.
     pub port: Published,
     tasks: Vec<AbortHandle>,
+    asked: Arc<Asked>,
     /// Those that only keep the port from others.
     _held: Vec<OwnedFd>,
+}
+
+impl Open {
+    /// What the container received and sent because it was asked whether it listens.
+    pub fn asked(&self) -> Counted {
+        self.asked.counted()
+    }
 }
 
 impl Drop for Open {
@@ -63,6 +73,7 @@ impl Drop for Open {
 /// # Errors
 /// When a socket can't be used.
 pub fn open(bound: Bound, target: &Target, ports: usize) -> io::Result<Open> {
+    let asked = Arc::new(Asked::default());
     let mut held = Vec::new();
     let mut tasks = Vec::new();
     for (at, socket) in bound.sockets {
@@ -78,7 +89,14 @@ pub fn open(bound: Bound, target: &Target, ports: usize) -> io::Result<Open> {
         let task = match bound.port.protocol {
             Protocol::Tcp => {
                 let door = Door::new(socket)?;
-                tokio::spawn(serve(door, to, inside, Pace::new(ports))).abort_handle()
+                let asker = Asker {
+                    to,
+                    inside,
+                    pace: Pace::new(ports),
+                    asked: asked.clone(),
+                    changed: Arc::new(Notify::new()),
+                };
+                tokio::spawn(serve(door, asker)).abort_handle()
             }
             Protocol::Udp => {
                 own::tell(&socket, at.is_ipv6())?;
@@ -91,6 +109,7 @@ pub fn open(bound: Bound, target: &Target, ports: usize) -> io::Result<Open> {
     Ok(Open {
         port: bound.port,
         tasks,
+        asked,
         _held: held,
     })
 }
@@ -112,13 +131,23 @@ impl Target {
     }
 }
 
-async fn serve(mut door: Door, to: SocketAddr, inside: Arc<Inside>, pace: Pace) {
+/// Who asks a container whether it listens.
+struct Asker {
+    to: SocketAddr,
+    inside: Arc<Inside>,
+    pace: Pace,
+    asked: Arc<Asked>,
+    /// It is to be asked soon: something else may have changed.
+    changed: Arc<Notify>,
+}
+
+async fn serve(mut door: Door, asker: Asker) {
+    let (to, inside, changed) = (asker.to, asker.inside.clone(), asker.changed.clone());
     let bounds = Bounds::new(CONNECTIONS);
     // They end with the port.
     let (mut asking, mut connections) = (JoinSet::new(), JoinSet::new());
     let (sender, mut said) = mpsc::channel(1);
-    let changed = Arc::new(Notify::new());
-    asking.spawn(ask(to, inside.clone(), pace, sender, changed.clone()));
+    asking.spawn(ask(asker, sender));
     loop {
         let accepted = tokio::select! {
             accepted = accept(&door) => accepted,
@@ -148,9 +177,10 @@ async fn serve(mut door: Door, to: SocketAddr, inside: Arc<Inside>, pace: Pace) 
             stream::reset(&from);
             continue;
         };
-        let inside = inside.clone();
+        let (inside, changed) = (inside.clone(), changed.clone());
         connections.spawn(async move {
-            let said = carry(from, to, &inside).await;
+            // A program that ends ends its connections.
+            let said = carry(from, to, &inside, || changed.notify_one()).await;
             drop(work);
             said
         });
@@ -176,17 +206,22 @@ fn turn(door: &mut Door, said: Said) {
     }
 }
 
-/// Asks the container again and again whether it listens, and at once when something else has `changed`; says what it answers.
-async fn ask(
-    to: SocketAddr,
-    inside: Arc<Inside>,
-    mut pace: Pace,
-    sender: mpsc::Sender<Said>,
-    changed: Arc<Notify>,
-) {
+/// Asks the container again and again whether it listens, and soon when something else has changed; says what it answers.
+async fn ask(asker: Asker, sender: mpsc::Sender<Said>) {
+    let Asker {
+        to,
+        inside,
+        mut pace,
+        asked,
+        changed,
+    } = asker;
     let mut question = None;
     loop {
+        let begun = Instant::now();
         let said = ask_once(&mut question, to, &inside).await;
+        if let Ok(said) = &said {
+            asked.note(to.is_ipv6(), *said);
+        }
         let said = said.unwrap_or_else(|error| {
             tracing::debug!("cannot ask {to} whether it listens: {error:#}");
             question = None;
@@ -198,7 +233,11 @@ async fn ask(
         let pause = pace.after(said);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = changed.notified() => {}
+            () = changed.notified() => {
+                // However many connections end.
+                tokio::time::sleep_until(begun + pace.shortest()).await;
+                pace.hurry();
+            }
         }
     }
 }
@@ -219,15 +258,15 @@ async fn ask_once(
     }
 }
 
-/// Carries a connection; tells when nobody has listened.
-async fn carry(from: TcpStream, to: SocketAddr, inside: &Inside) -> Said {
+/// Carries a connection; tells when nobody has listened. `ended` is called when the container says no more.
+async fn carry(from: TcpStream, to: SocketAddr, inside: &Inside, ended: impl FnOnce()) -> Said {
     let connect = async {
         let socket = inside.socket(Socket::Stream { ipv6: to.is_ipv6() }).await?;
         let socket = TcpSocket::from_std_stream(std::net::TcpStream::from(socket));
         stream::connect(socket, to).await
     };
     match connect.await {
-        Ok(to) => stream::join(from, to).await,
+        Ok(to) => stream::join(from, to, ended).await,
         Err(error) => {
             stream::reset(&from);
             if error.kind() == io::ErrorKind::ConnectionRefused {

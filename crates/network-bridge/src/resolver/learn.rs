@@ -53,7 +53,7 @@ impl Learned {
         let seconds = ttl.clamp(SHORTEST, LONGEST);
         // Written again when half of its time is over.
         let until = Instant::now() + Duration::from_secs(u64::from(seconds / 2));
-        let rules = client.egress.iter().flatten().enumerate();
+        let rules = client.rules().enumerate();
         for (index, _) in rules.filter(|(_, rule)| rule.destination.covers(name)) {
             let stale: Vec<IpAddr> = addresses
                 .iter()

@@ -193,7 +193,7 @@ mod tests {
         }
         let scratch = tempfile::tempdir_in("/dev/shm").unwrap();
         let [path, place, other] = ["0", "a place", "other"].map(|name| scratch.path().join(name));
-        let (first, _other) = (
+        let (first, elsewhere) = (
             UnixListener::bind(&path).unwrap(),
             UnixListener::bind(&other).unwrap(),
         );
@@ -212,7 +212,7 @@ mod tests {
         second.accept().unwrap();
         // Only there.
         not.connect(&place).unwrap();
-        _other.accept().unwrap();
+        elsewhere.accept().unwrap();
         assert!(fs::metadata(&place).unwrap().is_file());
     }
 }

@@ -23,7 +23,7 @@ pub struct Create {
     ///
     /// A rule is an address, a range of addresses (CIDR), a name or *.<name>, with or without :<port>[-<port>] and /tcp or /udp; an IPv6
     /// address with a port is in brackets. A rule with a name allows the addresses that the network's resolver has answered for this name.
-    /// A container that has rules of its own has those instead.
+    /// A container's own rules narrow these: what it reaches, both allow.
     #[arg(long, value_name = "EGRESS", value_parser = policy)]
     egress: Vec<Policy>,
 

@@ -65,7 +65,7 @@ async fn serve(directory: Directory, listener: TcpListener, bounds: Bounds<Strin
 async fn carry(from: TcpStream, ipv6: bool) {
     let reached = async { reach(wanted_port(&from)?, ipv6).await };
     match reached.await {
-        Ok(to) => stream::join(from, to).await,
+        Ok(to) => stream::join(from, to, || {}).await,
         Err(_) => stream::reset(&from),
     }
 }
