@@ -143,6 +143,42 @@ fn an_ordinary_user_runs_containers() {
     assert!(given >= user, "{text}");
 }
 
+/// As root's, in `network/lost.rs` and `network/host_ports.rs`.
+#[test]
+fn a_user_s_lost_network_comes_back_and_network_host_opens_ports() {
+    let user = User::make();
+    let copy = Copy::make();
+    let line = format!(
+        "trap 'container delete --force web open; container system stop' EXIT; set -e
+         fetch() {{
+             for try in $(seq 200); do
+                 [ \"$(busybox wget -qO- -T 2 http://$1/ 2>&1)\" = \"$2\" ] && return 0
+                 sleep 0.1
+             done
+             echo \"no $2 at $1\"; container network inspect default; return 1
+         }}
+         container system start; container image load -i {}
+         serve='mkdir -p /w; echo $0 >/w/index.html; exec httpd -f -p $1 -h /w'
+         container run -d --name web -m 256M -c 1 -p 18085:80 busybox sh -c \"$serve\" web 80
+         fetch 127.0.0.1:18085 web
+         before=$(container inspect web | jq -c '.[0].status.networks')
+         lost=$(pgrep -u $(id -u) -f 'container-network-[b]ridge .*/networks/default')
+         [ $(echo $lost | wc -w) -ge 2 ]
+         kill -STOP $lost; kill -KILL $lost
+         fetch 127.0.0.1:18085 web
+         container network inspect default | jq -e '.[0].status.containers[0].attached'
+         [ \"$(container inspect web | jq -c '.[0].status.networks')\" = \"$before\" ]
+         container run -d --name open -m 256M -c 1 --network host busybox sh -c \"$serve\" open 18086
+         fetch 127.0.0.1:18086 open; fetch '[::1]:18086' open
+         container delete --force open
+         fetch 127.0.0.1:18086 \"wget: can't connect to remote host (127.0.0.1): Connection refused\"
+         echo all",
+        copy.image()
+    );
+    let text = stdout(&user.shell(&copy.prefix(), &line));
+    assert!(text.contains("\nall\n"), "{text}");
+}
+
 #[test]
 fn a_bundle_that_its_user_cannot_read_is_listed_and_kept() {
     let user = User::make();
