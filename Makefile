@@ -62,9 +62,11 @@ programs:
 	$(CARGO) build --release --locked -p container-cli -p container-apiserver -p container-core-images -p container-network-bridge -p container-runtime-linux \
 	    -p container-share-virtiofs -p container-k8s
 
-# Programs of the release that comes next, as far as its protocol goes: tests upgrade to them.
+# Programs of the release that comes next, as far as its protocol goes: tests upgrade to them. Dependencies have the features that the
+# tests need, too, where a test is built beside (the smallest is), so they are those of `unit`.
 next:
-	$(CARGO) build --locked -p container-apiserver -p container-cli --features container-apiserver/next-protocol,container-cli/next-protocol
+	$(CARGO) build --workspace --locked --bin container-apiserver --bin container --test round_trip \
+	    --features container-apiserver/next-protocol,container-cli/next-protocol
 	install -D -t $(TARGET)/next $(TARGET)/debug/container-apiserver $(TARGET)/debug/container
 
 initramfs:
@@ -103,7 +105,8 @@ deb: build
 tarball: build
 	@scripts/package.sh tar $(TARGET)/packages
 
-## What is checked.
+## What is checked. Tests are chosen by name from the whole workspace, never by package: a package alone gives its dependencies other features,
+## and they would be built once more.
 test: packages-run packages-build packages-test lint stage $(BUSYBOX) unit engine-newer network-newer boot e2e test-kvm
 
 lint: packages-build
@@ -122,26 +125,26 @@ unit:
 engine-newer: packages-run packages-build
 	@scripts/qemu-backports.sh $(QEMU_NEWER)
 	PATH=$(CURDIR)/$(QEMU_NEWER)/usr/bin:$$PATH CONTAINER_TEST_KERNEL=$(CURDIR)/$(KERNEL) \
-	    scripts/second-chance.sh $(CARGO) test --locked --no-fail-fast -p container-engine --tests --
+	    scripts/second-chance.sh $(CARGO) test --workspace --locked --no-fail-fast --test vm --test confinement --
 
 # Networks without root once more, with a pasta of 2025 as the way out.
 network-newer: packages-run packages-build packages-test
 	@scripts/passt-newer.sh $(PASST_NEWER)
-	PATH=$(CURDIR)/$(PASST_NEWER)/bin:$$PATH scripts/second-chance.sh $(CARGO) test --locked --no-fail-fast -p container-network-bridge \
+	PATH=$(CURDIR)/$(PASST_NEWER)/bin:$$PATH scripts/second-chance.sh $(CARGO) test --workspace --locked --no-fail-fast \
 	    --test rootless --test floods --
 
 # The guest alone: what the kernel has; then vminitd in real machines, driven over its channel, compared with crun.
 boot:
 	@kernel/check.sh $(KERNEL)
 	VMINITD_KERNEL=$(CURDIR)/$(KERNEL) VMINITD_INITRAMFS=$(CURDIR)/$(INITRAMFS) RUST_TEST_THREADS=2 \
-	    scripts/second-chance.sh $(CARGO) test --locked -p vminitd --test boot -- --ignored
+	    scripts/second-chance.sh $(CARGO) test --workspace --locked --test boot -- --ignored
 
 boot-full: packages-test packages-full kernel-full
 	@kernel/check.sh --flavour full $(KERNEL_FULL)
 
 e2e: next $(BUSYBOX)
 	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) RUST_TEST_THREADS=2 \
-	    scripts/second-chance.sh $(CARGO) test --locked --no-fail-fast -p container-tests --
+	    scripts/second-chance.sh $(CARGO) test --workspace --locked --no-fail-fast --test e2e --test archives --
 
 # systemd, dockerd, podman, PostgreSQL, redis, nginx, node and CPython of Debian, in roots made by debootstrap, and its cloud kernel: needs root, a mirror
 # and some 20 minutes.
@@ -157,14 +160,14 @@ test-real: packages-run packages-build packages-test packages-real stage $(BUSYB
 	    CONTAINER_TEST_PROGRAMS=$(CURDIR)/$(PROGRAMS) CONTAINER_TEST_BUILDER=$(CURDIR)/$(BUILDER) \
 	    CONTAINER_TEST_BUILDER_NEWER=$(CURDIR)/$(BUILDER_NEWER) CONTAINER_TEST_OPENRC=$(CURDIR)/$(OPENRC) \
 	    CONTAINER_TEST_CLOUD_KERNEL=$(CURDIR)/$(CLOUD_KERNEL) \
-	    $(CARGO) test --locked -p container-tests -- --ignored --test-threads=1 real:: programs:: volumes:: shares:: kernel:: build::
+	    $(CARGO) test --workspace --locked --test e2e -- --ignored --test-threads=1 real:: programs:: volumes:: shares:: kernel:: build::
 	tests/package.sh $(TARGET)/package-root $(BUSYBOX)
 
 # The same programs with real KVM, in a machine inside an emulated one.
 test-kvm: stage $(BUSYBOX)
-	binary() { $(CARGO) test --locked -p "$$1" --no-run --message-format=json 2>/dev/null \
-	    | jq -r "select(.executable and .target.name == \"$$2\") | .executable"; } && \
-	    e2e=$$(binary container-tests e2e) && engine=$$(binary container-engine vm) && \
+	binary() { $(CARGO) test --workspace --locked --test "$$1" --no-run --message-format=json 2>/dev/null \
+	    | jq -r "select(.executable and .target.name == \"$$1\") | .executable"; } && \
+	    e2e=$$(binary e2e) && engine=$$(binary vm) && \
 	    CONTAINER_TEST_KERNEL=$(CURDIR)/$(KERNEL) CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
 	    tests/kvm/run.sh $(TARGET)/kvm "$$e2e" "$$engine"
 

@@ -22,7 +22,7 @@ log=${1-}
 if [ -z "$log" ]; then
     command -v strace >/dev/null || { echo "record-calls.sh: apt-get install strace" >&2; exit 1; }
     log=target/calls.strace
-    binary=$(cargo test --locked -p container-engine --test vm --no-run --message-format=json 2>/dev/null |
+    binary=$(cargo test --workspace --locked --test vm --no-run --message-format=json 2>/dev/null |
         jq -r 'select(.executable and .target.name == "vm") | .executable')
     (cd crates/engine && CONTAINER_TEST_KERNEL=${CONTAINER_TEST_KERNEL:-$PWD/../../target/kernel/vmlinux} \
         timeout 600 strace -f -Y -qq -o "../../$log" "$binary" --test-threads=1 >/dev/null)

@@ -1,1 +1,1 @@
-//! The tests are in `e2e/` and `field/`; the package has no library of its own.
+//! The tests are in `e2e/` and `archives/`; the package has no library of its own.

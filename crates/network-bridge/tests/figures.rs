@@ -1,7 +1,7 @@
 //! Figures: our network against QEMU's user network (slirp) and passt, by turns, in one machine that has a NIC on each; and a
 //! published port against the direct path. By hand, as root, on a quiet machine:
 //!
-//!     cargo test -p container-network-bridge --test figures -- --ignored --nocapture
+//!     cargo test --workspace --test figures -- --ignored --nocapture
 //!
 //! `PASST` names another passt, `ROUNDS` says how often; with `WHO=user` the network is an ordinary user's. It needs the guest's kernel (`make kernel`), a C compiler and busybox.
 

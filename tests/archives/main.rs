@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-mod archives;
+mod images;
 #[path = "../e2e/namespace.rs"]
 #[allow(dead_code, reason = "each test binary uses a part")]
 mod namespace;
