@@ -16,10 +16,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Shortest time that a lease holds: under a host that writes all the time names are valid for some time, as without leases.
 const SHORTEST: Duration = Duration::from_millis(400);
 /// Longest time: two things the host is not told of, names that a file was given elsewhere, and what was written by a mapping that lasts.
-const LONGEST: Timespec = Timespec {
-    tv_sec: 10,
-    tv_nsec: 0,
-};
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Ends the leases of `page` by `events`, as long as this process lives.
 pub fn start(events: Events, page: Arc<Page>) -> io::Result<()> {
@@ -29,11 +26,9 @@ pub fn start(events: Events, page: Arc<Page>) -> io::Result<()> {
         let (_sender, sleep) = channel::<()>();
         let mut last = Instant::now();
         loop {
-            let is_over = match events.wait(Some(&LONGEST)) {
-                Ok(true) => events.are_foreign().unwrap_or(true),
-                Ok(false) | Err(_) => true,
-            };
-            if is_over {
+            let rest = LONGEST.saturating_sub(last.elapsed());
+            let waited = events.wait(Some(&timespec(rest)));
+            if is_over(waited, || events.are_foreign(), last.elapsed()) {
                 let rest = SHORTEST.saturating_sub(last.elapsed());
                 let _ = sleep.recv_timeout(rest);
                 page.revoke();
@@ -43,4 +38,40 @@ pub fn start(events: Events, page: Arc<Page>) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Whether leases that have been `held` so long end, when this came of the wait for an event. The guest's own events are looked at, so that the
+/// next one is waited for, and put nothing off.
+fn is_over(
+    waited: io::Result<bool>,
+    are_foreign: impl FnOnce() -> io::Result<bool>,
+    held: Duration,
+) -> bool {
+    match waited {
+        Ok(true) => are_foreign().unwrap_or(true) || held >= LONGEST,
+        Ok(false) | Err(_) => true,
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_writes_all_the_time_does_not_make_leases_longer() {
+        let soon = Duration::from_secs(9);
+        let own = || Ok(false);
+        assert!(!is_over(Ok(true), own, soon));
+        assert!(is_over(Ok(true), own, LONGEST));
+        assert!(is_over(Ok(true), || Ok(true), soon));
+        assert!(is_over(Ok(true), || Err(io::ErrorKind::Other.into()), soon));
+        assert!(is_over(Ok(false), own, LONGEST));
+    }
 }
