@@ -4,6 +4,7 @@
 
 mod world;
 
+use std::net::{Ipv6Addr, SocketAddrV6, UdpSocket};
 use std::time::{Duration, Instant};
 
 use container_api::network::{AttachRequest, Destination, Egress, Protocol, RuleCount};
@@ -14,6 +15,8 @@ use world::dns::{self, addresses};
 use world::{HOST, HOST6, Network, PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
 
 const GATEWAY: &str = "192.168.64.1";
+/// Under which containers reach the host.
+const HOST_INSIDE6: &str = "fd00:64::ffff:ffff:ffff:fffe";
 
 fn rules(rules: &[&str]) -> AttachRequest {
     let allow = rules.iter().map(|&rule| rule.into()).collect();
@@ -73,6 +76,42 @@ fn names_that_are_refused_are_counted_and_bounded() {
     assert_eq!(network.member("a").refused_names, []);
     assert!(addresses(&a.namespace, GATEWAY, "x.example.com", A).is_err());
     assert_eq!(names_refused(&network, "a", "x.example.com", 1).len(), 1);
+}
+
+/// Nobody gave a guest its link-local address, and it may send from it.
+#[test]
+fn rules_hold_for_datagrams_to_the_host_from_every_address() {
+    let world = World::new();
+    serve_udp(&world.host, "[::1]:5300");
+    let network = world.network("one", |_| ());
+    let (open, _) = network.guest_with("open", AttachRequest::default());
+    assert!(ask_udp(&open.namespace, &format!("[{HOST_INSIDE6}]:5300")).is_ok());
+    let (a, _) = network.guest_with("a", rules(&[]));
+    let shown = a.namespace.sh("cat /proc/net/if_inet6");
+    let line = shown.lines().find(|line| line.starts_with("fe80")).unwrap();
+    let mut words = line.split_whitespace();
+    let address = u128::from_str_radix(words.next().unwrap(), 16).unwrap();
+    let index = u32::from_str_radix(words.next().unwrap(), 16).unwrap();
+    let link_local = SocketAddrV6::new(Ipv6Addr::from_bits(address), 0, 0, index);
+    let given: Ipv6Addr = a.ipv6().parse().unwrap();
+    for (from, refused) in [(SocketAddrV6::new(given, 0, 0, 0), 1), (link_local, 2)] {
+        let answer = a.namespace.run(|| {
+            let socket = UdpSocket::bind(from).unwrap();
+            let patience = Duration::from_secs(1);
+            socket.set_read_timeout(Some(patience)).unwrap();
+            let to: Ipv6Addr = HOST_INSIDE6.parse().unwrap();
+            socket.send_to(b"?", (to, 5300)).unwrap();
+            socket.recv(&mut [0; 64])
+        });
+        assert!(answer.is_err(), "{from}");
+        let counts = network.member("a").egress;
+        assert_eq!(packets(&counts, EVERYTHING_ELSE), refused, "{from}");
+    }
+    // Nothing of it stays for whoever comes next.
+    drop(a);
+    network.detach("a");
+    let (a, _) = network.guest_with("a", AttachRequest::default());
+    assert!(ask_udp(&a.namespace, &format!("[{HOST_INSIDE6}]:5300")).is_ok());
 }
 
 #[test]

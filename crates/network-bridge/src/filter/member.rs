@@ -46,4 +46,10 @@ impl<'l> Member<'l> {
         let ipv4 = self.ipv4.map(IpAddr::from);
         ipv4.into_iter().chain(self.ipv6.map(IpAddr::from))
     }
+
+    /// Every address under which it may send: with IPv6 also the one that is made of its hardware address, which nobody gave it.
+    pub fn sources(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let link_local = self.ipv6.map(|_| IpAddr::from(self.mac.link_local()));
+        self.addresses().chain(link_local)
+    }
 }

@@ -322,7 +322,7 @@ pub fn lead(member: &Member<'_>) -> String {
         let map = map(address);
         format!("create element inet {TABLE} {map} {{ {address} : goto {chain} }}\n")
     };
-    member.addresses().map(element).collect()
+    member.sources().map(element).collect()
 }
 
 /// Forgets who is on the network, and which rules are whose; those stay.
@@ -461,8 +461,10 @@ pub fn dismiss(member: &Member<'_>, used: &[IpAddr]) -> String {
     let chain = chain(member.tap);
     let within = within(member.tap);
     let mut script = format!("add chain inet {TABLE} {chain}\n");
-    for address in member.addresses() {
+    for address in member.sources() {
         script.push_str(&unset(address, &chain));
+    }
+    for address in member.addresses() {
         if used.contains(&address) {
             continue;
         }

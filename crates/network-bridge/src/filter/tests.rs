@@ -78,6 +78,7 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
     };
     let bound = Member {
         tap: "tap1",
+        mac: "f2:00:00:00:00:02".parse().unwrap(),
         ipv4: Some("192.168.64.3".parse().unwrap()),
         ipv6: Some("fd00::3".parse().unwrap()),
         egress: Some(&rules),
@@ -85,6 +86,7 @@ fn nft_takes_the_rules_of_a_network_and_takes_them_again() {
     };
     let nothing = Member {
         tap: "tap2",
+        mac: "f2:00:00:00:00:03".parse().unwrap(),
         ipv4: None,
         ipv6: Some("fd00::4".parse().unwrap()),
         egress: Some(&[]),

@@ -31,8 +31,8 @@ impl Left {
     fn meets(&self, other: &Member<'_>) -> bool {
         self.member().is_some_and(|member| {
             let is_limited = member.egress.is_some() || other.egress.is_some();
-            let mut addresses = member.addresses();
-            let shared = addresses.any(|address| other.addresses().any(|one| one == address));
+            let mut addresses = member.sources();
+            let shared = addresses.any(|address| other.sources().any(|one| one == address));
             member.tap == other.tap || (is_limited && shared)
         })
     }
