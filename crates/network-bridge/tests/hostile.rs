@@ -61,6 +61,12 @@ fn speaks_for_itself_alone(who: As) {
     let in_vlan = |tag: u16, inner: &[u8]| from_me(tag, &[&[0, 5, 8, 0][..], inner].concat());
     let spoofed = ipv4(third.ipv4, victim.ipv4, 17, &hello);
     let hidden = [&[58, 0, 5, 2, 0, 0, 0, 0][..], &advert].concat();
+    // A first fragment: what follows it, a reserved byte, offset 0 with more to come, an identification (RFC 8200 section 4.5).
+    let first = |next: u8, part: &[u8]| [&[next, 0, 0, 1, 0, 0, 0, 7][..], part].concat();
+    let hiding = first(60, &[58, 0, 1, 4, 0, 0, 0, 0]);
+    let torn = first(58, &advert[..8]);
+    let answer = first(17, &udp(547, 546, b"offer")[..8]);
+    let own_part = first(17, &udp(7, 7, b"hello")[..8]);
     let table: Vec<(&str, bool, Vec<u8>)> = vec![
         (
             "its own packet",
@@ -208,6 +214,26 @@ fn speaks_for_itself_alone(who: As) {
             "router advertisement behind a header",
             false,
             from_me(0x86dd, &ipv6(link_local(evil.mac), everybody6, 0, &hidden)),
+        ),
+        (
+            "fragment that hides what it is",
+            false,
+            from_me(0x86dd, &ipv6(evil.ipv6, victim.ipv6, 44, &hiding)),
+        ),
+        (
+            "router advertisement in fragments",
+            false,
+            from_me(0x86dd, &ipv6(link_local(evil.mac), everybody6, 44, &torn)),
+        ),
+        (
+            "DHCPv6 answer in fragments",
+            false,
+            from_me(0x86dd, &ipv6(evil.ipv6, victim.ipv6, 44, &answer)),
+        ),
+        (
+            "its own packet in fragments",
+            true,
+            from_me(0x86dd, &ipv6(evil.ipv6, victim.ipv6, 44, &own_part)),
         ),
         (
             "redirect",

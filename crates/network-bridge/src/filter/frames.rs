@@ -10,6 +10,10 @@ use crate::links::tap;
 /// Frames to everybody that a machine may send in a second.
 const BROADCASTS: u32 = 1000;
 
+/// Headers that are not the last of an IPv6 packet (IANA's registry of extension headers), and the one that says that nothing follows: behind
+/// a fragment's header they hide what the packet is.
+const MORE_HEADERS: &str = "0, 43, 44, 51, 59, 60, 135, 139, 140, 253, 254";
+
 /// The chain that every frame comes to, for taps that may come later. Members are kept.
 pub fn base() -> String {
     format!(
@@ -58,6 +62,9 @@ pub fn admit(member: &Member<'_>) -> String {
         let targets = own
             .map(|address| format!("{:#034x}", address.to_bits()))
             .join(", ");
+        // What is looked at below is in the first fragment, if there are several (RFC 7112), and discovery is in none (RFC 6980).
+        rule(&format!("frag nexthdr {{ {MORE_HEADERS} }} counter drop"));
+        rule("exthdr frag exists icmpv6 type 133-137 counter drop");
         rule("icmpv6 type { nd-router-advert, nd-redirect } counter drop");
         rule(&format!(
             "icmpv6 type nd-neighbor-advert @th,64,128 != {{ {targets} }} counter drop"
