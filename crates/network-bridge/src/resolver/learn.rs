@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::Message;
@@ -25,16 +25,19 @@ const MAX_REMEMBERED: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Learned {
     rules: Asker,
-    /// By tap, rule and address: until when it need not be written again.
-    fresh: Mutex<HashMap<(String, usize, IpAddr), Instant>>,
+    held: Mutex<Held>,
 }
+
+/// By tap, rule and address: until when the rules hold it.
+#[derive(Debug, Default)]
+struct Held(HashMap<(String, usize, IpAddr), Instant>);
 
 impl Learned {
     /// Of rules that `rules` changes.
     pub fn new(rules: Asker) -> Self {
         Self {
             rules,
-            fresh: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
@@ -51,41 +54,58 @@ impl Learned {
     ) -> io::Result<()> {
         let (addresses, ttl) = addresses(directory, reply);
         let seconds = ttl.clamp(SHORTEST, LONGEST);
-        // Written again when half of its time is over.
-        let until = Instant::now() + Duration::from_secs(u64::from(seconds / 2));
+        let now = Instant::now();
+        let needed = now + Duration::from_secs(seconds.into());
         let rules = client.rules().enumerate();
         for (index, _) in rules.filter(|(_, rule)| rule.destination.covers(name)) {
-            let stale: Vec<IpAddr> = addresses
-                .iter()
-                .copied()
-                .filter(|address| !self.is_fresh(&client.tap, index, *address))
-                .collect();
+            let stale = self.held().without(&client.tap, index, &addresses, needed);
             if stale.is_empty() {
                 continue;
             }
+            // For longer than this answer needs: the next one is often as good, and then nothing is written.
+            let seconds = seconds + seconds / 2;
             let learned = self.rules.learn(&client.tap, index, stale.clone(), seconds);
             learned.await?;
-            let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-            if fresh.len() + stale.len() > MAX_REMEMBERED {
-                fresh.clear();
-            }
-            let keys = stale.into_iter();
-            fresh.extend(keys.map(|address| ((client.tap.clone(), index, address), until)));
+            let until = now + Duration::from_secs(seconds.into());
+            self.held().note(&client.tap, index, stale, until);
         }
         Ok(())
     }
 
     /// Forgets what was learned for taps that are not to be kept.
     pub fn keep(&self, is_kept: impl Fn(&str) -> bool) {
-        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        fresh.retain(|(tap, ..), _| is_kept(tap));
+        self.held().0.retain(|(tap, ..), _| is_kept(tap));
     }
 
-    fn is_fresh(&self, tap: &str, index: usize, address: IpAddr) -> bool {
-        let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        fresh
-            .get(&(tap.to_owned(), index, address))
-            .is_some_and(|until| Instant::now() < *until)
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// Those of `addresses` that the tap's rule does not hold until `needed`.
+    fn without(
+        &self,
+        tap: &str,
+        index: usize,
+        addresses: &[IpAddr],
+        needed: Instant,
+    ) -> Vec<IpAddr> {
+        let is_held = |address: IpAddr| {
+            let until = self.0.get(&(tap.to_owned(), index, address));
+            until.is_some_and(|until| needed <= *until)
+        };
+        let addresses = addresses.iter().copied();
+        addresses.filter(|address| !is_held(*address)).collect()
+    }
+
+    fn note(&mut self, tap: &str, index: usize, addresses: Vec<IpAddr>, until: Instant) {
+        if self.0.len() + addresses.len() > MAX_REMEMBERED {
+            self.0.clear();
+        }
+        let keys = addresses.into_iter();
+        self.0
+            .extend(keys.map(|address| ((tap.to_owned(), index, address), until)));
     }
 }
 
@@ -148,6 +168,37 @@ fn leads_out_by_ipv6(address: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A host's resolver tells the rest of a name's time, so the second answer is often good for longer than the first.
+    #[test]
+    fn an_answer_that_is_good_for_longer_is_held_for_longer() {
+        let address: IpAddr = "198.51.100.7".parse().unwrap();
+        let at = |seconds| Instant::now() + Duration::from_secs(seconds);
+        let mut held = Held::default();
+        assert_eq!(held.without("tap0", 0, &[address], at(60)), [address]);
+        held.note("tap0", 0, vec![address], at(90));
+        assert!(held.without("tap0", 0, &[address], at(60)).is_empty());
+        for (tap, index) in [("tap1", 0), ("tap0", 1)] {
+            assert_eq!(held.without(tap, index, &[address], at(60)), [address]);
+        }
+        assert_eq!(held.without("tap0", 0, &[address], at(3600)), [address]);
+        held.note("tap0", 0, vec![address], at(5400));
+        assert!(held.without("tap0", 0, &[address], at(3600)).is_empty());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut held = Held::default();
+        for index in 0..2 * MAX_REMEMBERED {
+            held.note(
+                "tap0",
+                index,
+                vec![IpAddr::from([198, 51, 100, 7])],
+                Instant::now(),
+            );
+        }
+        assert!(held.0.len() <= MAX_REMEMBERED);
+    }
 
     #[test]
     fn names_of_the_outside_lead_out() {
