@@ -50,6 +50,11 @@ struct State {
     last_ipv4: Option<Ipv4Addr>,
     #[serde(default)]
     last_ipv6: Option<Ipv6Addr>,
+    /// Those that were freed last.
+    #[serde(default)]
+    freed_ipv4: Option<Ipv4Addr>,
+    #[serde(default)]
+    freed_ipv6: Option<Ipv6Addr>,
     /// By container.
     #[serde(default)]
     leases: BTreeMap<String, Lease>,
@@ -167,6 +172,16 @@ impl Leases {
         let mut state = self.state.clone();
         let held = state.leases.remove(container);
         let lease = self.lease(&mut state, container, wish, held.as_ref())?;
+        if let Some(held) = held {
+            state.freed_ipv4 = held
+                .ipv4
+                .filter(|_| held.ipv4 != lease.ipv4)
+                .or(state.freed_ipv4);
+            state.freed_ipv6 = held
+                .ipv6
+                .filter(|_| held.ipv6 != lease.ipv6)
+                .or(state.freed_ipv6);
+        }
         state.leases.insert(container.to_owned(), lease.clone());
         self.keep(state)?;
         Ok(lease)
@@ -222,6 +237,10 @@ impl Leases {
     pub fn release(&mut self, container: &str) -> Result<Option<Lease>, LeaseError> {
         let mut state = self.state.clone();
         let lease = state.leases.remove(container);
+        if let Some(lease) = &lease {
+            state.freed_ipv4 = lease.ipv4.or(state.freed_ipv4);
+            state.freed_ipv6 = lease.ipv6.or(state.freed_ipv6);
+        }
         self.keep(state)?;
         Ok(lease)
     }
@@ -260,7 +279,7 @@ impl Leases {
             "IPv4",
             &wish.ipv4,
             held_ipv4,
-            state.last_ipv4,
+            (state.last_ipv4, state.freed_ipv4),
             &taken,
         )?;
         let taken = others().filter_map(|lease| lease.ipv6).collect();
@@ -270,7 +289,7 @@ impl Leases {
             "IPv6",
             &wish.ipv6,
             held_ipv6,
-            state.last_ipv6,
+            (state.last_ipv6, state.freed_ipv6),
             &taken,
         )?;
         let taken = others().map(|lease| lease.mac).collect();
@@ -302,7 +321,7 @@ fn address<F: Family + std::str::FromStr>(
     family: &'static str,
     wanted: &str,
     held: Option<F>,
-    last: Option<F>,
+    (last, freed): (Option<F>, Option<F>),
     taken: &BTreeSet<F>,
 ) -> Result<(Option<F>, Option<F>), LeaseError> {
     let Some(subnet) = subnet else {
@@ -321,6 +340,12 @@ fn address<F: Family + std::str::FromStr>(
         return Ok((Some(held), last));
     }
     let next = subnet.next(last, taken)?;
+    // It may have been asked for, and is the next one all the same: only where there is no other.
+    let next = if freed == Some(next) {
+        subnet.next(Some(next), taken)?
+    } else {
+        next
+    };
     Ok((Some(next), Some(next)))
 }
 

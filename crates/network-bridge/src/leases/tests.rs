@@ -38,6 +38,40 @@ fn a_lease_lasts_until_it_is_released() {
     assert_eq!(second.number, 0);
 }
 
+/// Also where it was asked for, and would be the next one by its number.
+#[test]
+fn a_freed_address_is_not_the_next_one() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut leases = open(scratch.path());
+    leases.allocate("a", &wish(&[])).unwrap();
+    let wanted = |ipv4: &str, ipv6: &str| Wish {
+        ipv4: ipv4.into(),
+        ipv6: ipv6.into(),
+        ..Wish::default()
+    };
+    let asked = wanted("192.0.2.3", "fd00:1::3");
+    leases.allocate("b", &asked).unwrap();
+    leases.release("b").unwrap();
+    let mut leases = open(scratch.path());
+    let next = leases.allocate("c", &wish(&[])).unwrap();
+    assert_eq!(next.ipv4, Some("192.0.2.4".parse().unwrap()));
+    assert_eq!(next.ipv6, Some("fd00:1::4".parse().unwrap()));
+    // One that was exchanged for another is free, too.
+    let exchanged = wanted("192.0.2.5", "fd00:1::5");
+    leases.allocate("c", &exchanged).unwrap();
+    leases.allocate("c", &wanted("192.0.2.9", "")).unwrap();
+    let next = leases.allocate("d", &wish(&[])).unwrap();
+    assert_eq!(next.ipv4, Some("192.0.2.6".parse().unwrap()));
+    // The last one that is left is better than none.
+    for number in 0..9 {
+        leases.allocate(&format!("e{number}"), &wish(&[])).unwrap();
+    }
+    leases.allocate("f", &wish(&[])).unwrap_err();
+    leases.release("d").unwrap();
+    let last = leases.allocate("f", &wish(&[])).unwrap();
+    assert_eq!(last.ipv4, next.ipv4);
+}
+
 #[test]
 fn what_is_wanted_is_given_or_refused() {
     let scratch = tempfile::tempdir().unwrap();
