@@ -17,7 +17,7 @@ use crate::command::Start;
 use crate::configuration::Configuration;
 use crate::leases::Leases;
 use crate::namespace::holder::{self, End};
-use crate::network::{Network, remains, way_out};
+use crate::network::{Network, flushed, remains, way_out};
 use crate::service::Service;
 
 /// Before it is tried again to have the namespace kept.
@@ -100,6 +100,7 @@ async fn serve(
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = way_out::keep(&network, &start.state) => {}
+        () = flushed::keep(&network) => {}
         () = keep(&network, &start.state) => tracing::warn!("the network's directory was removed"),
     }
     let closed = network.lock().await.close().await;

@@ -185,3 +185,33 @@ fn rules_of_others_that_are_in_the_way_are_told() {
     assert_eq!(probe()["status"], "ok");
     assert!(ask(&guest.namespace, &server).is_ok());
 }
+
+/// `flush ruleset` is how a host's own rules often begin, and are loaded anew.
+#[test]
+fn rules_that_somebody_flushes_come_back() {
+    let world = World::new();
+    let peers = Peers::new(&world);
+    let network = world.network("one", |_| ());
+    let guest = network.guest("a");
+    let rules = || {
+        let rules = world.host.sh("nft -s list ruleset");
+        // Who talks is counted in sets.
+        let lines = rules.lines().filter(|line| !line.contains("elements"));
+        let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let before = rules();
+    assert!(before.iter().any(|line| line.contains("container_forward")));
+    assert!(ask(&guest.namespace, &format!("{SERVER}:80")).is_ok());
+    for _ in 0..2 {
+        world.host.sh("nft flush ruleset");
+        let begun = Instant::now();
+        while rules() != before {
+            assert!(begun.elapsed() < PATIENCE, "{:#?}", rules());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(peers.are_apart());
+        assert!(ask(&guest.namespace, &format!("{SERVER}:80")).is_ok());
+    }
+}

@@ -13,7 +13,7 @@ use crate::ports::published::Published;
 pub const PREFIX: &str = "cnb";
 
 /// The table of all networks.
-const TOGETHER: &str = "container_networks";
+pub const TOGETHER: &str = "container_networks";
 
 /// One port that leads to a container.
 #[derive(Clone, Copy, Debug)]

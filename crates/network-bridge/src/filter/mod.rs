@@ -13,6 +13,7 @@ pub mod host;
 pub mod member;
 pub mod packets;
 pub mod run;
+pub mod watch;
 
 /// The tables in the network's namespace, one of each family.
 pub const TABLE: &str = "container";

@@ -12,6 +12,8 @@
 pub mod blocked;
 mod table;
 
+pub use self::table::TABLE;
+
 use std::collections::BTreeSet;
 use std::io;
 
@@ -61,6 +63,24 @@ pub async fn enable(host: &Links, ipv6: bool) -> io::Result<()> {
         sysctl::set(family.parameter(), "1")?;
     }
     Ok(())
+}
+
+/// The script of the table that [`enable`] has made, for one network or another; nothing where the host forwarded before.
+///
+/// # Errors
+/// When the system refuses.
+pub async fn record() -> io::Result<Option<String>> {
+    let found = Found::read().await?;
+    Ok((!found.families.is_empty()).then(|| found.script()))
+}
+
+/// Makes that table once more, by its [`record`]: forwarding is on as before.
+///
+/// # Errors
+/// When the system refuses.
+pub async fn renew(record: &str) -> io::Result<()> {
+    let _turn = turn::take().await?;
+    run::apply(record).await
 }
 
 /// Takes back what [`enable`] has done, and what all networks have in common, when no network is left on the host.

@@ -9,7 +9,7 @@ use crate::filter::run::{self, Ruleset};
 use crate::links::{Kind, sysctl};
 
 /// The table, of the family `inet`.
-const TABLE: &str = "container_forward";
+pub const TABLE: &str = "container_forward";
 /// Whether the host believes those who redirect it; the kernel changes it with forwarding.
 pub(super) const REDIRECTS: &str = "ipv4/conf/all/accept_redirects";
 /// What programs make for guests of theirs: `IFLA_INFO_KIND`. A network card has no kind.

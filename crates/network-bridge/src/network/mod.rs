@@ -1,6 +1,7 @@
 //! The network: its namespace, its way out and who is on it.
 
 pub mod attach;
+pub mod flushed;
 mod inspect;
 mod left;
 pub mod open;

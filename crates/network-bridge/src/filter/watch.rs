@@ -1,0 +1,189 @@
+//! Whether somebody takes a table of the host away: `nft flush ruleset`, with which a host's own rules often begin (nft(8)).
+//!
+//! The kernel tells of every change of tables, to whoever is in the group `NFNLGRP_NFTABLES` (`linux/netfilter/nfnetlink.h`).
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+
+/// `NFNLGRP_NFTABLES`, 7, as a bit.
+const GROUP: u32 = 1 << 6;
+/// `NFNL_SUBSYS_NFTABLES` and its messages `NFT_MSG_NEWTABLE` and `NFT_MSG_DELTABLE` (`linux/netfilter/nf_tables.h`).
+const NEW_TABLE: u16 = 10 << 8;
+const DELETED_TABLE: u16 = 10 << 8 | 2;
+/// `NFPROTO_INET`.
+const INET: u8 = 1;
+/// `NFTA_TABLE_NAME`.
+const NAME: u16 = 1;
+/// Sizes of `nlmsghdr` and `nfgenmsg`, and of an attribute's header.
+const HEADER: usize = 16;
+const FAMILY: usize = 4;
+const ATTRIBUTE: usize = 4;
+/// More than the kernel puts into one message of a group.
+const LONGEST: usize = 64 << 10;
+/// How long a table may be missing: one transaction takes it away and makes it anew.
+const SETTLED: Duration = Duration::from_millis(100);
+
+/// Hears of tables.
+#[derive(Debug)]
+pub struct Watch(AsyncFd<OwnedFd>);
+
+/// What has become of a table.
+#[derive(Debug, PartialEq, Eq)]
+struct Change<'m> {
+    table: &'m [u8],
+    is_deleted: bool,
+}
+
+impl Watch {
+    /// Of the host, from now on.
+    ///
+    /// # Errors
+    /// As `socket(2)` and `bind(2)`.
+    pub fn new() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let kind = (AddressFamily::NETLINK, SocketType::RAW);
+        let socket = socket_with(kind.0, kind.1, flags, Some(NETFILTER))?;
+        bind(&socket, &SocketAddrNetlink::new(0, GROUP))?;
+        AsyncFd::new(socket).map(Self)
+    }
+
+    /// Waits until one of the inet tables `names` is gone and stays so, or may be: what the kernel tells can be lost.
+    ///
+    /// # Errors
+    /// As `read(2)`.
+    pub async fn gone(&self, names: &[&str]) -> io::Result<()> {
+        let mut missing: BTreeSet<&str> = BTreeSet::new();
+        let mut deadline = None;
+        let mut bytes = vec![0; LONGEST];
+        loop {
+            let readable = self.0.readable();
+            let mut ready = match deadline {
+                None => readable.await?,
+                Some(deadline) => match tokio::time::timeout_at(deadline, readable).await {
+                    Ok(ready) => ready?,
+                    Err(_) => return Ok(()),
+                },
+            };
+            match ready.try_io(|socket| Ok(rustix::io::read(socket, &mut bytes)?)) {
+                Ok(Ok(length)) => {
+                    for change in changes(&bytes[..length]) {
+                        let mut names = names.iter();
+                        let Some(name) = names.find(|name| name.as_bytes() == change.table) else {
+                            continue;
+                        };
+                        if change.is_deleted {
+                            missing.insert(*name);
+                        } else {
+                            missing.remove(name);
+                        }
+                    }
+                    deadline = if missing.is_empty() {
+                        None
+                    } else {
+                        deadline.or_else(|| Some(Instant::now() + SETTLED))
+                    };
+                }
+                Ok(Err(error)) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
+                    return Ok(());
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// The changes of inet tables in what the kernel wrote (netlink(7)).
+fn changes(mut bytes: &[u8]) -> impl Iterator<Item = Change<'_>> {
+    std::iter::from_fn(move || {
+        loop {
+            let length = u32::from_ne_bytes(*bytes.first_chunk()?);
+            let length = usize::try_from(length).ok()?;
+            let message = bytes.get(..length).filter(|_| length >= HEADER)?;
+            bytes = bytes.get(aligned(length)..).unwrap_or_default();
+            let kind = u16::from_ne_bytes([message[4], message[5]]);
+            if (kind == NEW_TABLE || kind == DELETED_TABLE) && message.get(HEADER) == Some(&INET) {
+                if let Some(table) = name(message.get(HEADER + FAMILY..)?) {
+                    let is_deleted = kind == DELETED_TABLE;
+                    return Some(Change { table, is_deleted });
+                }
+            }
+        }
+    })
+}
+
+/// The name among the attributes of a table.
+fn name(mut attributes: &[u8]) -> Option<&[u8]> {
+    loop {
+        let [first, second, third, fourth] = *attributes.first_chunk()?;
+        let length = usize::from(u16::from_ne_bytes([first, second]));
+        let value = attributes.get(ATTRIBUTE..length)?;
+        if u16::from_ne_bytes([third, fourth]) == NAME {
+            return value.strip_suffix(&[0]);
+        }
+        attributes = attributes.get(aligned(length)..)?;
+    }
+}
+
+const fn aligned(length: usize) -> usize {
+    length.next_multiple_of(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A message about a table of `family`.
+    fn message(kind: u16, family: u8, table: &str) -> Vec<u8> {
+        let flags = [8, 0, 2, 0, 0, 0, 0, 1];
+        let length = u16::try_from(ATTRIBUTE + table.len() + 1).unwrap();
+        let mut body = [&[family, 0, 0, 7][..], &flags].concat();
+        body.extend(length.to_ne_bytes());
+        body.extend(NAME.to_ne_bytes());
+        body.extend(table.as_bytes());
+        body.resize(aligned(body.len() + 1), 0);
+        let length = u32::try_from(HEADER + body.len()).unwrap();
+        let mut message = length.to_ne_bytes().to_vec();
+        message.extend(kind.to_ne_bytes());
+        message.resize(HEADER, 0);
+        message.extend(body);
+        message
+    }
+
+    #[test]
+    fn changes_of_tables_are_found_among_others() {
+        let bytes = [
+            message(NEW_TABLE | 3, INET, "chain"),
+            message(DELETED_TABLE, INET, "one"),
+            message(DELETED_TABLE, 7, "bridge"),
+            message(NEW_TABLE, INET, "container_networks"),
+        ]
+        .concat();
+        let found: Vec<_> = changes(&bytes).collect();
+        let change = |table: &'static str, is_deleted| Change {
+            table: table.as_bytes(),
+            is_deleted,
+        };
+        let expected = [change("one", true), change("container_networks", false)];
+        assert_eq!(found, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0_usize..60) {
+            changes(&bytes).for_each(drop);
+            let whole = message(DELETED_TABLE, INET, "some-table");
+            changes(&whole[..cut.min(whole.len())]).for_each(drop);
+        }
+    }
+}
