@@ -4,6 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+/// The shortest prefix of a route that is for some place: private networks begin with 10.0.0.0/8 (RFC 1918) and fc00::/7 (RFC 4193). What
+/// is shorter stands for everything, as the two halves of it by which a VPN takes the default route's place (0.0.0.0/1 and 128.0.0.0/1):
+/// a network's own route, which is longer, is taken before it.
+const SHORTEST_IPV4: u8 = 8;
+const SHORTEST_IPV6: u8 = 7;
+
 /// A route of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -20,7 +26,7 @@ impl Route {
     }
 }
 
-/// The host's routes, without those for everything. A table that cannot be read counts as empty: a host without IPv6 has no such file.
+/// The host's routes, without those that stand for everything. A table that cannot be read counts as empty: a host without IPv6 has no such file.
 pub fn all() -> Vec<Route> {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let mut routes = ipv4(&read("/proc/self/net/route"));
@@ -39,7 +45,7 @@ fn ipv4(text: &str) -> Vec<Route> {
         let destination = Ipv4Addr::from(number(1)?);
         let mask = Ipv4Addr::from(number(7)?);
         let destination = Ipv4Net::with_netmask(destination, mask).ok()?;
-        (destination.prefix_len() > 0).then(|| Route {
+        (destination.prefix_len() >= SHORTEST_IPV4).then(|| Route {
             destination: destination.into(),
             device: fields[0].to_owned(),
         })
@@ -58,7 +64,7 @@ fn ipv6(text: &str) -> Vec<Route> {
         let of_every_link = address.is_unicast_link_local()
             || address.is_multicast()
             || address.is_loopback()
-            || length == 0;
+            || length < SHORTEST_IPV6;
         (!of_every_link).then(|| Route {
             destination: destination.into(),
             device: fields.last().copied().unwrap_or_default().to_owned(),
@@ -81,6 +87,8 @@ mod tests {
     fn the_kernel_s_tables_are_understood() {
         let text = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
             eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+            tun0\t00000000\t010200C0\t0003\t0\t0\t0\t00000080\t0\t0\t0\n\
+            tun0\t00000080\t010200C0\t0003\t0\t0\t0\t00000080\t0\t0\t0\n\
             eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
         let routes = ipv4(text);
         assert_eq!(routes.len(), 1);
@@ -88,6 +96,7 @@ mod tests {
         assert_eq!(routes[0].device, "eth0");
         let text = "00000000000000000000000000000001 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000001 00000000 80200001       lo\n\
             fd000000000000010000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth1\n\
+            80000000000000000000000000000000 01 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     tun0\n\
             fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth0\n\
             00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo\n";
         let routes = ipv6(text);
