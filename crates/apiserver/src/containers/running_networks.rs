@@ -67,7 +67,7 @@ impl Containers {
         let is_it = |interface: &Interface| interface.network == network;
         // It may run without one that nobody has asked for.
         if let Some(position) = boot.interfaces.iter().position(is_it) {
-            let heir = self.heir(&boot.interfaces, position);
+            let heir = self.heir(&configuration, &boot.interfaces, position);
             let name = heir.map(|heir| boot.interfaces[heir].network.clone());
             helper
                 .leave(&boot.interfaces, network, name.as_deref())
@@ -94,15 +94,22 @@ impl Containers {
     }
 
     /// By which of `interfaces` leaves what is for elsewhere when the one at `position` has gone; nothing where that changes nothing.
-    fn heir(&self, interfaces: &[Interface], position: usize) -> Option<usize> {
+    fn heir(
+        &self,
+        configuration: &ContainerConfiguration,
+        interfaces: &[Interface],
+        position: usize,
+    ) -> Option<usize> {
         if !interfaces[position].default_route {
             return None;
         }
-        let leads_out = |(index, interface): &(usize, &Interface)| {
-            *index != position && self.networks.leads_out(&interface.network)
-        };
-        let mut all = interfaces.iter().enumerate();
-        all.find(leads_out).map(|(index, _)| index)
+        let others = (0..interfaces.len()).filter(|index| *index != position);
+        let network = |index: usize| &interfaces[index].network;
+        let leads_out = others.filter(|index| self.networks.leads_out(network(*index)));
+        let leads_out: Vec<usize> = leads_out.collect();
+        let is_open = |index: &&usize| !self.networks.is_closed(configuration, network(**index));
+        let open = leads_out.iter().find(is_open);
+        open.or(leads_out.first()).copied()
     }
 }
 

@@ -236,7 +236,9 @@ impl Networks {
         attached
             .warnings
             .extend(without_host(configuration, &attached.interfaces));
-        route(&mut attached.interfaces);
+        route(&mut attached.interfaces, |network| {
+            self.is_closed(configuration, network)
+        });
         attached.joining = self.begin(steps);
         Ok(attached)
     }
@@ -419,6 +421,19 @@ impl Networks {
         })
     }
 
+    /// Whether the rules of the container of `configuration`, or those of `network`, let nothing of it out there.
+    pub fn is_closed(&self, configuration: &ContainerConfiguration, network: &str) -> bool {
+        let mut attachments = configuration.networks.iter();
+        let own = attachments.find(|attachment| attachment.network == network);
+        let own = own.and_then(|attachment| attachment.options.egress.as_deref());
+        let is_empty = own.is_some_and(<[_]>::is_empty);
+        is_empty
+            || self.find(network).is_ok_and(|network| {
+                let asked = network.configuration();
+                asked.is_ok_and(|asked| asked.egress.as_deref().is_some_and(<[_]>::is_empty))
+            })
+    }
+
     /// Sees to it that the networks of a container that was found running are served.
     pub fn resume(self: &Arc<Self>, id: &str) {
         let names = self.members().get(id).cloned().unwrap_or_default();
@@ -452,7 +467,7 @@ fn allocation(
         .cloned()
         .chain(short)
         .chain(options.aliases.iter().cloned())
-        .filter_map(|name| domain_name::parse(&name))
+        .filter_map(|name| domain_name::of_container(&name))
     {
         if !names.contains(&name) {
             names.push(name);
@@ -525,14 +540,15 @@ fn without_host(
     })
 }
 
-/// Lets the first interface whose network leads out carry what is for elsewhere.
-fn route(interfaces: &mut [Interface]) {
-    let mut leads_out = interfaces
-        .iter_mut()
-        .filter(|interface| interface.default_route);
-    leads_out.next();
-    for other in leads_out {
-        other.default_route = false;
+/// Lets one interface carry what is for elsewhere: the first whose network leads out and is not closed by rules, else the first that leads
+/// out, whose rules say what was refused.
+fn route(interfaces: &mut [Interface], is_closed: impl Fn(&str) -> bool) {
+    let leads_out = |interface: &Interface| interface.default_route;
+    let is_open = |interface: &Interface| leads_out(interface) && !is_closed(&interface.network);
+    let chosen = interfaces.iter().position(is_open);
+    let chosen = chosen.or_else(|| interfaces.iter().position(leads_out));
+    for (index, interface) in interfaces.iter_mut().enumerate() {
+        interface.default_route = Some(index) == chosen;
     }
 }
 
@@ -568,5 +584,32 @@ mod tests {
         configuration.hostname = Some("host.example".into());
         configuration.id = "a..b".into();
         assert_eq!(names(&configuration), ["host.example", "host", "db"]);
+        configuration.id = "redis-7.2".into();
+        assert_eq!(names(&configuration)[0], "redis-7.2");
+    }
+
+    #[test]
+    fn what_is_for_elsewhere_leaves_where_it_may() {
+        let interface = |network: &str, leads_out: bool| -> Interface {
+            serde_json::from_value(serde_json::json!({
+                "network": network, "hostname": "h", "deviceMac": "", "mac": "", "mtu": 1500, "defaultRoute": leads_out
+            }))
+            .unwrap()
+        };
+        for (closed, chosen) in [
+            (&[][..], "b"),
+            (&["b"], "c"),
+            (&["b", "c"], "b"),
+            (&["a"], "b"),
+        ] {
+            let mut interfaces = [("a", false), ("b", true), ("c", true)]
+                .map(|(network, leads_out)| interface(network, leads_out));
+            route(&mut interfaces, |network| closed.contains(&network));
+            let carry = interfaces
+                .iter()
+                .filter(|interface| interface.default_route);
+            let carry: Vec<_> = carry.map(|interface| &interface.network).collect();
+            assert_eq!(carry, [chosen], "{closed:?}");
+        }
     }
 }
