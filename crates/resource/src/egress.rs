@@ -157,9 +157,13 @@ impl fmt::Display for PortRange {
 /// An address or a CIDR; bits beyond its prefix are taken for zero.
 fn network(text: &str) -> Option<Destination> {
     let network = match text.parse::<IpAddr>() {
-        Ok(address) => IpNet::from(address),
+        // No packet has an address of IPv4 in the form of IPv6 (RFC 4291 section 2.5.5.2).
+        Ok(address) => IpNet::from(address.to_canonical()),
         Err(_) => text.parse::<IpNet>().ok()?.trunc(),
     };
+    if matches!(network.addr(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
+        return None;
+    }
     Some(Destination::Network(network))
 }
 
@@ -227,6 +231,7 @@ mod tests {
             ("*.example.org:443", "*.example.org:443"),
             ("localhost:1", "localhost:1"),
             ("0.0.0.0/0", "0.0.0.0/0"),
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
             ("10.0.0.0/8:8000-8999", "10.0.0.0/8:8000-8999"),
             ("10.0.0.0/8:1-65535/TCP", "10.0.0.0/8:1-65535/tcp"),
             ("a.example:53-53/udp", "a.example:53/udp"),
@@ -257,6 +262,7 @@ mod tests {
             "a:-1",
             "a:1-2-3",
             "a:1-65536",
+            "::ffff:192.0.2.0/120",
             "a:1/icmp",
             "a:1/",
             "a/1",

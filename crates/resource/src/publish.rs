@@ -118,7 +118,14 @@ fn split_address<'a>(
         Some(IpAddr::V4(address)) if address.is_multicast() || address.is_broadcast() => {
             Err(wrong(&address.to_string()))
         }
-        Some(IpAddr::V6(address)) if address.is_multicast() => Err(wrong(&address.to_string())),
+        // One of IPv4 in the form of IPv6 is no address of the host, and a link-local one needs a zone.
+        Some(IpAddr::V6(address))
+            if address.is_multicast()
+                || address.is_unicast_link_local()
+                || address.to_ipv4_mapped().is_some() =>
+        {
+            Err(wrong(&address.to_string()))
+        }
         address => Ok((address, rest)),
     }
 }
@@ -273,6 +280,11 @@ mod tests {
             ("[1.2.3.4]:80:80", "invalid address '1.2.3.4'"),
             ("1.2.3:80:80", "invalid address '1.2.3'"),
             ("224.0.0.1:80:80", "invalid address '224.0.0.1'"),
+            (
+                "[::ffff:127.0.0.1]:80:80",
+                "invalid address '::ffff:127.0.0.1'",
+            ),
+            ("[fe80::1]:80:80", "invalid address 'fe80::1'"),
             ("1.2.3.4:1:2:3", "invalid publish value"),
         ] {
             let error = parse(text).unwrap_err().to_string();

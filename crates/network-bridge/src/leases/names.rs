@@ -1,7 +1,7 @@
 //! Names under which a container is found.
 
-/// The most names of one container.
-const MAX_NAMES: usize = 64;
+/// The most names of one container: its id, its host name with and without a domain, and 64 aliases.
+const MAX_NAMES: usize = 67;
 /// The longest name, and the longest part of one (RFC 1035 section 2.3.4).
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
@@ -108,6 +108,6 @@ mod tests {
             let error = checked(&[name]).unwrap_err();
             assert!(matches!(error, NamesError::Reserved(_)), "{error}");
         }
-        assert_eq!(checked(&["a"; 65]), Err(NamesError::TooMany));
+        assert_eq!(checked(&["a"; MAX_NAMES + 1]), Err(NamesError::TooMany));
     }
 }
