@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What [`Operation::Hold`] says.
 pub const HELD: &[u8] = b"held\n";
-/// How long a file system is frozen at most: a database may be waiting to write.
+/// How long a file system is frozen at most without a sign that the copy goes on: a database may be waiting to write.
 pub const HOLD_LIMIT: Duration = Duration::from_secs(60);
 /// The word before the number of a volume.
 const VOLUME: &[u8] = b"volume";
@@ -57,6 +57,34 @@ impl Task {
     }
 }
 
+/// What files that are written have of those that are read, beside their contents, times and modes without set-id bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing: they are root's.
+    Nothing,
+    /// Owners.
+    Owners,
+    /// Owners, set-id bits and file capabilities.
+    Everything,
+}
+
+impl Kept {
+    const ALL: [Self; 3] = [Self::Nothing, Self::Owners, Self::Everything];
+
+    /// The word for an [`Operation::Write`] that keeps this.
+    const fn verb(self) -> &'static [u8] {
+        match self {
+            Self::Nothing => b"write",
+            Self::Owners => b"write-owners",
+            Self::Everything => b"write-owned",
+        }
+    }
+
+    fn of_verb(verb: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|kept| kept.verb() == verb)
+    }
+}
+
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -73,8 +101,8 @@ pub enum Operation {
         path: PathBuf,
         /// What the tree is called, whatever its sender calls it: one component. Nothing: it is the contents of a directory.
         name: Option<OsString>,
-        /// Owners are those of the archive; root otherwise.
-        owners: bool,
+        /// What files have of the archive's.
+        kept: Kept,
     },
     /// Copies the tree at a path to where `cp` would put it, with all that its files have. Says on standard output where that is.
     Copy {
@@ -102,7 +130,7 @@ pub enum Operation {
     /// Gives the space that is free on its disks back to the host. Says on standard output how many bytes that were.
     Trim,
     /// Freezes the file system: everything is on its disk, and writers wait. Says [`HELD`] on standard output when that holds, until
-    /// standard input ends. After [`HOLD_LIMIT`] it fails, and holds nothing any more.
+    /// standard input ends. [`HOLD_LIMIT`] after the last byte that came there it fails, and holds nothing any more.
     Hold,
     /// Writes what differs from the image as a layer (OCI image specification, "Image Layer Filesystem Changeset").
     Layer {
@@ -157,9 +185,8 @@ impl Operation {
         let word = |text: &OsStr| text.as_bytes().to_vec();
         match self {
             Self::Read { path } => vec![b"read".to_vec(), word(path.as_os_str())],
-            Self::Write { path, name, owners } => {
-                let verb: &[u8] = if *owners { b"write-owned" } else { b"write" };
-                let mut words = vec![verb.to_vec(), word(path.as_os_str())];
+            Self::Write { path, name, kept } => {
+                let mut words = vec![kept.verb().to_vec(), word(path.as_os_str())];
                 words.extend(name.as_deref().map(word));
                 words
             }
@@ -193,14 +220,14 @@ impl Operation {
         };
         Some(match words.as_slice() {
             [b"read", word] => Self::Read { path: path(word)? },
-            [verb @ (b"write" | b"write-owned"), word, names @ ..] => Self::Write {
+            [verb, word, names @ ..] if Kept::of_verb(verb).is_some() => Self::Write {
                 path: path(word)?,
                 name: match names {
                     [] => None,
                     [name] => Some(component(name)?),
                     _ => return None,
                 },
-                owners: *verb == b"write-owned",
+                kept: Kept::of_verb(verb)?,
             },
             [b"copy", from, to] => Self::Copy {
                 from: path(from)?,
@@ -232,12 +259,17 @@ mod tests {
             Operation::Write {
                 path: path.clone(),
                 name: None,
-                owners: false,
+                kept: Kept::Nothing,
+            },
+            Operation::Write {
+                path: path.clone(),
+                name: None,
+                kept: Kept::Owners,
             },
             Operation::Write {
                 path: path.clone(),
                 name: Some(OsString::from_vec(b"a \xff".to_vec())),
-                owners: true,
+                kept: Kept::Everything,
             },
             Operation::Copy {
                 from: path.clone(),

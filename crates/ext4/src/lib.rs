@@ -8,7 +8,7 @@ mod empty;
 mod format;
 mod replay;
 
-pub use copy::{copy, copy_until};
+pub use copy::{Progress, copy, copy_until};
 pub use empty::{prepare, unnamed};
 pub use format::{DiskError, Format, WIDE, make};
 pub use replay::{is_ext4, needs_replay};

@@ -124,6 +124,18 @@ fn a_volume_s_files_are_reached_whoever_has_it() {
     let cut = system.pipe(["volume", "import", "copy"], &bytes[..bytes.len() / 2]);
     assert_ne!(cut.status.code(), Some(0), "{cut:?}");
     assert_eq!(system.run(["volume", "list", "-q"]).ok().stdout, "data\n");
+    // What a compressed backup says of itself is behind all its files.
+    let mut packed = Command::new("gzip")
+        .arg("-c")
+        .stdin(fs::File::open(&tar).unwrap())
+        .output()
+        .unwrap()
+        .stdout;
+    let checksum = packed.len() - 8;
+    packed[checksum] ^= 1;
+    let damaged = system.pipe(["volume", "import", "copy"], &packed);
+    assert_ne!(damaged.status.code(), Some(0), "{damaged:?}");
+    assert_eq!(system.run(["volume", "list", "-q"]).ok().stdout, "data\n");
     let empty = system.pipe(["volume", "import", "copy"], b"");
     assert_ne!(empty.status.code(), Some(0), "{empty:?}");
     let flags = [
@@ -226,16 +238,19 @@ fn a_volume_s_files_are_reached_whoever_has_it() {
     let seen = system.run(["exec", "has", "sh", "-c", look]).code(1);
     assert_eq!(seen.stdout, "33 4750\n0\n");
     system.run(["delete", "-f", "has"]).ok();
-    // One volume into another, with owners.
+    // One volume into another, with owners; what runs as somebody else does so only where that is asked for.
     system
         .run(["volume", "cp", "copy:/one", "data:/again"])
         .ok();
+    system
+        .run(["volume", "cp", "-a", "copy:/one", "data:/whole"])
+        .ok();
     let look = [
         &["run", "--rm", "-v", "data:/m:ro", "busybox"][..],
-        &["stat", "-c", "%u %a", "/m/again"],
+        &["stat", "-c", "%u %a", "/m/again", "/m/whole"],
     ]
     .concat();
-    assert_eq!(run(&look).ok().stdout, "33 4750\n");
+    assert_eq!(run(&look).ok().stdout, "33 750\n33 4750\n");
     for name in ["copy", "data"] {
         check(&disk(&system, name), system.scratch());
     }

@@ -114,6 +114,7 @@ fn around<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
 
 #[cfg(test)]
 mod tests {
+    use container_archive::operation::Kept;
     use container_resource::container::MountKind;
 
     use super::*;
@@ -181,7 +182,7 @@ mod tests {
             let operation = Operation::Write {
                 path: path.into(),
                 name: name.map(Into::into),
-                owners: false,
+                kept: Kept::Nothing,
             };
             check(&configuration, &operation)
         };

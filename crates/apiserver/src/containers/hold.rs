@@ -8,14 +8,16 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use container_api::{Error, Kind};
 use container_archive::operation::{HELD, HOLD_LIMIT, Operation, Subject, Task};
+use container_ext4::Progress;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::unix::pipe::Receiver;
+use tokio::time::Instant;
 
 use super::Entry;
 use super::archive::{operate, words};
@@ -25,6 +27,8 @@ use crate::thread::on_thread;
 
 /// How long a guest may take to write out what it has in memory.
 const SETTLING: Duration = Duration::from_secs(120);
+/// Between two looks at how far a copy is.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a guest may take to say that it goes on.
 const LETTING_GO: Duration = Duration::from_secs(10);
 /// Bytes of what the guest says that are told.
@@ -34,7 +38,7 @@ const TEXT_MAX: u64 = 4 << 10;
 /// system is held once.
 ///
 /// # Errors
-/// When there is no room, and when the guest does not hold it still for long enough; what there is of the copy is of no use then.
+/// When there is no room, and when the guest does not hold it still for as long as that takes; what there is of the copy is of no use then.
 pub async fn copy_held(
     entry: &Entry,
     helper: &Helper,
@@ -58,7 +62,7 @@ pub async fn copy_held(
     let lent = Lent::own([input, output, errors]);
     let held = async { tokio::join!(operate(helper, words(&task), Some(lent)), text(told)) };
     let copied = async {
-        let copied = copy_when_held(said, from, to).await;
+        let copied = copy_when_held(said, &hold, from, to).await;
         // It may go on.
         drop(hold);
         copied
@@ -78,37 +82,60 @@ pub async fn copy_held(
     Err(Error::new(Kind::Internal, text).with_hint("With --pause=false it is read as it changes."))
 }
 
-/// Copies when the guest says that it holds still; false where it does not.
-async fn copy_when_held(mut said: Receiver, from: &Path, to: &Path) -> Result<bool, Error> {
+/// Copies when the guest says that it holds still, and tells it by `hold` that the copy goes on; false where it does not.
+async fn copy_when_held(
+    mut said: Receiver,
+    hold: &OwnedFd,
+    from: &Path,
+    to: &Path,
+) -> Result<bool, Error> {
     let mut word = [0; HELD.len()];
     let read = tokio::time::timeout(SETTLING, said.read_exact(&mut word)).await;
     if !matches!(read, Ok(Ok(_))) || word != HELD {
         return Ok(false);
     }
-    copy_within(HOLD_LIMIT, from, to).await
+    let goes_on = || {
+        // A guest that is gone is seen elsewhere.
+        let _ = rustix::io::write(hold, b".");
+    };
+    copy_watched(HOLD_LIMIT, from, to, goes_on).await
 }
 
-/// Copies; false where that takes longer than `limit`.
+/// Copies, and calls `goes_on` each second in which something was copied; false where nothing was for `limit`.
 ///
 /// # Errors
 /// When there is no room, or nothing to copy.
-pub async fn copy_within(limit: Duration, from: &Path, to: &Path) -> Result<bool, Error> {
+pub async fn copy_watched(
+    limit: Duration,
+    from: &Path,
+    to: &Path,
+    mut goes_on: impl FnMut(),
+) -> Result<bool, Error> {
     let (from, to) = (from.to_owned(), to.to_owned());
-    let stop = Arc::new(AtomicBool::new(false));
+    let progress = Arc::new(Progress::default());
     let work = {
-        let stop = Arc::clone(&stop);
+        let progress = Arc::clone(&progress);
         move || {
             container_files::create(&to)
-                .and_then(|file| container_ext4::copy_until(&from, &file, &stop))
+                .and_then(|file| container_ext4::copy_until(&from, &file, &progress))
         }
     };
     let failed = |error: io::Error| Error::caused(kind(&error), error).context("copy a disk");
-    match tokio::time::timeout(limit, on_thread("copy", work)).await {
-        Ok(Ok(Ok(()))) => Ok(true),
-        Ok(Ok(Err(error)) | Err(error)) => Err(failed(error)),
-        Err(_) => {
-            stop.store(true, Ordering::Relaxed);
-            Ok(false)
+    let mut copied = pin!(on_thread("copy", work));
+    let (mut at, mut since) = (0, Instant::now());
+    loop {
+        match tokio::time::timeout(LOOK.min(limit), &mut copied).await {
+            Ok(Ok(Ok(()))) => return Ok(true),
+            Ok(Ok(Err(error)) | Err(error)) => return Err(failed(error)),
+            Err(_) => {}
+        }
+        let now = progress.at.load(Ordering::Relaxed);
+        if now != at {
+            (at, since) = (now, Instant::now());
+            goes_on();
+        } else if since.elapsed() >= limit {
+            progress.stop.store(true, Ordering::Relaxed);
+            return Ok(false);
         }
     }
 }
@@ -170,9 +197,10 @@ mod tests {
         let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
         std::fs::write(&from, "bytes").unwrap();
         let limit = Duration::from_secs(60);
-        assert!(copy_within(limit, &from, &to).await.unwrap());
+        let copied = copy_watched(limit, &from, &to, || {}).await;
+        assert!(copied.unwrap());
         assert_eq!(std::fs::read(&to).unwrap(), b"bytes");
         let none = scratch.path().join("none");
-        assert!(copy_within(limit, &none, &to).await.is_err());
+        assert!(copy_watched(limit, &none, &to, || {}).await.is_err());
     }
 }

@@ -52,7 +52,7 @@ use departed::Departed;
 pub use entry::{Agent, Entry};
 pub(crate) use helper::Helper;
 pub use helper::Lent;
-pub(crate) use hold::{copy_held, copy_within};
+pub(crate) use hold::{copy_held, copy_watched};
 pub use start::Started;
 pub(crate) use transient::Transient;
 

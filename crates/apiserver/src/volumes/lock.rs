@@ -10,7 +10,7 @@ use container_files::Links;
 use rustix::fs::FlockOperation;
 
 use super::Volumes;
-use crate::containers::copy_within;
+use crate::containers::copy_watched;
 
 /// How long to wait for a machine that has it: one whose container has deleted itself ends after that was told.
 const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 2000 });
@@ -86,7 +86,7 @@ impl Volumes {
             let text = format!("volume {name} has no disk");
             return Err(Error::new(Kind::InvalidState, text));
         };
-        copy_within(Duration::MAX, &self.disk(name), to)
+        copy_watched(Duration::MAX, &self.disk(name), to, || {})
             .await
             .map(drop)
     }

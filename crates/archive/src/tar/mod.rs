@@ -17,6 +17,10 @@ pub use writer::Writer;
 /// Bytes per tar record.
 pub const BLOCK: usize = 512;
 
+/// A block that is no member, and no zeros behind the last one: what whoever passes a tar on ends it with where it turned out not to be whole.
+/// Of a compressed tar the checksum comes behind all its members.
+pub const BROKEN_OFF: [u8; BLOCK] = [0xff; BLOCK];
+
 /// Why a stream is no tar archive, or one with two meanings.
 #[derive(Debug, thiserror::Error)]
 pub enum TarError {

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use super::header::{Flag, Header, Kind, until_nul};
 use super::pax::{Pax, decimal};
 use super::sparse::{self, MAX_RUNS, Run};
-use super::{BLOCK, TarError};
+use super::{BLOCK, BROKEN_OFF, TarError};
 
 /// Most bytes of one extended header or long name.
 const MAX_EXTENDED: u64 = 1 << 20;
@@ -137,6 +137,30 @@ impl<R: Read> Reader<R> {
     /// The stream behind the last byte read.
     pub fn into_inner(self) -> R {
         self.input
+    }
+
+    /// Reads what is behind the archive's end, so that whoever sends it is not cut off: zeros for the most part.
+    ///
+    /// # Errors
+    /// [`TarError::Truncated`] where the last of it is [`BROKEN_OFF`].
+    pub fn finish(mut self) -> Result<(), TarError> {
+        let mut last = Vec::new();
+        let mut bytes = [0; 16 * BLOCK];
+        loop {
+            match self.input.read(&mut bytes) {
+                Ok(count @ 1..) => {
+                    last.extend_from_slice(&bytes[..count]);
+                    last.drain(..last.len().saturating_sub(BLOCK));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // All members are there, and the sender has said nothing else.
+                Ok(0) | Err(_) => break,
+            }
+        }
+        if last == BROKEN_OFF {
+            return Err(TarError::Truncated);
+        }
+        Ok(())
     }
 
     /// The next member; `None` at the archive's end. What was not read of the last one is skipped.

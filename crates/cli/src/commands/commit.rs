@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use clap::Args;
 use container_api::images::ImportRequest;
 use container_archive::operation::Operation;
+use container_archive::tar::BROKEN_OFF;
 
 use super::inspect;
 use crate::completion;
@@ -13,9 +14,6 @@ use crate::failure::Failure;
 use crate::flags::{ChangeFlags, PauseFlag};
 use crate::output;
 use crate::session::{Owner, operate, pipe};
-
-/// What is no beginning of a tar's member: it has no checksum.
-const NO_MEMBER: [u8; 512] = [0xff; 512];
 
 /// Make an image of a container's files
 ///
@@ -104,6 +102,6 @@ fn relay(from: OwnedFd, to: OwnedFd, whole: &std::sync::mpsc::Receiver<bool>) {
     // The writer learns that its reader has gone.
     drop(from);
     if !whole.recv().unwrap_or(false) || copied.is_err() {
-        let _ = to.write_all(&NO_MEMBER);
+        let _ = to.write_all(&BROKEN_OFF);
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt as _;
 
 use anyhow::Context as _;
 use container_archive::operation::Operation;
+use container_archive::tar::BROKEN_OFF;
 use container_compression::{Compression, HEAD, decoder, head};
 
 use super::operation::{Owner, done, operate, pipe};
@@ -66,7 +67,11 @@ fn unpack(mut source: File, mut sink: File, name: &str) -> Result<(), Failure> {
     match copied {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::BrokenPipe),
-        Err(error) => Err(anyhow::Error::new(error).context(name.to_owned()).into()),
+        // All members may have been sent, and the reader would take them for good.
+        Err(error) => {
+            let _ = sink.write_all(&BROKEN_OFF);
+            Err(anyhow::Error::new(error).context(name.to_owned()).into())
+        }
     }
 }
 
@@ -128,5 +133,25 @@ mod tests {
             panic!("it is whole");
         };
         assert!(format!("{error:#}").starts_with("x.tar: "), "{error:#}");
+    }
+
+    /// A stream whose checksum does not fit has given all its bytes by then.
+    #[test]
+    fn who_reads_a_damaged_stream_is_told() {
+        let text = b"x".repeat(10_000);
+        for (program, from_end) in [("gzip", 6), ("bzip2", 6), ("xz", 40), ("zstd", 2)] {
+            let source = compressed(program, &text);
+            let end = source.metadata().unwrap().len();
+            source.write_all_at(&[0x55], end - from_end).unwrap();
+            let mut sink = tempfile::tempfile().unwrap();
+            assert!(
+                unpack(source, sink.try_clone().unwrap(), "x.tar").is_err(),
+                "{program}"
+            );
+            let mut bytes = Vec::new();
+            sink.rewind().unwrap();
+            sink.read_to_end(&mut bytes).unwrap();
+            assert!(bytes.ends_with(&BROKEN_OFF), "{program}");
+        }
     }
 }

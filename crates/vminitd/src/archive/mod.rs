@@ -92,9 +92,9 @@ fn operate(task: &Task, leader: &OwnedFd) -> Result<(), ArchiveError> {
             enter()?;
             transfer::read(path)
         }
-        Operation::Write { path, name, owners } => {
+        Operation::Write { path, name, kept } => {
             enter()?;
-            transfer::write(path, name.as_deref(), *owners)
+            transfer::write(path, name.as_deref(), *kept)
         }
         Operation::Copy { from, to } => {
             enter()?;

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use container_archive::operation::Kept;
 use container_archive::pack::{Contents, Packer};
 use container_archive::place::{self, Found, choose};
 use container_archive::tar::{Kind, Member, Reader};
@@ -64,7 +65,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), ArchiveError> {
     let shown = {
         let name = name.map(ToOwned::to_owned);
         let pack = move |packer: &mut Packer<_>| packer.requested(&real, name.as_deref());
-        let put = |reader: &mut Reader<_>| put(reader, to, place::name(from), true);
+        let put = |reader: &mut Reader<_>| put(reader, to, place::name(from), Kept::Everything);
         piped(WHOLE, pack, put)?
     };
     tell(&shown)
@@ -85,9 +86,10 @@ pub fn export(root: OwnedFd, top: bool) -> Result<(), ArchiveError> {
 }
 
 /// Puts the tree that comes on standard input where `cp` would put it, called `name`, and says where.
-pub fn write(path: &Path, name: Option<&OsStr>, owners: bool) -> Result<(), ArchiveError> {
-    let shown = put(&mut input(), path, name, owners)?;
-    drain();
+pub fn write(path: &Path, name: Option<&OsStr>, kept: Kept) -> Result<(), ArchiveError> {
+    let mut reader = input();
+    let shown = put(&mut reader, path, name, kept)?;
+    reader.finish()?;
     tell(&shown)
 }
 
@@ -103,7 +105,7 @@ fn put<R: Read>(
     reader: &mut Reader<R>,
     path: &Path,
     name: Option<&OsStr>,
-    owners: bool,
+    kept: Kept,
 ) -> Result<PathBuf, ArchiveError> {
     let first = reader.next_member()?.ok_or(ArchiveError::Empty)?;
     let found = match fs::metadata(path) {
@@ -129,16 +131,13 @@ fn put<R: Read>(
     // This process has no mask of its own that would take anything away.
     let made = parents.recursive(true).mode(0o755).create(&place.directory);
     made.map_err(ArchiveError::at(&*place.directory))?;
-    let owners = if owners {
-        Owners::Keep
-    } else {
-        Owners::All(0, 0)
-    };
-    // Without its owner a set-id program would be root's.
-    let privileges = matches!(owners, Owners::Keep);
     let rules = Rules {
-        owners,
-        privileges,
+        owners: match kept {
+            Kept::Nothing => Owners::All(0, 0),
+            Kept::Owners | Kept::Everything => Owners::Keep,
+        },
+        // Without its owner a set-id program would be root's; and of another container it is not this one's to trust.
+        privileges: kept == Kept::Everything,
         in_place: true,
         ..Rules::default()
     };
@@ -171,8 +170,7 @@ pub fn extract(path: &Path) -> Result<(), ArchiveError> {
         ..Rules::default()
     };
     make(&mut reader, None, path, &Mapping::default(), rules)?;
-    drain();
-    Ok(())
+    Ok(reader.finish()?)
 }
 
 /// Makes what comes on standard input the content of the root, which is a volume.
@@ -188,8 +186,7 @@ pub fn import() -> Result<(), ArchiveError> {
     };
     let root = directory(Path::new("/"))?;
     unpack_all(&mut reader, None, root, &Mapping::default(), rules)?;
-    drain();
-    Ok(())
+    Ok(reader.finish()?)
 }
 
 /// As [`unpack_all`]; links lead where they may.
@@ -243,11 +240,6 @@ fn reaches_disk(place: &OwnedFd) -> io::Result<()> {
         return Ok(());
     }
     Ok(rustix::fs::syncfs(place)?)
-}
-
-/// Zeros behind the archive's end are part of it: whoever sends them is not to be cut off.
-fn drain() {
-    let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
 }
 
 /// What may write in the whole root may as well write through its links (`lib` to `usr/lib`). Elsewhere a link could be of an archive's

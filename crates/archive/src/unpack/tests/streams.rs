@@ -1,6 +1,25 @@
 //! What an archive says of itself.
 
 use super::*;
+use crate::tar::BROKEN_OFF;
+
+#[test]
+fn what_is_behind_the_end_may_say_that_the_archive_was_not_whole() {
+    for (rest, whole) in [
+        (Vec::new(), true),
+        (vec![0; 10_000], true),
+        (b"rubbish".to_vec(), true),
+        (BROKEN_OFF.to_vec(), false),
+        ([vec![0; 9000], BROKEN_OFF.to_vec()].concat(), false),
+        ([BROKEN_OFF.to_vec(), vec![0; 9]].concat(), true),
+    ] {
+        let mut archive = Writer::new(Vec::new()).finish().unwrap();
+        archive.extend(&rest);
+        let mut reader = Reader::new(&archive[..]).whole();
+        assert!(reader.next_member().unwrap().is_none());
+        assert_eq!(reader.finish().is_ok(), whole, "{} bytes", rest.len());
+    }
+}
 
 #[test]
 fn an_archive_that_must_be_whole_ends_in_zeros() {

@@ -28,8 +28,8 @@ use crate::failure::Failure;
     container cp web:/var/log - | tar t
     tar -c --owner=33 -C site . | container cp - web:/srv")]
 pub struct Copy {
-    /// Keep owners. Otherwise a copy belongs to root in a container, and to you on the host, and has no set-id bits. On the host only root
-    /// can keep owners; set-id files and file capabilities of the container are then created on the host, too
+    /// Keep owners, set-id bits and file capabilities. Otherwise a copy from the host belongs to root, one on the host to you, and one in
+    /// another container keeps its owners alone; inside one container all is kept. On the host only root can keep them
     #[arg(short, long)]
     archive: bool,
 

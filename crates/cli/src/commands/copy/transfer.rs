@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use container_archive::operation::Operation;
+use container_archive::operation::{Kept, Operation};
 use container_archive::place;
 
 use super::host;
@@ -67,8 +67,13 @@ impl Transfer {
                 let source = host::Source::find(from)?;
                 let (input, tar) = pipe()?;
                 let name = source.name.clone();
+                let kept = if archive {
+                    Kept::Everything
+                } else {
+                    Kept::Nothing
+                };
                 let packed = tokio::task::spawn_blocking(move || source.pack(tar, archive));
-                let written = write(context, self.owner(id), path, name, archive, input).await;
+                let written = write(context, self.owner(id), path, name, kept, input).await;
                 match done(packed, written.is_err()).await? {
                     // The failure of the other side is the one to report.
                     Some(Err(failure)) if !matches!(failure, Failure::BrokenPipe) => {
@@ -128,9 +133,15 @@ impl Transfer {
                 let (tar, output) = pipe()?;
                 let operation = Operation::Read { path: path.clone() };
                 let name = place::name(path).map(ToOwned::to_owned);
+                // Users of both have the same numbers; a program that the one has made privileged is not so in the other for that.
+                let kept = if archive {
+                    Kept::Everything
+                } else {
+                    Kept::Owners
+                };
                 let (read, written) = tokio::join!(
                     operate(context, self.owner(id), &operation, None, output),
-                    write(context, self.owner(other), to, name, true, tar)
+                    write(context, self.owner(other), to, name, kept, tar)
                 );
                 match read {
                     Err(failure) if !matches!(failure, Failure::BrokenPipe) => return Err(failure),
@@ -176,13 +187,13 @@ async fn write(
     owner: Owner<'_>,
     path: &Path,
     name: Option<OsString>,
-    owners: bool,
+    kept: Kept,
     input: OwnedFd,
 ) -> Result<String, Failure> {
     let operation = Operation::Write {
         path: PathBuf::from(path),
         name,
-        owners,
+        kept,
     };
     said(context, owner, &operation, Some(input)).await
 }

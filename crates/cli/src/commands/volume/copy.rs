@@ -17,8 +17,8 @@ use crate::failure::Failure;
   As a tar, with owners and modes:
     container volume cp data:/pg_log - | tar t")]
 pub struct Copy {
-    /// Keep owners. Otherwise a copy belongs to root in a volume, and to you on the host, and has no set-id bits. On the host only root can
-    /// keep owners
+    /// Keep owners, set-id bits and file capabilities. Otherwise a copy from the host belongs to root, one on the host to you, and one in
+    /// another volume keeps its owners alone; inside one volume all is kept. On the host only root can keep them
     #[arg(short, long)]
     archive: bool,
 
