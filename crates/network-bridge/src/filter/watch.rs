@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
@@ -52,7 +53,9 @@ impl Watch {
         let kind = (AddressFamily::NETLINK, SocketType::RAW);
         let socket = socket_with(kind.0, kind.1, flags, Some(NETFILTER))?;
         bind(&socket, &SocketAddrNetlink::new(0, GROUP))?;
-        AsyncFd::new(socket).map(Self)
+        // SAFETY: an OwnedFd names one open description as long as it lives.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
+        Ok(Self(socket))
     }
 
     /// Waits until one of the inet tables `names` is gone and stays so, or may be: what the kernel tells can be lost.
