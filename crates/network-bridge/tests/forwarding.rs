@@ -35,17 +35,7 @@ impl<'w> Peers<'w> {
         ));
         serve(&other, "[::]:80");
         serve(&world.outside, "[::]:80");
-        // A router asks for its neighbours by an address that is tried out for a second first.
-        let begun = Instant::now();
-        let tried_out =
-            |namespace: &Namespace| namespace.sh("ip -6 address show tentative").is_empty();
-        while ![&world.host, &world.outside, &other]
-            .into_iter()
-            .all(tried_out)
-        {
-            assert!(begun.elapsed() < PATIENCE);
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        world::tried_out(&[&world.host, &world.outside, &other]);
         Self { world, other }
     }
 

@@ -123,7 +123,10 @@ impl Network {
     /// When rules or leases can't be changed.
     pub async fn release(&mut self, container: &str) -> Result<(), Error> {
         self.detach(container).await?;
-        self.leases.release(container)?;
+        // One that was not attached had a name, too.
+        if self.leases.release(container)?.is_some() {
+            self.tell().await;
+        }
         Ok(())
     }
 

@@ -28,6 +28,20 @@ use self::namespace::Namespace;
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Waits until the addresses of `namespaces` are usable: a link-local one is tried out for a second first, and by it a router asks for its
+/// neighbours.
+pub fn tried_out(namespaces: &[&Namespace]) {
+    let begun = std::time::Instant::now();
+    let is_done = |namespace: &&Namespace| namespace.sh("ip -6 address show tentative").is_empty();
+    while !namespaces.iter().all(is_done) {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "addresses are tried out without end"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Addresses of the world: the host's, and a peer's on its LAN, which is its router to everywhere.
 pub const HOST: &str = "203.0.113.2";
 pub const HOST6: &str = "2001:db8:1::2";
