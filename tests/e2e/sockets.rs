@@ -409,4 +409,5 @@ fn who_connects_where_nobody_listens_is_refused() {
     }
     system.run(["delete", "--force", "refused"]).ok();
     assert!(!inside.exists() && host.exists());
+    fs::remove_file(&host).unwrap();
 }
