@@ -9,7 +9,7 @@ use rustix::net::{
 };
 
 /// Whether somebody takes connections of streams at `path`. Nobody there learns of the question: it is asked with a socket that is
-/// connected already. Linux looks for the listener first (`unix_stream_connect`, net/unix/af_unix.c), and answers with EISCONN
+/// connected already. Linux looks for the listener first (`unix_stream_connect`, `net/unix/af_unix.c`), and answers with `EISCONN`
 /// where there is one.
 pub fn listens(path: &Path) -> bool {
     let asked = || {

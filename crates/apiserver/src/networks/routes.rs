@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// The shortest prefix of a route that is for some place: private networks begin with 10.0.0.0/8 (RFC 1918) and fc00::/7 (RFC 4193). What
+/// The shortest prefix of a route that is for some place: private networks begin with 10.0.0.0/8 (RFC 1918) and `fc00::/7` (RFC 4193). What
 /// is shorter stands for everything, as the two halves of it by which a VPN takes the default route's place (0.0.0.0/1 and 128.0.0.0/1):
 /// a network's own route, which is longer, is taken before it.
 const SHORTEST_IPV4: u8 = 8;

@@ -35,7 +35,7 @@ pub async fn keep(network: &Mutex<Network>) {
             "nobody looks whether the host's rules for the network are there: {error:#}"
         );
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn watch(network: &Mutex<Network>, name: &str) -> io::Result<()> {

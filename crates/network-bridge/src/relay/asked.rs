@@ -10,7 +10,7 @@ const IPV4: u64 = 20;
 const IPV6: u64 = 40;
 const TCP: u64 = 20;
 /// Options of a segment that begins a connection, and of a later one, as Linux has them (`tcp_syn_options` and
-/// `tcp_established_options`, net/ipv4/tcp_output.c).
+/// `tcp_established_options`, `net/ipv4/tcp_output.c`).
 const BEGINNING: u64 = 20;
 const LATER: u64 = 12;
 

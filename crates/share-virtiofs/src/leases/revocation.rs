@@ -27,8 +27,8 @@ pub fn start(events: Events, page: Arc<Page>) -> io::Result<()> {
         let mut last = Instant::now();
         loop {
             let rest = LONGEST.saturating_sub(last.elapsed());
-            let waited = events.wait(Some(&timespec(rest)));
-            if is_over(waited, || events.are_foreign(), last.elapsed()) {
+            let has_events = matches!(events.wait(Some(&timespec(rest))), Ok(true));
+            if is_over(has_events, || events.are_foreign(), last.elapsed()) {
                 let rest = SHORTEST.saturating_sub(last.elapsed());
                 let _ = sleep.recv_timeout(rest);
                 page.revoke();
@@ -40,17 +40,14 @@ pub fn start(events: Events, page: Arc<Page>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether leases that have been `held` so long end, when this came of the wait for an event. The guest's own events are looked at, so that the
-/// next one is waited for, and put nothing off.
+/// Whether leases that have been `held` so long end, after the wait for an event. The guest's own events are looked at, so that the next one is
+/// waited for, and put nothing off.
 fn is_over(
-    waited: io::Result<bool>,
+    has_events: bool,
     are_foreign: impl FnOnce() -> io::Result<bool>,
     held: Duration,
 ) -> bool {
-    match waited {
-        Ok(true) => are_foreign().unwrap_or(true) || held >= LONGEST,
-        Ok(false) | Err(_) => true,
-    }
+    !has_events || are_foreign().unwrap_or(true) || held >= LONGEST
 }
 
 fn timespec(duration: Duration) -> Timespec {
@@ -68,10 +65,10 @@ mod tests {
     fn a_guest_that_writes_all_the_time_does_not_make_leases_longer() {
         let soon = Duration::from_secs(9);
         let own = || Ok(false);
-        assert!(!is_over(Ok(true), own, soon));
-        assert!(is_over(Ok(true), own, LONGEST));
-        assert!(is_over(Ok(true), || Ok(true), soon));
-        assert!(is_over(Ok(true), || Err(io::ErrorKind::Other.into()), soon));
-        assert!(is_over(Ok(false), own, LONGEST));
+        assert!(!is_over(true, own, soon));
+        assert!(is_over(true, own, LONGEST));
+        assert!(is_over(true, || Ok(true), soon));
+        assert!(is_over(true, || Err(io::ErrorKind::Other.into()), soon));
+        assert!(is_over(false, own, LONGEST));
     }
 }

@@ -41,13 +41,13 @@ pub fn all(sockets: &[HostSocket]) -> Result<Vec<Listening>, SocketError> {
     fs::create_dir_all(SOCKETS).map_err(failed(SOCKETS.to_owned()))?;
     let make = |(number, socket): (usize, &HostSocket)| {
         let path = guest_paths::socket(number);
-        Listening::at(Path::new(&path), socket).map_err(failed(path))
+        Listening::at(Path::new(&path), *socket).map_err(failed(path))
     };
     sockets.iter().enumerate().map(make).collect()
 }
 
 impl Listening {
-    fn at(path: &Path, socket: &HostSocket) -> io::Result<Self> {
+    fn at(path: &Path, socket: HostSocket) -> io::Result<Self> {
         let new = bind(path)?;
         fs::set_permissions(path, Permissions::from_mode(socket.mode & 0o777))?;
         let (new, listener) = if socket.listening {
@@ -75,9 +75,8 @@ impl Listening {
                 shut?;
             }
             (None, true) => {
-                let socket = match new.take() {
-                    Some(socket) => socket,
-                    None => return self.replace().await,
+                let Some(socket) = new.take() else {
+                    return self.replace().await;
                 };
                 self.listener.send_replace(Some(listen(socket)?));
             }
@@ -152,7 +151,7 @@ mod tests {
             mode: 0o100_766,
             listening: true,
         };
-        let listening = Listening::at(&path, &socket).unwrap();
+        let listening = Listening::at(&path, socket).unwrap();
         let found = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(found & 0o7777, 0o766);
         let (client, server) = tokio::join!(UnixStream::connect(&path), listening.accept());
@@ -167,7 +166,7 @@ mod tests {
             mode: 0o600,
             listening: false,
         };
-        let listening = Arc::new(Listening::at(&path, &socket).unwrap());
+        let listening = Arc::new(Listening::at(&path, socket).unwrap());
         refused(&path);
         // Somebody waits for connections all the time.
         let waiting = {

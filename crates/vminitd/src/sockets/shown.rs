@@ -89,7 +89,7 @@ impl Namespace {
         let candidates = self.mounts.iter().filter(|mount| {
             mount.kind == "tmpfs" || mount.kind == "ramfs" || mount.kind == "rootfs"
         });
-        candidates.flat_map(move |candidate| {
+        candidates.filter_map(move |candidate| {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let place = candidate.place.strip_prefix("/").ok()?;
             let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
