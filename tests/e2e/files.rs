@@ -295,6 +295,9 @@ fn a_root_is_exported_compared_and_committed() {
     // Of a running container: of one moment, and it goes on.
     let loop_ = "i=0; while :; do i=$((i+1)); echo $i >/a; echo $i >/b; done";
     system.run(["exec", "-d", "box", "sh", "-c", loop_]).ok();
+    crate::system::eventually("the container writes both files", || {
+        system.run(["exec", "box", "test", "-e", "/b"]).code == 0
+    });
     system.run(["export", "-o", &at("root.tar"), "box"]).ok();
     // Nobody reads it: the container does not wait.
     let unread = system.spawn(["export", "box"]);
