@@ -49,5 +49,5 @@ chances() {
     return 1
 }
 
-chances 300 "$2" "${end_to_end[@]}"
+chances 450 "$2" "${end_to_end[@]}"
 chances 240 "$3" "${engine[@]}"
