@@ -9,21 +9,36 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Servers that begin to listen at sockets of one directory.
+/// What comes into one directory.
 #[derive(Debug)]
 pub struct Arrivals {
     watch: AsyncFd<OwnedFd>,
 }
 
 impl Arrivals {
-    /// Those below `directory`, from now on: who looks for a server afterwards misses none.
+    /// Servers of ours that begin to listen below `directory`, from now on: who looks for one afterwards misses none.
     ///
     /// # Errors
     /// As `inotify_add_watch(2)`: the directory is not there, or the user has too many watches.
     pub fn below(directory: &Path) -> io::Result<Self> {
-        let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         // [`crate::socket::bind`] sets a socket's mode when it listens already: before that, nobody could connect.
-        inotify::add_watch(&watch, directory, WatchFlags::ATTRIB)?;
+        Self::of(directory, WatchFlags::ATTRIB)
+    }
+
+    /// Whatever is made, moved or changed there: other programs' sockets, and links to them.
+    ///
+    /// # Errors
+    /// As [`Self::below`].
+    pub fn of_anything(directory: &Path) -> io::Result<Self> {
+        Self::of(
+            directory,
+            WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ATTRIB,
+        )
+    }
+
+    fn of(directory: &Path, what: WatchFlags) -> io::Result<Self> {
+        let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        inotify::add_watch(&watch, directory, what)?;
         // SAFETY: an OwnedFd names one open description as long as it lives.
         let watch = unsafe { AsyncFd::register_with_interest(watch, Interest::READABLE)? };
         Ok(Self { watch })

@@ -2,16 +2,12 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use container_api::arrivals::Arrivals;
 use container_api::handover;
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use rustix::io::Errno;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, Notify};
 
@@ -66,7 +62,9 @@ impl Looked {
 /// Tells whenever somebody begins or ceases to listen at the target of this `number`. What hangs in a file system is as it was.
 pub async fn watch(number: usize, target: Arc<Looked>, changes: Arc<Mutex<UnixStream>>) {
     let mut listening = target.found.listening;
-    let arrivals = target.target.directory().and_then(Arrivals::below);
+    let directory = target.target.directory();
+    // Where it cannot be watched it is looked often enough.
+    let arrivals = directory.and_then(|directory| Arrivals::of_anything(directory).ok());
     loop {
         tokio::select! {
             () = tokio::time::sleep(PERIOD) => {}
@@ -86,33 +84,6 @@ pub async fn watch(number: usize, target: Arc<Looked>, changes: Arc<Mutex<UnixSt
         let mut changes = changes.lock().await;
         if handover::send(&mut changes, &change, &[]).await.is_err() {
             return;
-        }
-    }
-}
-
-/// What comes into a directory: a socket that is made anew, or a link to another one.
-struct Arrivals(AsyncFd<OwnedFd>);
-
-impl Arrivals {
-    /// Nothing where it cannot be watched: then it is looked often enough.
-    fn below(directory: &Path) -> Option<Self> {
-        let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
-        let what = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ATTRIB;
-        inotify::add_watch(&watch, directory, what).ok()?;
-        // SAFETY: an OwnedFd names one open description as long as it lives.
-        let watch = unsafe { AsyncFd::register_with_interest(watch, Interest::READABLE) };
-        watch.ok().map(Self)
-    }
-
-    async fn next(&self) -> io::Result<()> {
-        let mut events = [0; 4096];
-        loop {
-            let mut ready = self.0.readable().await?;
-            match rustix::io::read(&self.0, &mut events) {
-                Ok(_) => return Ok(()),
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(error) => return Err(error.into()),
-            }
         }
     }
 }
