@@ -60,6 +60,14 @@ struct State {
     leases: BTreeMap<String, Lease>,
 }
 
+impl State {
+    /// Notes addresses that are nobody's from now on.
+    fn free(&mut self, ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) {
+        self.freed_ipv4 = ipv4.or(self.freed_ipv4);
+        self.freed_ipv6 = ipv6.or(self.freed_ipv6);
+    }
+}
+
 /// What a container asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
@@ -173,14 +181,10 @@ impl Leases {
         let held = state.leases.remove(container);
         let lease = self.lease(&mut state, container, wish, held.as_ref())?;
         if let Some(held) = held {
-            state.freed_ipv4 = held
-                .ipv4
-                .filter(|_| held.ipv4 != lease.ipv4)
-                .or(state.freed_ipv4);
-            state.freed_ipv6 = held
-                .ipv6
-                .filter(|_| held.ipv6 != lease.ipv6)
-                .or(state.freed_ipv6);
+            state.free(
+                held.ipv4.filter(|_| held.ipv4 != lease.ipv4),
+                held.ipv6.filter(|_| held.ipv6 != lease.ipv6),
+            );
         }
         state.leases.insert(container.to_owned(), lease.clone());
         self.keep(state)?;
@@ -238,8 +242,7 @@ impl Leases {
         let mut state = self.state.clone();
         let lease = state.leases.remove(container);
         if let Some(lease) = &lease {
-            state.freed_ipv4 = lease.ipv4.or(state.freed_ipv4);
-            state.freed_ipv6 = lease.ipv6.or(state.freed_ipv6);
+            state.free(lease.ipv4, lease.ipv6);
         }
         self.keep(state)?;
         Ok(lease)

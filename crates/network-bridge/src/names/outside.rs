@@ -20,8 +20,7 @@ use tokio::time::Instant;
 
 use super::datagrams::Ways;
 use super::exchange::{Answer, Ask};
-use crate::directory::Directory;
-use crate::directory::Entry;
+use crate::directory::{Directory, Entry};
 use crate::filter::packets;
 use crate::links::Links;
 use crate::namespace::inside::{Inside, Request};
