@@ -103,13 +103,14 @@ impl Containers {
         if !interfaces[position].default_route {
             return None;
         }
-        let others = (0..interfaces.len()).filter(|index| *index != position);
-        let network = |index: usize| &interfaces[index].network;
-        let leads_out = others.filter(|index| self.networks.leads_out(network(*index)));
-        let leads_out: Vec<usize> = leads_out.collect();
-        let is_open = |index: &&usize| !self.networks.is_closed(configuration, network(**index));
-        let open = leads_out.iter().find(is_open);
-        open.or(leads_out.first()).copied()
+        let others = interfaces
+            .iter()
+            .map(|interface| interface.network.as_str());
+        let leading_out: Vec<(usize, &str)> = others
+            .enumerate()
+            .filter(|(number, network)| *number != position && self.networks.leads_out(network))
+            .collect();
+        self.networks.carrier(configuration, &leading_out)
     }
 }
 

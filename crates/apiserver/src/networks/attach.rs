@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use container_api::network::{Addresses, AllocateRequest, AttachRequest, Egress, ReleaseRequest};
 use container_api::{Error, Kind};
@@ -14,7 +14,7 @@ use container_resource::host_entry::HOST_GATEWAY;
 use container_resource::network::{DEFAULT_PLUGIN, NetworkMode};
 
 use super::joining::{Joining, Step, without};
-use super::process::{Running, once_more};
+use super::process::{Running, is_killed, once_more};
 use super::refusals::Told;
 use super::{Network, Networks, Spare, address, ports};
 
@@ -236,9 +236,7 @@ impl Networks {
         attached
             .warnings
             .extend(without_host(configuration, &attached.interfaces));
-        route(&mut attached.interfaces, |network| {
-            self.is_closed(configuration, network)
-        });
+        self.route(configuration, &mut attached.interfaces);
         attached.joining = self.begin(steps);
         Ok(attached)
     }
@@ -252,16 +250,15 @@ impl Networks {
         published: &[PublishPort],
         spare: Option<&Spare>,
     ) -> Result<One, Error> {
-        let again = AtomicBool::new(false);
-        once_more(|| async {
-            if again.swap(true, Ordering::Relaxed) {
+        let attach = || self.attach_to(configuration, attachment, published, spare);
+        match attach().await {
+            Err(error) if is_killed(&error) => {
                 self.detach_from(&configuration.id, &attachment.network)
                     .await;
+                attach().await
             }
-            self.attach_to(configuration, attachment, published, spare)
-                .await
-        })
-        .await
+            done => done,
+        }
     }
 
     async fn attach_to(
@@ -412,28 +409,6 @@ impl Networks {
         }
     }
 
-    /// Whether what is for elsewhere can leave by `network`.
-    pub fn leads_out(&self, network: &str) -> bool {
-        let network = self.find(network);
-        network.is_ok_and(|network| {
-            let configuration = network.configuration();
-            configuration.is_ok_and(|asked| asked.mode == NetworkMode::Nat)
-        })
-    }
-
-    /// Whether the rules of the container of `configuration`, or those of `network`, let nothing of it out there.
-    pub fn is_closed(&self, configuration: &ContainerConfiguration, network: &str) -> bool {
-        let mut attachments = configuration.networks.iter();
-        let own = attachments.find(|attachment| attachment.network == network);
-        let own = own.and_then(|attachment| attachment.options.egress.as_deref());
-        let is_empty = own.is_some_and(<[_]>::is_empty);
-        is_empty
-            || self.find(network).is_ok_and(|network| {
-                let asked = network.configuration();
-                asked.is_ok_and(|asked| asked.egress.as_deref().is_some_and(<[_]>::is_empty))
-            })
-    }
-
     /// Sees to it that the networks of a container that was found running are served.
     pub fn resume(self: &Arc<Self>, id: &str) {
         let names = self.members().get(id).cloned().unwrap_or_default();
@@ -540,18 +515,6 @@ fn without_host(
     })
 }
 
-/// Lets one interface carry what is for elsewhere: the first whose network leads out and is not closed by rules, else the first that leads
-/// out, whose rules say what was refused.
-fn route(interfaces: &mut [Interface], is_closed: impl Fn(&str) -> bool) {
-    let leads_out = |interface: &Interface| interface.default_route;
-    let is_open = |interface: &Interface| leads_out(interface) && !is_closed(&interface.network);
-    let chosen = interfaces.iter().position(is_open);
-    let chosen = chosen.or_else(|| interfaces.iter().position(leads_out));
-    for (index, interface) in interfaces.iter_mut().enumerate() {
-        interface.default_route = Some(index) == chosen;
-    }
-}
-
 /// An address without the length of its prefix.
 fn plain(text: &str) -> Option<&str> {
     text.split('/').next().filter(|text| !text.is_empty())
@@ -586,30 +549,5 @@ mod tests {
         assert_eq!(names(&configuration), ["host.example", "host", "db"]);
         configuration.id = "redis-7.2".into();
         assert_eq!(names(&configuration)[0], "redis-7.2");
-    }
-
-    #[test]
-    fn what_is_for_elsewhere_leaves_where_it_may() {
-        let interface = |network: &str, leads_out: bool| -> Interface {
-            serde_json::from_value(serde_json::json!({
-                "network": network, "hostname": "h", "deviceMac": "", "mac": "", "mtu": 1500, "defaultRoute": leads_out
-            }))
-            .unwrap()
-        };
-        for (closed, chosen) in [
-            (&[][..], "b"),
-            (&["b"], "c"),
-            (&["b", "c"], "b"),
-            (&["a"], "b"),
-        ] {
-            let mut interfaces = [("a", false), ("b", true), ("c", true)]
-                .map(|(network, leads_out)| interface(network, leads_out));
-            route(&mut interfaces, |network| closed.contains(&network));
-            let carry = interfaces
-                .iter()
-                .filter(|interface| interface.default_route);
-            let carry: Vec<_> = carry.map(|interface| &interface.network).collect();
-            assert_eq!(carry, [chosen], "{closed:?}");
-        }
     }
 }

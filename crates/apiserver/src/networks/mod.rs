@@ -4,6 +4,7 @@ mod asked;
 mod attach;
 mod builtin;
 mod change;
+mod default_route;
 mod departure;
 mod domains;
 mod joining;

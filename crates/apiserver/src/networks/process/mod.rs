@@ -81,7 +81,7 @@ pub async fn once_more<T, F: Future<Output = Result<T, Error>>>(
 }
 
 /// Whether `error` is one of [`killed`].
-fn is_killed(error: &Error) -> bool {
+pub fn is_killed(error: &Error) -> bool {
     let mut cause = error.source();
     while let Some(present) = cause {
         if present.is::<Killed>() {
