@@ -33,16 +33,9 @@ impl Networks {
         configuration: &ContainerConfiguration,
         interfaces: &mut [Interface],
     ) {
-        let leading_out: Vec<(usize, &str)> = interfaces
-            .iter()
-            .enumerate()
-            .filter(|(_, interface)| interface.default_route)
-            .map(|(number, interface)| (number, interface.network.as_str()))
-            .collect();
-        let carrier = self.carrier(configuration, &leading_out);
-        for (number, interface) in interfaces.iter_mut().enumerate() {
-            interface.default_route = Some(number) == carrier;
-        }
+        route(interfaces, |leading_out| {
+            self.carrier(configuration, leading_out)
+        });
     }
 
     /// Whether the rules of the container of `configuration`, or those of `network`, let nothing of it out there.
@@ -59,6 +52,19 @@ impl Networks {
     }
 }
 
+fn route(interfaces: &mut [Interface], carrier: impl FnOnce(&[(usize, &str)]) -> Option<usize>) {
+    let leading_out: Vec<(usize, &str)> = interfaces
+        .iter()
+        .enumerate()
+        .filter(|(_, interface)| interface.default_route)
+        .map(|(number, interface)| (number, interface.network.as_str()))
+        .collect();
+    let carrier = carrier(&leading_out);
+    for (number, interface) in interfaces.iter_mut().enumerate() {
+        interface.default_route = Some(number) == carrier;
+    }
+}
+
 /// The first that is not closed by rules, else the first, whose rules say what was refused.
 fn choose(leading_out: &[(usize, &str)], is_closed: impl Fn(&str) -> bool) -> Option<usize> {
     let open = leading_out.iter().find(|(_, network)| !is_closed(network));
@@ -71,9 +77,28 @@ mod tests {
 
     #[test]
     fn what_is_for_elsewhere_leaves_where_it_may() {
-        for (closed, chosen) in [(&[][..], 1), (&["b"], 2), (&["b", "c"], 1), (&["a"], 1)] {
-            let carrier = choose(&[(1, "b"), (2, "c")], |network| closed.contains(&network));
-            assert_eq!(carrier, Some(chosen), "{closed:?}");
+        let interface = |network: &str, leads_out: bool| -> Interface {
+            serde_json::from_value(serde_json::json!({
+                "network": network, "hostname": "h", "deviceMac": "", "mac": "", "mtu": 1500, "defaultRoute": leads_out
+            }))
+            .unwrap()
+        };
+        for (closed, chosen) in [
+            (&[][..], "b"),
+            (&["b"], "c"),
+            (&["b", "c"], "b"),
+            (&["a"], "b"),
+        ] {
+            let mut interfaces = [("a", false), ("b", true), ("c", true)]
+                .map(|(network, leads_out)| interface(network, leads_out));
+            route(&mut interfaces, |leading_out| {
+                choose(leading_out, |network| closed.contains(&network))
+            });
+            let carry = interfaces
+                .iter()
+                .filter(|interface| interface.default_route);
+            let carry: Vec<_> = carry.map(|interface| &interface.network).collect();
+            assert_eq!(carry, [chosen], "{closed:?}");
         }
         assert_eq!(choose(&[], |_| false), None);
     }
