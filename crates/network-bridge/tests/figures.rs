@@ -225,6 +225,13 @@ fn ours_against_slirp_and_passt() {
         }
     }
     let ipv4 = addresses.ipv4.split('/').next().unwrap();
+    // A user's port takes connections when the container was asked whether it listens.
+    let first = format!("{} stream {HOST} 8080 1", guest.display());
+    let begun = std::time::Instant::now();
+    while !world.outside.try_sh(&first).1 {
+        assert!(begun.elapsed() < world::PATIENCE, "the port is not open");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
     for _ in 0..rounds {
         for (who, to, port) in [("published", HOST, "8080"), ("direct", ipv4, "80")] {
             let line = format!("{} stream {to} {port} 2", guest.display());
