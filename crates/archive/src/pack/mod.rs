@@ -15,13 +15,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::tar::{Kind, Member, Run, Writer};
+use crate::tar::{Kind, Member, PATH_MAX, Run, Writer};
+use crate::told::Shortfall;
 use content::{HOLES_MIN, runs, xattrs};
 pub use level::names;
 use level::{Level, enter, is_made_up, stat};
 
-/// Directories inside directories, at most: more than any path that is a path can name.
-const DEPTH_MAX: usize = 16 << 10;
 /// Directories on the way down that are open at a time. Those above them are found again from below.
 const OPEN_MAX: usize = 64;
 /// Files with several names that are remembered, at most. Those beyond are written once for each name.
@@ -73,8 +72,8 @@ pub struct Packer<W> {
     /// The first member of each file with several names, by its device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
-    /// Files that were shorter than they had been a moment before: zeros stand for what was missing.
-    pub changed: u64,
+    /// What the archive lacks of the trees.
+    pub shortfall: Shortfall,
 }
 
 impl<W: Write> Packer<W> {
@@ -85,7 +84,7 @@ impl<W: Write> Packer<W> {
             contents,
             links: HashMap::new(),
             buffer: vec![0; BUFFER],
-            changed: 0,
+            shortfall: Shortfall::default(),
         }
     }
 
@@ -202,6 +201,10 @@ impl<W: Write> Packer<W> {
             let Some(found) = stat(directory, &name, &path)? else {
                 continue;
             };
+            // Who unpacks it would refuse it, when it is too late. A directory has a slash at its end.
+            if path.len() >= PATH_MAX {
+                return Err(read_error(&path)(Errno::NAMETOOLONG));
+            }
             self.write(directory, &name, &path, &found)?;
             let Some(opened) = enter(directory, &name, &path, &found)? else {
                 continue;
@@ -209,9 +212,6 @@ impl<W: Write> Packer<W> {
             // What the kernel makes up has no end.
             if is_made_up(&opened) {
                 continue;
-            }
-            if levels.len() >= DEPTH_MAX {
-                return Err(read_error(&path)(Errno::NAMETOOLONG));
             }
             levels.push(Level::new(opened, &path)?);
             if let Some(far) = levels.len().checked_sub(OPEN_MAX + 1) {
@@ -236,7 +236,12 @@ impl<W: Write> Packer<W> {
             FileType::CharacterDevice if self.contents.special => Kind::Character,
             FileType::BlockDevice if self.contents.special => Kind::Block,
             FileType::Fifo if self.contents.special => Kind::Fifo,
-            _ => return Ok(()),
+            // Of no use without the program that made it.
+            FileType::Socket => return Ok(()),
+            _ => {
+                self.shortfall.special += 1;
+                return Ok(());
+            }
         };
         let mut member = self.describe(kind, path, found);
         if kind != Kind::Directory && found.st_nlink > 1 {
@@ -335,7 +340,7 @@ impl<W: Write> Packer<W> {
         for run in member.sparse.unwrap_or(whole) {
             complete &= self.copy(&file, &path, run)?;
         }
-        self.changed += u64::from(!complete);
+        self.shortfall.changed += u64::from(!complete);
         Ok(())
     }
 

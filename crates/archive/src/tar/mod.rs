@@ -17,6 +17,10 @@ pub use writer::Writer;
 /// Bytes per tar record.
 pub const BLOCK: usize = 512;
 
+/// Longest path of a member that is written or made, in bytes: deeper than most trees, and an extended header has room for two, of a file and what it is
+/// linked to. The kernel takes 4096 at a time (`PATH_MAX` of linux/limits.h), which bounds no tree.
+pub const PATH_MAX: usize = 64 << 10;
+
 /// A block that is no member, and no zeros behind the last one: what whoever passes a tar on ends it with where it turned out not to be whole.
 /// Of a compressed tar the checksum comes behind all its members.
 pub const BROKEN_OFF: [u8; BLOCK] = [0xff; BLOCK];

@@ -27,7 +27,39 @@ pub(super) struct Sparse {
     pending_offset: Option<u64>,
 }
 
+/// Before the name of an extended attribute.
 const XATTR: &[u8] = b"SCHILY.xattr.";
+/// What stands in such a name for a sign that would end the key, and for the one that begins this: as GNU tar writes and reads it.
+const ESCAPES: [(&[u8], u8); 2] = [(b"%3D", b'='), (b"%25", b'%')];
+
+/// The key of the attribute `name`.
+pub(super) fn xattr_key(name: &[u8]) -> Vec<u8> {
+    let mut key = XATTR.to_vec();
+    for byte in name {
+        match ESCAPES.iter().find(|(_, plain)| plain == byte) {
+            Some((escape, _)) => key.extend_from_slice(escape),
+            None => key.push(*byte),
+        }
+    }
+    key
+}
+
+fn decoded(mut name: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(name.len());
+    while let Some((first, rest)) = name.split_first() {
+        match ESCAPES.iter().find(|(escape, _)| name.starts_with(escape)) {
+            Some((escape, byte)) => {
+                plain.push(*byte);
+                name = &name[escape.len()..];
+            }
+            None => {
+                plain.push(*first);
+                name = rest;
+            }
+        }
+    }
+    plain
+}
 
 impl Pax {
     pub(super) fn parse(mut records: &[u8]) -> Result<Self, TarError> {
@@ -73,7 +105,7 @@ impl Pax {
                     if name.is_empty() || name.contains(&0) {
                         return Err(BAD);
                     }
-                    self.xattrs.push((name.to_vec(), value.to_vec()));
+                    self.xattrs.push((decoded(name), value.to_vec()));
                 }
             }
         }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use super::pax::xattr_key;
 use super::reader::Member;
 use super::sparse::Run;
 use super::{BLOCK, Kind};
@@ -187,7 +188,7 @@ fn records(member: &Member, stored: u64, sparse: bool) -> Vec<u8> {
         add(b"mtime", time(seconds, nanoseconds).as_bytes());
     }
     for (name, value) in &member.xattrs {
-        add(&[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+        add(&xattr_key(name), value);
     }
     records
 }
@@ -320,6 +321,7 @@ mod tests {
             seconds in -5_i64..1 << 40,
             nanoseconds in prop_oneof![Just(0), 0..1_000_000_000_u32],
             content in 0..2000_u64,
+            attribute in "[a-z=%3D25]{1,20}",
             value in proptest::collection::vec(any::<u8>(), 0..40),
             sparse in any::<bool>(),
         ) -> Member {
@@ -336,7 +338,7 @@ mod tests {
                 mtime: (seconds, nanoseconds),
                 size: if is_file && sparse { 1 << 40 } else if is_file { content } else { 0 },
                 device: if kind == Kind::Character { (1, 3) } else { (0, 0) },
-                xattrs: vec![(b"user.a".to_vec(), value)],
+                xattrs: vec![(format!("user.{attribute}").into_bytes(), value)],
                 sparse: (is_file && sparse).then_some(runs),
             }
         }

@@ -3,10 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
-use crate::tar::{Kind, Member, TarError};
-
-/// Longest path of a member, in bytes (`PATH_MAX`).
-pub(super) const PATH_MAX: usize = 4096;
+use crate::tar::{Kind, Member, PATH_MAX, TarError};
 
 /// Which part of an archive goes where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use crate::tar::{Member, Reader, TarError};
+use crate::tar::{Member, PATH_MAX, Reader, TarError};
 pub use mapping::{Mapping, components};
 use tree::Tree;
 
@@ -130,7 +130,7 @@ pub fn unpack<R: Read>(
     }
     let mut next = reader.next_member()?;
     while let Some(member) = next {
-        if member.path.len() > mapping::PATH_MAX {
+        if member.path.len() > PATH_MAX {
             // Not left out: it is a file like any other, and would be missing without a word.
             return Err(UnpackError::Make {
                 path: shown(&[member.path]),

@@ -18,6 +18,9 @@ const PENDING_MAX: usize = 64 << 20;
 /// Bytes that are written at a time.
 pub(super) const BUFFER: usize = 256 << 10;
 
+/// Bytes of a path that the kernel is given at a time: it takes 4095.
+const STRETCH: usize = 4000;
+
 /// Bytes of memory that a directory takes until the end.
 fn pending_bytes(path: &[Vec<u8>], member: &Member) -> usize {
     let path: usize = path.iter().map(|part| part.len() + 48).sum();
@@ -152,10 +155,20 @@ impl Tree {
 
     /// Opens a directory beneath the root.
     fn open(&self, path: &[Vec<u8>], flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        if path.is_empty() {
-            return self.open_in(self.root.as_fd(), b".", flags);
+        let (mut opened, mut left) = (None::<OwnedFd>, path);
+        while stretch(left) < left.len() {
+            let (near, far) = left.split_at(stretch(left));
+            let from = opened.as_ref().unwrap_or(&self.root);
+            opened = Some(self.open_in(from.as_fd(), &near.join(&b'/'), OFlags::PATH)?);
+            left = far;
         }
-        self.open_in(self.root.as_fd(), &path.join(&b'/'), flags)
+        let last = if left.is_empty() {
+            b".".to_vec()
+        } else {
+            left.join(&b'/')
+        };
+        let from = opened.as_ref().unwrap_or(&self.root);
+        self.open_in(from.as_fd(), &last, flags)
     }
 
     fn open_in(
@@ -322,6 +335,16 @@ impl Tree {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// How many parts at the beginning of `path` are looked up at once: one at least, if there is one.
+fn stretch(path: &[Vec<u8>]) -> usize {
+    let mut length = 0;
+    let fits = |part: &&Vec<u8>| {
+        length += part.len() + 1;
+        length <= STRETCH
+    };
+    path.iter().take_while(fits).count().max(1)
 }
 
 /// Does `make`, with whatever is no directory out of its way.

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, BufWriter};
 
 use container_archive::pack::{Contents, PackError, Packer};
 use container_archive::tar::Reader;
+use container_archive::told::Shortfall;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::error::ArchiveError;
@@ -17,12 +18,12 @@ pub fn piped<T>(
 ) -> Result<T, ArchiveError> {
     let ends = pipe_with(PipeFlags::CLOEXEC);
     let (reader, writer) = ends.map_err(|error| ArchiveError::Layers(error.into()))?;
-    let packer = std::thread::Builder::new().spawn(move || -> Result<u64, PackError> {
+    let packer = std::thread::Builder::new().spawn(move || -> Result<Shortfall, PackError> {
         let mut packer = Packer::new(BufWriter::new(File::from(writer)), contents);
         pack(&mut packer)?;
-        let changed = packer.changed;
+        let shortfall = packer.shortfall;
         packer.finish()?;
-        Ok(changed)
+        Ok(shortfall)
     });
     let packer = packer.map_err(ArchiveError::Layers)?;
     let mut reader = Reader::new(BufReader::new(File::from(reader)));
@@ -37,9 +38,9 @@ pub fn piped<T>(
         // The other side has a better reason.
         Err(PackError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => taken,
         Err(error) => Err(error.into()),
-        Ok(changed) => {
-            if changed > 0 {
-                eprintln!("{changed} files became shorter while they were read");
+        Ok(shortfall) => {
+            for line in shortfall.lines() {
+                eprintln!("{line}");
             }
             taken
         }

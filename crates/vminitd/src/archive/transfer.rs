@@ -278,8 +278,8 @@ pub fn output() -> Result<BufWriter<File>, ArchiveError> {
 
 /// Ends an archive.
 pub fn finish(packer: Packer<BufWriter<File>>) -> Result<(), ArchiveError> {
-    if packer.changed > 0 {
-        eprintln!("{}", told::changed(packer.changed));
+    for line in packer.shortfall.lines() {
+        eprintln!("{line}");
     }
     packer.finish().map(drop).map_err(ArchiveError::Write)
 }

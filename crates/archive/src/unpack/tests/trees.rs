@@ -184,3 +184,88 @@ fn a_deep_tree_is_read_with_few_descriptors() {
     fs::create_dir(&into).unwrap();
     assert_eq!(unpack_all(&archive, &into, &Mapping::default()).unwrap(), 0);
 }
+
+/// A directory of `depth` in one another, each with a name of 100 letters, and a file with two names in the last.
+fn deep(path: &Path, depth: usize) {
+    use rustix::fs::{Mode, OFlags};
+
+    let name = "n".repeat(100);
+    let mut opened = directory(path);
+    for _ in 0..depth {
+        rustix::fs::mkdirat(&opened, &*name, Mode::RWXU).unwrap();
+        let flags = OFlags::DIRECTORY | OFlags::PATH;
+        opened = rustix::fs::openat(&opened, &*name, flags, Mode::empty()).unwrap();
+    }
+    let flags = OFlags::CREATE | OFlags::WRONLY;
+    rustix::fs::openat(&opened, "one", flags, Mode::RUSR).unwrap();
+    let flags = rustix::fs::AtFlags::empty();
+    rustix::fs::linkat(&opened, "one", &opened, "two", flags).unwrap();
+}
+
+#[test]
+fn a_tree_that_is_deeper_than_a_path_is_made_again() {
+    let contents = Contents {
+        sparse: true,
+        special: true,
+        xattrs: true,
+        owners: true,
+    };
+    for links in [Links::Refuse, Links::Follow] {
+        let scratch = tempfile::tempdir().unwrap();
+        let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
+        for path in [&from, &to] {
+            fs::create_dir(path).unwrap();
+        }
+        deep(&from, 200);
+        let pack = |path: &Path| {
+            let mut packer = Packer::new(Vec::new(), contents);
+            packer.children(directory(path), b"").unwrap();
+            packer.finish().unwrap()
+        };
+        let archive = pack(&from);
+        let rules = Rules { links, ..RULES };
+        let mut reader = Reader::new(archive.as_slice());
+        let all = Mapping::default();
+        let left_out = unpack(&mut reader, None, directory(&to), &all, rules).unwrap();
+        assert_eq!(left_out, 0);
+        assert!(pack(&to) == archive);
+    }
+}
+
+#[test]
+fn a_tree_that_nobody_could_make_again_is_not_packed() {
+    let scratch = tempfile::tempdir().unwrap();
+    deep(scratch.path(), crate::tar::PATH_MAX / 101 + 1);
+    let mut packer = Packer::new(
+        Vec::new(),
+        Contents {
+            sparse: true,
+            special: true,
+            xattrs: true,
+            owners: true,
+        },
+    );
+    let error = packer.children(directory(scratch.path()), b"").unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("too long"), "{source}");
+}
+
+#[test]
+fn what_is_left_out_of_a_tree_is_told() {
+    let scratch = tempfile::tempdir().unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    let path = scratch.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, path, fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(scratch.path().join("socket")).unwrap();
+    for (special, expected) in [(true, 0), (false, 1)] {
+        let contents = Contents {
+            sparse: true,
+            special,
+            xattrs: true,
+            owners: true,
+        };
+        let mut packer = Packer::new(Vec::new(), contents);
+        packer.children(directory(scratch.path()), b"").unwrap();
+        assert_eq!(packer.shortfall.special, expected);
+    }
+}

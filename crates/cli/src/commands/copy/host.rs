@@ -60,8 +60,8 @@ impl Source {
         let mut packer = Packer::new(out, contents);
         let packed = packer.requested(&self.real, self.name.as_deref());
         packed.map_err(pack_failure)?;
-        if packer.changed > 0 {
-            output::tell(format_args!("Warning: {}", told::changed(packer.changed)));
+        for line in packer.shortfall.lines() {
+            output::tell(format_args!("Warning: {line}"));
         }
         packer
             .finish()
