@@ -8,9 +8,13 @@ use container_resource::dns_domain::DnsDomain;
 use container_resource::egress::EgressRule;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
 
 use crate::configuration::Configuration;
 use crate::leases::{HOST, Leases, is_host};
+
+/// Ends of conversations that are kept for those who have not heard of them yet.
+const ENDS: usize = 64;
 
 /// Shared by all who ask.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub struct Directory {
     network: Arc<str>,
     entries: Arc<RwLock<Vec<Entry>>>,
     domains: Arc<RwLock<Vec<DnsDomain>>>,
+    /// Hears of addresses whose conversations have ended.
+    ended: broadcast::Sender<Vec<IpAddr>>,
 }
 
 /// What is known about a network, whoever is on it.
@@ -138,6 +144,7 @@ impl Directory {
             network: about.network.to_ascii_lowercase().into(),
             entries: Arc::default(),
             domains: Arc::default(),
+            ended: broadcast::Sender::new(ENDS),
         }
     }
 
@@ -179,6 +186,17 @@ impl Directory {
         let covering = domains.iter().filter(|domain| domain.covers(name));
         // The closest one.
         covering.max_by_key(|domain| domain.domain.len()).cloned()
+    }
+
+    /// Tells those who carry conversations of `addresses` that these are over.
+    pub fn end(&self, addresses: Vec<IpAddr>) {
+        // Nobody carries any where nothing leads out.
+        let _ = self.ended.send(addresses);
+    }
+
+    /// Hears of it. Who is too slow misses some.
+    pub fn ends(&self) -> broadcast::Receiver<Vec<IpAddr>> {
+        self.ended.subscribe()
     }
 
     /// The container behind `tap`.

@@ -8,11 +8,12 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+use rustix::net::SocketFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
+
+use crate::netlink::{self, FAMILY, LONGEST, attributes, messages};
 
 /// `NFNLGRP_NFTABLES`, 7, as a bit.
 const GROUP: u32 = 1 << 6;
@@ -23,12 +24,6 @@ const DELETED_TABLE: u16 = 10 << 8 | 2;
 const INET: u8 = 1;
 /// `NFTA_TABLE_NAME`.
 const NAME: u16 = 1;
-/// Sizes of `nlmsghdr` and `nfgenmsg`, and of an attribute's header.
-const HEADER: usize = 16;
-const FAMILY: usize = 4;
-const ATTRIBUTE: usize = 4;
-/// More than the kernel puts into one message of a group.
-const LONGEST: usize = 64 << 10;
 /// How long a table may be missing: one transaction takes it away and makes it anew.
 const SETTLED: Duration = Duration::from_millis(100);
 
@@ -49,10 +44,7 @@ impl Watch {
     /// # Errors
     /// As `socket(2)` and `bind(2)`.
     pub fn new() -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let kind = (AddressFamily::NETLINK, SocketType::RAW);
-        let socket = socket_with(kind.0, kind.1, flags, Some(NETFILTER))?;
-        bind(&socket, &SocketAddrNetlink::new(0, GROUP))?;
+        let socket = netlink::socket(GROUP, SocketFlags::NONBLOCK)?;
         // SAFETY: an OwnedFd names one open description as long as it lives.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
         Ok(Self(socket))
@@ -104,40 +96,20 @@ impl Watch {
     }
 }
 
-/// The changes of inet tables in what the kernel wrote (netlink(7)).
-fn changes(mut bytes: &[u8]) -> impl Iterator<Item = Change<'_>> {
-    std::iter::from_fn(move || {
-        loop {
-            let length = u32::from_ne_bytes(*bytes.first_chunk()?);
-            let length = usize::try_from(length).ok()?;
-            let message = bytes.get(..length).filter(|_| length >= HEADER)?;
-            bytes = bytes.get(aligned(length)..).unwrap_or_default();
-            let kind = u16::from_ne_bytes([message[4], message[5]]);
-            if (kind == NEW_TABLE || kind == DELETED_TABLE) && message.get(HEADER) == Some(&INET) {
-                if let Some(table) = name(message.get(HEADER + FAMILY..)?) {
-                    let is_deleted = kind == DELETED_TABLE;
-                    return Some(Change { table, is_deleted });
-                }
-            }
+/// The changes of inet tables in what the kernel wrote.
+fn changes(bytes: &[u8]) -> impl Iterator<Item = Change<'_>> {
+    messages(bytes).filter_map(|message| {
+        let is_of_table = message.kind == NEW_TABLE || message.kind == DELETED_TABLE;
+        if !is_of_table || message.body.first() != Some(&INET) {
+            return None;
         }
+        let mut attributes = attributes(message.body.get(FAMILY..)?);
+        let name = attributes.find(|attribute| attribute.kind == NAME)?;
+        Some(Change {
+            table: name.value.strip_suffix(&[0])?,
+            is_deleted: message.kind == DELETED_TABLE,
+        })
     })
-}
-
-/// The name among the attributes of a table.
-fn name(mut attributes: &[u8]) -> Option<&[u8]> {
-    loop {
-        let [first, second, third, fourth] = *attributes.first_chunk()?;
-        let length = usize::from(u16::from_ne_bytes([first, second]));
-        let value = attributes.get(ATTRIBUTE..length)?;
-        if u16::from_ne_bytes([third, fourth]) == NAME {
-            return value.strip_suffix(&[0]);
-        }
-        attributes = attributes.get(aligned(length)..)?;
-    }
-}
-
-const fn aligned(length: usize) -> usize {
-    length.next_multiple_of(4)
 }
 
 #[cfg(test)]
@@ -148,19 +120,13 @@ mod tests {
 
     /// A message about a table of `family`.
     fn message(kind: u16, family: u8, table: &str) -> Vec<u8> {
-        let flags = [8, 0, 2, 0, 0, 0, 0, 1];
-        let length = u16::try_from(ATTRIBUTE + table.len() + 1).unwrap();
-        let mut body = [&[family, 0, 0, 7][..], &flags].concat();
-        body.extend(length.to_ne_bytes());
-        body.extend(NAME.to_ne_bytes());
-        body.extend(table.as_bytes());
-        body.resize(aligned(body.len() + 1), 0);
-        let length = u32::try_from(HEADER + body.len()).unwrap();
-        let mut message = length.to_ne_bytes().to_vec();
-        message.extend(kind.to_ne_bytes());
-        message.resize(HEADER, 0);
-        message.extend(body);
-        message
+        let mut attributes = vec![8, 0, 2, 0, 0, 0, 0, 1];
+        let length = u16::try_from(4 + table.len() + 1).unwrap();
+        attributes.extend(length.to_ne_bytes());
+        attributes.extend(NAME.to_ne_bytes());
+        attributes.extend(table.as_bytes());
+        attributes.push(0);
+        netlink::message(kind, 0, 0, family, &attributes)
     }
 
     #[test]

@@ -12,10 +12,10 @@ use tokio::net::UnixStream;
 
 use super::handle::Namespaces;
 use super::inside::{Reply, Request, Socket};
-use crate::confinement;
 use crate::filter::run;
 use crate::links::{Links, tap};
 use crate::relay::listening;
+use crate::{confinement, conversations};
 
 /// Connections that wait to be taken.
 const BACKLOG: i32 = 1024;
@@ -95,6 +95,10 @@ async fn act(links: &Links, request: Request) -> io::Result<(Reply, Option<Owned
             Reply::Done
         }
         Request::List(family, table) => Reply::Rules(run::list(family, &table).await?),
+        Request::End(meant) => {
+            conversations::end(&meant)?;
+            Reply::Done
+        }
         Request::Socket(wanted) => {
             descriptor = Some(socket(wanted)?);
             Reply::Done

@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
 use super::handle::Namespaces;
+use crate::conversations::Meant;
 use crate::filter::run::{Family, Ruleset};
 
 /// How long the agent may take for one thing.
@@ -50,6 +51,8 @@ pub enum Request {
     Rules(String),
     /// Lists a table's rules as `nft -j` prints them.
     List(Family, String),
+    /// Ends conversations.
+    End(Meant),
     /// A socket of the namespace comes beside the answer.
     Socket(Socket),
 }

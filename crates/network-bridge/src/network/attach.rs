@@ -1,19 +1,24 @@
 //! Machines come and go.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::os::fd::OwnedFd;
 
 use container_api::network::Addresses;
 use container_api::{Error, Kind};
 use container_resource::egress::EgressRule;
 
+use super::left::end_on_host;
 use super::{Network, failed};
+use crate::conversations::Meant;
 use crate::filter::member::Member;
 use crate::filter::{frames, packets};
 use crate::leases::lease::Attached;
 use crate::namespace::inside::Request;
 use crate::ports::bind::{self, BindError, Bound};
-use crate::ports::published::{Published, Wanted};
+use crate::ports::published::{Protocol, Published, Wanted};
 use crate::relay::published::{self, Open};
+use crate::uplink::Uplink;
 
 /// What a container wants when it comes.
 #[derive(Debug)]
@@ -166,10 +171,26 @@ impl Network {
             if has_ports {
                 let written = self.write_host_table().await;
                 written.map_err(failed("open the container's ports"))?;
+                let ended = self.end_unled(container).await;
+                ended.map_err(failed(
+                    "lead to the container's ports who sends there already",
+                ))?;
             }
             Ok(())
         };
         tokio::try_join!(ports, self.connect(container, tap, mtu)).map(drop)
+    }
+
+    /// Lets the host look at its rules again for clients who sent datagrams to the container's ports before they were open.
+    async fn end_unled(&self, container: &str) -> io::Result<()> {
+        let open = self.ports.get(container).into_iter().flatten();
+        let datagrams = open.filter(|open| open.port.protocol == Protocol::Udp);
+        let ports: BTreeSet<u16> = datagrams.map(|open| open.port.host_port).collect();
+        if ports.is_empty() || self.uplink != Uplink::Veth {
+            return Ok(());
+        }
+        let local = self.host.addresses().await?;
+        end_on_host(Meant::to_ports(ports, local.into_iter().collect())).await
     }
 
     /// Sets the container's rules, and puts its tap on the bridge.

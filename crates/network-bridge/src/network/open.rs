@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use container_api::Chain;
+use ipnet::IpNet;
 
 use super::way_out::WayOut;
 use super::{Network, remains};
 use crate::configuration::Configuration;
+use crate::conversations::Meant;
 use crate::directory::Directory;
 use crate::filter::member::Member;
 use crate::filter::run::Family;
@@ -28,6 +30,9 @@ use crate::resolver::resolv_conf::ResolvConf;
 use crate::turn;
 use crate::uplink::user::Program;
 use crate::uplink::{self, Uplink, keeper};
+
+/// Where each machine gives itself an address (RFC 4291 section 2.5.6).
+const LINK_LOCAL: &str = "fe80::/10";
 
 impl Network {
     /// Makes the network whose state is in `state`, or takes over what is there of it.
@@ -199,12 +204,32 @@ impl Network {
             self.leases
                 .change(&container, |lease| lease.attached = None)?;
         }
+        if let Err(error) = self.end(self.strangers()).await {
+            tracing::warn!(
+                "end conversations of containers that are gone: {}",
+                Chain(&error)
+            );
+        }
         self.tell().await;
         self.open_ports_again();
         self.write_host_table()
             .await
             .context("cannot set the host's rules")?;
         Ok(())
+    }
+
+    /// Conversations of addresses that nobody has: a process before this one may not have ended them, and the next holder is to have none.
+    fn strangers(&self) -> Meant {
+        let families = self.configuration.families();
+        let mut networks: Vec<_> = families.iter().map(|family| family.subnet).collect();
+        networks.extend(LINK_LOCAL.parse::<IpNet>().ok());
+        let own = families
+            .iter()
+            .flat_map(|family| [family.gateway, family.host]);
+        let members = self.leases.all().iter();
+        let members = members.filter_map(|(container, lease)| Member::of(container, lease));
+        let others = own.chain(members.flat_map(|member| member.sources()));
+        Meant::in_networks(networks, others.collect())
     }
 
     /// Sets the network's rules, and behind them those of `members`.

@@ -74,6 +74,11 @@ impl<K: Copy + Eq + Hash + Send + 'static> Flows<K> {
         });
     }
 
+    /// Ends those that are `meant`.
+    pub fn end(&mut self, meant: impl Fn(&K) -> bool) {
+        self.flows.retain(|key, _| !meant(key));
+    }
+
     /// Waits until a conversation has ended, and forgets it; without one, for ever.
     pub async fn ended(&mut self) {
         match self.tasks.join_next().await {
@@ -125,5 +130,10 @@ mod tests {
         pass(&mut flows, (3, 1));
         flows.ended().await;
         assert!(!flows.flows.contains_key(&(2, 1)));
+        flows.end(|key| key.0 == 1);
+        for _ in 0..2 {
+            flows.ended().await;
+        }
+        assert!(flows.flows.keys().eq([&(3, 1)]));
     }
 }

@@ -54,9 +54,15 @@ pub async fn listen(
 
 async fn serve(socket: UdpSocket, directory: Directory, voices: Voices, refusal: Refusal) {
     let mut flows: Flows<Key> = Flows::new(CONVERSATIONS);
+    let mut ends = directory.ends();
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
         let received = tokio::select! {
+            ended = ends.recv() => {
+                // Who has missed some ends all.
+                flows.end(|(from, _)| ended.as_ref().map_or(true, |ended| ended.contains(&from.ip())));
+                continue;
+            }
             received = socket.async_io(Interest::READABLE, || receive(&socket, &mut buffer)) => received,
             () = flows.ended() => continue,
         };
