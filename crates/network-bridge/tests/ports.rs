@@ -240,6 +240,76 @@ fn a_taken_port_is_refused_with_its_owner_and_nothing_is_left() {
     drop(web);
 }
 
+/// What is in the way at the address that is wanted, of several who have the port elsewhere.
+#[test]
+fn the_owner_is_who_has_the_address() {
+    let world = World::new();
+    let network = world.network("one", |_| ());
+    let other = world.network("other", |configuration| {
+        configuration["ipv4Subnet"] = "192.168.65.0/24".into();
+        configuration["ipv6Subnet"] = "fd00:65::/64".into();
+    });
+    let request = AllocateRequest {
+        container: "a".into(),
+        ..AllocateRequest::default()
+    };
+    network.allocate(request).unwrap();
+    let refused = |host_address: &str, host_port: u32, protocol| {
+        let request = AttachRequest {
+            container: "a".into(),
+            ..ports(vec![port(host_address, host_port, 80, protocol)])
+        };
+        let error = network.attach(request).unwrap_err();
+        assert_eq!(error.kind, Kind::Exists);
+        error.message()
+    };
+    let process = format!("(process {})", std::process::id());
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        // One address is a container's of this network, one is another program's, one a container's of another network.
+        let here = ports(vec![port("127.0.0.1", 8080, 80, protocol)]);
+        let (here, _) = network.guest_with("here", here);
+        let there = ports(vec![port("127.0.0.3", 8080, 80, protocol)]);
+        let (there, _) = other.guest_with("there", there);
+        let program = world.host.run(|| match protocol {
+            Protocol::Tcp => {
+                std::os::fd::OwnedFd::from(TcpListener::bind("127.0.0.2:8080").unwrap())
+            }
+            Protocol::Udp => std::net::UdpSocket::bind("127.0.0.2:8080").unwrap().into(),
+        });
+        for (address, owner) in [
+            ("127.0.0.1", "by container here"),
+            ("127.0.0.2", process.as_str()),
+            ("127.0.0.3", "by container there on network other"),
+        ] {
+            let words = refused(address, 8080, protocol);
+            assert!(words.ends_with(owner), "{protocol:?} {address}: {words}");
+        }
+        drop((here, there, program));
+        network.detach("here");
+        other.detach("there");
+        // A port of the other protocol is in nobody's way.
+        let elsewhere = match protocol {
+            Protocol::Tcp => Protocol::Udp,
+            Protocol::Udp => Protocol::Tcp,
+        };
+        let (everywhere, _) =
+            other.guest_with("everywhere", ports(vec![port("", 8081, 80, protocol)]));
+        let words = refused("", 8081, protocol);
+        assert!(
+            words.ends_with("by container everywhere on network other"),
+            "{words}"
+        );
+        let request = AttachRequest {
+            container: "a".into(),
+            ..ports(vec![port("", 8081, 80, elsewhere)])
+        };
+        drop(network.attach(request).unwrap());
+        network.detach("a");
+        drop(everywhere);
+        other.detach("everywhere");
+    }
+}
+
 /// Whether a connection is refused, as by a host where nobody listens.
 fn is_refused(host: &Namespace, address: &str) -> bool {
     let address = address.parse().unwrap();

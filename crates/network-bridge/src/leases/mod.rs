@@ -20,6 +20,7 @@ use self::lease::{Attached, Lease};
 use self::names::NamesError;
 pub use self::names::{HOST, is_host, is_network};
 use self::subnet::{AddressError, Family, Subnet};
+use crate::ports::published::Published;
 
 /// The smallest MTU (RFC 8200 section 5).
 pub const SMALLEST_MTU: u32 = 1280;
@@ -149,6 +150,20 @@ impl Leases {
             mtu,
             state,
         })
+    }
+
+    /// Open ports of the network whose state is in `directory`, each with its container.
+    ///
+    /// # Errors
+    /// As `read(2)`, and when the file is damaged.
+    pub fn ports_in(directory: &Path) -> io::Result<Vec<(String, Published)>> {
+        let state: State = read_json(&Self::path_in(directory))?;
+        let ports = state.leases.into_iter().flat_map(|(container, lease)| {
+            let ports = lease.attached.map(|attached| attached.ports);
+            let of = move |port| (container.clone(), port);
+            ports.unwrap_or_default().into_iter().map(of)
+        });
+        Ok(ports.collect())
     }
 
     /// File of the leases in the network's directory.

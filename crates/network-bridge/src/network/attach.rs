@@ -17,7 +17,7 @@ use crate::leases::lease::Attached;
 use crate::namespace::inside::Request;
 use crate::ports::bind::{self, BindError, Bound};
 use crate::ports::published::{Protocol, Published, Wanted};
-use crate::relay::published::{self, Open};
+use crate::relay::published;
 use crate::uplink::Uplink;
 
 /// What a container wants when it comes.
@@ -228,7 +228,7 @@ impl Network {
         Ok(bound.into_iter().map(|(_, bound)| bound).collect())
     }
 
-    /// A port that another container of this network has is told by its name, not by that of this process.
+    /// A port that another container has is told by its name, not by that of its network's process.
     fn explain(&self, port: &Published, error: BindError) -> Error {
         let kind = match &error {
             BindError::Taken { .. } | BindError::AllTaken { .. } => Kind::Exists,
@@ -236,16 +236,22 @@ impl Network {
             BindError::Address(..) => Kind::InvalidArgument,
             BindError::Other(..) => Kind::Internal,
         };
-        let same =
-            |held: &Published| (held.protocol, held.host_port) == (port.protocol, port.host_port);
-        let holds = |(_, held): &(&String, &Vec<Open>)| held.iter().any(|open| same(&open.port));
-        match self.ports.iter().find(holds) {
-            Some((container, _)) if matches!(error, BindError::Taken { .. }) => {
+        let container = match &error {
+            // A port that is shut is in no table of the kernel's.
+            BindError::Taken { owner, at, .. }
+                if owner.as_ref().is_none_or(|owner| owner.is_network) =>
+            {
+                self.container_at(*at, port.protocol)
+            }
+            _ => None,
+        };
+        match container {
+            Some(container) => {
                 let port = bind::spelled(port);
-                let text = format!("port {port} of the host is taken by container {container}");
+                let text = format!("port {port} of the host is taken by {container}");
                 Error::new(kind, text)
             }
-            _ => Error::caused(kind, error),
+            None => Error::caused(kind, error),
         }
     }
 

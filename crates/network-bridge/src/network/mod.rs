@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod flushed;
+mod holders;
 mod inspect;
 mod left;
 pub mod open;

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
-use super::owner;
+use super::owner::{self, Owner};
 use super::published::{Protocol, Published, Wanted};
 
 /// Connections that wait to be taken.
@@ -33,7 +33,9 @@ pub enum BindError {
         /// With its address, if one was given, and the protocol.
         port: String,
         /// The process that has it, where that can be seen.
-        owner: Option<String>,
+        owner: Option<Owner>,
+        /// What it has, or is in the way of.
+        at: SocketAddr,
     },
     /// Each of them.
     #[error("all ports from {first} to {last} of the host are taken")]
@@ -54,7 +56,7 @@ pub enum BindError {
     Other(String, #[source] io::Error),
 }
 
-fn taken_by(owner: Option<&String>) -> String {
+fn taken_by(owner: Option<&Owner>) -> String {
     owner.map_or_else(String::new, |owner| format!(" by {owner}"))
 }
 
@@ -108,7 +110,7 @@ fn bind_all(port: &Published, addresses: &[IpAddr]) -> Result<Bound, BindError> 
             // A host without IPv6.
             Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
                 if port.host_address.is_none() && address.is_ipv6() => {}
-            Err(errno) => return Err(explain(&bound.port, errno)),
+            Err(errno) => return Err(explain(&bound.port, *address, errno)),
         }
     }
     Ok(bound)
@@ -150,13 +152,17 @@ fn open(wanted: SocketAddr, protocol: Protocol) -> rustix::io::Result<(SocketAdd
     Ok((found, socket))
 }
 
-fn explain(port: &Published, errno: Errno) -> BindError {
+fn explain(port: &Published, address: IpAddr, errno: Errno) -> BindError {
     let text = spelled(port);
     match errno {
-        Errno::ADDRINUSE => BindError::Taken {
-            port: text,
-            owner: owner::find(port.protocol, port.host_port),
-        },
+        Errno::ADDRINUSE => {
+            let at = SocketAddr::new(address, port.host_port);
+            BindError::Taken {
+                port: text,
+                owner: owner::find(port.protocol, at),
+                at,
+            }
+        }
         Errno::ACCESS | Errno::PERM => BindError::Privileged(text, first_free_port()),
         Errno::ADDRNOTAVAIL => match port.host_address {
             Some(address) => BindError::Address(address, text),

@@ -2,5 +2,5 @@
 
 pub mod bind;
 pub mod door;
-mod owner;
+pub mod owner;
 pub mod published;
