@@ -310,6 +310,52 @@ fn the_owner_is_who_has_the_address() {
     }
 }
 
+/// Whoever flushes the host's rules takes away what leads to the container. The port is still held, and nobody is taken for it.
+#[test]
+fn a_port_refuses_while_the_host_s_rules_are_gone() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let world = World::new();
+    let network = world.network("one", |_| ());
+    let request = ports(vec![
+        port("", 8080, 80, Protocol::Tcp),
+        port(HOST, 8081, 80, Protocol::Tcp),
+        port(HOST6, 8082, 80, Protocol::Tcp),
+    ]);
+    let (web, _) = network.guest_with("web", request);
+    serve(&web.namespace, "[::]:80");
+    let at = [
+        format!("{HOST}:8080"),
+        format!("{HOST}:8081"),
+        format!("[{HOST6}]:8082"),
+    ];
+    let all_reached = || at.iter().for_each(|at| reached(&world.outside, at));
+    all_reached();
+    // It would write them again at once.
+    let process = Pid::from_raw(network.pid().try_into().unwrap()).unwrap();
+    kill_process(process, Signal::STOP).unwrap();
+    world.host.sh("nft flush ruleset");
+    for address in &at {
+        assert!(is_refused(&world.outside, address), "{address}");
+        assert!(is_refused(&world.host, address), "{address}");
+        let address = address.clone();
+        assert!(world.host.run(|| TcpListener::bind(address).is_err()));
+    }
+    assert!(is_refused(&world.host, "127.0.0.1:8080"));
+    for port in [8080, 8081] {
+        assert!(
+            world
+                .host
+                .run(|| TcpListener::bind(("0.0.0.0", port)).is_err())
+        );
+    }
+    for port in [8080, 8082] {
+        assert!(world.host.run(|| TcpListener::bind(("::", port)).is_err()));
+    }
+    kill_process(process, Signal::CONT).unwrap();
+    all_reached();
+}
+
 /// Whether a connection is refused, as by a host where nobody listens.
 fn is_refused(host: &Namespace, address: &str) -> bool {
     let address = address.parse().unwrap();

@@ -49,8 +49,15 @@ pub struct Open {
     pub port: Published,
     tasks: Vec<AbortHandle>,
     asked: Arc<Asked>,
-    /// Those that only keep the port from others.
-    _held: Vec<OwnedFd>,
+    /// Those that only keep the port from others: were the kernel's rules gone, they would take nobody's connection.
+    _held: Vec<Held>,
+}
+
+/// A socket that nothing is taken from.
+#[derive(Debug)]
+enum Held {
+    Connections { _door: Door },
+    Datagrams { _socket: OwnedFd },
 }
 
 impl Open {
@@ -81,7 +88,12 @@ pub fn open(bound: Bound, target: &Target, ports: usize) -> io::Result<Open> {
             continue;
         };
         if target.is_forwarded && forwards(at, address) {
-            held.push(socket);
+            held.push(match bound.port.protocol {
+                Protocol::Tcp => Held::Connections {
+                    _door: Door::new(socket)?,
+                },
+                Protocol::Udp => Held::Datagrams { _socket: socket },
+            });
             continue;
         }
         let to = SocketAddr::new(address, bound.port.container_port);
