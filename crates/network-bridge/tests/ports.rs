@@ -630,9 +630,11 @@ fn answers_come_from_where_they_are_asked(who: As) {
         port("127.0.0.2", 5301, 53, Protocol::Udp),
         port(SECOND[0], 5302, 53, Protocol::Udp),
         port(SECOND[1], 5302, 53, Protocol::Udp),
+        port("", 5303, 53, Protocol::Tcp),
     ]);
     let (web, _) = network.guest_with("web", request);
     serve_udp(&web.namespace, "[::]:53");
+    serve(&web.namespace, "[::]:53");
     let at = |address: &str, port: u16| {
         if address.contains(':') {
             format!("[{address}]:{port}")
@@ -658,9 +660,8 @@ fn answers_come_from_where_they_are_asked(who: As) {
         for address in &of_the_lan {
             answers(&world.outside, &at(address, 5300));
         }
-        if who == As::User {
-            answers(&world.outside, &at(&link_local, 5300));
-        }
+        answers(&world.outside, &at(&link_local, 5300));
+        reached(&world.outside, &at(&link_local, 5303));
         answers(&world.host, "127.0.0.2:5301");
         for address in SECOND {
             answers(&world.outside, &at(address, 5302));

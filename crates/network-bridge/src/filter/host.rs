@@ -15,6 +15,9 @@ pub const PREFIX: &str = "cnb";
 /// The table of all networks.
 pub const TOGETHER: &str = "container_networks";
 
+/// The host's addresses of IPv6 from which the kernel can lead a packet elsewhere.
+const OWN_IPV6: &str = "fib daddr type local ip6 daddr != { ::1, fe80::/10 }";
+
 /// One port that leads to a container.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward<'f> {
@@ -165,14 +168,12 @@ fn dnat(forward: &Forward<'_>) -> Option<String> {
     } = forward;
     let family = family(*address);
     let local = match port.host_address {
-        // The kernel leads nobody away from ::1: a process takes those connections.
-        None if address.is_ipv6() => "fib daddr type local ip6 daddr != ::1".to_owned(),
+        // The kernel leads nobody away from ::1, and forwards nothing from a link-local address: a process takes those connections.
+        None if address.is_ipv6() => OWN_IPV6.to_owned(),
         None => "ip daddr != 0.0.0.0 fib daddr type local".to_owned(),
         Some(host) if host.is_ipv4() != address.is_ipv4() => return None,
         Some(IpAddr::V6(host)) if host.is_loopback() => return None,
-        Some(host) if host.is_unspecified() && host.is_ipv6() => {
-            "fib daddr type local ip6 daddr != ::1".to_owned()
-        }
+        Some(host) if host.is_unspecified() && host.is_ipv6() => OWN_IPV6.to_owned(),
         Some(host) if host.is_unspecified() => {
             "ip daddr != 0.0.0.0 fib daddr type local".to_owned()
         }

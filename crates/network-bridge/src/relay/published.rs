@@ -1,4 +1,4 @@
-//! Published ports, as far as the kernel does not forward them: those of `::1`, and all of them without root.
+//! Published ports, as far as the kernel does not forward them: those of `::1` and of link-local addresses, and all of them without root.
 //!
 //! What the kernel has taken for us can only be reset. So a port takes connections while the container listens, and no others.
 
