@@ -72,7 +72,7 @@ pub enum AttachmentError {
     #[error(transparent)]
     Egress(#[from] EgressPolicyError),
     /// More aliases than [`MAX_ALIASES`].
-    #[error("at most {MAX_ALIASES} aliases are allowed")]
+    #[error("at most {MAX_ALIASES} aliases of a container on one network are allowed")]
     Aliases,
 }
 
@@ -141,13 +141,7 @@ fn apply(
         }
         "mtu" => options.mtu = Some(mtu(value)?),
         "alias" => {
-            let name = alias(value)?;
-            if !options.aliases.contains(&name) {
-                options.aliases.push(name);
-            }
-            if options.aliases.len() > MAX_ALIASES {
-                return Err(AttachmentError::Aliases);
-            }
+            add_aliases(options, [alias(value)?])?;
         }
         "egress" => {
             allow(options, value)?;
@@ -156,6 +150,25 @@ fn apply(
         _ => return Err(unexpected(key)),
     }
     Ok("")
+}
+
+/// Gives a container further names on a network, each of them once.
+///
+/// # Errors
+/// [`AttachmentError::Aliases`] when it has too many, whichever way they were given.
+pub fn add_aliases(
+    options: &mut AttachmentOptions,
+    aliases: impl IntoIterator<Item = String>,
+) -> Result<(), AttachmentError> {
+    for name in aliases {
+        if !options.aliases.contains(&name) {
+            options.aliases.push(name);
+        }
+        if options.aliases.len() > MAX_ALIASES {
+            return Err(AttachmentError::Aliases);
+        }
+    }
+    Ok(())
 }
 
 fn allow(options: &mut AttachmentOptions, value: &str) -> Result<(), AttachmentError> {

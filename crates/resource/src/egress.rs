@@ -161,9 +161,6 @@ fn network(text: &str) -> Option<Destination> {
         Ok(address) => IpNet::from(address.to_canonical()),
         Err(_) => text.parse::<IpNet>().ok()?.trunc(),
     };
-    if matches!(network.addr(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
-        return None;
-    }
     Some(Destination::Network(network))
 }
 
@@ -262,7 +259,6 @@ mod tests {
             "a:-1",
             "a:1-2-3",
             "a:1-65536",
-            "::ffff:192.0.2.0/120",
             "a:1/icmp",
             "a:1/",
             "a/1",

@@ -1,6 +1,7 @@
 //! Destinations outside of a network, as flags have them: `none`, or `allow=<rule>[,<rule>]...`.
 
 use crate::egress::{EgressError, EgressRule};
+use crate::vain_egress::{self as vain, VainError};
 
 /// The most rules of one container or network.
 pub const MAX_RULES: usize = 256;
@@ -19,6 +20,9 @@ pub enum EgressPolicyError {
     /// A rule of it.
     #[error(transparent)]
     Rule(#[from] EgressError),
+    /// A rule that no packet and no name can ever meet.
+    #[error(transparent)]
+    Vain(#[from] VainError),
     /// More than [`MAX_RULES`].
     #[error("{0} egress rules are too many: at most {MAX_RULES} are allowed")]
     TooMany(usize),
@@ -35,7 +39,6 @@ pub fn parse(text: &str) -> Result<Vec<EgressRule>, EgressPolicyError> {
     let rules = text
         .strip_prefix("allow=")
         .ok_or_else(|| EgressPolicyError::Form(text.to_owned()))?;
-    // A host of that name could not be reached either: names of one part are those of containers.
     if rules
         .split(',')
         .any(|rule| rule.eq_ignore_ascii_case("none"))
@@ -46,6 +49,9 @@ pub fn parse(text: &str) -> Result<Vec<EgressRule>, EgressPolicyError> {
         .split(',')
         .map(str::parse)
         .collect::<Result<Vec<EgressRule>, _>>()?;
+    for rule in &rules {
+        vain::check(rule)?;
+    }
     check(&rules)?;
     Ok(rules)
 }
@@ -113,6 +119,10 @@ mod tests {
             ("allow=", "invalid egress rule ''"),
             ("allow=a,,b", "invalid egress rule ''"),
             ("allow=a:0", "invalid egress rule 'a:0'"),
+            (
+                "allow=a.example,registry:5000",
+                "egress rule 'registry:5000'",
+            ),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(words), "{text}: {error}");
@@ -120,7 +130,7 @@ mod tests {
         for text in ["allow=none", "allow=192.0.2.1,none", "allow=None,a.example"] {
             assert_eq!(parse(text), Err(EgressPolicyError::None), "{text}");
         }
-        let many = vec!["a"; MAX_RULES + 1].join(",");
+        let many = vec!["a.example"; MAX_RULES + 1].join(",");
         assert_eq!(
             parse(&format!("allow={many}")),
             Err(EgressPolicyError::TooMany(257))

@@ -58,4 +58,5 @@ pub mod switch;
 pub mod sysctl;
 pub mod template;
 pub mod tmpfs;
+pub mod vain_egress;
 pub mod volume;

@@ -141,7 +141,7 @@ impl NetworkFlags {
         options.ipv4_address = self.ip.or(options.ipv4_address);
         options.ipv6_address = self.ip6.or(options.ipv6_address);
         options.mac_address = self.mac_address.clone().or(options.mac_address.take());
-        options.aliases.extend(self.aliases.iter().cloned());
+        attachment::add_aliases(options, self.aliases.iter().cloned()).map_err(Failure::usage)?;
         if let Some(rules) = egress_policy::join(&self.egress).map_err(Failure::usage)? {
             for choice in &mut choices {
                 if let Choice::Network(network) = choice {
@@ -222,6 +222,30 @@ mod tests {
         let networks = connectivity(&["--ip", "10.0.0.9"]).unwrap().networks("web");
         assert!(networks[0].network == "default" && !networks[0].options.implied);
         assert!(connectivity(&["--network", "none", "--ip", "10.0.0.9"]).is_err());
+    }
+
+    #[test]
+    fn aliases_are_counted_whichever_way_they_are_given() {
+        let alias = |number: usize| format!("x{number}");
+        let network = |count: usize| {
+            let all = (0..count).map(|number| format!(",alias={}", alias(number)));
+            "a".to_owned() + &all.collect::<String>()
+        };
+        let said = |own: usize, others: std::ops::Range<usize>| {
+            let mut words = vec!["--network".to_owned(), network(own)];
+            for number in others {
+                words.extend(["--network-alias".to_owned(), alias(number)]);
+            }
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            connectivity(&words)
+        };
+        // The same one twice is one.
+        let networks = said(40, 30..64).unwrap().networks("web");
+        assert_eq!(networks[0].options.aliases.len(), 64);
+        for (own, others) in [(40, 40..65), (0, 0..65), (64, 64..65)] {
+            let error = format!("{:?}", said(own, others).unwrap_err());
+            assert!(error.contains("at most 64 aliases"), "{error}");
+        }
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Connect {
     pub async fn execute(self, context: &Context) -> Result<(), Failure> {
         let mut attachment = self.network;
         let options = &mut attachment.options;
-        options.aliases.extend(self.aliases);
+        attachment::add_aliases(options, self.aliases).map_err(Failure::usage)?;
         if let Some(rules) = self.egress {
             options.egress.get_or_insert_with(|| rules.to_vec());
         }
