@@ -7,11 +7,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use container_resource::container::DEFAULT_STORAGE;
 use container_resource::journal::{Journal, JournalMode};
 use container_resource::size::{exact, memory};
-
-/// Bytes of a writable layer unless asked otherwise. Only what is written takes room.
-const DEFAULT_SIZE: u64 = 64 << 30;
 
 /// Changes when the options below do, so that an empty disk of another format is not used.
 const REVISION: u32 = 3;
@@ -46,7 +44,7 @@ pub struct Format {
 impl Default for Format {
     fn default() -> Self {
         Self {
-            size: DEFAULT_SIZE,
+            size: DEFAULT_STORAGE,
             journal: Journal::default(),
             growable: false,
         }

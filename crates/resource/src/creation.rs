@@ -13,7 +13,7 @@ use crate::cpus::Cpus;
 use crate::health::HealthOptions;
 use crate::hidden_path;
 use crate::image_settings::ImageSettings;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::name::{self, NameError};
 use crate::platform::Platform;
 use crate::process::{self, ProcessError, ProcessOptions};
@@ -119,6 +119,9 @@ pub enum CreationError {
     /// Its networks and ports.
     #[error(transparent)]
     Connectivity(#[from] ConnectivityError),
+    /// Its writable layer.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 impl Creation {
@@ -132,6 +135,9 @@ impl Creation {
         now: Timestamp,
     ) -> Result<ContainerConfiguration, CreationError> {
         name::validate(&self.id)?;
+        if let Some(journal) = &self.journal {
+            journal.check_fit(self.storage.unwrap_or(DEFAULT_STORAGE))?;
+        }
         let init_process = self.first_process(image)?;
         let stop_signal = match self.stop_signal {
             Some(given) => Some(given),

@@ -63,6 +63,28 @@ pub enum JournalError {
     /// Not a size, or not one that a journal can have.
     #[error("invalid journal size '{0}': 4M to 39G is expected")]
     Size(String),
+    /// More than there is room for.
+    #[error("a journal of {} does not fit a disk of {}: it has at most two fifths of that", size::memory(*.journal), size::memory(*.disk))]
+    Fit {
+        /// Bytes of the journal.
+        journal: u64,
+        /// Bytes of the disk.
+        disk: u64,
+    },
+}
+
+impl Journal {
+    /// Whether it has room on a disk of so many bytes: `mke2fs(8)` gives it half of what is free in an empty file system, of which tables take a
+    /// sixteenth at most.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn check_fit(&self, disk: u64) -> Result<(), JournalError> {
+        match self.size_in_bytes {
+            Some(journal) if journal > disk / 5 * 2 => Err(JournalError::Fit { journal, disk }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A journal: its mode, and perhaps its size.
@@ -100,6 +122,18 @@ pub fn parse(text: &str) -> Result<Journal, JournalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_is_larger_than_its_disk_allows_is_refused() {
+        let given = parse("journal:128M").unwrap();
+        let error = given.check_fit(100 << 20).unwrap_err().to_string();
+        assert!(
+            error.contains("128 MiB") && error.contains("100 MiB"),
+            "{error}"
+        );
+        assert_eq!(given.check_fit(320 << 20), Ok(()));
+        assert_eq!(Journal::default().check_fit(0), Ok(()));
+    }
 
     #[test]
     fn a_mode_and_perhaps_a_size() {

@@ -159,14 +159,6 @@ pub enum VolumeError {
     /// Its journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// Its journal does not fit.
-    #[error("a journal of {journal} does not fit a volume of {}: it has at most two fifths of that", size::memory(*.volume))]
-    Fit {
-        /// The journal.
-        journal: Journal,
-        /// Bytes of the volume.
-        volume: u64,
-    },
     /// What is no mount.
     #[error("invalid volume '{0}': [<name>:]<path>[:<options>] is expected")]
     Spec(String),
@@ -208,12 +200,7 @@ impl VolumeRequest {
                 other => return Err(VolumeError::Option(other.to_owned())),
             }
         }
-        // `mke2fs` gives it half of what is free in an empty file system, of which tables take a sixteenth at most.
-        let most = bytes / 5 * 2;
-        if journal.size_in_bytes.is_some_and(|journal| journal > most) {
-            let volume = bytes;
-            return Err(VolumeError::Fit { journal, volume });
-        }
+        journal.check_fit(bytes)?;
         Ok((bytes, journal))
     }
 }

@@ -30,6 +30,9 @@ pub use process::{ProcessConfiguration, Rlimit, User};
 pub use statistics::{ContainerStatistics, NetworkStatistics};
 pub use status::{Attachment, ContainerState, ContainerStatus, HealthState, ManagedContainer};
 
+/// Bytes of a writable layer unless asked otherwise. Only what is written takes room.
+pub const DEFAULT_STORAGE: u64 = 64 << 30;
+
 /// Everything that was asked for when the container was created.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -198,7 +201,7 @@ pub struct Resources {
     pub nano_cpus: Option<u64>,
     /// Bytes the container may use.
     pub memory_in_bytes: u64,
-    /// Bytes of the writable layer; absent: the default.
+    /// Bytes of the writable layer; absent: [`DEFAULT_STORAGE`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<u64>,
     /// Journal of the writable layer; absent: the default.

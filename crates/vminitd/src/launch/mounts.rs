@@ -239,10 +239,32 @@ impl Prepared<'_> {
 
 /// Makes the directory that something is to be mounted at, or in.
 fn make_directory(path: &Path) -> io::Result<()> {
-    create_directory(path).map_err(|error| match error.kind() {
-        // One that is there is no error.
-        io::ErrorKind::AlreadyExists => io::Error::other("a link there leads to nothing"),
-        _ => error,
+    create_directory(path).map_err(|error| match in_the_way(path) {
+        Some(text) => io::Error::other(text),
+        None => error,
+    })
+}
+
+/// What keeps `path` from being made a directory; nothing where the error says it.
+fn in_the_way(path: &Path) -> Option<String> {
+    let there = |path: &Path| fs::symlink_metadata(path).ok();
+    let (nearest, found) = path
+        .ancestors()
+        .find_map(|above| Some((above, there(above)?)))?;
+    if found.is_symlink() && !nearest.exists() {
+        return Some("a link there leads to nothing".to_owned());
+    }
+    if !nearest.is_dir() {
+        return Some(format!("{} is a file", nearest.display()));
+    }
+    let is_kernel_s = ["/proc", "/sys"]
+        .iter()
+        .any(|kernel| nearest.starts_with(kernel));
+    is_kernel_s.then(|| {
+        format!(
+            "there is no such file, and none is made in {}",
+            nearest.display()
+        )
     })
 }
 
@@ -276,4 +298,27 @@ pub fn seal(plan: &PlannedMount) -> Result<(), Failure> {
         return Ok(());
     }
     super::masks::make_read_only(&plan.target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_way_of_a_directory_is_told() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        fs::write(at("file"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", at("link")).unwrap();
+        let told = |path: &Path| make_directory(path).unwrap_err().to_string();
+        for path in ["file", "file/x/y"] {
+            assert!(told(&at(path)).ends_with("file is a file"), "{path}");
+        }
+        for path in ["link", "link/x"] {
+            assert_eq!(told(&at(path)), "a link there leads to nothing", "{path}");
+        }
+        assert!(told(Path::new("/proc/x/y")).ends_with("none is made in /proc"));
+        make_directory(&at("new/er")).unwrap();
+        make_directory(&at("new")).unwrap();
+    }
 }
