@@ -333,6 +333,9 @@ fn a_name_does_not_open_what_is_not_outside() {
     serve(&world.host, &format!("{HOST}:80"));
     assert!(ask(&a.namespace, &format!("{HOST}:80")).is_err());
     assert_eq!(packets(&network.member("a").egress, "*.example.org"), 0);
+    // It is told as a name that was refused; not to whom a rule gives the address.
+    names_refused(&network, "a", "private.example.org", 1);
+    assert!(network.member("b").refused_names.is_empty());
 }
 
 #[test]

@@ -60,6 +60,11 @@ pub enum Destination {
 pub struct EgressError(String);
 
 impl Destination {
+    /// Whether `address` is one that the rule is about, by its number.
+    pub fn has(&self, address: IpAddr) -> bool {
+        matches!(self, Self::Network(network) if network.contains(&address))
+    }
+
     /// Whether `name`, in lower case and without a dot at its end, is one that the rule is about.
     pub fn covers(&self, name: &str) -> bool {
         match self {

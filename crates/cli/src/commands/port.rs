@@ -16,7 +16,7 @@ use crate::output;
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container port web
-  curl http://$(container port web 80)/")]
+  curl http://$(container port web 80 | head -1)/")]
 pub struct Port {
     /// Container
     #[arg(value_name = "CONTAINER", add = completion::containers())]

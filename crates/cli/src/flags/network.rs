@@ -38,7 +38,7 @@ pub struct NetworkFlags {
     dns_search: Vec<String>,
 
     /// Destinations that the container may reach outside of its networks: none, or allow=<rule>[,<rule>]...; egress= of a --network
-    /// overrides it
+    /// overrides it. A name allows no private address
     #[arg(long, value_name = "EGRESS", value_parser = policy)]
     egress: Vec<Policy>,
 

@@ -41,7 +41,8 @@ impl Learned {
         }
     }
 
-    /// Lets `client` reach the addresses of `reply`, which is about `name`, by the rules that cover it.
+    /// Lets `client` reach the addresses of `reply`, which is about `name`, by the rules that cover it. Gives whether it can reach any of them, or there
+    /// are none: a name may stand for addresses of the inside alone, which it opens nothing of.
     ///
     /// # Errors
     /// When the rules can't be written.
@@ -51,8 +52,15 @@ impl Learned {
         client: &Entry,
         name: &str,
         reply: &Message,
-    ) -> io::Result<()> {
-        let (addresses, ttl) = addresses(directory, reply);
+    ) -> io::Result<bool> {
+        let Answer {
+            addresses,
+            inside,
+            ttl,
+        } = Answer::of(directory, reply);
+        let is_allowed =
+            |address: &IpAddr| client.rules().any(|rule| rule.destination.has(*address));
+        let opens = !addresses.is_empty() || inside.is_empty() || inside.iter().any(is_allowed);
         let seconds = ttl.clamp(SHORTEST, LONGEST);
         let now = Instant::now();
         let needed = now + Duration::from_secs(seconds.into());
@@ -69,7 +77,7 @@ impl Learned {
             let until = now + Duration::from_secs(seconds.into());
             self.held().note(&client.tap, index, stale, until);
         }
-        Ok(())
+        Ok(opens)
     }
 
     /// Forgets what was learned for taps that are not to be kept.
@@ -109,24 +117,43 @@ impl Held {
     }
 }
 
-/// The addresses of an answer that lead out, and how long they hold. Whoever answers for a name of the outside must not choose
-/// what of the inside is reached: this network, this host, a machine's own, or what is behind the same router. Who means such an
-/// address says so by a rule with the address.
-fn addresses(directory: &Directory, reply: &Message) -> (Vec<IpAddr>, u32) {
-    let mut ttl = LONGEST;
-    let mut addresses = Vec::new();
-    for record in &reply.answers {
-        let address = match &record.data {
-            RData::A(address) => IpAddr::from(address.0),
-            RData::AAAA(address) => IpAddr::from(address.0),
-            _ => continue,
+/// The addresses of an answer. Whoever answers for a name of the outside must not choose what of the inside is reached: this network, this
+/// host, a machine's own, or what is behind the same router. Who means such an address says so by a rule with the address.
+#[derive(Debug)]
+struct Answer {
+    /// Those that lead out.
+    addresses: Vec<IpAddr>,
+    /// The others.
+    inside: Vec<IpAddr>,
+    /// Seconds for which they hold.
+    ttl: u32,
+}
+
+impl Answer {
+    fn of(directory: &Directory, reply: &Message) -> Self {
+        let mut answer = Self {
+            addresses: Vec::new(),
+            inside: Vec::new(),
+            ttl: LONGEST,
         };
-        ttl = ttl.min(record.ttl);
-        if leads_out(address) && !directory.contains(address) && addresses.len() < MAX_ADDRESSES {
-            addresses.push(address);
+        for record in &reply.answers {
+            let address = match &record.data {
+                RData::A(address) => IpAddr::from(address.0),
+                RData::AAAA(address) => IpAddr::from(address.0),
+                _ => continue,
+            };
+            answer.ttl = answer.ttl.min(record.ttl);
+            let kind = if leads_out(address) && !directory.contains(address) {
+                &mut answer.addresses
+            } else {
+                &mut answer.inside
+            };
+            if kind.len() < MAX_ADDRESSES {
+                kind.push(address);
+            }
         }
+        answer
     }
-    (addresses, ttl)
 }
 
 /// Whether a name may stand for `address`.

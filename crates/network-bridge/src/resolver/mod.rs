@@ -156,10 +156,14 @@ impl Resolver {
                         .learned
                         .take(&self.directory, client, &name, &reply)
                         .await;
-                    learned.map_err(|error| {
+                    let opens = learned.map_err(|error| {
                         tracing::warn!("egress to {name}: {error:#}");
                         ResponseCode::ServFail
                     })?;
+                    // The answer is of no use, and nothing else would say why.
+                    if !opens {
+                        self.refused.note(&client.tap, &name);
+                    }
                 }
                 Ok(reply)
             }

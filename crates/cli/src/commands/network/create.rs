@@ -22,7 +22,8 @@ pub struct Create {
     /// Destinations that containers may reach outside of the network: none, or allow=<rule>[,<rule>]... (default: everything)
     ///
     /// A rule is an address, a range of addresses (CIDR), a name or *.<name>, with or without :<port>[-<port>] and /tcp or /udp; an IPv6
-    /// address with a port is in brackets. A rule with a name allows the addresses that the network's resolver has answered for this name.
+    /// address with a port is in brackets. A rule with a name allows the addresses that the network's resolver has answered for this name,
+    /// but no private ones and none of the host: for those write the address.
     /// A container's own rules narrow these: what it reaches, both allow.
     #[arg(long, value_name = "EGRESS", value_parser = policy)]
     egress: Vec<Policy>,
