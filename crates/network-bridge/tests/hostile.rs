@@ -290,6 +290,37 @@ fn speaks_for_itself_alone(who: As) {
     assert!(arrived && !reply.is_empty());
 }
 
+/// A bridge gives everybody what is for an address that it does not know.
+#[test]
+fn frames_for_nobody_reach_nobody() {
+    for who in [As::Root, As::User] {
+        let world = World::of(who);
+        let network = world.network("one", |_| ());
+        let [evil, victim, silent] =
+            ["evil", "victim", "silent"].map(|name| Station::new(&network, name));
+        let nobody: Mac = [2, 0, 0, 0, 0x99, 0x99];
+        let packet = ipv4(evil.ipv4, victim.ipv4, 17, &udp(9, 9, b""));
+        for _ in 0..500 {
+            evil.send(&ethernet(nobody, evil.mac, 0x0800, &packet));
+        }
+        // One that has not said a word is known all the same.
+        let hello = ethernet(silent.mac, evil.mac, 0x0800, &packet);
+        for to in [&victim, &silent] {
+            evil.send(&hello);
+            evil.send(&evil.marker(7));
+            let marker = evil.marker(7);
+            let mut arrived = Vec::new();
+            while arrived.last() != Some(&marker) {
+                let frame = to.receive().expect("the marker");
+                assert_ne!(frame[..6], nobody, "{who:?}");
+                arrived.push(frame);
+            }
+            let is_meant = to.mac == silent.mac;
+            assert_eq!(arrived.contains(&hello), is_meant, "{who:?}");
+        }
+    }
+}
+
 #[test]
 fn a_storm_of_broadcasts_is_bounded() {
     let world = World::new();

@@ -4,8 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rtnetlink::packet_route::link::LinkAttribute;
-use rtnetlink::packet_route::neighbour::NeighbourFlags;
-use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
+use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
+use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec};
 
 use super::{BRIDGE, Links, Route, UPLINK, is, sysctl, told};
 use crate::namespace::inside::{Bridge, Uplink};
@@ -85,14 +85,23 @@ impl Links {
         Ok(())
     }
 
-    /// Puts a tap on the bridge.
-    pub async fn join(&self, tap: &str, mtu: u32) -> io::Result<()> {
+    /// Puts a tap on the bridge, behind which is the hardware address `mac` alone.
+    pub async fn join(&self, tap: &str, mtu: u32, mac: [u8; 6]) -> io::Result<()> {
         let bridge = self.index(BRIDGE).await?;
         let index = self.index(tap).await?;
         // It says nothing on the tap itself.
         sysctl::set(&format!("ipv6/conf/{tap}/disable_ipv6"), "1")?;
-        self.set(index, |link| link.mtu(mtu).controller(bridge).up())
-            .await
+        self.set(index, |link| link.mtu(mtu).controller(bridge))
+            .await?;
+        // The bridge knows from the beginning who is there, and gives nobody what is for an address that it does not know.
+        let port = LinkBridgePort::new(index).flood(false).build();
+        let set = self.handle.link().set_port(port).execute();
+        set.await.map_err(told)?;
+        let known = self.handle.neighbours().add_bridge(index, &mac);
+        let known = known.state(NeighbourState::Noarp);
+        let known = known.flags(NeighbourFlags::Controller).replace();
+        known.execute().await.map_err(told)?;
+        self.set(index, LinkMessageBuilder::up).await
     }
 
     /// Takes a tap off the bridge and down, if it is there.

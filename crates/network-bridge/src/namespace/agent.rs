@@ -73,8 +73,8 @@ async fn act(links: &Links, request: Request) -> io::Result<(Reply, Option<Owned
             descriptor = Some(tap);
             Reply::Tap(name)
         }
-        Request::Join { tap, mtu } => {
-            links.join(&tap, mtu).await?;
+        Request::Join { tap, mtu, mac } => {
+            links.join(&tap, mtu, mac).await?;
             Reply::Done
         }
         Request::Part(tap) => {

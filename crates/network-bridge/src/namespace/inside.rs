@@ -38,6 +38,8 @@ pub enum Request {
         tap: String,
         /// Bytes of a packet.
         mtu: u32,
+        /// Hardware address of the machine behind it.
+        mac: [u8; 6],
     },
     /// Takes a tap off the bridge, if it is there: whoever has it open has an end that leads nowhere.
     Part(String),

@@ -196,18 +196,19 @@ impl Network {
     /// Sets the container's rules, and puts its tap on the bridge.
     async fn connect(&self, container: &str, tap: &str, mtu: u32) -> Result<(), Error> {
         let lease = self.leases.get(container);
-        if let Some(member) = lease.and_then(|lease| Member::of(container, lease)) {
-            let script = frames::admit(&member) + &packets::admit(&member, &self.host_addresses());
-            let mut rules = self.inside.run(Request::Rules(script.clone())).await;
-            if let Err(error) = &rules {
-                tracing::debug!("{tap} has rules already? {error:#}");
-                let script = frames::dismiss(tap) + &packets::dismiss(&member, &[]) + &script;
-                rules = self.inside.run(Request::Rules(script)).await;
-            }
-            rules.map_err(failed("set the container's rules"))?;
+        let Some(member) = lease.and_then(|lease| Member::of(container, lease)) else {
+            return Ok(());
+        };
+        let script = frames::admit(&member) + &packets::admit(&member, &self.host_addresses());
+        let mut rules = self.inside.run(Request::Rules(script.clone())).await;
+        if let Err(error) = &rules {
+            tracing::debug!("{tap} has rules already? {error:#}");
+            let script = frames::dismiss(tap) + &packets::dismiss(&member, &[]) + &script;
+            rules = self.inside.run(Request::Rules(script)).await;
         }
-        let tap = tap.to_owned();
-        let joined = self.inside.run(Request::Join { tap, mtu }).await;
+        rules.map_err(failed("set the container's rules"))?;
+        let (tap, mac) = (tap.to_owned(), member.mac.bytes());
+        let joined = self.inside.run(Request::Join { tap, mtu, mac }).await;
         joined.map_err(failed("put the tap on the bridge"))
     }
 
