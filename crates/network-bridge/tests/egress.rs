@@ -12,7 +12,10 @@ use container_resource::egress::EVERYTHING_ELSE;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType::{A, AAAA};
 use world::dns::{self, addresses};
-use world::{HOST, HOST6, Network, PEER, SERVER, SERVER6, World, ask, ask_udp, serve, serve_udp};
+use world::{
+    As, HOST, HOST6, Network, PATIENCE, PEER, SERVER, SERVER6, World, ask, ask_udp, serve,
+    serve_udp,
+};
 
 const GATEWAY: &str = "192.168.64.1";
 /// Under which containers reach the host.
@@ -24,6 +27,16 @@ fn rules(rules: &[&str]) -> AttachRequest {
         egress: Some(Egress { allow }),
         ..AttachRequest::default()
     }
+}
+
+/// Waits until a user's way out is there: beside the network, it starts.
+fn leads_out(network: &Network, server: &str) {
+    let first = network.guest("first");
+    let begun = Instant::now();
+    while ask(&first.namespace, server).is_err() {
+        assert!(begun.elapsed() < PATIENCE, "nothing leaves");
+    }
+    network.detach("first");
 }
 
 fn packets(counts: &[RuleCount], rule: &str) -> u64 {
@@ -81,7 +94,16 @@ fn names_that_are_refused_are_counted_and_bounded() {
 /// Nobody gave a guest its link-local address, and it may send from it.
 #[test]
 fn rules_hold_for_datagrams_to_the_host_from_every_address() {
-    let world = World::new();
+    datagrams_to_the_host(As::Root);
+}
+
+#[test]
+fn also_to_a_user_s_host() {
+    datagrams_to_the_host(As::User);
+}
+
+fn datagrams_to_the_host(who: As) {
+    let world = World::of(who);
     serve_udp(&world.host, "[::1]:5300");
     let network = world.network("one", |_| ());
     let (open, _) = network.guest_with("open", AttachRequest::default());
@@ -116,12 +138,22 @@ fn rules_hold_for_datagrams_to_the_host_from_every_address() {
 
 #[test]
 fn a_rule_is_for_its_ports_and_its_protocol() {
-    let world = World::new();
+    ports_and_protocols(As::Root);
+}
+
+#[test]
+fn also_on_a_user_s_network() {
+    ports_and_protocols(As::User);
+}
+
+fn ports_and_protocols(who: As) {
+    let world = World::of(who);
     for port in 8000..8004 {
         serve(&world.outside, &format!("[::]:{port}"));
         serve_udp(&world.outside, &format!("{SERVER}:{port}"));
     }
     let network = world.network("one", |_| ());
+    leads_out(&network, &format!("{SERVER}:8000"));
     let (tcp, udp) = (
         format!("{SERVER}:8001-8002/tcp"),
         format!("{SERVER}:8002-8003/udp"),
@@ -167,7 +199,16 @@ fn a_rule_is_for_its_ports_and_its_protocol() {
 
 #[test]
 fn addresses_are_allowed_by_rules_and_counted() {
-    let world = World::new();
+    addresses_and_counts(As::Root);
+}
+
+#[test]
+fn and_by_a_user_s() {
+    addresses_and_counts(As::User);
+}
+
+fn addresses_and_counts(who: As) {
+    let world = World::of(who);
     for at in ["[::]:80", "[::]:81"] {
         serve(&world.outside, at);
     }
@@ -179,6 +220,7 @@ fn addresses_are_allowed_by_rules_and_counted() {
     }
     let by_lan = format!("{HOST}/32:4002");
     let mut network = world.network("one", |_| ());
+    leads_out(&network, &format!("{SERVER}:80"));
     let (a, _) = network.guest_with("a", rules(&[]));
     let allowed = format!("{SERVER}/32:80");
     let (b, _) = network.guest_with(
@@ -239,7 +281,16 @@ fn addresses_are_allowed_by_rules_and_counted() {
 
 #[test]
 fn a_container_s_rules_narrow_those_of_its_network() {
-    let world = World::new();
+    rules_of_both(As::Root);
+}
+
+#[test]
+fn and_those_of_a_user_s() {
+    rules_of_both(As::User);
+}
+
+fn rules_of_both(who: As) {
+    let world = World::of(who);
     dns::serve(&world.outside, PEER);
     std::fs::write(world.resolv_conf(), format!("nameserver {PEER}\n")).unwrap();
     for port in 80..83 {
@@ -251,6 +302,7 @@ fn a_container_s_rules_narrow_those_of_its_network() {
         let egress = [&low, "www.example.org", "host.container.internal:4000"];
         configuration["egress"] = serde_json::json!(egress);
     });
+    leads_out(&network, &format!("{SERVER}:80"));
     let of_network = network.guest("a");
     let (wide, _) = network.guest_with("b", rules(&["0.0.0.0/0", "::/0"]));
     let (narrow, _) = network.guest_with("c", rules(&[&high, "*.example.org", "*.example.com"]));
@@ -340,13 +392,23 @@ fn a_name_does_not_open_what_is_not_outside() {
 
 #[test]
 fn names_are_allowed_by_what_the_resolver_answered() {
-    let world = World::new();
+    answered_names(As::Root);
+}
+
+#[test]
+fn and_by_what_a_user_s_did() {
+    answered_names(As::User);
+}
+
+fn answered_names(who: As) {
+    let world = World::of(who);
     let asked = dns::serve(&world.outside, PEER);
     std::fs::write(world.resolv_conf(), format!("nameserver {PEER}\n")).unwrap();
     for at in ["[::]:80", "[::]:81"] {
         serve(&world.outside, at);
     }
     let mut network = world.network("one", |_| ());
+    leads_out(&network, &format!("{SERVER}:80"));
     let (a, _) = network.guest_with("a", rules(&["www.example.org:80", "inside.example.org"]));
     let (b, _) = network.guest_with("b", rules(&["*.example.org"]));
     let server = format!("{SERVER}:80");
@@ -410,4 +472,62 @@ fn names_are_allowed_by_what_the_resolver_answered() {
         addresses(&a.namespace, GATEWAY, "b", A).unwrap(),
         [b.ipv4()]
     );
+}
+
+/// The sets of what names resolved to.
+fn sets_of_names(network: &Network) -> Vec<serde_json::Value> {
+    let listed = network.sh("nft -j list table inet container");
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let objects = listed["nftables"].as_array().unwrap().iter();
+    let sets = objects.map(|object| &object["set"]).filter(|set| {
+        let name = set["name"].as_str();
+        name.is_some_and(|name| name.starts_with("names_"))
+    });
+    sets.cloned().collect()
+}
+
+/// For how many seconds rules with names lead to [`SERVER`].
+fn held(network: &Network) -> Option<u64> {
+    let sets = sets_of_names(network);
+    let elements = sets.iter().filter_map(|set| set["elem"].as_array());
+    let mut elements = elements.flatten().map(|element| &element["elem"]);
+    let found = elements.find(|element| element["val"] == SERVER)?;
+    Some(found["timeout"].as_u64().expect("a time"))
+}
+
+#[test]
+fn an_address_stays_open_as_long_as_the_newest_answer_holds_and_no_longer() {
+    let world = World::new();
+    dns::serve(&world.outside, PEER);
+    std::fs::write(world.resolv_conf(), format!("nameserver {PEER}\n")).unwrap();
+    serve(&world.outside, "[::]:80");
+    let network = world.network("one", |_| ());
+    let (a, _) = network.guest_with("a", rules(&["*.example.org:80"]));
+    let learn = |name: &str| {
+        let found = addresses(&a.namespace, GATEWAY, name, A).unwrap();
+        assert_eq!(found, [SERVER]);
+        held(&network).unwrap()
+    };
+    assert_eq!(held(&network), None);
+    // An answer for a second is good for the shortest time, and somewhat more.
+    let short = learn("www.example.org");
+    assert!((60..=90).contains(&short), "{short}");
+    let long = learn("long.example.org");
+    assert!((7200..=10_800).contains(&long), "{long}");
+    assert_eq!(learn("www.example.org"), long);
+    let server = format!("{SERVER}:80");
+    assert!(ask(&a.namespace, &server).is_ok());
+    // The kernel's clock does not wait for a test: it is given less time.
+    let sets = sets_of_names(&network);
+    let mut names = sets.iter().map(|set| set["name"].as_str().unwrap());
+    let set = names.find(|name| name.ends_with("_4")).unwrap();
+    network.sh(&format!(
+        "nft 'delete element inet container {set} {{ {SERVER} }}; add element inet container {set} {{ {SERVER} timeout 1s }}'"
+    ));
+    let begun = Instant::now();
+    while ask(&a.namespace, &server).is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "it stays open");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(held(&network), None);
 }

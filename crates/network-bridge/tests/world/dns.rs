@@ -136,7 +136,7 @@ pub fn addresses(
 pub type Asked = Arc<Mutex<Vec<String>>>;
 
 /// Serves `*.example.org` at `address`. Names of hostile answers: `loop` points at itself, `wrong` is an answer to another
-/// question, `big` is of 64 KiB, `inside` is an address of the network, `private` one of a private network, `host` the host's.
+/// question, `big` is of 64 KiB, `long` holds for two hours and the others for a second, `inside` is an address of the network, `private` one of a private network, `host` the host's.
 pub fn serve(namespace: &Namespace, address: &str) -> Asked {
     let asked = Asked::default();
     let at = SocketAddr::new(address.parse().unwrap(), 53);
@@ -182,7 +182,8 @@ fn answer(question: &[u8], asked: &Asked, by_tcp: bool) -> Option<Vec<u8>> {
     let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
     reply.metadata.recursion_available = true;
     reply.add_query(asked_for.clone());
-    let record = |data| Record::from_rdata(asked_for.name().clone(), 1, data);
+    let ttl = if name == "long.example.org." { 7200 } else { 1 };
+    let record = |data| Record::from_rdata(asked_for.name().clone(), ttl, data);
     match (name.as_str(), asked_for.query_type()) {
         ("silent.example.org.", _) => return None,
         ("loop.example.org.", _) => {
