@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use container_resource::dns_domain::DnsDomain;
-use container_resource::egress::EgressRule;
+use container_resource::egress::{Destination, EgressRule};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -48,6 +48,9 @@ pub struct About {
 /// A container that is on the network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
+    /// Its id.
+    #[serde(default)]
+    pub container: String,
     /// Its names, in lower case.
     pub names: Vec<String>,
     /// Its address, if it has one of the family.
@@ -111,6 +114,17 @@ impl Entry {
     /// All its rules: its own, then its network's. The place of a rule is its number.
     pub fn rules(&self) -> impl Iterator<Item = &EgressRule> {
         self.egress.iter().chain(&self.within).flatten()
+    }
+
+    /// Whether its rules let it reach the host, one of whose addresses are `host`.
+    fn reaches(&self, host: &[IpAddr]) -> bool {
+        let leads = |rule: &EgressRule| match &rule.destination {
+            Destination::Network(network) => host.iter().any(|address| network.contains(address)),
+            Destination::Name(name) => is_host(name),
+            Destination::Below(_) => rule.destination.covers(HOST),
+        };
+        let lead = |rules: &Vec<EgressRule>| rules.iter().any(leads);
+        self.egress.as_ref().is_none_or(lead) && self.within.as_ref().is_none_or(lead)
     }
 
     fn has(&self, address: IpAddr) -> bool {
@@ -215,6 +229,7 @@ impl Directory {
             let names = lease.names.iter();
             let names = names.filter(|name| !own.contains(*name) || name.eq_ignore_ascii_case(id));
             Some(Entry {
+                container: id.clone(),
                 names: names.cloned().collect(),
                 ipv4: lease.ipv4,
                 ipv6: lease.ipv6,
@@ -241,6 +256,24 @@ impl Directory {
         }
         self.owner(address)
             .map_or(Client::Stranger, Client::Container)
+    }
+
+    /// Whether `name` stands for the host, which the rules of `client` keep it from.
+    pub fn withholds(&self, name: &str, client: &Entry) -> bool {
+        let of_host = || {
+            let domain = self.domain(name);
+            is_host(name) || domain.is_some_and(|domain| domain.is_loopback(name))
+        };
+        !client.reaches(&self.host) && of_host()
+    }
+
+    /// The container with that id.
+    pub fn entry(&self, container: &str) -> Option<Entry> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries
+            .iter()
+            .find(|entry| entry.container == container)
+            .cloned()
     }
 
     /// The addresses of a name, in lower case and without a dot at its end; nothing when nobody has it.

@@ -217,7 +217,14 @@ impl network_server::Network for Service {
     }
 
     async fn find(&self, request: Request<FindRequest>) -> Reply<FindReply> {
-        let reply = match request.into_inner().wanted {
+        let FindRequest { wanted, container } = request.into_inner();
+        let client = self.directory.entry(&container);
+        let is_withheld = |name: &str| {
+            let client = client.as_ref();
+            client.is_some_and(|client| self.directory.withholds(name, client))
+        };
+        let reply = match wanted {
+            Some(Sought::Name(name)) if is_withheld(&name) => None,
             Some(Sought::Name(name)) => {
                 self.directory.addresses(&name).map(|addresses| FindReply {
                     addresses: addresses.iter().map(ToString::to_string).collect(),

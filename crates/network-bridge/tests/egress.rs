@@ -7,11 +7,14 @@ mod world;
 use std::net::{Ipv6Addr, SocketAddrV6, UdpSocket};
 use std::time::{Duration, Instant};
 
-use container_api::network::{AttachRequest, Destination, Egress, Protocol, RuleCount};
+use container_api::network::{
+    AllocateRequest, AttachRequest, Destination, Egress, Protocol, RuleCount,
+};
 use container_resource::egress::EVERYTHING_ELSE;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType::{A, AAAA};
 use world::dns::{self, addresses};
+use world::guest::Guest;
 use world::{
     As, HOST, HOST6, Network, PATIENCE, PEER, SERVER, SERVER6, World, ask, ask_udp, serve,
     serve_udp,
@@ -530,4 +533,55 @@ fn an_address_stays_open_as_long_as_the_newest_answer_holds_and_no_longer() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(held(&network), None);
+}
+
+/// Rules are for one network each, and the host is on all of them.
+#[test]
+fn the_host_s_name_is_that_of_a_network_that_leads_there() {
+    let world = World::new();
+    let front = world.network("front", |_| ());
+    let back = world.network("back", |configuration| {
+        configuration["ipv4Subnet"] = "192.168.65.0/24".into();
+        configuration["ipv6Subnet"] = "fd00:65::/64".into();
+    });
+    let join = |network: &Network, other: &str, allowed: Option<&[&str]>| {
+        let names = AllocateRequest {
+            container: "a".into(),
+            names: vec!["a".into()],
+            also: vec![other.into()],
+            ..AllocateRequest::default()
+        };
+        network.allocate(names).unwrap();
+        let request = AttachRequest {
+            container: "a".into(),
+            ..allowed.map_or_else(AttachRequest::default, rules)
+        };
+        network.attach(request).unwrap()
+    };
+    let (here, there) = ("192.168.64.254", "192.168.65.254");
+    for (on_front, on_back, expected) in [
+        (None, Some(&[][..]), here),
+        (Some(&[][..]), None, there),
+        (
+            Some(&["10.0.0.1"][..]),
+            Some(&["host.container.internal:4000"][..]),
+            there,
+        ),
+        (Some(&["*.docker.internal"][..]), None, there),
+        (Some(&["192.168.64.254/32:4000"][..]), None, here),
+        (Some(&["host.docker.internal"][..]), None, here),
+        // Then the rules of the first one say what was refused.
+        (Some(&[][..]), Some(&["10.0.0.1"][..]), here),
+    ] {
+        let (reply, tap) = join(&front, "back", on_front);
+        let (_, other) = join(&back, "front", on_back);
+        let a = Guest::start(tap, reply.addresses.unwrap());
+        for name in ["host.container.internal", "HOST.docker.internal"] {
+            let found = addresses(&a.namespace, GATEWAY, name, A);
+            assert_eq!(found.unwrap(), [expected], "{on_front:?} {on_back:?}");
+        }
+        drop((a, other));
+        front.detach("a");
+        back.detach("a");
+    }
 }

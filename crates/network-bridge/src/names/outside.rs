@@ -144,10 +144,12 @@ impl Outside {
 
     /// What the other networks of the container behind `tap` know, in its order. One that does not answer knows nothing.
     async fn find(&self, tap: &str, wanted: Wanted) -> Option<FindReply> {
-        let networks = self.directory.behind(tap)?.also;
-        let asked = networks
+        let Entry {
+            also, container, ..
+        } = self.directory.behind(tap)?;
+        let asked = also
             .into_iter()
-            .map(|network| self.find_on(network, wanted.clone()));
+            .map(|network| self.find_on(network, &container, wanted.clone()));
         // All at once, and the first one's answer counts.
         let mut found = futures::stream::iter(asked).buffered(MOST_ASKED);
         while let Some(reply) = found.next().await {
@@ -158,14 +160,17 @@ impl Outside {
         None
     }
 
-    async fn find_on(&self, network: String, wanted: Wanted) -> Option<FindReply> {
+    async fn find_on(&self, network: String, container: &str, wanted: Wanted) -> Option<FindReply> {
         if self.silent.is(&network) {
             return None;
         }
         let path = self.runtime.join(format!("network-{network}.sock"));
         let mut client = NetworkClient::new(socket::connect(&path).ok()?);
         let wanted = Some(wanted);
-        let asked = client.find(FindRequest { wanted });
+        let asked = client.find(FindRequest {
+            wanted,
+            container: container.to_owned(),
+        });
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(reply)) => {
                 let reply = reply.into_inner();

@@ -126,8 +126,12 @@ impl Resolver {
             Some(_) => None,
         }
         .unwrap_or_else(|| answer::local(&self.directory, question));
-        if !matches!(known, Local::Records(_)) {
-            if let Some(client) = client.filter(|client| !client.also.is_empty()) {
+        if let Some(client) = client.filter(|client| !client.also.is_empty()) {
+            // Another network may lead to the host where this one does not. Where none does it is this one, whose rules say so.
+            let is_withheld = self
+                .directory
+                .withholds(&answer::plain(question.name()), client);
+            if is_withheld || !matches!(known, Local::Records(_)) {
                 let found = self.elsewhere(client, question).await;
                 known = found.map_or(known, Local::Records);
             }
