@@ -132,15 +132,16 @@ fn note(address: SocketAddr, error: &io::Error) -> Bytes {
     text.into()
 }
 
-/// The host's addresses for what the guest tells of: the same, and for every address of IPv6 those of IPv4 as well, which such a
-/// socket serves unless it was told otherwise.
+/// The host's addresses for what the guest tells of: the same, and for every address of IPv6 those of IPv4 as well, unless the socket serves
+/// IPv6 alone.
 fn addresses(reply: &ListenersReply) -> BTreeSet<SocketAddr> {
-    let listeners = reply.listeners.iter().take(MOST).copied();
-    let mut addresses: BTreeSet<_> = listeners.filter_map(place).collect();
-    let everywhere = addresses
-        .iter()
+    let listeners = || reply.listeners.iter().take(MOST).copied();
+    let mut addresses: BTreeSet<_> = listeners().filter_map(place).collect();
+    let of_both = listeners().filter(|listener| !listener.ipv6_only);
+    let everywhere = of_both
+        .filter_map(place)
         .filter(|address| address.ip() == Ipv6Addr::UNSPECIFIED);
-    let ports: Vec<_> = everywhere.map(SocketAddr::port).collect();
+    let ports: Vec<_> = everywhere.map(|address| address.port()).collect();
     for port in ports {
         let [all, own] = [Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST].map(|ip| (ip, port).into());
         // A socket of both families leaves no room for this one, which is not for everybody.
@@ -175,6 +176,7 @@ mod tests {
             port,
             ipv6,
             loopback,
+            ipv6_only: false,
         };
         let reply = ListenersReply {
             listeners: vec![
@@ -185,6 +187,10 @@ mod tests {
                 // Two sockets: that of IPv4 is for the machine itself alone.
                 listener(84, false, true),
                 listener(84, true, false),
+                Listener {
+                    ipv6_only: true,
+                    ..listener(85, true, false)
+                },
                 // A guest can say anything.
                 listener(0, false, false),
                 listener(65536, false, false),
@@ -200,6 +206,7 @@ mod tests {
                 "127.0.0.1:84",
                 "[::]:82",
                 "[::]:84",
+                "[::]:85",
                 "[::1]:83"
             ]
         );

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use container_api::guest::{Listener, ListenersReply};
 use futures::{Stream, stream};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use tonic::Status;
 
 /// How often it is looked: the kernel tells nobody that a socket begins to listen.
@@ -20,19 +21,31 @@ const MOST: usize = 1024;
 /// State of a socket that listens (`TCP_LISTEN` of `linux/tcp_states.h`).
 const LISTEN: &str = "0A";
 
+/// An address of the loopback at which no program listens by itself.
+const UNUSED: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
+
 /// A port at which a program listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Listening {
     port: u16,
     ipv6: bool,
     loopback: bool,
+    /// At every address of IPv6, and none of IPv4; not looked at yet in what a table says.
+    ipv6_only: bool,
+}
+
+impl Listening {
+    /// A socket of IPv6 that may serve IPv4 as well.
+    const fn may_be_both(self) -> bool {
+        self.ipv6 && !self.loopback
+    }
 }
 
 /// What listens now, and whenever that is something else.
 pub fn watch() -> impl Stream<Item = Result<ListenersReply, Status>> + Send {
     stream::unfold(None, |told| async move {
         loop {
-            let found = find();
+            let found = find(told.as_ref());
             if told.as_ref() != Some(&found) {
                 let reply = reply(&found);
                 return Some((Ok(reply), Some(found)));
@@ -47,13 +60,15 @@ fn reply(found: &BTreeSet<Listening>) -> ListenersReply {
         port: listening.port.into(),
         ipv6: listening.ipv6,
         loopback: listening.loopback,
+        ipv6_only: listening.ipv6_only,
     });
     ListenersReply {
         listeners: listeners.collect(),
     }
 }
 
-fn find() -> BTreeSet<Listening> {
+/// What listens now; `before` is what did.
+fn find(before: Option<&BTreeSet<Listening>>) -> BTreeSet<Listening> {
     let mut found = BTreeSet::new();
     for table in TABLES {
         let mut text = String::new();
@@ -64,7 +79,28 @@ fn find() -> BTreeSet<Listening> {
             found.extend(listening(&text));
         }
     }
-    found
+    let known = |one: &Listening| {
+        let before = before.into_iter().flatten();
+        let mut same = before.filter(|other| other.may_be_both() && other.port == one.port);
+        same.next().map(|other| other.ipv6_only)
+    };
+    let whole = found.into_iter().map(|one| Listening {
+        // Looked at once: meanwhile another program might want the port.
+        ipv6_only: one.may_be_both() && known(&one).unwrap_or_else(|| leaves_ipv4(one.port)),
+        ..one
+    });
+    whole.collect()
+}
+
+/// Whether nothing listens at `port` of every IPv4 address, which is to be seen in no table where a socket of IPv6 may do so: an address that
+/// nobody uses can be had then.
+fn leaves_ipv4(port: u16) -> bool {
+    let Ok(socket) = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None) else {
+        return false;
+    };
+    // Connections that are closing are in nobody's way, and this is in the way of nobody who sets the same.
+    let _ = sockopt::set_socket_reuseaddr(&socket, true);
+    rustix::net::bind(&socket, &SocketAddr::from((UNUSED, port))).is_ok()
 }
 
 /// Those in a table of the kernel's (`Documentation/networking/proc_net_tcp.rst`).
@@ -88,6 +124,7 @@ fn parse(local: &str) -> Option<Listening> {
     // 127.0.0.53 and the like are loopback addresses, too, but nobody reaches them at 127.0.0.1.
     let loopback = address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST;
     (port != 0 && (address.is_unspecified() || loopback)).then(|| Listening {
+        ipv6_only: false,
         port,
         ipv6: address.is_ipv6(),
         loopback,
@@ -133,6 +170,7 @@ mod tests {
             port,
             ipv6,
             loopback,
+            ipv6_only: false,
         };
         // What listens at one address of a network, or at another one of the loopback, has no place on the host; behind the first connection nothing listens.
         assert_eq!(
@@ -162,9 +200,41 @@ mod tests {
             port,
             ipv6: false,
             loopback: true,
+            ipv6_only: false,
         };
-        assert!(find().contains(&wanted));
+        assert!(find(None).contains(&wanted));
         drop(listener);
-        assert!(!find().contains(&wanted));
+        assert!(!find(None).contains(&wanted));
+    }
+
+    #[test]
+    fn a_socket_of_ipv6_alone_is_told_from_one_of_both() {
+        let listen = |ipv6_only| {
+            let socket =
+                rustix::net::socket(AddressFamily::INET6, SocketType::STREAM, None).unwrap();
+            sockopt::set_ipv6_v6only(&socket, ipv6_only).unwrap();
+            rustix::net::bind(&socket, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))).unwrap();
+            rustix::net::listen(&socket, 1).unwrap();
+            std::net::TcpListener::from(socket)
+        };
+        for ipv6_only in [true, false] {
+            let listener = listen(ipv6_only);
+            let port = listener.local_addr().unwrap().port();
+            let wanted = Listening {
+                port,
+                ipv6: true,
+                loopback: false,
+                ipv6_only,
+            };
+            let found = find(None);
+            assert!(found.contains(&wanted), "{ipv6_only}");
+            assert!(find(Some(&found)).contains(&wanted));
+            // A program that serves both by a socket each finds the other one free.
+            let other = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
+            assert_eq!(other.is_ok(), ipv6_only);
+            drop(other);
+            let own = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+            assert!(find(None).contains(&wanted), "{ipv6_only}: {own:?}");
+        }
     }
 }
