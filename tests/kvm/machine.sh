@@ -24,7 +24,7 @@ shift
 
 # In the order in which they depend on each other (modinfo -F depends).
 modules=(virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci fuse virtiofs
-    rng-core ccp irqbypass kvm kvm-amd tun crc32c_generic crc16 mbcache jbd2 ext4 virtio_blk)
+    rng-core ccp irqbypass kvm kvm-amd tun tap vhost_iotlb vhost vhost_net crc32c_generic crc16 mbcache jbd2 ext4 virtio_blk)
 
 # Debian's generic kernel, fetched and unpacked but not installed.
 package=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/ { print $2; exit }')

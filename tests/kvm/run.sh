@@ -15,11 +15,14 @@ end_to_end=(
     faults::a_killed_helper_or_vmm_stops_its_container_and_no_other
     templates::the_second_start_of_a_shape_comes_from_a_template_and_is_its_own_machine
 )
-# The nested machine has no nftables, so a NIC is tried with a tap that the engine's test makes.
+# The nested machine has no nftables, so a NIC is tried with a tap that the engine's test makes, and with vhost-net, which it has.
 engine=(
     template::a_disk_and_a_nic_come_late_to_a_restored_machine
+    template::a_nic_is_saved_and_has_another_tap_when_it_is_restored
+    devices::disks_and_a_nic_are_found_by_their_roles
+    devices::a_nic_of_the_start_is_given_to_other_networks
 )
-export CONTAINER_TEST_ACCELERATOR=kvm
+export CONTAINER_TEST_ACCELERATOR=kvm CONTAINER_TEST_VHOST=1
 work=$1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -50,4 +53,4 @@ chances() {
 }
 
 chances 450 "$2" "${end_to_end[@]}"
-chances 240 "$3" "${engine[@]}"
+chances 600 "$3" "${engine[@]}"

@@ -48,6 +48,7 @@ pub use confinement::cgroup::Allowance;
 pub use device::{
     Device, DeviceError, Disk, DiskError, DiskRole, Extent, MAX_EXTENTS, MTU, MacAddress,
     MacAddressError, Nic, NicError, PlaceError, SECTOR, Share, ShareError, SpareNic, TAG_LIMIT,
+    vhost,
 };
 pub use engine::{Engine, StartError};
 pub use exit::{ExitCause, VmExit};

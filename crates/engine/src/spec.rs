@@ -77,7 +77,7 @@ impl VmSpec {
     }
 
     /// Whether a machine that was started as `other` can become this one ([`Vm::exchange_disks`](crate::Vm::exchange_disks)): it has
-    /// disks of the same roles, sizes and access, as many NICs, with the same MTUs, and as many spare ones. Everything else is the template's.
+    /// disks of the same roles, sizes and access, as many NICs, with the same MTUs and with vhost-net or without, and as many spare ones. Everything else is the template's.
     pub fn has_devices_of(&self, other: &Self) -> bool {
         let disks = |spec: &Self| {
             let disks = spec.disks();
@@ -87,13 +87,16 @@ impl VmSpec {
             disks.sort_unstable();
             disks
         };
-        let mtus = |spec: &Self| spec.nics().map(|nic| nic.mtu).collect::<Vec<_>>();
+        let nics = |spec: &Self| {
+            let nics = spec.nics().map(|nic| (nic.mtu, nic.vhost.is_some()));
+            nics.collect::<Vec<_>>()
+        };
         let spare = |spec: &Self| {
             let devices = spec.devices.iter();
             let spare = devices.filter(|device| matches!(device, Device::SpareNic(_)));
             spare.count()
         };
-        disks(self) == disks(other) && mtus(self) == mtus(other) && spare(self) == spare(other)
+        disks(self) == disks(other) && nics(self) == nics(other) && spare(self) == spare(other)
     }
 
     /// Its shares.

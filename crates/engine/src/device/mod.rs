@@ -4,6 +4,7 @@ mod disk;
 mod error;
 mod nic;
 mod share;
+pub mod vhost;
 
 pub(crate) use nic::check_tap;
 

@@ -18,6 +18,8 @@ pub struct Nic {
     pub mac: MacAddress,
     /// Bytes of its largest packet; the guest's driver starts with it. Within [`MTU`].
     pub mtu: u16,
+    /// By which the host's kernel carries its packets ([`super::vhost::open`]); none: the VMM does. One machine uses it.
+    pub vhost: Option<Arc<OwnedFd>>,
     /// It is saved with a template, with its address, and its guest uses another one: so its driver's first steps cost no start. Else it
     /// comes to a restored machine late.
     pub saved: bool,
@@ -139,6 +141,7 @@ mod tests {
             tap: Arc::new(File::open("/dev/null").unwrap().into()),
             mac: MacAddress::new([2; 6]).unwrap(),
             mtu: 1500,
+            vhost: None,
             saved: false,
         };
         assert!(matches!(nic.check(), Err(NicError::NoTap(_))));

@@ -89,7 +89,10 @@ fn fixed(device: &Device) -> Option<String> {
     match device {
         Device::GuestChannel { name } => Some(format!("channel {name}")),
         Device::Console { .. } | Device::Balloon | Device::Entropy => Some(device.name()),
-        Device::Nic(nic) if is_saved(device) => Some(format!("nic {} {}", nic.mac, nic.mtu)),
+        Device::Nic(nic) if is_saved(device) => {
+            let vhost = if nic.vhost.is_some() { " vhost" } else { "" };
+            Some(format!("nic {} {}{vhost}", nic.mac, nic.mtu))
+        }
         Device::Disk(_) | Device::Nic(_) | Device::SpareNic(_) | Device::Share(_) => None,
     }
 }
@@ -185,10 +188,11 @@ mod tests {
         let distinct: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());
         // A NIC that is saved, and its MTU, do; one that comes late does not.
-        let nic = |saved, mtu| {
+        let nic_by = |vhost: bool, saved, mtu| {
             let mut spec = base.clone();
             let tap = std::fs::File::open("/dev/null").unwrap();
             spec.devices.push(Device::Nic(Nic {
+                vhost: vhost.then(|| std::sync::Arc::new(tap.try_clone().unwrap().into())),
                 tap: std::sync::Arc::new(tap.into()),
                 mac: MacAddress::new([2, 0, 0, 0, 0, 1]).unwrap(),
                 mtu,
@@ -196,6 +200,8 @@ mod tests {
             }));
             key(&spec, 1)
         };
+        let nic = |saved, mtu| nic_by(false, saved, mtu);
+        assert_ne!(nic(true, 1500), nic_by(true, true, 1500));
         assert_ne!(nic(true, 1500), key(&base, 1));
         assert_ne!(nic(true, 1500), nic(true, 1400));
         assert_eq!(nic(false, 1500), key(&base, 1));

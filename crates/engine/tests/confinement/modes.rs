@@ -367,6 +367,7 @@ async fn inside() {
             tap: Arc::new(tap),
             mac: MacAddress::new([2, 0, 0, 0, 0, 1]).unwrap(),
             mtu: 1500,
+            vhost: None,
             saved: false,
         };
         for (act, expected) in TAP {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Guest, engine, spec};
+use crate::support::{Guest, engine, spec, vhost};
 use crate::tap;
 use container_engine::{ConnectError, Device, Disk, DiskRole, MacAddress, Nic, StartError};
 
@@ -75,6 +75,7 @@ async fn disks_and_a_nic_are_found_by_their_roles() {
                 tap,
                 mac,
                 mtu: 1400,
+                vhost: vhost(&engine),
                 saved: false,
             }),
         );
@@ -110,6 +111,7 @@ async fn a_nic_of_the_start_is_given_to_other_networks() {
         tap: Arc::new(tap),
         mac,
         mtu: 1400,
+        vhost: vhost(&engine),
         saved: false,
     }));
     let mut guest = Guest::boot(&engine, &spec).await;

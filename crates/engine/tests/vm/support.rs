@@ -1,12 +1,13 @@
 //! A guest for tests: the workspace's kernel with `guest.c` as its only program.
 
 use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use container_engine::{Device, Disk, Engine, Vm, VmSpec};
+use container_engine::{Accelerator, Device, Disk, Engine, Vm, VmSpec, vhost};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
@@ -14,6 +15,15 @@ use crate::cpio;
 
 /// Longest wait for anything that a guest does, on a busy host without KVM.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// By which the kernel carries packets, where this host has it: that with `CONTAINER_TEST_VHOST` must.
+pub fn vhost(engine: &Engine) -> Option<Arc<OwnedFd>> {
+    let path = Path::new(vhost::PATH);
+    let opened = (engine.accelerator() == Accelerator::Kvm).then(|| vhost::open(path));
+    let opened = opened.and_then(Result::ok).map(Arc::new);
+    assert!(std::env::var_os("CONTAINER_TEST_VHOST").is_none() || opened.is_some());
+    opened
+}
 
 /// The kernel under test: `CONTAINER_TEST_KERNEL`, or the one that `make kernel` builds.
 pub fn kernel() -> PathBuf {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::support::{self, Guest, PATIENCE, engine, spec};
+use crate::support::{self, Guest, PATIENCE, engine, spec, vhost};
 use crate::{devices, tap};
 use container_engine::{
     Device, Disk, DiskRole, Engine, ExitCause, MacAddress, Nic, OpenTemplateError, VmSpec,
@@ -158,6 +158,7 @@ async fn a_nic_is_saved_and_has_another_tap_when_it_is_restored() {
             tap: Arc::new(tap),
             mac,
             mtu: 1400,
+            vhost: vhost(&engine),
             saved: true,
         }));
         (spec, socket)
@@ -195,6 +196,7 @@ async fn a_disk_and_a_nic_come_late_to_a_restored_machine() {
             tap: Arc::new(tap),
             mac: MacAddress::new([2, 0, 0, 0, 0, 9]).unwrap(),
             mtu: 1500,
+            vhost: vhost(&engine),
             saved: false,
         }));
         socket

@@ -84,7 +84,7 @@ pub async fn boot(
     spec.devices.extend(match &way {
         // Those that it has are the only ones.
         Way::Standby(standby) => standby.nics(&boot.interfaces)?,
-        Way::Cold | Way::Template => nics(&boot.interfaces, taps)?,
+        Way::Cold | Way::Template => nics(&boot.interfaces, taps, engine.accelerator())?,
     });
     timeline.reached("engine ready");
     let shares = match shares {

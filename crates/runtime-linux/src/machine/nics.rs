@@ -1,10 +1,11 @@
 //! Network interfaces of a machine, each with the tap that the apiserver handed over.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
-use container_api::{Error, Kind};
-use container_engine::{Device, Engine, MacAddress, Nic, SpareNic, VmSpec};
+use container_api::{Chain, Error, Kind};
+use container_engine::{Accelerator, Device, Engine, MacAddress, Nic, SpareNic, VmSpec, vhost};
 use container_resource::bundle::Interface;
 use container_resource::mac_address;
 
@@ -29,8 +30,12 @@ pub fn add_spare(engine: &Engine, spec: &mut VmSpec) {
         .extend(spare.map(|mac| Device::SpareNic(SpareNic { mac })));
 }
 
-/// The device of each of `interfaces`, whose taps are `taps`.
-pub fn nics(interfaces: &[Interface], taps: Vec<OwnedFd>) -> Result<Vec<Device>, Error> {
+/// The device of each of `interfaces`, whose taps are `taps`, for a machine under `accelerator`.
+pub fn nics(
+    interfaces: &[Interface],
+    taps: Vec<OwnedFd>,
+    accelerator: Accelerator,
+) -> Result<Vec<Device>, Error> {
     if interfaces.len() != taps.len() {
         let text = format!(
             "{} network interfaces were asked for, and {} taps handed over",
@@ -45,10 +50,25 @@ pub fn nics(interfaces: &[Interface], taps: Vec<OwnedFd>) -> Result<Vec<Device>,
             tap: Arc::new(tap),
             mac,
             mtu: mtu(interface.mtu)?,
+            vhost: vhost(accelerator),
             saved: interface.is_saved,
         }))
     };
     interfaces.iter().zip(taps).map(nic).collect()
+}
+
+/// What carries a NIC's packets past the VMM, where this host has it. Under TCG nothing would be won.
+fn vhost(accelerator: Accelerator) -> Option<Arc<OwnedFd>> {
+    if accelerator != Accelerator::Kvm {
+        return None;
+    }
+    match vhost::open(Path::new(vhost::PATH)) {
+        Ok(descriptor) => Some(Arc::new(descriptor)),
+        Err(error) => {
+            tracing::debug!("{}: {}", vhost::PATH, Chain(&error));
+            None
+        }
+    }
 }
 
 /// Bytes of a packet.
@@ -90,7 +110,11 @@ mod tests {
     #[test]
     fn every_interface_has_a_tap() {
         let tap = std::fs::File::open("/dev/null").unwrap().into();
-        assert!(nics(&[], vec![tap]).is_err());
-        assert!(nics(&[], Vec::new()).unwrap().is_empty());
+        assert!(nics(&[], vec![tap], Accelerator::Software).is_err());
+        assert!(
+            nics(&[], Vec::new(), Accelerator::Software)
+                .unwrap()
+                .is_empty()
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use container_api::Chain;
 use container_engine::accelerator::Verdict;
 use container_engine::confinement::survey::{Survey, survey};
+use container_engine::vhost::{self, VhostError};
 use container_engine::{Accelerator, Engine, Exclusion, INSTALL};
 use container_resource::check::Check;
 
@@ -34,6 +35,7 @@ pub async fn probe(cache: &Path) -> Vec<Check> {
         Check::ok("vmm", engine.vmm()),
         Check::ok("templates", templates(&engine.exclusions())),
         nesting::finding(engine.accelerator()),
+        vhost_net(engine.accelerator(), Path::new(vhost::PATH)),
     ];
     match survey(false).await {
         Ok(found) => checks.extend(confined(&found)),
@@ -61,6 +63,31 @@ fn accelerator(used: Accelerator, kvm: &Verdict) -> Check {
     };
     let detail = format!("{used}, about ten times slower: {kvm}");
     Check::warn("accelerator", detail, remedy)
+}
+
+/// Whether packets of machines go past the VMM. Where they do not, that is slower, and nothing else.
+fn vhost_net(accelerator: Accelerator, path: &Path) -> Check {
+    const NAME: &str = "vhost-net";
+    let by_vmm = "packets go through the VMM";
+    if accelerator != Accelerator::Kvm {
+        let detail = format!("not used without KVM: {by_vmm}");
+        return Check::ok(NAME, detail);
+    }
+    let error = match vhost::open(path) {
+        Ok(_) => return Check::ok(NAME, "used: packets go past the VMM"),
+        Err(error) => error,
+    };
+    let remedy = match error {
+        VhostError::Absent => "modprobe vhost_net",
+        VhostError::NoPermission => {
+            "let this user open /dev/vhost-net: by `usermod -aG kvm $USER` where a group kvm has it, then log in again"
+        }
+        VhostError::Open(_) | VhostError::Refused(_) => {
+            "modprobe -r vhost_net && modprobe vhost_net"
+        }
+    };
+    let detail = format!("not used, as {}: {by_vmm}", Chain(&error));
+    Check::warn(NAME, detail, remedy)
 }
 
 /// Which machines are not started from a template.
@@ -110,6 +137,21 @@ mod tests {
         let check = accelerator(Accelerator::Software, &Verdict::NoPermission);
         assert_eq!(check.status, Status::Warn);
         assert!(check.remedy.unwrap().contains("usermod"));
+    }
+
+    #[test]
+    fn whether_packets_go_past_the_vmm_is_told_with_the_reason() {
+        let told = |accelerator, path: &str| vhost_net(accelerator, Path::new(path));
+        let check = told(Accelerator::Software, "/dev/null");
+        assert_eq!((check.status, check.remedy), (Status::Ok, None));
+        assert!(check.detail.contains("without KVM"), "{}", check.detail);
+        let check = told(Accelerator::Kvm, "/nowhere/vhost-net");
+        assert_eq!(check.status, Status::Warn);
+        assert!(check.detail.contains("has none"), "{}", check.detail);
+        assert_eq!(check.remedy.as_deref(), Some("modprobe vhost_net"));
+        let check = told(Accelerator::Kvm, "/dev/null");
+        assert_eq!(check.status, Status::Warn);
+        assert!(check.detail.contains("not usable"), "{}", check.detail);
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl Standby {
         nics(
             interfaces,
             taps.map_err(|error| Error::caused(Kind::Internal, error))?,
+            self.engine.accelerator(),
         )
     }
 

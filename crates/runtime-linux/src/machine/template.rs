@@ -55,7 +55,9 @@ impl TemplateRequest {
     pub async fn resolve(&self, taps: Vec<OwnedFd>) -> Result<Resolved, Error> {
         let engine = self.host.engine(&self.boot).await?;
         let mut shape = spec::shape(&self.configuration, &self.boot, &engine)?;
-        shape.devices.extend(nics(&self.boot.interfaces, taps)?);
+        shape
+            .devices
+            .extend(nics(&self.boot.interfaces, taps, engine.accelerator())?);
         let key = key(&engine, &shape)?;
         let directory = spec::templates(&self.boot.cache).join(&key);
         Ok(Resolved {

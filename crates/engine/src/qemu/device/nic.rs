@@ -1,5 +1,5 @@
-//! Network interfaces: virtio-net over a tap that came open, with its checksum and segmentation offloads. Packets go
-//! through the VMM (no vhost): the kernel's worker would need the guest's memory and a device that many hosts don't permit.
+//! Network interfaces: virtio-net over a tap that came open, with its checksum and segmentation offloads. Packets go through the VMM, or, where
+//! a descriptor of vhost-net came with the tap, by a thread of the host's kernel.
 //!
 //! virtio-mmio has no hot-plug, and QEMU gives a device another backend only where that is behind a hub. So a NIC that is spare is there from
 //! the beginning, behind a hub of its own, to which a tap is added later. A hub carries no virtio headers: what such a NIC sends has no
@@ -7,7 +7,8 @@
 //!
 //! A NIC of the start stands before its tap itself, and cannot get another backend. So it gets another tap behind the descriptor that the
 //! backend has ([`Replacement`]): QEMU, which is told so by a command that does nothing else, sees the same number. Until then its link
-//! is down, and QEMU passes nothing on in either direction.
+//! is down, and QEMU passes nothing on in either direction: from the kernel's thread it takes the tap away, and gives it the other one as
+//! the link comes up.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::bus;
 use super::place::Place;
-use crate::device::{MacAddress, Nic, NicError, SpareNic, check_tap};
+use crate::device::{MacAddress, Nic, NicError, SpareNic, check_tap, vhost};
 use crate::process::{Replacement, VmmProcess};
 use crate::qemu::arguments::CommandLine;
 use crate::qemu::qmp::Qmp;
@@ -59,7 +60,14 @@ pub(super) fn attach(line: &mut CommandLine, place: Place, nic: &Nic) -> Result<
     // The place is the NIC's alone, so its name is, too.
     let transport = place.transport();
     let (id, bus, mac, mtu) = (format!("nic{transport}"), bus(place), nic.mac, nic.mtu);
-    line.option("-netdev", format!("tap,id={id},fd={number},vhost=off"));
+    let vhost = match &nic.vhost {
+        Some(vhost) => {
+            line.needs.requests(vhost::REQUESTS);
+            Some(line.inherit(vhost.try_clone().map_err(NicError::HandOver)?))
+        }
+        None => None,
+    };
+    line.option("-netdev", backend(&id, number, vhost));
     line.option(
         "-device",
         format!("virtio-net-device,{bus},netdev={id},mac={mac},host_mtu={mtu},{WITHOUT}"),
@@ -73,6 +81,15 @@ pub(super) fn attach(line: &mut CommandLine, place: Place, nic: &Nic) -> Result<
     });
     line.nics.0.insert(nic.mac, behind);
     Ok(())
+}
+
+/// What stands behind a NIC: a tap, and, where it is not the VMM, what carries its packets.
+fn backend(id: &str, tap: RawFd, vhost: Option<RawFd>) -> String {
+    let vhost = vhost.map_or_else(
+        || "vhost=off".to_owned(),
+        |vhost| format!("vhost=on,vhostfd={vhost}"),
+    );
+    format!("tap,id={id},fd={tap},{vhost}")
 }
 
 pub(super) fn attach_spare(line: &mut CommandLine, place: Place, nic: SpareNic) {
@@ -261,6 +278,13 @@ fn port_of(hub: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packets_go_past_the_vmm_where_the_host_lets_them() {
+        assert_eq!(backend("nic3", 7, None), "tap,id=nic3,fd=7,vhost=off");
+        let with = backend("nic3", 7, Some(9));
+        assert_eq!(with, "tap,id=nic3,fd=7,vhost=on,vhostfd=9");
+    }
 
     #[test]
     fn no_request_makes_or_changes_a_tap() {

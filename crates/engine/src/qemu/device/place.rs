@@ -210,6 +210,7 @@ mod tests {
 
     fn nic(number: u8) -> Device {
         Device::Nic(Nic {
+            vhost: None,
             tap: Arc::new(File::open("/dev/null").unwrap().into()),
             mac: MacAddress::new([2, 0, 0, 0, 0, number]).unwrap(),
             mtu: 1500,
