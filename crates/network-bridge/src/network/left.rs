@@ -79,8 +79,16 @@ impl Network {
             speaks |= !left.is_silent && left.shares(&member);
             is_in_the_way |= left.meets(&member);
         }
+        let has_rules = member.egress.is_some();
         if speaks {
-            self.silence().await?;
+            if let Err(error) = self.silence().await {
+                if has_rules {
+                    return Err(error);
+                }
+                // A kernel that cannot (nf_conntrack_netlink) would refuse every start for it.
+                tracing::warn!("{error:#}");
+                self.left.iter_mut().for_each(|left| left.is_silent = true);
+            }
         }
         if is_in_the_way {
             self.sweep().await?;
@@ -119,7 +127,9 @@ impl Network {
     /// When they can't be removed: the next process of the network does.
     pub async fn sweep(&mut self) -> Result<(), Error> {
         if self.left.iter().any(|left| !left.is_silent) {
-            self.silence().await?;
+            if let Err(error) = self.silence().await {
+                tracing::warn!("{error:#}");
+            }
         }
         let left = std::mem::take(&mut self.left);
         if left.is_empty() {
