@@ -142,3 +142,78 @@ fn a_network_that_is_lost_comes_back_to_its_containers() {
     assert!(listed.stdout.contains("tun7"), "{}", listed.stdout);
     system.run(["delete", "--force", "rests", "db", "web"]).ok();
 }
+
+/// Ends everything as a power failure does, and begins on another host, which has nothing of it but the disk.
+fn reboot(system: System, host: &Namespace) -> System {
+    for signal in [Signal::STOP, Signal::KILL] {
+        for (pid, _) in system.processes() {
+            kill(pid, signal);
+        }
+    }
+    eventually("nothing of it runs", || system.processes().is_empty());
+    for entry in std::fs::read_dir(system.scratch()).unwrap().flatten() {
+        let name = entry.file_name();
+        if !["app", "config", "prefix"].iter().any(|kept| name == *kept) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    system.in_namespace(host)
+}
+
+#[test]
+fn addresses_stay_over_a_reboot() {
+    let (before, after) = (Namespace::new(), Namespace::new());
+    let system = System::stopped().in_namespace(&before);
+    system.configure("");
+    system.set_up();
+    system
+        .run(["network", "create", "--subnet", "10.9.2.0/24", "b"])
+        .ok();
+    let server = "mkdir -p /w && echo hello >/w/index.html && exec httpd -f -p 80 -h /w";
+    let small = ["-m", "256M", "-c", "1", "--name"];
+    let web = [
+        "web",
+        "--network",
+        "default",
+        "--network",
+        "b",
+        "-p",
+        "8080:80",
+        "busybox",
+        "sh",
+        "-c",
+        server,
+    ];
+    let db = [
+        "db",
+        "--network",
+        "b,alias=data",
+        "busybox",
+        "sleep",
+        "1000",
+    ];
+    for words in [&web[..], &db] {
+        system
+            .run([&["run", "-d"], &small[..], words].concat())
+            .ok();
+    }
+    let networks =
+        |system: &System| ["web", "db"].map(|id| system.inspect(id)["status"]["networks"].clone());
+    let had = networks(&system);
+    let system = reboot(system, &after);
+    system.run(["system", "start"]).ok();
+    // Whoever comes meanwhile gets none of theirs.
+    let next = ["next", "--network", "b", "busybox", "sleep", "1000"];
+    system
+        .run([&["run", "-d"], &small[..], &next].concat())
+        .ok();
+    system.run(["start", "web"]).ok();
+    system.run(["start", "db"]).ok();
+    assert_eq!(networks(&system), had);
+    eventually("the container is reached by its port", || {
+        fetch(&after, "127.0.0.1", "8080") == "hello\n"
+    });
+    eventually("it finds the other one", || {
+        shell(&system, "web", "ping -c 1 -W 2 data").code == 0
+    });
+}
