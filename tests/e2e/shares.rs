@@ -2,6 +2,7 @@
 
 mod between;
 mod changes;
+mod closing;
 mod escapes;
 mod files;
 mod owners;
