@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::connectivity::{Connectivity, ConnectivityError};
 use crate::container::{
-    ContainerConfiguration, Device, ImageDescription, Mount, ProcessConfiguration, PublishSocket,
-    Resources, RestartPolicy,
+    ContainerConfiguration, DEFAULT_STORAGE, Device, ImageDescription, Mount, ProcessConfiguration,
+    PublishSocket, Resources, RestartPolicy,
 };
 use crate::cpus::Cpus;
 use crate::health::HealthOptions;
