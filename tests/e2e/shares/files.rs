@@ -49,8 +49,10 @@ fn the_hosts_files_are_read_and_written_in_a_container() {
 
     // Both sides see what the other one writes, and root is root.
     let script = "cd /data; cat old unreadable kept/x; echo new > new; mkdir -m 700 d; ln new hard; mv old d/moved; \
-                  test -t 0 < d/moved; echo $?; cat many/* | wc -l; rm -r many";
-    assert_eq!(told(&system, "shared", script), "old\nread\nx\n1\n2000\n");
+                  test -t 0 < d/moved; echo $?; cat many/* | wc -l; rm -r many; \
+                  grep -E ' (/data|/data/kept|/etc/made/one) ' /proc/mounts | cut -d' ' -f1";
+    let seen = "old\nread\nx\n1\n2000\nshares\nshares\nshares\n";
+    assert_eq!(told(&system, "shared", script), seen);
     assert_eq!(fs::read_to_string(data.join("hard")).unwrap(), "new\n");
     assert_eq!(fs::read_to_string(data.join("d/moved")).unwrap(), "old\n");
     assert!(!data.join("many").exists());
