@@ -15,6 +15,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::vmm::{ControlError, Count, Refusal};
 
@@ -144,30 +145,35 @@ impl Qmp {
         commands: Vec<Command<'_>>,
         limit: Duration,
     ) -> Result<(), ControlError> {
-        let mut last = "";
-        let answers = tokio::time::timeout(limit, async {
-            let mut sent = Vec::with_capacity(commands.len());
-            for Command {
-                name,
-                arguments,
-                descriptor,
-            } in commands
-            {
-                last = name;
-                sent.push((name, self.send(name, arguments, descriptor).await?));
-            }
-            let mut result = Ok(());
-            for (name, answer) in sent {
-                last = name;
-                let answer = answer.await.map_err(|_| ControlError::Closed)?;
-                result = result.and(accepted(name, answer).map(drop));
-            }
-            result
-        });
-        answers.await.unwrap_or(Err(ControlError::Timeout {
-            command: last,
+        self.send_all(commands, limit).await?.answered().await
+    }
+
+    /// As [`Qmp::execute_all`], without waiting for any answer: others can be sent before these are answered.
+    pub(crate) async fn send_all(
+        &self,
+        commands: Vec<Command<'_>>,
+        limit: Duration,
+    ) -> Result<Sent, ControlError> {
+        let until = Instant::now() + limit;
+        let mut answers = Vec::with_capacity(commands.len());
+        for Command {
+            name,
+            arguments,
+            descriptor,
+        } in commands
+        {
+            let answer = tokio::time::timeout_at(until, self.send(name, arguments, descriptor));
+            let answer = answer.await.map_err(|_| ControlError::Timeout {
+                command: name,
+                limit,
+            })?;
+            answers.push((name, answer?));
+        }
+        Ok(Sent {
+            answers,
+            until,
             limit,
-        }))
+        })
     }
 
     async fn send(
@@ -223,6 +229,29 @@ impl Qmp {
             .ok_or(ControlError::Closed)?
             .events
             .subscribe())
+    }
+}
+
+/// Commands that a VMM executes, one after the other.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    answers: Vec<(&'static str, oneshot::Receiver<Answer>)>,
+    until: Instant,
+    limit: Duration,
+}
+
+impl Sent {
+    /// Waits for all answers; gives the first failure.
+    pub(crate) async fn answered(self) -> Result<(), ControlError> {
+        let mut result = Ok(());
+        for (command, answer) in self.answers {
+            let limit = self.limit;
+            let answer = tokio::time::timeout_at(self.until, answer).await;
+            let answer = answer.map_err(|_| ControlError::Timeout { command, limit })?;
+            let answer = answer.map_err(|_| ControlError::Closed)?;
+            result = result.and(accepted(command, answer).map(drop));
+        }
+        result
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::open::{self, Backend};
 use super::{device, node};
 use crate::device::{Disk, DiskRole};
-use crate::qemu::qmp::{Command, Qmp};
+use crate::qemu::qmp::{Command, Qmp, Sent};
 use crate::vmm::{ControlError, ExchangeError};
 
 /// How long the VMM may take over one step: it opens what is open already.
@@ -39,12 +39,13 @@ pub(crate) struct Backends {
 }
 
 impl Backends {
-    /// Puts each of `disks` in the place of the present one of its role.
+    /// Puts each of `disks` in the place of the present one of its role. The VMM has all of its work before it has answered for the first one.
     pub(crate) async fn exchange(
         &mut self,
         control: &Qmp,
         disks: &[&Disk],
     ) -> Result<(), ExchangeError> {
+        let mut all = Vec::with_capacity(disks.len());
         for disk in disks {
             let role = disk.role;
             if !self.attached.contains_key(&role) {
@@ -52,18 +53,27 @@ impl Backends {
             }
             let backend =
                 open::open(disk).map_err(|source| ExchangeError::Disk { role, source })?;
-            self.replace(control, role, backend, disk.read_only).await?;
+            let replaced = self.replace(control, role, backend, disk.read_only);
+            let (sent, attached) = replaced.await?;
+            all.push((role, sent, attached));
+        }
+        for (role, sent, attached) in all {
+            sent.answered()
+                .await
+                .map_err(|source| ExchangeError::Refused { role, source })?;
+            self.replaced.extend(self.attached.insert(role, attached));
         }
         Ok(())
     }
 
+    /// Has the VMM replace one, without waiting for its answers.
     async fn replace(
         &mut self,
         control: &Qmp,
         role: DiskRole,
         backend: Backend,
         read_only: bool,
-    ) -> Result<(), ExchangeError> {
+    ) -> Result<(Sent, Attached), ExchangeError> {
         let first = self.sets;
         let node = format!("{}.{first}", node(role));
         let (driver, files) = match backend {
@@ -103,16 +113,15 @@ impl Backends {
         commands.push(command("blockdev-add", whole));
         commands.push(command("qom-set", device));
         self.sets = last + 1;
-        control
-            .execute_all(commands, LIMIT)
+        let sent = control
+            .send_all(commands, LIMIT)
             .await
             .map_err(|source| ExchangeError::Refused { role, source })?;
         let attached = Attached {
             nodes: vec![node],
             sets: first..self.sets,
         };
-        self.replaced.extend(self.attached.insert(role, attached));
-        Ok(())
+        Ok((sent, attached))
     }
 
     /// Closes what was replaced.
