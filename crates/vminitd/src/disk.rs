@@ -1,8 +1,10 @@
 //! Finds disks by their serial numbers. The names that the kernel gives them say nothing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -28,6 +30,10 @@ const SCSI_SERIAL: usize = 4;
 /// The longest serial number that is told of in an error.
 const SHOWN: usize = 64;
 
+/// Serial numbers by the kernel's names of disks, which stay while their driver does: a virtio device is asked for its own each time that
+/// one is read.
+static KNOWN: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+
 /// Why there is no disk.
 #[derive(Debug, Error)]
 pub enum DiskError {
@@ -50,7 +56,9 @@ pub enum DiskError {
 /// behind a transport without a driver: that is bound.
 pub fn find(serial: &str) -> Result<String, DiskError> {
     let shown = || serial.chars().take(SHOWN).collect();
-    if let Ok(Some(name)) = look(Path::new(BLOCK), serial) {
+    let look_for = |serial: &str, known: &mut _| look(Path::new(BLOCK), serial, known);
+    let look = || look_for(serial, &mut known());
+    if let Ok(Some(name)) = look() {
         return Ok(format!("/dev/{name}"));
     }
     // The kernel makes a block device of a unit in its own time.
@@ -66,13 +74,19 @@ pub fn find(serial: &str) -> Result<String, DiskError> {
         source,
     })?;
     if !is_unit_now {
-        transport::find(|| {
-            let is_block_device = matches!(look(Path::new(BLOCK), serial), Ok(Some(_)));
+        let before = known().clone();
+        let found = transport::find(|| {
+            // Another disk may get the name of one that was bound in vain: that is asked again.
+            let mut known = before.clone();
+            let is_block_device = matches!(look_for(serial, &mut known), Ok(Some(_)));
             // What cannot be looked at is not the disk.
-            (is_block_device || is_unit().unwrap_or(false)).then_some(())
+            (is_block_device || is_unit().unwrap_or(false)).then_some(known)
         })?;
+        if let Some(found) = found {
+            *known() = found;
+        }
     }
-    match uevent::wait_for(PATIENCE, || look(Path::new(BLOCK), serial)) {
+    match uevent::wait_for(PATIENCE, look) {
         Ok(Some(name)) => Ok(format!("/dev/{name}")),
         Ok(None) => Err(DiskError::None(shown())),
         Err(source) => Err(DiskError::Wait {
@@ -80,6 +94,10 @@ pub fn find(serial: &str) -> Result<String, DiskError> {
             source,
         }),
     }
+}
+
+fn known() -> MutexGuard<'static, BTreeMap<String, String>> {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Has the kernel look for disks behind the SCSI controllers that there are.
@@ -120,9 +138,20 @@ pub fn all() -> io::Result<Vec<PathBuf>> {
     Ok(nodes)
 }
 
-fn look(block: &Path, wanted: &str) -> io::Result<Option<String>> {
+/// The name of the disk with the serial number `wanted`. Those that are `known` are not asked again.
+fn look(
+    block: &Path,
+    wanted: &str,
+    known: &mut BTreeMap<String, String>,
+) -> io::Result<Option<String>> {
     for name in names(block)? {
-        if serial(block, &name)?.is_some_and(|serial| serial == wanted) {
+        if !known.contains_key(&name) {
+            let Some(serial) = serial(block, &name)? else {
+                continue;
+            };
+            known.insert(name.clone(), serial);
+        }
+        if known.get(&name).is_some_and(|serial| serial == wanted) {
             return Ok(Some(name));
         }
     }
@@ -181,13 +210,18 @@ mod tests {
         write("sdb/device/vpd_pg80", b"\0\x80");
         write("loop0/serial", b"volume-4");
         fs::create_dir(block.path().join("vdc")).unwrap();
-        let look = |serial| look(block.path(), serial).unwrap();
+        let mut known = BTreeMap::new();
+        let mut look = |serial| look(block.path(), serial, &mut known).unwrap();
         assert_eq!(look("root").as_deref(), Some("vdb"));
         assert_eq!(look("upper").as_deref(), Some("vda"));
         assert_eq!(look("volume-3").as_deref(), Some("sda"));
         for none in ["volume-4", "volume", "init", "vda"] {
             assert_eq!(look(none), None, "{none}");
         }
+        // Each of them was asked once.
+        write("vda/serial", b"other");
+        assert_eq!(look("upper").as_deref(), Some("vda"));
+        assert_eq!(known.len(), 4);
         let units = tempfile::tempdir().unwrap();
         let at = |name: &str| look_at_units(&units.path().join(name), "volume-3").unwrap();
         assert!(!at("none"));
