@@ -153,7 +153,11 @@ impl Tree {
         (reader, held): Content<'_, R>,
     ) -> io::Result<()> {
         if let Some(held) = held {
-            return self.write(file, held, 0);
+            self.write(file, held, 0)?;
+            if self.rules.holes {
+                rustix::fs::ftruncate(file, member.size)?;
+            }
+            return Ok(());
         }
         let whole = [Run {
             offset: 0,
@@ -172,7 +176,7 @@ impl Tree {
                 left -= count as u64;
             }
         }
-        if member.sparse.is_some() {
+        if member.sparse.is_some() || self.rules.holes {
             rustix::fs::ftruncate(file, member.size)?;
         }
         Ok(())
@@ -180,14 +184,57 @@ impl Tree {
 
     /// Writes the first `count` bytes of the buffer.
     fn write(&self, file: &OwnedFd, count: usize, offset: u64) -> io::Result<()> {
-        let mut written = 0;
-        while written < count {
-            written += rustix::io::retry_on_intr(|| {
-                rustix::io::pwrite(file, &self.buffer[written..count], offset + written as u64)
-            })?;
+        let bytes = &self.buffer[..count];
+        if !self.rules.holes {
+            return write_at(file, bytes, offset);
+        }
+        let mut done = 0;
+        while done < count {
+            let place = offset + done as u64;
+            let data = data_at(&bytes[done..], place);
+            write_at(file, &bytes[done..done + data], place)?;
+            done += data;
+            done += zeroes_at(&bytes[done..], offset + done as u64);
         }
         Ok(())
     }
+}
+
+fn write_at(file: &OwnedFd, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        written += rustix::io::retry_on_intr(|| {
+            rustix::io::pwrite(file, &bytes[written..], offset + written as u64)
+        })?;
+    }
+    Ok(())
+}
+
+/// Bytes of a file system's block.
+const BLOCK: u64 = 4096;
+
+/// How many of `bytes`, which are a file's from `offset` on, are of blocks that have something else than zeroes before the first that has not.
+fn data_at(bytes: &[u8], offset: u64) -> usize {
+    count_blocks(bytes, offset, |block| block.iter().any(|byte| *byte != 0))
+}
+
+/// How many of `bytes` are of blocks of zeroes before the first other one.
+fn zeroes_at(bytes: &[u8], offset: u64) -> usize {
+    count_blocks(bytes, offset, |block| block.iter().all(|byte| *byte == 0))
+}
+
+fn count_blocks(bytes: &[u8], offset: u64, counts: impl Fn(&[u8]) -> bool) -> usize {
+    let mut done = 0;
+    while done < bytes.len() {
+        let in_block = (offset + done as u64) % BLOCK;
+        let rest = usize::try_from(BLOCK - in_block).unwrap_or(bytes.len());
+        let end = bytes.len().min(done + rest);
+        if !counts(&bytes[done..end]) {
+            break;
+        }
+        done = end;
+    }
+    done
 }
 
 /// Where the content of a file comes from: the stream, unless so many bytes of the buffer are all of it.

@@ -59,6 +59,8 @@ pub struct Rules {
     /// each. They have been read before, so one that the stream has only a part of is not made. Such a directory has mode 0700 until all
     /// is made. All other files are whole or not there.
     pub in_place: bool,
+    /// Blocks of zeroes become holes: what is read is from a file system that does not tell of its own.
+    pub holes: bool,
 }
 
 impl Default for Rules {
@@ -70,6 +72,7 @@ impl Default for Rules {
             special: false,
             top: false,
             in_place: false,
+            holes: false,
         }
     }
 }
@@ -116,6 +119,20 @@ pub fn unpack<R: Read>(
     rules: Rules,
 ) -> Result<u64, UnpackError> {
     let mut tree = Tree::new(directory, rules);
+    let made = members(&mut tree, reader, first, mapping);
+    let settled = tree.settle();
+    // What there is of a tree that was not made whole is left to whoever may enter it. The first error is the one to tell.
+    let left_out = made?;
+    settled?;
+    Ok(left_out)
+}
+
+fn members<R: Read>(
+    tree: &mut Tree,
+    reader: &mut Reader<R>,
+    first: Option<Member>,
+    mapping: &Mapping,
+) -> Result<u64, UnpackError> {
     let mut left_out = 0;
     // Without its root a tree is nothing.
     if let Some(root) = first {
@@ -144,7 +161,6 @@ pub fn unpack<R: Read>(
         left_out += u64::from(!made);
         next = reader.next_member()?;
     }
-    tree.settle()?;
     Ok(left_out)
 }
 

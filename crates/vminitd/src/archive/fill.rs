@@ -63,6 +63,8 @@ fn copy(from: OwnedFd, to: &Path) -> Result<(), ArchiveError> {
         special: true,
         top: false,
         in_place: true,
+        // EROFS tells of no holes.
+        holes: true,
     };
     let target = fs::File::open(to).map_err(ArchiveError::at(to))?;
     piped(

@@ -182,6 +182,7 @@ pub fn import() -> Result<(), ArchiveError> {
         special: true,
         top: true,
         in_place: true,
+        holes: false,
         links: Links::Refuse,
     };
     let root = directory(Path::new("/"))?;

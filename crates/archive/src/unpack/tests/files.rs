@@ -127,6 +127,46 @@ fn a_file_that_is_cut_off_in_its_place_is_removed() {
 }
 
 #[test]
+fn directories_of_a_tree_that_is_cut_off_can_be_entered() {
+    for rules in [RULES, IN_PLACE] {
+        let scratch = tempfile::tempdir().unwrap();
+        let archive = file_below("d/");
+        let mut reader = Reader::new(&archive[..1024 + 5]);
+        let root = directory(scratch.path());
+        assert!(unpack(&mut reader, None, root, &Mapping::default(), rules).is_err());
+        let mode = fs::metadata(scratch.path().join("d")).unwrap().mode();
+        assert_eq!(mode & 0o7777, 0o755, "{rules:?}");
+    }
+}
+
+#[test]
+fn blocks_of_zeroes_become_holes_where_that_is_asked_for() {
+    const BLOCK: usize = 4096;
+    // Small enough to be read before it is made; and larger.
+    for blocks in [16, 512] {
+        let mut content = vec![0; blocks * BLOCK + 7];
+        content[3 * BLOCK..5 * BLOCK].fill(1);
+        content[9 * BLOCK + 5] = 1;
+        let mut writer = Writer::new(Vec::new());
+        writer.start_file("file", content.len() as u64).unwrap();
+        writer.write_all(&content).unwrap();
+        let archive = writer.finish().unwrap();
+        for (holes, most) in [(true, 3), (false, blocks + 1)] {
+            let scratch = tempfile::tempdir().unwrap();
+            let rules = Rules { holes, ..IN_PLACE };
+            let mut reader = Reader::new(&archive[..]);
+            let root = directory(scratch.path());
+            unpack(&mut reader, None, root, &Mapping::default(), rules).unwrap();
+            let file = scratch.path().join("file");
+            assert!(fs::read(&file).unwrap() == content, "{blocks} {holes}");
+            let allocated = fs::metadata(&file).unwrap().blocks() * 512 / BLOCK as u64;
+            let all = allocated == most as u64;
+            assert!(all, "{allocated} of {blocks} blocks, {holes}");
+        }
+    }
+}
+
+#[test]
 fn what_leads_to_something_else_is_not_replaced() {
     let scratch = tempfile::tempdir().unwrap();
     let fifo = scratch.path().join("file");

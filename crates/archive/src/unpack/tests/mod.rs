@@ -24,6 +24,7 @@ const RULES: Rules = Rules {
     special: false,
     top: false,
     in_place: false,
+    holes: false,
 };
 
 fn directory(path: &Path) -> OwnedFd {
