@@ -150,6 +150,9 @@ pub enum VolumeError {
     /// An option that no volume has.
     #[error("unknown volume option '{0}': size and journal are known")]
     Option(String),
+    /// A label that tells what the system did.
+    #[error("the label '{0}' is the system's own: volumes without a name have it")]
+    ReservedLabel(&'static str),
     /// Its size is no size.
     #[error(transparent)]
     Size(#[from] SizeError),
@@ -191,6 +194,9 @@ impl VolumeRequest {
     pub fn check(&self) -> Result<(u64, Journal), VolumeError> {
         if !self.name.is_empty() {
             check_name(&self.name)?;
+        }
+        if self.labels.contains_key(well_known::ANONYMOUS) {
+            return Err(VolumeError::ReservedLabel(well_known::ANONYMOUS));
         }
         let (mut bytes, mut journal) = (DEFAULT_SIZE, Journal::default());
         for (key, value) in &self.options {
@@ -457,6 +463,16 @@ mod tests {
         ] {
             assert!(request(options).check().is_err(), "{options:?}");
         }
+        let mut labelled = request(&[]);
+        let labels = &mut labelled.labels;
+        labels.insert("com.apple.container".to_owned(), String::new());
+        assert!(labelled.check().is_ok());
+        let labels = &mut labelled.labels;
+        labels.insert(well_known::ANONYMOUS.to_owned(), String::new());
+        assert!(matches!(
+            labelled.check(),
+            Err(VolumeError::ReservedLabel(_))
+        ));
     }
 
     #[test]
