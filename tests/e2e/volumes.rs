@@ -142,6 +142,11 @@ fn volumes_outlive_containers_and_belong_to_one_writer() {
     );
     let names = system.run(["volume", "list", "-q"]).ok().stdout;
     assert_eq!(names, "data\nfresh\nother\nunused\n");
+    // Who only reads a new one has it filled all the same.
+    let script = "grep -c ^root: /etc/passwd; touch /etc/x 2>&1 | grep -c Read-only";
+    let read = sh(&["-v", "filled:/etc:ro"], script).ok().stdout;
+    assert_eq!(read, "1\n1\n");
+    system.run(["volume", "delete", "filled"]).ok();
 
     // Whoever had another name in mind is told.
     let words = ["-v", "tpyo:/m", "busybox", "true"];

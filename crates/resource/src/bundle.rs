@@ -140,6 +140,9 @@ pub struct Boot {
     /// Only the container's files are needed: none of its processes runs, and this is not recorded as a run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub idle: bool,
+    /// Its volumes are filled from the image all the same, where they are empty.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fills: bool,
     /// Network interfaces of this run, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<Interface>,

@@ -78,14 +78,23 @@ pub fn given_start_request(
     })
 }
 
-/// What the guest needs to know of a container of which nothing is to run.
-pub fn idle_request(configuration: &ContainerConfiguration) -> Result<StartRequest, Error> {
+/// What the guest needs to know of a container of which nothing is to run. Its empty volumes stay so, unless this `fills` them.
+pub fn idle_request(
+    configuration: &ContainerConfiguration,
+    fills: bool,
+) -> Result<StartRequest, Error> {
     let spec = oci::idle_spec(configuration)
         .map_err(|error| Error::caused(Kind::InvalidArgument, error))?;
-    Ok(StartRequest {
+    let mut request = StartRequest {
         idle: true,
         ..basis(configuration, &spec)?
-    })
+    };
+    if !fills {
+        for volume in &mut request.volumes {
+            volume.fill_from.clear();
+        }
+    }
+    Ok(request)
 }
 
 /// What every start needs.

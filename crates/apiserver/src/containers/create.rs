@@ -105,6 +105,7 @@ impl Containers {
             ssh_agent: None,
             volumes: Vec::new(),
             idle: false,
+            fills: false,
         };
         bundle::write_json(&entry.bundle.boot(), &boot).map_err(failed)?;
         bundles::create(&entry.bundle, &configuration, &entry.options).map_err(failed)

@@ -77,6 +77,7 @@ impl Containers {
                 restarts: 0,
                 vmm_confinement: self.vmm_confinement,
                 idle: true,
+                fills: false,
                 interfaces: Vec::new(),
                 published_ports: Vec::new(),
                 ssh_agent: None,

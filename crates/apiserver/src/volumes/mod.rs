@@ -4,6 +4,7 @@
 
 mod archive;
 mod containers;
+mod fill;
 mod lock;
 mod machine;
 mod replay;
@@ -32,7 +33,7 @@ pub struct Volumes {
     directory: PathBuf,
     /// Held while one is made or removed, or becomes a container's.
     change: tokio::sync::Mutex<()>,
-    /// Held while the journal of one is replayed.
+    /// Held while the journal of one is replayed, or a new one is filled.
     replay: tokio::sync::Mutex<()>,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use container_api::guest_channel::Guest;
 use container_api::{Error, Kind};
-use container_resource::bundle::{self, Boot, Interface, Timeline};
+use container_resource::bundle::{self, Boot, Timeline};
 use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -80,7 +80,7 @@ pub(super) async fn start(
     let kept = room::keep(container.clone(), machine.vm.stalls(), room);
     let room = AbortOnDropHandle::new(tokio::spawn(kept));
     let started = tokio::select! {
-        started = first_process(container, &machine.guest, machine.origin, &boot.interfaces, sockets.as_ref(), timeline) => started,
+        started = first_process(container, &machine.guest, machine.origin, &boot, sockets.as_ref(), timeline) => started,
         exit = machine.vm.wait() => Err(Error::new(Kind::Internal, machine::describe(exit))),
         error = Shares::serve(machine.shares.as_ref(), &machine.guest) => Err(error),
         () = container.kill_machine.notified() => Err(stopped_early(container)),
@@ -124,7 +124,7 @@ async fn first_process(
     container: &Container,
     guest: &Guest,
     origin: Origin,
-    interfaces: &[Interface],
+    boot: &Boot,
     sockets: Option<&HostSockets>,
     timeline: &mut Timeline,
 ) -> Result<(Arc<Process>, Timestamp), Error> {
@@ -133,11 +133,11 @@ async fn first_process(
     let configuration = &container.configuration;
     let idle = container.idle.load(Ordering::Relaxed);
     let mut request = if idle {
-        idle_request(configuration)?
+        idle_request(configuration, boot.fills)?
     } else if let Some(spec) = &container.spec {
         given_start_request(configuration, spec, input, stdio.size)?
     } else {
-        start_request(configuration, interfaces, input, stdio.size)?
+        start_request(configuration, &boot.interfaces, input, stdio.size)?
     };
     request.host_sockets = sockets.map(HostSockets::of_guest).unwrap_or_default();
     let sent = Timestamp::now();

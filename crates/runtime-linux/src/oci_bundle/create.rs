@@ -65,6 +65,7 @@ impl OciBundle {
             restarts: 0,
             vmm_confinement: VmmConfinement::default(),
             idle: false,
+            fills: false,
             interfaces: Vec::new(),
             published_ports: Vec::new(),
             ssh_agent: None,

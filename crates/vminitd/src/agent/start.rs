@@ -91,7 +91,7 @@ impl Agent {
             .map_err(AgentError::Devices)?;
         let cgroup = Arc::new(cgroup);
         for (volume, place) in request.volumes.iter().zip(&volumes) {
-            if plan.idle || volume.read_only || !is_empty(place) {
+            if volume.read_only || !is_empty(place) {
                 continue;
             }
             for from in &volume.fill_from {

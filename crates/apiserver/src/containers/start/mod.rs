@@ -174,6 +174,9 @@ impl Containers {
         let replayed = self.replay_journals(configuration).await;
         replayed.map_err(|error| self.name_holder(entry, error))?;
         let boot = self.renewed_boot(entry, requested_us, idle).await?;
+        if !idle {
+            self.fill_new_volumes(entry, &boot).await?;
+        }
         let failed = |error: std::io::Error| {
             Error::caused(kind(&error), error).context(format_args!(
                 "start the runtime helper of container {}",
