@@ -1,5 +1,9 @@
 //! What a file system has after its machine was killed.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -85,4 +89,119 @@ fn what_was_fsynced_outlives_many_killed_machines_with_writeback() {
 #[ignore = "takes minutes: make test-real"]
 fn what_was_fsynced_outlives_many_killed_machines_with_data_journaled() {
     kill_rounds(&["journal"], 33);
+}
+
+/// Runs a program of the host, which succeeds.
+fn host<A: AsRef<OsStr>>(words: impl IntoIterator<Item = A>) -> String {
+    let mut words = words.into_iter();
+    let program = words.next().unwrap();
+    let output = Command::new(program).args(words).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A file system of the host in a file, mounted at a directory. What is in that file is what a disk has: bytes that wait in the host's memory to
+/// be written are not there yet.
+struct HostDisk {
+    image: PathBuf,
+    at: PathBuf,
+}
+
+impl HostDisk {
+    fn new(image: PathBuf, at: PathBuf) -> Self {
+        fs::File::create(&image).unwrap().set_len(2 << 30).unwrap();
+        host([OsStr::new("/sbin/mke2fs"), OsStr::new("-q"), image.as_ref()]);
+        host([
+            OsStr::new("/sbin/tune2fs"),
+            OsStr::new("-j"),
+            image.as_ref(),
+        ]);
+        Self::mount(image, at)
+    }
+
+    fn mount(image: PathBuf, at: PathBuf) -> Self {
+        fs::create_dir_all(&at).unwrap();
+        let loops = ["mount", "-t", "ext4", "-o", "loop"].map(OsStr::new);
+        host(loops.into_iter().chain([image.as_ref(), at.as_ref()]));
+        Self { image, at }
+    }
+
+    /// What is there after the power failed now, mounted at `at`.
+    fn after_a_power_cut(&self, at: PathBuf) -> Self {
+        let image = self.image.with_extension("cut");
+        let copy = ["cp", "--sparse=always"].map(OsStr::new);
+        host(
+            copy.into_iter()
+                .chain([self.image.as_ref(), image.as_ref()]),
+        );
+        Self::mount(image, at)
+    }
+}
+
+impl Drop for HostDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+        let _ = fs::remove_file(&self.image);
+    }
+}
+
+/// The content of the file at `path` of the ext4 disk `disk`, whose journal is replayed; nothing where there is no such file.
+fn file_of(disk: &Path, path: &str) -> String {
+    let replayed = Command::new("/sbin/e2fsck")
+        .args(["-E", "journal_only", "-y"])
+        .arg(disk)
+        .output()
+        .unwrap();
+    assert!(replayed.status.code() <= Some(1), "{replayed:?}");
+    let cat = format!("cat {path}");
+    host([
+        OsStr::new("/sbin/debugfs"),
+        OsStr::new("-R"),
+        cat.as_ref(),
+        disk.as_ref(),
+    ])
+}
+
+#[test]
+fn what_was_fsynced_outlives_the_host_s_power() {
+    // Only root may mount a file system from a file.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let system = System::stopped();
+    let scratch = system.scratch().to_owned();
+    let power = HostDisk::new(scratch.join("power"), system.app());
+    system.set_up();
+    // Begun long before the loss, so nothing but what was told to be kept is on its way.
+    let script = "sync; for d in /m /; do echo kept >$d/kept; sync $d/kept $d; echo lost >$d/lost; done; echo told; sleep 100000";
+    let run = [
+        "run",
+        "-d",
+        "--name",
+        "kept",
+        "-m",
+        "256M",
+        "-c",
+        "1",
+        "--network",
+        "none",
+    ];
+    let rest = ["-v", "v:/m", "busybox", "sh", "-c", script];
+    system.run(run.iter().chain(&rest)).ok();
+    eventually("it was told that they are kept", || {
+        system.run(["logs", "kept"]).ok().stdout == "told\n"
+    });
+    let cut = power.after_a_power_cut(scratch.join("cut"));
+    let left = |path: &str| cut.at.join(path);
+    for (disk, below) in [
+        (left("volumes/v/volume.img"), "data"),
+        (left("containers/kept/upper.ext4"), "upper"),
+    ] {
+        let found = ["kept", "lost"].map(|name| file_of(&disk, &format!("{below}/{name}")));
+        assert_eq!(found, ["kept\n", ""], "{}", disk.display());
+    }
+    drop(cut);
+    system.run(["delete", "-f", "kept"]).ok();
+    system.run(["system", "stop"]).ok();
+    drop(power);
 }

@@ -139,6 +139,25 @@ fn no_path_of_a_disk_and_no_detected_format_reaches_the_vmm() {
     }
 }
 
+/// QEMU's block layer answers a flush of the guest's with `fdatasync`(2) of the file, unless it is told that the cache needs none; and a guest
+/// flushes only a device that says it has a cache.
+#[test]
+fn what_a_guest_flushes_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk");
+    std::fs::write(&path, vec![0; 4096]).unwrap();
+    let roles = [DiskRole::Upper].into_iter();
+    let roles = roles.chain((0..7).map(DiskRole::Volume));
+    let disks = roles
+        .map(|role| Disk::writable(role, &path, 4096))
+        .collect();
+    let (line, _) = build(disks, Accelerator::Software);
+    assert_eq!(line.matches("read-only=off").count(), 16, "{line}");
+    for weaker in ["no-flush", "cache=", "cache.", "write-cache", "unsafe"] {
+        assert!(!line.contains(weaker), "{weaker}: {line}");
+    }
+}
+
 #[test]
 fn many_disks_share_a_transport() {
     let disk = |number| Disk::empty(DiskRole::Volume(number), 512, true);
