@@ -110,12 +110,8 @@ struct HostDisk {
 impl HostDisk {
     fn new(image: PathBuf, at: PathBuf) -> Self {
         fs::File::create(&image).unwrap().set_len(2 << 30).unwrap();
-        host([OsStr::new("/sbin/mke2fs"), OsStr::new("-q"), image.as_ref()]);
-        host([
-            OsStr::new("/sbin/tune2fs"),
-            OsStr::new("-j"),
-            image.as_ref(),
-        ]);
+        let make = ["/sbin/mke2fs", "-q", "-t", "ext4"].map(OsStr::new);
+        host(make.into_iter().chain([image.as_ref()]));
         Self::mount(image, at)
     }
 
