@@ -16,6 +16,7 @@ use container_api::network::{
 use container_api::{Chain, Error, Kind};
 use container_resource::dns_domain::{DnsDomain, MAX_DOMAINS};
 use container_resource::egress::EgressRule;
+use container_resource::publish::MAX_PORTS;
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, Notify};
 use tonic::{Request, Response, Status};
@@ -28,8 +29,6 @@ use crate::ports::published::{Published, Wanted};
 
 type Reply<T> = Result<Response<T>, Status>;
 
-/// The most ports of one container.
-const MAX_PORTS: usize = 4096;
 /// How long nobody must have come or gone until rules of those who went are removed: it would be in the way of starts that come one after
 /// the other.
 const QUIET: Duration = Duration::from_millis(500);

@@ -7,6 +7,8 @@ use crate::container::{PortProtocol, PublishPort};
 
 /// The most ports that are published with one flag, and of one container by all of them: Apple's.
 pub const MAX_DESCRIPTORS: usize = 64;
+/// The most ports of a container that are published, however many are in a range.
+pub const MAX_PORTS: usize = 4096;
 /// Where a port is opened unless an address is given.
 const EVERYWHERE: &str = "0.0.0.0";
 
@@ -41,6 +43,9 @@ pub enum TogetherError {
     /// More than [`MAX_DESCRIPTORS`].
     #[error("cannot exceed more than {MAX_DESCRIPTORS} port publish descriptors")]
     TooMany,
+    /// More than [`MAX_PORTS`].
+    #[error("at most {MAX_PORTS} ports of a container can be published")]
+    TooManyPorts,
     /// Two of them want one port.
     #[error("host ports for different publish port specs may not overlap: {0}")]
     Overlap(u16),
@@ -166,6 +171,10 @@ pub fn exposed(text: &str) -> Result<PublishPort, PublishError> {
 pub fn check(ports: &[PublishPort]) -> Result<(), TogetherError> {
     if ports.len() > MAX_DESCRIPTORS {
         return Err(TogetherError::TooMany);
+    }
+    let all: usize = ports.iter().map(|range| usize::from(range.count)).sum();
+    if all > MAX_PORTS {
+        return Err(TogetherError::TooManyPorts);
     }
     for (index, one) in ports.iter().enumerate() {
         for other in &ports[index + 1..] {
@@ -325,6 +334,12 @@ mod tests {
             .map(|port| parse(&format!("{port}:1")).unwrap())
             .collect();
         assert_eq!(check(&many), Err(TogetherError::TooMany));
+        let range = |text: &str| check(&[parse(text).unwrap()]);
+        assert_eq!(range("30000-34095:10000-14095"), Ok(()));
+        assert_eq!(
+            range("30000-34096:10000-14096"),
+            Err(TogetherError::TooManyPorts)
+        );
     }
 
     proptest! {
