@@ -54,7 +54,7 @@ impl Networks {
             store::remove(&self.roots, name)
         };
         if let Err(error) = removed.await {
-            self.entries().insert(name.to_owned(), network);
+            self.insert(name.to_owned(), network.configuration.clone());
             return Err(
                 Error::caused(Kind::Internal, error).context(format_args!("delete network {name}"))
             );

@@ -18,12 +18,13 @@ const CLEAN_LIMIT: Duration = Duration::from_secs(5);
 
 impl NetworkProcess {
     /// Has it take its network down, and waits until it has. It does not as long as a machine is there, and cannot where it was
-    /// killed: then the next one does, which finds what is left.
+    /// killed: then the next one does, which finds what is left. Who needs it meanwhile waits, and nobody starts it afterwards.
     ///
     /// # Errors
     /// When it cannot be ended.
     pub async fn stop(self: &Arc<Self>) -> std::io::Result<()> {
         self.want(false);
+        let mut known = self.known.lock().await;
         let namespace = self.roots.network(&self.name).join("namespace.lock");
         let deadline = tokio::time::Instant::now() + STOP_LIMIT;
         let mut killed = false;
@@ -41,7 +42,7 @@ impl NetworkProcess {
             }
             // A machine that was told to end is gone in a moment; no event of its end comes here.
             tokio::time::sleep(PAUSE.0).await;
-            if let Err(error) = self.serving().await {
+            if let Err(error) = self.serve(&mut known.running).await {
                 tracing::warn!("{error:#}");
                 lock::signal_holder(&namespace, Signal::KILL)?;
                 killed = true;
@@ -57,6 +58,7 @@ impl NetworkProcess {
             // Already gone is as good.
             let _ = std::fs::remove_file(path);
         }
+        known.over = true;
         Ok(())
     }
 
@@ -99,5 +101,23 @@ impl NetworkProcess {
             lock::signal_holder(&path, Signal::KILL)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::start::tests::{process_of, system, write_script};
+
+    #[tokio::test]
+    async fn nobody_starts_it_again_once_it_was_stopped() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (roots, plugin) = system(scratch.path());
+        let starts = scratch.path().join("starts");
+        write_script(&plugin, &format!("echo again >>{}", starts.display()));
+        let process = process_of(&roots);
+        process.stop().await.unwrap();
+        let error = process.inspect().await.unwrap_err();
+        assert_eq!(error.message(), "network web has been taken down");
+        assert!(!starts.exists());
     }
 }

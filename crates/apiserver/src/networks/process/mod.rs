@@ -39,7 +39,7 @@ pub struct NetworkProcess {
     /// Under which the host finds the network's containers.
     domains: watch::Receiver<Vec<DnsDomain>>,
     debug: bool,
-    running: Mutex<Option<Running>>,
+    known: Mutex<Known>,
     /// Containers are connected: it is started again when it dies.
     wanted: watch::Sender<bool>,
     /// Rung when it has died.
@@ -52,6 +52,14 @@ pub struct NetworkProcess {
     last: SyncMutex<Option<InspectReply>>,
     /// How often it has answered: whether one that does not answer one call is busy with others.
     answered: AtomicU64,
+}
+
+/// What is known of whether it is there.
+#[derive(Debug, Default)]
+struct Known {
+    running: Option<Running>,
+    /// The network was taken down: nobody starts it again, however late he asks.
+    over: bool,
 }
 
 /// The process was killed, or ended, while it was asked something.
@@ -119,7 +127,7 @@ impl NetworkProcess {
             plugin: plugin.to_owned(),
             domains,
             debug,
-            running: Mutex::default(),
+            known: Mutex::default(),
             wanted: watch::Sender::new(false),
             died: died.clone(),
             failed: watch::Sender::default(),
@@ -141,7 +149,8 @@ impl NetworkProcess {
 
     /// The process if it serves, now; it is not started.
     pub async fn present(self: &Arc<Self>) -> Option<Running> {
-        let mut running = self.running.lock().await;
+        let mut known = self.known.lock().await;
+        let running = &mut known.running;
         if let Some(present) = running.as_ref().filter(|present| !*present.ended.borrow()) {
             return Some(present.clone());
         }
@@ -157,9 +166,18 @@ impl NetworkProcess {
     /// The process, which serves.
     ///
     /// # Errors
-    /// When it cannot: what its last words were.
+    /// When it cannot: what its last words were; and when the network was taken down.
     pub async fn serving(self: &Arc<Self>) -> Result<Running, Error> {
-        let mut running = self.running.lock().await;
+        let mut known = self.known.lock().await;
+        if known.over {
+            let text = format!("network {} has been taken down", self.name);
+            return Err(Error::new(Kind::Unavailable, text));
+        }
+        self.serve(&mut known.running).await
+    }
+
+    /// As [`Self::serving`], for who has what is known.
+    async fn serve(self: &Arc<Self>, running: &mut Option<Running>) -> Result<Running, Error> {
         if let Some(present) = running.as_ref().filter(|present| !*present.ended.borrow()) {
             return Ok(present.clone());
         }
