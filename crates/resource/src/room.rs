@@ -72,7 +72,7 @@ fn volumes(mounts: &[Mount]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::MountKind;
+    use crate::container::{CacheMode, MountKind, SyncMode};
 
     #[test]
     fn networks_and_shares_share_the_room() {
@@ -118,6 +118,8 @@ mod tests {
                 name,
                 format: String::new(),
                 anonymous: false,
+                cache: CacheMode::default(),
+                sync: SyncMode::default(),
             },
             ..share("/v", "")
         };

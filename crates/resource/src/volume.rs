@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::container::{Mount, MountKind};
+use crate::container::{CacheMode, Mount, MountKind, SyncMode};
 use crate::journal::{self, Journal, JournalError};
 use crate::label::well_known;
 use crate::mount_point::{self, MountPointError};
@@ -292,6 +292,8 @@ pub fn mount(name: &str, target: &str, options: Vec<String>) -> Result<Mount, Vo
             name: name.to_owned(),
             format: FORMAT.to_owned(),
             anonymous: false,
+            cache: CacheMode::default(),
+            sync: SyncMode::default(),
         },
         source: String::new(),
         destination: target,
@@ -412,6 +414,17 @@ mod tests {
             assert_eq!(of("v", path), expected, "{path:?}");
         }
         assert_eq!(of("", "a"), Err(VolumeError::SubpathOfNew));
+    }
+
+    #[test]
+    fn a_mount_is_written_as_apple_s_tool_does() {
+        let kind = mount("v", "/m", Vec::new()).unwrap().kind;
+        let written =
+            r#"{"volume":{"name":"v","format":"ext4","cache":{"on":{}},"sync":{"fsync":{}}}}"#;
+        assert_eq!(serde_json::to_string(&kind).unwrap(), written);
+        // Those of containers that were made before have two fields.
+        let before = r#"{"volume":{"name":"v","format":"ext4"}}"#;
+        assert_eq!(serde_json::from_str::<MountKind>(before).unwrap(), kind);
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn around<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
 #[cfg(test)]
 mod tests {
     use container_archive::operation::Kept;
-    use container_resource::container::MountKind;
+    use container_resource::container::{CacheMode, MountKind, SyncMode};
 
     use super::*;
 
@@ -125,6 +125,8 @@ mod tests {
             name: "v".into(),
             format: "ext4".into(),
             anonymous: false,
+            cache: CacheMode::default(),
+            sync: SyncMode::default(),
         };
         let mounts = [
             ("/bind", MountKind::Virtiofs {}),

@@ -20,7 +20,7 @@ use crate::journal::Journal;
 use crate::machine::MachineSettings;
 use crate::platform::Platform;
 
-pub use mounts::{Device, Mount, MountKind};
+pub use mounts::{CacheMode, Device, Mount, MountKind, SyncMode};
 pub use network::{
     AttachmentConfiguration, AttachmentOptions, DnsConfiguration, HostEntry, PortProtocol,
     PublishPort, PublishSocket,

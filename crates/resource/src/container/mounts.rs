@@ -63,5 +63,39 @@ pub enum MountKind {
         /// It was made for this mount, which gave it no name, and goes with the container.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         anonymous: bool,
+        /// Whether the host keeps what is read and written in memory.
+        #[serde(default)]
+        cache: CacheMode,
+        /// What a write that the guest has flushed waits for.
+        #[serde(default)]
+        sync: SyncMode,
     },
+}
+
+/// Whether the host's memory holds what is on a disk. All of ours are so; the value is for readers of Apple's JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CacheMode {
+    /// It does.
+    On {},
+}
+
+impl Default for CacheMode {
+    fn default() -> Self {
+        Self::On {}
+    }
+}
+
+/// What the host does when a guest flushes a disk. The value is for readers of Apple's JSON, as that of [`CacheMode`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SyncMode {
+    /// `fsync`(2) of the disk's file.
+    Fsync {},
+}
+
+impl Default for SyncMode {
+    fn default() -> Self {
+        Self::Fsync {}
+    }
 }

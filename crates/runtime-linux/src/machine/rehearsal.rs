@@ -16,7 +16,7 @@ use container_engine::{DiskRole, Extent, VmSpec};
 use container_ext4::Format;
 use container_resource::bundle::{Interface, VolumeDisk};
 use container_resource::container::{
-    ContainerConfiguration, Mount, MountKind, ProcessConfiguration, User,
+    CacheMode, ContainerConfiguration, Mount, MountKind, ProcessConfiguration, SyncMode, User,
 };
 use erofs::{LayerWriter, Limits, Metadata, Tree};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -116,6 +116,8 @@ fn mount((number, volume): (usize, &VolumeDisk)) -> Mount {
             name,
             format: "ext4".to_owned(),
             anonymous: false,
+            cache: CacheMode::default(),
+            sync: SyncMode::default(),
         },
         source: String::new(),
         options: read_only.into_iter().collect(),
