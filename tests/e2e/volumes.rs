@@ -296,13 +296,16 @@ fn a_volume_that_was_named_by_its_user_outlives_containers_whoever_made_it() {
         system.run(words).ok();
     };
     let volumes = || system.run(["volume", "list", "-q"]).ok().stdout;
-    // Without a name of its own, and with the label of such a one.
+    // Without a name of its own, as those that a mount makes.
     let made = system.run(["volume", "create"]).ok().stdout;
+    system.run(["volume", "create", "named"]).ok();
+    // Nobody else says of one that it was made so.
     let label = "com.apple.container.resource.anonymous=";
-    system
-        .run(["volume", "create", "--label", label, "labelled"])
-        .ok();
-    for volume in [made.trim(), "labelled"] {
+    let labelled = ["volume", "create", "--label", label, "labelled"];
+    let refused = system.run(labelled);
+    assert_ne!(refused.code, 0);
+    refused.says("is the system's own");
+    for volume in [made.trim(), "named"] {
         let mount = format!("{volume}:/d");
         create("first", &mount);
         system.run(["delete", "first"]).ok();
