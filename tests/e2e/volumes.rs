@@ -288,6 +288,22 @@ fn an_image_s_volumes_are_volumes() {
 }
 
 #[test]
+fn two_that_prune_at_once_delete_each_volume_once() {
+    let system = System::start();
+    let mut made: Vec<String> = (0..20).map(|number| format!("v{number:02}")).collect();
+    for name in &made {
+        system.run(["volume", "create", "-s", "1M", name]).ok();
+    }
+    let prunes = [(); 2].map(|()| system.spawn(["volume", "prune", "--force"]));
+    // What the other one was faster with is no failure.
+    let printed = prunes.map(|prune| prune.outcome().ok().stdout).concat();
+    let mut printed: Vec<&str> = printed.lines().collect();
+    printed.sort_unstable();
+    made.sort_unstable();
+    assert_eq!(printed, made);
+}
+
+#[test]
 fn a_volume_that_was_named_by_its_user_outlives_containers_whoever_made_it() {
     let system = System::start();
     let create = |name: &str, mount: &str| {

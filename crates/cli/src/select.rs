@@ -116,12 +116,25 @@ pub async fn for_each<F>(ids: Vec<String>, work: impl Fn(String) -> F) -> Result
 where
     F: Future<Output = Result<(), Failure>>,
 {
+    let work = |id| {
+        let working = work(id);
+        async { working.await.map(|()| true) }
+    };
+    for_each_left(ids, work).await
+}
+
+/// As [`for_each`], where some of what `ids` name may be gone: `work` gives whether it was there, and it is not printed else.
+pub async fn for_each_left<F>(ids: Vec<String>, work: impl Fn(String) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<bool, Failure>>,
+{
     let outcomes = join_all(ids.iter().map(|id| work(id.clone()))).await;
     let mut done = Vec::new();
     let mut failures = Vec::new();
     for (id, outcome) in ids.iter().zip(outcomes) {
         match outcome {
-            Ok(()) => done.push(id),
+            Ok(true) => done.push(id),
+            Ok(false) => {}
             Err(failure) => failures.push(failure),
         }
     }

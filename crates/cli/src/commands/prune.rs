@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
+use container_api::Kind;
 use container_api::api::DeleteRequest;
 use container_resource::container::ContainerState;
 use container_resource::size;
@@ -32,19 +33,24 @@ impl Prune {
             .map(|container| container.id)
             .collect();
         let reclaimed = AtomicU64::new(0);
-        let outcome = select::for_each(stopped, |id| {
+        let outcome = select::for_each_left(stopped, |id| {
             let mut containers = containers.clone();
             let reclaimed = &reclaimed;
             async move {
-                let reply = containers
-                    .delete(DeleteRequest {
-                        id,
-                        ..DeleteRequest::default()
-                    })
-                    .await?
-                    .into_inner();
-                reclaimed.fetch_add(reply.reclaimed_bytes, Ordering::Relaxed);
-                Ok(())
+                let request = DeleteRequest {
+                    id,
+                    ..DeleteRequest::default()
+                };
+                match containers.delete(request).await.map_err(Failure::from) {
+                    Ok(reply) => {
+                        let bytes = reply.into_inner().reclaimed_bytes;
+                        reclaimed.fetch_add(bytes, Ordering::Relaxed);
+                        Ok(true)
+                    }
+                    // Somebody else was faster.
+                    Err(failure) if failure.kind() == Some(Kind::NotFound) => Ok(false),
+                    Err(failure) => Err(failure),
+                }
             }
         })
         .await;

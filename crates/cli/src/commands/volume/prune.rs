@@ -2,6 +2,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
+use container_api::Kind;
 use container_api::volume::DeleteRequest;
 use container_resource::size;
 
@@ -49,13 +50,21 @@ impl Prune {
         }
         let volumes = context.volumes()?;
         let reclaimed = AtomicU64::new(0);
-        let outcome = select::for_each(names, |name| {
+        let outcome = select::for_each_left(names, |name| {
             let mut volumes = volumes.clone();
             let reclaimed = &reclaimed;
             async move {
-                let reply = volumes.delete(DeleteRequest { name }).await?.into_inner();
-                reclaimed.fetch_add(reply.reclaimed_bytes, Ordering::Relaxed);
-                Ok(())
+                let deleted = volumes.delete(DeleteRequest { name }).await;
+                match deleted.map_err(Failure::from) {
+                    Ok(reply) => {
+                        let bytes = reply.into_inner().reclaimed_bytes;
+                        reclaimed.fetch_add(bytes, Ordering::Relaxed);
+                        Ok(true)
+                    }
+                    // Somebody else was faster.
+                    Err(failure) if failure.kind() == Some(Kind::NotFound) => Ok(false),
+                    Err(failure) => Err(failure),
+                }
             }
         })
         .await;
