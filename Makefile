@@ -162,6 +162,7 @@ test-real: packages-run packages-build packages-test packages-real stage $(BUSYB
 	    CONTAINER_TEST_CLOUD_KERNEL=$(CURDIR)/$(CLOUD_KERNEL) \
 	    $(CARGO) test --workspace --locked --test e2e -- --ignored --test-threads=1 real:: programs:: volumes:: shares:: kernel:: build::
 	tests/package.sh $(TARGET)/package-root $(BUSYBOX)
+	tests/resolved.sh $(STAGE) $(BUSYBOX) $(DEBIAN) $(TARGET)/resolved
 
 # The same programs with real KVM, in a machine inside an emulated one.
 test-kvm: stage $(BUSYBOX)
