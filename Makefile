@@ -163,14 +163,15 @@ test-real: packages-run packages-build packages-test packages-real stage $(BUSYB
 	    $(CARGO) test --workspace --locked --test e2e -- --ignored --test-threads=1 real:: programs:: volumes:: shares:: kernel:: build::
 	tests/package.sh $(TARGET)/package-root $(BUSYBOX)
 	tests/resolved.sh $(STAGE) $(BUSYBOX) $(DEBIAN) $(TARGET)/resolved
+	$(MAKE) --no-print-directory test-kvm KVM_MORE=1
 
-# The same programs with real KVM, in a machine inside an emulated one.
+# The same programs with real KVM, in a machine inside an emulated one; KVM_MORE=1: more of the engine's tests.
 test-kvm: stage $(BUSYBOX)
 	binary() { $(CARGO) test --workspace --locked --test "$$1" --no-run --message-format=json 2>/dev/null \
 	    | jq -r "select(.executable and .target.name == \"$$1\") | .executable"; } && \
 	    e2e=$$(binary e2e) && engine=$$(binary vm) && \
 	    CONTAINER_TEST_KERNEL=$(CURDIR)/$(KERNEL) CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) \
-	    tests/kvm/run.sh $(TARGET)/kvm "$$e2e" "$$engine"
+	    KVM_MORE=$(KVM_MORE) tests/kvm/run.sh $(TARGET)/kvm "$$e2e" "$$engine"
 
 # Each parser of hostile bytes for FUZZ_SECONDS (60), with the stable compiler.
 fuzz: packages-build packages-fuzz
