@@ -47,15 +47,13 @@ pub(super) fn xattr_key(name: &[u8]) -> Vec<u8> {
 fn decoded(mut name: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(name.len());
     while let Some((first, rest)) = name.split_first() {
-        match ESCAPES.iter().find(|(escape, _)| name.starts_with(escape)) {
-            Some((escape, byte)) => {
-                plain.push(*byte);
-                name = &name[escape.len()..];
-            }
-            None => {
-                plain.push(*first);
-                name = rest;
-            }
+        let found = ESCAPES.iter().find(|(escape, _)| name.starts_with(escape));
+        if let Some((escape, byte)) = found {
+            plain.push(*byte);
+            name = &name[escape.len()..];
+        } else {
+            plain.push(*first);
+            name = rest;
         }
     }
     plain

@@ -120,14 +120,14 @@ mod tests {
     /// By the numbers that strace prints.
     #[test]
     fn requests_have_the_kernel_s_numbers() {
-        assert_eq!(GET_FEATURES, 0x8008_af00_u32 as libc::Ioctl);
+        assert_eq!(GET_FEATURES, libc::Ioctl::from(0x8008_af00_u32));
         assert_eq!(SET_OWNER, 0xaf01);
         for (number, name) in [
             (0x4028_af11_u32, "VHOST_SET_VRING_ADDR"),
             (0xc008_af12, "VHOST_GET_VRING_BASE"),
             (0x4008_af30, "VHOST_NET_SET_BACKEND"),
         ] {
-            assert!(REQUESTS.contains(&(number as libc::Ioctl)), "{name}");
+            assert!(REQUESTS.contains(&libc::Ioctl::from(number)), "{name}");
         }
     }
 }

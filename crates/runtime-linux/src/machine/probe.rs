@@ -73,9 +73,8 @@ fn vhost_net(accelerator: Accelerator, path: &Path) -> Check {
         let detail = format!("not used without KVM: {by_vmm}");
         return Check::ok(NAME, detail);
     }
-    let error = match vhost::open(path) {
-        Ok(_) => return Check::ok(NAME, "used: packets go past the VMM"),
-        Err(error) => error,
+    let Err(error) = vhost::open(path) else {
+        return Check::ok(NAME, "used: packets go past the VMM");
     };
     let remedy = match error {
         VhostError::Absent => "modprobe vhost_net",
