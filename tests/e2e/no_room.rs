@@ -35,20 +35,24 @@ fn a_container_waits_for_room_on_the_host_and_goes_on() {
         system.run(words).ok();
     };
     run("goes-on", &["-v", "data:/data", "-v", &share]);
-    run("ends", &[]);
+    run("ends", &["-v", &share]);
     let events = system.spawn(["events"]);
 
-    let fill = disk.fill();
+    // They run before the disk is full: a machine may stand still by what its kernel writes, and then nothing is started in it.
+    let waits = |id: &str, script: &str| {
+        let script = format!("echo begun; until [ -e /share/go ]; do sleep 0.1; done; {script}");
+        let waiting = system.spawn(["exec", id, "sh", "-c", &script]);
+        eventually("it has begun", || waiting.has_output());
+        waiting
+    };
     // More than the guest's memory may be dirty with, and each byte is looked at again.
-    let script = "yes abcdefg | head -c 100000000 >/data/f && sync && md5sum </data/f && cat /share/f && date +%s";
-    let writes = system.spawn(["exec", "goes-on", "sh", "-c", script]);
-    let full = system.spawn([
-        "exec",
-        "ends",
-        "sh",
-        "-c",
-        "yes | head -c 50000000 >/f; sync",
-    ]);
+    let writes = waits(
+        "goes-on",
+        "yes abcdefg | head -c 100000000 >/data/f && sync && md5sum </data/f && cat /share/f && date +%s",
+    );
+    let full = waits("ends", "yes | head -c 50000000 >/f; sync");
+    let fill = disk.fill();
+    std::fs::write(shared.join("go"), "").unwrap();
     for name in ["goes-on", "ends"] {
         within(Duration::from_secs(60), "it stands still", || {
             system.inspect(name)["status"]["standstill"] == "full"
@@ -96,8 +100,8 @@ fn a_container_waits_for_room_on_the_host_and_goes_on() {
     let lines: Vec<&str> = written.lines().collect();
     // `yes abcdefg | head -c 100000000 | md5sum`
     assert_eq!(
-        lines[..2],
-        ["e4e8fdd35b6595654599f9eb45258350  -", "shared"]
+        lines[..3],
+        ["begun", "e4e8fdd35b6595654599f9eb45258350  -", "shared"]
     );
     system
         .run([
