@@ -1,11 +1,15 @@
 //! The containers that a command works on: those named, or `--all`.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use clap::Args;
+use container_api::Kind;
 use container_api::api::ListRequest;
 use container_resource::builder;
 use container_resource::container::{ContainerState, ManagedContainer};
 use container_resource::label::well_known;
 use container_resource::machine;
+use container_resource::size;
 use futures::future::join_all;
 
 use crate::completion;
@@ -123,8 +127,37 @@ where
     for_each_left(ids, work).await
 }
 
+/// Deletes all of `ids`, as [`for_each`], by `delete`, which gives the bytes that became free; prints their sum. What somebody else has deleted
+/// meanwhile is no failure, and not printed.
+pub async fn prune<F>(ids: Vec<String>, delete: impl Fn(String) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<u64, Failure>>,
+{
+    let reclaimed = AtomicU64::new(0);
+    let outcome = for_each_left(ids, |id| {
+        let deleting = delete(id);
+        let reclaimed = &reclaimed;
+        async move {
+            match deleting.await {
+                Ok(bytes) => {
+                    reclaimed.fetch_add(bytes, Ordering::Relaxed);
+                    Ok(true)
+                }
+                Err(failure) if failure.kind() == Some(Kind::NotFound) => Ok(false),
+                Err(failure) => Err(failure),
+            }
+        }
+    })
+    .await;
+    output::tell(format_args!(
+        "Reclaimed {} in disk space",
+        size::disk(reclaimed.into_inner())
+    ));
+    outcome
+}
+
 /// As [`for_each`], where some of what `ids` name may be gone: `work` gives whether it was there, and it is not printed else.
-pub async fn for_each_left<F>(ids: Vec<String>, work: impl Fn(String) -> F) -> Result<(), Failure>
+async fn for_each_left<F>(ids: Vec<String>, work: impl Fn(String) -> F) -> Result<(), Failure>
 where
     F: Future<Output = Result<bool, Failure>>,
 {

@@ -1,15 +1,10 @@
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use clap::Args;
-use container_api::Kind;
 use container_api::api::DeleteRequest;
 use container_resource::container::ContainerState;
-use container_resource::size;
 
 use crate::connection::Context;
 use crate::failure::Failure;
 use crate::flags::UnaskedFlag;
-use crate::output;
 use crate::select;
 
 /// Delete all containers that do not run
@@ -32,32 +27,20 @@ impl Prune {
             .filter(|container| container.status.state == ContainerState::Stopped)
             .map(|container| container.id)
             .collect();
-        let reclaimed = AtomicU64::new(0);
-        let outcome = select::for_each_left(stopped, |id| {
+        select::prune(stopped, |id| {
             let mut containers = containers.clone();
-            let reclaimed = &reclaimed;
             async move {
                 let request = DeleteRequest {
                     id,
                     ..DeleteRequest::default()
                 };
-                match containers.delete(request).await.map_err(Failure::from) {
-                    Ok(reply) => {
-                        let bytes = reply.into_inner().reclaimed_bytes;
-                        reclaimed.fetch_add(bytes, Ordering::Relaxed);
-                        Ok(true)
-                    }
-                    // Somebody else was faster.
-                    Err(failure) if failure.kind() == Some(Kind::NotFound) => Ok(false),
-                    Err(failure) => Err(failure),
-                }
+                Ok(containers
+                    .delete(request)
+                    .await?
+                    .into_inner()
+                    .reclaimed_bytes)
             }
         })
-        .await;
-        output::tell(format_args!(
-            "Reclaimed {} in disk space",
-            size::disk(reclaimed.into_inner())
-        ));
-        outcome
+        .await
     }
 }

@@ -1,10 +1,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
-use container_api::Kind;
 use container_api::volume::DeleteRequest;
-use container_resource::size;
 
 use super::filter::{self, Filter};
 use super::list;
@@ -49,30 +46,14 @@ impl Prune {
             }
         }
         let volumes = context.volumes()?;
-        let reclaimed = AtomicU64::new(0);
-        let outcome = select::for_each_left(names, |name| {
+        select::prune(names, |name| {
             let mut volumes = volumes.clone();
-            let reclaimed = &reclaimed;
             async move {
-                let deleted = volumes.delete(DeleteRequest { name }).await;
-                match deleted.map_err(Failure::from) {
-                    Ok(reply) => {
-                        let bytes = reply.into_inner().reclaimed_bytes;
-                        reclaimed.fetch_add(bytes, Ordering::Relaxed);
-                        Ok(true)
-                    }
-                    // Somebody else was faster.
-                    Err(failure) if failure.kind() == Some(Kind::NotFound) => Ok(false),
-                    Err(failure) => Err(failure),
-                }
+                let deleted = volumes.delete(DeleteRequest { name }).await?;
+                Ok(deleted.into_inner().reclaimed_bytes)
             }
         })
-        .await;
-        output::tell(format_args!(
-            "Reclaimed {} in disk space",
-            size::disk(reclaimed.into_inner())
-        ));
-        outcome
+        .await
     }
 }
 
