@@ -119,9 +119,8 @@ impl Entry {
     /// Whether its rules let it reach the host, one of whose addresses are `host`.
     fn reaches(&self, host: &[IpAddr]) -> bool {
         let leads = |rule: &EgressRule| match &rule.destination {
-            Destination::Network(network) => host.iter().any(|address| network.contains(address)),
             Destination::Name(name) => is_host(name),
-            Destination::Below(_) => rule.destination.covers(HOST),
+            other => other.covers(HOST) || host.iter().any(|address| other.has(*address)),
         };
         let lead = |rules: &Vec<EgressRule>| rules.iter().any(leads);
         self.egress.as_ref().is_none_or(lead) && self.within.as_ref().is_none_or(lead)

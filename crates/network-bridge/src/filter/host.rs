@@ -15,7 +15,9 @@ pub const PREFIX: &str = "cnb";
 /// The table of all networks.
 pub const TOGETHER: &str = "container_networks";
 
-/// The host's addresses of IPv6 from which the kernel can lead a packet elsewhere.
+/// The host's addresses from which the kernel can lead a packet elsewhere: it leads nobody away from `::1`, and forwards nothing from a link-local
+/// address. A process takes those connections.
+const OWN_IPV4: &str = "ip daddr != 0.0.0.0 fib daddr type local";
 const OWN_IPV6: &str = "fib daddr type local ip6 daddr != { ::1, fe80::/10 }";
 
 /// One port that leads to a container.
@@ -168,16 +170,11 @@ fn dnat(forward: &Forward<'_>) -> Option<String> {
     } = forward;
     let family = family(*address);
     let local = match port.host_address {
-        // The kernel leads nobody away from ::1, and forwards nothing from a link-local address: a process takes those connections.
-        None if address.is_ipv6() => OWN_IPV6.to_owned(),
-        None => "ip daddr != 0.0.0.0 fib daddr type local".to_owned(),
         Some(host) if host.is_ipv4() != address.is_ipv4() => return None,
         Some(IpAddr::V6(host)) if host.is_loopback() => return None,
-        Some(host) if host.is_unspecified() && host.is_ipv6() => OWN_IPV6.to_owned(),
-        Some(host) if host.is_unspecified() => {
-            "ip daddr != 0.0.0.0 fib daddr type local".to_owned()
-        }
-        Some(host) => format!("{family} daddr {host}"),
+        Some(host) if !host.is_unspecified() => format!("{family} daddr {host}"),
+        _ if address.is_ipv6() => OWN_IPV6.to_owned(),
+        _ => OWN_IPV4.to_owned(),
     };
     let protocol = port.protocol.name();
     let (from, to) = (port.host_port, port.container_port);

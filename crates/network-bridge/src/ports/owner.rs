@@ -129,13 +129,7 @@ fn sockets(table: &str, protocol: Protocol) -> impl Iterator<Item = Socket> {
             inode: inode.to_owned(),
         })
     };
-    table
-        .lines()
-        .skip(1)
-        .take(MAX_LINES)
-        .filter_map(socket)
-        .collect::<Vec<_>>()
-        .into_iter()
+    table.lines().skip(1).take(MAX_LINES).filter_map(socket)
 }
 
 /// Words of 32 bits in the host's order.
