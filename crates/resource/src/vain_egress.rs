@@ -4,12 +4,11 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use crate::dns_domain::HOST;
 use crate::egress::{Destination, EgressRule};
 
 /// Under this domain there are the networks' own names alone, and of those the host's is the one that leads out.
 const OWN_DOMAIN: &str = ".container.internal";
-/// The host.
-const HOST: &str = "host.container.internal";
 
 /// A rule that never counts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,13 +1,12 @@
 //! Names under which a container is found.
 
+pub use container_resource::dns_domain::HOST;
+
 /// The most names of one container: its id, its host name with and without a domain, and 64 aliases.
 const MAX_NAMES: usize = 67;
 /// The longest name, and the longest part of one (RFC 1035 section 2.3.4).
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
-
-/// The name by which containers reach their host; no container has it.
-pub const HOST: &str = "host.container.internal";
 
 /// The same in docker and podman: what was written for them finds the host, too.
 const OTHER_HOSTS: [&str; 3] = [

@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+/// The name by which containers reach their host; no container has it.
+pub const HOST: &str = "host.container.internal";
 /// The most domains of a system.
 pub const MAX_DOMAINS: usize = 32;
 
