@@ -165,7 +165,7 @@ test-real: packages-run packages-build packages-test packages-real stage $(BUSYB
 	tests/resolved.sh $(STAGE) $(BUSYBOX) $(DEBIAN) $(TARGET)/resolved
 	$(MAKE) --no-print-directory test-kvm KVM_MORE=1
 
-# The same programs with real KVM, in a machine inside an emulated one; KVM_MORE=1: more of the engine's tests.
+# The same programs with real KVM, in a machine inside an emulated one; KVM_MORE=1: more of the tests.
 test-kvm: stage $(BUSYBOX)
 	binary() { $(CARGO) test --workspace --locked --test "$$1" --no-run --message-format=json 2>/dev/null \
 	    | jq -r "select(.executable and .target.name == \"$$1\") | .executable"; } && \
@@ -208,10 +208,10 @@ bench-kvm: packages-run packages-build packages-test packages-bench stage $(BUSY
 	@scripts/peers.sh $(PEERS)
 	$(CARGO) build --release --locked -p container-engine --example bare_vm
 	$(CARGO) build --locked -p container-bench
-	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_LIMIT=900 KVM_CHANCES=3 \
+	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_CPUS=2 KVM_LIMIT=900 KVM_CHANCES=3 \
 	    PATH=$(CURDIR)/$(QEMU_NEWER)/usr/bin:$$PATH tests/kvm/machine.sh $(TARGET)/kvm $(CURDIR)/$(TARGET)/debug/container-bench \
 	    --bare-vm $(CURDIR)/$(TARGET)/release/examples/bare_vm --only starts --only memory --density 16 --out /run/results $(BENCH)
-	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_LIMIT=3000 KVM_CHANCES=3 KVM_DISK=8G \
+	CONTAINER_TEST_PREFIX=$(STAGE) CONTAINER_TEST_IMAGE=$(CURDIR)/$(BUSYBOX) KVM_CPUS=2 KVM_LIMIT=3000 KVM_CHANCES=3 KVM_DISK=8G \
 	    PATH=$(CURDIR)/$(QEMU_NEWER)/usr/bin:$$PATH tests/kvm/machine.sh $(TARGET)/kvm $(CURDIR)/$(TARGET)/debug/container-bench --bare-vm /none \
 	    --only peers --peers $(CURDIR)/$(PEERS) --out /run/results/peers $(BENCH)
 

@@ -13,6 +13,7 @@ COMMAND          run as root with the caller's CONTAINER_ variables, HOME and TM
 
 KVM_LIMIT        seconds after which the machine is ended (300)
 KVM_CHANCES      how many times it may begin, where the outer kernel panics (1)
+KVM_CPUS         1 or 2 (1): with two, guests are silent now and then, and the outer kernel panics; with one, neither was seen
 KVM_DISK         size of a disk (8G) for HOME, TMPDIR and /tmp, for programs that want attributes of files; unset: memory
 TXT
 }
@@ -21,6 +22,7 @@ TXT
 mkdir -p "$1/results"
 work=$(realpath "$1")
 shift
+cpus=${KVM_CPUS:-1}
 
 # In the order in which they depend on each other (modinfo -F depends).
 modules=(virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci fuse virtiofs
@@ -78,7 +80,7 @@ done >"$initramfs/modules/order"
     # A kernel rewrites its scheduler for the first virtual machine and after the last (preempt_notifier_key). QEMU
     # 7.2's TCG can keep the breakpoint that stands there meanwhile, and both CPUs then meet it for ever. So one machine
     # is made before there is a second CPU, and stays (0xAE01 is KVM_CREATE_VM).
-    cat <<'KEEP'
+    [ "$cpus" = 1 ] || cat <<'KEEP'
 perl -e 'open $kvm, "+<", "/dev/kvm"; ioctl $kvm, 0xAE01, 0 or die "no machine: $!";
     open $cpu, ">", "/sys/devices/system/cpu/cpu1/online"; print $cpu 1; close $cpu or die "no second CPU: $!"; sleep' &
 KEEP
@@ -88,17 +90,20 @@ KEEP
 } >"$initramfs/command"
 (cd "$initramfs" && find . | cpio -o -H newc --quiet) >"$scratch/initramfs.cpio"
 
-# TCG runs `rep stosb` byte by byte: a kernel that believes in it spends half of its time clearing pages. And a CPU that
-# halts just when the other one calls it may miss that; without its tick it would never look again.
+# A CPU that halts just when the other one calls it may miss that; without its tick it would never look again.
+together=
+[ "$cpus" = 1 ] || together='nohz=off maxcpus=1'
+
+# TCG runs `rep stosb` byte by byte: a kernel that believes in it spends half of its time clearing pages.
 run() {
     share host / always
     share results "$work/results" none
     timeout -k 5 "${KVM_LIMIT:-300}" qemu-system-x86_64 -machine q35,accel=tcg,memory-backend=memory \
-        -cpu max,+svm,-erms,-fsrm -smp 2 -m 4G \
+        -cpu max,+svm,-erms,-fsrm -smp "$cpus" -m 4G \
         -object memory-backend-memfd,id=memory,size=4G,share=on \
         -nodefaults -no-user-config -display none -no-reboot -serial stdio \
         -kernel "$work/$package"/boot/vmlinuz-* -initrd "$scratch/initramfs.cpio" \
-        -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable nohz=off maxcpus=1" \
+        -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable $together" \
         -chardev socket,id=host,path="$scratch/host.sock" -device vhost-user-fs-pci,chardev=host,tag=host \
         -chardev socket,id=results,path="$scratch/results.sock" -device vhost-user-fs-pci,chardev=results,tag=results \
         "${disk[@]}" \
