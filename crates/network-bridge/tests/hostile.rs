@@ -248,6 +248,11 @@ fn speaks_for_itself_alone(who: As) {
                 ),
             ),
         ),
+        (
+            "to the loopback of another",
+            false,
+            from_me(0x0800, &ipv4(evil.ipv4, Ipv4Addr::LOCALHOST, 17, &hello)),
+        ),
         ("VLAN", false, in_vlan(0x8100, &spoofed)),
         ("VLAN in a VLAN", false, in_vlan(0x88a8, &spoofed)),
         ("LLDP", false, from_me(0x88cc, &[2, 7, 4])),
@@ -263,6 +268,20 @@ fn speaks_for_itself_alone(who: As) {
         ),
         ("another protocol", false, from_me(0x88b5, b"hello")),
     ];
+    // Kernels take what is in VLAN 0 as if it had no tag, whatever its priority.
+    let plain = table.iter().filter(|(what, ..)| !what.contains("VLAN"));
+    let tagged = plain.flat_map(|(what, _, frame)| {
+        [0x8100_u16, 0x88a8].map(|tag| {
+            let tag = [tag.to_be_bytes(), [0xe0, 0]].concat();
+            let frame = [&frame[..12], &tag, &frame[12..]].concat();
+            (format!("{what}, tagged"), false, frame)
+        })
+    });
+    let tagged: Vec<_> = tagged.collect();
+    let plain = table
+        .iter()
+        .map(|(what, passes, frame)| (what.to_string(), *passes, frame.clone()));
+    let table: Vec<_> = plain.chain(tagged).collect();
     for (number, (what, passes, frame)) in (2000..).zip(&table) {
         evil.send(frame);
         // Frames of one station arrive in their order: this one ends the look.

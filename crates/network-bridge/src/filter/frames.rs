@@ -1,7 +1,8 @@
 //! Frames from machines: each machine speaks for itself alone.
 //!
 //! A machine may use its own hardware address and its own addresses. It announces no routers, redirects nobody, serves no
-//! DHCP, and sends nothing but IP and ARP: what is in a VLAN's or another frame could not be checked.
+//! DHCP, and sends nothing but IP and ARP: what is in a VLAN's or another frame could not be checked. Nor does it send to the
+//! loopback addresses of others, which some hosts of containers let in (`route_localnet`).
 
 use super::TABLE;
 use super::member::Member;
@@ -14,6 +15,11 @@ const BROADCASTS: u32 = 1000;
 /// a fragment's header they hide what the packet is.
 const MORE_HEADERS: &str = "0, 43, 44, 51, 59, 60, 135, 139, 140, 253, 254";
 
+/// What tags begin with (`ETH_P_8021Q` and `ETH_P_8021AD` of `linux/if_ether.h`). The kernel takes the outer tag off before any rule looks: some
+/// expressions then see what is behind it, and others the tag, so that a frame could pass as one and be taken for the other.
+const VLAN: &str = "0x8100";
+const SERVICE_VLAN: &str = "0x88a8";
+
 /// The chain that every frame comes to, for taps that may come later. Members are kept.
 pub fn base() -> String {
     format!(
@@ -21,6 +27,8 @@ pub fn base() -> String {
 add map bridge {TABLE} taps {{ type ifname : verdict; }}
 add chain bridge {TABLE} frames {{ type filter hook prerouting priority -300; policy accept; }}
 flush chain bridge {TABLE} frames
+add rule bridge {TABLE} frames iifname \"{prefix}*\" ether type {{ {VLAN}, {SERVICE_VLAN} }} counter drop
+add rule bridge {TABLE} frames iifname \"{prefix}*\" ip daddr 127.0.0.0/8 counter drop
 add rule bridge {TABLE} frames iifname vmap @taps
 add rule bridge {TABLE} frames iifname \"{prefix}*\" drop
 ",
