@@ -132,6 +132,11 @@ fn networks_are_apart_and_an_internal_one_has_no_way_out() {
     serve(&world.outside, "[::]:80");
     for (guest, other) in [(&a, &b), (&b, &a), (&a, &c), (&c, &a)] {
         assert!(guest.hears_nothing_of(other.ipv4()) && guest.hears_nothing_of(other.ipv6()));
+        for address in [other.ipv4().to_owned(), format!("[{}]", other.ipv6())] {
+            let begun = std::time::Instant::now();
+            assert!(ask(&guest.namespace, &format!("{address}:80")).is_err());
+            assert!(begun.elapsed().as_secs() < 2, "{address} was silent");
+        }
     }
     assert!(c.pings(d.ipv4()) && c.pings(d.ipv6()));
     assert!(ask(&b.namespace, &format!("{SERVER}:80")).is_ok());

@@ -69,6 +69,12 @@ add chain inet {name} forward {{ type filter hook forward priority filter; polic
     rule("raw", "iifname != lo ip6 daddr ::1 counter drop");
     if !table.leads_out {
         // The host itself speaks to who is there, and is answered. Nobody else is.
+        rule(
+            "forward",
+            &format!(
+                "iifname \"{PREFIX}*\" oifname {name} counter reject with icmpx admin-prohibited"
+            ),
+        );
         rule("forward", &format!("oifname {name} counter drop"));
         rule("forward", &format!("iifname {name} counter drop"));
         for text in [
@@ -86,6 +92,11 @@ add chain inet {name} forward {{ type filter hook forward priority filter; polic
         &format!("oifname {name} ct state established,related accept"),
     );
     rule("forward", &format!("oifname {name} ct status dnat accept"));
+    // A container hears at once that another network is not for it; to the outside nobody is here.
+    rule(
+        "forward",
+        &format!("iifname \"{PREFIX}*\" oifname {name} counter reject with icmpx admin-prohibited"),
+    );
     rule("forward", &format!("oifname {name} counter drop"));
     rule("forward", &format!("iifname {name} ct state invalid drop"));
     for (subnet, host) in table.subnets {
