@@ -5,6 +5,7 @@ use crate::container::{AttachmentConfiguration, DnsConfiguration, HostEntry, Pub
 use crate::host_entry::HOST_GATEWAY;
 use crate::network::DEFAULT;
 use crate::publish::{self, PublishError, TogetherError};
+use crate::vain_egress::unlearned;
 
 /// The request; each part is valid by itself.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +49,12 @@ pub enum ConnectivityError {
         "{HOST_GATEWAY} is the host's address on a network, which a container without a network does not have: '{0}'"
     )]
     NoHost(String),
+    /// A rule for a name, and name servers that are not the network's.
+    #[error(
+        "egress rule '{0}' can never match beside --dns: what a name stands for is known from the answers of the network's own resolver; \
+         leave --dns out, or allow addresses"
+    )]
+    Unlearned(String),
     /// The ports.
     #[error(transparent)]
     Ports(#[from] TogetherError),
@@ -86,6 +93,12 @@ impl Connectivity {
         for (index, name) in names.iter().enumerate() {
             if names[..index].contains(name) {
                 return Err(ConnectivityError::Twice((*name).to_owned()));
+            }
+        }
+        if let Some(dns) = &self.dns {
+            let mut rules = self.chosen().filter_map(|one| one.options.egress.as_ref());
+            if let Some(rule) = rules.find_map(|rules| unlearned(dns, rules)) {
+                return Err(ConnectivityError::Unlearned(rule.to_string()));
             }
         }
         publish::check(&self.ports)?;
@@ -178,6 +191,26 @@ mod tests {
         assert!(!implied(with(&[], &["80"])));
         assert!(!implied(with(&["default"], &[])));
         assert!(with(&["none"], &[]).networks("web").is_empty());
+    }
+
+    #[test]
+    fn names_are_not_allowed_beside_other_name_servers() {
+        let mut connectivity = with(
+            &[
+                "a,egress=allow=192.0.2.0/24",
+                "b,egress=allow=*.b.example:443",
+            ],
+            &[],
+        );
+        connectivity.dns = Some(DnsConfiguration::default());
+        assert_eq!(connectivity.check(), Ok(()));
+        let dns = connectivity.dns.get_or_insert_default();
+        dns.nameservers.push("192.0.2.53".into());
+        let rule = "*.b.example:443".to_owned();
+        assert_eq!(
+            connectivity.check(),
+            Err(ConnectivityError::Unlearned(rule))
+        );
     }
 
     #[test]

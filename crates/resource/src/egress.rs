@@ -51,13 +51,22 @@ pub enum Destination {
     Below(String),
 }
 
-/// Not a rule.
+/// Why a text is no rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "invalid egress rule '{0}': a CIDR, a name or *.name is expected, with or without :port, :first-last, /tcp and /udp, such as \
-     192.0.2.0/24, 10.0.0.0/8:8000-8999/tcp, [2001:db8::/32]:443 or *.example.org:443"
-)]
-pub struct EgressError(String);
+pub enum EgressError {
+    /// It is none of the forms.
+    #[error(
+        "invalid egress rule '{0}': a CIDR, a name or *.name is expected, with or without :port, :first-last, /tcp and /udp, such as \
+         192.0.2.0/24, 10.0.0.0/8:8000-8999/tcp, [2001:db8::/32]:443 or *.example.org:443"
+    )]
+    Form(String),
+    /// Bits behind the prefix are set, so that more would be allowed than the address that stands there: the rule, and the network that it would
+    /// be.
+    #[error(
+        "invalid egress rule '{0}': it has bits behind its prefix; {1} is that whole network, and an address without a prefix is that address alone"
+    )]
+    HostBits(String, IpNet),
+}
 
 impl Destination {
     /// Whether `address` is one that the rule is about, by its number.
@@ -81,7 +90,13 @@ impl FromStr for EgressRule {
     type Err = EgressError;
 
     fn from_str(text: &str) -> Result<Self, EgressError> {
-        parse(text).ok_or_else(|| EgressError(text.to_owned()))
+        let rule = parse(text).ok_or_else(|| EgressError::Form(text.to_owned()))?;
+        match rule.destination {
+            Destination::Network(network) if network.addr() != network.network() => {
+                Err(EgressError::HostBits(text.to_owned(), network.trunc()))
+            }
+            _ => Ok(rule),
+        }
     }
 }
 
@@ -159,12 +174,12 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// An address or a CIDR; bits beyond its prefix are taken for zero.
+/// An address or a CIDR.
 fn network(text: &str) -> Option<Destination> {
     let network = match text.parse::<IpAddr>() {
         // No packet has an address of IPv4 in the form of IPv6 (RFC 4291 section 2.5.5.2).
         Ok(address) => IpNet::from(address.to_canonical()),
-        Err(_) => text.parse::<IpNet>().ok()?.trunc(),
+        Err(_) => text.parse().ok()?,
     };
     Some(Destination::Network(network))
 }
@@ -225,7 +240,7 @@ mod tests {
     fn every_form_has_one_spelling() {
         for (typed, shown) in [
             ("192.0.2.7", "192.0.2.7/32"),
-            ("192.0.2.7/24:53", "192.0.2.0/24:53"),
+            ("192.0.2.0/24:53", "192.0.2.0/24:53"),
             ("2001:db8::1", "2001:db8::1/128"),
             ("[2001:db8::/32]:443", "[2001:db8::/32]:443"),
             ("[2001:db8::/32]", "2001:db8::/32"),
@@ -305,6 +320,20 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_not_widened_without_a_word() {
+        for (text, network) in [
+            ("192.0.2.4/24", "192.0.2.0/24"),
+            ("192.0.2.4/24:80", "192.0.2.0/24"),
+            ("[2001:db8::1/32]:443", "2001:db8::/32"),
+            ("2001:db8::1/64/udp", "2001:db8::/64"),
+        ] {
+            let error = text.parse::<EgressRule>().unwrap_err();
+            let network = network.parse().unwrap();
+            assert_eq!(error, EgressError::HostBits(text.into(), network));
+        }
+    }
+
+    #[test]
     fn a_star_covers_what_is_below() {
         let below = rule("*.example.org").destination;
         assert!(below.covers("a.example.org") && below.covers("a.b.example.org"));
@@ -324,9 +353,10 @@ mod tests {
             name in "[a-z]{1,8}(\\.[a-z][a-z0-9]{0,7}){0,3}",
         ) -> String {
             let [a, b, c, d, ..] = address;
+            let network = |address: IpAddr, length| IpNet::new(address, length).unwrap().trunc();
             match kind {
-                0 => format!("{a}.{b}.{c}.{d}/{}", length % 33),
-                1 => format!("[{}/{length}]", std::net::Ipv6Addr::from(address)),
+                0 => network([a, b, c, d].into(), length % 33).to_string(),
+                1 => format!("[{}]", network(address.into(), length)),
                 2 => name,
                 _ => format!("*.{name}"),
             }

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::dns_domain::HOST;
+use crate::container::DnsConfiguration;
+use crate::dns_domain::{HOST, is_host};
 use crate::egress::{Destination, EgressRule};
 
 /// Under this domain there are the networks' own names alone, and of those the host's is the one that leads out.
@@ -34,6 +35,20 @@ pub fn check(rule: &EgressRule) -> Result<(), VainError> {
     };
     let rule = || rule.to_string();
     why.map_or(Ok(()), |why| Err(VainError { rule: rule(), why }))
+}
+
+/// The first of `rules` for a name that is never learned, as a container with `dns` asks other name servers than the network's: what they
+/// answer the network does not see. The host's names stand for known addresses.
+pub fn unlearned<'r>(dns: &DnsConfiguration, rules: &'r [EgressRule]) -> Option<&'r EgressRule> {
+    let is_learned = |rule: &&EgressRule| match &rule.destination {
+        Destination::Network(_) => false,
+        Destination::Name(name) => !is_host(name),
+        Destination::Below(_) => !rule.destination.covers(HOST),
+    };
+    let is_asked_elsewhere = !dns.nameservers.is_empty();
+    rules
+        .iter()
+        .find(|rule| is_asked_elsewhere && is_learned(rule))
 }
 
 /// Why a name is not asked for.
@@ -116,6 +131,24 @@ mod tests {
                 "{text}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn names_are_not_learned_from_other_servers() {
+        let mut dns = DnsConfiguration::default();
+        let rules: Vec<EgressRule> = [
+            "192.0.2.1",
+            "host.docker.internal",
+            "*.internal",
+            "*.a.example",
+            "b.example",
+        ]
+        .map(|text| text.parse().unwrap())
+        .into();
+        assert_eq!(unlearned(&dns, &rules), None);
+        dns.nameservers.push("192.0.2.53".into());
+        assert_eq!(unlearned(&dns, &rules), Some(&rules[3]));
+        assert_eq!(unlearned(&dns, &rules[..3]), None);
     }
 
     #[test]

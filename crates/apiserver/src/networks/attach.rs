@@ -10,12 +10,12 @@ use container_api::{Error, Kind};
 use container_resource::bundle::Interface;
 use container_resource::container::{AttachmentConfiguration, ContainerConfiguration, PublishPort};
 use container_resource::domain_name;
-use container_resource::host_entry::HOST_GATEWAY;
 use container_resource::network::{DEFAULT_PLUGIN, NetworkMode};
 
 use super::joining::{Joining, Step, without};
 use super::process::{Running, is_killed, once_more};
 use super::refusals::Told;
+use super::warnings::without_host;
 use super::{Network, Networks, Spare, address, ports};
 
 /// What a run of a container has of its networks.
@@ -216,6 +216,9 @@ impl Networks {
                     .await;
             }
             attached.warnings.extend(self.astray(&attachment.network));
+            attached
+                .warnings
+                .extend(self.unlearned(configuration, &attachment.network));
             match one {
                 Ok(one) => {
                     attached.interfaces.push(one.interface);
@@ -494,25 +497,6 @@ fn interface(
             .filter_map(|text| address(text))
             .collect(),
     }
-}
-
-/// That lines of `/etc/hosts` are left out, as no network of the container leads to the host, where that is so.
-fn without_host(
-    configuration: &ContainerConfiguration,
-    interfaces: &[Interface],
-) -> Option<String> {
-    let gateways = configuration.hosts.iter();
-    let gateways = gateways.filter(|entry| entry.address == HOST_GATEWAY);
-    let names: Vec<&str> = gateways.map(|entry| entry.hostname.as_str()).collect();
-    let leads_there = |interface: &Interface| !interface.is_internal;
-    let is_left_out = !names.is_empty() && !interfaces.iter().any(leads_there);
-    is_left_out.then(|| {
-        format!(
-            "container {}: no network of it leads to the host, so /etc/hosts is without {}",
-            configuration.id,
-            names.join(", ")
-        )
-    })
 }
 
 /// An address without the length of its prefix.

@@ -18,6 +18,7 @@ mod spare;
 mod store;
 mod subnet;
 mod taps;
+mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

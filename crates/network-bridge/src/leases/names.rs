@@ -1,24 +1,12 @@
 //! Names under which a container is found.
 
-pub use container_resource::dns_domain::HOST;
+pub use container_resource::dns_domain::{HOST, is_host};
 
 /// The most names of one container: its id, its host name with and without a domain, and 64 aliases.
 const MAX_NAMES: usize = 67;
 /// The longest name, and the longest part of one (RFC 1035 section 2.3.4).
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
-
-/// The same in docker and podman: what was written for them finds the host, too.
-const OTHER_HOSTS: [&str; 3] = [
-    "host.docker.internal",
-    "gateway.docker.internal",
-    "host.containers.internal",
-];
-
-/// Whether `name`, in lower case, is the host's.
-pub fn is_host(name: &str) -> bool {
-    name == HOST || OTHER_HOSTS.contains(&name)
-}
 
 /// Why names can't be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

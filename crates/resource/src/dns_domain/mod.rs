@@ -8,8 +8,19 @@ use serde::{Deserialize, Serialize};
 
 /// The name by which containers reach their host; no container has it.
 pub const HOST: &str = "host.container.internal";
+/// The same in docker and podman: what was written for them finds the host, too.
+const OTHER_HOSTS: [&str; 3] = [
+    "host.docker.internal",
+    "gateway.docker.internal",
+    "host.containers.internal",
+];
 /// The most domains of a system.
 pub const MAX_DOMAINS: usize = 32;
+
+/// Whether `name`, in lower case, is the host's.
+pub fn is_host(name: &str) -> bool {
+    name == HOST || OTHER_HOSTS.contains(&name)
+}
 
 /// A domain whose names are not the internet's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
