@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use crate::container::DnsConfiguration;
 use crate::dns_domain::{HOST, is_host};
 use crate::egress::{Destination, EgressRule};
+use crate::host_entry::HOST_GATEWAY;
 
 /// Under this domain there are the networks' own names alone, and of those the host's is the one that leads out.
 const OWN_DOMAIN: &str = ".container.internal";
@@ -58,6 +59,12 @@ fn nobody(name: &str) -> Option<&'static str> {
             "localhost is the container itself; what listens at the host's loopback is host.container.internal",
         );
     }
+    if name == HOST_GATEWAY {
+        return Some("in a rule the host is host.container.internal");
+    }
+    if name == "any" || name == "all" {
+        return Some("every address is 0.0.0.0/0,::/0; without rules everything is allowed");
+    }
     if !name.contains('.') {
         return Some(
             "a name of one part is a container's, and containers of one network reach each other without a rule; give a host's whole name, \
@@ -106,6 +113,12 @@ mod tests {
             ("db", "reach each other without a rule"),
             ("db/tcp", "reach each other without a rule"),
             ("localhost:1", "host.container.internal"),
+            ("host-gateway:5432", "host.container.internal"),
+            ("any", "0.0.0.0/0,::/0"),
+            ("ALL:443", "0.0.0.0/0,::/0"),
+            ("x", "such as registry.example.org"),
+            ("127.0.0.1:5432", "host.container.internal"),
+            ("224.0.0.1", "multicast"),
             ("a.localhost", "host.container.internal"),
             ("*.localhost", "host.container.internal"),
             ("db.container.internal", "only host.container.internal"),
