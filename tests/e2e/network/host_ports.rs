@@ -51,6 +51,15 @@ fn a_containers_ports_can_be_the_hosts() {
         shell(&system, "open", reached).ok().stdout,
         "the host\nhello\n"
     );
+    // It is on no other network, and stays on this one.
+    system.run(["network", "create", "aside"]).ok();
+    for words in [
+        ["connect", "aside", "open"],
+        ["disconnect", "default", "open"],
+    ] {
+        let refused = system.run([&["network"], &words[..]].concat());
+        refused.code(1).says("has the network host");
+    }
     // A port goes with its program.
     shell(&system, "open", "kill $(cat /pid)").ok();
     crate::system::eventually("the port is closed", || {

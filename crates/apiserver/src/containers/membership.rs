@@ -38,6 +38,7 @@ impl Containers {
     ) -> Result<(), Error> {
         let id = entry.id.as_str();
         let before = self.changeable(entry)?;
+        not_the_host_s(id, before.host_network)?;
         let mut configuration = (*before).clone();
         let network = attachment.network.clone();
         if position(&configuration, &network).is_some() {
@@ -85,6 +86,7 @@ impl Containers {
     ) -> Result<Vec<String>, Error> {
         let id = entry.id.as_str();
         let mut configuration = (*self.changeable(entry)?).clone();
+        not_the_host_s(id, configuration.host_network)?;
         let position = position(&configuration, network).ok_or_else(|| {
             let text = format!("container {id} is not on network {network}");
             Error::new(Kind::NotFound, text)
@@ -136,7 +138,35 @@ pub(super) fn write(entry: &Entry, configuration: &ContainerConfiguration) -> Re
     })
 }
 
+/// A container of `--network host` is on the network that this needs, and on no other.
+fn not_the_host_s(id: &str, host_network: bool) -> Result<(), Error> {
+    if !host_network {
+        return Ok(());
+    }
+    let text =
+        format!("container {id} has the network host, which it shares with no other and keeps");
+    Err(Error::new(Kind::InvalidState, text)
+        .with_hint("Create it anew with `--network <name>`, once for each network."))
+}
+
 fn position(configuration: &ContainerConfiguration, network: &str) -> Option<usize> {
     let mut networks = configuration.networks.iter();
     networks.position(|attachment| attachment.network == network)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_s_network_is_the_only_one() {
+        assert!(not_the_host_s("a", false).is_ok());
+        let error = not_the_host_s("a", true).unwrap_err();
+        assert_eq!(error.kind, Kind::InvalidState);
+        assert!(
+            error.message().contains("network host"),
+            "{}",
+            error.message()
+        );
+    }
 }
