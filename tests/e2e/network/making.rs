@@ -59,6 +59,10 @@ fn networks_are_made_listed_and_deleted() {
     create(&["--subnet", "10.77.0.0/16", "other"])
         .code(1)
         .says("overlaps the host's route to 10.77.0.0/24 on lan0");
+    host.ip("addr add 10.78.7.6/32 dev lan0");
+    create(&["--subnet", "10.78.7.0/24", "other"])
+        .code(1)
+        .says("overlaps the host's address 10.78.7.6 on lan0");
     create(&["backend"])
         .code(1)
         .says("network already exists: backend");

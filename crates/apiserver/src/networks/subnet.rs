@@ -50,10 +50,7 @@ impl Taken<'_> {
             .routes
             .iter()
             .find(|route| routes::overlap(route.destination, subnet))?;
-        Some(format!(
-            "the host's route to {} on {}",
-            route.destination, route.device
-        ))
+        Some(format!("the host's {}", route.said()))
     }
 }
 
@@ -107,11 +104,11 @@ pub fn astray(configuration: &NetworkConfiguration, routes: &[Route]) -> Option<
         let clash = move |route: &&Route| routes::overlap(route.destination, subnet);
         others
             .filter(clash)
-            .map(move |route| (subnet, &route.destination, &route.device))
+            .map(move |route| (subnet, route.said()))
     });
-    let (subnet, destination, device) = others.next()?;
+    let (subnet, route) = others.next()?;
     Some(format!(
-        "the host has a route to {destination} on {device}, which overlaps the subnet {subnet}: what has addresses of both may not be reached"
+        "the host has the {route}, which overlaps the subnet {subnet}: what has addresses of both may not be reached"
     ))
 }
 
@@ -166,6 +163,7 @@ mod tests {
         let route = Route {
             destination: "192.168.65.128/25".parse().unwrap(),
             device: "eth0".into(),
+            is_own: false,
         };
         let taken = Taken {
             networks: &[&first],
@@ -182,6 +180,7 @@ mod tests {
         let everything = Route {
             destination: "192.0.0.0/2".parse().unwrap(),
             device: "tun0".into(),
+            is_own: false,
         };
         let taken = Taken {
             networks: &[],
@@ -209,6 +208,7 @@ mod tests {
         let route = |destination: &str, device: &str| Route {
             destination: destination.parse().unwrap(),
             device: device.into(),
+            is_own: false,
         };
         let network = network("a", Some("10.20.0.0/24"));
         // Its own interface, and the host's address in it.
@@ -231,12 +231,22 @@ mod tests {
         let route = Route {
             destination: "172.20.0.0/16".parse().unwrap(),
             device: "eth7".into(),
+            is_own: false,
+        };
+        let own = Route {
+            destination: "10.8.7.6/32".parse().unwrap(),
+            device: "wg0".into(),
+            is_own: true,
         };
         let taken = Taken {
             networks: &[&first],
-            routes: &[route],
+            routes: &[route, own],
         };
         for (subnet, words) in [
+            (
+                "10.8.7.0/24",
+                "IPv4 subnet 10.8.7.0/24 overlaps the host's address 10.8.7.6 on wg0",
+            ),
             (
                 "10.0.0.0/8",
                 "IPv4 subnet 10.0.0.0/8 overlaps an existing network with subnet 10.9.0.0/24: first",

@@ -23,7 +23,7 @@ const MOST: usize = 100_000;
 /// In the place of an interface, for what leads to none, as `/proc/net/route` has it.
 const NOWHERE: &str = "*";
 
-/// The host's routes but for its own addresses, of the tables that its rules lead to.
+/// The host's routes, its own addresses among them, of the tables that its rules lead to.
 pub(super) fn routes() -> io::Result<Vec<Route>> {
     let mut found = Vec::new();
     for family in FAMILIES {
@@ -78,6 +78,7 @@ fn parse(route: &RouteMessage) -> Option<Route> {
         route.header.kind,
         RouteType::Unicast | RouteType::BlackHole | RouteType::Unreachable | RouteType::Prohibit
     );
+    let is_own = route.header.kind == RouteType::Local;
     let mut address = match route.header.address_family {
         AddressFamily::Inet => IpAddr::from(Ipv4Addr::UNSPECIFIED),
         AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
@@ -96,8 +97,9 @@ fn parse(route: &RouteMessage) -> Option<Route> {
         }
     }
     let destination = IpNet::new(address, route.header.destination_prefix_length).ok()?;
-    leads_away.then(|| Route {
+    (leads_away || is_own).then(|| Route {
         destination,
+        is_own,
         device: device.and_then(name).unwrap_or_else(|| NOWHERE.to_owned()),
     })
 }

@@ -20,6 +20,8 @@ pub struct Route {
     pub destination: IpNet,
     /// The interface that it leads to.
     pub device: String,
+    /// It is an address of the host's own.
+    pub is_own: bool,
 }
 
 impl Route {
@@ -27,16 +29,39 @@ impl Route {
     pub fn is_of_a_network(&self) -> bool {
         self.device == "lo" || self.device.starts_with("cnb")
     }
+
+    /// For people.
+    pub fn said(&self) -> String {
+        let Self {
+            destination,
+            device,
+            is_own,
+        } = self;
+        if *is_own {
+            format!("address {} on {device}", destination.addr())
+        } else {
+            format!("route to {destination} on {device}")
+        }
+    }
 }
 
-/// The host's routes in every table that one of its rules leads to, without those that stand for everything or are on every link. What cannot be
-/// read counts as empty.
+/// The host's routes in every table that one of its rules leads to, without those that stand for everything or are on every link, and its own
+/// addresses that no route of their link is for. What cannot be read counts as empty.
 pub fn all() -> Vec<Route> {
     let mut routes = kernel::routes().unwrap_or_else(|error| {
         tracing::warn!("the host's routes cannot be read: {}", Chain(&error));
         Vec::new()
     });
     routes.retain(|route| is_for_some_place(route.destination));
+    let (own, mut routes): (Vec<Route>, Vec<Route>) =
+        routes.into_iter().partition(|route| route.is_own);
+    let alone = |own: &Route| {
+        let mut of_link = routes.iter().filter(|route| route.device == own.device);
+        !of_link.any(|route| route.destination.contains(&own.destination))
+    };
+    // Most are in the range of their link.
+    let alone: Vec<Route> = own.into_iter().filter(alone).collect();
+    routes.extend(alone);
     routes
 }
 
@@ -83,7 +108,10 @@ mod tests {
                 "ip link set lo up && ip link add name left type veth peer name right && ip link set left up && ip link set right up",
             );
             sh(lines);
-            let shown = |route: Route| format!("{} {}", route.destination, route.device);
+            let shown = |route: Route| {
+                let own = if route.is_own { " own" } else { "" };
+                format!("{} {}{own}", route.destination, route.device)
+            };
             let mut shown: Vec<String> = all().into_iter().map(shown).collect();
             shown.sort_unstable();
             shown
@@ -108,6 +136,23 @@ mod tests {
             "2001:db8::/64 left",
             "fd00::/8 right",
             "fd01::/64 lo",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_single_address_counts_and_one_of_the_host_s_own() {
+        let found = after(
+            "ip address add 10.9.8.7/32 dev left && ip address add 10.9.9.7 peer 10.9.9.9/32 dev right && ip route add 10.9.7.7/32 dev right
+             ip -6 address add fd09::7/128 dev left nodad && ip address add 192.0.2.1/24 dev left",
+        );
+        let expected = [
+            "10.9.7.7/32 right",
+            "10.9.8.7/32 left own",
+            "10.9.9.7/32 right own",
+            "10.9.9.9/32 right",
+            "192.0.2.0/24 left",
+            "fd09::7/128 left",
         ];
         assert_eq!(found, expected);
     }
