@@ -55,6 +55,9 @@ pub enum AttachmentError {
         /// The whole field.
         field: String,
     },
+    /// A key of which a network has one.
+    #[error("{0}= is given twice for network {1}")]
+    Again(&'static str, String),
     /// A value that its key cannot have.
     #[error("invalid value for {key}: '{value}': {expected} is expected")]
     Value {
@@ -106,17 +109,22 @@ pub fn parse(text: &str) -> Result<Choice, AttachmentError> {
     let mut attachment = plain(name);
     let mut previous = "";
     for field in fields.into_iter().flat_map(|fields| fields.split(',')) {
-        previous = apply(&mut attachment.options, field, previous)?;
+        previous = apply(&mut attachment, field, previous)?;
     }
     Ok(Choice::Network(Box::new(attachment)))
 }
 
 /// Sets what `field` says; gives its key. After rules of egress a field without a key is a further one.
 fn apply(
-    options: &mut AttachmentOptions,
+    attachment: &mut AttachmentConfiguration,
     field: &str,
     previous: &'static str,
 ) -> Result<&'static str, AttachmentError> {
+    let AttachmentConfiguration { network, options } = attachment;
+    let once = |key, is_set: bool| match is_set {
+        true => Err(AttachmentError::Again(key, network.clone())),
+        false => Ok(()),
+    };
     let unexpected = |key: &str| AttachmentError::Key {
         key: key.to_owned(),
         field: field.to_owned(),
@@ -134,12 +142,22 @@ fn apply(
         return Err(unexpected(field));
     };
     match key.to_ascii_lowercase().as_str() {
-        "ip" | "ipv4" => options.ipv4_address = Some(ipv4(value)?),
-        "ip6" | "ipv6" => options.ipv6_address = Some(ipv6(value)?),
+        "ip" | "ipv4" => {
+            once("ip", options.ipv4_address.is_some())?;
+            options.ipv4_address = Some(ipv4(value)?);
+        }
+        "ip6" | "ipv6" => {
+            once("ip6", options.ipv6_address.is_some())?;
+            options.ipv6_address = Some(ipv6(value)?);
+        }
         "mac" | "mac-address" | "mac_address" => {
+            once("mac", options.mac_address.is_some())?;
             options.mac_address = Some(mac_address::parse(value)?);
         }
-        "mtu" => options.mtu = Some(mtu(value)?),
+        "mtu" => {
+            once("mtu", options.mtu.is_some())?;
+            options.mtu = Some(mtu(value)?);
+        }
         "alias" => {
             add_aliases(options, [alias(value)?])?;
         }
@@ -322,6 +340,19 @@ mod tests {
             ("a,ip6=fe80::1", "invalid value for ip6: 'fe80::1'"),
             ("a,mtu=1279", "invalid value for mtu: '1279'"),
             ("a,mtu=65536", "invalid value for mtu: '65536'"),
+            (
+                "a,ip=10.0.0.2,ipv4=10.0.0.3",
+                "ip= is given twice for network a",
+            ),
+            (
+                "a,ip6=fd00::2,ip6=fd00::3",
+                "ip6= is given twice for network a",
+            ),
+            ("a,mtu=1400,mtu=1500", "mtu= is given twice for network a"),
+            (
+                "a,mac=f2:00:00:00:00:01,mac-address=f2:00:00:00:00:02",
+                "mac= is given twice for network a",
+            ),
             ("a,mac=zz", "invalid MAC address 'zz'"),
             ("a,alias=a b", "invalid value for alias: 'a b'"),
             ("a,egress=all", "invalid egress 'all'"),

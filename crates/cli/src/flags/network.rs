@@ -4,7 +4,9 @@ use anyhow::Context as _;
 use clap::Args;
 use container_resource::attachment::{self, Choice};
 use container_resource::connectivity::Connectivity;
-use container_resource::container::{DnsConfiguration, HostEntry, PublishPort, PublishSocket};
+use container_resource::container::{
+    AttachmentConfiguration, DnsConfiguration, HostEntry, PublishPort, PublishSocket,
+};
 use container_resource::egress::EgressRule;
 use container_resource::{
     dns, egress_policy, host_entry, mac_address, network, publish, publish_socket,
@@ -137,10 +139,16 @@ impl NetworkFlags {
                 "--egress, --ip, --ip6, --mac-address and --network-alias need a network of their own",
             ));
         };
-        let options = &mut first.options;
-        options.ipv4_address = self.ip.or(options.ipv4_address);
-        options.ipv6_address = self.ip6.or(options.ipv6_address);
-        options.mac_address = self.mac_address.clone().or(options.mac_address.take());
+        let AttachmentConfiguration { network, options } = &mut **first;
+        one_of(&mut options.ipv4_address, self.ip, "ip", network)?;
+        one_of(&mut options.ipv6_address, self.ip6, "ip6", network)?;
+        let mac_address = self.mac_address.clone();
+        one_of(
+            &mut options.mac_address,
+            mac_address,
+            "mac-address",
+            network,
+        )?;
         attachment::add_aliases(options, self.aliases.iter().cloned()).map_err(Failure::usage)?;
         if let Some(rules) = egress_policy::join(&self.egress).map_err(Failure::usage)? {
             for choice in &mut choices {
@@ -175,6 +183,25 @@ impl NetworkFlags {
                 options: self.dns_options.clone(),
             })),
         }
+    }
+}
+
+/// What a network has by its own field, or by the flag of the same name, which may not say otherwise.
+fn one_of<T: PartialEq + std::fmt::Display>(
+    field: &mut Option<T>,
+    flag: Option<T>,
+    name: &str,
+    network: &str,
+) -> Result<(), Failure> {
+    match (&field, flag) {
+        (Some(field), Some(flag)) if *field != flag => Err(Failure::usage(format!(
+            "--{name} {flag} contradicts --network {network}, which is given {field}"
+        ))),
+        (None, Some(flag)) => {
+            *field = Some(flag);
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -407,6 +434,31 @@ mod tests {
             (&["-p", "80:80", "-p", "80:81"], "may not overlap: 80"),
             (
                 &["--network", "none", "--ip", "10.0.0.2"],
+                "need a network of their own",
+            ),
+            (
+                &["--network", "a,ip=10.0.0.2", "--ip", "10.0.0.3"],
+                "--ip 10.0.0.3 contradicts --network a, which is given 10.0.0.2",
+            ),
+            (
+                &["--network", "a,ip6=fd00::2", "--ip6", "fd00::3"],
+                "--ip6 fd00::3 contradicts",
+            ),
+            (
+                &[
+                    "--network",
+                    "a,mac=f2:00:00:00:00:01",
+                    "--mac-address",
+                    "f2:00:00:00:00:02",
+                ],
+                "--mac-address f2:00:00:00:00:02 contradicts",
+            ),
+            (
+                &["--network", "none", "--network-alias", "db"],
+                "need a network of their own",
+            ),
+            (
+                &["--network", "host", "--network-alias", "db"],
                 "need a network of their own",
             ),
             (&["--no-dns", "--dns", "10.0.0.1"], "--no-dns conflicts"),
