@@ -61,6 +61,16 @@ fn bad_input_is_refused_and_leaves_nothing() {
         ),
         (&["start", "no-such"], 1, "container not found: no-such"),
         (
+            &["start", "--attach", "taken", "no-such"],
+            64,
+            "--attach and --interactive are for one container",
+        ),
+        (
+            &["inspect", "--format", "{{.Id}}", "taken"],
+            64,
+            "there is no --format: the output is JSON",
+        ),
+        (
             &["stop"],
             64,
             "no containers specified and --all not supplied",

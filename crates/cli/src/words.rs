@@ -156,6 +156,11 @@ const OPTIONS: &[(&[&str], &[&str], Answer)] = &[
         &["--filter", "-f", "-a", "--all", "--digests"],
         NotYet,
     ),
+    (
+        INSPECTING,
+        &["--format", "-f"],
+        Needless("the output is JSON, and `jq` shows a part of it: `| jq '.[0].status'`"),
+    ),
     (&["delete", "rm"], &["--link"], NotYet),
     (
         &["build"],
@@ -246,6 +251,15 @@ const OPTIONS: &[(&[&str], &[&str], Answer)] = &[
 
 /// Commands that make containers.
 const CREATING: &[&str] = &["run", "create"];
+
+/// Commands that show everything.
+const INSPECTING: &[&str] = &[
+    "inspect",
+    "image inspect",
+    "network inspect",
+    "volume inspect",
+    "machine inspect",
+];
 
 /// What to say of the unknown command `word` of the group `path`, if there is something to say.
 pub fn of_command(path: &[&str], word: &str) -> Option<String> {

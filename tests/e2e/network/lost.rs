@@ -137,7 +137,7 @@ fn a_network_that_is_lost_comes_back_to_its_containers() {
     system
         .run(["start", "rests"])
         .ok()
-        .says("the host has a route to 10.9.1.128/25 on tun7");
+        .says("the host has the route to 10.9.1.128/25 on tun7");
     let listed = system.run(["network", "list", "--format", "json"]).ok();
     assert!(listed.stdout.contains("tun7"), "{}", listed.stdout);
     system.run(["delete", "--force", "rests", "db", "web"]).ok();
@@ -207,8 +207,8 @@ fn addresses_stay_over_a_reboot() {
     system
         .run([&["run", "-d"], &small[..], &next].concat())
         .ok();
-    system.run(["start", "web"]).ok();
-    system.run(["start", "db"]).ok();
+    let started = system.run(["start", "web", "db"]).ok();
+    assert_eq!(started.stdout, "web\ndb\n");
     assert_eq!(networks(&system), had);
     eventually("the container is reached by its port", || {
         fetch(&after, "127.0.0.1", "8080") == "hello\n"

@@ -6,17 +6,17 @@ use super::{inspect, run, timeline};
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
-use crate::output;
 use crate::select;
 use crate::session::{self, ClientStdio, Foreground, ProcessRef};
 
-/// Start a stopped container
+/// Start stopped containers
 ///
-/// Prints its id. With --attach the command waits until the first process ends; the exit code is that of the process.
+/// Prints the ids. With --attach, which is for one container, the command waits until the first process ends; the exit code is that of
+/// the process.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   Start in the background:
-    container start web
+    container start web db
 
   Start with this terminal as its standard input and output:
     container start -ai shell")]
@@ -29,38 +29,49 @@ pub struct Start {
     #[arg(short, long)]
     interactive: bool,
 
-    /// Container
-    #[arg(value_name = "CONTAINER", add = completion::containers())]
-    id: String,
+    /// Containers
+    #[arg(value_name = "CONTAINER", required = true, add = completion::containers())]
+    ids: Vec<String>,
 }
 
 impl Start {
     pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
         let mut containers = context.containers()?;
         if !(self.attach || self.interactive) {
-            let request = StartRequest {
-                id: self.id.clone(),
-                stdio: session::detached(true),
-                ssh_agent: session::ssh_agent(),
-            };
-            timeline::warn(containers.start(request).await?.get_ref());
-            output::write_lines([&self.id])?;
+            select::for_each(self.ids, |id| {
+                let mut containers = containers.clone();
+                let request = StartRequest {
+                    id,
+                    stdio: session::detached(true),
+                    ssh_agent: session::ssh_agent(),
+                };
+                async move {
+                    timeline::warn(containers.start(request).await?.get_ref());
+                    Ok(())
+                }
+            })
+            .await?;
             return Ok(0);
         }
-        let container = inspect::one(&mut containers, &self.id).await?;
+        let Ok([id]) = <[String; 1]>::try_from(self.ids) else {
+            return Err(Failure::usage(
+                "--attach and --interactive are for one container: its standard streams are this command's",
+            ));
+        };
+        let container = inspect::one(&mut containers, &id).await?;
         if select::is_running(&container) {
-            return Err(running(&self.id));
+            return Err(running(&id));
         }
         let terminal = container.configuration.init_process.terminal;
         let streams = ClientStdio::new(self.interactive, terminal)
             .map_err(|error| Failure::Local(error.into()))?;
         let mut foreground = Foreground::new(streams)?;
-        let reply = run::start(context, &mut foreground, &mut containers, &self.id).await?;
+        let reply = run::start(context, &mut foreground, &mut containers, &id).await?;
         if reply.already_running {
-            return Err(running(&self.id));
+            return Err(running(&id));
         }
         let process = ProcessRef {
-            id: self.id,
+            id,
             process: String::new(),
             run: reply.run,
         };
