@@ -8,6 +8,8 @@
 pub mod arrivals;
 pub mod call;
 pub mod chain;
+#[cfg(feature = "relay")]
+pub mod datagrams;
 #[cfg(feature = "host")]
 pub mod descriptors;
 pub mod devices;

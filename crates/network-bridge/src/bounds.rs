@@ -4,14 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How much may be at work at once.
-#[derive(Clone, Copy, Debug)]
-pub struct Limit {
-    /// Of all clients.
-    pub all: usize,
-    /// Of one of them.
-    pub each: usize,
-}
+pub use container_api::datagrams::Limit;
 
 /// What is at work, by client: one that asks for more than its part holds up nobody else.
 #[derive(Clone, Debug)]

@@ -2,10 +2,8 @@
 //! forward.
 
 pub mod asked;
-mod flows;
 pub mod host;
 pub mod listening;
-mod own;
 mod pace;
 pub mod published;
 mod stream;

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use container_api::datagrams::own;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use super::asked::{Asked, Counted};
 use super::listening::{Question, Said};
 use super::pace::Pace;
-use super::{own, stream, udp};
+use super::{stream, udp};
 use crate::bounds::{Bounds, Limit};
 use crate::namespace::inside::{Inside, Socket};
 use crate::ports::bind::Bound;

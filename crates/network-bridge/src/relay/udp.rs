@@ -5,12 +5,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use container_api::datagrams::own::{self, Own};
+use container_api::datagrams::{Flows, Limit, MAX_DATAGRAM};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use super::flows::Flows;
-use super::own::{self, Own};
-use crate::bounds::Limit;
 use crate::namespace::inside::{Inside, Socket};
 
 /// Clients of one port at once. All programs of the host are one client to a port of its loopback.
@@ -20,8 +19,6 @@ const CLIENTS: Limit = Limit {
 };
 /// How long a client may be silent before it is forgotten.
 pub const IDLE: Duration = Duration::from_secs(60);
-/// The largest datagram, in bytes.
-pub const MAX_DATAGRAM: usize = 65_507;
 
 /// Who speaks, and with which of the host's addresses.
 type Key = (SocketAddr, Option<Own>);

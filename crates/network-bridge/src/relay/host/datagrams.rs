@@ -6,6 +6,7 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Weak};
 
+use container_api::datagrams::{Flows, Limit, MAX_DATAGRAM, own};
 use nix::libc::sockaddr_in6;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, SockaddrStorage, recvmsg,
@@ -16,12 +17,9 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::questions::Refusal;
 use super::services;
-use crate::bounds::Limit;
 use crate::directory::{Client, Directory};
 use crate::namespace::inside::{Inside, Socket};
-use crate::relay::flows::Flows;
-use crate::relay::own;
-use crate::relay::udp::{IDLE, MAX_DATAGRAM, any};
+use crate::relay::udp::{IDLE, any};
 
 /// Conversations at once, of all containers and of one.
 const CONVERSATIONS: Limit = Limit {

@@ -6,7 +6,14 @@ use std::hash::Hash;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::bounds::Limit;
+/// How much may be at work at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// Of all clients.
+    pub all: usize,
+    /// Of one of them.
+    pub each: usize,
+}
 
 /// Datagrams that wait for a conversation's task; more are lost, as on any network.
 const WAITING: usize = 64;
