@@ -321,9 +321,12 @@ fn a_port_refuses_while_the_host_s_rules_are_gone() {
         port("", 8080, 80, Protocol::Tcp),
         port(HOST, 8081, 80, Protocol::Tcp),
         port(HOST6, 8082, 80, Protocol::Tcp),
+        port("", 8083, 53, Protocol::Udp),
+        port(HOST6, 8084, 53, Protocol::Udp),
     ]);
     let (web, _) = network.guest_with("web", request);
     serve(&web.namespace, "[::]:80");
+    serve_udp(&web.namespace, "[::]:53");
     let at = [
         format!("{HOST}:8080"),
         format!("{HOST}:8081"),
@@ -342,6 +345,18 @@ fn a_port_refuses_while_the_host_s_rules_are_gone() {
         assert!(world.host.run(|| TcpListener::bind(address).is_err()));
     }
     assert!(is_refused(&world.host, "127.0.0.1:8080"));
+    // Clients who go on with one socket: they are not forgotten as long as they do.
+    let [far, far6, near] = [
+        (&world.outside, format!("{HOST}:8083")),
+        (&world.outside, format!("[{HOST6}]:8084")),
+        (&world.host, "127.0.0.1:8083".to_owned()),
+    ]
+    .map(|(from, to)| from.run(|| talker(&to)));
+    for client in [&far, &far6, &near] {
+        client.send(b"hello").unwrap();
+        let error = client.recv(&mut [0; 64]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    }
     for port in [8080, 8081] {
         assert!(
             world
@@ -352,8 +367,34 @@ fn a_port_refuses_while_the_host_s_rules_are_gone() {
     for port in [8080, 8082] {
         assert!(world.host.run(|| TcpListener::bind(("::", port)).is_err()));
     }
+    assert!(
+        world
+            .host
+            .run(|| std::net::UdpSocket::bind("0.0.0.0:8083").is_err())
+    );
     kill_process(process, Signal::CONT).unwrap();
     all_reached();
+    for client in [&far, &far6, &near] {
+        let begun = Instant::now();
+        // The answer to the one before may be that nobody was there.
+        while client.send(b"hello").is_err() || client.recv(&mut [0; 64]).is_err() {
+            assert!(begun.elapsed() < world::PATIENCE, "{client:?}");
+        }
+    }
+}
+
+/// A client of UDP that hears whom it asks, and that nobody is there.
+fn talker(to: &str) -> std::net::UdpSocket {
+    let any = if to.starts_with('[') {
+        "[::]:0"
+    } else {
+        "0.0.0.0:0"
+    };
+    let socket = std::net::UdpSocket::bind(any).unwrap();
+    socket.connect(to).unwrap();
+    let patience = Some(Duration::from_secs(2));
+    socket.set_read_timeout(patience).unwrap();
+    socket
 }
 
 /// Whether a connection is refused, as by a host where nobody listens.

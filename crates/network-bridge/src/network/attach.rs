@@ -17,7 +17,7 @@ use crate::leases::lease::Attached;
 use crate::namespace::inside::Request;
 use crate::ports::bind::{self, BindError, Bound};
 use crate::ports::published::{Protocol, Published, Wanted};
-use crate::relay::published;
+use crate::relay::published::{self, Open};
 use crate::uplink::Uplink;
 
 /// What a container wants when it comes.
@@ -171,7 +171,8 @@ impl Network {
             if has_ports {
                 let written = self.write_host_table().await;
                 written.map_err(failed("open the container's ports"))?;
-                let ended = self.end_unled(container).await;
+                let open = self.ports.get(container).into_iter().flatten();
+                let ended = self.end_unled(open).await;
                 ended.map_err(failed(
                     "lead to the container's ports who sends there already",
                 ))?;
@@ -181,9 +182,8 @@ impl Network {
         tokio::try_join!(ports, self.connect(container, tap, mtu)).map(drop)
     }
 
-    /// Lets the host look at its rules again for clients who sent datagrams to the container's ports before they were open.
-    async fn end_unled(&self, container: &str) -> io::Result<()> {
-        let open = self.ports.get(container).into_iter().flatten();
+    /// Lets the host look at its rules again for clients who sent datagrams to `open` ports before the rules were there.
+    pub(super) async fn end_unled(&self, open: impl Iterator<Item = &Open>) -> io::Result<()> {
         let datagrams = open.filter(|open| open.port.protocol == Protocol::Udp);
         let ports: BTreeSet<u16> = datagrams.map(|open| open.port.host_port).collect();
         if ports.is_empty() || self.uplink != Uplink::Veth {

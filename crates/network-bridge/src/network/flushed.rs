@@ -1,6 +1,6 @@
 //! The host's rules for the network come back when somebody takes them away.
 //!
-//! Without them networks reach each other, nothing leaves, ports lead nowhere, and a host that forwards for networks is everybody's router.
+//! Who sent datagrams to a port meanwhile is led there again as well. Without them networks reach each other, nothing leaves, ports lead nowhere, and a host that forwards for networks is everybody's router.
 
 use std::io;
 
@@ -16,7 +16,8 @@ impl Network {
         if let Some(guard) = guard {
             forwarding::renew(guard).await?;
         }
-        self.write_host_table().await
+        self.write_host_table().await?;
+        self.end_unled(self.ports.values().flatten()).await
     }
 }
 

@@ -179,7 +179,7 @@ impl Network {
                 .chain(lease.ipv6.map(IpAddr::from))
                 .collect(),
             inside: self.inside.clone(),
-            is_forwarded: self.uplink == Uplink::Veth,
+            link: (self.uplink == Uplink::Veth).then(|| self.host_name.clone()),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! What the kernel has taken for us can only be reset. So a port takes connections while the container listens, and no others.
 
+use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -9,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use container_api::datagrams::own;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::BindToDevice;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
@@ -39,8 +42,8 @@ pub struct Target {
     pub addresses: Vec<IpAddr>,
     /// Who makes sockets in its network.
     pub inside: Arc<Inside>,
-    /// The kernel forwards to it, where it can.
-    pub is_forwarded: bool,
+    /// The interface by which the kernel forwards to it, where it can.
+    pub link: Option<String>,
 }
 
 /// A port that is open; closed when this is dropped.
@@ -88,12 +91,15 @@ pub fn open(bound: Bound, target: &Target, ports: usize) -> io::Result<Open> {
         let Some(address) = target.of_family(at.is_ipv6()) else {
             continue;
         };
-        if target.is_forwarded && forwards(at, address) {
+        if let Some(link) = target.link.as_deref().filter(|_| forwards(at, address)) {
             held.push(match bound.port.protocol {
                 Protocol::Tcp => Held::Connections {
                     _door: Door::new(socket)?,
                 },
-                Protocol::Udp => Held::Datagrams { _socket: socket },
+                Protocol::Udp => {
+                    refuse(&socket, link)?;
+                    Held::Datagrams { _socket: socket }
+                }
             });
             continue;
         }
@@ -125,6 +131,12 @@ pub fn open(bound: Bound, target: &Target, ports: usize) -> io::Result<Open> {
         asked,
         _held: held,
     })
+}
+
+/// Has a socket keep its port and take nothing, so that the kernel refuses whoever asks: it only takes what comes by `link`, as nothing for
+/// the host does.
+fn refuse(socket: &OwnedFd, link: &str) -> io::Result<()> {
+    Ok(setsockopt(socket, BindToDevice, &OsString::from(link))?)
 }
 
 /// Whether the kernel, where it forwards, leads all that is for `at` to `address` (see `filter::host`).
