@@ -23,9 +23,12 @@ use tonic::body::Body;
 /// Connections of one container that are carried at a time; more wait for their turn.
 pub const CONNECTIONS: u32 = 128;
 
+/// UDP ports of one container that are carried at a time, each with a stream for as long as it is open.
+pub const DATAGRAM_PORTS: u32 = 64;
+
 /// Streams that a container's sockets may have at a time: of each socket, one connection may wait. The channel's windows have
 /// room for all of them, so that those that nobody reads hold up nothing else.
-pub const STREAMS: u32 = CONNECTIONS + 64;
+pub const STREAMS: u32 = CONNECTIONS + DATAGRAM_PORTS + 64;
 
 /// What the other side of a connection says.
 pub type Said = Incoming;

@@ -7,8 +7,11 @@
 //!
 //! A connection of a Unix socket is one request whose two bodies are what its two sides say ([`crate::relay`]):
 //! `POST /connect/<index>` connects to a socket of the container, and is answered when that has taken the connection;
-//! `POST /port4/<port>` and `/port6/<port>` connect to a port of the container's loopback address;
+//! `POST /tcp/<address>/<port>` connects to a port of one of the container's loopback addresses, and
+//! `POST /udp/<address>/<port>` carries datagrams to one, and back ([`crate::datagrams`]);
 //! `POST /accept/<index>` is answered when somebody in the container has connected to one that leads to the host.
+
+use std::net::{IpAddr, SocketAddr};
 
 /// A standard stream of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +55,10 @@ pub enum SocketConnection {
     Connect(usize),
     /// The next one to the guest's socket of this index.
     Accept(usize),
-    /// To a TCP port of the container.
-    Port {
-        /// The port.
-        port: u16,
-        /// At `::1`, not 127.0.0.1.
-        ipv6: bool,
-    },
+    /// To a TCP port of the container's loopback.
+    Port(SocketAddr),
+    /// With the datagrams of a UDP port of the container's loopback.
+    Datagrams(SocketAddr),
 }
 
 impl SocketConnection {
@@ -67,8 +67,8 @@ impl SocketConnection {
         match self {
             Self::Connect(index) => format!("/connect/{index}"),
             Self::Accept(index) => format!("/accept/{index}"),
-            Self::Port { port, ipv6: false } => format!("/port4/{port}"),
-            Self::Port { port, ipv6: true } => format!("/port6/{port}"),
+            Self::Port(at) => format!("/tcp/{}/{}", at.ip(), at.port()),
+            Self::Datagrams(at) => format!("/udp/{}/{}", at.ip(), at.port()),
         }
     }
 
@@ -78,13 +78,19 @@ impl SocketConnection {
         match kind {
             "connect" => Some(Self::Connect(index.parse().ok()?)),
             "accept" => Some(Self::Accept(index.parse().ok()?)),
-            "port4" | "port6" => Some(Self::Port {
-                port: index.parse().ok()?,
-                ipv6: kind == "port6",
-            }),
+            "tcp" => Some(Self::Port(loopback(index)?)),
+            "udp" => Some(Self::Datagrams(loopback(index)?)),
             _ => None,
         }
     }
+}
+
+/// `<address>/<port>` of the loopback.
+fn loopback(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once('/')?;
+    let address: IpAddr = address.parse().ok()?;
+    let at = SocketAddr::new(address, port.parse().ok()?);
+    address.is_loopback().then_some(at)
 }
 
 #[cfg(test)]
@@ -102,12 +108,13 @@ mod tests {
             None
         );
         assert_eq!(StandardStream::parse("/stdout"), None);
-        let port = |ipv6| SocketConnection::Port { port: 65535, ipv6 };
+        let at = |text: &str| text.parse().unwrap();
         for connection in [
             SocketConnection::Connect(0),
             SocketConnection::Accept(63),
-            port(false),
-            port(true),
+            SocketConnection::Port(at("127.0.0.1:65535")),
+            SocketConnection::Port(at("[::1]:80")),
+            SocketConnection::Datagrams(at("127.0.0.2:53")),
         ] {
             let path = connection.path();
             assert_eq!(SocketConnection::parse(&path), Some(connection));
@@ -118,7 +125,10 @@ mod tests {
             "/connect/x",
             "/stdin/1",
             "/accept/-1",
-            "/port4/65536",
+            "/tcp/127.0.0.1/65536",
+            "/tcp/127.0.0.1",
+            "/udp/10.0.0.1/53",
+            "/udp/0.0.0.0/53",
         ] {
             assert_eq!(SocketConnection::parse(path), None, "{path}");
         }

@@ -2,6 +2,7 @@
 
 use super::{fetch, shell};
 use crate::namespace::Namespace;
+use crate::sockets::import_tools;
 use crate::system::System;
 
 #[test]
@@ -73,6 +74,57 @@ fn a_containers_ports_can_be_the_hosts() {
     run(&["--network", "default", "busybox", "true"])
         .code(64)
         .says("network host cannot be combined with other networks");
+}
+
+#[test]
+fn a_containers_udp_ports_can_be_the_hosts() {
+    let host = Namespace::new();
+    host.ip("link add lan0 type bridge");
+    host.ip("link set lan0 up");
+    host.ip("addr add 10.77.0.5/24 dev lan0");
+    host.ip("addr add 10.77.0.6/24 dev lan0");
+    let system = System::stopped().in_namespace(&host);
+    system.set_up();
+    import_tools(&system);
+    // One that has both families, one for the machine itself at an address of its own, and a client's, which asks nobody yet.
+    let servers = "socat UDP6-RECVFROM:5300,ipv6only=0,fork EXEC:cat & echo $! >/run/pid; socat UDP4-RECVFROM:5301,bind=127.0.0.2,fork EXEC:cat & \
+        socat UDP4-RECVFROM:40000,fork EXEC:cat & socat TCP4-LISTEN:5302,bind=127.0.0.2,fork EXEC:cat & wait";
+    let flags = ["run", "-d", "--name", "open", "-m", "256M", "-c", "1"];
+    let words = ["--network", "host", "tools", "sh", "-c", servers];
+    system.run(flags.iter().chain(&words)).ok();
+    // What a client with a socket of its own hears from whom it asked.
+    let ask = |to: &str| {
+        let command = format!("echo hello | socat -t 2 -T 2 - {to}");
+        let output = host.command("sh").args(["-c", &command]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for to in [
+        "UDP4:127.0.0.1:5300",
+        "UDP4:10.77.0.5:5300",
+        // Not the address from which the host would send by itself.
+        "UDP4:10.77.0.6:5300",
+        "UDP6:[::1]:5300",
+        "UDP4:127.0.0.2:5301",
+        "TCP4:127.0.0.2:5302",
+    ] {
+        crate::system::eventually(to, || ask(to) == "hello\n");
+    }
+    for to in [
+        "UDP4:10.77.0.5:5301",
+        "UDP4:127.0.0.1:5301",
+        "UDP4:127.0.0.1:40000",
+        "TCP4:127.0.0.1:5302",
+    ] {
+        assert_eq!(ask(to), "", "{to}");
+    }
+    // A port goes with its program.
+    let stopped = system.run(["exec", "open", "sh", "-c", "kill $(cat /run/pid)"]);
+    stopped.ok();
+    crate::system::eventually("the port is closed", || {
+        let ports = host.command("ss").arg("-Hlun").output().unwrap();
+        !String::from_utf8(ports.stdout).unwrap().contains(":5300 ")
+    });
+    system.run(["delete", "--force", "open"]).ok();
 }
 
 /// A program of the test's; ended when dropped.

@@ -63,8 +63,9 @@ pub struct NetworkFlags {
     /// Network of the container: <name>[,ip=<address>][,ip6=<address>][,mac=<address>][,mtu=<bytes>][,alias=<name>]
     /// [,egress=none|allow=<rule>]; none: no network; host: the ports that the container opens are opened on the host (default: default)
     ///
-    /// With host the container is on the network `default`. When a program in it listens on a TCP port, the port is opened on the host,
-    /// too: at all addresses, or at the loopback address, as the program does. The host's own loopback is host.container.internal.
+    /// With host the container is on the network `default`. When a program in it listens on a TCP port, or takes datagrams on a UDP port
+    /// that no client is given, the port is opened on the host, too: at all addresses, or at a loopback address, as the program does. The
+    /// host's own loopback is host.container.internal.
     ///
     /// With egress= the container reaches only those destinations outside of the network that a rule allows. A rule is an address, a range
     /// of addresses (CIDR), a name or *.<name>, with or without :<port>[-<port>] and /tcp or /udp; an IPv6 address with a port is in brackets.

@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use super::bind::{BindError, Leftovers, Published};
+use super::datagrams::DatagramPorts;
 use super::look::{Looked, watch};
 use super::protocol::{Answer, Ask, Reply, Request};
 use super::reach::Reached;
@@ -61,6 +62,7 @@ pub async fn keep(mut helper: UnixStream) -> anyhow::Result<()> {
     // The machine boots meanwhile, and does not wait for this.
     let leftovers: Vec<Leftovers> = published.iter().flat_map(Published::leftovers).collect();
     tokio::task::spawn_blocking(move || leftovers.iter().for_each(Leftovers::remove));
+    let mut datagrams = DatagramPorts::default();
     // Its death is an end like any other.
     while let Ok(Some((ask, _))) = handover::receive(&mut helper).await {
         let socket = match ask {
@@ -69,7 +71,12 @@ pub async fn keep(mut helper: UnixStream) -> anyhow::Result<()> {
                 None => Err(io::ErrorKind::NotFound.into()),
             },
             Ask::Listen(address) if ports => listen(address).map(Some),
-            Ask::Listen(_) => Err(io::ErrorKind::PermissionDenied.into()),
+            Ask::Datagrams(address) if ports => datagrams.open(address).map(Some),
+            Ask::Listen(_) | Ask::Datagrams(_) => Err(io::ErrorKind::PermissionDenied.into()),
+            Ask::Shut(address) => {
+                datagrams.close(address).await;
+                Ok(None)
+            }
             Ask::Open(socket) => match published.get(socket) {
                 Some(socket) => socket.open().map(Some),
                 None => Err(io::ErrorKind::NotFound.into()),

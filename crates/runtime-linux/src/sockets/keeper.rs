@@ -114,6 +114,17 @@ impl Keeper {
         TcpListener::from_std(one(socket)?.into())
     }
 
+    /// A stream with the datagrams ([`container_api::datagrams`]) to `address` of the host, until it ends or `address` is [shut](Self::shut).
+    pub async fn datagrams(&self, address: SocketAddr) -> io::Result<UnixStream> {
+        let stream = self.ask(Ask::Datagrams(address)).await?;
+        UnixStream::from_std(one(stream)?.into())
+    }
+
+    /// Takes no more datagrams at `address`.
+    pub async fn shut(&self, address: SocketAddr) -> io::Result<()> {
+        self.ask(Ask::Shut(address)).await.map(drop)
+    }
+
     /// The published socket of this number, which listens from now on.
     pub async fn open(&self, published: usize) -> io::Result<UnixListener> {
         let socket = self.ask(Ask::Open(published)).await?;

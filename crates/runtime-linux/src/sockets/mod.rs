@@ -2,9 +2,11 @@
 //! host that the container reaches.
 //!
 //! A helper that is shut in makes no connection and removes no file of the host's. So a process of its own (`keep`) does both: it
-//! knows the sockets' paths, and the helper can ask it for no other. Bytes pass the helper alone.
+//! knows the sockets' paths, and the helper can ask it for no other. Bytes pass the helper alone; datagrams pass both, as who has a socket for them
+//! can send to anybody.
 
 mod bind;
+mod datagrams;
 mod doors;
 mod keep;
 mod keeper;

@@ -14,7 +14,7 @@ pub struct Request {
     pub published: Vec<PublishSocket>,
     /// Sockets that it connects to, whenever it is asked to.
     pub targets: Vec<Target>,
-    /// It listens at TCP ports, whenever it is asked to.
+    /// It listens at TCP and UDP ports, whenever it is asked to.
     pub ports: bool,
 }
 
@@ -84,6 +84,10 @@ pub enum Ask {
     Connect(usize),
     /// A socket that listens at this address.
     Listen(SocketAddr),
+    /// A stream with the datagrams ([`container_api::datagrams`]) to this address.
+    Datagrams(SocketAddr),
+    /// Nothing: none is taken at this address from now on.
+    Shut(SocketAddr),
     /// The published socket of this number, which listens from now on.
     Open(usize),
     /// Nothing: that published socket refuses from now on.

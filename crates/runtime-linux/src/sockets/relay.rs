@@ -1,6 +1,7 @@
 //! Connections, carried between the host and the guest.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,23 +79,27 @@ impl Connections {
     }
 
     /// Carries connections to `listener` to a port of the container's.
-    pub async fn publish_port(self, listener: TcpListener, ipv6: bool) {
-        let Ok(at) = listener.local_addr() else {
-            return;
-        };
-        let port = at.port();
+    pub async fn publish_port(self, listener: TcpListener, to: SocketAddr) {
         let next = || listener.accept();
-        self.each(port.into(), next, move |guest: Guest, client| async move {
-            let to = SocketConnection::Port { port, ipv6 };
-            let carried = match guest.socket(to).await {
+        let number = to.port().into();
+        self.each(number, next, move |guest: Guest, client| async move {
+            let carried = match guest.socket(SocketConnection::Port(to)).await {
                 Ok((relay, said)) => relay.carry_tcp(client, said).await,
                 Err(error) => Err(io::Error::other(error)),
             };
             if let Err(error) = carried {
-                tracing::debug!("port {port}: {error:#}");
+                tracing::debug!("port {to}: {error:#}");
             }
         })
         .await;
+    }
+
+    /// Carries the datagrams of `stream` to a port of the container's, and back.
+    pub async fn publish_datagrams(self, stream: UnixStream, to: SocketAddr) {
+        match self.guest.socket(SocketConnection::Datagrams(to)).await {
+            Ok((relay, said)) => relay.carry(stream, said).await,
+            Err(error) => tracing::debug!("UDP port {to}: {error:#}"),
+        }
     }
 
     /// Has `carry` carry each connection that `next` gives, while there is room. `number` is for the log.

@@ -1,6 +1,7 @@
 //! Sockets between the container and the host: those of the guest that lead to the host, and those of the container that
 //! the host reaches.
 
+mod datagrams;
 mod listen;
 mod reach;
 mod shown;
@@ -76,7 +77,8 @@ impl Sockets {
                 }
                 connected
             }
-            SocketConnection::Port { port, ipv6 } => reach::port(port, ipv6).await,
+            SocketConnection::Port(to) => reach::port(to).await,
+            SocketConnection::Datagrams(to) => datagrams::port(to),
         };
         connected.map_err(AgentError::Socket)
     }

@@ -1,7 +1,7 @@
 //! Sockets of the container that the host reaches.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -66,14 +66,9 @@ fn root(leader: Pid) -> io::Result<OwnedFd> {
     Ok(openat(CWD, root, flags, Mode::empty())?)
 }
 
-/// Connects to a port of the loopback address: the container's network is the guest's own.
-pub async fn port(port: u16, ipv6: bool) -> io::Result<UnixStream> {
-    let address = if ipv6 {
-        IpAddr::from(Ipv6Addr::LOCALHOST)
-    } else {
-        IpAddr::from(Ipv4Addr::LOCALHOST)
-    };
-    let stream = TcpStream::connect((address, port)).await?;
+/// Connects to a port of a loopback address: the container's network is the guest's own.
+pub async fn port(to: SocketAddr) -> io::Result<UnixStream> {
+    let stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
     // A stream is a stream: nothing looks at its addresses from here on.
     UnixStream::from_std(OwnedFd::from(stream.into_std()?).into())
