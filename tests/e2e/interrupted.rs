@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -278,8 +279,11 @@ fn clients_that_are_killed_at_any_moment_leave_nothing_half_made() {
                     && unfinished(&system.app().join("containers")).is_empty()
                     && system.helpers().is_empty()
             });
-            // A file is whole or not there, in the container, in the volume and on the host.
+            // A file is whole or not there, in the container, in the volume and on the host, and a directory can be read by all who may.
             assert!(sizes(&out).iter().all(|size| *size == FILE), "{what}");
+            if let Ok(found) = fs::metadata(&out) {
+                assert_eq!(found.permissions().mode() & 0o777, 0o755, "{what}");
+            }
             if let Ok(found) = fs::metadata(&in_tar) {
                 assert!(found.len() > FILE * FILES as u64, "{what}");
             }

@@ -67,6 +67,21 @@ impl Tree {
         }
     }
 
+    /// What a directory has until all is made in it, and keeps where this process is killed: nobody else may write there, so that what is
+    /// made is not exchanged meanwhile, and those may read who may in the end. Its owner and group come at the end.
+    pub(super) fn first_directory_mode(&self, member: &Member) -> Mode {
+        let wanted = u32::from(member.permissions);
+        let mode = if self.rules.in_place {
+            0
+        } else if self.owner(member).is_some_and(|owner| owner != self.maker) {
+            // Its group is not the one that the mode speaks of.
+            (wanted & 0o005) * 0o11
+        } else {
+            wanted & 0o055
+        };
+        Mode::RWXU | Mode::from_raw_mode(mode)
+    }
+
     pub(super) fn own_as(
         &self,
         parent: BorrowedFd<'_>,

@@ -200,7 +200,7 @@ impl Tree {
         path: &[Vec<u8>],
         member: &Member,
     ) -> io::Result<bool> {
-        let new = match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
+        let new = match rustix::fs::mkdirat(parent, name, self.first_directory_mode(member)) {
             Ok(()) => true,
             Err(Errno::EXIST) => {
                 match self.open_in(parent.as_fd(), name.as_bytes(), OFlags::PATH) {

@@ -102,7 +102,9 @@ fn no_file_has_a_name_before_all_of_it_was_read() {
             assert!(tree.member(&path, &member, &mapping, &mut reader).unwrap());
             if member.kind == Kind::Directory && !exists {
                 let mode = fs::metadata(&place).unwrap().mode();
-                assert_eq!(mode & 0o7777, 0o700, "nobody else enters");
+                // Nobody else enters where files are made under their names.
+                let expected = if rules.in_place { 0o700 } else { 0o755 };
+                assert_eq!(mode & 0o7777, expected);
             }
         }
         tree.settle().unwrap();
@@ -136,6 +138,42 @@ fn directories_of_a_tree_that_is_cut_off_can_be_entered() {
         assert!(unpack(&mut reader, None, root, &Mapping::default(), rules).is_err());
         let mode = fs::metadata(scratch.path().join("d")).unwrap().mode();
         assert_eq!(mode & 0o7777, 0o755, "{rules:?}");
+    }
+}
+
+/// What a killed process leaves: a tree that nobody has settled.
+#[test]
+fn who_may_read_a_directory_may_so_before_it_is_whole() {
+    let own = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    let other = Owners::All(own.0 + 1, own.1);
+    for (owners, wanted, expected) in [
+        (Owners::Own, 0o755, 0o755),
+        (Owners::Own, 0o1777, 0o755),
+        (Owners::Own, 0o2750, 0o750),
+        (Owners::Own, 0o500, 0o700),
+        (Owners::Own, 0, 0o700),
+        // The group is another one until the end.
+        (other, 0o750, 0o700),
+        (other, 0o777, 0o755),
+    ] {
+        let scratch = tempfile::tempdir().unwrap();
+        let rules = Rules { owners, ..RULES };
+        let mut tree = Tree::new(directory(scratch.path()), rules);
+        let member = Member::new(b"d", Kind::Directory, wanted);
+        let mut reader = Reader::new(&b""[..]);
+        let path = [b"d".to_vec()];
+        let mapping = Mapping::default();
+        assert!(tree.member(&path, &member, &mapping, &mut reader).unwrap());
+        let found = fs::metadata(scratch.path().join("d")).unwrap();
+        assert_eq!(
+            found.mode() & 0o7777,
+            expected,
+            "{owners:?} {wanted:o}: a mask of the process takes nothing here"
+        );
+        drop(tree);
     }
 }
 
