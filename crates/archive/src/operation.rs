@@ -10,6 +10,9 @@ use std::time::Duration;
 pub const HELD: &[u8] = b"held\n";
 /// How long a file system is frozen at most without a sign that the copy goes on: a database may be waiting to write.
 pub const HOLD_LIMIT: Duration = Duration::from_secs(60);
+/// The words for an [`Operation::Copy`], and for one with `top`.
+const COPY: &[u8] = b"copy";
+const COPY_TOP: &[u8] = b"copy-top";
 /// The word before the number of a volume.
 const VOLUME: &[u8] = b"volume";
 
@@ -110,6 +113,8 @@ pub enum Operation {
         from: PathBuf,
         /// Absolute. Not below `from`.
         to: PathBuf,
+        /// A directory that is there and gets the contents of another one becomes like that itself: `cp -a from/. to`.
+        top: bool,
     },
     /// Reads any tar from standard input into a directory, with its owners and modes.
     Extract {
@@ -159,7 +164,7 @@ impl Operation {
             Self::Read { path } | Self::Write { path, .. } | Self::Extract { path } => {
                 vec![path.as_path()]
             }
-            Self::Copy { from, to } => vec![from.as_path(), to.as_path()],
+            Self::Copy { from, to, .. } => vec![from.as_path(), to.as_path()],
             _ => Vec::new(),
         }
     }
@@ -190,9 +195,10 @@ impl Operation {
                 words.extend(name.as_deref().map(word));
                 words
             }
-            Self::Copy { from, to } => {
+            Self::Copy { from, to, top } => {
+                let verb = if *top { COPY_TOP } else { COPY };
                 let paths = [from, to].map(|path| word(path.as_os_str()));
-                [b"copy".to_vec()].into_iter().chain(paths).collect()
+                [verb.to_vec()].into_iter().chain(paths).collect()
             }
             Self::Extract { path } => vec![b"extract".to_vec(), word(path.as_os_str())],
             Self::Import => vec![b"import".to_vec()],
@@ -229,9 +235,10 @@ impl Operation {
                 },
                 kept: Kept::of_verb(verb)?,
             },
-            [b"copy", from, to] => Self::Copy {
+            [verb @ (COPY | COPY_TOP), from, to] => Self::Copy {
                 from: path(from)?,
                 to: path(to)?,
+                top: *verb == COPY_TOP,
             },
             [b"extract", word] => Self::Extract { path: path(word)? },
             [b"import"] => Self::Import,
@@ -274,6 +281,12 @@ mod tests {
             Operation::Copy {
                 from: path.clone(),
                 to: PathBuf::from("/to"),
+                top: false,
+            },
+            Operation::Copy {
+                from: path.clone(),
+                to: PathBuf::from("/to"),
+                top: true,
             },
             Operation::Extract { path },
             Operation::Import,

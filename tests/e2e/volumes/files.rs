@@ -251,6 +251,23 @@ fn a_volume_s_files_are_reached_whoever_has_it() {
     ]
     .concat();
     assert_eq!(run(&look).ok().stdout, "33 750\n33 4750\n");
+    // Contents alone; with all that is kept the directory that gets them is like theirs.
+    let own = "chown 33:44 /m && chmod 1750 /m";
+    run(&["run", "--rm", "-v", "copy:/m", "busybox", "sh", "-c", own]).ok();
+    let made = "mkdir /m/like /m/as && chmod 3711 /m/like";
+    run(&["run", "--rm", "-v", "bare:/m", "busybox", "sh", "-c", made]).ok();
+    for (flags, expected) in [
+        (&[][..], "0 0 755\n0 0 755\n"),
+        (&["-a"], "33 44 1750\n0 0 3711\n"),
+    ] {
+        for (from, to) in [("copy:/.", "bare:/"), ("bare:/like/.", "bare:/as")] {
+            let words = [&["volume", "cp"][..], flags, &[from, to]].concat();
+            system.run(words).ok();
+        }
+        let look = ["run", "--rm", "-v", "bare:/m:ro", "busybox"];
+        let look = [&look[..], &["stat", "-c", "%u %g %a", "/m", "/m/as"]].concat();
+        assert_eq!(run(&look).ok().stdout, expected);
+    }
     for name in ["copy", "data"] {
         check(&disk(&system, name), system.scratch());
     }

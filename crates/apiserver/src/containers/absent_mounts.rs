@@ -95,7 +95,7 @@ fn target(operation: &Operation) -> Vec<PathBuf> {
             Some(name) => vec![path.join(name), path.clone()],
             None => vec![path.clone()],
         },
-        Operation::Copy { from, to } => match from.file_name() {
+        Operation::Copy { from, to, .. } => match from.file_name() {
             Some(name) => vec![to.join(name), to.clone()],
             None => vec![to.clone()],
         },
@@ -173,6 +173,7 @@ mod tests {
         let both = Operation::Copy {
             from: "/etc".into(),
             to: "/bind/x".into(),
+            top: false,
         };
         let error = check(&configuration, &both).unwrap_err();
         assert_eq!(

@@ -96,9 +96,9 @@ fn operate(task: &Task, leader: &OwnedFd) -> Result<(), ArchiveError> {
             enter()?;
             transfer::write(path, name.as_deref(), *kept)
         }
-        Operation::Copy { from, to } => {
+        Operation::Copy { from, to, top } => {
             enter()?;
-            transfer::copy(from, to)
+            transfer::copy(from, to, *top)
         }
         Operation::Extract { path } => {
             enter()?;

@@ -52,8 +52,8 @@ fn source(path: &Path) -> Result<PathBuf, ArchiveError> {
     Ok(real)
 }
 
-/// Copies the tree at `from` to where `cp` would put it, and says where that is.
-pub fn copy(from: &Path, to: &Path) -> Result<(), ArchiveError> {
+/// Copies the tree at `from` to where `cp` would put it, and says where that is. `top`: see [`put`].
+pub fn copy(from: &Path, to: &Path, top: bool) -> Result<(), ArchiveError> {
     let real = source(from)?;
     let name = place::name(from);
     // What is made would be read and made again, until the disk is full.
@@ -65,7 +65,8 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), ArchiveError> {
     let shown = {
         let name = name.map(ToOwned::to_owned);
         let pack = move |packer: &mut Packer<_>| packer.requested(&real, name.as_deref());
-        let put = |reader: &mut Reader<_>| put(reader, to, place::name(from), Kept::Everything);
+        let put =
+            |reader: &mut Reader<_>| put(reader, to, place::name(from), Kept::Everything, top);
         piped(WHOLE, pack, put)?
     };
     tell(&shown)
@@ -88,7 +89,7 @@ pub fn export(root: OwnedFd, top: bool) -> Result<(), ArchiveError> {
 /// Puts the tree that comes on standard input where `cp` would put it, called `name`, and says where.
 pub fn write(path: &Path, name: Option<&OsStr>, kept: Kept) -> Result<(), ArchiveError> {
     let mut reader = input();
-    let shown = put(&mut reader, path, name, kept)?;
+    let shown = put(&mut reader, path, name, kept, kept == Kept::Everything)?;
     reader.finish()?;
     tell(&shown)
 }
@@ -100,12 +101,14 @@ fn tell(path: &Path) -> Result<(), ArchiveError> {
         .map_err(ArchiveError::Write)
 }
 
-/// Puts the tree that `reader` reads where `cp` would put it, called `name`; gives where.
+/// Puts the tree that `reader` reads where `cp` would put it, called `name`; gives where. `top`: contents without a name tell what the
+/// directory itself is to be like, too, as `cp -a from/. to` has it.
 fn put<R: Read>(
     reader: &mut Reader<R>,
     path: &Path,
     name: Option<&OsStr>,
     kept: Kept,
+    top: bool,
 ) -> Result<PathBuf, ArchiveError> {
     let first = reader.next_member()?.ok_or(ArchiveError::Empty)?;
     let found = match fs::metadata(path) {
@@ -138,6 +141,7 @@ fn put<R: Read>(
         },
         // Without its owner a set-id program would be root's; and of another container it is not this one's to trust.
         privileges: kept == Kept::Everything,
+        top,
         in_place: true,
         ..Rules::default()
     };

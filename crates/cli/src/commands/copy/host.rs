@@ -141,6 +141,8 @@ pub fn unpack(
         owners: if archive { Owners::Keep } else { Owners::Own },
         // Only root keeps owners: otherwise a set-id file that a guest made would belong to this user.
         privileges: archive && rustix::process::geteuid().is_root(),
+        // Contents of a directory that go into one that is there.
+        top: archive,
         ..Rules::default()
     };
     let left_out = match make(&mut reader, Some(first), opened.into(), &mapping, rules) {
@@ -346,6 +348,17 @@ mod tests {
             source.pack(write, false).unwrap();
             unpack(read, None, target, false).unwrap();
             assert_eq!(names(target), ["one"]);
+        }
+        // The directory itself is like theirs where all is kept: `cp -a from/. to`.
+        fs::set_permissions(&from, fs::Permissions::from_mode(0o710)).unwrap();
+        for (archive, mode) in [(false, 0o755), (true, 0o710)] {
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
+            let (read, write) = pipe().unwrap();
+            let source = Source::find(&from.join(".")).unwrap();
+            source.pack(write, archive).unwrap();
+            unpack(read, None, &to, archive).unwrap();
+            let found = fs::metadata(&to).unwrap().permissions().mode();
+            assert_eq!(found & 0o7777, mode);
         }
         // A guest that was asked for contents has to send a directory's.
         let put = receive(None, &to, false, |tar| tar.file("x", b"").unwrap());

@@ -117,6 +117,7 @@ impl Transfer {
                 let operation = Operation::Copy {
                     from: path.clone(),
                     to: to.clone(),
+                    top: archive,
                 };
                 format!(
                     "{id}:{}",
