@@ -172,6 +172,15 @@ fn volumes_outlive_containers_and_belong_to_one_writer() {
         .run(["volume", "delete", "data"])
         .code(1)
         .says("currently in use");
+    // Nobody can fill what another one reads: that is told, and done when nobody has it.
+    holder("first", "late:/m:ro,nocopy").ok();
+    let late = ["-v", "late:/etc:ro"];
+    sh(&late, "grep ^root: /etc/passwd")
+        .code(2)
+        .says("volume late is new, and is not filled from the image, as container first has it");
+    system.run(["delete", "-f", "first"]).ok();
+    sh(&late, "grep ^root: /etc/passwd").ok();
+    system.run(["volume", "delete", "late"]).ok();
     // A lock dies with whoever has it.
     kill(system.pids("--id writer")[0], Signal::KILL);
     eventually("the writer has ended", || {

@@ -128,6 +128,14 @@ impl Containers {
         entry.map(|entry| entry.id.clone())
     }
 
+    /// A container other than `own` that runs and has the volume `name`.
+    pub(super) fn active_user_of(&self, name: &str, own: &str) -> Option<String> {
+        let entries = self.all().into_iter();
+        let mut others = entries.filter(|other| other.id != own);
+        let holder = others.find(|other| other.is_active() && has(other, name));
+        holder.map(|holder| holder.id.clone())
+    }
+
     /// Finds the disks of the volumes that `configuration` mounts, and makes those that are not there yet. What is made by
     /// `enter` has them, and keeps them from being deleted.
     pub async fn with_volumes<T>(

@@ -10,15 +10,22 @@ use container_resource::bundle::Boot;
 use container_resource::container::{ContainerConfiguration, CreateOptions, Mount};
 use container_resource::volume::NO_COPY;
 
+use super::lock::{Company, Patience};
 use crate::containers::{Containers, Entry};
 
 impl Containers {
-    /// Has the new volumes filled that the container `entry`, which is to be started as `boot` says, only reads.
+    /// Has the new volumes filled that the container `entry`, which is to be started as `boot` says, only reads. Gives what its user has to
+    /// know: one that others have is not filled.
     ///
     /// # Errors
-    /// When the machine that does it fails. Where another one has the volume, it is not filled.
-    pub(crate) async fn fill_new_volumes(&self, entry: &Entry, boot: &Boot) -> Result<(), Error> {
+    /// When the machine that does it fails.
+    pub(crate) async fn fill_new_volumes(
+        &self,
+        entry: &Entry,
+        boot: &Boot,
+    ) -> Result<Vec<String>, Error> {
         let configuration = entry.configuration()?;
+        let mut warnings = Vec::new();
         for name in to_fill(&configuration) {
             // A machine that fills writes to the volume, so its own start does not come here.
             let _replay = self.volumes.replay.lock().await;
@@ -26,6 +33,22 @@ impl Containers {
             if mounts.is_empty() {
                 // Another container had that done meanwhile.
                 continue;
+            }
+            let mut not_filled = |error: Error| {
+                tracing::info!("{error:#}");
+                let holder = self.active_user_of(name, &entry.id);
+                warnings.push(not_filled(name, holder.as_deref()));
+            };
+            match self
+                .volumes
+                .lock(name, Company::None, Patience::Usual)
+                .await
+            {
+                Err(error) if error.kind == Kind::InvalidState => {
+                    not_filled(error);
+                    continue;
+                }
+                free => drop(free?),
             }
             tracing::info!("volume {name} is new: it is filled from the image");
             let options = CreateOptions {
@@ -48,13 +71,24 @@ impl Containers {
             let done = self.run_nothing(&transient).await;
             self.remove_transient(transient.bundle().directory());
             match done {
-                Err(error) if error.kind == Kind::InvalidState => tracing::info!("{error:#}"),
+                Err(error) if error.kind == Kind::InvalidState => not_filled(error),
                 Err(error) => return Err(error.context(format_args!("fill the volume {name}"))),
                 Ok(()) => {}
             }
         }
-        Ok(())
+        Ok(warnings)
     }
+}
+
+/// Who reads a disk has one that does not change: so it cannot be filled while another one, the container `holder` perhaps, has it.
+fn not_filled(name: &str, holder: Option<&str>) -> String {
+    let holder = holder.map_or_else(
+        || "another machine".to_owned(),
+        |holder| format!("container {holder}"),
+    );
+    format!(
+        "volume {name} is new, and is not filled from the image, as {holder} has it: it is at the first start that has it alone"
+    )
 }
 
 /// Names of the volumes of `configuration` that are only read, to be filled, and new.

@@ -174,9 +174,11 @@ impl Containers {
         let replayed = self.replay_journals(configuration).await;
         replayed.map_err(|error| self.name_holder(entry, error))?;
         let boot = self.renewed_boot(entry, requested_us, idle).await?;
-        if !idle {
-            self.fill_new_volumes(entry, &boot).await?;
-        }
+        let not_filled = if idle {
+            Vec::new()
+        } else {
+            self.fill_new_volumes(entry, &boot).await?
+        };
         let failed = |error: std::io::Error| {
             Error::caused(kind(&error), error).context(format_args!(
                 "start the runtime helper of container {}",
@@ -202,6 +204,7 @@ impl Containers {
         } else {
             self.put_on_networks(configuration, &mut standby).await?
         };
+        warnings.extend(not_filled);
         // A machine is there for long: whoever comes later brings their agent.
         if configuration.ssh && !idle && configuration.machine.is_none() {
             warnings.extend(without_agent(&entry.id, request.boot.ssh_agent.as_deref()));
