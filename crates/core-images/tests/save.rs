@@ -202,6 +202,27 @@ async fn a_root_file_system_is_imported() {
 }
 
 #[tokio::test]
+async fn who_takes_the_wrong_command_is_told_of_the_right_one() {
+    let mut server = Server::start().await;
+    let root = tarball::archive(&[tarball::file("bin/tool", "tool")]);
+    let error = server.load(&root).await.unwrap_err();
+    assert_eq!(error.kind, Kind::InvalidArgument);
+    assert!(error.hint.unwrap().contains("container image import"));
+    let imported = server.import(&root, "imported:1", &[]).await.unwrap();
+    assert_eq!(imported.warnings, Vec::<String>::new());
+    for format in [ArchiveFormat::Oci, ArchiveFormat::Docker] {
+        let archive = server.save("imported:1", format).await.unwrap();
+        for archive in [&archive, &oci::gzip(&archive)] {
+            let reply = server.import(archive, "wrong:1", &[]).await.unwrap();
+            assert!(
+                reply.warnings[0].contains("container image load"),
+                "{reply:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_written_is_as_the_schemas_say() {
     let mut server = Server::start().await;
     let tar = tarball::archive(&[tarball::file("bin/tool", "tool")]);

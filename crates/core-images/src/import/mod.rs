@@ -1,5 +1,6 @@
 //! `image import`: an image from a root file system's tar.
 
+mod archived;
 mod base;
 mod changes;
 mod health;
@@ -12,6 +13,7 @@ use container_resource::image::Descriptor;
 use container_resource::platform::Platform;
 use serde_json::{Value, json};
 
+use archived::Kept;
 use base::Base;
 
 pub use base::BaseError;
@@ -66,13 +68,27 @@ pub enum ImportError {
     Cancelled,
 }
 
-/// Makes an image that is ready to run; gives its name and its manifest's digest. Nothing stays of one that fails.
+/// An image that was made.
+#[derive(Debug)]
+pub struct Imported {
+    /// Its full name.
+    pub name: String,
+    /// Of its manifest.
+    pub digest: Digest,
+    /// What is odd, for people.
+    pub warnings: Vec<String>,
+}
+
+/// What is imported is what another command is for.
+const OF_IMAGES: &str = "this is an archive of images, and the new image has its files and runs nothing: `container image load` loads the images that are in it";
+
+/// Makes an image that is ready to run. Nothing stays of one that fails.
 pub async fn import(
     store: Arc<Store>,
     unpacker: Arc<Unpacker>,
     input: impl Read + Send + 'static,
     request: Import,
-) -> Result<(String, Digest), ImportError> {
+) -> Result<Imported, ImportError> {
     let mut pin = store.pin();
     let base = match request.base {
         Some(digest) => base::read(&store, digest, &mut pin)?,
@@ -82,7 +98,16 @@ pub async fn import(
         config: changes::apply(base.config, &request.changes)?,
         ..base
     };
-    let made = make(&store, &unpacker, input, &request, base, &mut pin).await;
+    let mut warnings = Vec::new();
+    let made = make(
+        &store,
+        &unpacker,
+        input,
+        &request,
+        base,
+        (&mut pin, &mut warnings),
+    );
+    let made = made.await;
     blocking(move || {
         let guard = store.lock();
         let (descriptor, digest) = match made {
@@ -97,7 +122,11 @@ pub async fn import(
             .name
             .unwrap_or_else(|| format!("{UNTAGGED}{digest}"));
         store.change_names(&guard, |names| names.insert(name.clone(), descriptor))?;
-        Ok((name, digest))
+        Ok(Imported {
+            name,
+            digest,
+            warnings,
+        })
     })
     .await?
 }
@@ -109,11 +138,14 @@ async fn make(
     input: impl Read + Send + 'static,
     request: &Import,
     mut base: Base,
-    pin: &mut Pin,
+    (pin, warnings): (&mut Pin, &mut Vec<String>),
 ) -> Result<(Descriptor, Digest), ImportError> {
     let into = Arc::clone(store);
-    let (layer, blob, taken) = blocking(move || take_blob(&into, input)).await??;
+    let (layer, blob, is_of_images, taken) = blocking(move || take_blob(&into, input)).await??;
     pin.take_over(taken);
+    if is_of_images && request.base.is_none() {
+        warnings.push(OF_IMAGES.to_owned());
+    }
     // The worker says what the tar's digest is, and whether it is a tar at all.
     let diff_id = unpacker.convert(store, blob, layer.size, pin).await?;
     base.layers.push(layer);
@@ -136,12 +168,17 @@ async fn blocking<T: Send + 'static>(
         .map_err(|_| ImportError::Cancelled)
 }
 
-fn take_blob(store: &Store, input: impl Read) -> Result<(Descriptor, Digest, Pin), ImportError> {
+/// Gives whether it is an archive of images, too.
+fn take_blob(
+    store: &Store,
+    input: impl Read,
+) -> Result<(Descriptor, Digest, bool, Pin), ImportError> {
     let budget = store.space(&store.paths().content())?.free;
     let mut ingest = store.ingest()?;
-    let (layer, digest) = take_layer(&mut ingest, input, budget)?;
+    let mut input = Kept::new(input);
+    let (layer, digest) = take_layer(&mut ingest, &mut input, budget)?;
     let pin = ingest.commit(|_| true)?;
-    Ok((layer, digest, pin))
+    Ok((layer, digest, input.is_of_images(), pin))
 }
 
 /// The image's configuration.

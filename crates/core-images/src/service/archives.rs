@@ -123,9 +123,10 @@ pub(super) async fn import(
         base,
     };
     let imported = import_image(store, unpacker, Stream::new(descriptor), request).await;
-    let (reference, digest) = imported.map_err(Fault::fault)?;
+    let imported = imported.map_err(Fault::fault)?;
     Ok(ImportReply {
-        reference,
-        digest: digest.to_string(),
+        reference: imported.name,
+        digest: imported.digest.to_string(),
+        warnings: imported.warnings,
     })
 }

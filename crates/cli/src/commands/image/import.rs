@@ -14,7 +14,8 @@ use crate::output;
 
 /// Make an image of a root file system
 ///
-/// The image has one layer: the given tar, which may be compressed with gzip, zstd, xz or bzip2. Prints the reference.
+/// The image has one layer: the given tar, which may be compressed with gzip, zstd, xz or bzip2. What `image save` wrote is for `image load`.
+/// Prints the reference.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   container image import --change 'CMD [\"/bin/sh\"]' rootfs.tar mine:v1
@@ -56,6 +57,9 @@ impl Import {
             ..ImportRequest::default()
         };
         let reply = images.import(request).await?.into_inner();
+        for warning in &reply.warnings {
+            output::tell(format_args!("Warning: {warning}"));
+        }
         output::write_lines([reply.reference])
     }
 }
