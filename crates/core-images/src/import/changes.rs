@@ -1,7 +1,9 @@
 //! Dockerfile instructions that change an image's configuration.
 
 use std::collections::HashSet;
+use std::path::{Component, Path, PathBuf};
 
+use container_resource::signal;
 use serde_json::{Map, Value, json};
 
 use super::health;
@@ -24,20 +26,28 @@ pub(super) fn apply(
     mut config: Map<String, Value>,
     changes: &[String],
 ) -> Result<Map<String, Value>, ChangeError> {
+    let mut has_command = false;
     for change in changes {
         let malformed = || ChangeError::Malformed(change.clone());
+        // `CMD=sh` is podman's.
         let (instruction, value) = change
             .trim()
-            .split_once(char::is_whitespace)
+            .split_once(|character: char| character.is_whitespace() || character == '=')
             .ok_or_else(malformed)?;
         let value = value.trim();
         match instruction.to_ascii_uppercase().as_str() {
-            "CMD" => set(&mut config, "Cmd", command(value).ok_or_else(malformed)?),
-            "ENTRYPOINT" => set(
-                &mut config,
-                "Entrypoint",
-                command(value).ok_or_else(malformed)?,
-            ),
+            "CMD" => {
+                set(&mut config, "Cmd", command(value).ok_or_else(malformed)?);
+                has_command = true;
+            }
+            "ENTRYPOINT" => {
+                let command = command(value).ok_or_else(malformed)?;
+                set(&mut config, "Entrypoint", command);
+                // What was the image's own command is no argument of another program, as in a build.
+                if !has_command {
+                    config.remove("Cmd");
+                }
+            }
             "ENV" => {
                 for (key, value) in pairs(value).ok_or_else(malformed)? {
                     push(&mut config, "Env", json!(format!("{key}={value}")));
@@ -49,13 +59,10 @@ pub(super) fn apply(
                 }
             }
             "EXPOSE" => {
-                for port in value.split_whitespace() {
-                    put(
-                        &mut config,
-                        "ExposedPorts",
-                        &exposed(port).ok_or_else(malformed)?,
-                        json!({}),
-                    );
+                for ports in value.split_whitespace() {
+                    for port in exposed(ports).ok_or_else(malformed)? {
+                        put(&mut config, "ExposedPorts", &port, json!({}));
+                    }
                 }
             }
             "VOLUME" => {
@@ -70,10 +77,16 @@ pub(super) fn apply(
             ),
             // For the builder of an image that begins with this one.
             "ONBUILD" => push(&mut config, "OnBuild", json!(value)),
-            "STOPSIGNAL" => set(&mut config, "StopSignal", json!(value)),
+            "STOPSIGNAL" => {
+                signal::parse(value).map_err(|_| malformed())?;
+                set(&mut config, "StopSignal", json!(value));
+            }
             "USER" => set(&mut config, "User", json!(value)),
             "WORKDIR" if value.starts_with('/') => set(&mut config, "WorkingDir", json!(value)),
-            "WORKDIR" => return Err(malformed()),
+            "WORKDIR" => {
+                let below = below(config.get("WorkingDir"), value);
+                set(&mut config, "WorkingDir", json!(below));
+            }
             _ => return Err(ChangeError::Unknown(change.clone())),
         }
     }
@@ -138,11 +151,34 @@ fn list(value: &str) -> Option<Vec<String>> {
     Some(value.split_whitespace().map(str::to_owned).collect())
 }
 
-fn exposed(port: &str) -> Option<String> {
-    let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-    let number: u16 = number.parse().ok()?;
-    let known = matches!(protocol, "tcp" | "udp" | "sctp");
-    known.then(|| format!("{number}/{protocol}"))
+/// A port or a range of them, each with its protocol.
+fn exposed(text: &str) -> Option<Vec<String>> {
+    let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
+    let known = matches!(protocol, "tcp" | "udp" | "sctp") && first <= last;
+    known.then(|| {
+        (first..=last)
+            .map(|number| format!("{number}/{protocol}"))
+            .collect()
+    })
+}
+
+/// The directory `path` seen from the working directory `from`.
+fn below(from: Option<&Value>, path: &str) -> PathBuf {
+    let from = from.and_then(Value::as_str).unwrap_or_default();
+    let mut below = PathBuf::from("/");
+    for part in Path::new(from)
+        .components()
+        .chain(Path::new(path).components())
+    {
+        match part {
+            Component::Normal(name) => below.push(name),
+            Component::ParentDir => drop(below.pop()),
+            Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
+        }
+    }
+    below
 }
 
 /// `key=value key="a value"`, or `key value` for the rest of the line.
@@ -203,6 +239,26 @@ mod tests {
     }
 
     #[test]
+    fn an_entrypoint_has_no_arguments_of_another_one_and_a_directory_is_seen_from_the_last() {
+        let base = json!({"Cmd": ["sh"], "WorkingDir": "/a"});
+        let applied = |changes: &[&str]| {
+            let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+            let base = base.as_object().unwrap().clone();
+            Value::Object(apply(base, &changes).unwrap())
+        };
+        let entrypoint = r#"ENTRYPOINT ["x"]"#;
+        assert_eq!(
+            applied(&[entrypoint, "WORKDIR b"]),
+            json!({"Entrypoint": ["x"], "WorkingDir": "/a/b"})
+        );
+        let command = r#"CMD ["y"]"#;
+        for changes in [[entrypoint, command], [command, entrypoint]] {
+            let expected = json!({"Entrypoint": ["x"], "Cmd": ["y"], "WorkingDir": "/a"});
+            assert_eq!(applied(&changes), expected);
+        }
+    }
+
+    #[test]
     fn instructions() {
         for (change, config) in [
             (r#"CMD ["a","b c"]"#, json!({"Cmd": ["a", "b c"]})),
@@ -220,6 +276,13 @@ mod tests {
                 "EXPOSE 80 53/udp",
                 json!({"ExposedPorts": {"80/tcp": {}, "53/udp": {}}}),
             ),
+            (
+                "EXPOSE 8-9/udp",
+                json!({"ExposedPorts": {"8/udp": {}, "9/udp": {}}}),
+            ),
+            ("CMD=sh -c x", json!({"Cmd": ["/bin/sh", "-c", "sh -c x"]})),
+            ("ENV=A=b", json!({"Env": ["A=b"]})),
+            ("WORKDIR x/../y", json!({"WorkingDir": "/y"})),
             (r#"VOLUME ["/a b"]"#, json!({"Volumes": {"/a b": {}}})),
             ("WORKDIR /x", json!({"WorkingDir": "/x"})),
             ("USER 1:2", json!({"User": "1:2"})),
@@ -243,7 +306,8 @@ mod tests {
             r#"ENV A="open"#,
             "EXPOSE x",
             "EXPOSE 70000",
-            "WORKDIR x",
+            "EXPOSE 9-8",
+            "STOPSIGNAL SIGFOO",
             "HEALTHCHECK true",
             "ENV =x y=z",
         ] {
