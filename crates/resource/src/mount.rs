@@ -122,8 +122,21 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
                 Err(_) => return Err(invalid()),
             },
             "tmpfs-size" | "size" => {
-                let bytes = size::parse(given()?).map_err(|_| invalid())?;
-                options.push(format!("size={bytes}"));
+                let size = given()?;
+                // Or a part of the memory.
+                if size::parse(size).is_err() && !size.ends_with('%') {
+                    return Err(invalid());
+                }
+                options.push(format!("size={size}"));
+                of_tmpfs = Some(key);
+            }
+            name @ ("uid" | "gid" | "nr_inodes" | "nr_blocks") => {
+                options.push(format!("{name}={}", given()?));
+                of_tmpfs = Some(key);
+            }
+            // podman's.
+            flag @ ("tmpcopyup" | "notmpcopyup") if value.is_none() => {
+                options.push(flag.to_owned());
                 of_tmpfs = Some(key);
             }
             "tmpfs-mode" | "mode" => {
@@ -246,8 +259,7 @@ pub fn parse(text: &str) -> Result<Mount, MountError> {
     if source.is_some() {
         return Err(MountError::Source);
     }
-    let options: Result<_, _> = options.iter().map(|text| tmpfs::option(text)).collect();
-    Ok(tmpfs::mount(&target, options?))
+    Ok(tmpfs::mount(&target, options.iter().map(String::as_str))?)
 }
 
 /// The grammar of `-v`: `[<source>:]<target>[:<options>]`, options joined by commas. A source with a slash, or that begins with a dot, is a

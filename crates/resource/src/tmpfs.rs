@@ -27,6 +27,8 @@ const FLAGS: [&str; 20] = [
     "sync",
     "async",
 ];
+/// Options of docker and podman that say how it is here anyway: nothing is copied into it, nothing spreads from it, and it has no label.
+const ANYWAY: [&str; 5] = ["notmpcopyup", "private", "rprivate", "z", "Z"];
 /// What `mount(2)` is given as the source of a file system that has none.
 const SOURCE: &str = "tmpfs";
 
@@ -37,8 +39,18 @@ pub enum TmpfsError {
     #[error(transparent)]
     Place(#[from] MountPointError),
     /// An option that a tmpfs does not have.
-    #[error("invalid tmpfs option '{0}'")]
+    #[error(
+        "invalid tmpfs option '{0}': size, mode, uid, gid, nr_blocks, nr_inodes, ro, rw, exec, noexec, suid, nosuid, dev, nodev, sync, async, and those of access times are known"
+    )]
     Option(String),
+    /// podman's: what the image has there.
+    #[error(
+        "option {0} is not available here: a tmpfs begins empty; an empty volume gets what the image has in its place"
+    )]
+    Filled(String),
+    /// podman's: it becomes the container's user's.
+    #[error("option {0} is not available here: uid= and gid= say whose a tmpfs is")]
+    Owner(String),
     /// A value that its option cannot have.
     #[error("invalid value for {option}: '{value}'")]
     Value {
@@ -57,20 +69,21 @@ pub fn parse(text: &str) -> Result<Mount, TmpfsError> {
     let (destination, options) = text.split_once(':').unwrap_or((text, ""));
     let destination = mount_point::parse(destination)?;
     let given = options.split(',').filter(|option| !option.is_empty());
-    let options: Result<_, _> = given.map(option).collect();
-    Ok(mount(&destination, options?))
+    mount(&destination, given)
 }
 
-/// An option as the kernel takes it.
+/// An option as the kernel takes it; nothing where that is how it is anyway.
 ///
 /// # Errors
 /// When a tmpfs does not have it, or not with this value.
-pub(crate) fn option(text: &str) -> Result<String, TmpfsError> {
+fn option(text: &str) -> Result<Option<String>, TmpfsError> {
     let Some((name, value)) = text.split_once('=') else {
-        return if FLAGS.contains(&text) {
-            Ok(text.to_owned())
-        } else {
-            Err(TmpfsError::Option(text.to_owned()))
+        return match text {
+            "tmpcopyup" => Err(TmpfsError::Filled(text.to_owned())),
+            "U" => Err(TmpfsError::Owner(text.to_owned())),
+            text if ANYWAY.contains(&text) => Ok(None),
+            text if FLAGS.contains(&text) => Ok(Some(text.to_owned())),
+            text => Err(TmpfsError::Option(text.to_owned())),
         };
     };
     let wrong = || TmpfsError::Value {
@@ -98,17 +111,24 @@ pub(crate) fn option(text: &str) -> Result<String, TmpfsError> {
         _ => return Err(TmpfsError::Option(text.to_owned())),
     };
     let value = known.ok_or_else(wrong)?;
-    Ok(format!("{name}={value}"))
+    Ok(Some(format!("{name}={value}")))
 }
 
 /// A new, empty file system in memory at `destination`.
-pub(crate) fn mount(destination: &str, options: Vec<String>) -> Mount {
-    Mount {
+///
+/// # Errors
+/// For the first of `options` that a tmpfs does not have, or not with its value.
+pub(crate) fn mount<'a>(
+    destination: &str,
+    options: impl Iterator<Item = &'a str>,
+) -> Result<Mount, TmpfsError> {
+    let options = options.filter_map(|text| option(text).transpose());
+    Ok(Mount {
         kind: MountKind::Tmpfs {},
         source: SOURCE.to_owned(),
         destination: destination.to_owned(),
-        options,
-    }
+        options: options.collect::<Result<_, _>>()?,
+    })
 }
 
 /// Whether `path` is absolute and stays where it says: no `..`, no NUL.
@@ -171,6 +191,12 @@ mod tests {
             "mode=0755",
         ] {
             assert!(parse(&format!("/t:{option}")).is_ok(), "{option}");
+        }
+        let anyway = parse("/t:rw,notmpcopyup,rprivate,Z").unwrap();
+        assert_eq!(anyway.options, ["rw"]);
+        for option in ["tmpcopyup", "U"] {
+            let error = parse(&format!("/t:{option}")).unwrap_err().to_string();
+            assert!(error.contains("is not available here"), "{error}");
         }
         for option in ["size", "bind", "lowerdir=/"] {
             assert_eq!(

@@ -1,7 +1,7 @@
 //! The keys of a mount.
 
 /// Keys with a value.
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 30] = [
     "type",
     "source",
     "src",
@@ -15,6 +15,10 @@ const KEYS: [&str; 26] = [
     "size",
     "tmpfs-mode",
     "mode",
+    "uid",
+    "gid",
+    "nr_inodes",
+    "nr_blocks",
     "idmap",
     "bind-propagation",
     "bind-recursive",

@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn docker_s_and_apple_s_keys_mean_the_same() {
-    let expected = tmpfs::mount("/t", vec!["size=65536".into(), "mode=1777".into()]);
+    let expected = tmpfs::mount("/t", ["size=65536", "mode=1777"].into_iter()).unwrap();
     for text in [
         "type=tmpfs,target=/t,tmpfs-size=64k,tmpfs-mode=1777",
         "type=tmpfs,destination=/t,size=64KiB,mode=1777",
@@ -208,7 +208,18 @@ fn a_volume_s_mount_says_what_part_and_what_volume() {
             "type=tmpfs,dst=/m,bind-propagation=private",
             "bind-propagation is no option of this type of mount",
         ),
-        ("type=tmpfs,dst=/m,U", "invalid tmpfs option 'U'"),
+        (
+            "type=tmpfs,dst=/m,U",
+            "option U is not available here: uid= and gid= say whose a tmpfs is",
+        ),
+        (
+            "type=tmpfs,dst=/m,tmpfs-size=101%",
+            "invalid value for size: '101%'",
+        ),
+        (
+            "type=bind,src=/v,dst=/m,uid=3",
+            "uid is no option of this type of mount",
+        ),
         (
             "src=v,taget=/m",
             "unexpected key 'taget' in 'taget=/m': did you mean target?",
@@ -223,6 +234,10 @@ fn what_is_podman_s_is_understood() {
     let options = |text: &str| parse(text).unwrap().options.join(",");
     assert_eq!(options("type=bind,src=/a,dst=/m,rw"), "rw");
     assert_eq!(options("type=volume,dst=/m,rw=false"), "ro");
+    assert_eq!(
+        options("type=tmpfs,dst=/m,tmpfs-size=10%,uid=3,notmpcopyup"),
+        "size=10%,uid=3"
+    );
     assert_eq!(options("type=tmpfs,dst=/m,ro,rw=true"), "ro,rw");
 }
 
