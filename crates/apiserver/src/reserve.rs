@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use container_api::{Error, Kind};
+use container_files::free_at;
 
 /// What a start writes before its machine runs, in bytes, whatever the reserve: with less, it would fail half-way, and could not
 /// even say so on the disk.
@@ -31,7 +32,7 @@ impl Reserve {
     /// # Errors
     /// [`Kind::Exhausted`] when they cannot.
     pub fn check_for(&self, bytes: u64) -> Result<(), Error> {
-        match free(&self.directory) {
+        match free_at(&self.directory) {
             Ok(Some(free)) if free < self.bytes.saturating_add(bytes) => {
                 let context = format!("write {} MiB", bytes >> 20);
                 Err(self.refusal(free).context(context))
@@ -57,7 +58,7 @@ impl Reserve {
     }
 
     fn keep(&self, bytes: u64) -> Result<(), Error> {
-        match free(&self.directory) {
+        match free_at(&self.directory) {
             Ok(Some(free)) if free < bytes => Err(self.refusal(free)),
             Ok(Some(free)) if free < LEAST => {
                 let full = io::Error::from(rustix::io::Errno::NOSPC);
@@ -94,12 +95,6 @@ impl Reserve {
             "Free space (`container system df` shows what takes it; deleting containers, volumes and images works with no room at all), or set storage.reserve in config.toml and start the system again.",
         )
     }
-}
-
-/// Bytes that this user may still write to the file system of `directory`; nothing where it does not tell.
-fn free(directory: &std::path::Path) -> io::Result<Option<u64>> {
-    let found = rustix::fs::statvfs(directory)?;
-    Ok((found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize)))
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 //! of the time.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use container_files::Links;
 
 use crate::copy::copy;
 use crate::format::{DiskError, Format, make};
@@ -17,17 +20,28 @@ pub fn prepare(path: &Path, format: &Format, cache: &Path) -> Result<(), DiskErr
     }
     let empty = empty(format, cache)?;
     let partial = path.with_extension("partial");
-    let copied = container_files::create(&partial)
-        .and_then(|file| copy(&empty, &file))
-        .and_then(|()| std::fs::rename(&partial, path));
-    copied.map_err(|source| {
+    let write = |source| DiskError::Write {
+        path: path.to_path_buf(),
+        source,
+    };
+    let made = if is_copied(&empty).map_err(write)? {
+        let copied = container_files::create(&partial).and_then(|file| copy(&empty, &file));
+        copied.map_err(write)
+    } else {
+        make(&partial, format).map(drop)
+    };
+    let made = made.and_then(|()| std::fs::rename(&partial, path).map_err(write));
+    if made.is_err() {
         // The first error is the one to tell.
         let _ = std::fs::remove_file(&partial);
-        DiskError::Write {
-            path: path.to_path_buf(),
-            source,
-        }
-    })
+    }
+    made
+}
+
+/// Whether the `empty` disk is copied: not where its file system tells of no holes, as all of it would be read.
+fn is_copied(empty: &Path) -> io::Result<bool> {
+    let source = container_files::open(empty, Links::Refuse)?;
+    Ok(container_files::tells_of_holes(&source)?)
 }
 
 /// Makes an empty disk that has no name: it is gone when no process has it open.
@@ -37,13 +51,22 @@ pub fn prepare(path: &Path, format: &Format, cache: &Path) -> Result<(), DiskErr
 pub fn unnamed(format: &Format, cache: &Path) -> Result<File, DiskError> {
     let empty = empty(format, cache)?;
     let path = cache.join(format!(".unnamed-{}", std::process::id()));
-    let made = container_files::create(&path).and_then(|file| {
+    let write = |source| DiskError::Write {
+        path: path.clone(),
+        source,
+    };
+    if !is_copied(&empty).map_err(write)? {
+        let made = make(&path, format);
+        let removed = std::fs::remove_file(&path);
+        return made.and_then(|file| removed.map(|()| file).map_err(write));
+    }
+    let copied = container_files::create(&path).and_then(|file| {
         // Before there is anything in it that somebody would have to clear away.
         std::fs::remove_file(&path)?;
         copy(&empty, &file)?;
         Ok(file)
     });
-    made.map_err(|source| DiskError::Write { path, source })
+    copied.map_err(write)
 }
 
 /// The empty disk that others are copied from.
@@ -60,7 +83,7 @@ fn empty(format: &Format, cache: &Path) -> Result<PathBuf, DiskError> {
     // Another helper may do the same: each makes its own, and the last rename wins.
     let partial = cache.join(format!(".upper-{}-{}", format.name(), std::process::id()));
     let made =
-        make(&partial, format).and_then(|()| std::fs::rename(&partial, &empty).map_err(write));
+        make(&partial, format).and_then(|_| std::fs::rename(&partial, &empty).map_err(write));
     if made.is_err() {
         let _ = std::fs::remove_file(&partial);
     }

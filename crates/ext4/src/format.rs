@@ -115,11 +115,11 @@ pub enum DiskError {
     },
 }
 
-/// Makes an empty disk in the new file `path`.
+/// Makes an empty disk in the new file `path`; gives that.
 ///
 /// # Errors
 /// When it cannot be made; a part of the file may be left.
-pub fn make(path: &Path, format: &Format) -> Result<(), DiskError> {
+pub fn make(path: &Path, format: &Format) -> Result<File, DiskError> {
     let write = |source| DiskError::Write {
         path: path.to_path_buf(),
         source,
@@ -171,7 +171,8 @@ pub fn make(path: &Path, format: &Format) -> Result<(), DiskError> {
         "tune2fs",
         [OsStr::new("-o"), OsStr::new(mode), path.as_os_str()],
     )?;
-    file.sync_all().map_err(write)
+    file.sync_all().map_err(write)?;
+    Ok(file)
 }
 
 /// The most bytes that `file` may have, less than `too_many`.

@@ -4,12 +4,18 @@
 //! FIFO waits for its other end, opening a device acts on it, and a file may be larger than memory. Whoever reads or
 //! writes state opens it here.
 
+mod holes;
+mod room;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
+
+pub use holes::{data_after, tells_of_holes};
+pub use room::{free_around, free_at};
 
 /// What becomes of a symbolic link in a file's place. Links on the way to it are followed in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use container_api::roots::{self, ARCHITECTURE, Roots};
+use container_archive::nameless;
 use container_files::Links;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 
 use crate::failure::Failure;
 use crate::output;
@@ -71,9 +72,17 @@ fn install_packaged(roots: &Roots) -> Result<(), Failure> {
 pub fn temporary(roots: &Roots) -> Result<File, Failure> {
     let make = || {
         roots::create_private(&roots.kernels())?;
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::open(roots.kernels(), flags, Mode::RUSR | Mode::WUSR)?;
-        Ok::<_, io::Error>(File::from(file))
+        let directory = File::open(roots.kernels())?;
+        if let Some(file) = nameless::create(&directory, Mode::RUSR | Mode::WUSR)? {
+            return Ok(File::from(file));
+        }
+        // Not every file system has them.
+        let path = roots
+            .kernels()
+            .join(format!(".unnamed-{}", std::process::id()));
+        let file = container_files::create(&path)?;
+        fs::remove_file(&path)?;
+        Ok::<_, io::Error>(file)
     };
     Ok(make().with_context(|| format!("make a file in {}", roots.kernels().display()))?)
 }

@@ -249,9 +249,10 @@ impl Store {
 
     /// Disk space in `directory`, one of the store's.
     pub fn space(&self, directory: &std::path::Path) -> Result<Space, StoreError> {
-        let disk = rustix::fs::statvfs(directory)
+        let available = container_files::free_at(directory)
             .map_err(|error| StoreError::file(directory)(error.into()))?;
-        let available = disk.f_bavail.saturating_mul(disk.f_frsize);
+        // A file system that does not tell is tried.
+        let available = available.unwrap_or(u64::MAX);
         Ok(Space {
             free: available.saturating_sub(self.reserve),
             reserve: self.reserve,

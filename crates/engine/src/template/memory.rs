@@ -5,8 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{MemfdFlags, SeekFrom};
-use rustix::io::Errno;
+use rustix::fs::MemfdFlags;
 use sha2::{Digest, Sha256};
 
 /// Unit in which zeroes are left out, in bytes: a page of the guest.
@@ -64,17 +63,12 @@ fn for_each_extent(
     file: &File,
     mut each: impl FnMut(u64, u64) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut end = 0;
-    loop {
-        let start = match rustix::fs::seek(file, SeekFrom::Data(end)) {
-            Ok(start) => start,
-            // No data after `end`.
-            Err(Errno::NXIO) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        end = rustix::fs::seek(file, SeekFrom::Hole(start))?;
-        each(start, end)?;
+    let (mut end, size) = (0, file.metadata()?.len());
+    while let Some(run) = container_files::data_after(file, end, size)? {
+        end = run.end;
+        each(run.start, run.end)?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

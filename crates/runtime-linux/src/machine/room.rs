@@ -30,10 +30,7 @@ impl Room {
 
     /// Bytes that are free for users around each of the files; nothing around one whose file system does not tell.
     pub fn free(&self) -> Vec<u64> {
-        let free = |file| {
-            let found = rustix::fs::fstatvfs(file).ok()?;
-            Some(found.f_bavail.saturating_mul(found.f_frsize))
-        };
+        let free = |file| container_files::free_around(file).ok().flatten();
         self.0.iter().map(|file| free(file).unwrap_or(0)).collect()
     }
 }

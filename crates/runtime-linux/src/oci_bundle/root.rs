@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use erofs::{Device, FileData, Kind, LayerWriter, Limits, Metadata, Timestamp, Tree, Xattrs};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, SeekFrom, Stat, fgetxattr, flistxattr,
-    fstat, major, minor, openat2, readlinkat, seek, statat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fgetxattr, flistxattr, fstat,
+    major, minor, openat2, readlinkat, statat,
 };
 use rustix::io::Errno;
 
@@ -147,21 +147,15 @@ impl Copy {
         let mut buffer = vec![0; CHUNK];
         let mut position = 0;
         while position < size {
-            let start = match seek(file, SeekFrom::Data(position)) {
-                Ok(start) => start.clamp(position, size),
-                // A hole up to the end.
-                Err(Errno::NXIO) => size,
-                Err(error) => return Err(read_error(&shown(path), error)),
-            };
-            writer.skip(start - position)?;
-            position = start;
-            let end = match seek(file, SeekFrom::Hole(position)) {
-                Ok(end) => end.clamp(position, size),
-                Err(Errno::NXIO) => position,
-                Err(error) => return Err(read_error(&shown(path), error)),
-            };
-            while position < end {
-                let most = usize::try_from(end - position).map_or(CHUNK, |left| left.min(CHUNK));
+            let run = container_files::data_after(file, position, size)
+                .map_err(|error| read_error(&shown(path), error))?;
+            // Nothing but a hole up to the end.
+            let run = run.unwrap_or(size..size);
+            writer.skip(run.start - position)?;
+            position = run.start;
+            while position < run.end {
+                let most =
+                    usize::try_from(run.end - position).map_or(CHUNK, |left| left.min(CHUNK));
                 let read = rustix::io::pread(file, &mut buffer[..most], position)
                     .map_err(|error| read_error(&shown(path), error))?;
                 if read == 0 {

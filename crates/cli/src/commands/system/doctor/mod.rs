@@ -1,5 +1,6 @@
 //! `container system doctor`: what this host has, what it lacks, and the command that mends it.
 
+mod file_system;
 mod host;
 mod installation;
 mod plugins;
@@ -32,6 +33,7 @@ impl Doctor {
         let mut checks = plugins::runtime(&context.roots);
         checks.extend(installation::checks(&context.roots));
         checks.extend(host::checks(&context.roots));
+        checks.extend(file_system::checks(&context.roots));
         checks.extend(state::checks(&context.roots));
         checks.extend(plugins::network(&context.roots));
         checks.extend(plugins::others(&context.roots));
