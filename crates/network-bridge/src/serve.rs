@@ -17,7 +17,7 @@ use crate::command::Start;
 use crate::configuration::Configuration;
 use crate::leases::Leases;
 use crate::namespace::holder::{self, End};
-use crate::network::{Network, flushed, remains, way_out};
+use crate::network::{Network, host_side, remains, way_out};
 use crate::service::Service;
 
 /// Before it is tried again to have the namespace kept.
@@ -82,7 +82,13 @@ async fn serve(
     tokio::spawn(descriptors.clone().serve(descriptors_listener));
     let directory = network.directory();
     let network = Arc::new(Mutex::new(network));
-    let service = Service::new(network.clone(), directory, descriptors);
+    let telling = Arc::default();
+    let service = Service::new(
+        network.clone(),
+        directory,
+        descriptors,
+        Arc::clone(&telling),
+    );
     let service = NetworkServer::new(service)
         .max_decoding_message_size(socket::MESSAGE_LIMIT)
         .max_encoding_message_size(socket::MESSAGE_LIMIT);
@@ -100,7 +106,7 @@ async fn serve(
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = way_out::keep(&network, &start.state) => {}
-        () = flushed::keep(&network) => {}
+        () = host_side::keep(&network, &telling) => {}
         () = keep(&network, &start.state) => tracing::warn!("the network's directory was removed"),
     }
     let closed = network.lock().await.close().await;

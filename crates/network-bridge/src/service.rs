@@ -49,11 +49,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// Serves `network`; `descriptors` is what clients have handed over.
+    /// Serves `network`; `descriptors` is what clients have handed over, `telling` is held while the host's resolver is told something.
     pub fn new(
         network: Arc<Mutex<Network>>,
         directory: Directory,
         descriptors: Descriptors,
+        telling: Arc<Mutex<()>>,
     ) -> Self {
         let moved = Arc::new(Notify::new());
         tokio::spawn(sweep(Arc::downgrade(&network), moved.clone()));
@@ -61,7 +62,7 @@ impl Service {
             network,
             directory,
             descriptors,
-            telling: Arc::default(),
+            telling,
             moved,
         }
     }

@@ -6,6 +6,7 @@ mod world;
 
 use std::time::{Duration, Instant};
 
+use container_api::network::InspectRequest;
 use world::namespace::Namespace;
 use world::{HOST, HOST6, PATIENCE, SERVER, SERVER6, World, ask, serve};
 
@@ -204,4 +205,59 @@ fn rules_that_somebody_flushes_come_back() {
         assert!(peers.are_apart());
         assert!(ask(&guest.namespace, &format!("{SERVER}:80")).is_ok());
     }
+}
+
+/// `ip addr flush`, a network's configuration that is loaded anew and `sysctl --system` take them away.
+#[test]
+fn what_somebody_takes_from_the_host_comes_back() {
+    let world = World::new();
+    serve(&world.outside, "[::]:80");
+    let network = world.network("one", |_| ());
+    let guest = network.guest("a");
+    let name = || {
+        let links = world.host.sh("ip -o link show type veth");
+        let mut words = links.split([' ', '@', ':']);
+        words
+            .find(|word| word.starts_with("cnb"))
+            .map(str::to_owned)
+    };
+    let side = name().unwrap();
+    let rules = || {
+        let rules = world.host.sh("nft -s list tables");
+        rules
+            .lines()
+            .map(str::to_owned)
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = rules();
+    let leaves = || {
+        let mut servers = [format!("{SERVER}:80"), format!("[{SERVER6}]:80")].into_iter();
+        servers.all(|server| ask(&guest.namespace, &server).is_ok())
+    };
+    assert!(leaves());
+    let off =
+        "echo 0 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv6/conf/all/forwarding";
+    for loss in [
+        format!("ip address flush dev {side}"),
+        format!("ip link set {side} down"),
+        format!("ip link delete {side}"),
+        format!("ip route flush dev {side}; ip -6 route flush dev {side}"),
+        off.to_owned(),
+        format!("nft flush ruleset; {off}"),
+        format!("{off}; nft flush ruleset; ip link delete {side}"),
+        format!(
+            "ip link delete {side}; sleep 0.3; ip link delete {side} || true; nft flush ruleset"
+        ),
+    ] {
+        world.host.sh(&loss);
+        let begun = Instant::now();
+        while !(leaves() && rules() == before) {
+            assert!(begun.elapsed() < PATIENCE, "{loss}");
+        }
+        let forwards = world.host.sh("cat /proc/sys/net/ipv4/ip_forward");
+        assert_eq!(forwards.trim(), "1", "{loss}");
+        assert_eq!(name().as_ref(), Some(&side), "{loss}");
+    }
+    let inspect = network.call(|mut client| async move { client.inspect(InspectRequest {}).await });
+    assert_eq!(inspect.unwrap().problem, "");
 }

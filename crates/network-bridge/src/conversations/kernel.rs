@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::net::netlink::NETFILTER;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, recv, send};
 
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Ends those for which `is_meant` holds.
 pub(super) fn end(is_meant: impl Fn(&Entry<'_>) -> bool) -> io::Result<usize> {
-    let socket = netlink::socket(0, SocketFlags::empty())?;
+    let socket = netlink::socket(Some(NETFILTER), 0, SocketFlags::empty())?;
     set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
     let found = find(&socket, is_meant)?;
     for some in found.chunks(AT_ONCE) {

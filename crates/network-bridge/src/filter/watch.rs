@@ -4,16 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::net::SocketFlags;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use rustix::net::netlink::NETFILTER;
 use tokio::time::Instant;
 
-use crate::netlink::{self, FAMILY, LONGEST, attributes, messages};
+use crate::netlink::group::{Group, Heard};
+use crate::netlink::{FAMILY, attributes, messages};
 
 /// `NFNLGRP_NFTABLES`, 7, as a bit.
 const GROUP: u32 = 1 << 6;
@@ -27,9 +24,16 @@ const NAME: u16 = 1;
 /// How long a table may be missing: one transaction takes it away and makes it anew.
 const SETTLED: Duration = Duration::from_millis(100);
 
-/// Hears of tables.
+/// Hears of inet tables.
 #[derive(Debug)]
-pub struct Watch(AsyncFd<OwnedFd>);
+pub struct Watch {
+    group: Group,
+    names: Vec<String>,
+    /// Those that are gone now.
+    missing: BTreeSet<String>,
+    /// When they have been so long enough.
+    settled: Option<Instant>,
+}
 
 /// What has become of a table.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,59 +43,47 @@ struct Change<'m> {
 }
 
 impl Watch {
-    /// Of the host, from now on.
+    /// Of the host's tables `names`, from now on.
     ///
     /// # Errors
     /// As `socket(2)` and `bind(2)`.
-    pub fn new() -> io::Result<Self> {
-        let socket = netlink::socket(GROUP, SocketFlags::NONBLOCK)?;
-        // SAFETY: an OwnedFd names one open description as long as it lives.
-        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
-        Ok(Self(socket))
+    pub fn new(names: &[&str]) -> io::Result<Self> {
+        Ok(Self {
+            group: Group::join(Some(NETFILTER), GROUP)?,
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            missing: BTreeSet::new(),
+            settled: None,
+        })
     }
 
-    /// Waits until one of the inet tables `names` is gone and stays so, or may be: what the kernel tells can be lost.
+    /// Waits until one of the tables is gone and stays so, or may be: what the kernel tells can be lost. What was heard stays if the wait is
+    /// given up.
     ///
     /// # Errors
     /// As `read(2)`.
-    pub async fn gone(&self, names: &[&str]) -> io::Result<()> {
-        let mut missing: BTreeSet<&str> = BTreeSet::new();
-        let mut deadline = None;
-        let mut bytes = vec![0; LONGEST];
+    pub async fn gone(&mut self) -> io::Result<()> {
         loop {
-            let readable = self.0.readable();
-            let mut ready = match deadline {
-                None => readable.await?,
-                Some(deadline) => match tokio::time::timeout_at(deadline, readable).await {
-                    Ok(ready) => ready?,
-                    Err(_) => return Ok(()),
-                },
+            let Heard::Messages(bytes) = self.group.hear(self.settled).await? else {
+                self.missing.clear();
+                self.settled = None;
+                return Ok(());
             };
-            match ready.try_io(|socket| Ok(rustix::io::read(socket, &mut bytes)?)) {
-                Ok(Ok(length)) => {
-                    for change in changes(&bytes[..length]) {
-                        let mut names = names.iter();
-                        let Some(name) = names.find(|name| name.as_bytes() == change.table) else {
-                            continue;
-                        };
-                        if change.is_deleted {
-                            missing.insert(*name);
-                        } else {
-                            missing.remove(name);
-                        }
-                    }
-                    deadline = if missing.is_empty() {
-                        None
-                    } else {
-                        deadline.or_else(|| Some(Instant::now() + SETTLED))
-                    };
+            for change in changes(bytes) {
+                let mut names = self.names.iter();
+                let Some(name) = names.find(|name| name.as_bytes() == change.table) else {
+                    continue;
+                };
+                if change.is_deleted {
+                    self.missing.insert(name.clone());
+                } else {
+                    self.missing.remove(name);
                 }
-                Ok(Err(error)) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
-                    return Ok(());
-                }
-                Ok(Err(error)) => return Err(error),
-                Err(_) => {}
             }
+            self.settled = if self.missing.is_empty() {
+                None
+            } else {
+                self.settled.or_else(|| Some(Instant::now() + SETTLED))
+            };
         }
     }
 }
@@ -126,7 +118,7 @@ mod tests {
         attributes.extend(NAME.to_ne_bytes());
         attributes.extend(table.as_bytes());
         attributes.push(0);
-        netlink::message(kind, 0, 0, family, &attributes)
+        crate::netlink::message(kind, 0, 0, family, &attributes)
     }
 
     #[test]

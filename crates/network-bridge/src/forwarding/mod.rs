@@ -65,6 +65,11 @@ pub async fn enable(host: &Links, ipv6: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the host forwards what [`enable`] has it forward.
+pub fn is_on(ipv6: bool) -> bool {
+    Family::Ipv4.is_forwarded() && (!ipv6 || Family::Ipv6.is_forwarded())
+}
+
 /// The script of the table that [`enable`] has made, for one network or another; nothing where the host forwarded before.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ mod bridge;
 pub mod sysctl;
 pub mod tap;
 pub mod veth;
+pub mod watch;
 
 use std::io;
 use std::net::IpAddr;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkFlags};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 use rustix::process::Pid;
 
@@ -39,6 +39,16 @@ pub struct HostFamily {
 }
 
 impl Links {
+    /// Whether the host's interface `name` is there and up, and the host has `addresses`.
+    pub async fn has_host_side(&self, name: &str, addresses: &[IpAddr]) -> io::Result<bool> {
+        let Some(link) = self.find(name).await? else {
+            return Ok(false);
+        };
+        let present = self.addresses().await?;
+        let has_all = addresses.iter().all(|address| present.contains(address));
+        Ok(has_all && link.header.flags.contains(LinkFlags::Up))
+    }
+
     /// Makes the pair unless it is there, and sets the host's end up.
     pub async fn host_side(&self, side: &HostSide) -> io::Result<()> {
         let holder = side.holder.as_raw_nonzero().get().unsigned_abs();

@@ -1,8 +1,8 @@
 //! The network: its namespace, its way out and who is on it.
 
 pub mod attach;
-pub mod flushed;
 mod holders;
+pub mod host_side;
 mod inspect;
 mod left;
 pub mod open;

@@ -295,7 +295,7 @@ impl Network {
         self.inside.run(Request::Bridge(bridge)).await
     }
 
-    async fn make_uplink(&mut self, holder: rustix::process::Pid) -> io::Result<()> {
+    pub(super) async fn make_uplink(&mut self, holder: rustix::process::Pid) -> io::Result<()> {
         let mtu = self.configuration.asked.mtu;
         match self.uplink {
             Uplink::Veth | Uplink::Inward => {}

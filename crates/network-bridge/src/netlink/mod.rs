@@ -1,11 +1,13 @@
-//! Messages between the kernel's netfilter and this process, taken apart (netlink(7), `linux/netfilter/nfnetlink.h`). Nothing that comes makes
+//! Messages between the kernel and this process, most of them of its netfilter, taken apart (netlink(7), `linux/netfilter/nfnetlink.h`). Nothing that comes makes
 //! it panic.
+
+pub mod group;
 
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, bind, socket_with};
 
 /// Sizes of `nlmsghdr`, of `nfgenmsg` behind it, and of an attribute's header.
 pub const HEADER: usize = 16;
@@ -38,14 +40,14 @@ pub struct Attribute<'m> {
     pub whole: &'m [u8],
 }
 
-/// A socket to the kernel's netfilter, which is told of `groups` of events.
+/// A socket to the part of the kernel that `protocol` names, which is told of `groups` of events.
 ///
 /// # Errors
 /// As `socket(2)` and `bind(2)`.
-pub fn socket(groups: u32, flags: SocketFlags) -> io::Result<OwnedFd> {
+pub fn socket(protocol: Option<Protocol>, groups: u32, flags: SocketFlags) -> io::Result<OwnedFd> {
     let kind = (AddressFamily::NETLINK, SocketType::RAW);
     let flags = flags | SocketFlags::CLOEXEC;
-    let socket = socket_with(kind.0, kind.1, flags, Some(NETFILTER))?;
+    let socket = socket_with(kind.0, kind.1, flags, protocol)?;
     bind(&socket, &SocketAddrNetlink::new(0, groups))?;
     Ok(socket)
 }
