@@ -121,9 +121,11 @@ fn apply(
     previous: &'static str,
 ) -> Result<&'static str, AttachmentError> {
     let AttachmentConfiguration { network, options } = attachment;
-    let once = |key, is_set: bool| match is_set {
-        true => Err(AttachmentError::Again(key, network.clone())),
-        false => Ok(()),
+    let once = |key, is_set: bool| {
+        if is_set {
+            return Err(AttachmentError::Again(key, network.clone()));
+        }
+        Ok(())
     };
     let unexpected = |key: &str| AttachmentError::Key {
         key: key.to_owned(),
