@@ -143,6 +143,39 @@ fn a_network_that_is_lost_comes_back_to_its_containers() {
     system.run(["delete", "--force", "rests", "db", "web"]).ok();
 }
 
+#[test]
+fn a_network_s_process_that_hangs_is_named_and_replaced() {
+    let host = Namespace::new();
+    let system = System::stopped().in_namespace(&host);
+    system.configure("");
+    system.set_up();
+    system.run(["network", "create", "b"]).ok();
+    let small = ["run", "-d", "-m", "256M", "-c", "1", "--network", "b"];
+    let run = |id: &str| {
+        let words = ["--name", id, "busybox", "sleep", "1000"];
+        system.run(small.iter().chain(&words))
+    };
+    run("web").ok();
+    let processes = system.processes();
+    let mut of_it = processes.iter().filter(|(_, line)| {
+        line.contains("container-network-bridge start") && line.contains("/networks/b")
+    });
+    let (pid, _) = of_it.next().unwrap();
+    kill(*pid, Signal::STOP);
+    // Whoever looks learns which process it is, and what was known of the network.
+    let shown = inspect(&system, "b");
+    let reason = shown["status"]["reason"].as_str().unwrap();
+    assert!(reason.contains("its process does not answer"), "{reason}");
+    assert_eq!(shown["status"]["containers"][0]["id"], "web");
+    // Whoever needs it gets the next one, which goes on with what is there.
+    run("db").ok();
+    eventually("both find each other", || {
+        shell(&system, "db", "ping -c 1 -W 2 web").code == 0
+    });
+    assert!(inspect(&system, "b")["status"]["reason"].is_null());
+    system.run(["delete", "--force", "db", "web"]).ok();
+}
+
 /// Ends everything as a power failure does, and begins on another host, which has nothing of it but the disk.
 fn reboot(system: System, host: &Namespace) -> System {
     for signal in [Signal::STOP, Signal::KILL] {

@@ -1,6 +1,8 @@
 //! Networks as they are listed and inspected.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use container_api::network::{self, InspectReply, Member};
 use container_resource::network::NetworkConfiguration;
@@ -9,9 +11,13 @@ use container_resource::network_status::{
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
+use super::process::NetworkProcess;
 use super::refusals::destinations;
 use super::routes::{self, Route};
 use super::{Network, Networks, address, ports, subnet};
+
+/// How long a network's process may take to answer who looks: less than a client waits for the service.
+const SHOWN_WITHIN: Duration = Duration::from_secs(5);
 
 impl Networks {
     /// Those of `names` that exist, all where it is empty, with their containers where `members` are wanted.
@@ -66,16 +72,33 @@ impl Networks {
     }
 }
 
-/// What the network's process says, if there is one or has to be; else what it said last, and why it does not now.
+/// As [`asked`], within [`SHOWN_WITHIN`]. The question goes on, so that a process that hangs is replaced.
 async fn inspect(network: &Network) -> (Option<InspectReply>, Option<String>) {
-    if !network.process.is_wanted() && network.process.present().await.is_none() {
+    let process = Arc::clone(&network.process);
+    let asking = tokio::spawn(async move { asked(&process).await });
+    match tokio::time::timeout(SHOWN_WITHIN, asking).await {
+        // It does not panic.
+        Ok(told) => told.unwrap_or_default(),
+        Err(_) => (
+            network.process.last_said(),
+            Some(format!(
+                "network {}: its process does not answer",
+                network.name
+            )),
+        ),
+    }
+}
+
+/// What the network's process says, if there is one or has to be; else what it said last, and why it does not now.
+async fn asked(process: &Arc<NetworkProcess>) -> (Option<InspectReply>, Option<String>) {
+    if !process.is_wanted() && process.present().await.is_none() {
         return (None, None);
     }
-    match network.process.inspect_present().await {
+    match process.inspect_present().await {
         Ok(reply) => (Some(reply), None),
         Err(error) => {
             tracing::warn!("{error:#}");
-            (network.process.last_said(), Some(error.message()))
+            (process.last_said(), Some(error.message()))
         }
     }
 }

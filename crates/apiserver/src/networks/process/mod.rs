@@ -62,17 +62,29 @@ struct Known {
     over: bool,
 }
 
-/// The process was killed, or ended, while it was asked something.
+/// Why the process that was asked something is there no more.
 #[derive(Debug, thiserror::Error)]
-#[error("its process has ended")]
-struct Killed;
+enum Killed {
+    /// It was killed, or ended.
+    #[error("its process has ended")]
+    Ended,
+    /// It hung, and was killed for that.
+    #[error("its process does not answer")]
+    Silent,
+}
+
+impl Killed {
+    fn of(self, name: &str) -> Error {
+        Error::caused(Kind::Unavailable, self)
+            .context(format_args!("network {name}"))
+            .with_hint("It is started again by itself: try once more.")
+    }
+}
 
 /// That the process of the network `name` was killed meanwhile: whoever asks [once more](once_more) finds the next one, which goes on
 /// with what is there.
 pub fn killed(name: &str) -> Error {
-    Error::caused(Kind::Unavailable, Killed)
-        .context(format_args!("network {name}"))
-        .with_hint("It is started again by itself: try once more.")
+    Killed::Ended.of(name)
 }
 
 /// Does `work`, and does it once more where a network's process is killed meanwhile. One that cannot serve would only say the same again.
@@ -253,21 +265,21 @@ impl NetworkProcess {
         let Running {
             client, mut ended, ..
         } = running;
-        let error = match patiently(call(client), &self.answered, ANSWER_LIMIT).await {
+        let why = match patiently(call(client), &self.answered, ANSWER_LIMIT).await {
             Some(Ok(reply)) => return Ok(reply.into_inner()),
-            Some(Err(status)) => Error::from(status),
+            Some(Err(status)) => match Error::from(status) {
+                error if error.kind == Kind::Unavailable => Killed::Ended,
+                error => return Err(error.context(format_args!("network {}", self.name))),
+            },
             None => {
                 // It may hang for ever: the next one goes on with what is there.
                 let _ = lock::signal_holder(&self.lock_path(), Signal::KILL);
-                Error::new(Kind::Timeout, "its process does not answer")
+                Killed::Silent
             }
         };
-        if error.kind == Kind::Unavailable {
-            // Whoever tries again is not to meet it once more.
-            let _ = tokio::time::timeout(ENDING, ended.wait_for(|ended| *ended)).await;
-            return Err(killed(&self.name));
-        }
-        Err(error.context(format_args!("network {}", self.name)))
+        // Whoever tries again is not to meet it once more.
+        let _ = tokio::time::timeout(ENDING, ended.wait_for(|ended| *ended)).await;
+        Err(why.of(&self.name))
     }
 
     /// What the network is now.
@@ -306,5 +318,33 @@ impl NetworkProcess {
     pub fn last_said(&self) -> Option<InspectReply> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_is_gone_is_asked_once_more_and_no_other() {
+        type Make = fn() -> Error;
+        let errors: [(Make, u32); 3] = [
+            (|| killed("a"), 2),
+            (|| Killed::Silent.of("a").context("attach"), 2),
+            (|| Error::new(Kind::Unavailable, "no"), 1),
+        ];
+        for (error, times) in errors {
+            let asked = AtomicU32::new(0);
+            let work = || async {
+                asked.fetch_add(1, Ordering::Relaxed);
+                Err::<(), _>(error())
+            };
+            once_more(work).await.unwrap_err();
+            assert_eq!(asked.into_inner(), times);
+        }
+        let silent = Killed::Silent.of("a").message();
+        assert_eq!(silent, "network a: its process does not answer");
     }
 }
