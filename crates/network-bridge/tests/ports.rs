@@ -383,6 +383,37 @@ fn a_port_refuses_while_the_host_s_rules_are_gone() {
     }
 }
 
+/// Refused stays refused: the kernel leads the one, and a process the other.
+#[test]
+fn a_datagram_that_nobody_takes_is_refused() {
+    let world = World::new();
+    let network = world.network("one", |_| ());
+    let request = ports(vec![port("", 5300, 53, Protocol::Udp)]);
+    let (web, _) = network.guest_with("web", request);
+    world::tried_out(&[&web.namespace]);
+    let clients = ["127.0.0.1:5300", "[::1]:5300"].map(|to| world.host.run(|| talker(to)));
+    for client in &clients {
+        let begun = Instant::now();
+        loop {
+            // What was said of the one before.
+            let heard = client
+                .send(b"hello")
+                .and_then(|_| client.recv(&mut [0; 64]));
+            if heard.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+                break;
+            }
+            assert!(begun.elapsed() < world::PATIENCE, "{client:?}");
+        }
+    }
+    serve_udp(&web.namespace, "[::]:53");
+    for client in &clients {
+        let begun = Instant::now();
+        while client.send(b"hello").is_err() || client.recv(&mut [0; 64]).is_err() {
+            assert!(begun.elapsed() < world::PATIENCE, "{client:?}");
+        }
+    }
+}
+
 /// A client of UDP that hears whom it asks, and that nobody is there.
 fn talker(to: &str) -> std::net::UdpSocket {
     let any = if to.starts_with('[') {

@@ -6,5 +6,6 @@ pub mod host;
 pub mod listening;
 mod pace;
 pub mod published;
+mod refusal;
 mod stream;
 mod udp;

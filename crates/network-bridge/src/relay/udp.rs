@@ -10,6 +10,7 @@ use container_api::datagrams::{Flows, Limit, MAX_DATAGRAM};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
+use super::refusal::Refusal;
 use crate::namespace::inside::{Inside, Socket};
 
 /// Clients of one port at once. All programs of the host are one client to a port of its loopback.
@@ -25,31 +26,44 @@ type Key = (SocketAddr, Option<Own>);
 
 /// Carries datagrams between the clients of `socket`, which [tells](own::tell) where they are for, and `to`.
 pub async fn serve(socket: UdpSocket, to: SocketAddr, inside: Arc<Inside>) {
-    let socket = Arc::new(socket);
+    let Ok(at) = socket.local_addr() else { return };
+    let outer = Outer {
+        port: at.port(),
+        refusal: Refusal::new(at.is_ipv6()),
+        socket: Arc::new(socket),
+    };
     let mut clients = Flows::new(CLIENTS);
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
         let received = tokio::select! {
-            received = own::receive(&socket, &mut buffer) => received,
+            received = own::receive(&outer.socket, &mut buffer) => received,
             () = clients.ended() => continue,
         };
         // Mostly word that an answer before did not arrive.
         let Ok(Some((length, from, at))) = received else {
             continue;
         };
-        let (socket, inside) = (socket.clone(), inside.clone());
+        let (outer, inside) = (outer.clone(), inside.clone());
         let key = (from, at);
         let alike = |other: &Key| other.0.ip() == from.ip();
         let datagram = buffer[..length].to_vec();
         clients.pass(key, datagram, alike, |datagrams| async move {
             // Its own error ends it: the client's next datagram begins anew.
-            let _ = carry(&socket, key, to, &inside, datagrams).await;
+            let _ = carry(&outer, key, to, &inside, datagrams).await;
         });
     }
 }
 
+/// A port of the host.
+#[derive(Clone, Debug)]
+struct Outer {
+    socket: Arc<UdpSocket>,
+    port: u16,
+    refusal: Refusal,
+}
+
 async fn carry(
-    outer: &UdpSocket,
+    outer: &Outer,
     (client, at): Key,
     to: SocketAddr,
     inside: &Inside,
@@ -61,19 +75,32 @@ async fn carry(
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
         tokio::select! {
-            datagram = datagrams.recv() => match datagram {
-                // The container may not listen yet.
-                Some(datagram) => drop(inner.send(&datagram).await),
-                None => return Ok(()),
-            },
+            datagram = datagrams.recv() => {
+                let Some(datagram) = datagram else {
+                    return Ok(());
+                };
+                // It may fail with word of the one before, and is not sent then.
+                if is_refused(&inner.send(&datagram).await) {
+                    outer.refusal.tell(client, at, outer.port).await;
+                    let _ = inner.send(&datagram).await;
+                }
+            }
             received = inner.recv(&mut buffer) => {
-                if let Ok(length) = received {
-                    own::send(outer, &buffer[..length], client, at).await?;
+                if is_refused(&received) {
+                    outer.refusal.tell(client, at, outer.port).await;
+                } else if let Ok(length) = received {
+                    own::send(&outer.socket, &buffer[..length], client, at).await?;
                 }
             }
             () = tokio::time::sleep(IDLE) => return Ok(()),
         }
     }
+}
+
+/// Whether nobody in the container takes datagrams there.
+fn is_refused(done: &io::Result<usize>) -> bool {
+    let error = done.as_ref().err();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// Every address of a family, and a port that the kernel chooses.

@@ -6,7 +6,7 @@
 mod connections;
 mod datagrams;
 mod loopback;
-mod packet;
+pub(super) mod packet;
 mod questions;
 
 use std::io;
