@@ -50,8 +50,9 @@ impl Found {
     fn look(app: &Path) -> io::Result<Self> {
         let path = app.join(format!(".doctor-{}", std::process::id()));
         let file = container_files::create(&path)?;
-        let found = Self::of(&file);
+        // Before there is anything in it that somebody would have to clear away.
         std::fs::remove_file(&path)?;
+        let found = Self::of(&file)?;
         // Beside the working directory: the path of a socket is short.
         let place = File::open(app)?;
         let own = std::os::fd::AsRawFd::as_raw_fd(&place);
@@ -61,7 +62,7 @@ impl Found {
         if sockets {
             std::fs::remove_file(&path)?;
         }
-        Ok(Self { sockets, ..found? })
+        Ok(Self { sockets, ..found })
     }
 
     fn of(file: &File) -> io::Result<Self> {
