@@ -41,6 +41,8 @@ struct Found {
     locks: bool,
     sockets: bool,
     sparse: bool,
+    /// Users other than the one who mounted it may use it. A machine of root's is another one.
+    open: bool,
     /// Says where the holes of a file are.
     tells: bool,
     punches: bool,
@@ -62,7 +64,15 @@ impl Found {
         if sockets {
             std::fs::remove_file(&path)?;
         }
-        Ok(Self { sockets, ..found })
+        let device = place.metadata()?.dev();
+        let mounts = std::fs::read("/proc/self/mountinfo")?;
+        let mounts = String::from_utf8_lossy(&mounts);
+        let open = !rustix::process::geteuid().is_root() || !is_closed(&mounts, device);
+        Ok(Self {
+            sockets,
+            open,
+            ..found
+        })
     }
 
     fn of(file: &File) -> io::Result<Self> {
@@ -79,6 +89,7 @@ impl Found {
         Ok(Self {
             locks: flock && lock,
             sockets: false,
+            open: true,
             sparse: grown && allocated < SPARSE / 2,
             tells,
             punches: fallocate(file, hole, offset, length as u64).is_ok(),
@@ -88,6 +99,10 @@ impl Found {
     fn checks(self, app: &Path) -> Vec<Check> {
         let shown = app.display();
         let fails = [
+            (
+                self.open,
+                "is for the user alone who mounted it: machines, which are another one, cannot read there (FUSE's option allow_other)",
+            ),
             (
                 self.locks,
                 "has no locks: nobody knows who has a container or a volume",
@@ -132,6 +147,25 @@ impl Found {
     }
 }
 
+/// Whether the file system of `device` is one of FUSE that is for the user alone who mounted it, by `mounts` (`/proc/self/mountinfo`).
+fn is_closed(mounts: &str, device: u64) -> bool {
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let device = format!("{major}:{minor}");
+    let mut mounts = mounts.lines();
+    mounts.any(|line| {
+        // proc_pid_mountinfo(5).
+        let Some((mount, file_system)) = line.split_once(" - ") else {
+            return false;
+        };
+        let mut words = file_system.split(' ');
+        let kind = words.next().unwrap_or_default();
+        let options = words.nth(1).unwrap_or_default();
+        mount.split(' ').nth(2) == Some(device.as_str())
+            && (matches!(kind, "fuse" | "fuseblk") || kind.starts_with("fuse."))
+            && !options.split(',').any(|option| option == "allow_other")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use container_resource::check::Status;
@@ -142,9 +176,17 @@ mod tests {
     fn what_a_file_system_lacks_is_told() {
         let scratch = tempfile::tempdir().unwrap();
         let found = Found::look(scratch.path()).unwrap();
-        assert!(found.locks && found.sockets && found.sparse, "{found:?}");
+        let sound = found.locks && found.sockets && found.sparse && found.open;
+        assert!(sound, "{found:?}");
         assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+        let mounts = "29 1 254:0 / / rw - ext4 /dev/root rw\n\
+             40 29 0:41 / /mnt/a rw,relatime shared:9 - fuse.ext4 /x rw,user_id=0,group_id=0\n\
+             41 29 0:42 / /mnt/b rw - fuse.ext4 /x rw,user_id=0,group_id=0,allow_other\n";
+        let closed = [(254, 0), (0, 41), (0, 42), (0, 43)]
+            .map(|(major, minor)| is_closed(mounts, rustix::fs::makedev(major, minor)));
+        assert_eq!(closed, [false, true, false, false]);
         let all = Found {
+            open: true,
             locks: true,
             sockets: true,
             sparse: true,
