@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use container_api::{Error, Kind};
 use container_archive::operation::{Operation, Subject, Task};
+use container_files::Links;
 use container_resource::volume::VolumeRequest;
 
 use super::machine::copy_of;
@@ -53,9 +54,14 @@ impl Containers {
             let task = Task { subject, operation };
             return operate(&helper, words(&task), lent).await;
         }
-        // With room for a copy, who wants to write to it does not wait for the reader of the archive.
+        // With room for a copy, who wants to write to it does not wait for the reader of the archive. A copy where the host's file system
+        // tells of no holes would take longer than that.
         let has_room = || self.reserve.check_for(self.volumes.allocated(name)).is_ok();
-        if operation.wants_standstill() && has_room() {
+        let tells = || {
+            let opened = container_files::open(&disk, Links::Refuse);
+            opened.is_ok_and(|disk| container_files::tells_of_holes(&disk).unwrap_or(true))
+        };
+        if operation.wants_standstill() && has_room() && tells() {
             return self.with_copy(name, None, operation, lent).await;
         }
         self.in_own_machine(name, &disk, operation, lent).await
