@@ -14,6 +14,7 @@ use virtiofsd::filesystem::{
     SerializableFileSystem, SetattrValid, SetxattrFlags, ZeroCopyReader, ZeroCopyWriter,
 };
 use virtiofsd::fuse::{Attr, ROOT_ID, SetattrIn};
+use virtiofsd::oslib::ReadvFlags;
 use virtiofsd::passthrough::PassthroughFs;
 use virtiofsd::read_dir::ReadDir;
 
@@ -140,6 +141,25 @@ impl Answers {
 
 impl SerializableFileSystem for Answers {}
 
+/// Looks at a file before it is read.
+struct Looked<W, L> {
+    taken: W,
+    look: L,
+}
+
+impl<W: ZeroCopyWriter, L: Fn(&File)> ZeroCopyWriter for Looked<W, L> {
+    fn read_from_file_at(
+        &mut self,
+        file: &File,
+        count: usize,
+        offset: u64,
+        flags: Option<ReadvFlags>,
+    ) -> io::Result<usize> {
+        (self.look)(file);
+        self.taken.read_from_file_at(file, count, offset, flags)
+    }
+}
+
 /// Requests that are answered by the file server as they are.
 macro_rules! passed_on {
     ($($request:ident($($argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
@@ -197,11 +217,17 @@ impl FileSystem for Answers {
         umask: u32,
         extensions: Extensions,
     ) -> io::Result<(Entry, Option<Handle>, OpenOptions)> {
+        let data = self.leases.as_ref().and_then(Leases::data);
         let create = || {
             self.files
                 .create(ctx, parent, name, mode, kill_priv, flags, umask, extensions)
         };
-        self.found(parent, name, create, |(entry, ..)| entry)
+        let created = self.found(parent, name, create, |(entry, ..)| entry)?;
+        let is_new = flags & libc::O_EXCL.unsigned_abs() != 0;
+        if let (Some(leases), true) = (&self.leases, is_new) {
+            leases.created(created.0.inode, data);
+        }
+        Ok(created)
     }
 
     fn mkdir(
@@ -409,6 +435,15 @@ impl FileSystem for Answers {
         lock_owner: Option<u64>,
         flags: u32,
     ) -> io::Result<usize> {
+        let leases = self.leases.as_ref().filter(|_| handle == BY_NODE);
+        let w = Looked {
+            taken: w,
+            look: |file: &File| {
+                if let Some(leases) = leases {
+                    leases.read(inode, file);
+                }
+            },
+        };
         self.opened(ctx, inode, handle, |handle| {
             self.files
                 .read(ctx, inode, handle, w, size, offset, lock_owner, flags)

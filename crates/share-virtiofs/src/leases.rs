@@ -4,14 +4,19 @@
 //! (`kernel/patches`) gives this process a page of its memory, and takes what was answered under a lease for true as long as that page has the
 //! same lease. The kernel of the host tells of changes in the directories that the guest knows; each ends the lease. So a guest that looks
 //! at the same files again and again asks nobody, and sees a change at once.
+//!
+//! Data have a lease of their own: a mapping changes them without an event. But who may change a file has it open for writing. So data that the guest
+//! has read are valid from a moment at which nobody had, until anybody opens a file.
 
 mod directories;
 mod events;
 mod page;
+mod quiet;
 mod revocation;
 
 use std::collections::HashMap;
 use std::ffi::CStr;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +29,7 @@ use virtiofsd::fuse::Attr;
 use self::directories::Directories;
 use self::events::Events;
 use self::page::Page;
-pub use self::page::{Lease, Memory};
+pub use self::page::{DataLease, Lease, Memory};
 
 type Inode = u64;
 
@@ -44,10 +49,21 @@ pub fn reserve(limit: u64) -> u64 {
 pub struct Leases {
     page: Arc<Page>,
     directories: Mutex<Directories>,
-    /// Files in watched directories, and the lease under which their attributes were told.
-    files: Mutex<HashMap<Inode, Lease>>,
+    /// Files in watched directories.
+    files: Mutex<HashMap<Inode, Told>>,
     /// The guest has asked for nothing yet: only its kernel can make the first request.
     fresh: AtomicBool,
+}
+
+/// What the guest was told of a file.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    /// That of its attributes.
+    lease: Lease,
+    /// That of its data, once there was one.
+    data: Option<DataLease>,
+    /// The mount it is on, if it shows who has it open.
+    mount: Option<u64>,
 }
 
 impl Leases {
@@ -56,6 +72,7 @@ impl Leases {
     /// # Errors
     /// When the host cannot tell of changes.
     pub fn start(memory: Memory, descriptors: OwnedFd, reserve: u64) -> io::Result<Self> {
+        quiet::ignore_signal();
         let page = Arc::new(Page::new(memory));
         let events = Events::new(descriptors)?;
         revocation::start(events.try_clone()?, page.clone())?;
@@ -121,7 +138,10 @@ impl Leases {
         let lease = lease.filter(|_| parent != virtiofsd::fuse::ROOT_ID && entry.attr.nlink == 1);
         if let Some(lease) = lease {
             entry.attr_timeout = lease.told();
-            lock(&self.files).insert(entry.inode, lease);
+            let mount = lock(&self.directories).mount(parent);
+            let mut files = lock(&self.files);
+            let data = files.get(&entry.inode).and_then(|told| told.data);
+            files.insert(entry.inode, Told { lease, data, mount });
         } else {
             lock(&self.files).remove(&entry.inode);
         }
@@ -130,7 +150,9 @@ impl Leases {
     /// What can be said of the attributes of `inode`, before they are looked at.
     pub fn of_attributes(&self, inode: Inode) -> Option<Lease> {
         let lease = self.page.lease()?;
-        let is_told = lock(&self.files).get(&inode) == Some(&lease);
+        let is_told = lock(&self.files)
+            .get(&inode)
+            .is_some_and(|told| told.lease == lease);
         (is_told || lock(&self.directories).is_watched(inode)).then_some(lease)
     }
 
@@ -148,6 +170,46 @@ impl Leases {
             (attributes.nlink == 1).then_some((lease, attributes))
         });
         self.page.write(inode, found);
+    }
+
+    /// What can be said of the data of a file, before it is created.
+    pub fn data(&self) -> Option<DataLease> {
+        self.page.data()
+    }
+
+    /// The guest has created the file `inode` when there was the lease `data` already: nobody else has it open.
+    pub fn created(&self, inode: Inode, data: Option<DataLease>) {
+        self.tell_quiet(inode, data, |_| true);
+    }
+
+    /// The guest is about to read the data of `inode` from `file`, which is open to be read.
+    pub fn read(&self, inode: Inode, file: &File) {
+        self.tell_quiet(inode, self.page.data(), |mount| {
+            quiet::is_quiet(file, mount)
+        });
+    }
+
+    fn tell_quiet(
+        &self,
+        inode: Inode,
+        data: Option<DataLease>,
+        is_quiet: impl FnOnce(u64) -> bool,
+    ) {
+        let (Some(data), Some(lease)) = (data, self.page.lease()) else {
+            return;
+        };
+        let mut files = lock(&self.files);
+        let Some(told) = files.get_mut(&inode) else {
+            return;
+        };
+        let Some(mount) = told.mount.filter(|_| told.lease == lease) else {
+            return;
+        };
+        // Once: who opens the file is kept waiting meanwhile, and no guest is to make much of that.
+        if told.data == Some(data) || is_quiet(mount) {
+            told.data = Some(data);
+            self.page.tell_quiet(inode, data);
+        }
     }
 
     /// Another name leads to the file `inode`, or may.

@@ -1,7 +1,10 @@
 //! What one side changes, and when the other one sees it.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::files::build;
@@ -118,9 +121,10 @@ fn what_does_not_change_is_not_asked_for_again() {
     start(&system, "leased", &["-v", &bound]).ok();
     start(&system, "neighbour", &["-v", &bound]).ok();
     let inside = servers(&system, "leased")[1];
-    let warm = "cd /data/d; stat * >/dev/null; stat * none >/dev/null 2>&1; sleep 1.2";
-    let look =
-        "cd /data/d; stat * >/dev/null; stat none 2>/dev/null || echo none; cat 7; stat -c %a-%s 8";
+    let warm =
+        "cd /data/d; stat * >/dev/null; stat * none >/dev/null 2>&1; cat * >/dev/null; sleep 1.2";
+    let look = "cd /data/d; stat * >/dev/null; stat none 2>/dev/null || echo none; cat * >/dev/null; cat 7; \
+                stat -c %a-%s 8";
     let mut asked = u64::MAX;
     // Somebody else's change of the directory above, or the longest time of a lease, may come between, but not always.
     for _ in 0..5 {
@@ -155,6 +159,142 @@ fn what_does_not_change_is_not_asked_for_again() {
     let taken = begun.elapsed();
     assert!(taken < Duration::from_secs(4), "{taken:?}");
     for id in ["leased", "neighbour"] {
+        system.run(["delete", "--force", id]).ok();
+    }
+}
+
+/// A program of the host that has a file mapped, and not open.
+struct Mapping {
+    process: Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Mapping {
+    fn start(program: &Path, file: &Path) -> Self {
+        let mut process = Command::new(program)
+            .arg(file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let mut started = Self { process, output };
+        started.says("mapped\n");
+        started
+    }
+
+    fn says(&mut self, expected: &str) {
+        let mut said = String::new();
+        self.output.read_line(&mut said).unwrap();
+        assert_eq!(said, expected);
+    }
+
+    fn write(&mut self, line: &str) {
+        let input = self.process.stdin.as_mut().unwrap();
+        writeln!(input, "{line}").unwrap();
+        self.says("written\n");
+    }
+
+    fn end(mut self) {
+        drop(self.process.stdin.take());
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+/// Data that the guest keeps are seen to change within a second, whoever changes them and however: what it has read and what it has made, by a
+/// mapping that was there before, and by one of which nobody is told but by an open.
+#[test]
+fn data_that_the_guest_keeps_follow_the_host() {
+    let system = System::shared();
+    let data = directory(&system, "kept");
+    let within = data.join("d");
+    let file = |name: &str| within.join(name);
+    fs::create_dir(&within).unwrap();
+    build("mapping.c", &data.join("mapping"));
+    for name in [
+        "1-before",
+        "2-later",
+        "3-over",
+        "4-cut",
+        "5-renamed",
+        "6-other",
+    ] {
+        fs::write(file(name), format!("first {name}\n")).unwrap();
+    }
+    let mut before = Mapping::start(&data.join("mapping"), &file("1-before"));
+    let bound = bind(&data, "/data");
+    for id in ["kept", "keeper"] {
+        start(&system, id, &["-v", &bound]).ok();
+    }
+    // It is known, and kept where that may be.
+    let know = "cd /data/d; [ -e 7-made ] || { printf 'made in part' > 7-made; printf ' and whole\\n' >> 7-made; }; \
+                for n in 1 2 3; do stat * >/dev/null; cat *; done | tail -n 7";
+    let first = "first 1-before\nfirst 2-later\nfirst 3-over\nfirst 4-cut\nfirst 5-renamed\nfirst 6-other\n\
+                 made in part and whole\n";
+    for _ in 0..2 {
+        assert_eq!(told(&system, "kept", know), first);
+    }
+    assert_eq!(
+        fs::read_to_string(file("7-made")).unwrap(),
+        "made in part and whole\n"
+    );
+
+    let see =
+        "cd /data/d; for n in $(seq 1000); do [ \"$(cat *)\" = \"$1\" ] && break; done; echo $n";
+    let seen = |expected: &str, what: &str, begun: Instant| {
+        let words = ["exec", "kept", "sh", "-c", see, "sh", expected];
+        let outcome = system.run(words).ok();
+        assert_ne!(outcome.stdout, "1000\n", "{what}");
+        // Beside a second, what an emulated guest takes to look.
+        let taken = begun.elapsed();
+        assert!(taken < Duration::from_secs(4), "{what}: {taken:?}");
+    };
+    let mut expected = first.to_owned();
+    let mut change = |from: &str, to: &str| -> String {
+        assert!(expected.contains(from));
+        expected = expected.replacen(from, to, 1);
+        expected.trim_end().to_owned()
+    };
+
+    let begun = Instant::now();
+    before.write("FIRST");
+    seen(
+        &change("first 1-", "FIRST 1-"),
+        "a mapping of before",
+        begun,
+    );
+    before.end();
+
+    let mut later = Mapping::start(&data.join("mapping"), &file("2-later"));
+    let begun = Instant::now();
+    later.write("FIRST");
+    seen(&change("first 2-", "FIRST 2-"), "a later mapping", begun);
+    let begun = Instant::now();
+    later.write("third");
+    seen(&change("FIRST 2-", "third 2-"), "the same once more", begun);
+
+    let begun = Instant::now();
+    let open = |name| fs::OpenOptions::new().write(true).open(file(name)).unwrap();
+    open("3-over").write_all_at(b"FIRST", 0).unwrap();
+    change("first 3-", "FIRST 3-");
+    open("4-cut").set_len(5).unwrap();
+    change("first 4-cut\n", "first");
+    fs::write(data.join("new"), "FIRST 5-renamed\n").unwrap();
+    fs::rename(data.join("new"), file("5-renamed")).unwrap();
+    change("first 5-", "FIRST 5-");
+    open("7-made").write_all_at(b"Made", 0).unwrap();
+    seen(&change("made in", "Made in"), "each in another way", begun);
+
+    let begun = Instant::now();
+    exec(
+        &system,
+        "keeper",
+        "printf FIRST | dd of=/data/d/6-other conv=notrunc 2>/dev/null",
+    )
+    .ok();
+    seen(&change("first 6-", "FIRST 6-"), "another container", begun);
+    later.end();
+    for id in ["kept", "keeper"] {
         system.run(["delete", "--force", id]).ok();
     }
 }

@@ -164,6 +164,116 @@ fn locks_are_shared_by_guests_whose_kernel_has_offered_it() {
     .unwrap();
 }
 
+/// The directory `0` of `root` as a share whose changes are told of, if the file system of this host tells of some.
+fn watched(answers: &Answers, root: &tempfile::TempDir) -> Option<Inode> {
+    // It is found below the test's root, not `/`.
+    let leases = answers.leases.as_ref().unwrap();
+    let name = std::ffi::CString::new(root.path().join("0").to_str().unwrap()).unwrap();
+    offer(answers).unwrap();
+    let share = answers.lookup(asker(), ROOT_ID, c"0").unwrap();
+    let mut entry = answers.lookup(asker(), ROOT_ID, c"0").unwrap();
+    leases.give(None, ROOT_ID, &name, &mut entry);
+    leases.grant(share.inode).map(|_| share.inode)
+}
+
+/// Waits until the word at `address` of the guest's page is another one than `before`.
+fn changes(memory: &crate::leases::Memory, address: u64, before: u64) {
+    let begun = std::time::Instant::now();
+    while word(memory, address) == before {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn word(memory: &crate::leases::Memory, address: u64) -> u64 {
+    use vm_memory::{Bytes as _, GuestAddressSpace as _};
+    let memory = memory.memory();
+    memory.read_obj(vm_memory::GuestAddress(address)).unwrap()
+}
+
+fn run(program: &str, path: &std::path::Path) {
+    let done = std::process::Command::new(program).arg(path).output();
+    assert!(done.unwrap().status.success());
+}
+
+#[test]
+fn data_have_a_lease_if_nobody_else_can_write_them() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("0/file");
+    std::fs::create_dir(root.path().join("0")).unwrap();
+    std::fs::write(&path, "data").unwrap();
+    let (answers, memory) = leased(&root);
+    let Some(share) = watched(&answers, &root) else {
+        return;
+    };
+    // What the page says of the file, with the lease that it has.
+    let told = |inode: u64| {
+        let found = word(&memory, 64 + inode % 31 * 128 + 112);
+        found == inode << 32 | word(&memory, 8)
+    };
+    let read = || {
+        let file = answers.lookup(asker(), share, c"file").unwrap().inode;
+        let mut taken = locks::Duplicate::default();
+        answers
+            .read(asker(), file, BY_NODE, &mut taken, 9, 0, None, 0)
+            .unwrap();
+        told(file)
+    };
+    let writer = File::options().append(true).open(&path).unwrap();
+    assert!(!read());
+    drop(writer);
+    if !read() {
+        // A file system of this host without leases.
+        return;
+    }
+    let flags = (libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY).unsigned_abs();
+    let create = |name| {
+        let context = Extensions::default();
+        let created = answers.create(asker(), share, name, 0o644, false, flags, 0, context);
+        created.unwrap()
+    };
+    let (entry, handle, _) = create(c"new");
+    assert!(told(entry.inode), "it has one writer, the guest");
+    for program in ["cat", "touch"] {
+        assert!(read());
+        let before = word(&memory, 8);
+        run(program, &path);
+        changes(&memory, 8, before);
+        assert!(!told(entry.inode));
+    }
+    let file = answers.lookup(asker(), share, c"new").unwrap().inode;
+    answers
+        .read(
+            asker(),
+            file,
+            BY_NODE,
+            locks::Duplicate::default(),
+            9,
+            0,
+            None,
+            0,
+        )
+        .unwrap();
+    assert!(!told(file), "the guest may write to it");
+    answers
+        .release(asker(), file, flags, handle.unwrap(), false, false, None)
+        .unwrap();
+    answers.link(asker(), file, share, c"more").unwrap();
+    answers
+        .read(
+            asker(),
+            file,
+            BY_NODE,
+            locks::Duplicate::default(),
+            9,
+            0,
+            None,
+            0,
+        )
+        .unwrap();
+    assert!(!told(file), "it has two names");
+}
+
 #[test]
 fn what_the_host_tells_of_has_a_lease() {
     let root = tempfile::tempdir().unwrap();
@@ -174,19 +284,11 @@ fn what_the_host_tells_of_has_a_lease() {
     }
     std::fs::hard_link(share.join("linked"), share.join("other")).unwrap();
     let (answers, memory) = leased(&root);
-    // The share's directory is found below the test's root, not `/`.
-    let leases = answers.leases.as_ref().unwrap();
-    let name = std::ffi::CString::new(share.to_str().unwrap()).unwrap();
-    offer(&answers).unwrap();
-    let share = answers.lookup(asker(), ROOT_ID, c"0").unwrap();
-    let mut entry = answers.lookup(asker(), ROOT_ID, c"0").unwrap();
-    leases.give(None, ROOT_ID, &name, &mut entry);
-    if leases.grant(share.inode).is_none() {
-        // A file system of this host that tells of nothing.
+    let Some(share) = watched(&answers, &root) else {
         return;
-    }
+    };
     let look = |name| {
-        let entry = answers.lookup(asker(), share.inode, name).unwrap();
+        let entry = answers.lookup(asker(), share, name).unwrap();
         (is_lease(entry.entry_timeout), is_lease(entry.attr_timeout))
     };
     assert_eq!(look(c"none"), (true, false));
@@ -195,31 +297,17 @@ fn what_the_host_tells_of_has_a_lease() {
     // It was not watched when it was looked at.
     assert_eq!(look(c"directory"), (true, false));
     assert_eq!(look(c"directory"), (true, true));
-    let file = answers.lookup(asker(), share.inode, c"file").unwrap();
+    let file = answers.lookup(asker(), share, c"file").unwrap();
     let attributes = || answers.getattr(asker(), file.inode, None).unwrap();
     assert!(is_lease(attributes().1));
     // It is read without being opened.
     answers.fsync(asker(), file.inode, true, BY_NODE).unwrap();
-    answers
-        .link(asker(), file.inode, share.inode, c"more")
-        .unwrap();
+    answers.link(asker(), file.inode, share, c"more").unwrap();
     assert!(!is_lease(attributes().1));
     // Another process changes something.
-    let before = answers.lookup(asker(), share.inode, c"none").unwrap();
-    let touched = std::process::Command::new("touch")
-        .arg(root.path().join("0/none"))
-        .status();
-    assert!(touched.unwrap().success());
-    let word = || -> u64 {
-        use vm_memory::{Bytes as _, GuestAddressSpace as _};
-        let memory = memory.memory();
-        memory.read_obj(vm_memory::GuestAddress(0)).unwrap()
-    };
-    let begun = std::time::Instant::now();
-    while word() == before.entry_timeout.as_secs() {
-        assert!(begun.elapsed() < Duration::from_secs(20));
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let before = answers.lookup(asker(), share, c"none").unwrap();
+    run("touch", &root.path().join("0/none"));
+    changes(&memory, 0, before.entry_timeout.as_secs());
 }
 
 #[test]

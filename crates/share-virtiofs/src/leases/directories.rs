@@ -9,6 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 
 use super::Inode;
 use super::events::Events;
+use super::quiet;
 
 const FLAGS: OFlags = OFlags::PATH
     .union(OFlags::NOFOLLOW)
@@ -31,6 +32,8 @@ struct Directory {
     identity: (u64, u64),
     looks: u64,
     is_watched: bool,
+    /// The mount it is on, if its files show who has them open.
+    mount: Option<u64>,
 }
 
 impl Directories {
@@ -45,6 +48,7 @@ impl Directories {
             identity: (0, 0),
             looks: 0,
             is_watched: true,
+            mount: None,
         };
         Ok(Self {
             events,
@@ -59,6 +63,12 @@ impl Directories {
         self.known
             .get(&inode)
             .is_some_and(|directory| directory.is_watched)
+    }
+
+    /// The mount of `inode`, if each file in it shows who has it open for writing, and who opens it.
+    pub fn mount(&self, inode: Inode) -> Option<u64> {
+        let directory = self.known.get(&inode)?;
+        directory.mount.filter(|_| directory.is_watched)
     }
 
     /// The guest has found the directory `name` in `parent`, which is its `inode` and has the `number` on the host. Tells whether one that was
@@ -90,13 +100,21 @@ impl Directories {
         let other = other.and_then(|other| self.known.get_mut(other));
         let is_lost = other.is_some_and(|other| std::mem::take(&mut other.is_watched));
         let is_first = !self.places.contains_key(&identity);
-        let is_watched = is_first && self.events.watch(&place).is_ok();
+        let watched = if is_first {
+            self.events.watch(&place).ok()
+        } else {
+            None
+        };
+        let mount = watched
+            .filter(|shows| *shows)
+            .and_then(|_| quiet::mount(&place));
         self.places.entry(identity).or_insert(inode);
         let directory = Directory {
             place,
             identity,
             looks: 1,
-            is_watched,
+            is_watched: watched.is_some(),
+            mount,
         };
         self.known.insert(inode, directory);
         is_lost

@@ -6,8 +6,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// What changes a name or attributes. A mapping that was written to is told of when it goes: who mapped the file for writing closes it then.
-const CHANGES: u64 = libc::FAN_MODIFY
+/// What changes a name or attributes, and who may change data unseen from then on. A mapping that was written to is told of when it goes: who
+/// mapped the file for writing closes it then.
+const TOLD_OF: u64 = libc::FAN_OPEN
+    | libc::FAN_MODIFY
     | libc::FAN_ATTRIB
     | libc::FAN_CLOSE_WRITE
     | libc::FAN_CREATE
@@ -29,8 +31,22 @@ const TOLD: [u64; 6] = [
     0x9123_683E, // Btrfs
     0x0102_1994, // tmpfs
     0xF2F5_2010, // F2FS
-    0x794C_7630, // overlayfs
+    OVERLAYFS,
 ];
+
+/// What has a mapping of a file of it has another file open, below it.
+const OVERLAYFS: u64 = 0x794C_7630;
+
+/// What somebody else than this process has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Foreign {
+    /// Nothing of interest.
+    None,
+    /// Opened a file: it may be changed by a mapping.
+    Opened,
+    /// Changed something, or what it was got lost.
+    Changed,
+}
 
 /// A group of watched directories.
 #[derive(Debug)]
@@ -66,16 +82,18 @@ impl Events {
         })
     }
 
-    /// Watches the directory that `place` leads to, and what is in it.
+    /// Watches the directory that `place` leads to, and what is in it. Tells whether a file of it shows who has it open for writing.
     ///
     /// # Errors
     /// When its file system tells of no changes, or not of all.
-    pub fn watch(&self, place: &OwnedFd) -> io::Result<()> {
+    pub fn watch(&self, place: &OwnedFd) -> io::Result<bool> {
         let kind = rustix::fs::fstatfs(place)?.f_type;
-        if !u64::try_from(kind).is_ok_and(|kind| TOLD.contains(&kind)) {
+        let kind = u64::try_from(kind).unwrap_or_default();
+        if !TOLD.contains(&kind) {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        self.mark(libc::FAN_MARK_ADD, place)
+        self.mark(libc::FAN_MARK_ADD, place)?;
+        Ok(kind != OVERLAYFS)
     }
 
     /// Watches it no more. It may be gone.
@@ -91,7 +109,7 @@ impl Events {
             libc::fanotify_mark(
                 self.group.as_raw_fd(),
                 action | libc::FAN_MARK_ONLYDIR,
-                CHANGES,
+                TOLD_OF,
                 self.descriptors.as_raw_fd(),
                 name.as_ptr(),
             )
@@ -109,41 +127,52 @@ impl Events {
         Ok(rustix::io::retry_on_intr(|| poll(&mut polled, limit))? > 0)
     }
 
-    /// Whether somebody else than this process has done what those events tell of that are there. Waits for one.
-    pub fn are_foreign(&self) -> io::Result<bool> {
+    /// What somebody else than this process has done, of what those events tell of that are there. Waits for one.
+    pub fn foreign(&self) -> io::Result<Foreign> {
         let mut buffer = vec![0; BUFFER];
         let length = rustix::io::retry_on_intr(|| rustix::io::read(&self.group, &mut buffer))?;
-        Ok(has_foreign(&buffer[..length], std::process::id()))
+        Ok(foreign(&buffer[..length], std::process::id()))
     }
 }
 
-/// Whether one of `events` is none of the process `own`. The kernel names no other process; nor who made it lose events.
-fn has_foreign(mut events: &[u8], own: u32) -> bool {
+/// The most that `events` tell of what is not done by the process `own`. The kernel names no other process; nor who made it lose events.
+fn foreign(mut events: &[u8], own: u32) -> Foreign {
     const HEAD: usize = size_of::<libc::fanotify_event_metadata>();
+    let mut most = Foreign::None;
     while let Some(head) = events.get(..HEAD) {
         let number = |at: usize| {
             let bytes = head.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
             u32::from_ne_bytes(bytes.unwrap_or_default())
         };
+        let mask = head.get(8..16).and_then(|bytes| bytes.try_into().ok());
         // `event_len`, `vers`, `reserved`, `metadata_len`, `mask`, `fd`, `pid`.
-        let (length, pid) = (number(0), number(20));
+        let (length, mask, pid) = (number(0), mask.map_or(0, u64::from_ne_bytes), number(20));
         if pid != own {
-            return true;
+            most = most.max(kind(mask));
         }
         let length = usize::try_from(length).unwrap_or(usize::MAX).max(HEAD);
         events = events.get(length..).unwrap_or_default();
     }
-    false
+    most
+}
+
+/// What `mask` tells of. A directory is opened to be listed.
+fn kind(mask: u64) -> Foreign {
+    match mask & !libc::FAN_EVENT_ON_CHILD {
+        libc::FAN_OPEN => Foreign::Opened,
+        mask if mask == libc::FAN_OPEN | libc::FAN_ONDIR => Foreign::None,
+        _ => Foreign::Changed,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn event(length: u32, pid: u32) -> Vec<u8> {
+    fn event(length: u32, mask: u64, pid: u32) -> Vec<u8> {
         let mut bytes = length.to_ne_bytes().to_vec();
         bytes.extend([3, 0, 24, 0]);
-        bytes.extend(2_u64.to_ne_bytes());
+        bytes.extend(mask.to_ne_bytes());
         bytes.extend((-1_i32).to_ne_bytes());
         bytes.extend(pid.to_ne_bytes());
         bytes.resize(usize::try_from(length).unwrap().clamp(24, 100), 0);
@@ -152,12 +181,20 @@ mod tests {
 
     #[test]
     fn what_this_process_did_is_not_foreign() {
-        let own = [event(44, 7), event(24, 7)].concat();
-        assert!(!has_foreign(&own, 7) && !has_foreign(&[], 7));
-        assert!(has_foreign(&[&own[..], &event(44, 0)].concat(), 7));
+        let (opened, changed) = (libc::FAN_OPEN, libc::FAN_OPEN | libc::FAN_MODIFY);
+        let own = [event(44, changed, 7), event(24, opened, 7)].concat();
+        let beside = |other: &[u8]| foreign(&[&own[..], other].concat(), 7);
+        assert_eq!(beside(&[]), Foreign::None);
+        assert_eq!(beside(&event(44, opened, 0)), Foreign::Opened);
+        let listed = opened | libc::FAN_ONDIR;
+        assert_eq!(beside(&event(44, listed, 0)), Foreign::None);
+        let both = [event(44, changed, 0), event(44, opened, 0)].concat();
+        assert_eq!(beside(&both), Foreign::Changed);
+        let lost = libc::FAN_Q_OVERFLOW;
+        assert_eq!(beside(&event(44, lost, 0)), Foreign::Changed);
         // A length that is none.
-        assert!(!has_foreign(&event(0, 7), 7));
-        assert!(!has_foreign(&event(u32::MAX, 7), 7));
+        assert_eq!(foreign(&event(0, changed, 7), 7), Foreign::None);
+        assert_eq!(foreign(&event(u32::MAX, changed, 7), 7), Foreign::None);
     }
 
     #[test]
@@ -177,13 +214,16 @@ mod tests {
         };
         std::fs::write(directory.path().join("own"), "").unwrap();
         assert!(events.wait(Some(&limit)).unwrap());
-        assert!(!events.are_foreign().unwrap());
-        let touched = std::process::Command::new("touch")
-            .arg(directory.path().join("other"))
-            .status();
-        assert!(touched.unwrap().success());
-        assert!(events.wait(Some(&limit)).unwrap());
-        assert!(events.are_foreign().unwrap());
+        assert_eq!(events.foreign().unwrap(), Foreign::None);
+        let run = |program| {
+            let mut command = std::process::Command::new(program);
+            let done = command.arg(directory.path().join("own")).output();
+            assert!(done.unwrap().status.success());
+            assert!(events.wait(Some(&limit)).unwrap());
+            events.foreign().unwrap()
+        };
+        assert_eq!(run("cat"), Foreign::Opened);
+        assert_eq!(run("touch"), Foreign::Changed);
         events.leave(&place);
     }
 }

@@ -1,7 +1,7 @@
 //! The page of the guest's memory: `struct fuse_leases` of the guest's kernel (`kernel/patches`).
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use vhost_user_backend::bitmap::BitmapMmapRegion;
@@ -20,6 +20,9 @@ pub type Memory = GuestMemoryAtomic<GuestMemoryMmap<BitmapMmapRegion>>;
 const SIZE: usize = 4096;
 /// Where the attributes begin, for how many files there is room, and what one takes.
 const WRITTEN: u64 = 64;
+/// Where the lease of data is, and in what is of a file the word about that.
+const DATA: u64 = 8;
+const QUIET: u64 = 112;
 const FILES: usize = 31;
 const FILE: u64 = 128;
 /// What a lease has in its upper bits, by which it is no number of seconds.
@@ -38,12 +41,18 @@ impl Lease {
     }
 }
 
+/// A lease of data. A file whose data were told of under it is written by nobody else as long as the page has the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataLease(u32);
+
 /// The page, once the guest has given one.
 #[derive(Debug)]
 pub struct Page {
     memory: Memory,
     /// The lease that holds, or the last one.
     lease: AtomicU64,
+    /// That of data, or 0.
+    data: AtomicU32,
     /// Leases have been given since the last one was revoked.
     given: AtomicBool,
     place: Mutex<Place>,
@@ -62,6 +71,7 @@ impl Page {
         Self {
             memory,
             lease: AtomicU64::new(0),
+            data: AtomicU32::new(0),
             given: AtomicBool::new(false),
             place: Mutex::default(),
         }
@@ -80,6 +90,7 @@ impl Page {
             ..Place::default()
         };
         self.renew(&place);
+        self.renew_data(&place);
         true
     }
 
@@ -87,6 +98,7 @@ impl Page {
     pub fn withdraw(&self) {
         let mut place = lock(&self.place);
         self.lease.store(0, Ordering::Release);
+        self.data.store(0, Ordering::Release);
         *place = Place::default();
     }
 
@@ -105,12 +117,50 @@ impl Page {
         Some(Lease(lease))
     }
 
+    /// The lease of data that holds. It is looked at before the file is.
+    pub fn data(&self) -> Option<DataLease> {
+        let data = self.data.load(Ordering::SeqCst);
+        (data != 0).then_some(DataLease(data))
+    }
+
     /// Ends all leases that were given.
     pub fn revoke(&self) {
         let place = lock(&self.place);
         if self.given.load(Ordering::Relaxed) {
             self.renew(&place);
         }
+        self.renew_data(&place);
+    }
+
+    /// Ends those of data alone.
+    pub fn revoke_data(&self) {
+        self.renew_data(&lock(&self.place));
+    }
+
+    fn renew_data(&self, place: &Place) {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+
+        let Some(address) = place.address else {
+            return;
+        };
+        // It begins again after years; 0 is none.
+        let data = NEXT.fetch_add(1, Ordering::Relaxed).max(1);
+        self.data.store(data, Ordering::SeqCst);
+        let place = address.unchecked_add(DATA);
+        // As in `renew`.
+        let _ = self.memory.memory().store(data, place, Ordering::Release);
+    }
+
+    /// Tells that nobody else has the file `node` open for writing, or has had since there was the lease `data`.
+    pub fn tell_quiet(&self, node: u64, data: DataLease) {
+        let place = lock(&self.place);
+        let (Some(address), Ok(number)) = (place.address, u32::try_from(node)) else {
+            return;
+        };
+        let word = u64::from(number) << 32 | u64::from(data.0);
+        let place = address.unchecked_add(WRITTEN + node % FILES as u64 * FILE + QUIET);
+        // As in `renew`.
+        let _ = self.memory.memory().store(word, place, Ordering::Release);
     }
 
     fn renew(&self, place: &Place) {
@@ -208,6 +258,30 @@ mod tests {
             assert!(!page.take(address), "{address:#x}");
         }
         assert!(page.lease().is_none() && page.take(0xF000));
+    }
+
+    #[test]
+    fn data_have_a_lease_that_ends_alone_or_with_the_other() {
+        let memory = memory();
+        let page = Page::new(memory.clone());
+        assert_eq!(page.data(), None);
+        assert!(page.take(PAGE));
+        let (lease, data) = (page.lease().unwrap(), page.data().unwrap());
+        assert_eq!(number(&memory, PAGE + 8), u64::from(data.0));
+        page.revoke_data();
+        let second = page.data().unwrap();
+        assert!(second != data && page.lease() == Some(lease));
+        page.tell_quiet(33, second);
+        // Apart from what a write leaves there.
+        page.write(2, None);
+        let word = PAGE + 64 + 2 * 128 + 112;
+        assert_eq!(number(&memory, word), 33 << 32 | u64::from(second.0));
+        page.tell_quiet(1 << 40, second);
+        page.revoke();
+        assert!(page.lease() != Some(lease) && page.data() != Some(second));
+        page.withdraw();
+        page.revoke_data();
+        assert_eq!(page.data(), None);
     }
 
     #[test]

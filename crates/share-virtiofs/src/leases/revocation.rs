@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 
-use super::events::Events;
+use super::events::{Events, Foreign};
 use super::page::Page;
 
 /// Between two looks at events: what the guest does itself makes some, too.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Shortest time that a lease holds: under a host that writes all the time names are valid for some time, as without leases.
 const SHORTEST: Duration = Duration::from_millis(400);
-/// Longest time: two things the host is not told of, names that a file was given elsewhere, and what was written by a mapping that lasts.
+/// Longest time, as nobody is told of three things: names that a file was given elsewhere, the new time of what is written by a mapping that lasts, and
+/// what an overlay writes to its upper directory.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Ends the leases of `page` by `events`, as long as this process lives.
@@ -28,7 +29,11 @@ pub fn start(events: Events, page: Arc<Page>) -> io::Result<()> {
         loop {
             let rest = LONGEST.saturating_sub(last.elapsed());
             let has_events = matches!(events.wait(Some(&timespec(rest))), Ok(true));
-            if is_over(has_events, || events.are_foreign(), last.elapsed()) {
+            let happened = happened(has_events, || events.foreign(), last.elapsed());
+            if happened != Foreign::None {
+                page.revoke_data();
+            }
+            if happened == Foreign::Changed {
                 let rest = SHORTEST.saturating_sub(last.elapsed());
                 let _ = sleep.recv_timeout(rest);
                 page.revoke();
@@ -40,14 +45,23 @@ pub fn start(events: Events, page: Arc<Page>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether leases that have been `held` so long end, after the wait for an event. The guest's own events are looked at, so that the next one is
-/// waited for, and put nothing off.
-fn is_over(
+/// What ends leases that were `held` so long, after the wait for an event. The guest's own events are looked at, so that the next one is waited for,
+/// and put nothing off.
+fn happened(
     has_events: bool,
-    are_foreign: impl FnOnce() -> io::Result<bool>,
+    foreign: impl FnOnce() -> io::Result<Foreign>,
     held: Duration,
-) -> bool {
-    !has_events || are_foreign().unwrap_or(true) || held >= LONGEST
+) -> Foreign {
+    let seen = if has_events {
+        foreign().unwrap_or(Foreign::Changed)
+    } else {
+        Foreign::Changed
+    };
+    if held >= LONGEST {
+        Foreign::Changed
+    } else {
+        seen
+    }
 }
 
 fn timespec(duration: Duration) -> Timespec {
@@ -64,11 +78,13 @@ mod tests {
     #[test]
     fn a_guest_that_writes_all_the_time_does_not_make_leases_longer() {
         let soon = Duration::from_secs(9);
-        let own = || Ok(false);
-        assert!(!is_over(true, own, soon));
-        assert!(is_over(true, own, LONGEST));
-        assert!(is_over(true, || Ok(true), soon));
-        assert!(is_over(true, || Err(io::ErrorKind::Other.into()), soon));
-        assert!(is_over(false, own, LONGEST));
+        let own = || Ok(Foreign::None);
+        assert_eq!(happened(true, own, soon), Foreign::None);
+        assert_eq!(happened(true, own, LONGEST), Foreign::Changed);
+        let opened = || Ok(Foreign::Opened);
+        assert_eq!(happened(true, opened, soon), Foreign::Opened);
+        let failed = || Err(io::ErrorKind::Other.into());
+        assert_eq!(happened(true, failed, soon), Foreign::Changed);
+        assert_eq!(happened(false, own, LONGEST), Foreign::Changed);
     }
 }
