@@ -6,13 +6,14 @@ use super::{inspect, run, timeline};
 use crate::completion;
 use crate::connection::Context;
 use crate::failure::Failure;
+use crate::output;
 use crate::select;
 use crate::session::{self, ClientStdio, Foreground, ProcessRef};
 
 /// Start stopped containers
 ///
-/// Prints the ids. With --attach, which is for one container, the command waits until the first process ends; the exit code is that of
-/// the process.
+/// One after the other; prints the ids. With --attach, which is for one container, the command waits until the first process ends; the
+/// exit code is that of the process.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
   Start in the background:
@@ -38,19 +39,23 @@ impl Start {
     pub async fn execute(self, context: &Context) -> Result<u8, Failure> {
         let mut containers = context.containers()?;
         if !(self.attach || self.interactive) {
-            select::for_each(self.ids, |id| {
-                let mut containers = containers.clone();
+            // In their order: one may need what the one before serves.
+            let mut failures = Vec::new();
+            for id in self.ids {
                 let request = StartRequest {
-                    id,
+                    id: id.clone(),
                     stdio: session::detached(true),
                     ssh_agent: session::ssh_agent(),
                 };
-                async move {
-                    timeline::warn(containers.start(request).await?.get_ref());
-                    Ok(())
+                match containers.start(request).await {
+                    Ok(reply) => {
+                        timeline::warn(reply.get_ref());
+                        output::write_lines([&id])?;
+                    }
+                    Err(status) => failures.push(status.into()),
                 }
-            })
-            .await?;
+            }
+            Failure::gather(failures)?;
             return Ok(0);
         }
         let Ok([id]) = <[String; 1]>::try_from(self.ids) else {
