@@ -39,11 +39,11 @@ const UNUSED: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
 /// A port at which a program listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Listening {
+    /// UDP. These come last where there are more than [`MOST`].
+    datagrams: bool,
     /// Every one, or one of the loopback.
     address: IpAddr,
     port: u16,
-    /// UDP.
-    datagrams: bool,
     /// At every address of IPv6, and none of IPv4; not looked at yet in what a table says.
     ipv6_only: bool,
 }
@@ -278,6 +278,15 @@ mod tests {
         assert_eq!(reply.listeners[0].other, 0x7f00_0003);
         drop(listener);
         assert!(!find(None).contains(&wanted));
+    }
+
+    #[test]
+    fn no_udp_socket_takes_the_place_of_one_that_listens() {
+        let sockets = (1..=u16::MAX).map(|port| of(&format!("0.0.0.0:{port}"), true));
+        let listener = of("[::]:443", false);
+        let reply = reply(&sockets.chain([listener]).collect());
+        assert_eq!(reply.listeners.len(), MOST);
+        assert!(reply.listeners[0].ipv6 && !reply.listeners[0].datagrams);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use container_api::datagrams::{self, Flows, Frames, Limit, MAX_DATAGRAM};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UdpSocket, UnixStream};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, MutexGuard, mpsc};
 
 /// Clients of one port at once; the host, which numbers them, is the one whose they all are.
 const CLIENTS: Limit = Limit {
@@ -70,13 +70,13 @@ async fn carry(
                 Some(datagram) => drop(socket.send(&datagram).await),
                 None => return Ok(()),
             },
-            ready = socket.readable() => {
-                ready?;
-                // Room is made when there is something: most clients are silent most of the time.
+            // Nothing is taken before it can be written. So where nobody reads the stream one client waits for that, and the others can still
+            // be forgotten.
+            writer = answered(&socket, writer) => {
+                let mut writer = writer?;
                 let mut buffer = vec![0; MAX_DATAGRAM];
                 match socket.try_recv(&mut buffer) {
                     Ok(length) => {
-                        let mut writer = writer.lock().await;
                         datagrams::write(&mut *writer, client, &buffer[..length]).await?;
                     }
                     Err(error) if is_passing(&error) => {}
@@ -86,6 +86,15 @@ async fn carry(
             () = tokio::time::sleep(IDLE) => return Ok(()),
         }
     }
+}
+
+/// Waits until there is an answer, and its turn to be written.
+async fn answered<'w>(
+    socket: &UdpSocket,
+    writer: &'w Mutex<OwnedWriteHalf>,
+) -> io::Result<MutexGuard<'w, OwnedWriteHalf>> {
+    socket.readable().await?;
+    Ok(writer.lock().await)
 }
 
 /// Nothing there after all, or word that nobody was.
