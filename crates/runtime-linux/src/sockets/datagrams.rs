@@ -9,6 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use container_api::datagrams::own::{self, Own};
 use container_api::datagrams::{self, Frames, MAX_DATAGRAM};
+use container_api::relay;
+use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UdpSocket, UnixStream};
@@ -25,9 +27,12 @@ impl DatagramPorts {
     /// Opens `address` of the host; gives the stream with its datagrams, whose end closes it.
     ///
     /// # Errors
-    /// As `bind(2)`, and when there are no descriptors left.
+    /// As `bind(2)`, when there are no descriptors left, and where as many as [`relay::DATAGRAM_PORTS`] are open.
     pub fn open(&mut self, address: SocketAddr) -> io::Result<OwnedFd> {
         self.0.retain(|_, port| !port.is_finished());
+        if u32::try_from(self.0.len()).is_ok_and(|open| open >= relay::DATAGRAM_PORTS) {
+            return Err(Errno::MFILE.into());
+        }
         let socket = UdpSocket::from_std(bind(address)?.into())?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;

@@ -20,7 +20,7 @@ use crate::process::Process;
 const MOST: usize = 1024;
 /// The most of them for datagrams, each a stream of the guest channel for as long as it is open.
 const MOST_DATAGRAMS: u32 = relay::DATAGRAM_PORTS;
-/// How often it is tried again to open those that were somebody else's.
+/// How often it is tried again to open those that were somebody else's, or have ended.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// A container's ports on the host.
@@ -103,15 +103,22 @@ impl Ports {
                     Ok(Some(reply)) => wanted = places(&reply),
                     _ => return,
                 },
-                () = tokio::time::sleep(RETRY), if !self.refused.is_empty() => {}
+                () = tokio::time::sleep(RETRY), if self.may_change() => {}
             }
             self.change(&wanted).await;
         }
     }
 
+    /// Without a word of the guest's: the host may take what it refused, and the stream of a UDP port may have ended.
+    fn may_change(&self) -> bool {
+        !self.refused.is_empty() || self.open.keys().any(|place| place.datagrams)
+    }
+
     async fn change(&mut self, wanted: &BTreeSet<Place>) {
-        let open = self.open.keys().copied();
-        let gone: Vec<_> = open.filter(|place| !wanted.contains(place)).collect();
+        let open = self.open.iter();
+        // Those that have ended by themselves are opened anew.
+        let gone = open.filter(|(place, open)| !wanted.contains(*place) || open.0.is_finished());
+        let gone: Vec<_> = gone.map(|(place, _)| *place).collect();
         for place in gone {
             let Some(open) = self.open.remove(&place) else {
                 continue;
