@@ -133,8 +133,8 @@ pub fn open(bound: Bound, target: &Target, ports: usize) -> io::Result<Open> {
     })
 }
 
-/// Has a socket keep its port and take nothing, so that the kernel refuses whoever asks: it only takes what comes by `link`, as nothing for
-/// the host does.
+/// Has a socket keep its port and take nothing of the host or its neighbours, so that the kernel refuses whoever asks. It takes what comes by
+/// `link`, of containers, which hear nothing while the rules are gone. A program that binds a socket to another interface may have the port there.
 fn refuse(socket: &OwnedFd, link: &str) -> io::Result<()> {
     Ok(setsockopt(socket, BindToDevice, &OsString::from(link))?)
 }
