@@ -55,7 +55,7 @@ impl Found {
         // Before there is anything in it that somebody would have to clear away.
         std::fs::remove_file(&path)?;
         let found = Self::of(&file)?;
-        // Beside the working directory: the path of a socket is short.
+        // By the descriptor of its directory: the path of a socket is short.
         let place = File::open(app)?;
         let own = std::os::fd::AsRawFd::as_raw_fd(&place);
         let name = path.file_name().unwrap_or_default();
