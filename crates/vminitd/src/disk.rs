@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::transport::{self, TransportError};
@@ -14,6 +15,8 @@ use crate::uevent;
 
 /// sysfs directory with one entry per block device.
 const BLOCK: &str = "/sys/block";
+/// Where the nodes of devices are.
+const DEVICES: &str = "/dev";
 /// sysfs directory with one entry per unit of a SCSI controller, among others.
 const SCSI_UNITS: &str = "/sys/bus/scsi/devices";
 /// sysfs directory with one entry per SCSI controller.
@@ -57,7 +60,10 @@ pub enum DiskError {
 pub fn find(serial: &str) -> Result<String, DiskError> {
     let shown = || serial.chars().take(SHOWN).collect();
     let look_for = |serial: &str, known: &mut _| look(Path::new(BLOCK), serial, known);
-    let look = || look_for(serial, &mut known());
+    let look = || {
+        let found = look_for(serial, &mut known())?;
+        Ok(found.filter(|name| is_made(Path::new(DEVICES), name)))
+    };
     if let Ok(Some(name)) = look() {
         return Ok(format!("/dev/{name}"));
     }
@@ -94,6 +100,16 @@ pub fn find(serial: &str) -> Result<String, DiskError> {
             source,
         }),
     }
+}
+
+/// Whether the disk `name` can be opened. The kernel makes a SCSI disk in its own time (`sd_probe` is asynchronous): its serial number can be
+/// read and its node is there (`device_add`) before the disk itself (`bdev_add`), and opening it is ENXIO until then. The uevent comes last.
+fn is_made(devices: &Path, name: &str) -> bool {
+    let is_missing = |error: io::Error| {
+        error.kind() == io::ErrorKind::NotFound || Errno::from_io_error(&error) == Some(Errno::NXIO)
+    };
+    // Others have been made when their transport is bound. What else is wrong is for its mount to tell.
+    !name.starts_with("sd") || !fs::File::open(devices.join(name)).is_err_and(is_missing)
 }
 
 fn known() -> MutexGuard<'static, BTreeMap<String, String>> {
@@ -195,6 +211,16 @@ fn read_serial(file: &Path, start: usize) -> io::Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_is_there_when_it_can_be_opened() {
+        let devices = tempfile::tempdir().unwrap();
+        fs::write(devices.path().join("sda"), b"").unwrap();
+        // Opening a socket is ENXIO, too.
+        let _socket = std::os::unix::net::UnixListener::bind(devices.path().join("sdb")).unwrap();
+        let made = ["sda", "sdb", "sdc", "vda"].map(|name| is_made(devices.path(), name));
+        assert_eq!(made, [true, false, false, true]);
+    }
 
     #[test]
     fn disks_are_known_by_their_serial_numbers_alone() {
