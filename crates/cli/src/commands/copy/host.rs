@@ -141,8 +141,6 @@ pub fn unpack(
         owners: if archive { Owners::Keep } else { Owners::Own },
         // Only root keeps owners: otherwise a set-id file that a guest made would belong to this user.
         privileges: archive && rustix::process::geteuid().is_root(),
-        // Contents of a directory that go into one that is there.
-        top: archive,
         ..Rules::default()
     };
     let left_out = match make(&mut reader, Some(first), opened.into(), &mapping, rules) {
@@ -349,17 +347,15 @@ mod tests {
             unpack(read, None, target, false).unwrap();
             assert_eq!(names(target), ["one"]);
         }
-        // The directory itself is like theirs where all is kept: `cp -a from/. to`.
-        fs::set_permissions(&from, fs::Permissions::from_mode(0o710)).unwrap();
-        for (archive, mode) in [(false, 0o755), (true, 0o710)] {
-            fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
-            let (read, write) = pipe().unwrap();
-            let source = Source::find(&from.join(".")).unwrap();
-            source.pack(write, archive).unwrap();
-            unpack(read, None, &to, archive).unwrap();
-            let found = fs::metadata(&to).unwrap().permissions().mode();
-            assert_eq!(found & 0o7777, mode);
-        }
+        // The directory itself is the user's, and no guest says what it is to be like.
+        fs::set_permissions(&from, fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o750)).unwrap();
+        let (read, write) = pipe().unwrap();
+        let source = Source::find(&from.join(".")).unwrap();
+        source.pack(write, true).unwrap();
+        unpack(read, None, &to, true).unwrap();
+        let found = fs::metadata(&to).unwrap().permissions().mode();
+        assert_eq!(found & 0o7777, 0o750);
         // A guest that was asked for contents has to send a directory's.
         let put = receive(None, &to, false, |tar| tar.file("x", b"").unwrap());
         assert!(put.is_err());

@@ -29,8 +29,8 @@ use crate::failure::Failure;
     tar -c --owner=33 -C site . | container cp - web:/srv")]
 pub struct Copy {
     /// Keep owners, set-id bits and file capabilities. Otherwise a copy from the host belongs to root, one on the host to you, and one in
-    /// another container keeps its owners alone; inside one container all is kept. On the host only root can keep them. With SOURCE/. the directory that
-    /// takes the contents becomes like SOURCE itself, too
+    /// another container keeps its owners alone; inside one container all is kept. On the host only root can keep them. With SOURCE/. the directory of a
+    /// container that takes the contents becomes like SOURCE itself, too
     #[arg(short, long)]
     archive: bool,
 

@@ -18,8 +18,8 @@ use crate::failure::Failure;
     container volume cp data:/pg_log - | tar t")]
 pub struct Copy {
     /// Keep owners, set-id bits and file capabilities. Otherwise a copy from the host belongs to root, one on the host to you, and one in
-    /// another volume keeps its owners alone; inside one volume all is kept. On the host only root can keep them. With SOURCE/. the directory that
-    /// takes the contents becomes like SOURCE itself, too
+    /// another volume keeps its owners alone; inside one volume all is kept. On the host only root can keep them. With SOURCE/. the directory of a
+    /// volume that takes the contents becomes like SOURCE itself, too
     #[arg(short, long)]
     archive: bool,
 
