@@ -251,8 +251,7 @@ impl Store {
     pub fn space(&self, directory: &std::path::Path) -> Result<Space, StoreError> {
         let available = container_files::free_at(directory)
             .map_err(|error| StoreError::file(directory)(error.into()))?;
-        // A file system that does not tell is tried.
-        let available = available.unwrap_or(u64::MAX);
+        let available = available.unwrap_or(UNTOLD);
         Ok(Space {
             free: available.saturating_sub(self.reserve),
             reserve: self.reserve,
@@ -264,6 +263,9 @@ impl Store {
         Ingest::start(self)
     }
 }
+
+/// Bytes that may be used of a file system that does not tell what is free, as ramfs: what comes is bounded, whoever sends it.
+const UNTOLD: u64 = 64 << 30;
 
 /// Disk space, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
