@@ -118,7 +118,7 @@ impl Content {
                 }
                 Ok(())
             }
-            Kind::Character | Kind::Block | Kind::Fifo => Err(LoadError::Member(path)),
+            Kind::Character | Kind::Block | Kind::Fifo => Err(LoadError::Device(path)),
         }
     }
 }

@@ -63,9 +63,12 @@ pub enum LoadError {
     /// Members with paths that lead out of the archive.
     #[error("the archive contains invalid members, rejected paths: {}", .0.join(", "))]
     Rejected(Vec<String>),
-    /// A member that no image archive has: a device, a link in place of a blob.
+    /// A member that no image archive has: a link in place of a blob.
     #[error("the archive's member {0:?} is not allowed")]
     Member(String),
+    /// A device or a FIFO.
+    #[error("the archive's member {0:?} is not allowed: it is a device or a FIFO")]
+    Device(String),
     /// Two members with one path and different content.
     #[error("the archive has two members {0:?}")]
     Twice(String),

@@ -173,7 +173,7 @@ impl Fault for LoadError {
         match self {
             Self::Store(error) => error.hint(),
             Self::Root(_, error) => error.hint(),
-            Self::NoIndex | Self::TooMany(_) | Self::Member(_) => Some(
+            Self::NoIndex | Self::TooMany(_) | Self::Device(_) => Some(
                 "The tar of a root file system becomes an image with `container image import`."
                     .to_owned(),
             ),
