@@ -121,9 +121,8 @@ fn what_does_not_change_is_not_asked_for_again() {
     start(&system, "leased", &["-v", &bound]).ok();
     start(&system, "neighbour", &["-v", &bound]).ok();
     let inside = servers(&system, "leased")[1];
-    let warm =
-        "cd /data/d; stat * >/dev/null; stat * none >/dev/null 2>&1; cat * >/dev/null; sleep 1.2";
-    let look = "cd /data/d; stat * >/dev/null; stat none 2>/dev/null || echo none; cat * >/dev/null; cat 7; \
+    let warm = "cd /data/d; stat * >/dev/null; stat * none >/dev/null 2>&1; for f in *; do read x < $f; done; sleep 1.2";
+    let look = "cd /data/d; stat * >/dev/null; stat none 2>/dev/null || echo none; for f in *; do read x < $f; done; cat 7; \
                 stat -c %a-%s 8";
     let mut asked = u64::MAX;
     // Somebody else's change of the directory above, or the longest time of a lease, may come between, but not always.
