@@ -205,7 +205,7 @@ impl Mapping {
 #[test]
 fn data_that_the_guest_keeps_follow_the_host() {
     let system = System::shared();
-    let data = directory(&system, "kept");
+    let data = directory(&system, "followed");
     let within = data.join("d");
     let file = |name: &str| within.join(name);
     fs::create_dir(&within).unwrap();
@@ -222,7 +222,7 @@ fn data_that_the_guest_keeps_follow_the_host() {
     }
     let mut before = Mapping::start(&data.join("mapping"), &file("1-before"));
     let bound = bind(&data, "/data");
-    for id in ["kept", "keeper"] {
+    for id in ["followed", "follower"] {
         start(&system, id, &["-v", &bound]).ok();
     }
     // It is known, and kept where that may be.
@@ -231,7 +231,7 @@ fn data_that_the_guest_keeps_follow_the_host() {
     let first = "first 1-before\nfirst 2-later\nfirst 3-over\nfirst 4-cut\nfirst 5-renamed\nfirst 6-other\n\
                  made in part and whole\n";
     for _ in 0..2 {
-        assert_eq!(told(&system, "kept", know), first);
+        assert_eq!(told(&system, "followed", know), first);
     }
     assert_eq!(
         fs::read_to_string(file("7-made")).unwrap(),
@@ -241,7 +241,7 @@ fn data_that_the_guest_keeps_follow_the_host() {
     let see =
         "cd /data/d; for n in $(seq 1000); do [ \"$(cat *)\" = \"$1\" ] && break; done; echo $n";
     let seen = |expected: &str, what: &str, begun: Instant| {
-        let words = ["exec", "kept", "sh", "-c", see, "sh", expected];
+        let words = ["exec", "followed", "sh", "-c", see, "sh", expected];
         let outcome = system.run(words).ok();
         assert_ne!(outcome.stdout, "1000\n", "{what}");
         // Beside a second, what an emulated guest takes to look.
@@ -287,13 +287,13 @@ fn data_that_the_guest_keeps_follow_the_host() {
     let begun = Instant::now();
     exec(
         &system,
-        "keeper",
+        "follower",
         "printf FIRST | dd of=/data/d/6-other conv=notrunc 2>/dev/null",
     )
     .ok();
     seen(&change("first 6-", "FIRST 6-"), "another container", begun);
     later.end();
-    for id in ["kept", "keeper"] {
+    for id in ["followed", "follower"] {
         system.run(["delete", "--force", id]).ok();
     }
 }
