@@ -11,10 +11,12 @@ use container_api::datagrams::own::{self, Own};
 use container_api::datagrams::{self, Frames, MAX_DATAGRAM};
 use container_api::relay;
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{self, SocketType};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UdpSocket, UnixStream};
 use tokio::task::JoinHandle;
+
+use super::inet;
 
 /// Clients of one port that are known at a time.
 const CLIENTS: usize = 1024;
@@ -63,16 +65,7 @@ impl Drop for DatagramPorts {
 
 /// Without `SO_REUSEADDR`: with it, a port could be had that another program has.
 fn bind(address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv6() {
-        AddressFamily::INET6
-    } else {
-        AddressFamily::INET
-    };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = net::socket_with(family, SocketType::DGRAM, flags, None)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, true)?;
-    }
+    let socket = inet::socket(address, SocketType::DGRAM)?;
     own::tell(&socket, address.is_ipv6())?;
     net::bind(&socket, &address)?;
     Ok(socket)

@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 
 use super::bind::{BindError, Leftovers, Published};
 use super::datagrams::DatagramPorts;
+use super::inet;
 use super::look::{Looked, watch};
 use super::protocol::{Answer, Ask, Reply, Request};
 use super::reach::Reached;
@@ -138,18 +139,9 @@ fn prepare(request: Request) -> Result<(Vec<Published>, Vec<Reached>), Error> {
 
 /// A socket that listens at `address`; connections inherit that they wait for no more to send.
 fn listen(address: SocketAddr) -> io::Result<OwnedFd> {
-    use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
-    let family = if address.is_ipv6() {
-        AddressFamily::INET6
-    } else {
-        AddressFamily::INET
-    };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+    use rustix::net::{self, SocketType, sockopt};
+    let socket = inet::socket(address, SocketType::STREAM)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, true)?;
-    }
     sockopt::set_tcp_nodelay(&socket, true)?;
     net::bind(&socket, &address)?;
     net::listen(&socket, BACKLOG)?;

@@ -8,6 +8,7 @@
 mod bind;
 mod datagrams;
 mod doors;
+mod inet;
 mod keep;
 mod keeper;
 mod look;
