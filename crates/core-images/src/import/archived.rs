@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use container_archive::tar::{Kind, Member, Reader};
 use container_compression as compression;
+use container_resource::digest::Digest;
 
 use crate::budget::Budgeted;
 
@@ -94,7 +95,7 @@ impl Part {
 
 /// Whether `text` is a SHA-256 in hexadecimal.
 fn is_digest(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    Digest::from_hex(text).is_ok()
 }
 
 #[cfg(test)]

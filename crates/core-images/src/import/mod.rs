@@ -98,19 +98,10 @@ pub async fn import(
         config: changes::apply(base.config, &request.changes)?,
         ..base
     };
-    let mut warnings = Vec::new();
-    let made = make(
-        &store,
-        &unpacker,
-        input,
-        &request,
-        base,
-        (&mut pin, &mut warnings),
-    );
-    let made = made.await;
+    let made = make(&store, &unpacker, input, &request, base, &mut pin).await;
     blocking(move || {
         let guard = store.lock();
-        let (descriptor, digest) = match made {
+        let (descriptor, digest, warnings) = match made {
             Ok(made) => made,
             Err(error) => {
                 drop(pin);
@@ -131,21 +122,20 @@ pub async fn import(
     .await?
 }
 
-/// The manifest of an image whose parts are in the store, without a name yet.
+/// The manifest of an image whose parts are in the store, without a name yet, and what is odd.
 async fn make(
     store: &Arc<Store>,
     unpacker: &Unpacker,
     input: impl Read + Send + 'static,
     request: &Import,
     mut base: Base,
-    (pin, warnings): (&mut Pin, &mut Vec<String>),
-) -> Result<(Descriptor, Digest), ImportError> {
+    pin: &mut Pin,
+) -> Result<(Descriptor, Digest, Vec<String>), ImportError> {
     let into = Arc::clone(store);
     let (layer, blob, is_of_images, taken) = blocking(move || take_blob(&into, input)).await??;
     pin.take_over(taken);
-    if is_of_images && request.base.is_none() {
-        warnings.push(OF_IMAGES.to_owned());
-    }
+    let is_odd = is_of_images && request.base.is_none();
+    let warnings = is_odd.then(|| OF_IMAGES.to_owned()).into_iter().collect();
     // The worker says what the tar's digest is, and whether it is a tar at all.
     let diff_id = unpacker.convert(store, blob, layer.size, pin).await?;
     base.layers.push(layer);
@@ -157,7 +147,7 @@ async fn make(
         blocking(move || take_documents(&into, &document, layers)).await??;
     pin.take_over(taken);
     root::prepare(store, unpacker, digest, pin).await?;
-    Ok((descriptor, digest))
+    Ok((descriptor, digest, warnings))
 }
 
 async fn blocking<T: Send + 'static>(
